@@ -1,0 +1,73 @@
+"""Hash-pinned requirement lists, one for each image, cut from one resolve.
+
+Run: ``python .ci/lock.py FOLDER``.  Versions and hashes are those of this platform and Python; all
+images get the same version of a package, for it is resolved once.
+"""
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+IMAGES = ("ingest", "inference", "refine", "analysis", "cli")
+PROJECT = "fibstream"
+
+Package = dict[str, Any]
+
+
+def resolve(extras: tuple[str, ...]) -> dict[str, Package]:
+    """Return every package that the project with these extras needs, by name."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
+    command += ["--report", "-", f".[{','.join(extras)}]"]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return {canonicalize_name(item["metadata"]["name"]): item for item in found["install"]}
+
+
+def closure(packages: dict[str, Package], extra: str) -> dict[str, Package]:
+    """Return what one extra of the project needs, the project itself left out."""
+    seen: set[tuple[str, str]] = set()
+    ahead = [(PROJECT, ""), (PROJECT, extra)]
+    while ahead:
+        place = ahead.pop()
+        if place not in seen:
+            seen.add(place)
+            ahead += needs(packages[place[0]], place[1])
+    return {name: packages[name] for name, _ in sorted(seen) if name != PROJECT}
+
+
+def needs(package: Package, extra: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and each extra of what a package with an extra needs on this platform."""
+    for text in package["metadata"].get("requires_dist", []):
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            name = canonicalize_name(requirement.name)
+            yield from ((name, word) for word in ("", *sorted(requirement.extras)))
+
+
+def line(package: Package) -> str:
+    """Return one requirement, pinned to its version and to the hash of its file."""
+    metadata = package["metadata"]
+    digest = package["download_info"]["archive_info"]["hashes"]["sha256"]
+    return f"{metadata['name']}=={metadata['version']} --hash=sha256:{digest}\n"
+
+
+def main(folder: Path) -> None:
+    """Write one list for each image."""
+    extras = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras.keys() >= set(IMAGES), extras.keys()
+    packages = resolve(IMAGES)
+    folder.mkdir(parents=True, exist_ok=True)
+    for image in IMAGES:
+        pinned = closure(packages, image)
+        (folder / f"{image}.txt").write_text("".join(map(line, pinned.values())))
+        sys.stdout.write(f"{folder / image}.txt: {len(pinned)} packages\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

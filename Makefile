@@ -1,0 +1,59 @@
+# Every target that a person calls carries its help after ##; `make` prints them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check simulate bench lock train clean
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+BIN := .venv/bin
+CODE := fibstream services cli tests bench .ci
+RUNS ?= 5000
+# The first of these that runs and is new enough: a name on the path may be an empty shim.
+NEW := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c '$(NEW)' 2>/dev/null && echo $$p && break; done)
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.stamp ## make .venv with everything in it; does nothing when pyproject.toml is as it was
+
+.venv/.stamp: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python of at least 3.11 found; give PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python .ci/warm.py
+	@touch $@
+
+demo: setup ## the whole story on the sample: stream it, show the table, compare with the whole volume
+	$(BIN)/fibstream demo
+
+test: setup ## all tests, in two processes
+	$(BIN)/pytest -q -n 2
+
+# The rooms lie side by side in the checkout and below one name when installed: the checks of types
+# and imports see them as they are installed, through links.
+check: setup ## style, types, import contracts, length limits, documentation
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	rm -rf build/tree && mkdir -p build/tree/fibstream
+	ln -s $(CURDIR)/fibstream/*.py $(CURDIR)/cli $(CURDIR)/services build/tree/fibstream
+	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fibstream
+	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
+	$(BIN)/pytest -q tests/docs
+
+simulate: setup ## RUNS=5000 seeded schedules with faults; names the seed that fails
+	$(BIN)/python -m tests.simulation $(RUNS)
+
+bench: setup ## every benchmark; each prints ratios
+	for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+lock: setup ## hash-pinned requirements of each image into build/lock, all cut from one resolve
+	$(BIN)/python .ci/lock.py build/lock
+
+train: setup ## train the network of models/mito.yaml; needs the training data and hours
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	$(BIN)/python -m fibstream.services.inference.training models/mito.yaml
+
+clean: ## remove everything that can be made again, .venv and the demo too
+	rm -rf .venv build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,205 @@
+"""A streamed run, end to end: throughput, latency, label writes, memory, sizes.
+
+Run: ``python bench/streaming.py [--workers N] [--repeat N]``. It streams the sample, repeated to
+make it larger, and prints ratios against the bare network in the same run.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from fibstream.cli.demo import SAMPLE
+from fibstream.cli.design import design, make_engine
+from fibstream.cli.pipeline import read_pipeline
+from fibstream.cli.run import landing, ledger, prepare, store_record
+from fibstream.cli.runner import SERVICES, Runner
+from fibstream.services.inference.model import find_model
+from fibstream.services.inference.port import ModelSpec
+from fibstream.services.inference.tiling import tiles
+from fibstream.services.ingest.land import announce_seal
+from fibstream.services.ingest.landing import land, ordered
+from fibstream.services.ingest.sources import Source, open_volume
+
+from fibstream import wire
+from fibstream.dataset import Dataset
+from fibstream.events import Progress
+from fibstream.grid import Box
+from fibstream.local import LocalFiles
+from fibstream.server import bus_path, drive, open_site
+from fibstream.settings import Settings
+from fibstream.sqlite import SqliteBus
+
+Work = list[tuple[str, float, float]]  # key, begin and end of every output that was computed
+
+
+def volume(folder: Path, repeat: int) -> Path:
+    """Write the sample ``repeat`` times one after the other along z, every second one mirrored."""
+    source = open_volume(str(SAMPLE), kind="raw")
+    one = source.read(Box((0, 0, 0), source.shape))
+    path = folder / f"repeated-{repeat}.npy"
+    np.save(path, np.concatenate([one[:: 1 - 2 * (n % 2)] for n in range(repeat)]))
+    return path
+
+
+class Timed:
+    """One run with its dataset, the times of its tasks, and the memory of its processes."""
+
+    def __init__(self, folder: Path, raw: Path, order: str, workers: int, *, paced: bool) -> None:
+        self.out = folder / f"{raw.stem}-{order}-{workers}-{paced}.zarr"
+        source = open_volume(str(raw), kind="raw", voxel_size_nm=(10, 10, 10))
+        self.design = design("bench", source, read_pipeline("mito"))
+        store_record(LocalFiles(self.out), self.design.dataset, self.design.files)
+        self.bus = SqliteBus(bus_path(self.out))
+        prepare(self.bus, "bench")
+        # A paced run has no landing process: its chunks are landed here, one at a time.
+        arguments = None if paced else landing(str(raw), order, 1)
+        self.started: dict[tuple[int, ...], float] = {}
+        self.memory: dict[str, float] = {}
+        begun = time.perf_counter()
+        runner = Runner(self.out, "bench", self.bus, arguments, Settings(workers=workers))
+        try:
+            if paced:
+                pace = (source, order, runner)
+                threading.Thread(target=self.land_slowly, args=pace, daemon=True).start()
+            for _ in runner.run():
+                self.memory = memory(runner) or self.memory
+        finally:
+            runner.close()
+        self.seconds = time.perf_counter() - begun
+
+    def land_slowly(self, source: Source, order: str, runner: Runner) -> None:
+        """Land one chunk, wait until nothing moves, land the next."""
+        bus = SqliteBus(bus_path(self.out))
+        dataset, site = open_site(LocalFiles(self.out), bus)
+        announce_seal(site, dataset)
+        quiet(bus)
+        for index in ordered(dataset.grid, order, 1):
+            voxels = source.read(dataset.grid.box(index))
+            self.started[index] = time.time()
+            drive(land(site, index, voxels, dataset.dtype))
+            quiet(bus)
+        runner.landed = True
+
+    @property
+    def work(self) -> Work:
+        """Every output that was computed."""
+        return [json.loads(e.value) for e in self.bus.read([wire.WORK], 0, limit=1 << 30)]
+
+
+def quiet(bus: SqliteBus) -> None:
+    """Wait until every planner has seen the ledger's end and nothing is left to do."""
+    while True:
+        events = (wire.decode(e.value) for e in bus.read([wire.PROGRESS], 0))
+        found = [e for e in events if isinstance(e, Progress)]
+        end = bus.end(wire.LEDGER_TOPICS)
+        if len(found) == len(SERVICES) and all(p.settled and p.offset >= end for p in found):
+            return
+        bus.wait(0.1)
+
+
+def memory(runner: Runner) -> dict[str, float]:
+    """Return the peak resident memory of each process in MB; nothing unless all are alive."""
+    found = {}
+    for child in runner._children:
+        status = Path(f"/proc/{child.process.pid}/status")
+        if child.process.poll() is None and status.exists():
+            text = status.read_text()
+            if "VmHWM" in text:
+                found[child.name] = int(text.split("VmHWM:")[1].split()[0]) / 1024
+    return found if len(found) >= 2 * len(SERVICES) else {}
+
+
+def bare(dataset: Dataset, workers: int) -> float:
+    """Return the seconds that the network alone needs for all tiles, one engine a worker."""
+    spec = ModelSpec.model_validate(dict(dataset.models[0].spec))
+    count = sum(len(tiles(dataset.grid.box(i), spec)) for i in dataset.grid.indices())
+    tile = np.random.default_rng(0).integers(0, 255, spec.tile).astype(np.uint8)
+    engines = [make_engine(find_model("mito"), 1) for _ in range(workers)]
+    times = []
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in range(7):
+            begun = time.perf_counter()
+            list(pool.map(lambda engine: engine.infer(tile), engines))
+            times.append((time.perf_counter() - begun) / workers)
+    return count * statistics.median(times)
+
+
+def idle_seconds(begin: float, end: float, work: Work) -> float:
+    """Return how much of an interval no worker was computing."""
+    covered, at = 0.0, begin
+    for _, task_begin, task_end in sorted(work, key=lambda w: w[1]):
+        start, stop = max(task_begin, at), min(task_end, end)
+        if stop > start:
+            covered += stop - start
+            at = stop
+    return end - begin - covered
+
+
+def latency(run: Timed) -> list[float]:
+    """Return, for each landing that completed labels, the seconds to the last of them less work."""
+    landed = [*sorted(run.started.values()), float("inf")]
+    found = []
+    for begin, until in pairwise(landed):
+        ends = [w[2] for w in run.work if "/labels/" in w[0] and begin <= w[1] < until]
+        if ends:
+            found.append(idle_seconds(begin, max(ends), run.work))
+    return found
+
+
+def print_throughput(run: Timed, workers: int) -> None:
+    """Print the run's speed over that of its network alone on as many cores."""
+    dataset = run.design.dataset
+    alone = bare(dataset, workers)
+    first = min(begin for key, begin, _ in run.work if "/prediction/" in key)
+    span = max(end for _, _, end in run.work) - first
+    voxels = np.prod(dataset.grid.extent) / 1e6
+    print(f"{voxels:.1f} Mvox, chunk {dataset.chunk}, {workers} workers a service, random order")
+    print(f"  bare network {voxels / alone:.3f} Mvox/s")
+    print(f"  first prediction to last result {voxels / span:.3f} Mvox/s: ratio {alone / span:.2f}")
+    print(f"  with start, landing and last reconcile: ratio {alone / run.seconds:.2f}")
+    writes = sum("/labels/" in key for key, _, _ in run.work)
+    chunks = sum(r.stage.startswith("labels/") for r in ledger(run.bus))
+    print(f"  label writes per label chunk {writes / chunks:.2f}")
+
+
+def print_sizes(run: Timed) -> None:
+    """Print the sizes of events and summaries."""
+    sizes = defaultdict(list)
+    for entry in run.bus.read([*wire.LEDGER_TOPICS, wire.OBJECTS], 0, limit=1 << 30):
+        sizes[f"event {entry.topic}"].append(len(entry.value))
+    for path in (run.out / "summaries").glob("*/*/*"):
+        sizes[f"summary {path.parent.parent.name}"].append(path.stat().st_size)
+    for what, lengths in sorted(sizes.items()):
+        print(f"  {what}: {statistics.median(lengths):.0f} B median, {max(lengths)} B most")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        small, large = volume(folder, given.repeat), volume(folder, 2 * given.repeat)
+        run = Timed(folder, small, "random", given.workers, paced=False)
+        print_throughput(run, given.workers)
+        print_sizes(run)
+        waits = latency(Timed(folder, small, "raster", 1, paced=True))
+        p50, p95 = np.percentile(waits, (50, 95))
+        print(f"  landed to labels less compute: p50 {p50:.3f} s, p95 {p95:.3f} s ({len(waits)})")
+        twice = Timed(folder, large, "random", given.workers, paced=False)
+        for process in sorted(run.memory.keys() & twice.memory.keys()):
+            one, two = run.memory[process], twice.memory[process]
+            print(f"  memory {process}: {one:.0f} MB, of twice the volume {two:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

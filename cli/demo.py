@@ -1,0 +1,86 @@
+"""`fibstream demo`: the sample streams in random order, and is compared with the whole volume."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from fibstream.services.analysis.table import rows_hash
+from fibstream.services.ingest.sources import open_volume
+from fibstream.services.refine.recipe import Settings as Recipe
+
+from fibstream.grid import Box
+from fibstream.local import LocalFiles
+from fibstream.published import labels_hash, tables_hash
+from fibstream.server import read_dataset
+from fibstream.settings import Settings
+
+from .design import make_engine
+from .picture import paint
+from .reference import labels_of, prediction_of, table_of
+from .streaming import stream
+
+SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "flyem_medulla.tif"
+SEED = 1  # of the order in which chunks land
+ROWS = 8  # of the table, shown
+
+
+def tell(folder: Path, settings: Settings, say: Callable[[str], None]) -> bool:
+    """Run the demo; whether the streamed result is that of the whole volume."""
+    out = folder / "sample.zarr"
+    folder.mkdir(parents=True, exist_ok=True)
+    say(
+        f"{SAMPLE.name}: FIB-SEM of the fly medulla (FlyEM, CC BY); its chunks land in random order"
+    )
+    report = stream(
+        raw=str(SAMPLE), pipeline="mito", out=out, voxel_size_nm=None, chunk=None, order="random",
+        seed=SEED, bus=None, contrast=None, invert=False, settings=settings, quiet=False,
+    )  # fmt: skip
+    if report.failed:
+        say(f"different: {len(report.failed)} chunks failed: {report.failed[0]['reason']}")
+        return False
+    table = pq.read_table(out / "tables" / "mito.parquet")
+    picture = paint(out, folder / "mitochondria.png")
+    say(f"{report.chunks_computed} stage outputs computed in {report.seconds:.1f} s; "
+        f"{table.num_rows} mitochondria:")  # fmt: skip
+    say(head(out))
+    say(f"picture: {picture}\ntable:   {out / 'tables' / 'mito.parquet'}\ndataset: {out}")
+    say("computing the whole volume as one block, by other code ...")
+    labels, tables = whole(out, settings.threads)
+    same = (labels, tables) == (report.labels_hash, report.tables_hash)
+    if same:
+        say(f"identical: labels {labels}, tables {tables}")
+    else:
+        say(f"different: labels {report.labels_hash} and {labels}, "
+            f"tables {report.tables_hash} and {tables}")  # fmt: skip
+    return same
+
+
+def head(out: Path) -> str:
+    """Return the largest objects of the table as text."""
+    table = pq.read_table(out / "tables" / "mito.parquet")
+    rows = sorted(table.to_pylist(), key=lambda row: -row["voxels"])[:ROWS]
+    lines = [f"{'id':>20} {'voxels':>8} {'volume um3':>11} {'area um2':>9}  centroid z,y,x nm"]
+    for row in rows:
+        centroid = ", ".join(f"{row[f'centroid_{axis}_nm']:.0f}" for axis in "zyx")
+        border = "  (cut by the border)" if row["touches_border"] else ""
+        lines.append(
+            f"{row['id']:>20} {row['voxels']:>8} {row['volume_nm3'] / 1e9:>11.4f} "
+            f"{row['area_nm2'] / 1e6:>9.3f}  {centroid}{border}"
+        )
+    return "\n".join(lines)
+
+
+def whole(out: Path, threads: int) -> tuple[str, str]:
+    """Return the hashes of the sample computed as one block, from the source alone."""
+    dataset = read_dataset(LocalFiles(out))
+    organelle, model = dataset.organelles[0], dataset.models[0]
+    source = open_volume(str(SAMPLE), kind="raw")
+    raw = source.read(Box((0, 0, 0), source.shape))
+    source.close()
+    engine = make_engine(out / model.path, threads)
+    prediction = prediction_of(raw, dataset, engine)[0]
+    settings = Recipe.model_validate(dict(organelle.settings))
+    labels = labels_of(prediction, settings, dataset.voxel_size_nm)
+    table = table_of(labels, raw, dataset.voxel_size_nm)
+    volumes = {organelle.recipe: (source.shape, lambda box: labels[box.slices()])}
+    return labels_hash(volumes), tables_hash({organelle.recipe: rows_hash(table)})

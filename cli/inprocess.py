@@ -1,0 +1,67 @@
+"""The runner without processes: every loop takes its turn (`--bus memory:`)."""
+
+from collections.abc import Iterator
+from itertools import cycle
+
+from fibstream.services.ingest.land import land_all
+from fibstream.services.ingest.landing import Order
+from fibstream.services.ingest.sources import Source
+
+from fibstream import wire
+from fibstream.dataset import Dataset
+from fibstream.events import Progress
+from fibstream.local import LocalFiles
+from fibstream.memory import MemoryBus
+from fibstream.server import PlannerLoop, WorkerLoop, open_site
+from fibstream.settings import Settings
+
+from .catalogue import SERVICES
+
+
+class InProcess:
+    """Runs a dataset to its end in one process, one step of everything at a time."""
+
+    def __init__(
+        self, files: LocalFiles, bus: MemoryBus, source: Source, dataset: Dataset, order: Order,
+        seed: int, settings: Settings,
+    ) -> None:  # fmt: skip
+        self._bus = bus
+        self._planners = [PlannerLoop(service, files, bus, settings) for service in SERVICES]
+        self._workers = [
+            WorkerLoop(service, files, bus, settings, f"{service.name}-{number}")
+            for service in SERVICES
+            for number in range(settings.workers)
+        ]
+        _, site = open_site(files, bus)
+        self._landing = land_all(site, dataset, source, order, seed)
+
+    def progress(self) -> dict[str, Progress]:
+        """Return how far each planner has come."""
+        found = (wire.decode(entry.value) for entry in self._bus.read([wire.PROGRESS], 0))
+        return {p.service: p for p in found if isinstance(p, Progress)}
+
+    def run(self) -> Iterator[None]:
+        """Yield now and then until everything is done and a last reconcile found nothing."""
+        for request in cycle([1]):
+            yield from self._until_quiet()
+            self._bus.publish(wire.CONTROL, "run", str(request).encode())
+            yield from self._until_quiet()
+            if all(p.reconciled >= request for p in self.progress().values()):
+                return
+
+    def _until_quiet(self) -> Iterator[None]:
+        """Take turns until one round changes nothing."""
+        before = -1
+        while True:
+            landed = next(self._landing, self) is not self
+            for planner in self._planners:
+                planner.turn()
+            worked = [worker.turn() for worker in self._workers]
+            yield
+            after = self._bus.end([*wire.LEDGER_TOPICS, wire.PROGRESS])
+            if not landed and not any(worked) and after == before:
+                return
+            before = after
+
+    def close(self) -> None:
+        """Nothing runs by itself."""

@@ -1,0 +1,316 @@
+"""The ``fibstream`` command: words and flags; what they do is in the files beside this one."""
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import wraps
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar, cast
+
+import typer
+
+from fibstream.errors import DiskFull, FibstreamError, WrongUse
+from fibstream.settings import load
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DONE, FAILED, WRONG = 0, 1, 2
+# ClickException: click's own, or that of the copy which newer versions of typer carry.
+COMPLAINT = cast("type[Exception]", typer.BadParameter.mro()[2])
+
+app = typer.Typer(
+    name="fibstream", add_completion=True, rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Segment and measure organelles in FIB-SEM volumes while the microscope is still milling.",
+)  # fmt: skip
+
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object; the rest to stderr.")]
+Voxel = Annotated[
+    str | None,
+    typer.Option("--voxel-size-nm", metavar="Z,Y,X", help="Voxel size; may be in the input."),
+]
+Chunk = Annotated[
+    str | None, typer.Option("--chunk", metavar="Z,Y,X", help="Chunk edges in voxels, 1 to 512.")
+]
+Raw = Annotated[str, typer.Option("--raw", metavar="PATH", help="The volume, see docs/formats.")]
+Out = Annotated[Path, typer.Option("--out", metavar="PATH.zarr", help="The dataset to write.")]
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Register a command whose errors are one clear line and an exit code."""
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (WrongUse, DiskFull) as error:
+            fail(str(error), WRONG)
+        except FibstreamError as error:
+            fail(str(error), FAILED)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            fail(f"no space left: {error.filename or 'the disk is full'}", WRONG)
+        except KeyboardInterrupt:
+            fail("stopped; call again with the same --out to go on", 130)
+
+    app.command()(guarded)
+    return guarded
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print one line and exit."""
+    sys.stderr.write("fibstream: " + " ".join(message.split()) + "\n")
+    raise typer.Exit(code)
+
+
+def say(text: str) -> None:
+    """Print a result."""
+    sys.stdout.write(text + "\n")
+
+
+def triple(text: str | None) -> tuple[float, float, float] | None:
+    """Parse ``--voxel-size-nm``."""
+    from .flags import parse_triple
+
+    return None if text is None else parse_triple(text, "--voxel-size-nm", float)
+
+
+def finish(report: Any, *, as_json: bool, out: Path) -> None:
+    """Print a run's report and exit as it says."""
+    for item in report.failed:
+        chunk = ",".join(map(str, item["chunk"]))
+        sys.stderr.write(f"failed: {item['stage']} chunk {chunk}: {item['reason']}\n")
+    if as_json:
+        say(json.dumps(asdict(report)))
+    else:
+        say(f"{out}: {report.chunks_computed} computed, {report.chunks_reused} reused, "
+            f"{len(report.failed)} failed in {report.seconds:.1f} s")  # fmt: skip
+        say(f"labels {report.labels_hash}")
+        say(f"tables {report.tables_hash}")
+    if report.failed:
+        raise typer.Exit(FAILED)
+
+
+@command
+def run(
+    raw: Raw,
+    pipeline: Annotated[str, typer.Option(metavar="FILE|NAME", help="A YAML file, or mito.")],
+    out: Out,
+    voxel_size_nm: Voxel = None,
+    chunk: Chunk = None,
+    order: Annotated[str, typer.Option(help="raster, random or slab.")] = "raster",
+    seed: Annotated[int, typer.Option(help="Seed of the order.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Worker processes per service.")] = None,
+    bus: Annotated[str | None, typer.Option(metavar="URL", help="sqlite:PATH or memory:.")] = None,
+    contrast: Annotated[str | None, typer.Option(metavar="LOW,HIGH|auto")] = None,
+    invert: Annotated[bool, typer.Option("--invert", help="Bright membranes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stream a volume through every stage, and wait.
+
+    Example: fibstream run --raw volume.tif --voxel-size-nm 10 --pipeline mito --out cell.zarr
+    """
+    from .streaming import stream
+
+    settings, _ = load({"workers": workers})
+    report = stream(
+        raw=raw, pipeline=pipeline, out=out, voxel_size_nm=triple(voxel_size_nm), chunk=chunk,
+        order=order, seed=seed, bus=bus, contrast=contrast, invert=invert, settings=settings,
+        quiet=False,
+    )  # fmt: skip
+    finish(report, as_json=as_json, out=out)
+
+
+@command
+def predict(
+    raw: Raw,
+    model: Annotated[str, typer.Option(metavar="NAME|FILE.onnx", help="The network.")],
+    out: Out,
+    voxel_size_nm: Voxel = None,
+    chunk: Chunk = None,
+    contrast: Annotated[str | None, typer.Option(metavar="LOW,HIGH|auto")] = None,
+    invert: Annotated[bool, typer.Option("--invert", help="Bright membranes.")] = False,
+) -> None:
+    """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
+
+    Example: fibstream predict --raw volume.tif --model mito --out prediction.zarr
+    """
+    from .oneshot import predict_volume
+
+    settings, _ = load()
+    for group in predict_volume(
+        raw, model, out, voxel_size_nm=triple(voxel_size_nm), chunk=chunk, contrast=contrast,
+        invert=invert, threads=settings.threads,
+    ):  # fmt: skip
+        say(str(out / group))
+
+
+@command
+def refine(
+    prediction: Annotated[list[str], typer.Option(metavar="CLASS=PATH", help="Predictions.")],
+    organelle: Annotated[str, typer.Option(metavar="NAME", help="The recipe: generic or mito.")],
+    out: Out,
+    voxel_size_nm: Voxel = None,
+    chunk: Chunk = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+) -> None:
+    """Turn a prediction into labelled objects; writes labels/NAME/s0 and coarser levels.
+
+    Example: fibstream refine --prediction mito=prediction.zarr --organelle mito --out labels.zarr
+    """
+    from .oneshot import refine_prediction
+
+    group = refine_prediction(
+        prediction, organelle, out, voxel_size_nm=triple(voxel_size_nm), chunk=chunk,
+        overrides=set_ or [],
+    )  # fmt: skip
+    say(str(out / group))
+
+
+@command
+def measure(
+    labels: Annotated[str, typer.Option(metavar="PATH", help="Labels.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.csv|.parquet", help="The table to write.")],
+    raw: Annotated[
+        str | None, typer.Option(metavar="PATH", help="For the mean grey value.")
+    ] = None,
+    voxel_size_nm: Voxel = None,
+    profile: Annotated[str | None, typer.Option(help="cosem: the paper's columns.")] = None,
+) -> None:
+    """Measure every object of a label volume: one row each.
+
+    Example: fibstream measure --labels labels.zarr --out mitochondria.csv
+    """
+    from .oneshot import measure_labels
+
+    rows = measure_labels(
+        labels, out, raw=raw, voxel_size_nm=triple(voxel_size_nm), profile=profile
+    )
+    say(f"{out}: {rows} objects")
+
+
+@command
+def evaluate(
+    truth: Annotated[str, typer.Option(metavar="PATH", help="The truth; not 0 is inside.")],
+    test: Annotated[str, typer.Option(metavar="PATH", help="What is scored.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="The scores to write.")],
+    threshold: Annotated[int | None, typer.Option(help="Test values from here are inside.")] = None,
+    instances: Annotated[bool, typer.Option("--instances", help="Match objects too.")] = False,
+    voxel_size_nm: Voxel = None,
+) -> None:
+    """Score a segmentation against the truth: Dice, IoU, precision, recall.
+
+    Example: fibstream evaluate --truth truth.tif --test labels.zarr --out scores.json
+    """
+    from .oneshot import check_file, evaluate_volumes
+
+    check_file(out)
+    scores = evaluate_volumes(
+        truth, test, threshold=threshold, instances=instances, voxel_size_nm=triple(voxel_size_nm)
+    )
+    write_new(out, (json.dumps(scores, indent=2) + "\n").encode())
+    say(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
+
+
+@command
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset.")],
+    hash_: Annotated[bool, typer.Option("--hash", help="Also print the hashes.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Write the log anew.")] = False,
+) -> None:
+    """Read all contents of a dataset against their stamps; the next run repairs what differs.
+
+    Example: fibstream verify cell.zarr --hash
+    """
+    from .verify import verify_dataset
+
+    damaged, objects, hashes = verify_dataset(path, rebuild=rebuild, with_hashes=hash_)
+    for stage, index in damaged:
+        say(f"damaged: {stage} chunk {','.join(map(str, index))}")
+    if hashes:
+        say(f"labels {hashes[0]}\ntables {hashes[1]}")
+    if damaged:
+        fail(f"{path}: {len(damaged)} of {objects} stage outputs are damaged", FAILED)
+    say(f"{path}: {objects} stage outputs are intact")
+
+
+@command
+def status(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset.")], as_json: Json = False
+) -> None:
+    """Show how far a dataset is: chunks of every stage, objects, failures.
+
+    Example: fibstream status cell.zarr
+    """
+    from .status import describe, status_of
+
+    found = status_of(path)
+    say(json.dumps(found) if as_json else describe(found))
+
+
+@command
+def config() -> None:
+    """Show the settings in force, and where each comes from.
+
+    Example: FIBSTREAM_WORKERS=2 fibstream config
+    """
+    from fibstream.settings import Settings
+
+    _, values = load()
+    for name, value in values.items():
+        meaning = Settings.model_fields[name].description
+        say(f"{name} = {value.value}  ({value.source}; {meaning})")
+
+
+@command
+def demo(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results go.")] = Path("demo"),
+) -> None:
+    """Show the whole story on the sample volume.
+
+    Example: fibstream demo
+    """
+    from .demo import tell
+
+    if not tell(out, load()[0], say):
+        raise typer.Exit(FAILED)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a result file whole, or not at all."""
+    from .oneshot import write_file
+
+    write_file(path, data)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(version("fibstream"))
+        raise typer.Exit(DONE)
+
+
+@app.callback()
+def main(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show and exit.")
+    ] = False,
+) -> None:
+    """Segment and measure organelles in FIB-SEM volumes while the microscope is still milling."""
+
+
+def entry() -> None:
+    """Run the command; complaints about its flags become one line as well."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except COMPLAINT as error:
+        message = cast("Any", error).format_message()
+        sys.stderr.write("fibstream: " + " ".join(message.split()) + "\n")
+        code = WRONG
+    except typer.Abort:
+        code = 130
+    sys.exit(code or DONE)

@@ -1,0 +1,231 @@
+"""`fibstream run`: stream a volume through every stage, and wait."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from fibstream.services.analysis.table import rows_hash
+from fibstream.services.ingest.landing import Order
+from fibstream.services.ingest.sources import Source, open_volume
+
+from fibstream import wire
+from fibstream.dataset import RECORD, Dataset
+from fibstream.errors import WrongUse
+from fibstream.events import Progress, Record
+from fibstream.keys import canonical
+from fibstream.local import PRIVATE, LocalFiles
+from fibstream.memory import MemoryBus
+from fibstream.published import labels_hash, tables_hash
+from fibstream.server import RunBus, open_bus, read_dataset
+from fibstream.settings import Settings
+from fibstream.store import Store
+
+from .catalogue import remember, stage_names
+from .design import Design
+from .inprocess import InProcess
+from .progress import Display
+from .runner import Runner
+
+# Bytes on disk per voxel beside raw, measured on real volumes and rounded up: predictions are
+# smooth and shrink to a half, label arrays to a fiftieth; a third more for the pyramids.
+BYTES_PREDICTION = 0.7
+BYTES_LABELS = 0.4
+RAW_PYRAMID = 1.15
+
+
+@dataclass
+class Report:
+    """What a run did; the last line of ``--json``."""
+
+    chunks_computed: int = 0
+    chunks_reused: int = 0
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    labels_hash: str = ""
+    tables_hash: str = ""
+    seconds: float = 0.0
+
+
+def check_output(out: Path) -> None:
+    """Refuse a folder that is not ours or cannot be written, before anything is."""
+    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise WrongUse(f"--out {out}: exists and is not a fibstream dataset; expected a new path")
+    parent = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise WrongUse(f"--out {out}: {parent} is not a folder that can be written")
+
+
+def check_room(out: Path, dataset: Dataset) -> None:
+    """Refuse a run whose results would not fit on the disk."""
+    voxels = float(np.prod(dataset.grid.extent))
+    per_voxel = np.dtype(dataset.dtype).itemsize * RAW_PYRAMID
+    per_voxel += BYTES_PREDICTION * sum(len(m.classes) for m in dataset.models)
+    per_voxel += BYTES_LABELS * len(dataset.organelles)
+    parent = next(p for p in (out, *out.absolute().parents) if p.exists())
+    there = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) if out.exists() else 0
+    needed, free = voxels * per_voxel - there, shutil.disk_usage(parent).free
+    if needed > free:
+        raise WrongUse(
+            f"--out {out}: needs about {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
+        )
+
+
+def check_bus(url: str | None) -> None:
+    """Refuse a bus that cannot be opened, before anything is written."""
+    if url is not None:
+        open_bus(url, Path()).close()
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the dataset; the lock names the living run and goes with it."""
+    path = out / PRIVATE / "run.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise WrongUse(f"--out {out}: in use by {file.read().strip()}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield
+
+
+def check_record(out: Path, dataset: Dataset) -> Dataset:
+    """Return the record to write; WrongUse, and nothing touched, when it is another acquisition."""
+    if not (out / RECORD).is_file():
+        return dataset
+    there = read_dataset(LocalFiles(out))
+    differences = there.differences(dataset)
+    if differences:
+        raise WrongUse(f"--out {out}: its {'; its '.join(differences)}")
+    return dataset.model_copy(update={"name": there.name})  # a folder may have been renamed
+
+
+def store_record(files: LocalFiles, dataset: Dataset, models: Mapping[str, bytes]) -> None:
+    """Create the dataset, or change its parameters."""
+    for path, content in models.items():
+        files.put(path, content)
+    files.put(RECORD, canonical(dataset.model_dump(mode="json")))
+
+
+def prepare(bus: RunBus, dataset: str) -> None:
+    """Forget the last run's tasks, counts and progress; try again what only crashed."""
+    bus.forget()
+    bus.clear([wire.PROGRESS, wire.WORK, wire.CONTROL])
+    for record in ledger(bus):
+        if record.status == "failed" and record.crashed:
+            again = Record(record.stage, record.index, "suspect")
+            key = wire.record_key(dataset, record.stage, record.index)
+            bus.publish(wire.ledger_topic(record.stage), key, wire.encode(again))
+
+
+def ledger(bus: RunBus) -> Iterator[Record]:
+    """Yield the last record of every (stage, chunk)."""
+    after = 0
+    while entries := bus.read(wire.LEDGER_TOPICS, after):
+        after = entries[-1].offset
+        for entry in entries:
+            event = wire.decode(entry.value)
+            if isinstance(event, Record):
+                yield event
+
+
+def run(
+    out: Path, made: Design, source: Source, raw: str, *, order: Order, seed: int,
+    settings: Settings, display: Display, bus_url: str | None = None,
+) -> Report:  # fmt: skip
+    """Carry out a run whose design was checked; return its report."""
+    begun = time.monotonic()
+    dataset = check_record(out, made.dataset)
+    check_room(out, dataset)
+    check_bus(bus_url)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out), raised_signals():
+        files = LocalFiles(out)
+        files.sweep()
+        bus = open_bus(bus_url, out)
+        for warning in made.warnings:
+            display.note(warning)
+        store_record(files, dataset, made.files)
+        prepare(bus, dataset.name)
+        if bus.end(wire.LEDGER_TOPICS) == 0:
+            remember(dataset, Store(files, dataset.grid), bus)
+        runner: Runner | InProcess
+        if isinstance(bus, MemoryBus):
+            runner = InProcess(files, bus, source, dataset, order, seed, settings)
+        else:
+            runner = Runner(out, dataset.name, bus, landing(raw, order, seed), settings)
+        try:
+            with display:
+                for _ in runner.run():
+                    display.update(bus, runner.progress())
+                display.update(bus, runner.progress())
+            report = conclude(out, dataset, bus, runner.progress())
+        finally:
+            runner.close()
+            bus.close()
+    report.seconds = round(time.monotonic() - begun, 3)
+    return report
+
+
+def landing(raw: str, order: str, seed: int) -> list[str]:
+    """Return the arguments of the landing process."""
+    return ["--raw", raw, "--order", order, "--seed", str(seed)]
+
+
+@contextlib.contextmanager
+def raised_signals() -> Iterator[None]:
+    """Turn SIGTERM into the exception that Ctrl-C raises, so that children are stopped."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def conclude(out: Path, dataset: Dataset, bus: RunBus, progress: Mapping[str, Progress]) -> Report:
+    """Count what this call did, and hash what the store now holds."""
+    computed = bus.read([wire.WORK], 0, limit=1 << 30)
+    places = {json.loads(entry.value)[0] for entry in computed}
+    recorded = sum(p.recorded for p in progress.values())
+    names = stage_names(dataset, LocalFiles(out))
+    failed = [
+        {"stage": r.stage, "chunk": list(r.index), "reason": r.reason}
+        for r in ledger(bus)
+        if r.status == "failed" and r.stage in names
+    ]
+    report = Report(len(computed), max(recorded - len(places), 0), failed)
+    report.labels_hash, report.tables_hash = hashes(out, dataset)
+    return report
+
+
+def hashes(out: Path, dataset: Dataset) -> tuple[str, str]:
+    """Return the published hashes of a dataset's labels and tables."""
+    organelles = [o.recipe for o in dataset.organelles]
+    names = [name for name in organelles if (out / "labels" / name / "s0").is_dir()]
+    sources: dict[str, Source] = {
+        name: open_volume(f"{out}/labels/{name}/s0", kind="labels",
+                          voxel_size_nm=dataset.voxel_size_nm)
+        for name in names
+    }  # fmt: skip
+    volumes = {name: (source.shape, source.read) for name, source in sources.items()}
+    files = {name: out / "tables" / f"{name}.parquet" for name in organelles}
+    tables = {n: rows_hash(pq.read_table(path)) for n, path in files.items() if path.is_file()}
+    return labels_hash(volumes), tables_hash(tables)

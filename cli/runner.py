@@ -1,0 +1,211 @@
+"""The local runner: all services of one dataset as processes on the embedded bus."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from socket import gethostname
+
+from fibstream import wire
+from fibstream.errors import DiskFull, FibstreamError, Retryable, WrongUse
+from fibstream.events import Progress, Record, Task
+from fibstream.server import EXIT_DISK_FULL, EXIT_WRONG_USE
+from fibstream.settings import Settings
+from fibstream.sqlite import SqliteBus
+
+SERVICES = ("ingest", "inference", "refine", "analysis")
+CRASHES = 3  # on one task, then it is parked
+RESTARTS = 10  # of one process without a task to blame: then the run gives up
+POLL_S = 0.1
+JOIN_S = 60.0  # longest task that a worker may finish when asked to stop; then it is killed
+
+
+class Broken(FibstreamError):
+    """A service cannot run at all."""
+
+
+@dataclass
+class Child:
+    """One process of the run."""
+
+    name: str
+    arguments: Sequence[str]
+    process: subprocess.Popen[bytes]
+    restarts: int = 0
+    log: Path = field(default_factory=Path)
+
+    def last_words(self) -> str:
+        """Return the last line that the process wrote to its log."""
+        with self.log.open(errors="replace") as lines:
+            return next(iter(deque((line.strip() for line in lines if line.strip()), 1)), "")
+
+
+class Runner:
+    """Starts, watches, restarts and stops the processes; never touches the results."""
+
+    def __init__(
+        self,
+        root: Path,
+        dataset: str,
+        bus: SqliteBus,
+        landing: Sequence[str] | None,
+        settings: Settings,
+    ) -> None:
+        self.landed = False  # without a landing process the caller sets it
+        self._root = root
+        self._dataset = dataset
+        self._bus = bus
+        self._workers = settings.workers
+        given = {f"FIBSTREAM_{n.upper()}": str(v) for n, v in settings.model_dump().items()}
+        self._environment = {**os.environ, **given}
+        self._logs = root / ".fibstream" / "log"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._request = 0
+        self._children: list[Child] = []
+        if landing is not None:
+            module = "fibstream.services.ingest.land"
+            self._children.append(self._spawn("landing", module, landing))
+        for service in SERVICES:
+            self._children.append(self._spawn(f"{service}-planner", *_module(service, "plan")))
+        self._start_workers()
+
+    def _start_workers(self) -> None:
+        for service in SERVICES:
+            for number in range(self._workers):
+                name = f"{service}-worker-{number}"
+                self._children.append(self._spawn(name, *_module(service, "work")))
+
+    def _spawn(self, name: str, module: str, arguments: Sequence[str]) -> Child:
+        log = self._logs / f"{name}.log"
+        line = [sys.executable, "-m", module, *arguments, "--dataset", str(self._root)]
+        line += ["--bus", f"sqlite:{self._bus.path}", "--parent", str(os.getpid())]
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                line, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=self._environment
+            )
+        return Child(name, [module, *arguments], process, log=log)
+
+    # -- watching --------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Look once at every process: restart what died, park what kills."""
+        for number, child in enumerate(self._children):
+            code = child.process.poll()
+            if code is None or (child.name == "landing" and self.landed):
+                continue
+            if child.name == "landing" and code == 0:
+                self.landed = True
+                continue
+            self._children[number] = self._replace(child, code)
+
+    def _replace(self, child: Child, code: int) -> Child:
+        if code == EXIT_WRONG_USE:
+            raise WrongUse(child.last_words())
+        if code == EXIT_DISK_FULL:
+            raise DiskFull(f"no space left for {self._root}")  # nor for the process's last words
+        blamed = self._bus.bury(f"{gethostname()}:{child.process.pid}")
+        for delivery in blamed:
+            if delivery.crashes >= CRASHES:
+                self._bus.discard(delivery)
+                self._park(delivery.value)
+        restarts = child.restarts + (not blamed)
+        if restarts > RESTARTS:
+            raise Broken(f"{child.name} ended {restarts} times ({code}): {child.last_words()}")
+        module, *arguments = child.arguments
+        fresh = self._spawn(child.name, module, arguments)
+        fresh.restarts = restarts
+        return fresh
+
+    def _park(self, value: bytes) -> None:
+        task = wire.decode(value)
+        assert isinstance(task, Task)
+        record = Record(
+            task.stage, task.index, "failed", task.key,
+            reason=f"its worker died {CRASHES} times", crashed=True,
+        )  # fmt: skip
+        key = wire.record_key(self._dataset, task.stage, task.index)
+        self._bus.publish(wire.ledger_topic(task.stage), key, wire.encode(record))
+
+    # -- progress --------------------------------------------------------------------------------
+
+    def progress(self) -> dict[str, Progress]:
+        """Return how far each planner has come."""
+        found = {}
+        for entry in self._bus.read([wire.PROGRESS], 0):
+            event = wire.decode(entry.value)
+            if isinstance(event, Progress):
+                found[event.service] = event
+        return found
+
+    def _settled(self, request: int) -> bool:
+        """Whether every planner has seen the whole ledger and has nothing left to do."""
+        end = self._bus.end(wire.LEDGER_TOPICS)
+        found = self.progress()
+        return (
+            self.landed
+            and found.keys() == set(SERVICES)
+            and all(p.settled and p.reconciled >= request for p in found.values())
+            and all(self._bus.backlog(wire.task_topic(s)) == 0 for s in SERVICES)
+            and all(p.offset >= end for p in found.values())
+            and end == self._bus.end(wire.LEDGER_TOPICS)
+        )
+
+    def run(self) -> Iterator[None]:
+        """Yield now and then until everything is done and a last reconcile found nothing.
+
+        The workers are stopped and joined before that reconcile: none is left that could write
+        later (protocol.md, "Complete").
+        """
+        yield from self._wait(0)
+        while True:
+            self._stop([c for c in self._children if "-worker-" in c.name])
+            self._request += 1
+            self._bus.publish(wire.CONTROL, self._dataset, str(self._request).encode())
+            while not self._settled(self._request):
+                if any(self._bus.backlog(wire.task_topic(s)) for s in SERVICES):
+                    break  # it found something: there is work again
+                self.watch()
+                yield
+                time.sleep(POLL_S)
+            else:
+                return
+            self._start_workers()
+            yield from self._wait(0)
+
+    def _wait(self, request: int) -> Iterator[None]:
+        while not self._settled(request):
+            self.watch()
+            yield
+            self._bus.wait(POLL_S)
+            time.sleep(POLL_S / 4)  # the bus is busy: do not look at every record
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop and join every process."""
+        # Their tasks need not be released on a full disk: the next run forgets all tasks.
+        with contextlib.suppress(Retryable):
+            self._stop(list(self._children))
+
+    def _stop(self, children: list[Child]) -> None:
+        for child in children:
+            child.process.terminate()
+        deadline = time.monotonic() + JOIN_S
+        for child in children:
+            try:
+                child.process.wait(max(deadline - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+        for child in children:
+            self._bus.bury(f"{gethostname()}:{child.process.pid}")
+        self._children = [c for c in self._children if c not in children]
+
+
+def _module(service: str, role: str) -> tuple[str, list[str]]:
+    return f"fibstream.services.{service}", [role]

@@ -1,0 +1,38 @@
+"""What `run` and `demo` share: check everything, then stream on the bus that was asked for."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import cast, get_args
+
+from fibstream.services.ingest.landing import Order
+from fibstream.services.ingest.sources import open_volume
+
+from fibstream.errors import WrongUse
+from fibstream.settings import Settings
+
+from .design import design
+from .pipeline import read_pipeline
+from .progress import Display
+from .run import Report, check_output, run
+
+
+def stream(
+    *, raw: str, pipeline: str, out: Path, voxel_size_nm: tuple[float, float, float] | None,
+    chunk: str | None, order: str, seed: int, bus: str | None, contrast: str | None, invert: bool,
+    settings: Settings, quiet: bool,
+) -> Report:  # fmt: skip
+    """Stream a volume through a pipeline; raise WrongUse before anything is written."""
+    if order not in get_args(Order):
+        raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
+    check_output(out)
+    recipe = read_pipeline(pipeline)
+    source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
+    with closing(source):
+        made = design(
+            out.name.removesuffix(".zarr"), source, recipe, chunk=chunk, contrast=contrast,
+            invert=invert, threads=settings.threads,
+        )  # fmt: skip
+        return run(
+            out, made, source, str(raw), order=cast("Order", order), seed=seed, settings=settings,
+            display=Display(quiet=quiet), bus_url=bus,
+        )  # fmt: skip

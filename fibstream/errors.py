@@ -1,0 +1,32 @@
+"""The fates of a failure.
+
+::
+
+    FibstreamError
+    ├── WrongUse     the user's input is wrong: one clear line, exit 2, nothing touched
+    ├── Retryable    store or broker away, disk full: back off, bounded, then the run stops
+    └── Poison       this input can never succeed: recorded ``failed``, the rest goes on
+
+Anything else is a bug: the process dies, the task is delivered again, and after three crashes on
+one task it is parked.
+"""
+
+
+class FibstreamError(Exception):
+    """Base of every error that fibstream raises on purpose."""
+
+
+class WrongUse(FibstreamError):
+    """What the user gave cannot be used; the message names it and says what is expected."""
+
+
+class Retryable(FibstreamError):
+    """The outside world is away for the moment."""
+
+
+class Poison(FibstreamError):
+    """This input can never succeed."""
+
+
+class DiskFull(Retryable):
+    """No room is left; a run stops at once, and goes on when called again with room."""

@@ -1,0 +1,164 @@
+"""Which chunks can be made now: a pure state machine over the ledger's records.
+
+For each chunk it knows the *wanted* key, or none while an input in its halo is missing. Wanted and
+not recorded: a task. Level-triggered, so lost, repeated and reordered records change nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from .events import Record, Task
+from .grid import Box, Grid, Halo, Index
+from .keys import Named, parameters_digest, wanted_key
+from .stage import Input, Stage
+
+Place = tuple[str, Index]  # a stage's name and a chunk
+ALWAYS = ("raw", "tables")  # families that a planner compares with the store itself
+Extra = Callable[[str, Index], bytes | None]
+
+
+class Wanted(NamedTuple):
+    """What an output would be made of, and its name."""
+
+    key: str
+    inputs: tuple[Named, ...]
+    extra: bytes
+
+
+def boxes(stage: Stage, grid: Grid, index: Index) -> dict[str, Box]:
+    """Return the box that each array input of a block is read in, cut at the volume."""
+    return {i.name: grid.block(index, i.halo) for i in stage.inputs if i.dtype}
+
+
+def key_of(
+    stage: Stage, grid: Grid, index: Index, inputs: Iterable[Named], extra: bytes, rule: str = ""
+) -> str:
+    """Return the key of one output; the same in planner and worker, or the task is stale."""
+    rule = rule or parameters_digest(stage)
+    return wanted_key(rule, grid.box(index), boxes(stage, grid, index), inputs, extra)
+
+
+class Frontier:
+    """The chunks of one service's ``stages``; ``extra`` gives what a fold adds to a task."""
+
+    def __init__(self, stages: Sequence[Stage], grid: Grid, extra: Extra) -> None:
+        self.grid = grid
+        self.records: dict[Place, Record] = {}
+        self.failed: set[Place] = set()
+        self._stages = {stage.name: stage for stage in stages}
+        self._rules = {stage.name: parameters_digest(stage) for stage in stages}
+        self._extra = extra
+        self._issued: dict[Place, str] = {}
+        self._dirty: dict[Place, None] = {}
+        self._good: set[Place] = set()
+        self._blocked: set[Place] = set()
+        self._readers: dict[str, list[tuple[str, Halo]]] = {}
+        for stage in stages:
+            for source in stage.inputs:
+                self._readers.setdefault(source.stage, []).append((stage.name, source.halo))
+
+    def apply(self, record: Record) -> None:
+        """Take one record; anything but ``ready`` and ``failed`` un-records its chunk."""
+        if not self._follows(record.stage):
+            return  # a million chunks have six million records: keep those that are read here
+        place = record.stage, record.index
+        if record.status in ("ready", "failed"):
+            self.records[place] = record
+        else:
+            self.records.pop(place, None)
+        self._issued.pop(place, None)
+        if record.stage in self._stages:
+            self.touch(place)
+        for reader, halo in self._readers.get(record.stage, ()):
+            for index in self.grid.readers(record.index, halo):
+                self.touch((reader, index))
+
+    def _follows(self, stage: str) -> bool:
+        known = stage in self._stages or stage in self._readers
+        return known or stage.partition("/")[0] in ALWAYS
+
+    def touch(self, place: Place) -> None:
+        """Look at a chunk again."""
+        self._dirty[place] = None
+
+    def seal(self, grid: Grid) -> None:
+        """Take the sealed grid: blocks at the end of z now know their border."""
+        self.grid = grid
+        for _, index in list(self.records):
+            for stage in self._stages:
+                self.touch((stage, index))
+
+    def forget_issued(self) -> None:
+        """Doubt every task that was sent: a task may have been lost."""
+        for place in self._issued:
+            self.touch(place)
+        self._issued.clear()
+
+    def wanted(self, place: Place) -> Wanted | None:
+        """Return what a chunk's output would be made of, None while something is missing."""
+        name, index = place
+        stage = self._stages[name]
+        if not self.grid.contains(index):
+            return None
+        inputs: list[Named] = []
+        for source in stage.inputs:
+            for chunk in self.grid.reach(index, source.halo):
+                record = self.records.get((source.stage, chunk))
+                content = record.hashes.get(source.name) if record else None
+                if content is None:
+                    return None
+                inputs.append(Named(source.stage, source.name, chunk, content))
+        extra = self._extra(name, index) if stage.folded else b""
+        if extra is None:
+            return None
+        key = key_of(stage, self.grid, index, inputs, extra, self._rules[name])
+        return Wanted(key, tuple(inputs), extra)
+
+    def tasks(self) -> Iterator[Task]:
+        """Yield a task for every chunk that is wanted, not recorded and not under way."""
+        while self._dirty:
+            place = next(iter(self._dirty))
+            del self._dirty[place]
+            wanted = self.wanted(place)
+            record = self.records.get(place)
+            same = wanted is not None and record is not None and record.key == wanted.key
+            failed = same and record is not None and record.status == "failed"
+            for holds, places in (
+                (same and not failed, self._good),
+                (failed, self.failed),
+                (wanted is None, self._blocked),
+            ):
+                (places.add if holds else places.discard)(place)
+            if wanted and not same and self._issued.get(place) != wanted.key:
+                self._issued[place] = wanted.key
+                yield Task(*place, wanted.key, wanted.inputs, wanted.extra)
+
+    def missing(self) -> Iterator[tuple[Input, Index]]:
+        """Yield every input that keeps a chunk from being made, each once."""
+        blocked = set(self._blocked)
+        if self.grid.sealed:
+            every = {(name, index) for name in self._stages for index in self.grid.indices()}
+            blocked = every - self._good - self.failed
+        wants = {
+            (source, chunk)
+            for name, index in blocked
+            if self.grid.contains(index)
+            for source in self._stages[name].inputs
+            for chunk in self.grid.reach(index, source.halo)
+            if (source.stage, chunk) not in self.records
+        }
+        yield from sorted(wants)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing left to look at."""
+        return not self._dirty
+
+    @property
+    def recorded(self) -> int:
+        """How many outputs are recorded under the key that is wanted."""
+        return len(self._good)
+
+    def ready(self) -> list[Record]:
+        """Return the records of this service's own outputs, failed ones included."""
+        return [r for (stage, _), r in self.records.items() if stage in self._stages]

@@ -1,0 +1,148 @@
+"""Where voxels are: a volume cut into chunks, and the box that a block reads.
+
+A *chunk* is a unit of landing, of storage and of announcement.  A *block* is a unit of work: one
+chunk, read with a halo that reaches into its neighbours.  Every index, shape and halo is
+``(z, y, x)``; lengths are voxels unless the name says ``_nm``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+Index = tuple[int, int, int]
+
+MAX_AXIS = 2**21  # voxels: a global id packs each axis into 21 bits
+MAX_CHUNK = 512  # voxels an edge: a worker holds a few blocks in memory
+
+
+class Halo(NamedTuple):
+    """Voxels read beyond a chunk, before its start and after its stop."""
+
+    low: Index
+    high: Index
+
+    @classmethod
+    def of(cls, voxels: int) -> "Halo":
+        """Return a halo of ``voxels`` on all six sides."""
+        return cls((voxels,) * 3, (voxels,) * 3)
+
+
+class Box(NamedTuple):
+    """Half-open box ``[start, stop)`` in voxels."""
+
+    start: Index
+    stop: Index
+
+    @property
+    def shape(self) -> Index:
+        """Edge lengths; never negative."""
+        z, y, x = (max(b - a, 0) for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    @property
+    def empty(self) -> bool:
+        """Whether the box holds no voxel."""
+        return 0 in self.shape
+
+    def grow(self, halo: Halo) -> "Box":
+        """Return the box widened by ``halo``, not clipped."""
+        az, ay, ax = (a - h for a, h in zip(self.start, halo.low, strict=True))
+        bz, by, bx = (b + h for b, h in zip(self.stop, halo.high, strict=True))
+        return Box((az, ay, ax), (bz, by, bx))
+
+    def meet(self, other: "Box") -> "Box":
+        """Return the intersection; it may be empty."""
+        az, ay, ax = (max(a, b) for a, b in zip(self.start, other.start, strict=True))
+        bz, by, bx = (min(a, b) for a, b in zip(self.stop, other.stop, strict=True))
+        return Box((az, ay, ax), (bz, by, bx))
+
+    def slices(self, origin: Index = (0, 0, 0)) -> tuple[slice, slice, slice]:
+        """Return the slices of this box in an array whose first voxel is ``origin``."""
+        z, y, x = (
+            slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True)
+        )
+        return z, y, x
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A volume of ``shape`` voxels cut into chunks of ``chunk``; the last of an axis may be short.
+
+    The extent in z is ``None`` until the acquisition is sealed: then no chunk is known to be last.
+    """
+
+    shape: tuple[int | None, int, int]
+    chunk: Index
+
+    def __post_init__(self) -> None:
+        assert all(s is None or 0 < s <= MAX_AXIS for s in self.shape), self.shape
+        assert all(0 < c <= MAX_CHUNK for c in self.chunk), self.chunk
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the extent in z is known."""
+        return self.shape[0] is not None
+
+    @property
+    def extent(self) -> Index:
+        """Extent in voxels; an open z counts as the largest possible one."""
+        return self.shape[0] or MAX_AXIS, self.shape[1], self.shape[2]
+
+    @property
+    def count(self) -> Index:
+        """Number of chunks along each axis; in an open z the largest possible number."""
+        z, y, x = (-(-s // c) for s, c in zip(self.extent, self.chunk, strict=True))
+        return z, y, x
+
+    @property
+    def volume(self) -> Box:
+        """The whole volume."""
+        return Box((0, 0, 0), self.extent)
+
+    def indices(self) -> Iterator[Index]:
+        """Yield every chunk of a sealed volume in raster order."""
+        assert self.sealed
+        yield from product(*(range(n) for n in self.count))
+
+    def contains(self, index: Index) -> bool:
+        """Whether ``index`` names a chunk of this grid."""
+        return all(0 <= i < n for i, n in zip(index, self.count, strict=True))
+
+    def box(self, index: Index) -> Box:
+        """Return the voxels of one chunk, cut at the volume's end."""
+        z, y, x = (i * c for i, c in zip(index, self.chunk, strict=True))
+        start = (z, y, x)
+        return Box(start, start).grow(Halo((0, 0, 0), self.chunk)).meet(self.volume)
+
+    def block(self, index: Index, halo: Halo) -> Box:
+        """Return what the block at ``index`` reads: its chunk and halo, cut at the volume."""
+        return self.box(index).grow(halo).meet(self.volume)
+
+    def covering(self, box: Box) -> Iterator[Index]:
+        """Yield the chunks that hold a voxel of ``box``, in raster order."""
+        inside = box.meet(self.volume)
+        if inside.empty:
+            return
+        spans = (
+            range(a // c, (b - 1) // c + 1)
+            for a, b, c in zip(inside.start, inside.stop, self.chunk, strict=True)
+        )
+        yield from product(*spans)
+
+    def reach(self, index: Index, halo: Halo) -> Iterator[Index]:
+        """Yield every chunk that the block at ``index`` reads, itself included."""
+        yield from self.covering(self.block(index, halo))
+
+    def readers(self, index: Index, halo: Halo) -> Iterator[Index]:
+        """Yield every chunk whose block reads the chunk at ``index``: the halo seen in a mirror."""
+        yield from self.covering(self.box(index).grow(Halo(halo.high, halo.low)))
+
+
+def inner_edge(edge: int) -> int:
+    """Return the edge of Zarr's inner chunks in a shard of ``edge`` voxels.
+
+    The largest divisor that is at most 64; an edge without a divisor from 16 up stays whole.
+    """
+    best = max((d for d in range(1, min(edge, 64) + 1) if edge % d == 0), default=edge)
+    return best if best >= 16 else edge

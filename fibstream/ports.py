@@ -1,0 +1,106 @@
+"""What the core asks of the outside world; every port has several adapters, one contract suite."""
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple, Protocol
+
+Generation = tuple[int, ...]  # names one content of one file; () when there is no file
+
+
+class Entry(NamedTuple):
+    """One record of a log."""
+
+    offset: int
+    topic: str
+    key: str
+    value: bytes
+
+
+class Delivery(NamedTuple):
+    """A task handed to one owner under a lease."""
+
+    id: int
+    key: str
+    value: bytes
+    crashes: int
+
+
+class Bus(Protocol):
+    """Logs that can be read from the beginning, and queues whose tasks are leased.
+
+    Delivery is at least once. A log keeps at least the last record of every key.
+    """
+
+    def publish(self, topic: str, key: str, value: bytes) -> None:
+        """Append to a log."""
+
+    def read(self, topics: Collection[str], after: int, limit: int = 1000) -> list[Entry]:
+        """Return entries with an offset larger than ``after``, in order."""
+
+    def end(self, topics: Collection[str]) -> int:
+        """Return the largest offset in these logs, 0 when they are empty."""
+
+    def send(self, topic: str, key: str, value: bytes) -> None:
+        """Put a task on a queue; it replaces a waiting one of the same key."""
+
+    def take(self, topic: str, owner: str, lease_s: float) -> Delivery | None:
+        """Lease the oldest task that nobody holds."""
+
+    def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:
+        """Hold on to a task; False when the lease was lost."""
+
+    def acknowledge(self, delivery: Delivery, owner: str) -> None:
+        """Take a finished task off its queue, unless it now belongs to somebody else."""
+
+    def backlog(self, topic: str) -> int:
+        """Return how many tasks of a queue are not acknowledged."""
+
+    def bury(self, owner: str) -> list[Delivery]:
+        """Release the tasks of an owner that died and count the crash against each."""
+
+    def discard(self, delivery: Delivery) -> None:
+        """Take a task off its queue, whoever holds it."""
+
+    def forget(self) -> None:
+        """Drop all tasks: planners will say again what they want; only while nobody works."""
+
+    def clear(self, topics: Collection[str]) -> None:
+        """Empty logs that belong to one run; only while nobody works."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something may have been written, or after ``timeout_s``."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class Handle(Protocol):
+    """One generation of one file, open for reading."""
+
+    size: int
+    generation: Generation
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes ``[start, stop)``."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class Files(Protocol):
+    """Whole files by relative path, replaced atomically: a folder, or an object store."""
+
+    def open(self, path: str) -> Handle | None:
+        """Open one generation of a file; None when there is none."""
+
+    def put(self, path: str, data: bytes, expected: Generation | None = None) -> bool:
+        """Replace a file whole and durably.
+
+        With ``expected`` only over that generation (``()``: only when there is no file); False
+        when another one was found.
+        """
+
+    def delete(self, path: str) -> None:
+        """Remove a file if it is there."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Yield the paths below a folder, in order."""

@@ -1,0 +1,73 @@
+"""Coarser levels of a chunk: means for grey values, modes for labels. Pure.
+
+Level ``l + 1`` halves level ``l``; a last voxel that has no partner stands for itself. While a
+chunk's edges are even its owner can write the coarser chunk alone.
+"""
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .grid import Box, Index
+
+SMALLEST = 8  # voxels an edge: below it a shard is mostly its own index and stamp
+MOST = 5  # levels with the full one
+
+
+def level_count(chunk: Index) -> int:
+    """Return how many levels the owner of a chunk writes, the full one included."""
+    levels = 1
+    while levels < MOST and all(c % 2**levels == 0 and c >> levels >= SMALLEST for c in chunk):
+        levels += 1
+    return levels
+
+
+def level_box(box: Box, level: int) -> Box:
+    """Return a chunk's box at a coarser level."""
+    az, ay, ax = (a >> level for a in box.start)
+    bz, by, bx = (-(-b >> level) for b in box.stop)
+    return Box((az, ay, ax), (bz, by, bx))
+
+
+def _corners(array: NDArray[Any], fill: int) -> NDArray[Any]:
+    """Return (8, z, y, x): the eight voxels of each 2x2x2 window, ``fill`` beyond an odd end."""
+    padded = np.pad(array, [(0, n % 2) for n in array.shape], constant_values=fill)
+    views = [padded[z::2, y::2, x::2] for z in (0, 1) for y in (0, 1) for x in (0, 1)]
+    return np.stack(views)
+
+
+def halve_mean(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the mean of each window; of integers rounded half up."""
+    if array.dtype.kind == "f":
+        total = _corners(array.astype(np.float64), 0).sum(0)
+        mean: NDArray[Any] = total / _corners(np.ones(array.shape), 0).sum(0)
+        return mean.astype(array.dtype)
+    total = _corners(array.astype(np.int64), 0).sum(0)
+    count = _corners(np.ones(array.shape, np.int64), 0).sum(0)
+    rounded: NDArray[Any] = (2 * total + count) // (2 * count)
+    return rounded.astype(array.dtype)
+
+
+def halve_mode(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the commonest label of each window; of equally common ones the smallest."""
+    beyond = np.iinfo(labels.dtype).max  # sorts last, and never wins: it is not counted
+    corners = np.sort(_corners(labels, int(beyond)), axis=0)
+    best: NDArray[np.uint64] = corners[0].copy()
+    votes = np.ones(corners.shape[1:], np.int8)
+    run = votes.copy()
+    for before, after in pairwise(corners):
+        run = np.where(after == before, run + 1, 1).astype(np.int8)
+        better = (run > votes) & (after != beyond)
+        best[better], votes[better] = after[better], run[better]
+    return best
+
+
+def levels(array: NDArray[Any], kind: Literal["mean", "mode"], count: int) -> list[NDArray[Any]]:
+    """Return ``count`` levels of a chunk, the full one first."""
+    halve = halve_mean if kind == "mean" else halve_mode
+    found = [array]
+    while len(found) < count:
+        found.append(halve(found[-1]))
+    return found

@@ -1,0 +1,88 @@
+"""Settings of a run, from flag, environment ``FIBSTREAM_*``, ``fibstream.toml``, default."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from .dataset import Frozen
+from .errors import WrongUse
+
+FILE = "fibstream.toml"
+PREFIX = "FIBSTREAM_"
+# Read by tests, packaging or the runner itself, not settings of a run.
+OTHER = {"FIBSTREAM_SHARED"}
+
+
+class Settings(Frozen):
+    """What a user may set besides the input itself; each field's description is its help."""
+
+    workers: int = Field(1, ge=1, le=256, description="worker processes per service")
+    threads: int = Field(1, ge=1, le=256, description="network threads per inference worker")
+    lease_s: float = Field(30.0, gt=0, le=3600, description="a task not renewed so long is free")
+    reconcile_s: float = Field(30.0, gt=0, le=86400, description="how often store and log compare")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="least severity that is printed"
+    )
+
+
+class Value(NamedTuple):
+    """A setting with where it came from."""
+
+    value: Any
+    source: str
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> tuple[Settings, dict[str, Value]]:
+    """Return the settings in force, and where each came from; raise WrongUse on a wrong one."""
+    environment = os.environ if environment is None else environment
+    found = {n: Value(f.default, "default") for n, f in Settings.model_fields.items()}
+    found |= _from_file((folder or Path()) / FILE)
+    found |= _from_environment(environment)
+    found |= {
+        n: Value(v, f"--{n.replace('_', '-')}") for n, v in (flags or {}).items() if v is not None
+    }
+    try:
+        return Settings(**{n: v.value for n, v in found.items()}), found
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        at = found[name]
+        raise WrongUse(f"{name} = {at.value!r} (from {at.source}): {first['msg']}") from error
+
+
+def _from_file(path: Path) -> dict[str, Value]:
+    if not path.is_file():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise WrongUse(f"{path}: not readable as TOML: {error}") from error
+    return {name: Value(value, str(path)) for name, value in _known(values, str(path)).items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Value]:
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name not in OTHER
+    }
+    return {
+        name: Value(value, PREFIX + name.upper())
+        for name, value in _known(given, "the environment").items()
+    }
+
+
+def _known(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    for name in values:
+        if name not in Settings.model_fields:
+            allowed = ", ".join(Settings.model_fields)
+            raise WrongUse(f"unknown setting {name!r} in {where}; known: {allowed}")
+    return values

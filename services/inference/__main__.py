@@ -1,0 +1,8 @@
+"""Run inference: ``python -m fibstream.services.inference plan|work --dataset PATH``."""
+
+from fibstream.server import main
+
+from .service import SERVICE
+
+if __name__ == "__main__":
+    main(SERVICE)

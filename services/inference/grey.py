@@ -1,0 +1,71 @@
+"""Grey values: the microscope's as the network sees them, and the network's as they are stored."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_WINDOW = 2**52  # a window this wide, times 510, still fits in 64 bits
+
+
+def contrast(
+    raw: NDArray[np.integer[Any]] | NDArray[np.floating[Any]],
+    low: float,
+    high: float,
+    *,
+    invert: bool = False,
+) -> NDArray[np.uint8]:
+    """Map grey values linearly so that ``low`` becomes 0 and ``high`` 255.
+
+    Parameters
+    ----------
+    raw
+        Array of integers or floats, any shape. Not a number counts as raw 0, as absent voxels do.
+    low, high
+        The window, ``low < high``, in the units of ``raw``.
+    invert
+        Return 255 minus the value.
+
+    Returns
+    -------
+    uint8 array of the same shape: ``255 (v - low) / (high - low)``, halves up, clipped to
+    [0, 255]. Exact for integers with a window of integers; ``uint8`` with 0, 255 is unchanged.
+    """
+    assert -MAX_WINDOW <= low < high <= MAX_WINDOW, (low, high)
+    whole = float(low).is_integer() and float(high).is_integer()
+    if np.issubdtype(raw.dtype, np.integer) and whole:
+        grey = _integers(raw, int(low), int(high))
+    else:
+        grey = _floats(raw, low, high)
+    return 255 - grey if invert else grey
+
+
+def _integers(raw: NDArray[Any], low: int, high: int) -> NDArray[np.uint8]:
+    info = np.iinfo(raw.dtype)
+    # Clipping in the raw type first lets every type, uint64 too, go on as int64.
+    first, last = (min(max(edge, info.min), info.max) for edge in (low, high))
+    grey: NDArray[np.int64] = np.clip(raw, first, last).astype(np.int64)
+    grey -= low
+    grey *= 2 * 255
+    grey += high - low
+    grey //= 2 * (high - low)
+    return np.clip(grey, 0, 255).astype(np.uint8)
+
+
+def _floats(raw: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    grey = np.nan_to_num(raw.astype(np.float64), copy=False, nan=0.0, posinf=high, neginf=low)
+    np.clip(grey, low, high, out=grey)
+    grey -= low
+    grey *= 255 / (high - low)
+    grey += 0.5
+    return np.floor(grey, out=grey).astype(np.uint8)
+
+
+def quantise(distance: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Return a signed tanh distance t in [-1, 1] as ``clip(round(128 t + 127), 0, 255)``.
+
+    Any shape; 127 is 0 nm, halves go to the even neighbour (Heinrich et al. 2021). Values must be
+    finite.
+    """
+    grey: NDArray[Any] = np.clip(np.round(128 * distance + 127), 0, 255)
+    return grey.astype(np.uint8)

@@ -1,0 +1,100 @@
+"""What a network is to the rest of the service: its geometry, and the engine that runs it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fibstream.errors import WrongUse
+from fibstream.grid import Index
+
+VOXEL_SIZE_TOLERANCE = 0.10  # per axis: a network trained at 10 nm is used from 9 to 11 nm
+
+ClassName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+Voxels = Annotated[int, Field(ge=0)]
+Edge = Annotated[int, Field(gt=0)]
+Nanometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ModelSpec(BaseModel):
+    """A network of valid convolutions: input ``tile``, output ``tile - 2 halo``, both (z, y, x).
+
+    Moving a tile by a multiple of ``stride`` moves its output and changes nothing else, so tiles
+    start on the lattice ``phase + k * stride`` of the dataset's voxels.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    classes: tuple[ClassName, ...] = Field(min_length=1)
+    voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres]
+    halo: tuple[Voxels, Voxels, Voxels]  # voxels that the output is smaller on each side
+    stride: tuple[Edge, Edge, Edge]  # total pooling factor
+    phase: tuple[Voxels, Voxels, Voxels] = (0, 0, 0)
+    tile: tuple[Edge, Edge, Edge]
+    sha256: str  # of the model file
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes {', '.join(self.classes)} are not unique")
+        for tile, output, stride in zip(self.tile, self.output, self.stride, strict=True):
+            if output <= 0 or output % stride:
+                raise ValueError(
+                    f"tile {tile} less twice the halo is {output}, not a positive multiple of "
+                    f"the stride {stride}"
+                )
+        return self
+
+    @property
+    def output(self) -> Index:
+        """Edges of a tile's output in voxels."""
+        z, y, x = (t - 2 * h for t, h in zip(self.tile, self.halo, strict=True))
+        return z, y, x
+
+
+class Engine(Protocol):
+    """A network ready to run on one kind of hardware, always at the same input shape."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network's geometry and classes."""
+
+    @property
+    def profile(self) -> Mapping[str, str]:
+        """Runtime, precision, tile and self-check digest: where it is equal, results are."""
+
+    def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the prediction (classes, z', y', x') of one tile (z, y, x) of the spec's shape.
+
+        Raises ``Poison`` when the network yields a value that is not finite.
+        """
+
+
+def check_voxel_size(spec: ModelSpec, voxel_size_nm: tuple[float, float, float]) -> None:
+    """Refuse data whose voxels differ from those of the network by more than 10 % on an axis.
+
+    Parameters
+    ----------
+    spec
+        The network.
+    voxel_size_nm
+        Voxel size of the data in nm, (z, y, x).
+
+    Raises
+    ------
+    WrongUse
+        Naming both voxel sizes.
+    """
+    pairs = zip(voxel_size_nm, spec.voxel_size_nm, strict=True)
+    # The slack of 1e-9 keeps 11 nm data within 10 % of a 10 nm network in binary floating point.
+    if any(abs(a - b) > VOXEL_SIZE_TOLERANCE * b * (1 + 1e-9) for a, b in pairs):
+        given, made = (
+            " x ".join(f"{s:g}" for s in size) for size in (voxel_size_nm, spec.voxel_size_nm)
+        )
+        raise WrongUse(
+            f"voxel size {given} nm does not fit model {spec.name}, made for {made} nm "
+            f"(allowed: {VOXEL_SIZE_TOLERANCE:.0%} per axis)"
+        )

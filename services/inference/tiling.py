@@ -1,0 +1,134 @@
+"""Predict one chunk from tiles, so that chunks of any shape meet without a seam.
+
+An output voxel of the network belongs to a cell of the stride lattice, and depends on that cell
+and ``halo`` voxels around it, nothing more.  So a chunk may lay its tiles wherever the lattice
+allows: what a tile yields beyond the chunk is thrown away, and what it reads beyond the halo is
+read by thrown away voxels alone.
+"""
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.grid import Box, Halo, Index
+from fibstream.stage import Patch
+
+from .port import Engine, ModelSpec
+
+
+def halo_of(spec: ModelSpec) -> Halo:
+    """Return what a chunk of any shape at any offset must be read with.
+
+    The first voxel of a chunk may be the last of its cell, and its last the first: so the halo is
+    the network's and, on both sides, the rest of a cell.
+    """
+    z, y, x = (halo + stride - 1 for halo, stride in zip(spec.halo, spec.stride, strict=True))
+    return Halo((z, y, x), (z, y, x))
+
+
+def tiles(core: Box, spec: ModelSpec) -> list[Index]:
+    """Return where the input of each tile starts, in raster order.
+
+    Parameters
+    ----------
+    core
+        The voxels to predict, in the dataset.
+    spec
+        The network.
+
+    Returns
+    -------
+    The fewest tiles on the lattice ``phase + k * stride`` whose outputs cover ``core``; their
+    starts are in the dataset's voxels and may be negative, their outputs may overhang.
+    """
+    return list(product(*_starts(core, spec)))
+
+
+def _starts(core: Box, spec: ModelSpec) -> tuple[range, range, range]:
+    z, y, x = (
+        range(a - halo - (a - halo - phase) % stride, b - halo, output)
+        for a, b, halo, phase, stride, output in zip(
+            core.start, core.stop, spec.halo, spec.phase, spec.stride, spec.output, strict=True
+        )
+    )
+    return z, y, x
+
+
+def waste(spec: ModelSpec, chunk: Index) -> float:
+    """Return how many voxels the tiles yield for each voxel of a ``chunk``; 1 is none wasted.
+
+    The mean over all chunks of a large volume: those off the lattice may need one tile more.
+    """
+    yields = 1.0
+    for axis, edge in enumerate(chunk):
+        counts = [
+            len(_starts(Box((k * edge,) * 3, ((k + 1) * edge,) * 3), spec)[axis])
+            for k in range(spec.stride[axis])
+        ]
+        yields *= sum(counts) / len(counts) * spec.output[axis] / edge
+    return yields
+
+
+def predict(patch: Patch, core: Box, engine: Engine, *, fill: int = 0) -> NDArray[np.uint8]:
+    """Predict the voxels of one chunk.
+
+    Beyond a border of the sealed volume the grey values are those of the volume reflected there,
+    again and again where it is thinner than the halo (numpy's ``reflect``).
+
+    Parameters
+    ----------
+    patch
+        Grey values, uint8 (z, y, x): the chunk read with ``halo_of(spec)``, cut at the volume.
+    core
+        The chunk's voxels in the dataset.
+    engine
+        The network.
+    fill
+        Grey value where a tile reaches beyond the halo; no voxel of the result depends on it.
+
+    Returns
+    -------
+    uint8 array ``(classes, *core.shape)``, 0 where voxels are absent. Bit for bit the same for
+    each voxel, whatever chunk it is predicted with.
+
+    Raises
+    ------
+    Poison
+        When the network yields a value that is not finite.
+    """
+    spec = engine.spec
+    starts = _starts(core, spec)
+    origin, grey = _canvas(patch, core, spec, starts, fill)
+    result = np.zeros((len(spec.classes), *core.shape), np.uint8)
+    for start in product(*starts):
+        tile = grey[_box(start, spec.tile).slices(origin)]
+        found = engine.infer(np.ascontiguousarray(tile))
+        z, y, x = (a + halo for a, halo in zip(start, spec.halo, strict=True))
+        kept = _box((z, y, x), spec.output).meet(core)
+        result[:, *kept.slices(core.start)] = found[:, *kept.slices((z, y, x))]
+    for hole in (box.meet(core) for box in patch.absent):
+        if not hole.empty:
+            result[:, *hole.slices(core.start)] = 0
+    return result
+
+
+def _box(start: Index, shape: Index) -> Box:
+    return Box(start, start).grow(Halo((0, 0, 0), shape))
+
+
+def _canvas(
+    patch: Patch, core: Box, spec: ModelSpec, starts: tuple[range, range, range], fill: int
+) -> tuple[Index, NDArray[np.uint8]]:
+    """Return all that the tiles read and where it starts: the patch, its reflection, and fill."""
+    whole = core.grow(halo_of(spec))
+    assert patch.array.shape == patch.box.shape and whole.meet(patch.box) == patch.box, patch.box
+    rim = [(a - low, high - b) for a, b, low, high in zip(*patch.box, *whole, strict=True)]
+    reflected = np.pad(patch.array, rim, mode="reflect")
+    z, y, x = (axis[0] for axis in starts)
+    last = (axis[-1] for axis in starts)
+    shape = [b - a + tile for a, b, tile in zip((z, y, x), last, spec.tile, strict=True)]
+    canvas = np.full(shape, fill, np.uint8)
+    known = whole.meet(_box((z, y, x), (shape[0], shape[1], shape[2])))
+    canvas[known.slices((z, y, x))] = reflected[known.slices(whole.start)]
+    return (z, y, x), canvas

@@ -1,0 +1,1 @@
+"""Training of networks: the only room that imports torch (extra ``train``)."""

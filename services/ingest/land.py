@@ -1,0 +1,63 @@
+"""The simulated microscope: land every chunk of a volume in the asked order, then seal."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from fibstream import wire
+from fibstream.dataset import Dataset
+from fibstream.errors import WrongUse
+from fibstream.events import Sealed
+from fibstream.local import LocalFiles
+from fibstream.server import drive, open_bus, open_site, orphaned, running, stubborn
+from fibstream.worker import Site
+
+from .landing import Order, land, ordered
+from .sources import Source, open_volume
+
+
+def land_all(
+    site: Site, dataset: Dataset, source: Source, order: Order, seed: int
+) -> Iterator[None]:
+    """Land all of ``source``; yields after each chunk. What is there already is left as it is."""
+    announce_seal(site, dataset)
+    for index in ordered(dataset.grid, order, seed):
+        voxels = source.read(dataset.grid.box(index))
+        for attempt in stubborn():
+            with attempt:
+                drive(land(site, index, voxels, dataset.dtype))
+        yield
+
+
+def announce_seal(site: Site, dataset: Dataset) -> None:
+    """Say that the extent is known; a source whose end can be seen is sealed from the start."""
+    extent_z = dataset.shape[0]
+    assert extent_z is not None
+    key = f"{dataset.name}/dataset"
+    site.bus.publish(wire.ledger_topic("dataset"), key, wire.encode(Sealed(extent_z)))
+
+
+def main() -> None:
+    """Land a volume into a dataset that exists."""
+    parser = argparse.ArgumentParser(prog="python -m fibstream.services.ingest.land")
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--raw", required=True)
+    parser.add_argument("--order", default="raster", choices=("raster", "random", "slab"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bus")
+    parser.add_argument("--parent", type=int)
+    given = parser.parse_args()
+    with running(given.parent) as (_, stopping):
+        bus = open_bus(given.bus, given.dataset)
+        dataset, site = open_site(LocalFiles(given.dataset), bus)
+        source = open_volume(given.raw, kind="raw", voxel_size_nm=dataset.voxel_size_nm)
+        if source.shape != dataset.shape:
+            raise WrongUse(f"{given.raw} is {source.shape}; the dataset is {dataset.shape}")
+        for _ in land_all(site, dataset, source, given.order, given.seed):
+            if stopping.is_set() or orphaned(given.parent):
+                sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""A folder of slices, one TIFF or MRC file for each z, as one volume."""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.errors import WrongUse
+from fibstream.grid import Box
+
+from .formats import Voxels, Window, naming, of_windows, open_mrc
+from .tiff import open_page, windows
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".mrc")
+PAGES = 1024  # parsed TIFF headers kept: twice the planes of the largest chunk
+
+Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape (y, x) and dtype
+
+
+def slices_in(folder: Path) -> list[Path]:
+    """Return the slices in a folder in natural order: s2 before s10."""
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted((p for p in visible if p.suffix.lower() in SLICE_SUFFIXES), key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
+
+
+def open_slices(paths: list[Path]) -> Voxels:
+    """Return the stack of slices, in the order given; a slice does not know the voxel size.
+
+    Raises
+    ------
+    WrongUse
+        If a slice cannot be read, or differs in shape or dtype from the first; it is named.
+    """
+    tiffs = [path for path in paths if path.suffix.lower() in TIFF_SUFFIXES]
+    if tiffs and len(tiffs) != len(paths):
+        raise WrongUse(f"{paths[0].parent} mixes TIFF and MRC slices; expected one of the two")
+    header = _tiff_header if tiffs else _mrc_header
+    (shape, dtype), *others = (header(path) for path in paths)
+    for path, found in zip(paths[1:], others, strict=True):
+        if found != (shape, dtype):
+            raise WrongUse(
+                f"{path} has shape {found[0]} and dtype {found[1]}; "
+                f"expected {shape} and {dtype} as in {paths[0].name}"
+            )
+    read = windows(lru_cache(PAGES)(lambda z: open_page(paths[z]))) if tiffs else _mrc(paths)
+
+    def window(z: int, rows: slice, columns: slice) -> NDArray[Any]:
+        with naming(str(paths[z])):
+            return read(z, rows, columns)
+
+    return of_windows((len(paths), *shape), dtype, None, window)
+
+
+def _tiff_header(path: Path) -> Header:
+    with naming(str(path)):
+        page = open_page(path)
+        return page.shape, page.dtype
+
+
+def _mrc_header(path: Path) -> Header:
+    with naming(str(path)):
+        found = open_mrc(path)
+    if len(found.shape) != 3 or found.shape[0] != 1:
+        raise WrongUse(f"{path} has shape {found.shape}; expected one slice with axes (y, x)")
+    return found.shape[1:], found.dtype.newbyteorder("=")
+
+
+def _mrc(paths: list[Path]) -> Window:
+    def window(z: int, rows: slice, columns: slice) -> NDArray[Any]:
+        box = Box((0, rows.start, columns.start), (1, rows.stop, columns.stop))
+        plane: NDArray[Any] = open_mrc(paths[z]).fetch(box)[0]
+        return plane
+
+    return window

@@ -1,0 +1,37 @@
+"""The released network on real data: the slices that its training never read."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fibstream.services.analysis.scores import count, scores
+from fibstream.services.inference.engine import CpuEngine
+from fibstream.services.inference.model import find_model
+from fibstream.services.inference.tiling import halo_of, predict
+
+from fibstream.grid import Grid
+from fibstream.stage import Patch
+
+SHARED = Path(os.environ.get("FIBSTREAM_SHARED", "../shared"))
+EPFL = SHARED / "data" / "epfl_ca1" / "train_10nm_82x384x512.npz"
+HELD_OUT = 16  # slices at the end of z
+
+
+@pytest.mark.skipif(not EPFL.exists(), reason=f"{EPFL}: not here; FIBSTREAM_SHARED names its place")
+@pytest.mark.timeout(600)
+def test_the_network_finds_mitochondria_in_slices_it_never_saw() -> None:
+    with np.load(EPFL) as arrays:
+        raw, truth = arrays["raw"], arrays["mito"]
+    z, y, x = raw.shape
+    engine = CpuEngine(find_model("mito"), threads=2)
+    # The last layer of chunks of this grid is exactly what was kept out.
+    grid = Grid((z, y, x), (z - HELD_OUT, 128, 128))
+    found = np.zeros((HELD_OUT, y, x), np.uint8)
+    for index in grid.indices():
+        if index[0] == 1:
+            core, block = grid.box(index), grid.block(index, halo_of(engine.spec))
+            (grey,) = predict(Patch(raw[block.slices()], block), core, engine)
+            found[core.slices((z - HELD_OUT, 0, 0))] = grey
+    score = scores(count(truth[z - HELD_OUT :], found, 127))
+    assert score["dice"] >= 0.87, score

@@ -1,0 +1,150 @@
+"""The published table: exact cells, exact bytes."""
+
+import io
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fibstream.services.analysis.fold import merge, widen
+from fibstream.services.analysis.measure import measure
+from fibstream.services.analysis.table import (
+    COSEM_HEADER,
+    cosem_csv,
+    finish,
+    rows_hash,
+    to_csv,
+    to_parquet,
+)
+
+from fibstream.errors import WrongUse
+from fibstream.grid import Box
+from fibstream.stage import Patch
+
+BIG = 2**62 + 1  # a float would lose its last bit
+
+
+def total_of(labels, raw=None):
+    box = Box((0, 0, 0), labels.shape)
+    return merge([widen(measure(Patch(labels, box), box, raw))])
+
+
+def two_objects():
+    labels = np.zeros((3, 4, 5), np.uint64)
+    labels[1, 1, 1:4] = BIG
+    labels[0, 0, 0] = 1
+    return labels
+
+
+@pytest.fixture
+def table():
+    raw = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    return finish(total_of(two_objects(), raw), (3, 2, 0.5), raw=True)
+
+
+def test_columns_types_and_values(table):
+    assert [(f.name, str(f.type)) for f in table.schema] == [
+        ("id", "uint64"),
+        ("voxels", "int64"),
+        ("volume_nm3", "double"),
+        ("area_nm2", "double"),
+        *((f"centroid_{axis}_nm", "double") for axis in "zyx"),
+        *((f"{bound}_{axis}", "int64") for bound in ("min", "max") for axis in "zyx"),
+        ("touches_border", "bool"),
+        ("raw_mean", "double"),
+    ]
+    small, big = (tuple(row.values()) for row in table.to_pylist())
+    # faces of 3, 2 x 0.5 nm voxels: 1 nm2 across z, 1.5 across y, 6 across x
+    assert small == (1, 1, 3.0, 8.5, 0, 0, 0, 0, 0, 0, 0, 0, 0, True, 0.0)
+    assert big == (BIG, 3, 9.0, 27.0, 3.0, 2.0, 1.0, 1, 1, 1, 1, 1, 3, False, 27.0)
+
+
+def test_each_axis_has_its_own_face_area():
+    labels = np.zeros((5, 5, 5), np.uint64)
+    labels[1, 1:3, 1:4] = 7  # 12 faces across z, 6 across y, 4 across x
+    areas = finish(total_of(labels), (3, 2, 0.5)).column("area_nm2").to_pylist()
+    assert areas == [12 * 2 * 0.5 + 6 * 3 * 0.5 + 4 * 3 * 2]
+
+
+def test_without_intensities_there_is_no_mean():
+    assert "raw_mean" not in finish(total_of(two_objects()), (1, 1, 1)).column_names
+
+
+def test_floats_are_exact_rationals_rounded_once():
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 60, (15, 16, 17), np.uint64)
+    size = [Fraction(32, 10), Fraction(354, 100), Fraction(1, 10)]
+    for row in finish(total_of(labels), (3.2, 3.54, 0.1)).to_pylist():
+        where = np.argwhere(labels == row["id"]).tolist()
+        volume = len(where) * size[0] * size[1] * size[2]
+        assert row["volume_nm3"] == float(volume)
+        for axis, name in enumerate("zyx"):
+            mean = Fraction(sum(w[axis] for w in where), len(where)) * size[axis]
+            assert row[f"centroid_{name}_nm"] == float(mean)
+        with localcontext(prec=60):  # and float(Fraction) is the rounding that decimal does
+            assert row["volume_nm3"] == float(Decimal(volume.numerator) / volume.denominator)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 1, 0), (1, 1, -4.0), (1, float("nan"), 1)])
+def test_a_voxel_size_that_is_none_is_wrong_use(size):
+    with pytest.raises(WrongUse, match="expected three positive numbers"):
+        finish(total_of(two_objects()), size)
+
+
+def test_parquet_keeps_ids_and_metadata_and_is_the_same_twice(table):
+    data = to_parquet(table, {"organelle": "mito", "chunk": "64"})
+    back = pq.read_table(io.BytesIO(data))
+    assert back.column("id").to_pylist() == [1, BIG]
+    assert back.schema.metadata == {b"chunk": b"64", b"organelle": b"mito"}
+    assert back.replace_schema_metadata(None).equals(table)
+    pieces = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    assert to_parquet(pieces, {"chunk": "64", "organelle": "mito"}) == data
+
+
+def test_csv_character_for_character(table):
+    assert to_csv(table).decode() == (
+        "id,voxels,volume_nm3,area_nm2,centroid_z_nm,centroid_y_nm,centroid_x_nm,"
+        "min_z,min_y,min_x,max_z,max_y,max_x,touches_border,raw_mean\n"
+        "1,1,3.0,8.5,0.0,0.0,0.0,0,0,0,0,0,0,true,0.0\n"
+        "4611686018427387905,3,9.0,27.0,3.0,2.0,1.0,1,1,1,1,1,3,false,27.0\n"
+    )
+
+
+def test_cosem_csv_character_for_character(table):
+    assert cosem_csv(table, (3, 2, 0.5)).decode() == (
+        "Object ID,Volume (nm^3),Surface Area (nm^2),COM X (nm),COM Y (nm),COM Z (nm),"
+        "MIN X (nm),MIN Y (nm),MIN Z (nm),MAX X (nm),MAX Y (nm),MAX Z (nm),,Total Objects\n"
+        "1,3.0,8.5,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,,2\n"
+        "4611686018427387905,9.0,27.0,1.0,2.0,3.0,0.5,2.0,3.0,1.5,2.0,3.0,,\n"
+    )
+
+
+def test_a_volume_without_objects_has_a_table_of_headers():
+    empty = finish(total_of(np.zeros((2, 2, 2), np.uint64)), (1, 1, 1))
+    assert empty.schema == finish(total_of(two_objects()), (1, 1, 1)).schema
+    assert to_csv(empty).count(b"\n") == 1
+    assert cosem_csv(empty, (1, 1, 1)).decode() == COSEM_HEADER + "\n"
+    assert pq.read_table(io.BytesIO(to_parquet(empty, {}))).num_rows == 0
+    assert rows_hash(empty) == rows_hash(empty.slice(0))
+
+
+def test_the_hash_knows_rows_only(table):
+    golden = "d28e874b99a7b20068ed52c2784d2463e797773f182ead73c5bb5b042cbe7eff"
+    assert rows_hash(table) == golden
+    shuffled = pa.concat_tables([table.slice(1), table.slice(0, 1)])
+    assert rows_hash(shuffled.select(table.column_names[::-1])) == golden
+    assert rows_hash(pq.read_table(io.BytesIO(to_parquet(table, {"a": "b"})))) == golden
+
+
+def test_the_hash_sees_every_cell_name_and_type(table):
+    hashes = {rows_hash(table), rows_hash(table.slice(1))}
+    for place, field in enumerate(table.schema):
+        values = table.column(place).to_numpy()
+        other = ~values if values.dtype == bool else values + values.dtype.type(1)
+        hashes.add(rows_hash(table.set_column(place, field.name, pa.array(other))))
+        wider = table.append_column(f"{field.name}_", table.column(place))
+        hashes.add(rows_hash(wider))
+    hashes.add(rows_hash(table.set_column(1, "voxels", table.column(1).cast(pa.uint64()))))
+    assert len(hashes) == 2 + 2 * table.num_columns + 1

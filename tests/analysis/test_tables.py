@@ -1,0 +1,58 @@
+"""The table while chunks land: a row is whole, or not there."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fibstream.services.analysis.measure import HALO, measure
+from fibstream.services.analysis.service import Tables
+from scipy import ndimage
+
+from fibstream.dataset import Dataset, Organelle
+from fibstream.grid import Grid
+from fibstream.stage import Patch
+
+SHAPE, CHUNK = (12, 13, 14), (4, 5, 7)
+
+
+def dataset(shape: tuple[int | None, int, int]) -> Dataset:
+    organelle = Organelle(recipe="generic", source="mito", settings={})
+    return Dataset(
+        name="d", shape=shape, chunk=CHUNK, dtype="float32", voxel_size_nm=(8, 8, 8),
+        contrast=(0, 1), organelles=(organelle,),
+    )  # fmt: skip
+
+
+def labels(seed: int) -> np.ndarray:
+    """Objects that are one label from the start, some of them joined by corners alone."""
+    mask = np.random.default_rng(seed).random(SHAPE) < 0.06
+    return ndimage.label(mask, np.ones((3, 3, 3)))[0].astype(np.uint64)
+
+
+def rows(tables: Tables) -> dict[int, dict]:
+    parquet = tables._make("generic")["tables/generic.parquet"]
+    return {row["id"]: row for row in pq.read_table(pa.BufferReader(parquet)).to_pylist()}
+
+
+def test_a_row_is_final_as_soon_as_it_is_there() -> None:
+    early = 0
+    for seed in range(30):
+        volume, grid = labels(seed), Grid(SHAPE, CHUNK)
+        tables = Tables(dataset((None, *SHAPE[1:])))
+        order = list(grid.indices())
+        np.random.default_rng(seed).shuffle(order)
+        seen: dict[int, dict] = {}
+        for number, index in enumerate(order):
+            if number == len(order) // 2:
+                tables.seal(grid)
+            block = grid.block(index, HALO)
+            partial = measure(Patch(volume[block.slices()], block), grid.box(index), None)
+            tables.put(tables.inputs[0], index, f"{seed}-{number}", partial)
+            now = rows(tables)
+            assert {i: now.get(i) for i in seen} == seen, (seed, index)
+            seen = now
+            early += bool(now) and number < len(order) - 1
+        ids, voxels = np.unique(volume[volume > 0], return_counts=True)
+        assert {i: row["voxels"] for i, row in seen.items()} == dict(
+            zip(ids.tolist(), voxels.tolist(), strict=True)
+        )
+    assert early > 30, "rows came only at the end"

@@ -1,0 +1,100 @@
+"""One bus file, several connections and processes: durable, and no task held by two."""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fibstream.sqlite import SqliteBus
+
+TAKER = Path(__file__).with_name("taker.py")
+HOLDER = """
+import sys
+from pathlib import Path
+from fibstream.sqlite import SqliteBus
+bus = SqliteBus(Path(sys.argv[1]))
+assert bus.take("tasks", "holder", 3600)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "folder" / "bus.sqlite"
+
+
+@pytest.fixture
+def bus(path):
+    made = SqliteBus(path)
+    yield made
+    made.close()
+
+
+def test_two_processes_never_take_one_task(bus, path):
+    keys = [f"k{n}" for n in range(60)]
+    for key in keys:
+        bus.send("tasks", key, b"x")
+    owners = ["w1", "w2"]
+    children = [subprocess.Popen([sys.executable, TAKER, path, o, "2"]) for o in owners]
+    assert [child.wait(60) for child in children] == [0, 0]
+    taken = bus.read(["taken"], 0)
+    assert Counter(e.value.decode() for e in taken) == Counter(keys)
+    assert {e.key.partition("/")[0] for e in taken} == set(owners)
+    assert bus.backlog("tasks") == 0
+
+
+def test_a_killed_process_keeps_its_lease_until_it_is_buried(bus, path):
+    bus.send("tasks", "a", b"x")
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout.readline() == b"held\n"
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert bus.take("tasks", "w2", 10) is None
+    assert [d.key for d in bus.bury("holder")] == ["a"]
+    again = bus.take("tasks", "w2", 10)
+    assert (again.key, again.crashes) == ("a", 1)
+
+
+def test_what_was_written_is_there_when_the_file_is_opened_again(path):
+    first = SqliteBus(path)
+    first.publish("t", "a", b"1")
+    first.send("q", "b", b"2")
+    first.take("q", "w1", 3600)
+    offset = first.end(["t"])
+    first.close()
+    again = SqliteBus(path)
+    assert [(e.offset, e.value) for e in again.read(["t"], 0)] == [(offset, b"1")]
+    assert again.backlog("q") == 1
+    assert again.take("q", "w2", 10) is None
+    again.publish("t", "a", b"3")
+    assert again.end(["t"]) > offset
+    again.close()
+
+
+def test_offsets_only_grow_though_the_log_was_emptied_in_between(path):
+    first = SqliteBus(path)
+    first.publish("t", "a", b"1")
+    offset = first.end(["t"])
+    first.clear(["t"])
+    first.close()
+    again = SqliteBus(path)
+    again.publish("t", "a", b"2")
+    assert again.end(["t"]) > offset
+    again.close()
+
+
+def test_a_wait_ends_when_somebody_else_writes(bus, path):
+    other = SqliteBus(path)
+    bus.wait(0)  # what was written before has been seen
+    other.publish("t", "a", b"")
+    bus.wait(3600)  # longer than a test may take
+    other.send("q", "a", b"")
+    bus.wait(3600)
+    other.close()

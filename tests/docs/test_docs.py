@@ -1,0 +1,191 @@
+"""The documentation says what there is, and there is what the documentation says."""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import typer
+from fibstream.cli import runner
+from fibstream.cli.catalogue import SERVICES
+from fibstream.cli.main import app
+from fibstream.cli.run import Report
+from fibstream.services.analysis import service as analysis
+from fibstream.services.analysis.fold import merge
+from fibstream.services.analysis.table import finish
+from fibstream.services.ingest.sources import DTYPES, OPENERS
+from fibstream.services.refine import service as refine
+
+from fibstream import events, grid, pyramid, wire
+from fibstream.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("docs", "models", "samples")
+PAGES = sorted([*ROOT.glob("*.md"), *chain(*((ROOT / f).rglob("*.md") for f in FOLDERS))])
+COMMANDS = typer.main.get_command(app).commands
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def rows(name: str, heading: str) -> list[list[str]]:
+    """Return the cells of the table whose first header cell is ``heading``."""
+    tables = re.findall(r"(?:^\|.*\|\n)+", text(name) + "\n", re.M)
+    (table,) = (t for t in tables if t.startswith(f"| {heading} |"))
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[2:]]
+    return [[cell.strip() for cell in line] for line in lines]
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def shell_lines(name: str) -> Iterator[list[str]]:
+    """Yield the words of every command in a page's shell blocks."""
+    for language, block in FENCE.findall(text(name)):
+        if language == "sh":
+            for line in block.splitlines():
+                if words := shlex.split(line, comments=True):
+                    yield words
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):.*## ", text("Makefile"), re.M))
+
+
+def test_every_command_is_in_the_readme_with_exactly_its_flags() -> None:
+    told = {
+        quoted(row[0])[0].split()[1]: set(quoted(row[2])) for row in rows("README.md", "command")
+    }
+    real = {
+        name: {o for p in command.params for o in p.opts if o.startswith("--")}
+        for name, command in COMMANDS.items()
+    }
+    assert told == real
+
+
+def test_every_setting_is_in_the_readme_with_its_default() -> None:
+    told = {quoted(row[0])[0]: row[1].strip("`") for row in rows("README.md", "setting")}
+    real = {name: field.default for name, field in Settings.model_fields.items()}
+    assert told.keys() == real.keys()
+    for name, default in real.items():
+        assert told[name] == (f"{default:g}" if isinstance(default, float) else str(default)), name
+
+
+def test_every_target_is_in_the_readme_and_is_phony() -> None:
+    assert {quoted(row[0])[0].split()[1] for row in rows("README.md", "target")} == targets()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text("Makefile"), re.M)
+    assert set(phony.split()) == targets()
+
+
+def test_every_topic_is_in_the_architecture() -> None:
+    told = set(re.findall(r"`(fibstream\.[a-z.-]+)`", text("docs/architecture.md")))
+    run = {wire.OBJECTS, wire.PROGRESS, wire.WORK, wire.CONTROL}
+    real = {*wire.LEDGER_TOPICS, *run, *(wire.task_topic(s.name) for s in SERVICES)}
+    assert told == real
+
+
+def test_limits_are_those_of_the_code() -> None:
+    told = [(quoted(row[1])[-1], int(row[0].split()[0].replace(",", "")))
+            for row in rows("docs/architecture.md", "limit")]  # fmt: skip
+    homes = {
+        "fibstream/grid.py": grid, "fibstream/events.py": events, "fibstream/pyramid.py": pyramid,
+        "cli/runner.py": runner, "services/refine/service.py": refine,
+        "services/analysis/service.py": analysis,
+    }  # fmt: skip
+    names = [quoted(row[1])[0] for row in rows("docs/architecture.md", "limit")]
+    assert {home for home, _ in told} == homes.keys()
+    for name, (home, number) in zip(names, told, strict=True):
+        assert getattr(homes[home], name) == number, name
+
+
+def test_every_format_and_data_type_is_told() -> None:
+    paths = " ".join(row[0] for row in rows("docs/formats.md", "PATH"))
+    assert all(suffix in paths for suffix in (*OPENERS, ".npz", ".zarr", ".n5"))
+    told = {row[0]: row[1] for row in rows("docs/formats.md", "as")}
+    assert told["raw"].split(", ") == list(DTYPES["raw"])
+    assert told["prediction"].split(", ") == list(DTYPES["prediction"])
+
+
+def test_every_field_of_a_report_is_told() -> None:
+    told = [quoted(row[0])[0] for row in rows("docs/formats.md", "field")]
+    assert told == [field.name for field in fields(Report)]
+
+
+def test_every_column_of_a_table_is_told() -> None:
+    told = {name: row[1] for row in rows("docs/formats.md", "column") for name in quoted(row[0])}
+    table = finish(merge([]), (1.0, 1.0, 1.0), raw=True)
+    real = {field.name: str(field.type).replace("double", "float64") for field in table.schema}
+    assert told == real
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_exist(page: Path) -> None:
+    tops = "fibstream|services|cli|tests|bench|models|samples|docs"
+    for path in re.findall(rf"`((?:{tops})/[\w/.-]+\.(?:py|md|yaml|toml|tif))`", page.read_text()):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/testing.md"])
+def test_shell_commands_are_such_that_exist(page: str) -> None:
+    lines = list(shell_lines(page))
+    assert lines
+    for words in lines:
+        if words[0] == "make":
+            assert words[1] in targets(), words
+        elif words[0] == ".venv/bin/fibstream":
+            COMMANDS[words[1]].make_context(words[1], words[2:])  # parses, and runs nothing
+        else:
+            assert words[:2] == [".venv/bin/python", "-m"], words
+            assert (ROOT / words[2].replace(".", "/") / "__main__.py").is_file(), words
+
+
+def test_make_targets_that_are_spoken_of_exist() -> None:
+    for page in PAGES:
+        spoken = set(re.findall(r"`make ([a-z]+)", page.read_text()))
+        assert spoken <= targets(), page
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    numbered = sorted(folder.glob("[0-9]*.md"))
+    listed = re.findall(r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text())
+    assert listed == [page.name for page in numbered]
+    assert [int(page.name[:4]) for page in numbered] == list(range(1, len(numbered) + 1))
+    for page in numbered:
+        for part in ("# " + page.name[:4], "**Context.**", "**Decision.**", "**Consequences.**"):
+            assert part in page.read_text(), page
+
+
+def test_every_folder_of_tests_is_told() -> None:
+    told = {name for row in rows("docs/testing.md", "layer") for name in quoted(row[1])}
+    real = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert told == real
+
+
+def test_the_fates_of_failures_are_those_of_the_code() -> None:
+    told = {quoted(row[0])[0] for row in rows("docs/architecture.md", "fate") if quoted(row[0])}
+    real = set(
+        re.findall(
+            r"^class (\w+)\((?:FibstreamError|Retryable)\)", text("fibstream/errors.py"), re.M
+        )
+    )
+    assert told == real
+
+
+def test_images_that_are_locked_have_an_extra() -> None:
+    extras = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"]
+    assert {service.name for service in SERVICES} <= extras.keys()

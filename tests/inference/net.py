@@ -1,0 +1,101 @@
+"""A U-Net of a few weights, as an ONNX file: halo 4, stride 2, two classes."""
+
+import json
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+HALO, STRIDE, EDGE = 4, 2, 16
+METADATA = {
+    "classes": ["mito", "er"],
+    "voxel_size_nm": [8, 8, 8],
+    "halo": [HALO] * 3,
+    "stride": [STRIDE] * 3,
+    "phase": [0] * 3,
+    "tile": [EDGE] * 3,
+    "scale_nm": 50,
+}
+
+
+class Graph:
+    """Nodes and weights under construction; every method returns the name of its output."""
+
+    def __init__(self, seed=7):
+        self.nodes, self.weights = [], []
+        self.rng = np.random.default_rng(seed)
+
+    def constant(self, values, dtype):
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def add(self, op, *inputs, name="", **attributes):
+        name = name or f"n{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def conv(self, value, before, after, edge=3):
+        shape = (after, before, edge, edge, edge)
+        scale = (2 / (before * edge**3)) ** 0.5
+        weight = self.constant(self.rng.normal(0, scale, shape), np.float32)
+        bias = self.constant(self.rng.normal(0, 0.1, after), np.float32)
+        return self.add("Conv", value, weight, bias)
+
+    def crop(self, value, voxels):
+        bounds = ([voxels] * 3, [-voxels] * 3, [2, 3, 4])
+        return self.add("Slice", value, *(self.constant(b, np.int64) for b in bounds))
+
+    def scaled(self, value, factor, shift):
+        product = self.add("Mul", value, self.constant(factor, np.float32))
+        return self.add("Add", product, self.constant(shift, np.float32))
+
+
+def unet(graph):
+    """Tanh distance of two classes: 2 convolutions, the second at half resolution, then 1 + 1."""
+    raw = graph.scaled(graph.add("Cast", "raw", to=TensorProto.FLOAT), 2 / 255, -1)
+    fine = graph.add("Relu", graph.conv(raw, 1, 4))
+    coarse = graph.add("Relu", graph.conv(pool(graph, fine), 4, 6))
+    scales = graph.constant([1, 1, 2, 2, 2], np.float32)
+    where = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    grown = graph.add("Resize", coarse, "", scales, mode="nearest", **where)
+    both = graph.add("Concat", graph.crop(fine, 2), grown, axis=1)
+    return graph.add("Tanh", graph.conv(graph.conv(both, 10, 4), 4, 2, edge=1))
+
+
+def pool(graph, value):
+    return graph.add("MaxPool", value, kernel_shape=[2] * 3, strides=[2] * 3)
+
+
+def rounded(graph, distance):
+    """The head that networks are exported with: scaled, rounded, clipped, uint8."""
+    grey = graph.add("Round", graph.scaled(distance, 128, 127))
+    ends = (graph.constant(end, np.float32) for end in (0, 255))
+    return graph.add("Cast", graph.add("Clip", grey, *ends), name="distance", to=TensorProto.UINT8)
+
+
+def model(graph, *, output=TensorProto.UINT8, raw=TensorProto.UINT8, channels=2, **metadata):
+    """The whole model; keywords replace metadata, ``None`` removes it."""
+    body = helper.make_graph(
+        graph.nodes, "net",
+        [helper.make_tensor_value_info("raw", raw, [1, 1, "z", "y", "x"])],
+        [helper.make_tensor_value_info("distance", output, [1, channels, "zo", "yo", "xo"])],
+        graph.weights,
+    )  # fmt: skip
+    made = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    kept = {k: v for k, v in {**METADATA, **metadata}.items() if v is not None}
+    helper.set_model_props(made, {"fibstream": json.dumps(kept)})
+    return made
+
+
+def write_net(path, *, head=rounded, body=unet, **changes):
+    """Write the network, by default a sound one; ``head=None`` leaves a float output."""
+    graph = Graph()
+    distance = body(graph)
+    if head:
+        head(graph, distance)
+    else:
+        graph.add("Identity", distance, name="distance")
+        changes.setdefault("output", TensorProto.FLOAT)
+    onnx.save(model(graph, **changes), path)
+    return path

@@ -1,0 +1,116 @@
+"""What a model file must say about itself, and how the user hears what is wrong."""
+
+import hashlib
+import json
+
+import onnx
+import pytest
+from fibstream.services.inference.model import METADATA, find_model, read_model
+from fibstream.services.inference.port import check_voxel_size
+from onnx import TensorProto
+
+from fibstream.errors import WrongUse
+
+from .net import Graph, model, rounded, unet, write_net
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cells.onnx"
+
+
+def test_a_sound_model_is_read(path):
+    write_net(path)
+    spec = read_model(path)
+    assert (spec.name, spec.classes) == ("cells", ("mito", "er"))
+    assert (spec.halo, spec.stride, spec.tile) == ((4,) * 3, (2,) * 3, (16,) * 3)
+    assert spec.output == (8, 8, 8)
+    assert spec.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tile": [16, 16, 17]}, "tile 17 less twice the halo is 9, not a positive multiple of"),
+        ({"tile": [8, 16, 16]}, "tile 8 less twice the halo is 0"),
+        ({"voxel_size_nm": [8, 0, 8]}, "voxel_size_nm.1"),
+        ({"voxel_size_nm": [8, 8]}, "voxel_size_nm"),
+        ({"voxel_size_nm": [8, 8, float("nan")]}, "voxel_size_nm.2"),
+        ({"classes": []}, "classes"),
+        ({"classes": ["mito", "Big ER"]}, "classes.1"),
+        ({"classes": ["mito", "mito"]}, "not unique"),
+        ({"classes": ["mito", "er", "ld"]}, r"output must be uint8 \(1, 3, z, y, x\)"),
+        ({"stride": [0, 2, 2]}, "stride.0"),
+        ({"halo": None}, "halo"),
+        ({"raw": TensorProto.FLOAT}, r"input must be uint8 .* found raw float \(1, 1, z, y, x\)"),
+        ({"output": TensorProto.INT8}, "output must be uint8"),
+        ({"channels": 3}, "output must be uint8"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line(path, changes, said):
+    graph = Graph()
+    rounded(graph, unet(graph))
+    path.write_bytes(model(graph, **changes).SerializeToString())
+    with pytest.raises(WrongUse, match=said) as caught:
+        read_model(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network", bytes(range(256)) * 9])
+def test_other_files_are_not_models(path, content):
+    path.write_bytes(content)
+    with pytest.raises(WrongUse, match="not a valid ONNX file"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("value", [None, "no json", "[1]"])
+def test_metadata_must_be_there(path, value):
+    made = onnx.load(write_net(path))
+    del made.metadata_props[:]
+    if value is not None:
+        onnx.helper.set_model_props(made, {METADATA: value})
+    onnx.save(made, path)
+    with pytest.raises(WrongUse, match="no metadata property 'fibstream'"):
+        read_model(path)
+
+
+def test_metadata_is_what_the_trainer_writes(path):
+    made = onnx.load(write_net(path))
+    (prop,) = made.metadata_props
+    assert {"classes", "voxel_size_nm", "halo", "stride", "phase", "tile"} <= set(
+        json.loads(prop.value)
+    )
+
+
+def test_a_weight_that_is_not_finite_is_named(path):
+    graph = Graph()
+    rounded(graph, graph.scaled(unet(graph), float("nan"), 0))
+    path.write_bytes(model(graph).SerializeToString())
+    with pytest.raises(WrongUse, match=r"weight w\d+ holds a value that is not finite"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (8.8, 7.2, 8)])
+def test_voxel_sizes_within_ten_percent_fit(path, size):
+    check_voxel_size(read_model(write_net(path)), size)
+
+
+@pytest.mark.parametrize("size", [(8.9, 8, 8), (8, 8, 7.1), (16, 16, 16)])
+def test_other_voxel_sizes_are_refused_with_both(path, size):
+    given = " x ".join(f"{s:g}" for s in size)
+    with pytest.raises(WrongUse, match=f"{given} nm does not fit model cells, made for 8 x 8 x 8"):
+        check_voxel_size(read_model(write_net(path)), size)
+
+
+def test_models_are_found_by_name_and_by_path(path):
+    write_net(path)
+    assert find_model("cells", path.parent) == path
+    assert find_model(str(path)) == path
+
+
+@pytest.mark.parametrize("name", ["cell", "", "../cells", "cells.onnx", "no/such.onnx"])
+def test_a_model_not_found_lists_the_released_ones(path, name):
+    write_net(path)
+    with pytest.raises(WrongUse, match=r"not found; .*\(cells\)"):
+        find_model(name, path.parent)

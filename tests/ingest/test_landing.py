@@ -1,0 +1,279 @@
+"""Landing (P4): raw only moves forward, whoever comes late, and the ledger says what is stored."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from fibstream.services.ingest.landing import land, ordered
+
+from fibstream import wire
+from fibstream.errors import WrongUse
+from fibstream.grid import Box, Grid
+from fibstream.keys import ABSENT, content_hash
+from fibstream.memory import MemoryBus, MemoryFiles
+from fibstream.planner import RAW
+from fibstream.server import drive, exhaust
+from fibstream.stage import Input
+from fibstream.store import Object, Store
+from fibstream.worker import Site
+
+INDEX = (1, 0, 0)
+ITEM = Object(RAW, INDEX, "uint16")
+A, B = (np.full((2, 3, 4), value, np.uint16) for value in (7, 9))
+SOURCE = Input(RAW, RAW, "uint16")
+
+
+@pytest.fixture
+def site():
+    store = Store(MemoryFiles(), Grid((5, 3, 4), (3, 3, 4)))  # the last chunk is short
+    return Site("d", store, MemoryBus())
+
+
+def put(site, voxels, revision=None):
+    return drive(land(site, INDEX, voxels, "uint16", revision))
+
+
+def stored(site):
+    """Return revision and content hash of what verifies in the store."""
+    stamp = site.store.intact(ITEM)
+    return stamp and (stamp.revision, stamp.hash)
+
+
+def announced(site):
+    """Return revision and content hash that the ledger says."""
+    entries = site.bus.read(wire.LEDGER_TOPICS, 0)
+    records = [wire.decode(e.value) for e in entries]
+    assert all((r.stage, r.index, r.status) == (RAW, INDEX, "ready") for r in records)
+    return [(int(r.key), r.hashes[RAW]) for r in records]
+
+
+def generation(site):
+    return site.store.look(ITEM)[1]
+
+
+def flip(site, where=5):
+    handle = site.store.files.open(ITEM.path)
+    data = bytearray(handle.read(0, handle.size))
+    data[where] ^= 1
+    site.store.files.put(ITEM.path, bytes(data))
+
+
+def now(site, revision, voxels):
+    """Assert that store and ledger hold this landing and nothing else."""
+    content = ABSENT if voxels is None else content_hash(voxels)
+    assert stored(site) == (revision, content)
+    assert announced(site) == [(revision, content)]
+
+
+# -- the rules one by one --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, 1), (0, 0), (1, 1), (40, 40)])
+def test_a_first_landing_is_written_under_its_revision(site, given, kept):
+    assert put(site, A, given) == "written"
+    now(site, kept, A)
+    patch = site.store.read(SOURCE, site.store.grid.box(INDEX), {INDEX: content_hash(A)})
+    assert np.array_equal(patch.array, A)
+
+
+def test_a_larger_revision_replaces_what_is_there(site):
+    put(site, A, 3)
+    assert put(site, B, 9) == "written"
+    now(site, 9, B)
+
+
+@pytest.mark.parametrize("late", [A, B])
+def test_a_smaller_revision_changes_nothing_and_is_told_what_is_there(site, late):
+    put(site, A, 3)
+    before = generation(site)
+    site.bus.clear(wire.LEDGER_TOPICS)
+    assert put(site, late, 2) == "older"
+    assert generation(site) == before
+    now(site, 3, A)
+
+
+def test_the_same_landing_again_writes_nothing_and_announces_again(site):
+    put(site, A, 3)
+    before = generation(site)
+    site.bus.clear(wire.LEDGER_TOPICS)
+    assert put(site, A, 3) == "unchanged"
+    assert generation(site) == before
+    now(site, 3, A)
+
+
+def test_one_revision_with_two_contents_is_an_error_that_touches_nothing(site):
+    put(site, A, 3)
+    before = generation(site)
+    site.bus.clear(wire.LEDGER_TOPICS)
+    with pytest.raises(WrongUse, match=r"raw chunk \(1, 0, 0\): revision 3 already"):
+        put(site, B, 3)
+    assert generation(site) == before
+    assert stored(site) == (3, content_hash(A))
+    assert announced(site) == []
+
+
+def test_the_same_content_under_a_larger_revision_keeps_a_late_one_out(site):
+    put(site, A, 1)
+    assert put(site, A, 3) == "written"
+    assert put(site, B, 2) == "older"
+    now(site, 3, A)
+
+
+def test_content_that_returns_is_a_revision_of_its_own(site):
+    for revision, voxels in enumerate((A, B, A), 1):
+        assert put(site, voxels, revision) == "written"
+    now(site, 3, A)
+
+
+def test_without_a_revision_only_other_content_takes_the_next(site):
+    outcomes = [put(site, voxels) for voxels in (A, A, B, A)]
+    assert outcomes == ["written", "unchanged", "written", "written"]
+    now(site, 3, A)
+
+
+# -- damage ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("revision", [3, None])
+def test_a_damaged_chunk_is_repaired_by_its_own_landing(site, revision):
+    put(site, A, 3)
+    flip(site)
+    assert stored(site) is None
+    assert put(site, A, revision) == "written"
+    now(site, 3, A)
+
+
+def test_a_damaged_chunk_keeps_its_revision_against_others(site):
+    put(site, A, 3)
+    flip(site)
+    with pytest.raises(WrongUse):
+        put(site, B, 3)
+    assert put(site, B, 2) == "older"
+    assert stored(site) is None
+    assert put(site, B, 4) == "written"
+    now(site, 4, B)
+
+
+def test_a_chunk_without_a_stamp_is_not_ours_and_is_replaced(site):
+    put(site, A, 3)
+    site.store.files.put(ITEM.path, b"something foreign")
+    assert put(site, B, 1) == "written"
+    now(site, 1, B)
+
+
+# -- absent chunks ---------------------------------------------------------------------------------
+
+
+def test_an_absent_chunk_reads_as_zero_and_says_so(site):
+    assert put(site, None, 1) == "written"
+    now(site, 1, None)
+    box = site.store.grid.box(INDEX)
+    patch = site.store.read(SOURCE, box, {INDEX: ABSENT})
+    assert not patch.array.any()
+    assert patch.absent == (box,)
+
+
+def test_an_absent_chunk_may_land_later_and_zeros_are_not_absence(site):
+    put(site, None, 1)
+    zeros = np.zeros_like(A)
+    with pytest.raises(WrongUse):
+        put(site, zeros, 1)
+    assert put(site, zeros, 2) == "written"
+    now(site, 2, zeros)
+    assert put(site, None, 1) == "older"
+    now(site, 2, zeros)
+
+
+# -- schedules -------------------------------------------------------------------------------------
+
+
+def steps_of(site, *landings):
+    return [land(site, INDEX, voxels, "uint16", revision) for revision, voxels in landings]
+
+
+def advance(steps):
+    """Take one step; an ended landing stays ended."""
+    return next(steps, "ended") is None
+
+
+class Strict(MemoryFiles):
+    """Files that count the puts they refused."""
+
+    refused = 0
+
+    def put(self, path, data, expected=None):
+        done = super().put(path, data, expected)
+        self.refused += not done
+        return done
+
+
+@pytest.mark.parametrize("before", [None, 1])
+def test_two_landings_at_once_end_with_the_larger_in_every_interleaving(before):
+    """Each takes at most six steps: a look, a put that may fail, both again, and the news."""
+    refused = 0
+    for turns in combinations(range(10), 5):
+        site = Site("d", Store(Strict(), Grid((5, 3, 4), (3, 3, 4))), MemoryBus())
+        if before:
+            put(site, A, before)
+        old, new = steps_of(site, (2, A), (3, B))
+        for turn in range(10):
+            advance(old if turn in turns else new)
+        exhaust(new)
+        exhaust(old)
+        now(site, 3, B)
+        refused += site.store.files.refused
+    assert refused > 0
+
+
+def test_a_put_that_came_too_late_looks_again(site):
+    old, new = steps_of(site, (2, A), (3, B))
+    assert advance(old) and advance(old)  # it has looked, and is about to put
+    assert drive(new) == "written"
+    assert drive(old) == "older"
+    now(site, 3, B)
+
+
+def test_a_landing_cut_off_anywhere_is_made_good_by_its_repetition():
+    for effects in range(5):
+        store = Store(MemoryFiles(), Grid((5, 3, 4), (3, 3, 4)))
+        site = Site("d", store, MemoryBus())
+        put(site, A, 1)
+        (cut,) = steps_of(site, (2, B))
+        for _ in range(effects):
+            advance(cut)
+        cut.close()
+        assert stored(site) in [(1, content_hash(A)), (2, content_hash(B))]
+        assert put(site, B, 2) in ("written", "unchanged")
+        now(site, 2, B)
+
+
+# -- orders ----------------------------------------------------------------------------------------
+
+GRID = Grid((12, 9, 9), (3, 3, 3))
+
+
+def test_every_order_lands_every_chunk_once_and_a_seed_replays_it():
+    every = list(GRID.indices())
+    for order in ("raster", "random", "slab"):
+        found = list(ordered(GRID, order, 5))
+        assert sorted(found) == every
+        assert list(ordered(GRID, order, 5)) == found
+        assert (list(ordered(GRID, order, 6)) == found) == (order == "raster")
+    assert list(ordered(GRID, "raster", 5)) == every
+
+
+def test_a_slab_is_finished_before_the_next_begins():
+    layers = [index[0] for index in ordered(GRID, "slab", 5)]
+    assert layers == sorted(layers)
+    assert list(ordered(GRID, "slab", 5)) != list(GRID.indices())
+    shuffled = [index[0] for index in ordered(GRID, "random", 5)]
+    assert shuffled != sorted(shuffled)
+
+
+def test_raw_is_its_full_level_alone():
+    """The pyramid is an ordinary derived output, made anew from raw at any time."""
+    chunk = (64, 64, 64)
+    site = Site("d", Store(MemoryFiles(), Grid(chunk, chunk)), MemoryBus())
+    drive(land(site, (0, 0, 0), np.ones(chunk, np.uint8), "uint8"))
+    assert list(site.store.files.list(RAW)) == ["raw/s0/c/0/0/0"]
+    assert site.store.grid.volume == Box((0, 0, 0), chunk)

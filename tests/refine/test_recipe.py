@@ -1,0 +1,81 @@
+"""Recipes: what they say, what they refuse, and what their nanometres are in voxels."""
+
+import math
+
+import pytest
+from fibstream.services.refine.fragments import halo
+from fibstream.services.refine.recipe import (
+    RECIPES,
+    Settings,
+    resolve,
+    threshold_level,
+    voxel_limits,
+)
+
+from fibstream.errors import WrongUse
+from fibstream.grid import Halo
+
+
+def test_the_recipes():
+    assert resolve("generic", {}) == Settings()
+    mito = resolve("mito", {"fill_holes": "all"})
+    assert (mito.smooth_nm, mito.connectivity, mito.min_volume_nm3) == (12, 6, 1e6)
+    assert mito.fill_holes == "all"
+    assert RECIPES["mito"].predicted == "mito"
+    assert RECIPES["generic"].predicted is None
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "said"),
+    [
+        ("mitoo", {}, "no recipe 'mitoo': expected one of generic, mito"),
+        ("mito", {"smoth_nm": 1}, "no setting 'smoth_nm': one of smooth_nm, threshold_nm"),
+        ("mito", {"connectivity": 8}, "connectivity is 8: expected one of 6, 18, 26"),
+        ("mito", {"fill_holes": True}, "fill_holes is True: expected one of none, one, all"),
+        ("mito", {"smooth_nm": -1}, "smooth_nm is -1: expected a number of nm, 0 or more"),
+        ("mito", {"threshold_nm": math.nan}, "threshold_nm is nan: expected a number of nm"),
+        ("mito", {"min_rule": "ceiling"}, "min_rule is 'ceiling': expected one of below, ceil"),
+        ("mito", {"max_volume_nm3": 10.0}, "max_volume_nm3 is 10.0: expected a number of nm3"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(name, overrides, said):
+    with pytest.raises(WrongUse) as caught:
+        resolve(name, overrides)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "volume", "least"),
+    [
+        ("below", 0, 1),
+        ("below", 640, 10),
+        ("below", 641, 11),
+        ("below", 639.9, 10),
+        ("ceil", 0, 1),
+        ("ceil", 640, 11),
+        ("ceil", 641, 12),
+    ],
+)
+def test_the_least_volume_is_exact(rule, volume, least):
+    assert voxel_limits(Settings(min_volume_nm3=volume, min_rule=rule), (4, 4, 4)) == (
+        least,
+        math.inf,
+    )
+
+
+def test_volumes_are_read_as_decimals():
+    """In binary 3 * 0.1 * 0.1 * 0.1 is not 0.003: an object of 3 voxels would go."""
+    settings = Settings(min_volume_nm3=0.003, max_volume_nm3=0.007)
+    assert voxel_limits(settings, (0.1, 0.1, 0.1)) == (3, 7)
+
+
+def test_the_threshold_is_a_distance():
+    assert threshold_level(Settings()) == 127 * 128
+    assert threshold_level(Settings(threshold_nm=50)) == math.ceil((128 * math.tanh(1) + 127) * 128)
+    assert threshold_level(Settings(threshold_nm=-50)) < 127 * 128
+
+
+def test_the_halo_is_the_kernel_and_one_voxel():
+    assert halo(Settings(), (8, 4, 4)) == Halo((0, 0, 0), (1, 1, 1))
+    assert halo(Settings(smooth_nm=12), (8, 4, 4)) == Halo((6, 12, 12), (7, 13, 13))

@@ -1,0 +1,35 @@
+"""Seed after seed in two processes; a seed that fails is named at once."""
+
+import time
+import traceback
+from multiprocessing import get_context
+
+from .world import World
+
+PROCESSES = 2
+LINES = 20  # of progress
+
+
+def fate(seed: int) -> tuple[int, str]:
+    """Return the seed and how it ended: nothing when all was well, else the trace."""
+    try:
+        World(seed).run()
+    except Exception:  # whatever a seed runs into is what we look for
+        return seed, traceback.format_exc()
+    return seed, ""
+
+
+def simulate(runs: int, first: int = 0) -> list[int]:
+    """Run the seeds from ``first`` on; return those that failed."""
+    failed, begun = [], time.monotonic()
+    # Spawned, not forked: a child must not inherit the locks of threads.
+    with get_context("spawn").Pool(PROCESSES) as pool:
+        fates = pool.imap_unordered(fate, range(first, first + runs))
+        for done, (seed, trace) in enumerate(fates, 1):
+            if trace:
+                failed.append(seed)
+                print(f"{trace}seed {seed} FAILED", flush=True)
+            if done % max(runs // LINES, 1) == 0 or done == runs:
+                spent = time.monotonic() - begun
+                print(f"{done} of {runs} seeds, {len(failed)} failed, {spent:.0f} s", flush=True)
+    return sorted(failed)

@@ -1,0 +1,558 @@
+"""All services in one process: seeded schedules, faults between any two effects, and an oracle.
+
+The planners, workers, folds, landings and stores are the production ones, on the memory bus. A
+seed draws a volume, a grid, parameters, contents of every chunk over time, and a schedule of
+steps and faults; the same seed replays it. In the end nothing may be left to do, and every array
+and table must equal the whole volume computed as one block by the same pure functions.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from fibstream.services.analysis import service as analysis
+from fibstream.services.analysis.table import rows_hash
+from fibstream.services.inference import service as inference
+from fibstream.services.ingest import service as ingest
+from fibstream.services.ingest.landing import land
+from fibstream.services.refine import service as refine
+from fibstream.services.refine.recipe import resolve
+
+from fibstream import wire
+from fibstream.dataset import RECORD, Dataset, Model, Organelle
+from fibstream.events import ORIGIN, Record, Sealed, Task
+from fibstream.fold import NoFold
+from fibstream.grid import Box, Grid, Index
+from fibstream.keys import canonical
+from fibstream.memory import MemoryBus, MemoryFiles
+from fibstream.planner import Planner
+from fibstream.ports import Delivery
+from fibstream.server import Service, read_dataset
+from fibstream.shard import decode_object
+from fibstream.stage import Block, Patch, Stage
+from fibstream.store import Object, Store
+from fibstream.worker import Site, Worker
+
+from ..support.engines import TinyEngine
+
+SERVICES = (ingest.SERVICE, inference.SERVICE, refine.SERVICE, analysis.SERVICE)
+MAX_STEPS = 60_000  # a schedule that takes more is a live-lock
+MAX_PASSES = 12  # reconcile passes after the last fault; the model of the protocol needed 4
+
+
+class Diverged(AssertionError):
+    """The schedule ended in a wrong state, or did not end."""
+
+
+@dataclass
+class Rules:
+    """The protocol's rules as the world applies them; teeth are tests that replace one."""
+
+    worker: Callable[..., Worker] = Worker
+    planner: Callable[..., Planner] = Planner
+    store: Callable[..., Store] = Store
+    land: Callable[..., Generator[None, None, Any]] = land
+    reconcile: bool = True
+    grid: Callable[[Dataset, set[Index]], Grid] = field(default=lambda dataset, _: dataset.grid)
+
+
+@dataclass
+class Faults:
+    """How many of each fault a schedule may draw."""
+
+    crashes: int = 4
+    naps: int = 3
+    rewinds: int = 2
+    duplicates: int = 3
+    losses: int = 3
+    flips: int = 2
+    torn: int = 2
+
+
+@dataclass
+class Actor:
+    """Something that takes steps; a worker or landing can die or fall asleep between two."""
+
+    steps: Iterator[None]
+    kind: str
+    delivery: Delivery | None = None
+    owner: str = ""
+    result: Callable[[], None] = lambda: None
+
+
+class World:
+    """One seeded schedule."""
+
+    def __init__(
+        self,
+        seed: int,
+        faults: Faults | None = None,
+        rules: Rules | None = None,
+        *,
+        steady: bool | None = None,
+    ) -> None:
+        self.seed = seed
+        # Steady: every chunk is acquired once, so whatever is predicted must be final at once.
+        self.steady = seed % 4 == 0 if steady is None else steady
+        self.rng = random.Random(seed)
+        self.rules = rules or Rules()
+        self.faults = faults or Faults()
+        self.dataset = draw_dataset(self.rng)
+        extent = self.rng.randint(4, 20)
+        self.final = self.dataset.sealed(extent)
+        self.plan = draw_contents(self.rng, self.final)
+        if self.steady:
+            self.plan = {index: contents[-1:] for index, contents in self.plan.items()}
+        self.files = MemoryFiles()
+        self.bus = MemoryBus(lambda: 0.0)
+        self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))
+        self.engine = TinyEngine(("mito",), output=8)
+        self.landed: set[Index] = set()
+        self.sealed = False
+        self.steps = 0
+        self.computed = 0
+        self.planners = {service.name: self._planner(service) for service in SERVICES}
+        self.turns: dict[str, Iterator[None]] = {}
+        self.actors = [Actor(self._client(i), "client") for i in self.plan]
+        self.asleep: list[Actor] = []
+        self.sent: list[tuple[str, str, bytes]] = []
+        self._owners = 0
+        self._oracle: Whole | None = None
+
+    # -- building --------------------------------------------------------------------------------
+
+    def _grid(self) -> Grid:
+        return self.rules.grid(read_dataset(self.files), self.landed)
+
+    def site(self) -> Site:
+        return Site(self.dataset.name, self.rules.store(self.files, self._grid()), self.bus)
+
+    def microscope(self) -> Site:
+        """Where chunks land: on the grid as it is, whatever a mutant thinks of it."""
+        store = self.rules.store(self.files, read_dataset(self.files).grid)
+        return Site(self.dataset.name, store, self.bus)
+
+    def stages(self, service: Service) -> list[Stage]:
+        dataset = read_dataset(self.files)
+        if service is inference.SERVICE:
+            return [inference.stage(dataset, m, lambda: self.engine) for m in dataset.models]
+        return list(service.stages(dataset, self.files))
+
+    def _planner(self, service: Service) -> Planner:
+        dataset = read_dataset(self.files)
+        return self.rules.planner(
+            self.site(), service.name, self.stages(service),
+            service.fold(dataset) or NoFold(), self._grid, service.lands(dataset),
+        )  # fmt: skip
+
+    # -- actors ----------------------------------------------------------------------------------
+
+    def _client(self, index: Index) -> Iterator[None]:
+        """A microscope: acquires the contents of one chunk one after the other, retrying each."""
+        while not self.sealed and self._short(index):
+            yield  # a short last chunk lands when it is known to be the last
+        for revision, voxels in self.plan[index]:
+            done: list[bool] = []
+            while not done:
+                if not any(a.kind == f"land{index}{revision}" for a in self.actors):
+                    steps = self.rules.land(
+                        self.microscope(), index, voxels, self.dataset.dtype, revision
+                    )
+                    self.actors.append(
+                        Actor(steps, f"land{index}{revision}", result=lambda d=done: d.append(True))
+                    )
+                yield
+            self.landed.add(index)
+            while self.rng.random() < 0.5:
+                yield
+
+    def _short(self, index: Index) -> bool:
+        return self.final.grid.box(index) != self.dataset.grid.box(index)
+
+    def _work(self, service: Service, delivery: Delivery, owner: str) -> Iterator[None]:
+        worker = self.rules.worker(self.site(), self.stages(service), self._grid)
+        task = wire.decode(delivery.value)
+        assert isinstance(task, Task)
+        outcome = yield from worker.handle(task)
+        if self.steady and task.stage.startswith("prediction/"):
+            self._check_prediction(task.index)
+        self.computed += outcome == "computed"
+        yield
+        self.bus.acknowledge(delivery, owner)
+
+    def _seal(self) -> None:
+        self.sealed = True
+        self.files.put(RECORD, canonical(self.final.model_dump(mode="json")))
+        self._announce_seal()
+
+    def _announce_seal(self) -> None:
+        assert self.final.shape[0] is not None
+        key = f"{self.dataset.name}/dataset"
+        sealed = wire.encode(Sealed(self.final.shape[0]))
+        self.bus.publish(wire.ledger_topic("dataset"), key, sealed)
+
+    # -- the schedule ----------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Take one step of one actor drawn at random; False when nobody can take one."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise Diverged(f"seed {self.seed}: live-lock")
+        self._misfortune()
+        choices: list[Callable[[], None]] = []
+        for service in SERVICES:
+            planner = self.planners[service.name]
+            if service.name in self.turns or self._has_work(planner):
+                choices += [lambda s=service: self._plan(s)] * 3
+            if any(
+                t.topic == wire.task_topic(service.name) and t.owner is None
+                for t in self.bus._tasks.values()
+            ):
+                choices.append(lambda s=service: self._take(s))
+        choices += [lambda a=actor: self._advance(a) for actor in self.actors]
+        if not self.sealed:
+            whole_chunks = {index for index in self.plan if not self._short(index)}
+            if whole_chunks <= self.landed or self.rng.random() < 0.01:
+                choices.append(self._seal)
+        if not choices:
+            return False
+        self.rng.choice(choices)()
+        return True
+
+    def _has_work(self, planner: Planner) -> bool:
+        return (
+            planner.offset < self.bus.end(wire.LEDGER_TOPICS)
+            or not planner.frontier.idle
+            or bool(planner._doubted)
+        )
+
+    def _plan(self, service: Service) -> None:
+        turn = self.turns.get(service.name)
+        if turn is None:
+            turn = self.turns[service.name] = self._turn(self.planners[service.name])
+        if next(turn, self) is self:
+            self.turns.pop(service.name)
+
+    def _turn(self, planner: Planner) -> Iterator[None]:
+        yield from planner.consume()
+        yield from planner.act()
+        if self.rules.reconcile and self.rng.random() < 0.02:
+            yield from planner.reconcile()
+
+    def _take(self, service: Service) -> None:
+        self._owners += 1
+        owner = f"w{self._owners}"
+        delivery = self.bus.take(wire.task_topic(service.name), owner, 1.0)
+        if delivery is not None:
+            steps = self._work(service, delivery, owner)
+            self.actors.append(Actor(steps, "worker", delivery, owner))
+            self.sent.append((wire.task_topic(service.name), delivery.key, delivery.value))
+
+    def _advance(self, actor: Actor) -> None:
+        if next(actor.steps, self) is self:
+            self.actors.remove(actor)
+            actor.result()
+
+    # -- faults ----------------------------------------------------------------------------------
+
+    def _spend(self, fault: str, chance: float) -> bool:
+        left = getattr(self.faults, fault)
+        if left and self.rng.random() < chance:
+            setattr(self.faults, fault, left - 1)
+            return True
+        return False
+
+    def _misfortune(self) -> None:
+        if self._spend("crashes", 0.01):
+            mortal = self._mortal()
+            if self.rng.random() < 0.3 or not mortal:
+                service = self.rng.choice(SERVICES)
+                self.planners[service.name] = self._planner(service)
+                self.turns.pop(service.name, None)
+            else:
+                self._kill(self.rng.choice(mortal))
+        if self._mortal() and self._spend("naps", 0.01):
+            self._sleep(self.rng.choice(self._mortal()))
+        if self.asleep and self.rng.random() < 0.005:
+            self._wake()
+        if self.sent and self._spend("rewinds", 0.005):
+            self.bus.send(*self.rng.choice(self.sent))
+        if self._spend("duplicates", 0.01):
+            self._duplicate()
+        if self._spend("losses", 0.01):
+            self._lose()
+        if self._spend("flips", 0.005):
+            self._flip()
+        if self._spend("torn", 0.005):
+            self._tear()
+
+    def _mortal(self) -> list[Actor]:
+        return [actor for actor in self.actors if actor.kind != "client"]
+
+    def _kill(self, actor: Actor) -> None:
+        self.actors.remove(actor)
+        if actor.delivery is not None:
+            self.bus.bury(actor.owner)
+
+    def _sleep(self, actor: Actor) -> None:
+        """An actor stops without dying: its lease runs out, and it may go on at any later time."""
+        self._kill(actor)
+        actor.result = lambda: None
+        actor.kind = "zombie"
+        self.asleep.append(actor)
+
+    def _wake(self) -> None:
+        self.actors.append(self.asleep.pop(self.rng.randrange(len(self.asleep))))
+
+    def _duplicate(self) -> None:
+        entries = [e for e in self.bus._log.values() if e.topic.startswith(wire.LEDGER)]
+        if entries:
+            old = self.rng.choice(entries)
+            self.bus.publish(old.topic, old.key, old.value)
+
+    def _lose(self) -> None:
+        """The broker loses a task or a record, the seal apart: its reader looks at the store."""
+        waiting = [n for n, t in self.bus._tasks.items() if t.owner is None]
+        places = [k for k in self.bus._log if k[0].startswith(wire.LEDGER)]
+        if waiting and self.rng.random() < 0.5:
+            del self.bus._tasks[self.rng.choice(waiting)]
+        elif places:
+            del self.bus._log[self.rng.choice(places)]
+
+    def _derived(self) -> list[str]:
+        return [p for p in self.files._files if p != RECORD and not p.startswith("raw/s0/")]
+
+    def _flip(self) -> None:
+        paths = self._derived()
+        if paths:
+            path = self.rng.choice(paths)
+            generation, data = self.files._files[path]
+            at = self.rng.randrange(len(data))
+            flipped = data[:at] + bytes([data[at] ^ (1 << self.rng.randrange(8))]) + data[at + 1 :]
+            self.files._files[path] = (generation, flipped)
+
+    def _tear(self) -> None:
+        paths = self._derived()
+        if paths:
+            path = self.rng.choice(paths)
+            generation, data = self.files._files[path]
+            self.files._files[path] = (generation, data[: self.rng.randrange(len(data))])
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Run to the end and compare with the oracle; return the number of reconcile passes."""
+        passes = 0
+        while True:
+            while self.step() or self._look():
+                pass
+            if self.asleep:
+                self._wake()  # all is quiet, and a zombie goes on alone, perhaps to its death
+                zombie = self.actors[-1]
+                for _ in range(self.rng.randint(1, 12)):
+                    if zombie in self.actors:
+                        self._advance(zombie)
+                if zombie in self.actors and self.rng.random() < 0.5:
+                    self.actors.remove(zombie)
+                continue
+            if not self.rules.reconcile or not self._reconcile():
+                break
+            passes += 1
+            if passes > MAX_PASSES:
+                raise Diverged(f"seed {self.seed}: no rest after {passes} reconciles")
+        self.check()
+        return passes
+
+    def _look(self) -> bool:
+        """Let every planner look once though nothing calls it; whether it found something to do."""
+        before = self.bus.end(wire.LEDGER_TOPICS)
+        for planner in self.planners.values():
+            for _ in planner.act():
+                pass
+        return self.bus.end(wire.LEDGER_TOPICS) != before
+
+    def _reconcile(self) -> bool:
+        """Verify every object and reconcile every planner; whether anything was found."""
+        before = self.bus.end(wire.LEDGER_TOPICS)
+        self._verify()
+        for planner in self.planners.values():
+            for _ in planner.reconcile():
+                pass
+        busy = any(self._has_work(p) for p in self.planners.values())
+        return busy or self.bus.end(wire.LEDGER_TOPICS) != before
+
+    def _verify(self) -> None:
+        """The deep look of ``fibstream verify``: contents, not stamps alone."""
+        site = self.site()
+        items = [
+            (stage.name, index, item)
+            for service in SERVICES
+            for stage in self.stages(service)
+            for index in self.final.grid.indices()
+            for item in site.items(stage, index)
+        ]
+        items.append(("tables/generic", ORIGIN, Object("tables/generic.parquet", ORIGIN)))
+        for stage, index, item in items:
+            if self.files.open(item.path) is not None and site.store.intact(item) is None:
+                site.publish(Record(stage, index, "suspect"))
+
+    def _check_prediction(self, index: Index) -> None:
+        """A prediction made while the volume grows is that of the whole volume, or damaged."""
+        self._oracle = self._oracle or whole(self)
+        store = Store(self.files, self.final.grid)
+        item = Object("predictions/mito", index, "uint8")
+        if store.intact(item) is not None:
+            box = self.final.grid.box(index)
+            wanted = self._oracle.arrays["predictions/mito", "uint8"][box.slices()]
+            if not np.array_equal(read_array(store, item, box), wanted):
+                raise Diverged(f"seed {self.seed}: {item.path} was announced and is not final")
+
+    def check(self) -> None:
+        """Compare everything that is stored with the whole computation on the final content."""
+        wanted = self._oracle or whole(self)
+        store = Store(self.files, self.final.grid)
+        for (name, dtype), array in wanted.arrays.items():
+            for index in self.final.grid.indices():
+                item = Object(name, index, dtype)
+                box = self.final.grid.box(index)
+                if store.intact(item) is None:
+                    raise Diverged(f"seed {self.seed}: {item.path} is missing or damaged")
+                found = read_array(store, item, box)
+                if not np.array_equal(found, array[box.slices()]):
+                    raise Diverged(f"seed {self.seed}: {item.path} is wrong")
+        for name, rows in wanted.tables.items():
+            handle = self.files.open(f"tables/{name}.parquet")
+            decoded = decode_object(handle.read(0, handle.size)) if handle else None
+            if decoded is None or table_hash(decoded[0]) != rows:
+                raise Diverged(f"seed {self.seed}: table {name} is wrong")
+
+
+def table_hash(parquet: bytes) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return rows_hash(pq.read_table(pa.BufferReader(parquet)))
+
+
+def read_array(store: Store, item: Object, box: Box) -> np.ndarray:
+    from fibstream.shard import Shard
+
+    handle = store.files.open(item.path)
+    assert handle is not None
+    shard = Shard(handle.read, handle.size, store.layout(str(item.dtype), item.level))
+    return shard.voxels(Box((0, 0, 0), box.shape))
+
+
+# -- drawing ---------------------------------------------------------------------------------------
+
+
+def draw_dataset(rng: random.Random) -> Dataset:
+    """Draw grid, voxel size and parameters; z is open."""
+    chunk = tuple(rng.choice((3, 4, 5, 7, 8, 16)) for _ in range(3))
+    shape = tuple(max(c, rng.randint(5, 16)) for c in chunk[1:])
+    engine = TinyEngine(("mito",), output=8)
+    settings = resolve(
+        "generic",
+        {
+            "smooth_nm": rng.choice((0, 0, 4, 6)),
+            "connectivity": rng.choice((6, 18, 26)),
+            "fill_holes": rng.choice(("none", "one", "all")),
+            "min_volume_nm3": rng.choice((0, 2000, 10_000)),
+            "max_volume_nm3": rng.choice((None, None, 400_000)),
+        },
+    )
+    model = Model(
+        name="tiny", classes=("mito",), sha256=engine.spec.sha256,
+        spec=engine.spec.model_dump(mode="json"), profile=dict(engine.profile),
+    )  # fmt: skip
+    organelle = Organelle(recipe="generic", source="mito", settings=settings.model_dump())
+    return Dataset(
+        name="sim", shape=(None, *shape), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
+        voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,), organelles=(organelle,),
+    )  # fmt: skip
+
+
+Content = tuple[int, np.ndarray | None]
+
+
+def draw_contents(rng: random.Random, dataset: Dataset) -> dict[Index, list[Content]]:
+    """Draw what each chunk is acquired as, revision by revision: A, AB, ABA, or absent."""
+    seed = np.random.default_rng(rng.getrandbits(32))
+    extent = dataset.grid.extent
+    versions = [blobs(seed, extent, dataset.dtype) for _ in range(2)]
+    plan: dict[Index, list[Content]] = {}
+    for index in dataset.grid.indices():
+        box = dataset.grid.box(index).slices()
+        order = rng.choice(((0,), (0,), (0, 1), (0, 1, 0), (1, 0, 1, 0)))
+        contents: list[Content] = [
+            (n + 1, None if rng.random() < 0.08 else versions[v][box].copy())
+            for n, v in enumerate(order)
+        ]
+        plan[index] = contents
+    return plan
+
+
+def blobs(seed: np.random.Generator, shape: Index, dtype: str) -> np.ndarray:
+    """Draw a volume of blobs with holes whose mean of 3 voxels crosses the threshold 127."""
+    from scipy import ndimage
+
+    rough = ndimage.gaussian_filter(seed.normal(size=shape), seed.uniform(0.5, 1.6))
+    level = (rough - np.quantile(rough, seed.uniform(0.4, 0.7))) / max(rough.std(), 1e-9)
+    return np.clip(127 + 90 * level, 0, 255).astype(dtype)
+
+
+# -- the oracle ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Whole:
+    """The whole volume, computed as one block."""
+
+    arrays: dict[tuple[str, str], np.ndarray]
+    tables: dict[str, str]
+
+
+def whole(world: World) -> Whole:
+    """Compute every stage on one chunk that is the volume, from the last content of each chunk."""
+    one = world.final.model_copy(update={"chunk": world.final.grid.extent})
+    raw = np.zeros(one.grid.extent, one.dtype)
+    absent: list[Box] = []
+    for index, contents in world.plan.items():
+        box = world.final.grid.box(index)
+        voxels = contents[-1][1]
+        if voxels is None:
+            absent.append(box)
+        else:
+            raw[box.slices()] = voxels
+    volume = one.grid.volume
+
+    def patch(array: np.ndarray) -> Patch:
+        return Patch(array, volume, tuple(absent))
+
+    arrays = {("raw", one.dtype): raw}
+    stage = inference.stage(one, one.models[0], lambda: world.engine)
+    prediction = stage.compute(Block((0, 0, 0), volume, {"raw": patch(raw)}))["predictions/mito"]
+    arrays["predictions/mito", "uint8"] = prediction
+    cut, paint = refine.stages(one, world.files)
+    pieces = cut.compute(Block((0, 0, 0), volume, {"predictions/mito": patch(prediction)}))
+    fold = refine.Objects(one)
+    summary = pieces["summaries/fragments/generic"]
+    fold.put(fold.inputs[0], (0, 0, 0), "", summary)
+    labels = paint.compute(
+        Block(
+            (0, 0, 0), volume, {"fragments/generic": patch(pieces["fragments/generic"])},
+            {"summaries/fragments/generic": summary}, fold.extra("labels/generic", (0, 0, 0)),
+        )
+    )["labels/generic"]  # fmt: skip
+    arrays["labels/generic", "uint64"] = labels
+    (measured,) = analysis.stages(one, world.files)
+    rows = measured.compute(
+        Block((0, 0, 0), volume, {"labels/generic": patch(labels), "raw": patch(raw)})
+    )["summaries/measures/generic"]
+    tables = analysis.Tables(one)
+    tables.put(tables.inputs[0], (0, 0, 0), "", rows)
+    return Whole(arrays, {"generic": table_hash(tables._make("generic")["tables/generic.parquet"])})

@@ -1,0 +1,69 @@
+"""The processes of a run, found and killed from outside, as an operator or a power cut would."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from fibstream.cli.run import ledger
+
+from fibstream.events import Record
+from fibstream.server import bus_path
+from fibstream.sqlite import SqliteBus
+
+T = TypeVar("T")
+WAIT_S = 90.0  # processes take seconds to start on a busy machine
+LOOK_S = 0.002  # shorter than any task: a look must not miss one
+
+
+def wait_for(condition: Callable[[], T], what: str) -> T:
+    """Return the first true value of a condition."""
+    deadline = time.monotonic() + WAIT_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {WAIT_S} s"
+        time.sleep(LOOK_S)
+    return found
+
+
+def services(out: Path) -> dict[int, str]:
+    """Return the processes that serve a dataset: id and role, such as ``refine plan``."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            words = _command(folder)
+            if "--parent" in words and str(out) in words:
+                module = words[words.index("-m") + 1].removeprefix("fibstream.services.")
+                landing = module == "ingest.land"
+                found[int(folder.name)] = "landing" if landing else f"{module} {words[3]}"
+    return found
+
+
+def _command(folder: Path) -> list[str]:
+    try:
+        return (folder / "cmdline").read_bytes().decode().split("\0")
+    except OSError:  # it ended meanwhile
+        return []
+
+
+def kill(process: int) -> None:
+    """End one process at once."""
+    os.kill(process, signal.SIGKILL)
+
+
+def records(out: Path) -> list[Record]:
+    """Return the ledger of a dataset that may be running."""
+    if not bus_path(out).is_file():
+        return []
+    bus = SqliteBus(bus_path(out))
+    try:
+        return list(ledger(bus))
+    finally:
+        bus.close()
+
+
+def holders(bus: SqliteBus) -> dict[int, str]:
+    """Return which processes hold a task now, and the task's key."""
+    rows = bus._run("SELECT owner, key FROM tasks WHERE owner IS NOT NULL")
+    return {int(owner.rpartition(":")[2]): key for owner, key in rows}

@@ -1,0 +1,62 @@
+"""A run in this process on the dataset's own durable bus: what the processes do, quickly."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from fibstream.cli.inprocess import InProcess
+from fibstream.cli.run import Report, conclude, prepare
+from fibstream.services.ingest.sources import open_volume
+
+from fibstream import wire
+from fibstream.events import ObjectChanged
+from fibstream.grid import Index
+from fibstream.local import LocalFiles
+from fibstream.ports import Bus
+from fibstream.server import bus_path, read_dataset
+from fibstream.settings import Settings
+from fibstream.sqlite import SqliteBus
+
+Place = tuple[str, Index]
+
+
+@contextmanager
+def bus_of(out: Path) -> Iterator[SqliteBus]:
+    """Open a dataset's own bus."""
+    bus = SqliteBus(bus_path(out))
+    yield bus
+    bus.close()
+
+
+def rerun(out: Path, raw: Path, *, chunks: int | None = None) -> tuple[Report, set[Place]]:
+    """Run an existing dataset to its end; return the report, and what was computed.
+
+    With ``chunks`` only the first so many land, in raster order, and the run ends there.
+    """
+    files = LocalFiles(out)
+    dataset = read_dataset(files)
+    with bus_of(out) as bus:
+        prepare(bus, dataset.name)
+        source = open_volume(str(raw), kind="raw")
+        runner = InProcess(files, bus, source, dataset, "raster", 0, Settings())
+        runner._landing = islice(runner._landing, chunks)
+        for _ in runner.run():
+            pass
+        work = bus.read([wire.WORK], 0, 1 << 30)
+        computed = {_place(json.loads(entry.value)[0]) for entry in work}
+        return conclude(out, dataset, bus, runner.progress()), computed
+
+
+def _place(key: str) -> Place:
+    _, _, rest = key.partition("/")
+    stage, _, index = rest.rpartition("/")
+    z, y, x = map(int, index.split("."))
+    return stage, (z, y, x)
+
+
+def news(bus: Bus) -> dict[tuple[str, int], ObjectChanged]:
+    """Return what was last said of every object."""
+    events = (wire.decode(entry.value) for entry in bus.read([wire.OBJECTS], 0, 1 << 30))
+    return {(e.organelle, e.id): e for e in events if isinstance(e, ObjectChanged)}
