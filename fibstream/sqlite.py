@@ -6,6 +6,14 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
+
 from .errors import DiskFull, Retryable, WrongUse
 from .ports import Delivery, Entry
 
@@ -40,13 +48,21 @@ class SqliteBus:
             )
         except (OSError, sqlite3.OperationalError) as error:
             raise WrongUse(f"bus {path}: {error}") from error
-        self._run("PRAGMA journal_mode=WAL")
+        self._journal()
         # A kill loses nothing; after a power cut the last records may be gone, and reconcile
         # finds their objects in the store.
         self._run("PRAGMA synchronous=NORMAL")
         for statement in _SCHEMA.split(";"):
             self._run(statement)
         self._seen = -1
+
+    def _journal(self) -> None:
+        """Switch to a write-ahead log: the one statement for which SQLite does not wait itself."""
+        switching = Retrying(
+            retry=retry_if_exception_type(Retryable) & retry_if_not_exception_type(DiskFull),
+            stop=stop_after_delay(BUSY_S), wait=wait_fixed(POLL_S), reraise=True,
+        )  # fmt: skip
+        switching(self._run, "PRAGMA journal_mode=WAL")
 
     def _run(self, sql: str, *values: object) -> list[Any]:
         try:

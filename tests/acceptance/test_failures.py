@@ -18,7 +18,15 @@ from fibstream.store import Store
 from ..inference.net import write_net
 from ..support.command import Answer, finish, inside, start
 from ..support.processes import holders, kill, records, services, wait_for
-from ..support.scene import GEOMETRY, PIPELINE, SHAPE, blobs, bright_unless_white, save
+from ..support.scene import (
+    GEOMETRY,
+    PIPELINE,
+    SHAPE,
+    blobs,
+    bright_but_slow,
+    bright_unless_white,
+    save,
+)
 from ..support.services import rerun
 
 WHITE = (0, 1, 1)  # the chunk where the network fails
@@ -82,21 +90,23 @@ def test_a_failed_chunk_succeeds_when_it_is_acquired_again(scene, run, tmp_path)
 def test_a_task_that_kills_its_worker_is_parked_and_tried_again_by_the_next_run(
     scene, truth, tmp_path
 ):
-    out = tmp_path / "a.zarr"
-    arguments = scene.run(out, "--chunk", "36,44,26")
-    process = start(*arguments)
-    wait_for(lambda: records(out), "a first record")
+    out, pipeline = tmp_path / "a.zarr", tmp_path / "slow.yaml"
+    model = write_net(tmp_path / "bright.onnx", body=bright_but_slow, channels=1, **GEOMETRY)
+    pipeline.write_text(PIPELINE.format(model=model))
+    # Two chunks of 18 tiles: a prediction takes longer than a look at who holds it.
+    process = start(*scene.run(out, "--chunk", "36,44,26", pipeline=pipeline))
+    wait_for(lambda: records(out), "a first record", process)
     bus, victims = SqliteBus(bus_path(out)), set()
 
     def killed() -> bool:
-        """Kill whoever holds the prediction of the first chunk: its network is still loading."""
+        """Kill whoever holds the prediction of the first chunk."""
         for worker, key in holders(bus).items():
             if key.endswith("prediction/bright/0.0.0") and worker not in victims:
                 kill(worker)
                 victims.add(worker)
         return len(victims) == 3
 
-    wait_for(killed, "the death of three workers at one task")
+    wait_for(killed, "the death of three workers at one task", process)
     bus.close()
     answer = finish(process)
     assert answer.code == 1
@@ -153,7 +163,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on(scene, truth,
     folder = disk("64m")
     out = folder / "a.zarr"
     process = start(*scene.run(out, "--chunk", "16,16,16"))
-    wait_for(lambda: len(records(out)) >= 60, "60 records")
+    wait_for(lambda: len(records(out)) >= 60, "60 records", process)
     filler = fill(folder)
     answer = finish(process)
     assert answer.code == 2, answer.err

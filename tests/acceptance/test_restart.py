@@ -67,7 +67,7 @@ def test_each_process_may_be_killed(scene, truth, tmp_path):
 def stopped_at(out: Path, count: int, arguments: list[object], *, group: bool) -> Answer:
     """Kill a run, or all its processes, when ``count`` stage outputs are recorded."""
     run = start(*arguments)
-    wait_for(lambda: len(records(out)) >= count, f"{count} records")
+    wait_for(lambda: len(records(out)) >= count, f"{count} records", run)
     assert run.poll() is None
     if group:
         os.killpg(run.pid, signal.SIGKILL)

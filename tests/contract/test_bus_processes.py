@@ -4,7 +4,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -14,6 +16,7 @@ TAKER = Path(__file__).with_name("taker.py")
 HOLDER = """
 import sys
 from pathlib import Path
+from threading import Barrier
 from fibstream.sqlite import SqliteBus
 bus = SqliteBus(Path(sys.argv[1]))
 assert bus.take("tasks", "holder", 3600)
@@ -98,3 +101,18 @@ def test_a_wait_ends_when_somebody_else_writes(bus, path):
     other.send("q", "a", b"")
     bus.wait(3600)
     other.close()
+
+
+def test_many_may_open_a_new_bus_at_once(tmp_path):
+    def opened(path: Path, together: Barrier) -> int:
+        together.wait()
+        bus = SqliteBus(path)
+        bus.publish("log", "key", b"x")
+        bus.close()
+        return 1
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(100):  # without patience one in ten fails
+            together = Barrier(4)
+            path = tmp_path / f"{number}.sqlite"
+            assert sum(pool.map(opened, [path] * 4, [together] * 4)) == 4

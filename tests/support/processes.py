@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,13 @@ WAIT_S = 90.0  # processes take seconds to start on a busy machine
 LOOK_S = 0.002  # shorter than any task: a look must not miss one
 
 
-def wait_for(condition: Callable[[], T], what: str) -> T:
-    """Return the first true value of a condition."""
+def wait_for(
+    condition: Callable[[], T], what: str, run: "subprocess.Popen[str] | None" = None
+) -> T:
+    """Return the first true value of a condition; fail early when ``run`` ends before it."""
     deadline = time.monotonic() + WAIT_S
     while not (found := condition()):
+        assert run is None or run.poll() is None, f"{what}: {run.communicate()}"
         assert time.monotonic() < deadline, f"{what}: not within {WAIT_S} s"
         time.sleep(LOOK_S)
     return found

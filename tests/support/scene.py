@@ -34,6 +34,7 @@ BLOBS = (
     (22, 25, 22, 4, 0), (22, 25, 29, 4, 0), (24, 27, 36, 4, 0), (26, 27, 43, 4, 0),
     (27, 26, 50, 4, 0),
 )  # fmt: skip
+SLOW_CHANNELS = 64
 GEOMETRY = {"classes": ["mito"], "halo": [3] * 3, "stride": [2] * 3, "tile": [22] * 3}
 PIPELINE = """\
 models: [{model}]
@@ -70,6 +71,14 @@ def bright_unless_white(graph: Graph) -> str:
         total = mean(graph, total)
     one = graph.add("Div", total, total)  # or 0 / 0
     return graph.add("Mul", bright(graph), one)
+
+
+def bright_but_slow(graph: Graph) -> str:
+    """Like ``bright``, to the last bit, but each tile costs some 2 GFLOP."""
+    raw = graph.scaled(graph.add("Cast", "raw", to=1), 2 / 255, -1)
+    wide = graph.conv(graph.conv(raw, 1, SLOW_CHANNELS, edge=1), SLOW_CHANNELS, SLOW_CHANNELS)
+    nothing = graph.scaled(graph.add("ReduceMean", wide, keepdims=1), 0.0, 0.0)
+    return graph.add("Add", bright(graph), nothing)
 
 
 def blobs(
@@ -114,9 +123,12 @@ class Scene:
         """Two organelles from one class."""
         return self.folder / "pipeline.yaml"
 
-    def run(self, out: Path, *more: object, raw: Path | None = None) -> list[object]:
+    def run(
+        self, out: Path, *more: object, raw: Path | None = None, pipeline: Path | None = None
+    ) -> list[object]:
         """Return the arguments of a run with JSON at its end."""
-        given = ["run", "--raw", raw or self.raw, "--pipeline", self.pipeline, "--out", out]
+        given = ["run", "--raw", raw or self.raw, "--pipeline", pipeline or self.pipeline]
+        given += ["--out", out]
         chunk = () if "--chunk" in more else ("--chunk", ",".join(map(str, CHUNK)))
         return [*given, *chunk, "--json", *more]
 
