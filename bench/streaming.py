@@ -33,7 +33,8 @@ from fibstream.dataset import Dataset
 from fibstream.events import Progress
 from fibstream.grid import Box
 from fibstream.local import LocalFiles
-from fibstream.server import bus_path, drive, open_site
+from fibstream.loops import drive, open_site
+from fibstream.root import bus_path
 from fibstream.settings import Settings
 from fibstream.sqlite import SqliteBus
 
@@ -64,7 +65,8 @@ class Timed:
         self.started: dict[tuple[int, ...], float] = {}
         self.memory: dict[str, float] = {}
         begun = time.perf_counter()
-        runner = Runner(self.out, "bench", self.bus, arguments, Settings(workers=workers))
+        url = f"sqlite:{bus_path(self.out)}"
+        runner = Runner(self.out, "bench", self.bus, url, arguments, Settings(workers=workers))
         try:
             if paced:
                 pace = (source, order, runner)

@@ -11,9 +11,9 @@ from fibstream import wire
 from fibstream.dataset import Dataset
 from fibstream.events import ORIGIN, Record
 from fibstream.frontier import Place
+from fibstream.loops import Service
 from fibstream.planner import RAW, raw_record
 from fibstream.ports import Bus, Files
-from fibstream.server import Service
 from fibstream.shard import Stamp
 from fibstream.store import Object, Store, objects
 

@@ -10,8 +10,8 @@ from fibstream.services.refine.recipe import Settings as Recipe
 
 from fibstream.grid import Box
 from fibstream.local import LocalFiles
+from fibstream.loops import read_dataset
 from fibstream.published import labels_hash, tables_hash
-from fibstream.server import read_dataset
 from fibstream.settings import Settings
 
 from .design import make_engine

@@ -1,33 +1,26 @@
 """From what a user gives to a dataset record: all is checked before anything is written."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from fibstream.services.inference.model import find_model, read_model
+from fibstream.services.inference.model import find_model, read_model, released
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.tiling import waste
+from fibstream.services.ingest.datasets import Asked, Made
 from fibstream.services.ingest.sources import Source
 from fibstream.services.refine.recipe import RECIPES, resolve
 
 from fibstream.dataset import Dataset, Model, Organelle, clip_chunk
 from fibstream.errors import WrongUse
 from fibstream.grid import MAX_CHUNK, Box, Index
+from fibstream.root import Root
 
 from .flags import parse_triple
-from .pipeline import Pipeline, Step
+from .pipeline import Pipeline, Step, asked_pipeline
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 AUTO_PERCENTILES = (0.5, 99.5)
 WASTE_WORTH_SAYING = 2.0
-
-
-class Design(NamedTuple):
-    """A dataset record, the networks' files, and what the user should hear beforehand."""
-
-    dataset: Dataset
-    files: dict[str, bytes]  # path in the dataset -> content
-    warnings: list[str]
 
 
 def default_chunk(spec: ModelSpec | None) -> Index:
@@ -41,10 +34,15 @@ def parse_chunk(text: str | None, shape: Index, spec: ModelSpec | None) -> Index
     """Return the chunk that ``--chunk`` asks for, no larger than the volume."""
     if text is None:
         return clip_chunk(default_chunk(spec), shape)
-    chunk = parse_triple(text, "--chunk", int)
-    if not all(0 < c <= MAX_CHUNK for c in chunk):
-        raise WrongUse(f"--chunk {text}: expected Z,Y,X with edges from 1 to {MAX_CHUNK} voxels")
+    chunk = check_chunk(parse_triple(text, "--chunk", int), f"--chunk {text}")
     return clip_chunk(chunk, shape)
+
+
+def check_chunk(chunk: Index, what: str) -> Index:
+    """Return a chunk; raise WrongUse when an edge is out of range."""
+    if not all(0 < c <= MAX_CHUNK for c in chunk):
+        raise WrongUse(f"{what}: expected Z,Y,X with edges from 1 to {MAX_CHUNK} voxels")
+    return chunk
 
 
 def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
@@ -91,25 +89,52 @@ def design(
     contrast: str | None = None,
     invert: bool = False,
     threads: int = 1,
-) -> Design:
+) -> Made:
     """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit."""
-    models, files, specs = [], {}, []
-    for given in pipeline.models:
-        path = find_model(given)
-        check_voxel_size(read_model(path), source.voxel_size_nm)
-        engine = make_engine(path, threads)
-        specs.append(engine.spec)
-        models.append(_model(engine))
-        files[models[-1].path] = path.read_bytes()
+    asked = Asked(
+        name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
+        "",
+    )  # fmt: skip
+    networks = [_engine(find_model(given), asked, threads) for given in pipeline.models]
+    edges = parse_chunk(chunk, source.shape, networks[0][1].spec)
+    asked = asked._replace(chunk=edges, contrast=parse_contrast(contrast, source))
+    return _made(asked, pipeline, networks)
+
+
+def design_asked(asked: Asked, root: Root, threads: int) -> Made:
+    """Return the dataset that a client asks for; it may name networks, but no files."""
+    pipeline = asked_pipeline(asked.pipeline)
+    networks = [_engine(released(name, root), asked, threads) for name in pipeline.models]
+    if asked.contrast is None:
+        if asked.dtype != "uint8":
+            raise WrongUse(f"dtype {asked.dtype}: give the contrast, two grey values")
+        asked = asked._replace(contrast=(0.0, 255.0))
+    low, high = asked.contrast or (0.0, 0.0)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise WrongUse(f"contrast {low}, {high}: expected finite LOW below HIGH")
+    return _made(asked, pipeline, networks)
+
+
+def _engine(path: Path, asked: Asked, threads: int) -> tuple[Path, Engine]:
+    check_voxel_size(read_model(path), asked.voxel_size_nm)
+    return path, make_engine(path, threads)
+
+
+def _made(asked: Asked, pipeline: Pipeline, networks: list[tuple[Path, Engine]]) -> Made:
+    specs = [engine.spec for _, engine in networks]
+    models = [_model(engine) for _, engine in networks]
+    files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
     _distinct(models)
     organelles = tuple(organelle(step, models) for step in pipeline.organelles)
-    edges = parse_chunk(chunk, source.shape, specs[0])
+    wanted = check_chunk(asked.chunk or default_chunk(specs[0]), f"chunk {asked.chunk}")
+    edges = clip_chunk(wanted, asked.shape)
+    assert asked.contrast is not None
     dataset = Dataset(
-        name=name, shape=source.shape, chunk=edges, dtype=str(np.dtype(source.dtype)),
-        voxel_size_nm=source.voxel_size_nm, contrast=parse_contrast(contrast, source),
-        invert=invert, models=tuple(models), organelles=organelles,
+        name=asked.name, shape=asked.shape, chunk=edges, dtype=asked.dtype,
+        voxel_size_nm=asked.voxel_size_nm, contrast=asked.contrast,
+        invert=asked.invert, models=tuple(models), organelles=organelles,
     )  # fmt: skip
-    return Design(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
+    return Made(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
 
 
 def _model(engine: Engine) -> Model:

@@ -28,3 +28,21 @@ def parse_triple(text: str, what: str, kind: type[Number]) -> tuple[Number, Numb
         raise WrongUse(f"{what} {text!r}: expected three positive {form} Z,Y,X, or one for all")
     z, y, x = numbers * 3 if len(numbers) == 1 else numbers
     return z, y, x
+
+
+def parse_pair(text: str, flag: str) -> tuple[float, float]:
+    """Parse ``LOW,HIGH``."""
+    parts = text.split(",")
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise WrongUse(f"{flag} {text}: expected LOW,HIGH") from None
+    return low, high
+
+
+def parse_shape(text: str) -> tuple[int | None, int, int]:
+    """Parse ``Z,Y,X`` of an acquisition; Z is ``?`` (or 0) while its end is unknown."""
+    first, comma, rest = text.partition(",")
+    is_open = first.strip() in ("?", "0")
+    z, y, x = parse_triple(f"1,{rest}" if comma and is_open else text, "--shape", int)
+    return (None if is_open else z), y, x

@@ -11,8 +11,8 @@ from fibstream import wire
 from fibstream.dataset import Dataset
 from fibstream.events import Progress
 from fibstream.local import LocalFiles
+from fibstream.loops import PlannerLoop, WorkerLoop, open_site
 from fibstream.memory import MemoryBus
-from fibstream.server import PlannerLoop, WorkerLoop, open_site
 from fibstream.settings import Settings
 
 from .catalogue import SERVICES

@@ -1,83 +1,33 @@
 """The ``fibstream`` command: words and flags; what they do is in the files beside this one."""
 
-import errno
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from fibstream.errors import DiskFull, FibstreamError, WrongUse
 from fibstream.settings import load
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-DONE, FAILED, WRONG = 0, 1, 2
-# ClickException: click's own, or that of the copy which newer versions of typer carry.
-COMPLAINT = cast("type[Exception]", typer.BadParameter.mro()[2])
-
-app = typer.Typer(
-    name="fibstream", add_completion=True, rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Segment and measure organelles in FIB-SEM volumes while the microscope is still milling.",
-)  # fmt: skip
-
-Json = Annotated[bool, typer.Option("--json", help="End with one JSON object; the rest to stderr.")]
-Voxel = Annotated[
-    str | None,
-    typer.Option("--voxel-size-nm", metavar="Z,Y,X", help="Voxel size; may be in the input."),
-]
-Chunk = Annotated[
-    str | None, typer.Option("--chunk", metavar="Z,Y,X", help="Chunk edges in voxels, 1 to 512.")
-]
-Raw = Annotated[str, typer.Option("--raw", metavar="PATH", help="The volume, see docs/formats.")]
-Out = Annotated[Path, typer.Option("--out", metavar="PATH.zarr", help="The dataset to write.")]
-
-
-def command(function: Callable[P, R]) -> Callable[P, R]:
-    """Register a command whose errors are one clear line and an exit code."""
-
-    @wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except (WrongUse, DiskFull) as error:
-            fail(str(error), WRONG)
-        except FibstreamError as error:
-            fail(str(error), FAILED)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            fail(f"no space left: {error.filename or 'the disk is full'}", WRONG)
-        except KeyboardInterrupt:
-            fail("stopped; call again with the same --out to go on", 130)
-
-    app.command()(guarded)
-    return guarded
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """Print one line and exit."""
-    sys.stderr.write("fibstream: " + " ".join(message.split()) + "\n")
-    raise typer.Exit(code)
-
-
-def say(text: str) -> None:
-    """Print a result."""
-    sys.stdout.write(text + "\n")
-
-
-def triple(text: str | None) -> tuple[float, float, float] | None:
-    """Parse ``--voxel-size-nm``."""
-    from .flags import parse_triple
-
-    return None if text is None else parse_triple(text, "--voxel-size-nm", float)
+from . import calls
+from .app import (
+    COMPLAINT,
+    DONE,
+    FAILED,
+    WRONG,
+    Chunk,
+    Json,
+    Out,
+    Raw,
+    Voxel,
+    app,
+    command,
+    fail,
+    say,
+    triple,
+)
 
 
 def finish(report: Any, *, as_json: bool, out: Path) -> None:
@@ -106,7 +56,9 @@ def run(
     order: Annotated[str, typer.Option(help="raster, random or slab.")] = "raster",
     seed: Annotated[int, typer.Option(help="Seed of the order.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Worker processes per service.")] = None,
-    bus: Annotated[str | None, typer.Option(metavar="URL", help="sqlite:PATH or memory:.")] = None,
+    bus: Annotated[
+        str | None, typer.Option(metavar="URL", help="sqlite:PATH, kafka://.. or memory:.")
+    ] = None,
     contrast: Annotated[str | None, typer.Option(metavar="LOW,HIGH|auto")] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Bright membranes.")] = False,
     as_json: Json = False,
@@ -241,15 +193,24 @@ def verify(
 
 @command
 def status(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset.")], as_json: Json = False
+    path: Annotated[
+        str, typer.Argument(metavar="PATH|NAME", help="A dataset, or its name with --server.")
+    ],
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST[:PORT]", help="Ask running services.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Show how far a dataset is: chunks of every stage, objects, failures.
 
     Example: fibstream status cell.zarr
     """
+    if server is not None:
+        calls.show_status(path, server, as_json=as_json)
+        return
     from .status import describe, status_of
 
-    found = status_of(path)
+    found = status_of(Path(path))
     say(json.dumps(found) if as_json else describe(found))
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from fibstream.grid import Box
 from fibstream.local import LocalFiles
-from fibstream.server import read_dataset
+from fibstream.loops import read_dataset
 
 GAP = 6  # pixels between panels
 ZOOM = 2

@@ -11,6 +11,7 @@ from pydantic import Field
 from fibstream.dataset import Frozen
 from fibstream.errors import WrongUse
 
+MAX_TEXT = 64 * 1024  # characters: a pipeline has some dozen lines
 BUILT_IN = {"mito": "models: [mito]\norganelles:\n  - recipe: mito\n"}
 
 
@@ -38,15 +39,29 @@ def read_pipeline(name_or_path: str) -> Pipeline:
     else:
         known = ", ".join(BUILT_IN)
         raise WrongUse(f"pipeline {name_or_path}: not a file, and not built in ({known})")
+    return parse_pipeline(text, str(path))
+
+
+def asked_pipeline(text: str) -> Pipeline:
+    """Return the pipeline that a client sends: a built-in name, or YAML."""
+    if len(text) > MAX_TEXT:
+        raise WrongUse(f"pipeline: {len(text)} characters; at most {MAX_TEXT} are allowed")
+    if text and ":" not in text and text not in BUILT_IN:
+        raise WrongUse(f"pipeline {text[:140]!r}: not built in ({', '.join(BUILT_IN)}), nor YAML")
+    return parse_pipeline(BUILT_IN.get(text, text), "as sent")
+
+
+def parse_pipeline(text: str, name: str) -> Pipeline:
+    """Return the pipeline that a YAML text describes; raise WrongUse naming the wrong line."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
         raise WrongUse(
-            f"pipeline {path}:{line} not YAML: {getattr(error, 'problem', '')}"
+            f"pipeline {name}:{line} not YAML: {getattr(error, 'problem', '')}"
         ) from None
-    return _Reader(str(path)).pipeline(root)
+    return _Reader(name).pipeline(root)
 
 
 class _Reader:

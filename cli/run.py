@@ -2,12 +2,12 @@
 
 import contextlib
 import fcntl
-import json
 import os
+import secrets
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from fibstream.services.analysis.table import rows_hash
+from fibstream.services.ingest.datasets import Made
 from fibstream.services.ingest.landing import Order
 from fibstream.services.ingest.sources import Source, open_volume
 
@@ -25,14 +26,15 @@ from fibstream.errors import WrongUse
 from fibstream.events import Progress, Record
 from fibstream.keys import canonical
 from fibstream.local import PRIVATE, LocalFiles
+from fibstream.loops import read_dataset
 from fibstream.memory import MemoryBus
+from fibstream.ports import Bus, Entry
 from fibstream.published import labels_hash, tables_hash
-from fibstream.server import RunBus, open_bus, read_dataset
+from fibstream.root import bus_path, is_kafka, open_bus, servers_of
 from fibstream.settings import Settings
 from fibstream.store import Store
 
 from .catalogue import remember, stage_names
-from .design import Design
 from .inprocess import InProcess
 from .progress import Display
 from .runner import Runner
@@ -83,7 +85,11 @@ def check_room(out: Path, dataset: Dataset) -> None:
 def check_bus(url: str | None) -> None:
     """Refuse a bus that cannot be opened, before anything is written."""
     if url is not None:
-        open_bus(url, Path()).close()
+        if is_kafka(url):
+            from fibstream.kafka_link import declare
+
+            declare(servers_of(url))
+        open_bus(url, Path(), "check").close()
 
 
 @contextlib.contextmanager
@@ -114,6 +120,13 @@ def check_record(out: Path, dataset: Dataset) -> Dataset:
     return dataset.model_copy(update={"name": there.name})  # a folder may have been renamed
 
 
+def named_apart(dataset: Dataset, out: Path, bus_url: str | None) -> Dataset:
+    """Give a new dataset a name of its own where others share its bus."""
+    if not is_kafka(bus_url) or (out / RECORD).is_file():
+        return dataset
+    return dataset.model_copy(update={"name": f"{dataset.name[:80]}-{secrets.token_hex(4)}"})
+
+
 def store_record(files: LocalFiles, dataset: Dataset, models: Mapping[str, bytes]) -> None:
     """Create the dataset, or change its parameters."""
     for path, content in models.items():
@@ -121,59 +134,69 @@ def store_record(files: LocalFiles, dataset: Dataset, models: Mapping[str, bytes
     files.put(RECORD, canonical(dataset.model_dump(mode="json")))
 
 
-def prepare(bus: RunBus, dataset: str) -> None:
-    """Forget the last run's tasks, counts and progress; try again what only crashed."""
+def prepare(bus: Bus, dataset: str) -> int:
+    """Forget the last run's tasks and counts, try again what only crashed; return the work so far.
+
+    The number is the end of the log of work: what comes after it is this run's.
+    """
     bus.forget()
-    bus.clear([wire.PROGRESS, wire.WORK, wire.CONTROL])
     for record in ledger(bus):
         if record.status == "failed" and record.crashed:
             again = Record(record.stage, record.index, "suspect")
             key = wire.record_key(dataset, record.stage, record.index)
             bus.publish(wire.ledger_topic(record.stage), key, wire.encode(again))
+    return bus.end([wire.WORK])
 
 
-def ledger(bus: RunBus) -> Iterator[Record]:
-    """Yield the last record of every (stage, chunk)."""
-    after = 0
-    while entries := bus.read(wire.LEDGER_TOPICS, after):
+def entries_of(bus: Bus, topics: Sequence[str], after: int = 0) -> Iterator[Entry]:
+    """Yield every entry of some logs up to their end."""
+    while entries := bus.read(topics, after):
+        yield from entries
         after = entries[-1].offset
-        for entry in entries:
-            event = wire.decode(entry.value)
-            if isinstance(event, Record):
-                yield event
+
+
+def ledger(bus: Bus) -> Iterator[Record]:
+    """Yield the last record of every (stage, chunk)."""
+    last = {}
+    for entry in entries_of(bus, wire.LEDGER_TOPICS):
+        event = wire.decode(entry.value)
+        if isinstance(event, Record):
+            last[event.stage, event.index] = event
+    yield from last.values()
 
 
 def run(
-    out: Path, made: Design, source: Source, raw: str, *, order: Order, seed: int,
+    out: Path, made: Made, source: Source, raw: str, *, order: Order, seed: int,
     settings: Settings, display: Display, bus_url: str | None = None,
 ) -> Report:  # fmt: skip
     """Carry out a run whose design was checked; return its report."""
     begun = time.monotonic()
-    dataset = check_record(out, made.dataset)
+    dataset = named_apart(check_record(out, made.dataset), out, bus_url)
     check_room(out, dataset)
     check_bus(bus_url)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), raised_signals():
         files = LocalFiles(out)
         files.sweep()
-        bus = open_bus(bus_url, out)
+        bus = open_bus(bus_url, out, dataset.name, private=True)
         for warning in made.warnings:
             display.note(warning)
         store_record(files, dataset, made.files)
-        prepare(bus, dataset.name)
+        before = prepare(bus, dataset.name)
         if bus.end(wire.LEDGER_TOPICS) == 0:
             remember(dataset, Store(files, dataset.grid), bus)
         runner: Runner | InProcess
         if isinstance(bus, MemoryBus):
             runner = InProcess(files, bus, source, dataset, order, seed, settings)
         else:
-            runner = Runner(out, dataset.name, bus, landing(raw, order, seed), settings)
+            url = bus_url or f"sqlite:{bus_path(out)}"
+            runner = Runner(out, dataset.name, bus, url, landing(raw, order, seed), settings)
         try:
             with display:
                 for _ in runner.run():
                     display.update(bus, runner.progress())
                 display.update(bus, runner.progress())
-            report = conclude(out, dataset, bus, runner.progress())
+            report = conclude(out, dataset, bus, runner.progress(), before)
         finally:
             runner.close()
             bus.close()
@@ -200,10 +223,11 @@ def raised_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def conclude(out: Path, dataset: Dataset, bus: RunBus, progress: Mapping[str, Progress]) -> Report:
-    """Count what this call did, and hash what the store now holds."""
-    computed = bus.read([wire.WORK], 0, limit=1 << 30)
-    places = {json.loads(entry.value)[0] for entry in computed}
+def conclude(
+    out: Path, dataset: Dataset, bus: Bus, progress: Mapping[str, Progress], before: int
+) -> Report:
+    """Count what this call did since the log of work ended at ``before``, and hash the store."""
+    places = {entry.key for entry in entries_of(bus, [wire.WORK], before)}
     recorded = sum(p.recorded for p in progress.values())
     names = stage_names(dataset, LocalFiles(out))
     failed = [
@@ -211,7 +235,7 @@ def conclude(out: Path, dataset: Dataset, bus: RunBus, progress: Mapping[str, Pr
         for r in ledger(bus)
         if r.status == "failed" and r.stage in names
     ]
-    report = Report(len(computed), max(recorded - len(places), 0), failed)
+    report = Report(len(places), max(recorded - len(places), 0), failed)
     report.labels_hash, report.tables_hash = hashes(out, dataset)
     return report
 

@@ -2,47 +2,26 @@
 
 import contextlib
 import os
-import subprocess
-import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from socket import gethostname
 
 from fibstream import wire
+from fibstream.addresses import SERVICES
+from fibstream.children import Child, join, spawn
 from fibstream.errors import DiskFull, FibstreamError, Retryable, WrongUse
-from fibstream.events import Progress, Record, Task
+from fibstream.events import Progress
+from fibstream.ports import Bus
 from fibstream.server import EXIT_DISK_FULL, EXIT_WRONG_USE
 from fibstream.settings import Settings
-from fibstream.sqlite import SqliteBus
 
-SERVICES = ("ingest", "inference", "refine", "analysis")
-CRASHES = 3  # on one task, then it is parked
 RESTARTS = 10  # of one process without a task to blame: then the run gives up
 POLL_S = 0.1
-JOIN_S = 60.0  # longest task that a worker may finish when asked to stop; then it is killed
 
 
 class Broken(FibstreamError):
     """A service cannot run at all."""
-
-
-@dataclass
-class Child:
-    """One process of the run."""
-
-    name: str
-    arguments: Sequence[str]
-    process: subprocess.Popen[bytes]
-    restarts: int = 0
-    log: Path = field(default_factory=Path)
-
-    def last_words(self) -> str:
-        """Return the last line that the process wrote to its log."""
-        with self.log.open(errors="replace") as lines:
-            return next(iter(deque((line.strip() for line in lines if line.strip()), 1)), "")
 
 
 class Runner:
@@ -52,7 +31,8 @@ class Runner:
         self,
         root: Path,
         dataset: str,
-        bus: SqliteBus,
+        bus: Bus,
+        bus_url: str,
         landing: Sequence[str] | None,
         settings: Settings,
     ) -> None:
@@ -60,12 +40,15 @@ class Runner:
         self._root = root
         self._dataset = dataset
         self._bus = bus
+        self._bus_url = bus_url
         self._workers = settings.workers
         given = {f"FIBSTREAM_{n.upper()}": str(v) for n, v in settings.model_dump().items()}
         self._environment = {**os.environ, **given}
         self._logs = root / ".fibstream" / "log"
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._request = 0
+        self._progress: dict[str, Progress] = {}
+        self._read = 0  # how far the log of progress is read
+        self._request = self._last_request()
         self._children: list[Child] = []
         if landing is not None:
             module = "fibstream.services.ingest.land"
@@ -74,6 +57,10 @@ class Runner:
             self._children.append(self._spawn(f"{service}-planner", *_module(service, "plan")))
         self._start_workers()
 
+    def _last_request(self) -> int:
+        """Return the number that the last run ended with: what it asked for is answered."""
+        return max((int(e.value) for e in self._bus.read([wire.CONTROL], 0)), default=0)
+
     def _start_workers(self) -> None:
         for service in SERVICES:
             for number in range(self._workers):
@@ -81,14 +68,11 @@ class Runner:
                 self._children.append(self._spawn(name, *_module(service, "work")))
 
     def _spawn(self, name: str, module: str, arguments: Sequence[str]) -> Child:
+        line = [*arguments, "--dataset", str(self._root), "--bus", self._bus_url]
         log = self._logs / f"{name}.log"
-        line = [sys.executable, "-m", module, *arguments, "--dataset", str(self._root)]
-        line += ["--bus", f"sqlite:{self._bus.path}", "--parent", str(os.getpid())]
-        with log.open("ab") as file:
-            process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=self._environment
-            )
-        return Child(name, [module, *arguments], process, log=log)
+        child = spawn(name, module, line, environment=self._environment, log=log)
+        child.arguments = arguments
+        return child
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -108,39 +92,25 @@ class Runner:
             raise WrongUse(child.last_words())
         if code == EXIT_DISK_FULL:
             raise DiskFull(f"no space left for {self._root}")  # nor for the process's last words
-        blamed = self._bus.bury(f"{gethostname()}:{child.process.pid}")
-        for delivery in blamed:
-            if delivery.crashes >= CRASHES:
-                self._bus.discard(delivery)
-                self._park(delivery.value)
+        # A task that goes on killing is parked by the worker that is handed it next.
+        blamed = self._bus.bury(f"{gethostname()}:{child.number}")
         restarts = child.restarts + (not blamed)
         if restarts > RESTARTS:
             raise Broken(f"{child.name} ended {restarts} times ({code}): {child.last_words()}")
-        module, *arguments = child.arguments
-        fresh = self._spawn(child.name, module, arguments)
+        fresh = self._spawn(child.name, child.module, child.arguments)
         fresh.restarts = restarts
         return fresh
-
-    def _park(self, value: bytes) -> None:
-        task = wire.decode(value)
-        assert isinstance(task, Task)
-        record = Record(
-            task.stage, task.index, "failed", task.key,
-            reason=f"its worker died {CRASHES} times", crashed=True,
-        )  # fmt: skip
-        key = wire.record_key(self._dataset, task.stage, task.index)
-        self._bus.publish(wire.ledger_topic(task.stage), key, wire.encode(record))
 
     # -- progress --------------------------------------------------------------------------------
 
     def progress(self) -> dict[str, Progress]:
         """Return how far each planner has come."""
-        found = {}
-        for entry in self._bus.read([wire.PROGRESS], 0):
-            event = wire.decode(entry.value)
-            if isinstance(event, Progress):
-                found[event.service] = event
-        return found
+        while entries := self._bus.read([wire.PROGRESS], self._read):
+            self._read = entries[-1].offset
+            for event in (wire.decode(entry.value) for entry in entries):
+                if isinstance(event, Progress):
+                    self._progress[event.service] = event
+        return self._progress
 
     def _settled(self, request: int) -> bool:
         """Whether every planner has seen the whole ledger and has nothing left to do."""
@@ -193,17 +163,9 @@ class Runner:
             self._stop(list(self._children))
 
     def _stop(self, children: list[Child]) -> None:
+        join(children)
         for child in children:
-            child.process.terminate()
-        deadline = time.monotonic() + JOIN_S
-        for child in children:
-            try:
-                child.process.wait(max(deadline - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
-        for child in children:
-            self._bus.bury(f"{gethostname()}:{child.process.pid}")
+            self._bus.bury(f"{gethostname()}:{child.number}")
         self._children = [c for c in self._children if c not in children]
 
 

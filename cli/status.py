@@ -6,7 +6,7 @@ from typing import Any
 
 from fibstream import wire
 from fibstream.events import ObjectChanged
-from fibstream.server import bus_path
+from fibstream.root import bus_path
 from fibstream.sqlite import SqliteBus
 
 from .catalogue import SERVICES, stage_names

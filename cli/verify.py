@@ -9,7 +9,8 @@ from fibstream.errors import WrongUse
 from fibstream.events import Record
 from fibstream.frontier import Place
 from fibstream.local import LocalFiles
-from fibstream.server import bus_path, read_dataset
+from fibstream.loops import read_dataset
+from fibstream.root import bus_path
 from fibstream.shard import Stamp
 from fibstream.sqlite import SqliteBus
 from fibstream.store import Object, Store

@@ -4,6 +4,10 @@
 
     FibstreamError
     ├── WrongUse     the user's input is wrong: one clear line, exit 2, nothing touched
+    │   ├── NotFound      what it names does not exist
+    │   ├── AlreadyThere  what it wants to make exists, and is another
+    │   ├── NotNow        right in itself, but not in this state
+    │   └── TooMuch       beyond a limit
     ├── Retryable    store or broker away, disk full: back off, bounded, then the run stops
     └── Poison       this input can never succeed: recorded ``failed``, the rest goes on
 
@@ -18,6 +22,22 @@ class FibstreamError(Exception):
 
 class WrongUse(FibstreamError):
     """What the user gave cannot be used; the message names it and says what is expected."""
+
+
+class NotFound(WrongUse):
+    """What the user named does not exist."""
+
+
+class AlreadyThere(WrongUse):
+    """What the user wants to make exists, and is another."""
+
+
+class NotNow(WrongUse):
+    """Right in itself, but not in the state that things are in."""
+
+
+class TooMuch(WrongUse):
+    """Beyond a limit; the message gives it."""
 
 
 class Retryable(FibstreamError):

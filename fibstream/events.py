@@ -8,6 +8,7 @@ from .grid import Index
 from .keys import ABSENT, Named
 
 Status = Literal["ready", "suspect", "dropped", "failed"]
+Change = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
 
 MAX_EVENT = 64 * 1024  # bytes: events carry names and hashes, never voxels
 ORIGIN: Index = (0, 0, 0)  # the index of results that belong to no chunk, such as tables
@@ -58,7 +59,7 @@ class ObjectChanged:
     """A hint that an object changed; the table is the truth."""
 
     organelle: str
-    kind: Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
+    kind: Change
     id: int
     voxels: int
     into: int | None = None
@@ -79,3 +80,14 @@ class Progress:
     wanted: int
     recorded: int
     failed: int
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A task that was given up, and why; the ledger has its chunk as failed."""
+
+    service: str
+    task: Task
+    cause: str
+    crashes: int
+    owner: str

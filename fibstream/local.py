@@ -5,7 +5,7 @@ import errno
 import fcntl
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .errors import DiskFull, Retryable
@@ -26,6 +26,14 @@ class LocalHandle:
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes ``[start, stop)``."""
         return os.pread(self._descriptor, max(stop - start, 0), start)
+
+    def end(self, count: int) -> bytes:
+        """Return the last ``count`` bytes."""
+        return self.read(max(self.size - count, 0), self.size)
+
+    def parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several ranges."""
+        return [self.read(start, stop) for start, stop in ranges]
 
     def close(self) -> None:
         """Close the file."""

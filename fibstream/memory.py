@@ -1,7 +1,7 @@
 """Bus and files in memory: what tests and the simulation run on, under the same contract suite."""
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from .ports import Delivery, Entry, Generation
@@ -129,6 +129,14 @@ class MemoryHandle:
         """Return the bytes ``[start, stop)``."""
         return self._data[start:stop]
 
+    def end(self, count: int) -> bytes:
+        """Return the last ``count`` bytes."""
+        return self._data[max(self.size - count, 0) :]
+
+    def parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several ranges."""
+        return [self._data[start:stop] for start, stop in ranges]
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -160,4 +168,5 @@ class MemoryFiles:
 
     def list(self, prefix: str) -> Iterator[str]:
         """Yield the paths below a folder."""
-        yield from sorted(p for p in self._files if p.startswith(prefix.rstrip("/") + "/"))
+        folder = prefix.rstrip("/") + "/" if prefix else ""
+        yield from sorted(p for p in self._files if p.startswith(folder))

@@ -18,6 +18,7 @@ from .keys import digest
 from .shard import Stamp, encode_object
 from .stage import Input, Stage
 from .store import Changed, Object
+from .telemetry import LEDGER_LAG, QUEUE, RECONCILE_SECONDS, RECONCILES, Watch
 from .worker import Site
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,9 @@ class Planner:
         self.site = site
         self.frontier = Frontier(stages, grid(), fold.extra)
         self.offset = 0
+        self.watch = Watch(site.telemetry, [stage.name for stage in stages])
+        self._history = site.bus.end(wire.LEDGER_TOPICS)  # what was written before this planner
+        self._found = 0  # differences that a reconcile has seen
         self._service = service
         self._stages = {stage.name: stage for stage in stages}
         self._fold = fold
@@ -58,6 +62,7 @@ class Planner:
         """Apply new records, one after the other."""
         for entry in self.site.bus.read(wire.LEDGER_TOPICS, self.offset, BATCH):
             self.offset = entry.offset
+            self.watch.live = self.offset > self._history
             if not entry.key.startswith(self.site.dataset + "/"):
                 continue
             try:
@@ -77,6 +82,9 @@ class Planner:
         self._fold.seal(grid)
 
     def _apply(self, record: Record) -> Iterator[None]:
+        if record.stage in self._stages:
+            before = self.frontier.records.get((record.stage, record.index))
+            self.watch.recorded(record, before)
         self.frontier.apply(record)
         if record.stage == RAW:
             self._follow_raw(record)
@@ -97,6 +105,8 @@ class Planner:
 
     def _follow_raw(self, record: Record) -> None:
         if record.status == "ready":
+            if record.index not in self._landed and not record.absent:
+                self.watch.landed(record.index)
             self._landed.add(record.index)
             self._fold.landed(len(self._landed))
             self._doubted.discard(record.index)
@@ -131,10 +141,12 @@ class Planner:
             return
         key = wire.record_key(self.site.dataset, task.stage, task.index)
         self.site.bus.send(wire.task_topic(self._service), key, data)
+        self.watch.sent(task)
 
     def _tell(self, change: ObjectChanged) -> None:
         key = f"{self.site.dataset}/{change.organelle}/{change.id}"
         self.site.bus.publish(wire.OBJECTS, key, wire.encode(change))
+        self.watch.told(change)
 
     def _announce(self, index: tuple[int, int, int]) -> None:
         """Say what a raw chunk now holds; raw cannot be recomputed, so a damaged one has failed."""
@@ -174,6 +186,12 @@ class Planner:
         """How many tasks of this service are under way."""
         return self.site.bus.backlog(wire.task_topic(self._service))
 
+    def measure(self) -> None:
+        """Say how far behind this service is; between two turns, since the bus is asked."""
+        unread = self.site.bus.end(wire.LEDGER_TOPICS) - self.offset
+        self.watch.level(LEDGER_LAG, max(unread, 0))
+        self.watch.level(QUEUE, self.backlog)
+
     @property
     def idle(self) -> bool:
         """Whether the ledger is read to its end, nothing is wanted and no task is under way."""
@@ -205,6 +223,13 @@ class Planner:
         What differs in two looks in a row is un-recorded and so done again; the second look only
         saves work, for a put whose record is on its way.
         """
+        telemetry = self.site.telemetry
+        self._found, begun = 0, telemetry.now()
+        yield from self._compare()
+        telemetry.observe(RECONCILE_SECONDS, telemetry.now() - begun)
+        telemetry.add(RECONCILES, found="differences" if self._found else "nothing")
+
+    def _compare(self) -> Iterator[None]:
         if self._grid() != self.frontier.grid:
             self._seal()  # the record that said so was lost
         self.frontier.forget_issued()
@@ -218,7 +243,7 @@ class Planner:
             again = self.frontier.records.get(place)
             if again is not None and self._differs(again):
                 yield
-                self.site.publish(Record(*place, "suspect"))
+                self._doubt(*place)
         yield from self._reconcile_inputs()
         yield from self._reconcile_results()
         if self._lands is not None:
@@ -233,7 +258,11 @@ class Planner:
             yield
             if self.site.store.stamp(Object(source.name, index, source.dtype)) is not None:
                 asked.add((source.stage, index))
-                self.site.publish(Record(source.stage, index, "suspect"))
+                self._doubt(source.stage, index)
+
+    def _doubt(self, stage: str, index: tuple[int, int, int]) -> None:
+        self._found += 1
+        self.site.publish(Record(stage, index, "suspect"))
 
     def _differs(self, record: Record) -> bool:
         items = self.site.items(self._stages[record.stage], record.index)
@@ -255,7 +284,7 @@ class Planner:
                     stamp is None
                     or (stamp.key, stamp.hash) != (record.key, record.hashes[item.name])
                 ):
-                    self.site.publish(Record(stage, ORIGIN, "suspect"))
+                    self._doubt(stage, ORIGIN)
                     break
 
     def _reconcile_raw(self, lands: Input) -> Iterator[None]:
@@ -267,8 +296,10 @@ class Planner:
             if stamp is None and record is None:
                 continue
             if stamp is None or record is None or record.status != "ready":
+                self._found += stamp is not None or record is None or record.status != "failed"
                 self._doubted.add(index)
             elif raw_record(stamp) != record:
+                self._found += 1
                 self.site.publish(raw_record(stamp))
 
 

@@ -1,9 +1,17 @@
 """What the core asks of the outside world; every port has several adapters, one contract suite."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-Generation = tuple[int, ...]  # names one content of one file; () when there is no file
+from .errors import Retryable
+
+# Names one content of one file; () when there is no file. The same bytes put again may have the
+# same name: what is decided over a generation must follow from the content alone.
+Generation = tuple[int, ...]
+
+
+class Moved(Retryable):
+    """A file is no longer the generation that was opened, and cannot be read further."""
 
 
 class Entry(NamedTuple):
@@ -63,9 +71,6 @@ class Bus(Protocol):
     def forget(self) -> None:
         """Drop all tasks: planners will say again what they want; only while nobody works."""
 
-    def clear(self, topics: Collection[str]) -> None:
-        """Empty logs that belong to one run; only while nobody works."""
-
     def wait(self, timeout_s: float) -> None:
         """Return when something may have been written, or after ``timeout_s``."""
 
@@ -74,13 +79,26 @@ class Bus(Protocol):
 
 
 class Handle(Protocol):
-    """One generation of one file, open for reading."""
+    """One generation of one file, open for reading.
 
-    size: int
+    Whatever is returned is of that generation. A folder keeps a replaced file open; what cannot
+    raises Moved, and the reader opens anew.
+    """
+
     generation: Generation
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file; ask for it only to read all of them: it may cost as much."""
+
+    def end(self, count: int) -> bytes:
+        """Return the last ``count`` bytes, all of them when there are fewer."""
+
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes ``[start, stop)``."""
+        """Return the bytes ``[start, stop)``, fewer where the file ends before."""
+
+    def parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several ranges ``[start, stop)``, at once if that is faster."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -96,11 +114,12 @@ class Files(Protocol):
         """Replace a file whole and durably.
 
         With ``expected`` only over that generation (``()``: only when there is no file); False
-        when another one was found.
+        when another one was found. Where answers can be lost, that other one may be this very put:
+        after False, read again.
         """
 
     def delete(self, path: str) -> None:
         """Remove a file if it is there."""
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Yield the paths below a folder, in order."""
+        """Yield the paths below a folder, in order; all with an empty ``prefix``."""

@@ -8,10 +8,10 @@ it read the array as ever. A foreign partial write drops the stamp: the object i
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Protocol, Self
 
 import google_crc32c
 import numpy as np
@@ -27,6 +27,10 @@ ZSTD_LEVEL = 1  # levels above cost twice the time for 2 % of noisy electron mic
 _MAGIC = b"FIBSTAMP"
 _TRAILER = struct.Struct("<II8s")  # length and crc32c of the stamp, magic
 _GUESS = 4096  # bytes of stamp read along with the index; longer stamps take a second read
+# Bytes of inner chunks read together: enough to fill a line to a remote store, and small beside
+# the block that the voxels are for.
+_AT_ONCE = 64 << 20
+_ANY = 1 << 33  # a size that no footer exceeds, where the true one is not known
 
 
 class Corrupt(Exception):
@@ -144,13 +148,49 @@ def _crc(data: bytes) -> bytes:
     return struct.pack("<I", google_crc32c.value(data))
 
 
+class Source(Protocol):
+    """Bytes that can be read by range: an open file."""
+
+    def end(self, count: int) -> bytes:
+        """Return the last ``count`` bytes, all of them when there are fewer."""
+
+    def parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several ranges ``[start, stop)``."""
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A source made of a function that reads one range, and the number of bytes."""
+
+    read: Callable[[int, int], bytes]
+    size: int
+
+    def end(self, count: int) -> bytes:
+        """Return the last ``count`` bytes."""
+        return self.read(max(self.size - count, 0), self.size)
+
+    def parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several ranges."""
+        return [self.read(start, stop) for start, stop in ranges]
+
+
 class Shard:
     """An opened shard: its stamp, and its voxels checked piece by piece as they are read."""
 
     def __init__(self, read: Callable[[int, int], bytes], size: int, layout: Layout) -> None:
-        self._read = read
+        self._open(Sized(read, size), layout)
+
+    @classmethod
+    def of(cls, source: Source, layout: Layout) -> Self:
+        """Open a shard whose size need not be known: its end is one read, its pieces another."""
+        shard = cls.__new__(cls)
+        shard._open(source, layout)
+        return shard
+
+    def _open(self, source: Source, layout: Layout) -> None:
+        self._source = source
         self._layout = layout
-        end = read(max(size - layout.index_size - _GUESS, 0), size)
+        end = source.end(layout.index_size + _GUESS)
         table = end[-layout.index_size :]
         if len(table) < layout.index_size or _crc(table[:-4]) != table[-4:]:
             raise Corrupt("shard index")
@@ -158,21 +198,25 @@ class Shard:
         before = end[: -layout.index_size]
         self.stamp, needed = find_stamp(before)
         if self.stamp is None and needed > len(before):
-            stop = size - layout.index_size
-            self.stamp, _ = find_stamp(read(max(stop - needed, 0), stop))
+            longer = source.end(layout.index_size + needed)
+            self.stamp, _ = find_stamp(longer[: -layout.index_size])
 
     def voxels(self, box: Box) -> NDArray[Any]:
         """Return the voxels of ``box`` in the chunk; raise Corrupt where bytes are wrong."""
         out = np.zeros(box.shape, np.dtype(self._layout.dtype))
+        wanted: list[tuple[Box, int, int]] = []
         for number, inner in enumerate(_inner_boxes(self._layout)):
-            common = inner.meet(box)
-            if not common.empty and self._index[number, 0] != MISSING:
-                part = self._inner(*(int(v) for v in self._index[number]))
+            if not inner.meet(box).empty and self._index[number, 0] != MISSING:
+                wanted.append((inner, *(int(v) for v in self._index[number])))
+        for group in _groups(wanted):
+            blobs = self._source.parts([(offset, offset + length) for _, offset, length in group])
+            for (inner, _, length), blob in zip(group, blobs, strict=True):
+                common = inner.meet(box)
+                part = self._inner(blob, length)
                 out[common.slices(box.start)] = part[common.slices(inner.start)]
         return out
 
-    def _inner(self, offset: int, length: int) -> NDArray[Any]:
-        blob = self._read(offset, offset + length)
+    def _inner(self, blob: bytes, length: int) -> NDArray[Any]:
         if len(blob) != length or length < 4 or _crc(blob[:-4]) != blob[-4:]:
             raise Corrupt("inner chunk")
         raw = Zstd().decode(blob[:-4])
@@ -188,6 +232,20 @@ class Shard:
         except Corrupt:
             return False
         return not voxels.any() if self.stamp.absent else content_hash(voxels) == self.stamp.hash
+
+
+def _groups(
+    pieces: Sequence[tuple[Box, int, int]],
+) -> Iterator[Sequence[tuple[Box, int, int]]]:
+    """Yield pieces in lots that are read at once, each of a bounded number of bytes."""
+    first = total = 0
+    for number, (_, _, length) in enumerate(pieces):
+        if total + length > _AT_ONCE and number > first:
+            yield pieces[first:number]
+            first, total = number, 0
+        total += length
+    if pieces:
+        yield pieces[first:]
 
 
 def encode_arrays(arrays: Arrays) -> bytes:
@@ -230,10 +288,21 @@ def encode_object(body: bytes, stamp: Stamp) -> bytes:
 
 def object_stamp(read: Callable[[int, int], bytes], size: int) -> Stamp | None:
     """Read the stamp of an object without inner checksums, and not the object."""
-    stop = size - _footer(size, read(max(size - 8, 0), size))
-    stamp, needed = find_stamp(read(max(stop - _GUESS, 0), stop))
-    if stamp is None and needed > _GUESS:
-        stamp, _ = find_stamp(read(max(stop - needed, 0), stop))
+    return source_stamp(Sized(read, size))
+
+
+def source_stamp(source: Source) -> Stamp | None:
+    """Read the stamp of an object without inner checksums: in one read, unless it is long."""
+    end = source.end(_GUESS)
+    footer = _footer(_ANY, end)
+    if footer:
+        end = source.end(footer + _GUESS)
+        footer = _footer(len(end), end)
+    before = end[: len(end) - footer]
+    stamp, needed = find_stamp(before)
+    if stamp is None and needed > len(before):
+        longer = source.end(footer + needed)
+        stamp, _ = find_stamp(longer[: len(longer) - footer])
     return stamp
 
 

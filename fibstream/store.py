@@ -1,16 +1,17 @@
 """The Zarr store of one dataset: stamped objects, written whole and read verified (P1 and P2)."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .grid import Box, Grid, Index
 from .keys import ABSENT, content_hash, digest
-from .ports import Files, Generation
+from .ports import Files, Generation, Moved
 from .pyramid import level_count, levels
 from .shard import (
     Corrupt,
@@ -22,11 +23,15 @@ from .shard import (
     encode_arrays,
     encode_object,
     encode_shard,
-    object_stamp,
+    source_stamp,
 )
 from .stage import Arrays, Input, Output, Patch
 
 SUMMARIES = "summaries"
+OPENINGS = 4  # of one object in one read: whoever replaces it needs a task's time for each
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Changed(Exception):
@@ -68,6 +73,19 @@ def objects(output: Output, index: Index, chunk: Index) -> list[Object]:
         return [Object(output.name, index)]
     count = level_count(chunk) if output.pyramid else 1
     return [Object(output.name, index, output.dtype, n) for n in range(output.first, count)]
+
+
+def _anew(read: Callable[P, T]) -> Callable[P, T]:
+    """Have a read begin again when its object was replaced meanwhile; the last Moved is raised."""
+
+    @functools.wraps(read)
+    def again(*args: P.args, **named: P.kwargs) -> T:
+        for _ in range(OPENINGS - 1):
+            with suppress(Moved):
+                return read(*args, **named)
+        return read(*args, **named)
+
+    return again
 
 
 class Store:
@@ -112,6 +130,7 @@ class Store:
         """Read an object's stamp alone; None when there is no object or no whole stamp."""
         return self.look(item)[0]
 
+    @_anew
     def look(self, item: Object) -> tuple[Stamp | None, Generation]:
         """Read a stamp with the generation that carries it."""
         handle = self.files.open(item.path)
@@ -119,13 +138,14 @@ class Store:
             return None, ()
         with closing(handle):
             if not item.dtype:
-                return object_stamp(handle.read, handle.size), handle.generation
+                return source_stamp(handle), handle.generation
             try:
                 layout = self.layout(item.dtype, item.level)
-                return Shard(handle.read, handle.size, layout).stamp, handle.generation
+                return Shard.of(handle, layout).stamp, handle.generation
             except Corrupt:
                 return None, handle.generation
 
+    @_anew
     def intact(self, item: Object) -> Stamp | None:
         """Read an object completely; its stamp if every byte is true to it, else None."""
         handle = self.files.open(item.path)
@@ -137,7 +157,7 @@ class Store:
                 return found[1] if found else None
             try:
                 layout = self.layout(item.dtype, item.level)
-                shard = Shard(handle.read, handle.size, layout)
+                shard = Shard.of(handle, layout)
                 return shard.stamp if shard.intact() else None
             except Corrupt:
                 return None
@@ -156,6 +176,7 @@ class Store:
                 out[common.slices(box.start)] = part
         return Patch(out, box, tuple(absent))
 
+    @_anew
     def _verified(
         self, source: Input, index: Index, wanted: str, box: Box, origin: Index
     ) -> NDArray[Any] | None:
@@ -163,9 +184,9 @@ class Store:
         handle = self.files.open(item.path)
         if handle is None:
             raise Changed(source.stage, index)
-        with closing(handle):  # stamp and voxels from one open file: one generation
+        with closing(handle):  # stamp and voxels from one handle: one generation
             try:
-                shard = Shard(handle.read, handle.size, self.layout(source.dtype))
+                shard = Shard.of(handle, self.layout(source.dtype))
                 if shard.stamp is None or shard.stamp.hash != wanted:
                     raise Changed(source.stage, index)
                 if shard.stamp.absent:
@@ -175,6 +196,7 @@ class Store:
             except Corrupt as error:
                 raise Changed(source.stage, index) from error
 
+    @_anew
     def read_summary(self, source: Input, index: Index, expected: str) -> Arrays:
         """Read a summary; raise Changed when it is not as expected."""
         handle = self.files.open(Object(source.name, index).path)

@@ -1,19 +1,28 @@
-"""Bytes on the bus: the one place where events are encoded and checked."""
+"""Bytes on the bus: the one place where events become protobuf and come back checked."""
 
-import base64
-import json
-from dataclasses import asdict
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+from google.protobuf.message import DecodeError
 
 from .errors import Poison
-from .events import MAX_EVENT, ObjectChanged, Progress, Record, Sealed, Status, Task
+from .events import (
+    MAX_EVENT,
+    Change,
+    DeadLetter,
+    ObjectChanged,
+    Progress,
+    Record,
+    Sealed,
+    Status,
+    Task,
+)
 from .grid import MAX_AXIS, Index
-from .keys import Named, canonical
+from .keys import Named
+from .v1 import chunk_pb2 as pb
 
-Event = Record | Sealed | Task | ObjectChanged | Progress
-_KINDS: dict[str, type] = {
-    kind.__name__: kind for kind in (Record, Sealed, Task, ObjectChanged, Progress)
-}
+T = TypeVar("T")
+Event = Record | Sealed | Task | ObjectChanged | Progress | DeadLetter
 
 LEDGER = "fibstream.chunk-ready."
 FAMILIES = (
@@ -36,18 +45,102 @@ def task_topic(service: str) -> str:
     return f"fibstream.tasks.{service}"
 
 
+def dead_topic(service: str) -> str:
+    """Return the topic of the tasks that a service gave up."""
+    return f"fibstream.dead-letter.{service}"
+
+
 def record_key(dataset: str, stage: str, index: Index) -> str:
     """Return the key that all records of one (stage, chunk) share."""
     return f"{dataset}/{stage}/{index[0]}.{index[1]}.{index[2]}"
 
 
+def dataset_of(key: str) -> str:
+    """Return the dataset that a key of a log or of a queue belongs to."""
+    return key.partition("/")[0]
+
+
+# -- enumerations: a word in Python, its number on the wire ---------------------------------------
+
+_STATUS = {word: pb.ChunkStatus.Value(f"CHUNK_STATUS_{word.upper()}") for word in get_args(Status)}
+_CHANGE = {
+    word: pb.ObjectChange.Value(f"OBJECT_CHANGE_{word.upper()}") for word in get_args(Change)
+}
+_STATUS_WORD = {number: word for word, number in _STATUS.items()}
+_CHANGE_WORD = {number: word for word, number in _CHANGE.items()}
+
+
+def index3(index: Index) -> pb.Index3:
+    """Return a place on the grid as a message."""
+    z, y, x = index
+    return pb.Index3(z=z, y=y, x=x)
+
+
+def index_of(message: pb.Index3) -> Index:
+    """Return a place on the grid."""
+    return message.z, message.y, message.x
+
+
+# -- encoding --------------------------------------------------------------------------------------
+
+
+def _record(e: Record) -> pb.Event:
+    return pb.Event(
+        record=pb.ChunkRecord(
+            stage=e.stage, index=index3(e.index), status=_STATUS[e.status], key=e.key,
+            hashes=e.hashes, reason=e.reason, crashed=e.crashed,
+        )
+    )  # fmt: skip
+
+
+def task_message(e: Task) -> pb.ChunkTask:
+    """Return a task as a message."""
+    inputs = [
+        pb.NamedInput(stage=i.stage, name=i.name, chunk=index3(i.chunk), hash=i.hash)
+        for i in e.inputs
+    ]
+    return pb.ChunkTask(
+        stage=e.stage, index=index3(e.index), key=e.key, inputs=inputs, extra=e.extra
+    )
+
+
+def object_message(e: ObjectChanged) -> pb.ObjectChanged:
+    """Return news of an object as a message."""
+    return pb.ObjectChanged(
+        organelle=e.organelle, change=_CHANGE[e.kind], id=e.id, voxels=e.voxels, into=e.into or 0
+    )
+
+
+def progress_message(e: Progress) -> pb.PlannerProgress:
+    """Return how far a planner is as a message."""
+    return pb.PlannerProgress(
+        service=e.service, offset=e.offset, settled=e.settled, reconciled=e.reconciled,
+        wanted=e.wanted, recorded=e.recorded, failed=e.failed,
+    )  # fmt: skip
+
+
+def _dead_letter(e: DeadLetter) -> pb.Event:
+    return pb.Event(
+        dead_letter=pb.DeadLetter(
+            service=e.service, task=task_message(e.task), cause=e.cause, crashes=e.crashes,
+            owner=e.owner,
+        )
+    )  # fmt: skip
+
+
+_ENCODE: dict[type, Callable[[Any], pb.Event]] = {
+    Record: _record,
+    Sealed: lambda e: pb.Event(sealed=pb.DatasetSealed(extent_z=e.extent_z)),
+    Task: lambda e: pb.Event(task=task_message(e)),
+    ObjectChanged: lambda e: pb.Event(object=object_message(e)),
+    Progress: lambda e: pb.Event(progress=progress_message(e)),
+    DeadLetter: _dead_letter,
+}
+
+
 def encode(event: Event) -> bytes:
-    """Encode an event; raise Poison when it is larger than an event may be."""
-    fields = asdict(event)
-    if isinstance(event, Task):
-        fields["extra"] = base64.b85encode(event.extra).decode()
-        fields["inputs"] = [list(i) for i in event.inputs]
-    data = canonical([type(event).__name__, fields])
+    """Encode an event, always to the same bytes; raise Poison when it is larger than allowed."""
+    data = _ENCODE[type(event)](event).SerializeToString(deterministic=True)
     if len(data) > MAX_EVENT:
         raise Poison(
             f"{type(event).__name__} of {len(data)} bytes; at most {MAX_EVENT} are allowed"
@@ -55,39 +148,63 @@ def encode(event: Event) -> bytes:
     return data
 
 
+# -- decoding --------------------------------------------------------------------------------------
+
+
+def _known(words: dict[int, T], number: int) -> T:
+    if number not in words:
+        raise ValueError(f"unknown number {number}")
+    return words[number]
+
+
+def _record_of(m: pb.ChunkRecord) -> Record:
+    status = _known(_STATUS_WORD, m.status)
+    return Record(m.stage, index_of(m.index), status, m.key, dict(m.hashes), m.reason, m.crashed)
+
+
+def _sealed_of(m: pb.DatasetSealed) -> Sealed:
+    if not 0 < m.extent_z <= MAX_AXIS:
+        raise ValueError(f"extent {m.extent_z}")
+    return Sealed(m.extent_z)
+
+
+def _task_of(m: pb.ChunkTask) -> Task:
+    inputs = tuple(Named(i.stage, i.name, index_of(i.chunk), i.hash) for i in m.inputs)
+    return Task(m.stage, index_of(m.index), m.key, inputs, m.extra)
+
+
+def object_of(m: pb.ObjectChanged) -> ObjectChanged:
+    """Return news of an object; raise ValueError when its kind is unknown."""
+    kind = _known(_CHANGE_WORD, m.change)
+    return ObjectChanged(m.organelle, kind, m.id, m.voxels, m.into or None)
+
+
+def progress_of(m: pb.PlannerProgress) -> Progress:
+    """Return how far a planner is."""
+    return Progress(m.service, m.offset, m.settled, m.reconciled, m.wanted, m.recorded, m.failed)
+
+
+def _dead_letter_of(m: pb.DeadLetter) -> DeadLetter:
+    return DeadLetter(m.service, _task_of(m.task), m.cause, m.crashes, m.owner)
+
+
+_DECODE: dict[str, Callable[[Any], Event]] = {
+    "record": _record_of,
+    "sealed": _sealed_of,
+    "task": _task_of,
+    "object": object_of,
+    "progress": progress_of,
+    "dead_letter": _dead_letter_of,
+}
+
+
 def decode(data: bytes) -> Event:
     """Decode an event; raise Poison when the bytes are not one."""
     try:
-        kind, fields = json.loads(data)
-        return _build(_KINDS[kind], fields)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+        message = pb.Event.FromString(data)
+        kind = message.WhichOneof("kind")
+        if kind is None:
+            raise ValueError("no known kind")
+        return _DECODE[kind](getattr(message, kind))
+    except (DecodeError, ValueError) as error:
         raise Poison(f"not an event: {data[:60]!r} ({error})") from error
-
-
-def _build(kind: type, fields: dict[str, Any]) -> Event:
-    if "index" in fields:
-        fields["index"] = _index(fields["index"])
-    if kind is Task:
-        fields["extra"] = base64.b85decode(fields["extra"])
-        fields["inputs"] = tuple(Named(s, n, _index(i), h) for s, n, i, h in fields["inputs"])
-    if kind is Record and (
-        fields.get("status") not in get_args(Status)
-        or not all(isinstance(v, str) for v in fields.get("hashes", {}).values())
-    ):
-        raise ValueError("record")
-    if kind is Sealed and not 0 < int(fields["extent_z"]) <= MAX_AXIS:
-        raise ValueError("extent")
-    event: Event = kind(**fields)
-    return event
-
-
-def _index(values: list[int]) -> Index:
-    z, y, x = (int(v) for v in values)
-    return z, y, x

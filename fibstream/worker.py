@@ -21,9 +21,11 @@ from .ports import Bus
 from .shard import Stamp
 from .stage import Arrays, Block, Patch, Stage
 from .store import Changed, Object, Store, objects
+from .telemetry import LAST_COMMIT, OUTCOME, SILENT, SUSPECTS, TASK_SECONDS, TASKS, Telemetry
 
 log = logging.getLogger(__name__)
 
+MAX_REASON = 1000  # characters: a line that a person reads
 Outcome = Literal["computed", "reused", "dropped", "failed"]
 
 
@@ -35,11 +37,15 @@ class Site:
     store: Store
     bus: Bus
     version: str = ""
+    telemetry: Telemetry = SILENT
 
     def publish(self, record: Record) -> None:
         """Append a record to the ledger."""
         key = wire.record_key(self.dataset, record.stage, record.index)
         self.bus.publish(wire.ledger_topic(record.stage), key, wire.encode(record))
+        self.telemetry.stamp(LAST_COMMIT)
+        if record.status == "suspect":
+            self.telemetry.add(SUSPECTS, stage=record.stage.partition("/")[0])
 
     def items(self, stage: Stage, index: tuple[int, int, int]) -> list[Object]:
         """Return every object that a stage writes for one chunk."""
@@ -54,17 +60,29 @@ class Worker:
         self._site = site
         self._stages = {stage.name: stage for stage in stages}
         self._refresh = refresh
+        for stage in stages:
+            for outcome in OUTCOME.values:
+                site.telemetry.add(TASKS, 0, stage=stage.family, outcome=outcome)
+        self.cause = ""  # why the last task failed
 
     def handle(self, task: Task) -> Generator[None, None, Outcome]:
         """Carry out one task; the caller acknowledges it afterwards."""
         stage = self._stages[task.stage]
+        outcome = yield from self._carry_out(stage, task)
+        self._site.telemetry.add(TASKS, stage=stage.family, outcome=outcome)
+        return outcome
+
+    def _carry_out(self, stage: Stage, task: Task) -> Generator[None, None, Outcome]:
+        lap = self._site.telemetry.laps(TASK_SECONDS, stage=stage.family)
         yield
         if not self._current(stage, task):
             return (yield from self._drop(task))
         hashes = self._finished(stage, task)
         if hashes is not None:
+            lap("read")
             yield
             self._site.publish(Record(task.stage, task.index, "ready", task.key, hashes))
+            lap("publish")
             return "reused"
         try:
             block = self._read(stage, task)
@@ -73,22 +91,26 @@ class Worker:
             self._site.publish(Record(changed.stage, changed.index, "suspect"))
             return (yield from self._drop(task))
         try:
+            lap("read")
             outputs = stage.compute(block)
+            lap("compute")
             encoded = self._encode(stage, task, outputs, absent=block.absent)
         except Poison as poison:
             log.error("%s %s failed: %s", task.stage, task.index, poison)
             yield
-            reason = str(poison)
+            self.cause = str(poison)[:MAX_REASON]
             self._site.publish(
-                Record(task.stage, task.index, "failed", task.key, reason=reason[:1000])
+                Record(task.stage, task.index, "failed", task.key, reason=self.cause)
             )
             return "failed"
         for item, data, _ in encoded:
             yield
             self._site.store.files.put(item.path, data)
+        lap("write")
         yield
         made = {item.label: content for item, _, content in encoded}
         self._site.publish(Record(task.stage, task.index, "ready", task.key, made))
+        lap("publish")
         return "computed"
 
     def _drop(self, task: Task) -> Generator[None, None, Outcome]:

@@ -12,9 +12,9 @@ from fibstream.dataset import Dataset
 from fibstream.fold import NoFold, Result
 from fibstream.grid import Box, Grid, Index
 from fibstream.keys import canonical, digest
+from fibstream.loops import Service
 from fibstream.planner import RAW
 from fibstream.ports import Files
-from fibstream.server import Service
 from fibstream.stage import Arrays, Block, Input, Output, Stage
 
 from .fold import Fold

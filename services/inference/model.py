@@ -16,15 +16,28 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
 from fibstream.errors import WrongUse
+from fibstream.root import Root
 
 from .port import ModelSpec
 
 # Two folders up lies the checkout, or the installed package: released networks are in both.
 MODELS = Path(__file__).resolve().parents[2] / "models"
 
+MODELS_FOLDER = "models"  # below a root: networks of its own
 METADATA = "fibstream"
 UINT8 = onnx.TensorProto.UINT8
 FLOAT = onnx.TensorProto.FLOAT
+
+
+def released(name: str, root: Root) -> Path:
+    """Return the file of a network that a client may name: one of the root's, or a released one.
+
+    Raises WrongUse when there is none, or the name could be a path.
+    """
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise WrongUse(f"model {name[:140]!r}: expected the name of a network")
+    own = root.local / MODELS_FOLDER / f"{name}.onnx" if root.local else None
+    return own if own and own.is_file() else find_model(name)
 
 
 def find_model(name_or_path: str, models: Path = MODELS) -> Path:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from fibstream.dataset import Dataset, Model
 from fibstream.errors import Poison, WrongUse
+from fibstream.loops import Service
 from fibstream.planner import RAW
 from fibstream.ports import Files
-from fibstream.server import Service
 from fibstream.settings import load
 from fibstream.stage import Arrays, Block, Compute, Input, Output, Patch, Stage
+from fibstream.telemetry import MODEL_INFO, Telemetry
 
 from .grey import contrast
 from .port import Engine, ModelSpec
@@ -86,6 +87,16 @@ class Supplier:
             )
             raise WrongUse(f"this machine does not reproduce model {self._model.name}: {found}")
         return engine
+
+
+def describe(dataset: Dataset, telemetry: Telemetry) -> None:
+    """Say which networks a dataset is predicted with."""
+    for model in dataset.models:
+        runtime, precision = (model.profile.get(k, "") for k in ("runtime", "precision"))
+        telemetry.set(
+            MODEL_INFO, 1,
+            model=model.name, sha256=model.sha256, runtime=runtime, precision=precision,
+        )  # fmt: skip
 
 
 def arrays(dataset: Dataset) -> list[tuple[str, str, bool]]:

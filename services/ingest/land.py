@@ -10,7 +10,9 @@ from fibstream.dataset import Dataset
 from fibstream.errors import WrongUse
 from fibstream.events import Sealed
 from fibstream.local import LocalFiles
-from fibstream.server import drive, open_bus, open_site, orphaned, running, stubborn
+from fibstream.loops import drive, open_site, read_dataset, stubborn
+from fibstream.root import open_bus
+from fibstream.server import orphaned, running
 from fibstream.worker import Site
 
 from .landing import Order, land, ordered
@@ -49,8 +51,9 @@ def main() -> None:
     parser.add_argument("--parent", type=int)
     given = parser.parse_args()
     with running(given.parent) as (_, stopping):
-        bus = open_bus(given.bus, given.dataset)
-        dataset, site = open_site(LocalFiles(given.dataset), bus)
+        files = LocalFiles(given.dataset)
+        bus = open_bus(given.bus, given.dataset, read_dataset(files).name)
+        dataset, site = open_site(files, bus)
         source = open_volume(given.raw, kind="raw", voxel_size_nm=dataset.voxel_size_nm)
         if source.shape != dataset.shape:
             raise WrongUse(f"{given.raw} is {source.shape}; the dataset is {dataset.shape}")

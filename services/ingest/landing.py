@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import WrongUse
+from fibstream.errors import AlreadyThere, WrongUse
 from fibstream.grid import Grid, Index
 from fibstream.keys import ABSENT, content_hash
 from fibstream.planner import RAW, raw_record
@@ -44,8 +44,8 @@ def land(
     """Land one chunk (``None``: declare it absent) and announce what the store then holds.
 
     Without a ``revision`` the same content keeps the stored one and other content takes the next:
-    right only for a client that never retries. Raises WrongUse when ``revision`` is already taken
-    by other content, or the shape is not that of the chunk. Yields before each effect.
+    right only for a client that never retries. Raises AlreadyThere when ``revision`` is taken by
+    other content, WrongUse when the shape is not that of the chunk. Yields before each effect.
     """
     absent = voxels is None
     shape = site.store.grid.box(index).shape
@@ -90,6 +90,6 @@ def _decide(
         return revision, "older"
     if revision == stamp.revision:
         if not same:
-            raise WrongUse(f"raw chunk {index}: revision {revision} already has other content")
+            raise AlreadyThere(f"raw chunk {index}: revision {revision} already has other content")
         return revision, "unchanged" if whole else "written"
     return revision, "written"

@@ -6,9 +6,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fibstream.dataset import Dataset
+from fibstream.loops import Service
 from fibstream.planner import RAW
 from fibstream.ports import Files
-from fibstream.server import Service
 from fibstream.stage import Arrays, Block, Input, Output, Stage
 
 

@@ -1,7 +1,10 @@
 """A folder of slices, one TIFF or MRC file for each z, as one volume."""
 
+import os
 import re
+import warnings
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from fibstream.errors import WrongUse
 from fibstream.grid import Box
 
 from .formats import Voxels, Window, naming, of_windows, open_mrc
-from .tiff import open_page, windows
+from .tiff import open_page, read_page, refuse_cut_short, windows
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".mrc")
@@ -58,6 +61,53 @@ def open_slices(paths: list[Path]) -> Voxels:
             return read(z, rows, columns)
 
     return of_windows((len(paths), *shape), dtype, None, window)
+
+
+def whole_header(path: Path) -> Header:
+    """Return shape (y, x) and dtype of one slice, without reading its voxels.
+
+    Raises
+    ------
+    WrongUse
+        If it is not one slice, or the file is shorter than its header promises.
+    """
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return _mrc_header(path)  # mapped: that alone needs every byte to be there
+    with naming(str(path)):
+        page = open_page(path)
+        refuse_cut_short(page, path.stat().st_size)
+        return page.shape, page.dtype
+
+
+def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
+    """Return the voxels (y, x) of one slice, and the state of the file they were read from.
+
+    The file is read, not mapped: where it is cut short by its writer, or the share it lies on goes
+    away, a map would end the process.
+
+    Raises
+    ------
+    WrongUse
+        If it is not one whole slice.
+    OSError
+        If the file cannot be read.
+    """
+    with path.open("rb") as file:
+        data, state = file.read(), os.fstat(file.fileno())
+    with naming(str(path)):
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            return read_page(data, path), state
+        shape, dtype = _mrc_header(path)
+        return _mrc_plane(data).reshape(shape).astype(dtype, copy=False), state
+
+
+def _mrc_plane(data: bytes) -> NDArray[Any]:
+    from mrcfile.mrcinterpreter import MrcInterpreter
+
+    with warnings.catch_warnings():  # a few bytes too many are no reason to stop
+        warnings.simplefilter("ignore")
+        plane: NDArray[Any] = MrcInterpreter(iostream=BytesIO(data)).data
+    return plane
 
 
 def _tiff_header(path: Path) -> Header:

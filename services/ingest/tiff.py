@@ -5,6 +5,7 @@ import math
 import struct
 from collections.abc import Callable
 from functools import lru_cache
+from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,49 @@ def open_page(path: Path) -> Any:
         If there are more pages, or colours.
     """
     with _open(path) as tiff:
-        page = tiff.pages[0]
-        if len(tiff.pages) != 1 or page.axes != "YX":
-            raise WrongUse(
-                f"{path} holds {len(tiff.pages)} pages of shape {page.shape}; "
-                "expected one slice with axes (y, x)"
-            )
-        return page
+        return _only_page(tiff, path)
 
 
-def _open(path: Path) -> Any:
+def read_page(data: bytes, path: Path) -> NDArray[Any]:
+    """Return the grey values (y, x) of a TIFF file with one page, given all its bytes.
+
+    Raises
+    ------
+    WrongUse
+        As ``open_page``.
+    ValueError
+        If bytes are missing.
+    """
+    with _open(BytesIO(data)) as tiff:
+        page = _only_page(tiff, path)
+        refuse_cut_short(page, len(data))
+        array: NDArray[Any] = page.asarray(maxworkers=1)
+        return array
+
+
+def refuse_cut_short(page: Any, size: int) -> None:
+    """Raise ValueError unless a file of ``size`` bytes holds every strip and tile of its page.
+
+    An empty one counts as missing: programs write the table first and fill it in at the end.
+    """
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    held = sum(count for _, count in places)
+    plain = page.nbytes if page.compression == 1 else 0
+    if any(count == 0 or offset + count > size for offset, count in places) or held < plain:
+        raise ValueError(f"of {len(places)} strips and tiles not all are there yet")
+
+
+def _only_page(tiff: Any, path: Path) -> Any:
+    page = tiff.pages[0]
+    if len(tiff.pages) != 1 or page.axes != "YX":
+        raise WrongUse(
+            f"{path} holds {len(tiff.pages)} pages of shape {page.shape}; "
+            "expected one slice with axes (y, x)"
+        )
+    return page
+
+
+def _open(path: Path | BytesIO) -> Any:
     """Open a TIFF file; what is wrong with it is raised here, not logged to the terminal."""
     import tifffile
 

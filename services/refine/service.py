@@ -10,8 +10,8 @@ from fibstream.events import ObjectChanged
 from fibstream.fold import NoFold
 from fibstream.frontier import Place
 from fibstream.grid import Grid, Index
+from fibstream.loops import Service
 from fibstream.ports import Files
-from fibstream.server import Service
 from fibstream.stage import Arrays, Block, Input, Output, Stage
 
 from .fold import ObjectFold

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fibstream.local import PRIVATE
-from fibstream.server import bus_path
+from fibstream.root import bus_path
 
 from ..support.command import apart, inside
 from ..support.services import rerun

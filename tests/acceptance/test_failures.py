@@ -11,7 +11,7 @@ import pytest
 
 from fibstream.grid import Grid, Halo
 from fibstream.local import LocalFiles
-from fibstream.server import bus_path
+from fibstream.root import bus_path
 from fibstream.sqlite import SqliteBus
 from fibstream.store import Store
 

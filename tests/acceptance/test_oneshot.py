@@ -14,7 +14,7 @@ from fibstream.cli.reference import prediction_of
 from fibstream.services.analysis.table import rows_hash
 
 from fibstream.local import LocalFiles
-from fibstream.server import read_dataset
+from fibstream.loops import read_dataset
 
 from ..support.command import inside
 from ..support.scene import CHUNK, blobs, save

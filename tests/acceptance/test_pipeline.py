@@ -3,7 +3,7 @@
 from fibstream.dataset import RECORD
 from fibstream.keys import canonical
 from fibstream.local import LocalFiles
-from fibstream.server import read_dataset
+from fibstream.loops import read_dataset
 
 from ..inference.net import write_net
 from ..support.command import inside

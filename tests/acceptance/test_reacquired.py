@@ -7,7 +7,7 @@ from fibstream.cli.catalogue import SERVICES
 
 from fibstream.grid import Grid, Index
 from fibstream.local import LocalFiles
-from fibstream.server import read_dataset
+from fibstream.loops import read_dataset
 from fibstream.stage import Stage
 from fibstream.store import Object, Store
 

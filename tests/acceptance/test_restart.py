@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fibstream.server import bus_path
+from fibstream.root import bus_path
 from fibstream.sqlite import SqliteBus
 
 from ..support.command import Answer, finish, start

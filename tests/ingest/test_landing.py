@@ -12,7 +12,7 @@ from fibstream.grid import Box, Grid
 from fibstream.keys import ABSENT, content_hash
 from fibstream.memory import MemoryBus, MemoryFiles
 from fibstream.planner import RAW
-from fibstream.server import drive, exhaust
+from fibstream.loops import drive, exhaust
 from fibstream.stage import Input
 from fibstream.store import Object, Store
 from fibstream.worker import Site

@@ -15,7 +15,7 @@ from fibstream.frontier import Frontier
 from fibstream.grid import Grid
 from fibstream.memory import MemoryBus, MemoryFiles
 from fibstream.planner import RAW, Planner, raw_record
-from fibstream.server import drive, exhaust
+from fibstream.loops import drive, exhaust
 from fibstream.stage import Input, Output, Stage
 from fibstream.store import Object, Store
 from fibstream.worker import Site, Worker

@@ -9,7 +9,7 @@ from fibstream.events import MAX_EVENT, ORIGIN, ObjectChanged, Record
 from fibstream.fold import NoFold, Result
 from fibstream.keys import ABSENT
 from fibstream.planner import raw_record
-from fibstream.server import drive, exhaust
+from fibstream.loops import drive, exhaust
 from fibstream.stage import Input
 from fibstream.store import Object
 

@@ -31,7 +31,7 @@ from fibstream.keys import canonical
 from fibstream.memory import MemoryBus, MemoryFiles
 from fibstream.planner import Planner
 from fibstream.ports import Delivery
-from fibstream.server import Service, read_dataset
+from fibstream.loops import Service, read_dataset
 from fibstream.shard import decode_object
 from fibstream.stage import Block, Patch, Stage
 from fibstream.store import Object, Store

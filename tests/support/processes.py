@@ -11,7 +11,7 @@ from typing import TypeVar
 from fibstream.cli.run import ledger
 
 from fibstream.events import Record
-from fibstream.server import bus_path
+from fibstream.root import bus_path
 from fibstream.sqlite import SqliteBus
 
 T = TypeVar("T")

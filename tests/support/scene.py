@@ -20,7 +20,7 @@ from fibstream.dataset import Dataset
 from fibstream.grid import Index
 from fibstream.local import LocalFiles
 from fibstream.published import labels_hash, tables_hash
-from fibstream.server import read_dataset
+from fibstream.loops import read_dataset
 
 from ..inference.net import Graph, write_net
 

@@ -1,6 +1,5 @@
 """A run in this process on the dataset's own durable bus: what the processes do, quickly."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -15,7 +14,8 @@ from fibstream.events import ObjectChanged
 from fibstream.grid import Index
 from fibstream.local import LocalFiles
 from fibstream.ports import Bus
-from fibstream.server import bus_path, read_dataset
+from fibstream.loops import read_dataset
+from fibstream.root import bus_path
 from fibstream.settings import Settings
 from fibstream.sqlite import SqliteBus
 
@@ -38,15 +38,14 @@ def rerun(out: Path, raw: Path, *, chunks: int | None = None) -> tuple[Report, s
     files = LocalFiles(out)
     dataset = read_dataset(files)
     with bus_of(out) as bus:
-        prepare(bus, dataset.name)
+        before = prepare(bus, dataset.name)
         source = open_volume(str(raw), kind="raw")
         runner = InProcess(files, bus, source, dataset, "raster", 0, Settings())
         runner._landing = islice(runner._landing, chunks)
         for _ in runner.run():
             pass
-        work = bus.read([wire.WORK], 0, 1 << 30)
-        computed = {_place(json.loads(entry.value)[0]) for entry in work}
-        return conclude(out, dataset, bus, runner.progress()), computed
+        computed = {_place(entry.key) for entry in bus.read([wire.WORK], before, 1 << 30)}
+        return conclude(out, dataset, bus, runner.progress(), before), computed
 
 
 def _place(key: str) -> Place:

@@ -1,0 +1,41 @@
+"""Tables as answers: printed for people, or written to a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from fibstream.errors import WrongUse
+
+from .oneshot import write_file
+
+MOST = 50  # rows that are printed; a file takes them all
+
+
+def print_table(table: pa.Table, say: Callable[[str], None]) -> None:
+    """Print the first rows in columns."""
+    rows = [[_text(v) for v in row.values()] for row in table.slice(0, MOST).to_pylist()]
+    widths = [max(map(len, column)) for column in zip(table.column_names, *rows, strict=True)]
+    for row in [table.column_names, *rows]:
+        say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    if table.num_rows > MOST:
+        say(f"... {table.num_rows - MOST} more rows; --out FILE.csv takes them all")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table whole, or not at all."""
+    sink = pa.BufferOutputStream()
+    if path.suffix == ".csv":
+        pa_csv.write_csv(table, sink)
+    elif path.suffix == ".parquet":
+        pq.write_table(table, sink)
+    else:
+        raise WrongUse(f"--out {path}: expected FILE.csv or FILE.parquet")
+    write_file(path, sink.getvalue().to_pybytes())

@@ -1,0 +1,53 @@
+"""`fibstream land`: a client that plays the microscope for services that run elsewhere."""
+
+from collections import Counter
+from contextlib import closing
+from typing import cast, get_args
+
+from fibstream.services.ingest.landing import Order, ordered
+from fibstream.services.ingest.sources import Source, open_volume
+
+from fibstream.client import Client, Info
+from fibstream.dataset import clip_chunk
+from fibstream.errors import WrongUse
+from fibstream.grid import Grid
+
+from .progress import track
+
+
+def land_volume(
+    client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool
+) -> dict[str, int]:
+    """Land a volume in the asked order; return how many chunks were written and so on.
+
+    The dataset must have the volume's extent; while it is open only whole layers of chunks land,
+    unless ``seal`` says first where it ends.
+    """
+    if order not in get_args(Order):
+        raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
+    info = client.info(name)
+    with closing(open_volume(raw, kind="raw", voxel_size_nm=info.voxel_size_nm)) as source:
+        check_source(source, info, raw)
+        if seal and not info.sealed:
+            client.seal(name, source.shape[0])
+            info = client.info(name)
+        z = source.shape[0] if info.sealed else source.shape[0] // info.chunk[0] * info.chunk[0]
+        if not z:
+            raise WrongUse(
+                f"{raw}: not one layer of chunks; give --seal when it is the whole volume"
+            )
+        shape = (z, *source.shape[1:])
+        grid = Grid(shape, clip_chunk(info.chunk, shape) if info.sealed else info.chunk)
+        counts: Counter[str] = Counter()
+        for index in track(list(ordered(grid, cast("Order", order), seed))[:limit], "landed"):
+            counts[client.land(name, index, source.read(grid.box(index)))] += 1
+    return dict(counts)
+
+
+def check_source(source: Source, info: Info, raw: str) -> None:
+    """Raise WrongUse when a volume is not the one that a dataset was made for."""
+    z, y, x = info.shape
+    if str(source.dtype) != info.dtype:
+        raise WrongUse(f"{raw} is {source.dtype}; the dataset is {info.dtype}")
+    if source.shape[1:] != (y, x) or (z is not None and source.shape[0] != z):
+        raise WrongUse(f"{raw} is {source.shape}; the dataset is {info.shape}")

@@ -1,0 +1,55 @@
+"""Which service answers where: one port each, side by side. Pure."""
+
+from collections.abc import Mapping
+
+from .errors import WrongUse
+
+SERVICES = ("ingest", "inference", "refine", "analysis")
+FIRST_PORT = 7801  # of ingest; the others follow in the order above
+FIRST_METRICS_PORT = 9801  # a service takes METRICS_PORTS in a row: door, planner, workers
+METRICS_PORTS = 100
+EXPECTED = "expected HOST, HOST:PORT (of ingest, the others follow), or SERVICE=HOST:PORT,.."
+
+
+def default_listen(service: str) -> str:
+    """Return where a service listens unless told otherwise: on this machine alone."""
+    return f"127.0.0.1:{FIRST_PORT + SERVICES.index(service)}"
+
+
+def default_metrics(service: str) -> str:
+    """Return where a service's first process shows its numbers unless told otherwise."""
+    return f"127.0.0.1:{FIRST_METRICS_PORT + METRICS_PORTS * SERVICES.index(service)}"
+
+
+def split(address: str, what: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``; ``what`` names it in the error."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 <= int(port) < 1 << 16):
+        raise WrongUse(f"{what} {address}: expected HOST:PORT")
+    return host, int(port)
+
+
+def shifted(address: str | None, by: int, what: str = "--metrics") -> str | None:
+    """Return the address ``by`` ports further; None stays None."""
+    if address is None:
+        return None
+    host, port = split(address, what)
+    return f"{host}:{port + by if port else 0}"  # port 0 lets the system choose
+
+
+def addresses(server: str) -> Mapping[str, str]:
+    """Return HOST:PORT of every service that ``--server`` names; raise WrongUse otherwise."""
+    if "=" in server:
+        return dict(_named(part) for part in server.split(","))
+    host, port = split(server, "--server") if ":" in server else (server, FIRST_PORT)
+    if not host or "," in server:
+        raise WrongUse(f"--server {server}: {EXPECTED}")
+    return {service: f"{host}:{port + n}" for n, service in enumerate(SERVICES)}
+
+
+def _named(part: str) -> tuple[str, str]:
+    service, _, address = part.partition("=")
+    if service not in SERVICES:
+        raise WrongUse(f"--server {part}: {EXPECTED}; services are {', '.join(SERVICES)}")
+    split(address, f"--server {service}=")
+    return service, address

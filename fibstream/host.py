@@ -1,0 +1,197 @@
+"""One process of a service for all datasets below a root: its planners, or a worker."""
+
+import logging
+import time
+from typing import Protocol
+
+from . import wire
+from .errors import NotFound, WrongUse
+from .loops import PlannerLoop, Service, WorkerLoop
+from .ports import Bus, Delivery
+from .root import OneDataset, Root
+from .settings import Settings
+from .telemetry import SILENT, Telemetry
+
+log = logging.getLogger(__name__)
+
+SCAN_S = 1.0  # how often the catalogue is read: a new dataset waits at most so long
+PAUSE_S = 0.02  # between two rounds over several datasets that had nothing to do
+
+
+class Host(Protocol):
+    """What a process does until it is told to stop."""
+
+    def turn(self) -> bool:
+        """Do what can be done now; whether there was anything."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there may be something to do, or after ``timeout_s``."""
+
+    def close(self) -> None:
+        """Let go of all buses."""
+
+
+class Planners:
+    """The planners of one service, one for each dataset below a root."""
+
+    def __init__(
+        self,
+        service: Service,
+        root: Root | OneDataset,
+        settings: Settings,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._service = service
+        self._root = root
+        self._settings = settings
+        self._telemetry = telemetry
+        self._loops: dict[str, tuple[PlannerLoop, Bus]] = {}
+        self._refused: set[str] = set()
+        self._due = 0.0
+
+    def turn(self) -> bool:
+        """Let every planner take its turn; one that fails does not stop the others."""
+        if time.monotonic() >= self._due:
+            self._scan()
+        busy = False
+        for name, (loop, _) in list(self._loops.items()):
+            try:
+                loop.turn()
+            except NotFound:
+                self._drop(name)  # deleted under our feet
+            else:
+                busy |= loop.busy
+        return busy
+
+    def _scan(self) -> None:
+        names = set(self._root.names())
+        for name in self._loops.keys() - names:
+            self._drop(name)
+        self._refused &= names
+        for name in sorted(names - self._loops.keys() - self._refused):
+            self._take(name)
+        self._due = time.monotonic() + SCAN_S
+
+    def _take(self, name: str) -> None:
+        bus = self._root.bus(name)
+        try:
+            files = self._root.files(name)
+            loop = PlannerLoop(self._service, files, bus, self._settings, self._telemetry)
+        except WrongUse as error:
+            bus.close()
+            if self._root.single:
+                raise
+            if not isinstance(error, NotFound):  # else its record is on its way
+                log.error("dataset %s: %s", name, error)
+                self._refused.add(name)
+        else:
+            self._loops[name] = loop, bus
+
+    def _drop(self, name: str) -> None:
+        loop, bus = self._loops.pop(name)
+        loop.close()
+        bus.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait on the one bus, or a moment when there are several."""
+        if len(self._loops) == 1:
+            ((_, bus),) = self._loops.values()
+            bus.wait(timeout_s)
+        else:
+            time.sleep(PAUSE_S if self._loops else timeout_s)
+
+    def close(self) -> None:
+        """Let go of all buses."""
+        for name in list(self._loops):
+            self._drop(name)
+
+
+class Labourer:
+    """One worker of a service that serves every dataset below a root, one task at a time."""
+
+    def __init__(
+        self, service: Service, root: Root | OneDataset, settings: Settings, owner: str,
+        telemetry: Telemetry = SILENT,
+    ) -> None:  # fmt: skip
+        self._service = service
+        self._root = root
+        self._settings = settings
+        self._owner = owner
+        self._telemetry = telemetry
+        self._shared = root.shared_bus()
+        self._loops: dict[str, tuple[WorkerLoop, Bus]] = {}
+        self._names: list[str] = []
+        self._due = 0.0
+        self.held: tuple[str, Delivery] | None = None  # the dataset, and its task at hand
+
+    def turn(self) -> bool:
+        """Take one task of any dataset and carry it out."""
+        if self._shared is not None:
+            return self._serve(self._shared)
+        if time.monotonic() >= self._due:
+            self._names = self._root.names()
+            self._due = time.monotonic() + SCAN_S
+        return any([self._visit(name) for name in self._names])
+
+    def _visit(self, name: str) -> bool:
+        """Take a task from a dataset's own bus."""
+        loop = self._loop(name, None)
+        return loop is not None and self._serve(self._loops[name][1])
+
+    def _serve(self, bus: Bus) -> bool:
+        topic = wire.task_topic(self._service.name)
+        delivery = bus.take(topic, self._owner, self._settings.lease_s)
+        if delivery is None:
+            return False
+        name = wire.dataset_of(delivery.key)
+        self.held = name, delivery
+        try:
+            loop = self._loop(name, bus)
+            if loop is None:  # deleted, or not ours
+                bus.acknowledge(delivery, self._owner)
+            else:
+                loop.carry_out(delivery)
+        finally:
+            self.held = None
+        return True
+
+    def _loop(self, name: str, shared: Bus | None) -> WorkerLoop | None:
+        if name in self._loops:
+            if self._root.exists(name):
+                return self._loops[name][0]
+            self._drop(name)
+            return None
+        bus = shared or self._root.bus(name)
+        try:
+            loop = WorkerLoop(
+                self._service, self._root.files(name), bus, self._settings, self._owner,
+                self._telemetry,
+            )  # fmt: skip
+        except NotFound:
+            if bus is not shared:
+                bus.close()
+            return None
+        self._loops[name] = loop, bus
+        return loop
+
+    def _drop(self, name: str) -> None:
+        _, bus = self._loops.pop(name)
+        if bus is not self._shared:
+            bus.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait on the one bus, or a moment when there are several."""
+        if self._shared is not None:
+            self._shared.wait(timeout_s)
+        elif len(self._loops) == 1:
+            ((_, bus),) = self._loops.values()
+            bus.wait(timeout_s)
+        else:
+            time.sleep(PAUSE_S if self._loops else timeout_s)
+
+    def close(self) -> None:
+        """Let go of all buses."""
+        for name in list(self._loops):
+            self._drop(name)
+        if self._shared is not None:
+            self._shared.close()

@@ -1,0 +1,356 @@
+"""The bus on Apache Kafka: for many machines, many datasets, and runs that outlive any of them."""
+
+import contextlib
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from . import wire
+from .errors import Retryable
+from .kafka_group import committed, expel, fetch, skip_all
+from .kafka_lease import Lease, Leases, Tail, Waiting, lease_key, taken
+from .kafka_link import declare, open_link, places, release
+from .kafka_log import KEEP, Follower, View
+from .kafka_queue import POLL_INTERVAL_S, TaskQueue
+from .ports import Delivery, Entry
+from .topics import lease_topic
+
+SLICE_S = 0.02  # when both logs and a queue are waited for, how often each is looked at
+UNLANDED = 1000  # tasks sent and not yet acknowledged: some megabytes
+RELEASE_S = 1.0  # a member that gives up partitions holds up its group
+
+
+class _Taken(NamedTuple):
+    """A lease that this bus wrote."""
+
+    name: str
+    lease: Lease
+
+
+class KafkaBus:
+    """A bus that sees one dataset, or all of them.
+
+    One thread at a time reads; ``publish``, ``send`` and ``renew`` may be called from any. Every
+    call raises Retryable within about ten seconds when the broker is away, and WrongUse for a
+    topic that was never declared.
+
+    Parameters
+    ----------
+    servers : str
+        ``HOST:PORT[,HOST:PORT]``.
+    scope : str, optional
+        The dataset that alone is seen; all are when it is None.
+    private : bool
+        Take tasks in a group of the scope's own, which skips those of other datasets.
+    stall_s : float
+        A consumer that is behind and silent for so long is closed and opened anew.
+    session_s : float
+        A worker that died without a word is missed after so long.
+    keep : int
+        A log of more entries than this is not held in memory.
+    poll_interval_s : float
+        A worker whose fetching thread hangs for so long is expelled from its group.
+    """
+
+    def __init__(
+        self,
+        servers: str,
+        scope: str | None = None,
+        *,
+        private: bool = False,
+        stall_s: float = 30.0,
+        session_s: float = 10.0,
+        keep: int = KEEP,
+        poll_interval_s: float = POLL_INTERVAL_S,
+    ) -> None:
+        assert scope is not None or not private
+        self.scope = scope
+        self._private = private
+        self._worked = scope if private else None  # whose tasks are taken
+        self._stall_s, self._session_s = stall_s, session_s
+        self._keep, self._poll_interval_s = keep, poll_interval_s
+        self._link = open_link(servers)
+        self._follower = Follower(self._link, stall_s)
+        self._views: dict[frozenset[str], View] = {}
+        self._leases: dict[str, Leases] = {}
+        self._tails: dict[str, Tail] = {}
+        self._queues: dict[str, TaskQueue] = {}
+        self._taken: dict[tuple[TopicPartition, int], _Taken] = {}
+        self._unlanded: list[Any] = []
+        self._sending = threading.Lock()
+
+    # -- logs ------------------------------------------------------------------------------------
+
+    def publish(self, topic: str, key: str, value: bytes) -> None:
+        """Append to a log; return when the broker has it."""
+        self._flush()
+        self._link.publish(topic, key, value)
+
+    def read(self, topics: Collection[str], after: int, limit: int = 1000) -> list[Entry]:
+        """Return entries with an offset larger than ``after``, in order.
+
+        All that was acknowledged before is found. ``after`` is 0, or an offset that this bus
+        returned for these logs: of a large log the last one, or its end. Keys may repeat.
+        """
+        self._flush()
+        with self._follower.lock:
+            return self._view(topics).read(after, limit) if topics else []
+
+    def end(self, topics: Collection[str]) -> int:
+        """Return the offset of the last entry in these logs, 0 when they are empty."""
+        self._flush()
+        with self._follower.lock:
+            return self._view(topics).end() if topics else 0
+
+    def _view(self, topics: Collection[str]) -> View:
+        name = frozenset(topics)
+        if name not in self._views:
+            where = [p for topic in sorted(name) for p in places(self._link, topic, self.scope)]
+            self._views[name] = View(
+                self._link, self._follower, where, self.scope, self._keep, self._stall_s
+            )
+        return self._views[name]
+
+    # -- tasks: sending and counting -------------------------------------------------------------
+
+    def send(self, topic: str, key: str, value: bytes) -> None:
+        """Put a task on a queue; one that did not get there is told by the next other call."""
+        self._send(topic, key, value)
+
+    def _send(self, topic: str, key: str, value: bytes | None) -> None:
+        future = self._link.send(topic, key, value)
+        with self._sending:
+            self._unlanded.append(future)
+        if len(self._unlanded) >= UNLANDED:
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._sending:
+            futures, self._unlanded = self._unlanded, []
+        for future in futures:
+            self._link.landed(future)
+
+    def backlog(self, topic: str) -> int:
+        """Return how many tasks of a queue, of this scope, are not acknowledged."""
+        self._flush()
+        finished = committed(self._link, self._group(topic), topic)
+        with self._follower.lock:
+            if topic not in self._tails:
+                self._tails[topic] = Tail(finished, self.scope)
+                self._follower.add(self._tails[topic])
+            self._follower.catch_up(self._tails[topic])
+            return self._tails[topic].count(finished)
+
+    def _group(self, topic: str) -> str:
+        return f"{topic}.{self.scope}" if self._private else topic
+
+    # -- tasks: working --------------------------------------------------------------------------
+
+    def take(self, topic: str, owner: str, lease_s: float) -> Delivery | None:  # noqa: ARG002
+        """Lease the oldest task that was fetched; the first call joins the group and finds none.
+
+        The lease lasts as long as the process: ``lease_s`` is for buses that do not notice.
+        """
+        self._flush()
+        queue = self._queue(topic, owner)
+        while (task := queue.take()) is not None:
+            try:
+                lease = self._lease(topic, task, owner)
+            except BaseException:
+                queue.put_back(task)
+                raise
+            if lease is not None:
+                return Delivery(_number(task), task.key, task.value, lease.crashes)
+            queue.done(task.place, task.offset)  # it was discarded while nobody held it
+        return None
+
+    def _queue(self, topic: str, owner: str) -> TaskQueue:
+        if topic not in self._queues:
+            self._link.partitions(topic)  # a thread could not tell that there is none
+
+            def give_back(tasks: Sequence[Waiting]) -> None:
+                self._give_back(topic, tasks)
+
+            self._queues[topic] = TaskQueue(
+                self._link, topic, self._group(topic), owner,
+                self._worked, give_back,
+                session_s=self._session_s, stall_s=self._stall_s,
+                poll_interval_s=self._poll_interval_s,
+            )  # fmt: skip
+        return self._queues[topic]
+
+    def _lease(self, topic: str, task: Waiting, owner: str) -> Lease | None:
+        name = lease_key(task.key, task.value)
+        known = self._known(topic).state.get(name)
+        lease = taken(known, owner, task.place.partition, task.offset)
+        if lease is not None:
+            self._link.publish(lease_topic(topic), name, lease.encode())
+            self._taken[task.place, task.offset] = _Taken(name, lease)
+        return lease
+
+    def _give_back(self, topic: str, tasks: Sequence[Waiting]) -> None:
+        """Say that tasks which are held go to another worker, and that nobody died of them.
+
+        Called between two generations of the group, by a thread that must not be held up.
+        """
+        with contextlib.suppress(KafkaError, Retryable):
+            ours = [self._taken.get((task.place, task.offset)) for task in tasks]
+            futures = [
+                self._link.send(
+                    lease_topic(topic), one.name, one.lease._replace(state="free").encode()
+                )
+                for one in ours
+                if one is not None
+            ]
+            for future in futures:
+                future.get(timeout=RELEASE_S)
+
+    def _known(self, topic: str) -> Leases:
+        """Return the leases of a queue, read to their end."""
+        with self._follower.lock:
+            if topic not in self._leases:
+                where = places(
+                    self._link, lease_topic(topic), self.scope if self._private else None
+                )
+                self._leases[topic] = Leases(where, self.scope if self._private else None)
+                self._follower.add(self._leases[topic])
+            self._follower.catch_up(self._leases[topic])
+            return self._leases[topic]
+
+    def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:  # noqa: ARG002
+        """Whether a task is still this owner's: in this bus, or as the leases say."""
+        topic, place, offset = self._origin(delivery)
+        queue = self._queues.get(topic)
+        if queue is not None and queue.owner == owner:
+            return queue.holds(place, offset) is not None
+        lease = self._known(topic).state.get(lease_key(delivery.key, delivery.value))
+        return lease is not None and (lease.state, lease.owner, lease.partition, lease.offset) == (
+            "held", owner, place.partition, offset,
+        )  # fmt: skip
+
+    def acknowledge(self, delivery: Delivery, owner: str) -> None:
+        """Take a finished task off its queue, unless its partition went to somebody else."""
+        topic, place, offset = self._origin(delivery)
+        queue = self._queues.get(topic)
+        if queue is None or queue.owner != owner:
+            return
+        ours = self._taken.get((place, offset))
+        if queue.done(place, offset) and ours is not None:
+            self._send(lease_topic(topic), ours.name, None)
+        self._taken.pop((place, offset), None)
+
+    def discard(self, delivery: Delivery) -> None:
+        """Take a task off its queue, whoever holds it: who finds it next skips it."""
+        topic, place, offset = self._origin(delivery)
+        name = lease_key(delivery.key, delivery.value)
+        lease = Lease("", delivery.crashes, place.partition, offset, "discarded")
+        self._link.publish(lease_topic(topic), name, lease.encode())
+        if topic in self._queues:
+            self._queues[topic].done(place, offset)
+            self._taken.pop((place, offset), None)
+
+    def _origin(self, delivery: Delivery) -> tuple[str, TopicPartition, int]:
+        known = {_crc(topic): topic for topic in (*self._queues, *self._leases)}
+        crc = delivery.id & 0xFFFFFFFF
+        if crc not in known:
+            known = {_crc(topic): topic for topic in self._link.topics(wire.task_topic(""))}
+        topic = known[crc]
+        return topic, TopicPartition(topic, delivery.id >> 32 & 0xFFF), delivery.id >> 44
+
+    # -- tasks: cleaning up ----------------------------------------------------------------------
+
+    def bury(self, owner: str) -> list[Delivery]:
+        """Free the tasks of a process that died, count the crash, and let its group go on."""
+        released = []
+        for topic in self._queue_topics():
+            for name, lease in list(self._known(topic).state.items()):
+                if (lease.state, lease.owner) != ("held", owner):
+                    continue
+                freed = lease._replace(state="free", crashes=lease.crashes + 1)
+                self._link.publish(lease_topic(topic), name, freed.encode())
+                with self._follower.lock:
+                    place = TopicPartition(topic, lease.partition)
+                    task = fetch(self._follower, place, lease.offset)
+                if task is not None:
+                    released.append(Delivery(_number(task), task.key, task.value, freed.crashes))
+            # After the leases: whoever gets its partitions must find the crash counted once.
+            expel(self._link, self._group(topic), owner)
+        return released
+
+    def forget(self) -> None:
+        """Drop the counts and leases of this scope, and a private group's tasks; while none works.
+
+        Tasks in a group that is shared may still be delivered: they end as reused or dropped.
+        """
+        for topic in self._queue_topics():
+            for name in list(self._known(topic).state):
+                if self.scope is None or wire.dataset_of(name) == self.scope:
+                    self._send(lease_topic(topic), name, None)
+            if self._private:
+                where = places(self._link, topic, None)
+                with self._follower.lock:
+                    ends = self._follower.ends(where)
+                skip_all(self._link, self._group(topic), ends)
+        self._flush()
+
+    def _queue_topics(self) -> list[str]:
+        return self._link.topics(wire.task_topic(""))
+
+    # -- waiting and closing ---------------------------------------------------------------------
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when a followed log grew or a task was fetched, or after ``timeout_s``."""
+        self._flush()
+        deadline = time.monotonic() + timeout_s
+        while not self._anything():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            if self._views:
+                with self._follower.lock:
+                    self._follower.poll(min(left, SLICE_S) if self._queues else left)
+            elif self._queues:
+                queue = next(iter(self._queues.values()))
+                queue.wait(left if len(self._queues) == 1 else min(left, SLICE_S))
+            else:
+                threading.Event().wait(left)
+
+    def _anything(self) -> bool:
+        news = any(view.news for view in self._views.values())
+        for view in self._views.values():
+            view.news = False  # told once: logs that nobody reads on must not keep all awake
+        left = any(view.left for view in self._views.values())
+        return news or left or any(queue.waits for queue in self._queues.values())
+
+    def close(self) -> None:
+        """Leave the groups, giving back what is held, and let go of the connections."""
+        try:
+            self._flush()
+        finally:
+            for queue in self._queues.values():
+                queue.close()
+            for view in self._views.values():
+                view.close()
+            self._follower.close()
+            release(self._link)
+
+
+def _crc(topic: str) -> int:
+    return zlib.crc32(topic.encode())
+
+
+def _number(task: Waiting) -> int:
+    """Return a delivery's id: offset, partition (below 4096) and topic in one number."""
+    return task.offset << 44 | task.place.partition << 32 | _crc(task.place.topic)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m fibstream.kafka HOST:PORT[,HOST:PORT]")
+    sys.stdout.write("".join(f"declared {name}\n" for name in declare(sys.argv[1])))

@@ -1,0 +1,191 @@
+"""All datasets below one root, and the bus on which the services talk about them."""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from .dataset import RECORD, Dataset
+from .errors import NotFound, WrongUse
+from .local import PRIVATE, LocalFiles
+from .loops import read_dataset
+from .memory import MemoryBus
+from .ports import Bus, Files
+from .remote import open_files
+from .sqlite import SqliteBus
+from .store import Store
+from .worker import Site
+
+SUFFIX = ".zarr"
+SWEEPS = 3
+CATALOGUE = "catalogue"  # one empty file per dataset: an object store cannot list folders cheaply
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def bus_path(root: Path) -> Path:
+    """Return where a dataset keeps its embedded bus."""
+    return root / PRIVATE / "bus.sqlite"
+
+
+def open_bus(
+    url: str | None, root: Path, dataset: str | None = None, *, private: bool = False
+) -> Bus:
+    """Open the bus that a URL names; the embedded one of the dataset in ``root`` by default.
+
+    ``dataset`` narrows a bus that datasets share to one of them; ``private``: its tasks are for
+    this dataset's own workers alone.
+    """
+    scheme, colon, rest = (url or f"sqlite:{bus_path(root)}").partition(":")
+    if colon and scheme == "sqlite" and rest:
+        return SqliteBus(Path(rest))
+    if colon and scheme == "memory" and not rest:
+        return MemoryBus()
+    if url and is_kafka(url):
+        from .kafka import KafkaBus  # its client takes half a second to import
+
+        return KafkaBus(servers_of(url), dataset, private=private)
+    raise WrongUse(f"--bus {url}: expected sqlite:PATH, kafka://HOST:PORT[,HOST:PORT] or memory:")
+
+
+def is_kafka(url: str | None) -> bool:
+    """Whether a bus is one that datasets share."""
+    return url is not None and url.startswith("kafka://")
+
+
+def servers_of(url: str) -> str:
+    """Return the brokers that ``kafka://HOST:PORT,..`` names."""
+    return url.removeprefix("kafka://")
+
+
+def check_name(name: str) -> str:
+    """Return a dataset's name; raise WrongUse when it could be anything else than one folder."""
+    if not _NAME.fullmatch(name) or name.endswith(SUFFIX):
+        raise WrongUse(
+            f"dataset {name[:140]!r}: expected at most 128 letters, digits, '.', '-' and '_',"
+            " a letter or digit first"
+        )
+    return name
+
+
+class OneDataset:
+    """One dataset anywhere, served as if it were alone below a root."""
+
+    single = True
+
+    def __init__(self, path: Path, bus_url: str | None = None) -> None:
+        self._path = path
+        self._bus_url = bus_url
+        self._name = read_dataset(LocalFiles(path)).name
+
+    @property
+    def shared(self) -> bool:
+        """Whether its bus is one that datasets share."""
+        return is_kafka(self._bus_url)
+
+    def names(self) -> list[str]:
+        """Return the one name."""
+        return [self._name]
+
+    def files(self, name: str) -> Files:  # noqa: ARG002
+        """Return the dataset's files."""
+        return LocalFiles(self._path)
+
+    def exists(self, name: str) -> bool:
+        """Whether it is the one."""
+        return name == self._name
+
+    def bus(self, name: str) -> Bus:  # noqa: ARG002
+        """Open its bus; the caller closes it."""
+        return open_bus(self._bus_url, self._path, self._name, private=True)
+
+    def shared_bus(self) -> Bus | None:
+        """Open the bus whose queues hold tasks of several datasets, if it is such a bus."""
+        return self.bus(self._name) if self.shared else None
+
+
+class Root:
+    """A folder or an object store's prefix with datasets, ``NAME.zarr`` each."""
+
+    single = False
+
+    def __init__(self, url: str, bus_url: str | None = None) -> None:
+        self.url = url.rstrip("/") or "/"
+        self.bus_url = bus_url
+        self._files = open_files(self.url)
+        if self.local is None and not self.shared:
+            raise WrongUse(f"--root {url}: an object store needs --bus kafka://HOST:PORT")
+
+    @property
+    def local(self) -> Path | None:
+        """The root as a folder, if it is one."""
+        return None if "://" in self.url else Path(self.url).absolute()
+
+    @property
+    def shared(self) -> bool:
+        """Whether all datasets share one bus."""
+        return is_kafka(self.bus_url)
+
+    def names(self) -> list[str]:
+        """Return the names of all datasets that were created below this root."""
+        return [path.rpartition("/")[2] for path in self._files.list(CATALOGUE)]
+
+    def enter(self, name: str) -> None:
+        """Put a dataset into the catalogue: from now on the services look after it."""
+        self._files.put(f"{CATALOGUE}/{check_name(name)}", b"")
+
+    def leave(self, name: str) -> None:
+        """Take a dataset out of the catalogue."""
+        self._files.delete(f"{CATALOGUE}/{check_name(name)}")
+
+    def remove(self, name: str) -> None:
+        """Delete a dataset: first its record, so that nobody goes on with it, then the rest."""
+        self.dataset(name)
+        files = self.files(name)
+        self.leave(name)
+        files.delete(RECORD)
+        for _ in range(SWEEPS):  # a worker may be putting its last output meanwhile
+            if self.local is not None:
+                shutil.rmtree(self.place(name), ignore_errors=True)
+            for path in list(files.list("")):
+                files.delete(path)
+
+    def place(self, name: str) -> str:
+        """Return the path or URL of a dataset, made or not."""
+        return f"{self.url.rstrip('/')}/{check_name(name)}{SUFFIX}"
+
+    def files(self, name: str) -> Files:
+        """Return the files of a dataset, made or not."""
+        return open_files(self.place(name))
+
+    def dataset(self, name: str) -> Dataset:
+        """Read a dataset's record; raise NotFound when there is none."""
+        try:
+            return read_dataset(self.files(name))
+        except NotFound:
+            raise NotFound(f"dataset {name!r}: not found") from None
+
+    def exists(self, name: str) -> bool:
+        """Whether a dataset has a record."""
+        return self.files(name).open(RECORD) is not None
+
+    def bus(self, name: str) -> Bus:
+        """Open the bus as one dataset uses it; the caller closes it."""
+        folder = Path(self.place(name)) if self.local else Path()
+        return open_bus(self.bus_url, folder, name)
+
+    def shared_bus(self) -> Bus | None:
+        """Open the bus whose queues hold tasks of all datasets, if there is one."""
+        return open_bus(self.bus_url, Path()) if self.shared else None
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[tuple[Dataset, Site]]:
+        """Open a dataset's store and bus for one call or stream."""
+        dataset = self.dataset(name)
+        bus: Bus = self.bus(name)
+        try:
+            store = Store(self.files(name), dataset.grid)
+            yield dataset, Site(dataset.name, store, bus, version("fibstream"))
+        finally:
+            bus.close()

@@ -1,0 +1,77 @@
+"""The contract that others program against: its style, its history, its bytes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fibstream import wire
+from fibstream.events import DeadLetter, ObjectChanged, Progress, Record, Sealed, Task
+from fibstream.keys import Named
+
+PROTOS = Path(__file__).parents[2] / "protos"
+BUF = Path(sys.executable).with_name("buf")
+TASK = Task("labels/mito", (1, 2, 3), "k1", (Named("objects/mito", "map", (0, 0, 0), "h1"),), b"x")
+# What version 1 wrote must be read for ever, and a replay must write it again.
+GOLDEN = (
+    (
+        Record("raw", (1, 2, 3), "ready", "1", {"b": "2", "a": "1"}),
+        "0a220a03726177120608011002180318012201312a060a01611201312a060a0162120132",
+    ),
+    (
+        Record("raw", (0, 0, 0), "failed", "k", reason="r", crashed=True),
+        "0a110a037261771200180422016b3201723801",
+    ),
+    (Sealed(300), "120308ac02"),
+    (
+        TASK,
+        "1a370a0b6c6162656c732f6d69746f12060801100218031a026b3122190a0c6f626a656374732f6d69746f"
+        "12036d61701a00220268312a0178",
+    ),
+    (ObjectChanged("mito", "merged_into", 7, 9, 3), "220e0a046d69746f1003180720092803"),
+    (Progress("refine", 5, True, 2, 8, 7, 1), "2a140a06726566696e65100518012002280830073801"),
+    (
+        DeadLetter("refine", TASK, "NaN", 3, "host:1"),
+        "32500a06726566696e6512370a0b6c6162656c732f6d69746f12060801100218031a026b3122190a0c6f62"
+        "6a656374732f6d69746f12036d61701a00220268312a01781a034e614e20032a06686f73743a31",
+    ),
+)
+
+
+@pytest.mark.parametrize(("event", "golden"), GOLDEN, ids=lambda v: type(v).__name__)
+def test_events_have_the_bytes_of_version_1(event, golden):
+    assert wire.encode(event).hex() == golden
+    assert wire.decode(bytes.fromhex(golden)) == event
+
+
+def buf(*arguments: str, folder: Path = PROTOS) -> "subprocess.CompletedProcess[str]":
+    line = [str(BUF), *arguments]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_protos_keep_the_standard_rules():
+    answer = buf("lint")
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_the_protos_are_formatted():
+    answer = buf("format", "--diff", "--exit-code")
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_nothing_that_was_released_is_broken():
+    answer = buf("breaking", "--against", "released.binpb")
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_a_changed_field_is_seen_as_a_break(tmp_path):
+    for path in PROTOS.rglob("*.*"):
+        if path.is_file():
+            target = tmp_path / path.relative_to(PROTOS)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    proto = tmp_path / "fibstream/v1/chunk.proto"
+    proto.write_text(proto.read_text().replace("uint32 extent_z = 1;", "uint32 extent_z = 2;"))
+    answer = buf("breaking", "--against", "released.binpb", folder=tmp_path)
+    assert answer.returncode != 0 and "extent_z" in answer.stdout

@@ -1,0 +1,222 @@
+"""A real Kafka broker for tests and benches: ``python -m tests.support.broker`` starts one."""
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from fibstream.kafka import declare
+
+ROOT = Path(__file__).resolve().parents[2]
+POM = ROOT / "tests" / "kafka" / "pom.xml"
+HOME = ROOT / "build" / "kafka"  # kept between runs: the jars are 43 MB
+REQUIRED = "FIBSTREAM_REQUIRE_KAFKA"  # a broker that cannot start is then a failure, not a skip
+JAVA = 17  # Kafka 4 needs at least this
+START_S = 60.0  # four seconds on an idle machine
+FETCH_S = 600.0  # the jars over a slow line
+_PR_SET_PDEATHSIG = 1
+
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+num.network.threads=2
+num.io.threads=2
+num.recovery.threads.per.data.dir=1
+log.cleaner.dedupe.buffer.size=4194304
+log.cleaner.io.buffer.size=65536
+log.cleaner.backoff.ms=200
+log.index.size.max.bytes=1048576
+# A member that dies is to be missed within a test's time, and nobody else will join.
+group.min.session.timeout.ms=1000
+group.initial.rebalance.delay.ms=0
+# After a kill it is let in again when its last registration is over.
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=300
+"""
+
+
+def missing() -> str | None:
+    """Return why no broker can be started here, None when one can."""
+    if shutil.which("java") is None or shutil.which("mvn") is None:
+        return f"needs Java {JAVA} and Maven"
+    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    words = told.stderr.split('"')
+    major = words[1].split(".")[0] if len(words) > 1 else ""
+    return None if major.isdigit() and int(major) >= JAVA else f"needs Java {JAVA} and Maven"
+
+
+def jars() -> Path:
+    """Return the folder of the broker's jars, fetched when it is not there; one process fetches."""
+    done = HOME / "libs"
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.is_dir():
+            part = HOME / "libs.part"
+            shutil.rmtree(part, ignore_errors=True)
+            goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+            subprocess.run(
+                ["mvn", "-q", "-B", "-f", str(POM), *goal, f"-DoutputDirectory={part}"],
+                check=True, timeout=FETCH_S, stdin=subprocess.DEVNULL, stdout=sys.stderr,
+            )  # fmt: skip
+            part.rename(done)
+    return done
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Broker:
+    """One broker on ports and data of its own; it can be ended and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._classpath = f"{jars()}/*"
+        port, controller = free_ports(2)
+        self.servers = f"127.0.0.1:{port}"
+        self._properties = folder / "server.properties"
+        text = PROPERTIES.format(port=port, controller=controller, data=folder / "data")
+        self._properties.write_text(text)
+        self._process: subprocess.Popen[bytes] | None = None
+        tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", "MkU3OEVBNTcwNTJENDM2Qg"]
+        subprocess.run(
+            [*self._java(), *tool, "-c", str(self._properties)],
+            check=True, timeout=START_S, capture_output=True,
+        )  # fmt: skip
+
+    def _java(self) -> list[str]:
+        return ["java", "-Xmx512M", "-XX:+UseSerialGC", "-cp", self._classpath]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self._folder / "broker.log").open("ab") as out:
+            self._process = subprocess.Popen(
+                [*self._java(), "kafka.Kafka", str(self._properties)],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            log = (self._folder / "broker.log").read_text()
+            assert self._process.poll() is None, f"the broker ended: {log}"
+            assert time.monotonic() < deadline, f"the broker does not answer: {log}"
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        host, port = self.servers.split(":")
+        with socket.socket() as probe:  # cheaper than a client, and quiet
+            if probe.connect_ex((host, int(port))):
+                return False
+        try:
+            admin = KafkaAdminClient(
+                bootstrap_servers=self.servers, bootstrap_timeout_ms=2000, request_timeout_ms=2000
+            )
+        except KafkaError:
+            return False
+        with contextlib.closing(admin):
+            try:
+                return bool(admin.describe_cluster()["brokers"])
+            except KafkaError:
+                return False
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(START_S)
+            self._process = None
+
+
+def skip_or_fail() -> None:
+    """Skip the test where no broker can be started, unless one is required."""
+    reason = missing()
+    if reason is not None and os.environ.get(REQUIRED) == "1":
+        pytest.fail(reason)
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Broker]:
+    """Run a broker in a folder that goes with it."""
+    with tempfile.TemporaryDirectory(prefix="kafka-") as folder:
+        broker = Broker(Path(folder))
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.kill()  # its folder goes anyway
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A broker with the topics declared, one for each test process: to be left running."""
+    skip_or_fail()
+    with running() as one:
+        declare(one.servers)
+        yield one
+
+
+def main() -> None:
+    """Run a broker in the foreground, until told to stop."""
+    parser = argparse.ArgumentParser(description="start a Kafka broker, print its address, wait")
+    parser.add_argument("--bare", action="store_true", help="do not declare fibstream's topics")
+    given = parser.parse_args()
+    reason = missing()
+    if reason:
+        sys.exit(reason)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with running() as one, contextlib.suppress(KeyboardInterrupt):
+        if not given.bare:
+            declare(one.servers)
+        print(one.servers, flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()
