@@ -84,11 +84,12 @@ def room(
     """Return what answers the calls of one service; each brings only what it needs."""
     name = f"fibstream.v1.{service.capitalize()}Service"
     if service == "ingest":
+        from fibstream.services.ingest.datasets import Asked, Made
         from fibstream.services.ingest.door import Door as Ingest
 
         from fibstream.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server as add
 
-        def designed(asked: object) -> object:
+        def designed(asked: Asked) -> Made:
             return design_asked(asked, root, settings.threads)
 
         return Room(add, Ingest(root, designed, sources, telemetry), name)

@@ -47,7 +47,7 @@ from .v1 import (
 
 PIECE = 2 << 20  # bytes of a message: between 1 and 4 MB gRPC is fastest
 MAX_MESSAGE = 8 << 20  # bytes, as the servers have it
-CHOICES = 8  # of a revision, while other clients land the same chunk
+CHOICES = 100  # of a revision, while other clients land the same chunk: each loss is another's win
 _ERRORS: dict[grpc.StatusCode, type[FibstreamError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.ALREADY_EXISTS: AlreadyThere,
@@ -366,9 +366,9 @@ def _upload(
 
 
 def _pieces(voxels: NDArray[Any]) -> Iterable[bytes]:
-    data = memoryview(voxels.reshape(-1).view(np.uint8))
+    data = voxels.reshape(-1).view(np.uint8).data
     return (bytes(data[start : start + PIECE]) for start in range(0, len(data), PIECE))
 
 
 def _landing(number: int) -> str:
-    return ingest_pb2.Landing.Name(number).removeprefix("LANDING_").lower()
+    return str(ingest_pb2.Landing.Name(number)).removeprefix("LANDING_").lower()

@@ -142,14 +142,14 @@ class _Guard(grpc.ServerInterceptor):
             raise error  # the client is gone: nobody reads a status
         if isinstance(error, FibstreamError):
             context.abort_with_status(to_status(status_of(error)))
-        if context.code() is not None:  # type: ignore[attr-defined]
+        if context.code() is not None:
             raise error  # aborted by the handler
         log.exception("a call failed")
         context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log says more")
 
     def _count(self, method: str, context: grpc.ServicerContext, begun: float) -> None:
-        code = context.code() or grpc.StatusCode.OK  # type: ignore[attr-defined]
-        if not context.is_active() and context.code() is None:  # type: ignore[attr-defined]
+        code = context.code() or grpc.StatusCode.OK
+        if not context.is_active() and context.code() is None:
             code = grpc.StatusCode.CANCELLED
         self._telemetry.called(method, code.name, time.monotonic() - begun)
 

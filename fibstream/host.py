@@ -131,7 +131,8 @@ class Labourer:
         if time.monotonic() >= self._due:
             self._names = self._root.names()
             self._due = time.monotonic() + SCAN_S
-        return any([self._visit(name) for name in self._names])
+        # A task of each dataset in turn: one with much to do does not starve the others.
+        return sum(self._visit(name) for name in list(self._names)) > 0
 
     def _visit(self, name: str) -> bool:
         """Take a task from a dataset's own bus."""

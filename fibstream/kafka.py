@@ -5,16 +5,15 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from kafka import TopicPartition
-from kafka.errors import KafkaError
 
 from . import wire
 from .errors import Retryable
-from .kafka_group import committed, expel, fetch, skip_all
-from .kafka_lease import Lease, Leases, Tail, Waiting, lease_key, taken
+from .kafka_group import committed, expel, fetch, members, skip_all
+from .kafka_lease import Lease, Leases, Tail, Verdict, Waiting, judge, lease_key
 from .kafka_link import declare, open_link, places, release
 from .kafka_log import KEEP, Follower, View
 from .kafka_queue import POLL_INTERVAL_S, TaskQueue
@@ -23,7 +22,7 @@ from .topics import lease_topic
 
 SLICE_S = 0.02  # when both logs and a queue are waited for, how often each is looked at
 UNLANDED = 1000  # tasks sent and not yet acknowledged: some megabytes
-RELEASE_S = 1.0  # a member that gives up partitions holds up its group
+ASIDE_S = 0.5  # how often it is asked whether the holder of a task that moved still lives
 
 
 class _Taken(NamedTuple):
@@ -95,8 +94,9 @@ class KafkaBus:
     def read(self, topics: Collection[str], after: int, limit: int = 1000) -> list[Entry]:
         """Return entries with an offset larger than ``after``, in order.
 
-        All that was acknowledged before is found. ``after`` is 0, or an offset that this bus
-        returned for these logs: of a large log the last one, or its end. Keys may repeat.
+        None are left when it returns none; a log that is small enough to be kept is whole when
+        read from 0. ``after`` is 0, or an offset that this bus returned for these logs: of a large
+        log the last one, or its end. Keys may repeat: the last record of one wins.
         """
         self._flush()
         with self._follower.lock:
@@ -165,51 +165,37 @@ class KafkaBus:
             except BaseException:
                 queue.put_back(task)
                 raise
-            if lease is not None:
+            if isinstance(lease, Lease):
                 return Delivery(_number(task), task.key, task.value, lease.crashes)
-            queue.done(task.place, task.offset)  # it was discarded while nobody held it
+            if lease == "busy":
+                queue.put_back(task, ASIDE_S)
+            elif queue.done(task.place, task.offset):
+                self._send(lease_topic(topic), lease_key(task.key, task.value), None)
+        if queue.trouble:
+            raise Retryable(queue.trouble)
         return None
 
     def _queue(self, topic: str, owner: str) -> TaskQueue:
         if topic not in self._queues:
             self._link.partitions(topic)  # a thread could not tell that there is none
-
-            def give_back(tasks: Sequence[Waiting]) -> None:
-                self._give_back(topic, tasks)
-
             self._queues[topic] = TaskQueue(
-                self._link, topic, self._group(topic), owner,
-                self._worked, give_back,
+                self._link, topic, self._group(topic), owner, self._worked,
                 session_s=self._session_s, stall_s=self._stall_s,
                 poll_interval_s=self._poll_interval_s,
             )  # fmt: skip
         return self._queues[topic]
 
-    def _lease(self, topic: str, task: Waiting, owner: str) -> Lease | None:
+    def _lease(self, topic: str, task: Waiting, owner: str) -> Lease | Verdict:
+        def alive(other: str) -> bool:
+            return bool(members(self._link, self._group(topic), other))
+
         name = lease_key(task.key, task.value)
         known = self._known(topic).state.get(name)
-        lease = taken(known, owner, task.place.partition, task.offset)
-        if lease is not None:
+        lease = judge(known, owner, task.place.partition, task.offset, alive)
+        if isinstance(lease, Lease):
             self._link.publish(lease_topic(topic), name, lease.encode())
-            self._taken[task.place, task.offset] = _Taken(name, lease)
+            self._taken[task[:2]] = _Taken(name, lease)
         return lease
-
-    def _give_back(self, topic: str, tasks: Sequence[Waiting]) -> None:
-        """Say that tasks which are held go to another worker, and that nobody died of them.
-
-        Called between two generations of the group, by a thread that must not be held up.
-        """
-        with contextlib.suppress(KafkaError, Retryable):
-            ours = [self._taken.get((task.place, task.offset)) for task in tasks]
-            futures = [
-                self._link.send(
-                    lease_topic(topic), one.name, one.lease._replace(state="free").encode()
-                )
-                for one in ours
-                if one is not None
-            ]
-            for future in futures:
-                future.get(timeout=RELEASE_S)
 
     def _known(self, topic: str) -> Leases:
         """Return the leases of a queue, read to their end."""
@@ -227,33 +213,40 @@ class KafkaBus:
         """Whether a task is still this owner's: in this bus, or as the leases say."""
         topic, place, offset = self._origin(delivery)
         queue = self._queues.get(topic)
-        if queue is not None and queue.owner == owner:
-            return queue.holds(place, offset) is not None
-        lease = self._known(topic).state.get(lease_key(delivery.key, delivery.value))
-        return lease is not None and (lease.state, lease.owner, lease.partition, lease.offset) == (
-            "held", owner, place.partition, offset,
-        )  # fmt: skip
+        if queue is not None and queue.owner == owner and queue.holds(place, offset):
+            return True
+        name = lease_key(delivery.key, delivery.value)
+        return self._holder(topic, name, place, offset) == owner
+
+    def _holder(self, topic: str, name: str, place: TopicPartition, offset: int) -> str | None:
+        lease = self._known(topic).state.get(name)
+        if lease is None or (lease.partition, lease.offset) != (place.partition, offset):
+            return None
+        return lease.owner if lease.state == "held" else None
 
     def acknowledge(self, delivery: Delivery, owner: str) -> None:
-        """Take a finished task off its queue, unless its partition went to somebody else."""
+        """Take a finished task off its queue, unless it now belongs to somebody else."""
         topic, place, offset = self._origin(delivery)
         queue = self._queues.get(topic)
-        if queue is None or queue.owner != owner:
+        if queue is None or queue.owner != owner or (place, offset) not in self._taken:
             return
-        ours = self._taken.get((place, offset))
-        if queue.done(place, offset) and ours is not None:
-            self._send(lease_topic(topic), ours.name, None)
-        self._taken.pop((place, offset), None)
+        name, lease = self._taken[place, offset]
+        if queue.done(place, offset):
+            self._send(lease_topic(topic), name, None)
+        elif self._holder(topic, name, place, offset) == owner:
+            # Its partition moved meanwhile: whoever has it put the task aside, and skips it now.
+            self._link.publish(lease_topic(topic), name, lease._replace(state="over").encode())
+        del self._taken[place, offset]
 
     def discard(self, delivery: Delivery) -> None:
         """Take a task off its queue, whoever holds it: who finds it next skips it."""
         topic, place, offset = self._origin(delivery)
         name = lease_key(delivery.key, delivery.value)
-        lease = Lease("", delivery.crashes, place.partition, offset, "discarded")
+        lease = Lease("", delivery.crashes, place.partition, offset, "over")
         self._link.publish(lease_topic(topic), name, lease.encode())
-        if topic in self._queues:
-            self._queues[topic].done(place, offset)
-            self._taken.pop((place, offset), None)
+        self._taken.pop((place, offset), None)
+        if topic in self._queues and self._queues[topic].done(place, offset):
+            self._send(lease_topic(topic), name, None)
 
     def _origin(self, delivery: Delivery) -> tuple[str, TopicPartition, int]:
         known = {_crc(topic): topic for topic in (*self._queues, *self._leases)}
@@ -335,10 +328,18 @@ class KafkaBus:
         finally:
             for queue in self._queues.values():
                 queue.close()
+            self._give_back()
             for view in self._views.values():
                 view.close()
             self._follower.close()
             release(self._link)
+
+    def _give_back(self) -> None:
+        """Say that what is held here is free, and that nobody died of it."""
+        with contextlib.suppress(Retryable):
+            for (place, _), (name, lease) in self._taken.items():
+                free = lease._replace(state="free").encode()
+                self._link.publish(lease_topic(place.topic), name, free)
 
 
 def _crc(topic: str) -> int:

@@ -20,11 +20,16 @@ def committed(link: Link, group: str, topic: str) -> dict[TopicPartition, int]:
     return {p: max(found[p].offset, 0) if p in found else 0 for p in where}
 
 
+def members(link: Link, group: str, owner: str) -> list[str]:
+    """Return under which ids a process is a member of a group: none when it died, or is not."""
+    described = link.ask(lambda admin: admin.describe_groups([group]))
+    found = described.get(group, {}).get("members") or []
+    return [member["member_id"] for member in found if member["client_id"] == owner]
+
+
 def expel(link: Link, group: str, owner: str) -> None:
     """Have a group go on without the members of a process that died, at once."""
-    described = link.ask(lambda admin: admin.describe_groups([group]))
-    members = described.get(group, {}).get("members") or []
-    dead = [MemberToRemove(m["member_id"]) for m in members if m["client_id"] == owner]
+    dead = [MemberToRemove(number) for number in members(link, group, owner)]
     if dead:
         link.ask(lambda admin: admin.remove_group_members(group, dead))
 

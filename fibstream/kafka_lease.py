@@ -8,7 +8,7 @@ import json
 import logging
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from kafka import TopicPartition
@@ -18,7 +18,8 @@ from .wire import dataset_of
 
 log = logging.getLogger(__name__)
 
-State = Literal["held", "free", "discarded"]
+State = Literal["held", "free", "over"]  # over: finished or discarded, and not yet skipped
+Verdict = Literal["over", "busy"]
 
 
 class Waiting(NamedTuple):
@@ -57,22 +58,27 @@ def lease_key(key: str, value: bytes) -> str:
     return f"{key}#{digest(value)}"
 
 
-def taken(lease: Lease | None, owner: str, partition: int, offset: int) -> Lease | None:
-    """Return the lease of an owner that takes a task; None when the task was discarded.
+def judge(
+    lease: Lease | None, owner: str, partition: int, offset: int, alive: Callable[[str], bool]
+) -> Lease | Verdict:
+    """Return the lease of an owner that takes a task, or why it is not to be taken.
 
-    A lease of somebody else on this very record that never ended is a crash. One on an earlier
-    record of an equal task says only what it counted before.
+    A partition can move while a task in it is held. Its holder goes on, so the next one leaves the
+    task aside; but if the holder is no longer ``alive``, that is a crash. A lease on an earlier
+    record of an equal task says only what it counted.
     """
+    fresh = Lease(owner, 0, partition, offset, "held")
     if lease is None or lease.partition != partition or lease.offset > offset:
-        return Lease(owner, 0, partition, offset, "held")
-    crashes = lease.crashes
-    if lease.state == "discarded":
-        if lease.offset == offset:
-            return None
-        crashes = 0
-    elif lease.state == "held" and lease.offset == offset and lease.owner != owner:
-        crashes += 1
-    return Lease(owner, crashes, partition, offset, "held")
+        return fresh
+    if lease.offset < offset:
+        return fresh if lease.state == "over" else fresh._replace(crashes=lease.crashes)
+    if lease.state == "over":
+        return "over"
+    if lease.state == "held" and lease.owner != owner:
+        if alive(lease.owner):
+            return "busy"
+        return fresh._replace(crashes=lease.crashes + 1)
+    return fresh._replace(crashes=lease.crashes)
 
 
 class Leases:

@@ -280,7 +280,7 @@ class View(Count):
         if self._kept is None and moved:
             self._go(after)
         self._position = after
-        ready = self._ahead if self._kept is None else not moved and self.total > after
+        ready = self._ahead if self._kept is None else 0 < after < self.total and not moved
         if not ready:
             self._catch_up(lambda: self._kept is None and len(self._ahead) >= limit)
         found = self._from_ahead(limit) if self._kept is None else self._from_kept(after, limit)

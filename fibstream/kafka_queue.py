@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from kafka import TopicPartition
@@ -26,7 +26,7 @@ from kafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import MemberState, OffsetAndMetadata
 
 from .errors import Retryable
 from .kafka_lease import Waiting
@@ -40,11 +40,16 @@ FETCHED = 16  # tasks fetched ahead: a look at the broker for each would cost mo
 FETCH_BYTES = 256 << 10  # of a partition at once: several of the largest events
 POLL_INTERVAL_S = 60.0  # a member whose thread hangs for so long is expelled; it polls 10 times a s
 JOIN_AGAIN_S = 1.0  # after an error of the group
+# kafka-python 3.0.12 forgets a join that completes between two polls, when new metadata was the
+# reason for it. So a member that is joining polls longer than that takes; and one that has not
+# joined after several sessions starts anew.
+JOINING_MS = 1000
+SESSIONS = 3
 _LOST = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError)
 
 
 class _Stalled(Exception):
-    """The consumer is behind its queue and silent."""
+    """The consumer is silent: behind its queue, or outside of its group."""
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -58,19 +63,15 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give up partitions while still being known as their owner."""
-        self._queue.give_up(set(revoked), expelled=False)
+        self._queue.give_up(set(revoked))
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         """Give up partitions that somebody else may have by now."""
-        self._queue.give_up(set(lost), expelled=True)
+        self._queue.give_up(set(lost))
 
 
 class TaskQueue:
-    """One member of a queue's group.
-
-    ``release`` is called with tasks that are held when their partition moves to a living member:
-    that is no crash.
-    """
+    """One member of a queue's group."""
 
     def __init__(
         self,
@@ -79,7 +80,6 @@ class TaskQueue:
         group: str,
         owner: str,
         scope: str | None,
-        release: Callable[[Sequence[Waiting]], None],
         *,
         session_s: float,
         stall_s: float,
@@ -88,11 +88,11 @@ class TaskQueue:
         self.owner = owner
         self.ready = threading.Condition()
         self.restarts = 0
+        self.trouble: str | None = None  # why it is outside of its group
         self._link = link
         self._topic = topic
         self._scope = scope  # whose tasks alone are wanted; None for all
-        self._release = release
-        self._stall_s = stall_s
+        self._stall_s, self._session_s = stall_s, session_s
         self._configs = {
             "group_id": group,
             # By this name ``bury`` finds the member of a process that died.
@@ -110,6 +110,7 @@ class TaskQueue:
         self._mine: set[TopicPartition] = set()
         self._next: dict[TopicPartition, int] = {}  # after the last record fetched
         self._waiting: deque[Waiting] = deque()
+        self._aside: dict[tuple[TopicPartition, int], float] = {}  # not to be taken before
         self._held: dict[tuple[TopicPartition, int], Waiting] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"tasks of {topic}", daemon=True)
@@ -118,29 +119,35 @@ class TaskQueue:
     # -- the worker's side -----------------------------------------------------------------------
 
     def take(self) -> Waiting | None:
-        """Hold the oldest task that was fetched; None when there is none."""
+        """Hold the oldest task that was fetched and is not put aside; None when there is none."""
         with self.ready:
-            if not self._waiting:
-                return None
-            task = self._waiting.popleft()
-            self._held[task.place, task.offset] = task
+            task = self._due()
+            if task is not None:
+                self._waiting.remove(task)
+                self._held[task.place, task.offset] = task
             return task
+
+    def _due(self) -> Waiting | None:
+        now = time.monotonic()
+        return next((t for t in self._waiting if self._aside.get(t[:2], now) <= now), None)
 
     @property
     def waits(self) -> bool:
         """Whether a task could be taken."""
-        return bool(self._waiting)
+        with self.ready:
+            return self._due() is not None
 
     def wait(self, timeout_s: float) -> None:
         """Return when a task could be taken, or after ``timeout_s``."""
         with self.ready:
-            self.ready.wait_for(lambda: self._waiting, timeout_s)
+            self.ready.wait_for(self._due, timeout_s)
 
-    def put_back(self, task: Waiting) -> None:
-        """Hold a task no longer: it is taken again."""
+    def put_back(self, task: Waiting, aside_s: float = 0.0) -> None:
+        """Hold a task no longer: it is taken again, not before ``aside_s`` are over."""
         with self.ready:
-            if self._held.pop((task.place, task.offset), None) and task.place in self._mine:
+            if self._held.pop(task[:2], None) and task.place in self._mine:
                 self._waiting.appendleft(task)
+                self._aside[task[:2]] = time.monotonic() + aside_s
 
     def holds(self, place: TopicPartition, offset: int) -> Waiting | None:
         """Return a task that is held and whose partition is still ours."""
@@ -193,12 +200,10 @@ class TaskQueue:
                 offsets[task.place] = min(offsets[task.place], task.offset)
         return {place: OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
 
-    def close(self) -> list[Waiting]:
-        """Leave the group; return what is held."""
+    def close(self) -> None:
+        """Leave the group."""
         self._stopping.set()
         self._thread.join(2 * CALL_S)
-        with self.ready:
-            return list(self._held.values())
 
     # -- the thread's side -----------------------------------------------------------------------
 
@@ -210,7 +215,8 @@ class TaskQueue:
                 self._serve()
             except (KafkaError, Retryable, _Stalled) as error:
                 self.restarts += 1
-                log.error("kafka queue %s: %s: joining its group anew", self._topic, error)
+                self.trouble = f"kafka queue {self._topic}: {error or type(error).__name__}"
+                log.error("%s: joining its group anew", self.trouble)
             finally:
                 self._leave()
             self._stopping.wait(JOIN_AGAIN_S)
@@ -219,15 +225,20 @@ class TaskQueue:
         with self.ready:
             self._mine, self._next = set(), {}
             self._waiting.clear()
+            self._aside.clear()
         if self._consumer is not None:
             with contextlib.suppress(KafkaError):
                 self._consumer.close(autocommit=False, timeout_ms=1000)
 
     def _serve(self) -> None:
         stall, checked = Stall(self._stall_s), time.monotonic()
+        outside = Stall(SESSIONS * self._session_s)
         while not self._stopping.is_set():
             full = self._pace()
-            found = self._consumer.poll(timeout_ms=HOLD_MS)
+            joined = self._consumer.group_metadata().state is MemberState.STABLE
+            if outside.look(time.monotonic(), behind=not joined, polled=False):
+                raise _Stalled("not let into the group")
+            found = self._consumer.poll(timeout_ms=HOLD_MS if joined else JOINING_MS)
             mine = set(self._consumer.assignment())
             with self.ready:
                 self._mine = mine
@@ -235,12 +246,14 @@ class TaskQueue:
                 if found:
                     self.ready.notify_all()
             now = time.monotonic()
+            if joined:
+                self.trouble = None
             if found or full:
                 stall.look(now, behind=False, polled=True)
             elif now - checked > self._stall_s / 4:
                 checked = now
                 if stall.look(now, behind=self._behind(mine), polled=False):
-                    raise _Stalled(f"stalled behind the end of {mine}")
+                    raise _Stalled(f"behind the end of {mine}")
 
     def _pace(self) -> bool:
         """Fetch no more while enough tasks wait; a rebalance un-pauses, so say it every time."""
@@ -269,13 +282,11 @@ class TaskQueue:
                 if not again and (self._scope is None or dataset_of(key) == self._scope):
                     self._waiting.append(Waiting(place, record.offset, key, record.value))
 
-    def give_up(self, places: set[TopicPartition], *, expelled: bool) -> None:
-        """Drop what waits in partitions that go; a task that is held goes on, as it may repeat."""
+    def give_up(self, places: set[TopicPartition]) -> None:
+        """Drop what waits in partitions that go; who holds a task goes on with it."""
         with self.ready:
             self._mine -= places
             self._waiting = deque(task for task in self._waiting if task.place not in places)
+            self._aside = {at: until for at, until in self._aside.items() if at[0] not in places}
             for place in places:
                 self._next.pop(place, None)
-            held = [task for task in self._held.values() if task.place in places]
-        if held and not expelled:
-            self._release(held)

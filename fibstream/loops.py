@@ -22,7 +22,7 @@ from .ports import Bus, Delivery, Files
 from .settings import Settings
 from .stage import Input, Stage
 from .store import Store
-from .telemetry import SILENT, Telemetry
+from .telemetry import DEAD_LETTERS, SILENT, TASK_SECONDS, Telemetry
 from .worker import Site, Worker
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Service:
     fold: Callable[[Dataset], Fold] = field(default=lambda _: NoFold())
     arrays: Callable[[Dataset], list[tuple[str, str, bool]]] = field(default=lambda _: [])
     lands: Callable[[Dataset], Input | None] = field(default=lambda _: None)
+    describe: Callable[[Dataset, Telemetry], None] = field(default=lambda *_: None)
 
 
 def read_dataset(files: Files) -> Dataset:
@@ -98,6 +99,7 @@ class PlannerLoop:
         self._bus = bus
         self._settings = settings
         self.dataset, site = open_site(files, bus, telemetry)
+        service.describe(self.dataset, telemetry)
         self.planner = Planner(
             site, service.name, service.stages(self.dataset, files), service.fold(self.dataset),
             lambda: read_dataset(files).grid, service.lands(self.dataset),
@@ -195,6 +197,7 @@ class WorkerLoop:
         self._settings = settings
         self._service = service.name
         dataset, self._site = open_site(files, bus, telemetry)
+        service.describe(dataset, telemetry)
         stages = service.stages(dataset, files)
         self._worker = Worker(self._site, stages, lambda: read_dataset(files).grid)
         self.current: Delivery | None = None
@@ -228,6 +231,10 @@ class WorkerLoop:
 
     def _work(self, task: Task, delivery: Delivery) -> None:
         begun = time.time()
+        if delivery.sent_s:  # clocks of several machines differ a little
+            waited = max(begun - delivery.sent_s, 0.0)
+            family = task.stage.partition("/")[0]
+            self._site.telemetry.observe(TASK_SECONDS, waited, stage=family, step="queue")
         for attempt in stubborn():
             with attempt:
                 outcome = drive(self._worker.handle(task))
@@ -236,16 +243,17 @@ class WorkerLoop:
             work = canonical([delivery.key, begun, time.time()])
             self._bus.publish(wire.WORK, delivery.key, work)
         if outcome == "failed":
-            self._bury(task, self._worker.cause, delivery.crashes)
+            self._bury(task, "poison", self._worker.cause, delivery.crashes)
 
     def _park(self, task: Task, delivery: Delivery) -> None:
         reason = f"its worker died {delivery.crashes} times"
         self._site.publish(
             Record(task.stage, task.index, "failed", task.key, reason=reason, crashed=True)
         )
-        self._bury(task, reason, delivery.crashes)
+        self._bury(task, "crashed", reason, delivery.crashes)
 
-    def _bury(self, task: Task, cause: str, crashes: int) -> None:
+    def _bury(self, task: Task, reason: str, cause: str, crashes: int) -> None:
+        self._site.telemetry.add(DEAD_LETTERS, reason=reason)
         letter = DeadLetter(self._service, task, cause, crashes, self._owner)
         key = wire.record_key(self._site.dataset, task.stage, task.index)
         try:

@@ -15,6 +15,7 @@ class _Task:
     owner: str | None = None
     lease: float = 0.0
     crashes: int = 0
+    sent: float = 0.0
 
 
 class MemoryBus:
@@ -57,7 +58,7 @@ class MemoryBus:
                     crashes = max(crashes, task.crashes)
                 del self._tasks[number]
         self._next += 1
-        self._tasks[self._next] = _Task(topic, key, value, crashes=crashes)
+        self._tasks[self._next] = _Task(topic, key, value, crashes=crashes, sent=self._clock())
 
     def _free(self, task: _Task) -> bool:
         return task.owner is None or task.lease < self._clock()
@@ -67,7 +68,7 @@ class MemoryBus:
         for number, task in self._tasks.items():
             if task.topic == topic and self._free(task):
                 task.owner, task.lease = owner, self._clock() + lease_s
-                return Delivery(number, task.key, task.value, task.crashes)
+                return Delivery(number, task.key, task.value, task.crashes, task.sent)
         return None
 
     def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:
@@ -94,7 +95,7 @@ class MemoryBus:
         for number, task in self._tasks.items():
             if task.owner == owner:
                 task.owner, task.crashes = None, task.crashes + 1
-                released.append(Delivery(number, task.key, task.value, task.crashes))
+                released.append(Delivery(number, task.key, task.value, task.crashes, task.sent))
         return released
 
     def discard(self, delivery: Delivery) -> None:

@@ -30,6 +30,7 @@ class Delivery(NamedTuple):
     key: str
     value: bytes
     crashes: int
+    sent_s: float = 0.0  # Unix time at which it was put on its queue; 0 where nobody knows
 
 
 class Bus(Protocol):

@@ -13,8 +13,8 @@ from .errors import WrongUse
 
 FILE = "fibstream.toml"
 PREFIX = "FIBSTREAM_"
-# Read by tests, packaging or the runner itself, not settings of a run.
-OTHER = {"FIBSTREAM_SHARED"}
+# Read by tests or by single commands, not settings of a run.
+OTHER = {"FIBSTREAM_SHARED", "FIBSTREAM_SERVER", "FIBSTREAM_REQUIRE_KAFKA"}
 
 
 class Settings(Frozen):

@@ -207,7 +207,8 @@ class Shard:
         wanted: list[tuple[Box, int, int]] = []
         for number, inner in enumerate(_inner_boxes(self._layout)):
             if not inner.meet(box).empty and self._index[number, 0] != MISSING:
-                wanted.append((inner, *(int(v) for v in self._index[number])))
+                offset, length = (int(v) for v in self._index[number])
+                wanted.append((inner, offset, length))
         for group in _groups(wanted):
             blobs = self._source.parts([(offset, offset + length) for _, offset, length in group])
             for (inner, _, length), blob in zip(group, blobs, strict=True):

@@ -20,6 +20,7 @@ from .ports import Delivery, Entry
 BUSY_S = 30.0  # a writer waits this long for another; each transaction takes microseconds
 POLL_S = 0.005  # how often a waiting process looks at SQLite's change counter (one page read)
 
+VERSION = 2  # of the tables below
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
     offset INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL,
@@ -28,7 +29,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS log_key ON log (topic, key);
 CREATE TABLE IF NOT EXISTS tasks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL,
     value BLOB NOT NULL, owner TEXT, lease REAL NOT NULL DEFAULT 0,
-    crashes INTEGER NOT NULL DEFAULT 0);
+    crashes INTEGER NOT NULL DEFAULT 0, sent REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS tasks_topic ON tasks (topic, id);
 """
 _FREE = "(owner IS NULL OR lease < ?)"
@@ -52,8 +53,7 @@ class SqliteBus:
         # A kill loses nothing; after a power cut the last records may be gone, and reconcile
         # finds their objects in the store.
         self._run("PRAGMA synchronous=NORMAL")
-        for statement in _SCHEMA.split(";"):
-            self._run(statement)
+        self._create()
         self._seen = -1
 
     def _journal(self) -> None:
@@ -63,6 +63,16 @@ class SqliteBus:
             stop=stop_after_delay(BUSY_S), wait=wait_fixed(POLL_S), reraise=True,
         )  # fmt: skip
         switching(self._run, "PRAGMA journal_mode=WAL")
+
+    def _create(self) -> None:
+        self._run("BEGIN IMMEDIATE")  # others may open the same new file at this moment
+        if self._run("PRAGMA user_version")[0][0] != VERSION:
+            # Tasks can be sent again: what an earlier version left of them is not read.
+            self._run("DROP TABLE IF EXISTS tasks")
+            self._run(f"PRAGMA user_version = {VERSION}")
+        for statement in _SCHEMA.split(";"):
+            self._run(statement)
+        self._run("COMMIT")
 
     def _run(self, sql: str, *values: object) -> list[Any]:
         try:
@@ -121,9 +131,9 @@ class SqliteBus:
         now = self._clock()
         self._write(
             (
-                "INSERT INTO tasks (topic, key, value, crashes) VALUES (?, ?, ?, COALESCE("
+                "INSERT INTO tasks (topic, key, value, sent, crashes) VALUES (?, ?, ?, ?, COALESCE("
                 f"(SELECT MAX(crashes) FROM tasks WHERE {same} AND value = ?), 0))",
-                topic, key, value, topic, key, now, value,
+                topic, key, value, now, topic, key, now, value,
             ),
             (
                 f"DELETE FROM tasks WHERE {same} AND id != last_insert_rowid()",
@@ -139,7 +149,7 @@ class SqliteBus:
             return None  # a look without the writer's lock: most looks find nothing
         rows = self._run(
             f"UPDATE tasks SET owner = ?, lease = ? WHERE id = ({first})"
-            " RETURNING id, key, value, crashes",
+            " RETURNING id, key, value, crashes, sent",
             owner, now + lease_s, topic, now,
         )  # fmt: skip
         return Delivery(*rows[0]) if rows else None
@@ -162,7 +172,7 @@ class SqliteBus:
         """Release the tasks of an owner that died."""
         rows = self._run(
             "UPDATE tasks SET owner = NULL, crashes = crashes + 1 WHERE owner = ?"
-            " RETURNING id, key, value, crashes",
+            " RETURNING id, key, value, crashes, sent",
             owner,
         )
         return [Delivery(*row) for row in rows]

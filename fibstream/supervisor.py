@@ -53,7 +53,8 @@ class Supervisor:
                 self._due[child.name] = time.monotonic() + self._pause(child)
                 log.warning("%s %s ended (%s)", self._service, child.name, code)
                 self._release(child)
-            elif time.monotonic() >= self._due.pop(child.name):
+            elif time.monotonic() >= self._due[child.name]:
+                del self._due[child.name]
                 fresh = self._spawn(child.name, child.arguments)
                 fresh.restarts = child.restarts + 1
                 self.children[number] = fresh

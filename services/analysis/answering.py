@@ -33,6 +33,7 @@ def main() -> None:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     try:
+        connection.send_bytes(b"ready")
         while True:
             _serve(connection)
     except (EOFError, ConnectionError, KeyboardInterrupt):

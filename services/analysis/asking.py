@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import grpc
 
-from fibstream.errors import NotNow, TooMuch, WrongUse
+from fibstream.errors import NotNow, Retryable, TooMuch, WrongUse
 
 from .answering import NO_MEMORY, written
 from .query import Page
@@ -26,6 +26,7 @@ from .query import Page
 MAX_AT_ONCE = 2  # each may take a core and 3 GB of address space; others wait in line
 LIMIT_S = 30.0  # of one question: a table of a million objects is sorted in a second
 LOOK_S = 0.25  # how often one that waits in line looks whether its caller is still there
+START_S = 60.0  # of a process: half a second, unless the machine has much else to do
 RETIRE = 1000  # questions to one process: what leaks, leaks so long
 GONE = "the call was cancelled"
 
@@ -169,7 +170,15 @@ def _start() -> _Process:
             [*line, str(there.fileno())], pass_fds=[there.fileno()], stdin=subprocess.DEVNULL,
             env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
-    return _Process(process, Connection(here.detach()))
+    started = _Process(process, Connection(here.detach()))
+    try:
+        if started.connection.poll(START_S):
+            started.connection.recv_bytes()  # it is ready
+            return started
+    except (EOFError, OSError):
+        pass
+    started.end()
+    raise Retryable("the process that answers questions did not start")
 
 
 def _exchange(connection: Connection, question: Page | str, tables: Mapping[str, bytes]) -> Reply:

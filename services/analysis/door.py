@@ -47,7 +47,7 @@ class _Table(NamedTuple):
 class Door(AnalysisServiceServicer):
     """Answers for all datasets below a root."""
 
-    def __init__(self, root: Root, settings: Settings) -> None:  # noqa: ARG002
+    def __init__(self, root: Root, settings: Settings) -> None:
         self._root = root
         self._asking = Asking()
 
@@ -55,8 +55,8 @@ class Door(AnalysisServiceServicer):
         """End the processes that answer questions; they also end with this one."""
         self._asking.close()
 
-    def Describe(  # noqa: N802
-        self, request: pb.DescribeRequest, context: grpc.ServicerContext  # noqa: ARG002
+    def Describe(
+        self, request: pb.DescribeRequest, context: grpc.ServicerContext
     ) -> pb.DescribeResponse:
         """Name the tables of a dataset and their columns."""
         with self._root.open(request.dataset) as (dataset, site):
@@ -68,7 +68,7 @@ class Door(AnalysisServiceServicer):
             ]
         return pb.DescribeResponse(tables=tables)
 
-    def QueryObjects(  # noqa: N802
+    def QueryObjects(
         self, request: pb.QueryObjectsRequest, context: grpc.ServicerContext
     ) -> pb.QueryObjectsResponse:
         """Answer with rows of one table, or with what one SELECT makes of all."""

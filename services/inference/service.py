@@ -104,4 +104,4 @@ def arrays(dataset: Dataset) -> list[tuple[str, str, bool]]:
     return [(f"predictions/{c}", "uint8", True) for m in dataset.models for c in m.classes]
 
 
-SERVICE = Service("inference", stages, arrays=arrays)
+SERVICE = Service("inference", stages, arrays=arrays, describe=describe)

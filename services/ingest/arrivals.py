@@ -47,7 +47,7 @@ def number_of(name: str, pattern: str | None = None) -> int | None:
     """Return the number in a name: what ``pattern`` groups, else the last digits of the stem."""
     if pattern is not None:
         found = re.search(pattern, name)
-        return int(found.group(1)) if found else None
+        return int(found.group(1)) if found and (found.group(1) or "").isdecimal() else None
     groups = _DIGITS.findall(name.rpartition(".")[0])
     return int(groups[-1]) if groups else None
 
@@ -93,9 +93,9 @@ class Slices:
 
     # -- looks -----------------------------------------------------------------------------------
 
-    def due(self, names: Sequence[str]) -> list[str]:
+    def due(self, names: Sequence[str], *, thorough: bool = False) -> list[str]:
         """Return which of the names in the folder have to be looked at."""
-        return self.steady.due(names)
+        return self.steady.due(names, thorough=thorough)
 
     def look(self, now_s: float, names: Sequence[str], seen: Iterable[Seen]) -> None:
         """Take in one look: all names in the folder, and those files that were looked at."""
@@ -258,7 +258,9 @@ class Slices:
         if index in self.landed:
             return None
         if self._absent(index):
-            return Layer(index, start, stop, (), absent=True)
+            # Until a slice has landed, a smaller number may still come and move the places.
+            known = self._first is not None
+            return Layer(index, start, stop, (), absent=True) if known else None
         pieces = []
         for z in range(start, stop):
             piece = self._whole(z)
@@ -282,11 +284,17 @@ class Slices:
         elif layer.pieces and self._fixed is None:
             self._first = self.first
 
-    def done(self, extent_z: int, *, ready: bool = False) -> bool:
-        """Whether all layers of an extent have landed, or with ``ready`` at least could."""
-        able = {layer.index for layer in self.ready(extent_z)} if ready else ()
+    def able(self, extent_z: int) -> bool:
+        """Whether all layers of an extent have landed or could land now."""
+        able = {layer.index for layer in self.ready(extent_z)}
         layers = range(-(-extent_z // self._depth))
         return all(index in self.landed or index in able for index in layers)
+
+    def done(self, extent_z: int) -> bool:
+        """Whether all layers of an extent have landed and none of their slices is changing."""
+        slices = (name for z, name in self._places.items() if z < extent_z)
+        layers = range(-(-extent_z // self._depth))
+        return all(index in self.landed for index in layers) and self.steady.calm(slices)
 
     # -- what holds it up ------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from fibstream import wire
 from fibstream.dataset import Dataset
@@ -32,7 +34,7 @@ from .uploads import Uploads, joined, voxels_of
 LOOK_S = 0.25  # how often a watching stream looks whether its client is still there
 PROOF_S = 10.0  # how long one look waits for the reconcile that proves a dataset complete
 MAX_FAILED = 100  # failed chunks in one answer: the first ones tell what is wrong
-_LANDING: dict[Landed, pb.Landing.ValueType] = {
+_LANDING: dict[Landed, pb.Landing] = {
     "written": pb.LANDING_WRITTEN,
     "unchanged": pb.LANDING_UNCHANGED,
     "older": pb.LANDING_OLDER,
@@ -54,10 +56,10 @@ class Door(IngestServiceServicer):
 
     # -- datasets --------------------------------------------------------------------------------
 
-    def CreateDataset(  # noqa: N802
+    def CreateDataset(
         self,
         request: pb.CreateDatasetRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.CreateDatasetResponse:
         """Make a dataset, or find the same one there."""
         asked = _asked(request.dataset)
@@ -67,18 +69,18 @@ class Door(IngestServiceServicer):
         spec = described(self._root.dataset(asked.name))
         return pb.CreateDatasetResponse(dataset=spec, created=created, warnings=made.warnings)
 
-    def ListDatasets(  # noqa: N802
+    def ListDatasets(
         self,
         request: pb.ListDatasetsRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.ListDatasetsResponse:
         """Name every dataset."""
         return pb.ListDatasetsResponse(names=self._root.names())
 
-    def GetDataset(  # noqa: N802
+    def GetDataset(
         self,
         request: pb.GetDatasetRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.GetDatasetResponse:
         """Describe a dataset and what has landed."""
         with self._root.open(request.dataset) as (dataset, site):
@@ -97,20 +99,20 @@ class Door(IngestServiceServicer):
             landed=np.packbits(bits, bitorder="little").tobytes(),
         )  # fmt: skip
 
-    def SealDataset(  # noqa: N802
+    def SealDataset(
         self,
         request: pb.SealDatasetRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.SealDatasetResponse:
         """Fix the extent in z."""
         with self._root.open(request.dataset) as (_, site):
             extent = seal(self._root.files(request.dataset), site, request.extent_z or None)
         return pb.SealDatasetResponse(extent_z=extent)
 
-    def DeleteDataset(  # noqa: N802
+    def DeleteDataset(
         self,
         request: pb.DeleteDatasetRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.DeleteDatasetResponse:
         """Remove a dataset with everything derived from it."""
         self._root.remove(check_name(request.dataset))
@@ -118,10 +120,10 @@ class Door(IngestServiceServicer):
 
     # -- chunks ----------------------------------------------------------------------------------
 
-    def GetChunk(  # noqa: N802
+    def GetChunk(
         self,
         request: pb.GetChunkRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.GetChunkResponse:
         """Say what the store holds of one raw chunk."""
         with self._root.open(request.dataset) as (dataset, site):
@@ -132,7 +134,7 @@ class Door(IngestServiceServicer):
             intact = site.store.intact(item) is not None
         return pb.GetChunkResponse(revision=stamp.revision, hash=stamp.hash, intact=intact)
 
-    def PutChunk(  # noqa: N802
+    def PutChunk(
         self, request_iterator: Iterator[pb.PutChunkRequest], context: grpc.ServicerContext
     ) -> pb.PutChunkResponse:
         """Land the voxels of one chunk; nothing is written before all of them have come."""
@@ -154,10 +156,10 @@ class Door(IngestServiceServicer):
                 landing, revision = self._land(site, dataset, index, voxels, header.revision)
         return pb.PutChunkResponse(landing=landing, revision=revision)
 
-    def AnnounceChunk(  # noqa: N802
+    def AnnounceChunk(
         self,
         request: pb.AnnounceChunkRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.AnnounceChunkResponse:
         """Land a chunk that this server can read itself."""
         with self._root.open(request.dataset) as (dataset, site):
@@ -168,10 +170,10 @@ class Door(IngestServiceServicer):
             landing, revision = self._land(site, dataset, index, voxels, request.revision)
         return pb.AnnounceChunkResponse(landing=landing, revision=revision)
 
-    def DeclareAbsent(  # noqa: N802
+    def DeclareAbsent(
         self,
         request: pb.DeclareAbsentRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.DeclareAbsentResponse:
         """Say that a chunk will never be acquired."""
         with self._root.open(request.dataset) as (dataset, site):
@@ -180,8 +182,8 @@ class Door(IngestServiceServicer):
         return pb.DeclareAbsentResponse(landing=landing, revision=revision)
 
     def _land(
-        self, site: Site, dataset: Dataset, index: Index, voxels: "np.ndarray | None", revision: int
-    ) -> "tuple[pb.Landing.ValueType, int]":
+        self, site: Site, dataset: Dataset, index: Index, voxels: NDArray[Any] | None, revision: int
+    ) -> tuple[pb.Landing, int]:
         try:
             outcome = drive(land(site, index, voxels, dataset.dtype, revision or None))
         except WrongUse:
@@ -200,7 +202,7 @@ class Door(IngestServiceServicer):
         site.publish(raw_record(stamp))
         return pb.AnnounceChunkResponse(landing=pb.LANDING_UNCHANGED, revision=stamp.revision)
 
-    def _read(self, source: str, dataset: Dataset, index: Index) -> "np.ndarray":
+    def _read(self, source: str, dataset: Dataset, index: Index) -> NDArray[Any]:
         path = Path(source.partition("#")[0]).resolve()
         if not any(path.is_relative_to(root) for root in self._sources):
             roots = ", ".join(map(str, self._sources)) or "none"
@@ -217,7 +219,7 @@ class Door(IngestServiceServicer):
 
     # -- watching --------------------------------------------------------------------------------
 
-    def WatchDataset(  # noqa: N802
+    def WatchDataset(
         self, request: pb.WatchDatasetRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchDatasetResponse]:
         """Tell how far a dataset is, until it is complete or nobody listens any more."""
@@ -225,9 +227,9 @@ class Door(IngestServiceServicer):
             following = Following(site.bus, dataset.name)
             said, patience = None, time.monotonic() + PROOF_S
             while context.is_active():
-                dataset = self._root.dataset(request.dataset)
-                following.look(sealed=dataset.grid.sealed)
-                answer = _watched(dataset, following)
+                now = self._root.dataset(request.dataset)  # it may be sealed meanwhile
+                following.look(sealed=now.grid.sealed)
+                answer = _watched(now, following)
                 last = request.once and (not following.proving or time.monotonic() > patience)
                 last = last or answer.complete
                 if answer != said and (last or not request.once):
@@ -237,10 +239,10 @@ class Door(IngestServiceServicer):
                     return
                 site.bus.wait(LOOK_S)
 
-    def ReplayFailed(  # noqa: N802
+    def ReplayFailed(
         self,
         request: pb.ReplayFailedRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.ReplayFailedResponse:
         """Un-record failed chunks, so that they are wanted again."""
         with self._root.open(request.dataset) as (dataset, site):

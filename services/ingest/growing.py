@@ -22,22 +22,22 @@ from .sources import TOLERANCE
 from .steady import Landed, Layer, Seen, Steady
 
 FILES_A_LOOK = 20_000  # storage chunks looked at in one look, beyond those of the next layer
+REMEMBERED = 100_000  # storage chunks of landed layers that are watched on: about 30 MB of names
 
 
-def root_of(path: str) -> Path:
-    """Return the store that a path names, without what it names inside; # may belong to a name."""
-    place, mark, _ = path.rpartition("#")
-    return Path(place if mark and not Path(path).exists() else path)
+def split(path: str) -> tuple[Path, str]:
+    """Return the store that a path names, and what inside it; a # may belong to a file's name."""
+    place, mark, inside = path.rpartition("#")
+    return (
+        (Path(place), inside.strip("/")) if mark and not Path(path).exists() else (Path(path), "")
+    )
 
 
 def is_zarr(path: str) -> bool:
     """Whether a path means a Zarr store, which may still be empty, and not a folder of slices."""
-    root = root_of(path)
-    return (
-        root != Path(path)
-        or root.suffix.lower() == ".zarr"
-        or any((root / name).exists() for name in METADATA)
-    )
+    root, inside = split(path)
+    there = any((root / name).exists() for name in METADATA)
+    return bool(inside) or root.suffix.lower() == ".zarr" or there
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class GrowingZarr:
     """An array below ``path``, which may name what lies inside a store after a #.
 
     A layer is complete when the array covers it and every file that holds a part of it is there
-    and steady. What is written anew after it landed is not noticed.
+    and steady. Writers fill storage chunks plane by plane, so a steady one need not be full: where
+    one of the last ``REMEMBERED`` is written again, its layers land again.
     """
 
     def __init__(self, path: str, rules: Rules, plan: Plan) -> None:
         self._path = path
-        self._root = root_of(path)
-        self._inside = path[len(str(self._root)) :].lstrip("#/").strip("/")
+        self._root, self._inside = split(path)
         self._rules = rules
         self._plan = plan
         self._steady = Steady(rules.stable_s)
@@ -93,21 +93,27 @@ class GrowingZarr:
         self._storage: Storage | None = None
         self._voxels: Voxels | None = None
         self._window: list[int] = []  # the next layers that have not landed
+        self._last: dict[int, Layer] = {}  # layers that landed, the latest last
+        self._holders: dict[str, list[int]] = {}  # of those: name of a file -> layers it is part of
         self._now_s = 0.0  # of the last look
         self._fault: tuple[float, str] | None = None  # why it cannot be read, and since when
         self._stuck: tuple[int, float] | None = None  # a layer that others overtook, and since when
 
     # -- looks -----------------------------------------------------------------------------------
 
-    def look(self, now_s: float) -> None:
-        """Read the metadata where they changed, and look at the files of the next layers."""
+    def look(self, now_s: float, *, thorough: bool = False) -> None:
+        """Read the metadata where they changed; look at files of the next layers and the last."""
         self._now_s = now_s
         self._root.stat()  # raises when the share is away
         self._open()
-        names = self._pending()
+        every = list(dict.fromkeys((*self._pending(), *self._holders)))
+        names = self._steady.due(every, thorough=thorough)
         seen = [found for name in names if (found := self._stat(name))]
         there = {found.name for found in seen}
-        self._steady.look(now_s, seen, [name for name in names if name not in there])
+        gone = [name for name in names if name not in there]
+        for piece in self._steady.look(now_s, seen, gone):
+            for index in self._holders.get(piece.name, ()):
+                self._landed.hold(piece, index)
         self._overtaken()
 
     def _stat(self, name: str) -> Seen | None:
@@ -131,12 +137,12 @@ class GrowingZarr:
                     raise WrongUse(f"{self._path}: there is no Zarr array yet")
                 self._folder = self._root / self._inside / found.inside
                 state = self._metadata()
-                if state is None:
-                    raise WrongUse(f"{self._path} is no Zarr array: N5 cannot be watched")
-                storage = storage_of(json.loads((self._folder / state.name).read_bytes()))
+                storage = state and storage_of(json.loads((self._folder / state.name).read_bytes()))
         except WrongUse as error:  # it may be half written, so this is not the end
             self._failed(str(error))
             return
+        if state is None or storage is None:
+            raise WrongUse(f"{self._path}: N5 cannot be watched; expected a Zarr array")
         self._refuse_other(found)
         if storage != self._storage:
             self._steady.changed_s = self._now_s
@@ -232,18 +238,32 @@ class GrowingZarr:
         return None if changed else np.ascontiguousarray(found, self._plan.dtype)
 
     def add(self, layer: Layer) -> None:
-        """Forget the files of a layer, but for those that hold planes of the next one too."""
-        self._landed.close(layer.index)
-        shared = set(self._keys(layer.index + 1, self.count))
-        for piece in layer.pieces:
-            if piece.name not in shared:
-                self._steady.upset(piece.name)
+        """Remember what a layer was made of, and forget the oldest of what is too much."""
+        self._landed.add(layer)
+        dropped: list[Seen] = []
+        self._last.pop(layer.index, None)
+        self._last[layer.index] = layer
+        while len(self._last) > 1 and sum(len(o.pieces) for o in self._last.values()) > REMEMBERED:
+            oldest = self._last.pop(next(iter(self._last)))
+            self._landed.forget(oldest)
+            dropped.extend(oldest.pieces)
+        self._holders = {}
+        for kept in self._last.values():
+            for piece in kept.pieces:
+                self._holders.setdefault(piece.name, []).append(kept.index)
+        for piece in (piece for piece in dropped if piece.name not in self._holders):
+            self._steady.upset(piece.name)
 
-    def done(self, extent_z: int, *, ready: bool = False) -> bool:
-        """Whether all layers of an extent have landed, or could."""
-        able = {layer.index for layer in self.ready(extent_z)} if ready else ()
+    def able(self, extent_z: int) -> bool:
+        """Whether all layers of an extent have landed or could land now."""
+        able = {layer.index for layer in self.ready(extent_z)}
         layers = range(-(-extent_z // self._plan.depth))
         return all(index in self._landed or index in able for index in layers)
+
+    def done(self, extent_z: int) -> bool:
+        """Whether all layers of an extent have landed and none of their files is changing."""
+        layers = range(-(-extent_z // self._plan.depth))
+        return all(index in self._landed for index in layers) and self._steady.calm(self._holders)
 
     # -- what holds it up ------------------------------------------------------------------------
 

@@ -38,8 +38,8 @@ class Plan:
 class Incoming(Protocol):
     """A volume that grows along z."""
 
-    def look(self, now_s: float) -> None:
-        """See what is new.
+    def look(self, now_s: float, *, thorough: bool = False) -> None:
+        """See what is new; with ``thorough`` whether anything at all has changed.
 
         Raises WrongUse if it can never become the dataset, OSError if it is away.
         """
@@ -56,8 +56,11 @@ class Incoming(Protocol):
     def add(self, layer: Layer) -> None:
         """A layer has landed."""
 
-    def done(self, extent_z: int, *, ready: bool = False) -> bool:
-        """Whether all layers of an extent have landed, or with ``ready`` at least could."""
+    def able(self, extent_z: int) -> bool:
+        """Whether all layers of an extent have landed or could land now."""
+
+    def done(self, extent_z: int) -> bool:
+        """Whether all layers of an extent have landed and nothing of them is changing."""
 
     def problems(self, now_s: float, *, ended: bool = False) -> Mapping[str, str]:
         """Return what a person has to see to: a line by a key that stays the same."""
@@ -85,13 +88,14 @@ class SliceFolder:
         self._settled = False
         self._others: list[str] = []
 
-    def look(self, now_s: float) -> None:
+    def look(self, now_s: float, *, thorough: bool = False) -> None:
         """List the folder, look at what may have changed, open what has become steady."""
         with os.scandir(self._folder) as entries:
             names = sorted(entry.name for entry in entries)
         sliced = [name for name in names if is_slice_name(name, SLICE_SUFFIXES)]
         self._others = [name for name in names if not is_slice_name(name, SLICE_SUFFIXES)]
-        seen = [item for name in self._slices.due(sliced) if (item := self._stat(name))]
+        due = self._slices.due(sliced, thorough=thorough)
+        seen = [item for name in due if (item := self._stat(name))]
         self._slices.look(now_s, sliced, seen)
         if not self._settled and not self._slices.empty:
             if why := self._slices.settle():
@@ -160,9 +164,13 @@ class SliceFolder:
         """Remember what a layer was made of: where a slice changes, it lands again."""
         self._slices.landed.add(layer)
 
-    def done(self, extent_z: int, *, ready: bool = False) -> bool:
-        """Whether all layers of an extent have landed, or could."""
-        return self._slices.done(extent_z, ready=ready)
+    def able(self, extent_z: int) -> bool:
+        """Whether all layers of an extent have landed or could land now."""
+        return self._slices.able(extent_z)
+
+    def done(self, extent_z: int) -> bool:
+        """Whether all layers of an extent have landed and none of their slices is changing."""
+        return self._slices.done(extent_z)
 
     def problems(self, now_s: float, *, ended: bool = False) -> Mapping[str, str]:
         """Return what a person has to see to."""

@@ -21,7 +21,8 @@ class Seen(NamedTuple):
     mtime_ns: int
 
 
-class Layer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Layer:
     """Planes ``[start, stop)`` of the volume, which make all chunks of one index in z."""
 
     index: int
@@ -47,13 +48,14 @@ class Steady:
         self._turn = 0
         self.changed_s: float | None = None  # the last look that saw something new
 
-    def due(self, names: Sequence[str]) -> list[str]:
-        """Return which files to look at: the restless, and in turn a few of the others."""
-        quiet, restless = [], []
+    def due(self, names: Sequence[str], *, thorough: bool = False) -> list[str]:
+        """Return which files to look at: the restless, and of the others a few in turn, or all."""
+        quiet: list[str] = []
+        restless: list[str] = []
         for name in names:
             trace = self._traces.get(name)
             (quiet if trace is not None and trace.steady else restless).append(name)
-        if len(quiet) > LOOK_AGAIN:
+        if len(quiet) > LOOK_AGAIN and not thorough:
             start = self._turn % len(quiet)
             self._turn = start + LOOK_AGAIN
             quiet = (quiet + quiet[:LOOK_AGAIN])[start : start + LOOK_AGAIN]
@@ -83,6 +85,11 @@ class Steady:
         """Return when a file was first seen as it is."""
         trace = self._traces.get(name)
         return None if trace is None else trace.since_s
+
+    def calm(self, names: Iterable[str]) -> bool:
+        """Whether none of these files is changing; one that is gone does not."""
+        traces = (self._traces.get(name) for name in names)
+        return all(trace is None or trace.steady for trace in traces)
 
     def upset(self, name: str) -> None:
         """A file is not what the last look saw: it has to become steady again."""
@@ -115,13 +122,14 @@ class Landed:
 
     def add(self, layer: Layer) -> None:
         """A layer is in the store."""
-        self.close(layer.index)
+        self._layers.add(layer.index)
+        self._ever.add(layer.index)
         self._content |= {(layer.index, piece.name): piece for piece in layer.pieces}
 
-    def close(self, index: int) -> None:
-        """A layer is in the store, and what it was made of need not be remembered."""
-        self._layers.add(index)
-        self._ever.add(index)
+    def forget(self, layer: Layer) -> None:
+        """What a layer was made of need not be remembered: it stays as it landed."""
+        for piece in layer.pieces:
+            self._content.pop((layer.index, piece.name), None)
 
     def hold(self, piece: Seen, index: int) -> None:
         """A piece of a layer is steady: where it is not what landed, the layer lands again."""

@@ -20,7 +20,7 @@ from fibstream.errors import Retryable, TooMuch, WrongUse
 from fibstream.grid import Grid, Index
 
 from .arrivals import Rules
-from .growing import GrowingZarr, is_zarr, root_of
+from .growing import GrowingZarr, is_zarr, split
 from .incoming import Incoming, Plan, SliceFolder, seen_as
 from .steady import Layer, Steady
 
@@ -80,9 +80,13 @@ class Port(Protocol):
 
 @dataclass(frozen=True)
 class Ending:
-    """What says that the acquisition is over; without any of these the watcher never ends."""
+    """What says that the acquisition is over; without any of these the watcher never ends.
 
-    slices: int | None = None  # this many have come
+    The number of slices alone ends it as soon as that many have landed; together with another sign
+    it says how many have to be there when that comes.
+    """
+
+    slices: int | None = None
     end_file: str | None = None  # a file of this name is in the folder
     idle_s: float | None = None  # nothing new came for so long
 
@@ -140,7 +144,7 @@ class Watcher:
         say: Callable[[str], None],
     ) -> None:
         self._path = path
-        self._folder = root_of(path) if is_zarr(path) else Path(path)
+        self._folder = split(path)[0] if is_zarr(path) else Path(path)
         if not self._folder.is_dir():
             raise WrongUse(f"{self._folder}: no such folder")
         self._dataset = dataset
@@ -197,13 +201,15 @@ class Watcher:
             now_s = self._clock()
             incoming.look(now_s)
             self._look_for_end_file(now_s)
-            landed = any([self._land(incoming, layer) for layer in self._ready(incoming)])
+            landed = sum(self._land(incoming, layer) for layer in self._ready(incoming)) > 0
             self.problems = incoming.problems(self._clock())
             for key, line in {**incoming.notes(), **self.problems}.items():
                 self._once(key, line)
             landed = self._seal(incoming) or landed
         if self._extent_z is not None and incoming.done(self._extent_z):
-            return "done"
+            incoming.look(self._clock(), thorough=True)  # what changed in the last minute counts
+            if incoming.done(self._extent_z):
+                return "done"
         return self._give_up(incoming)
 
     # -- the dataset -----------------------------------------------------------------------------
@@ -295,10 +301,11 @@ class Watcher:
 
     def _seal(self, incoming: Incoming) -> bool:
         """Seal the volume once all of it is there: only then can a short last layer land."""
-        end = self._ending.slices
-        if end is None and self._over(incoming):
-            end = incoming.count
-        if self._extent_z is not None or not end or not incoming.done(end, ready=True):
+        signed = self._ending.end_file is not None or self._ending.idle_s is not None
+        if self._extent_z is not None or (signed and not self._over(incoming)):
+            return False
+        end = self._ending.slices or (incoming.count if signed else 0)
+        if not end or not incoming.able(end):
             return False
         self._extent_z = self._port.seal(self._dataset, end)
         self._say(f"sealed at {self._extent_z} slices")

@@ -3,6 +3,8 @@
 import base64
 import binascii
 import json
+import logging
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from heapq import nsmallest
@@ -11,7 +13,7 @@ import grpc
 
 from fibstream import wire
 from fibstream.dataset import Dataset
-from fibstream.errors import NotFound, TooMuch, WrongUse
+from fibstream.errors import NotFound, Poison, TooMuch, WrongUse
 from fibstream.events import ObjectChanged, Progress, Record, Sealed
 from fibstream.keys import canonical
 from fibstream.ports import Bus, Entry
@@ -23,21 +25,24 @@ from fibstream.v1.refine_pb2_grpc import RefineServiceServicer
 from .recipe import RECIPES
 from .watermark import Finality, Watermark, least
 
+log = logging.getLogger(__name__)
+
 MAX_PAGE = 10_000  # objects: with forty bytes each a page is well below a message
 PAGE = 1000  # objects, when nothing is said
 MAX_TOKEN = 500  # characters: two names and an id take less
 WAIT_S = 0.25  # how often a watching stream looks whether its client is still there
+EXISTS_S = 5.0  # how often it looks whether its dataset is: on an object store that is a request
 GONE = frozenset({"merged_into", "withdrawn"})
 
 
 class Door(RefineServiceServicer):
     """Answers for all datasets below a root."""
 
-    def __init__(self, root: Root, settings: Settings) -> None:  # noqa: ARG002
+    def __init__(self, root: Root, settings: Settings) -> None:
         self._root = root
 
-    def ListRecipes(  # noqa: N802
-        self, request: pb.ListRecipesRequest, context: grpc.ServicerContext  # noqa: ARG002
+    def ListRecipes(
+        self, request: pb.ListRecipesRequest, context: grpc.ServicerContext
     ) -> pb.ListRecipesResponse:
         """Name every recipe with its parameters."""
         recipes = [
@@ -53,14 +58,16 @@ class Door(RefineServiceServicer):
         ]
         return pb.ListRecipesResponse(recipes=recipes)
 
-    def ListObjects(  # noqa: N802
-        self, request: pb.ListObjectsRequest, context: grpc.ServicerContext  # noqa: ARG002
+    def ListObjects(
+        self, request: pb.ListObjectsRequest, context: grpc.ServicerContext
     ) -> pb.ListObjectsResponse:
         """Return the objects of one organelle that exist, by id."""
         if request.page_size > MAX_PAGE:
             raise TooMuch(f"page_size {request.page_size}: at most {MAX_PAGE}")
         with self._root.open(request.dataset) as (dataset, site):
-            (name,) = _watched(dataset, request.organelle or " ")
+            if not request.organelle:
+                raise WrongUse("organelle: expected the name of one")
+            (name,) = _watched(dataset, request.organelle)
             after = _after(request.page_token, dataset.name, name)
             size = request.page_size or PAGE
             found = _existing(site.bus, dataset.name, name, after, size + 1)
@@ -68,13 +75,13 @@ class Door(RefineServiceServicer):
         objects = [wire.object_message(change) for change in found[:size]]
         return pb.ListObjectsResponse(objects=objects, next_page_token=token)
 
-    def WatchObjects(  # noqa: N802
+    def WatchObjects(
         self, request: pb.WatchObjectsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchObjectsResponse]:
         """Tell of every object, then of every change, until nobody listens any more."""
         with self._root.open(request.dataset) as (dataset, site):
             following = Following(site.bus, dataset, _watched(dataset, request.organelle))
-            said = None
+            said, looked = None, time.monotonic()
             while context.is_active():
                 for change in following.look():
                     yield pb.WatchObjectsResponse(object=wire.object_message(change))
@@ -84,9 +91,10 @@ class Door(RefineServiceServicer):
                     yield pb.WatchObjectsResponse(
                         watermark=pb.FinalityWatermark(z=mark.z, open_objects=mark.open_objects)
                     )
-                if not self._root.exists(request.dataset):
-                    raise NotFound(f"dataset {request.dataset!r}: was deleted")
                 site.bus.wait(WAIT_S)
+                if time.monotonic() - looked > EXISTS_S:
+                    self._root.dataset(request.dataset)  # NotFound when it was deleted
+                    looked = time.monotonic()
 
 
 class Following:
@@ -112,14 +120,18 @@ class Following:
         return least(marks) if marks else Watermark(0, 0)
 
     def look(self) -> Iterator[ObjectChanged]:
-        """Read what is new; yield the changes of objects."""
+        """Read what is new; yield the last change of each object."""
         for entry in self._new((wire.PROGRESS,)):
-            event = wire.decode(entry.value)
+            event = _decoded(entry)
             if isinstance(event, Progress) and event.service == "refine":
                 self._seen = event.offset
         self._read_ledger()
+        last: dict[str, Entry] = {}  # a log may hold older records of a key as well
         for entry in self._new((wire.OBJECTS,)):
-            event = wire.decode(entry.value)
+            last.pop(entry.key, None)
+            last[entry.key] = entry
+        for entry in last.values():
+            event = _decoded(entry)
             if isinstance(event, ObjectChanged) and event.organelle in self._finality:
                 self._finality[event.organelle].told(event.id, event.kind)
                 yield event
@@ -130,7 +142,7 @@ class Following:
         for entry in self._new(wire.LEDGER_TOPICS):
             if entry.topic not in (wire.ledger_topic("fragments"), wire.ledger_topic("dataset")):
                 continue
-            event = wire.decode(entry.value)
+            event = _decoded(entry)
             if isinstance(event, Record | Sealed):
                 self._ahead.append((entry.offset, event))
 
@@ -144,10 +156,19 @@ class Following:
             for finality in self._finality.values():
                 finality.grid = self._dataset.sealed(event.extent_z).grid
             return
-        finality = self._finality.get(event.stage.partition("/")[2])
+        own = self._finality.get(event.stage.partition("/")[2])
         # A suspect chunk is looked at again, and what was said of its objects stands until then.
-        if finality is not None and event.status in ("ready", "failed"):
-            finality.cut(event.index, done=event.status == "ready")
+        if own is not None and event.status in ("ready", "failed"):
+            own.cut(event.index, done=event.status == "ready")
+
+
+def _decoded(entry: Entry) -> wire.Event | None:
+    """Return what a log says; None for what nobody can read, as planners do."""
+    try:
+        return wire.decode(entry.value)
+    except Poison as poison:
+        log.error("%s at %d: %s", entry.topic, entry.offset, poison)
+        return None
 
 
 def _watched(dataset: Dataset, organelle: str) -> list[str]:
@@ -167,17 +188,17 @@ def _existing(
     The last record of a key stands; only those that may be on the page are decoded.
     """
     prefix = f"{dataset}/{organelle}/"
-    last: dict[int, bytes] = {}
+    last: dict[int, Entry] = {}
     offset = 0
     while entries := bus.read((wire.OBJECTS,), offset):
         offset = entries[-1].offset
         for entry in entries:
             if entry.key.startswith(prefix) and (id_ := int(entry.key[len(prefix) :])) > after:
-                last[id_] = entry.value
+                last[id_] = entry
     found: list[ObjectChanged] = []
     while last and len(found) < count:
         for id_ in nsmallest(count, last):
-            change = wire.decode(last.pop(id_))
+            change = _decoded(last.pop(id_))
             if isinstance(change, ObjectChanged) and change.kind not in GONE:
                 found.append(change)
     return found[:count]
@@ -188,7 +209,7 @@ def _token(dataset: str, organelle: str, last: int) -> str:
 
 
 def _after(token: str, dataset: str, organelle: str) -> int:
-    """Return the last id of the page before; raise WrongUse for what is not a token of this list."""
+    """Return the last id of the page before; raise WrongUse for a token of another list."""
     if not token:
         return 0
     wrong = WrongUse("page_token: not one that this list was answered with")

@@ -52,7 +52,7 @@ class Finality:
         """Know that a chunk is cut into fragments, or no longer is."""
         z, y, x = index
         _, rows, columns = self.grid.count
-        if z in self._whole and done:
+        if not self.grid.contains(index) or (z in self._whole and done):
             return
         flags = self._cut.setdefault(z, bytearray([z in self._whole]) * (rows * columns))
         self._whole.discard(z)

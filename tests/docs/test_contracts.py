@@ -6,13 +6,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # What touches clock, disk, wire, environment, logger or a runtime; all other files are pure.
 EDGES = {
-    *(f"fibstream.{name}" for name in ("local", "memory", "planner", "server", "settings")),
-    *(f"fibstream.{name}" for name in ("sqlite", "store", "wire", "worker")),
+    *(f"fibstream.{name}" for name in ("children", "client", "door", "host", "kafka", "local")),
+    *(f"fibstream.kafka_{name}" for name in ("group", "lease", "link", "log", "queue")),
+    *(f"fibstream.{name}" for name in ("loops", "memory", "planner", "prometheus", "remote")),
+    *(f"fibstream.{name}" for name in ("root", "server", "settings", "sqlite", "store")),
+    *(f"fibstream.{name}" for name in ("supervisor", "telemetry", "wire", "worker")),
     *(f"fibstream.services.ingest.{name}" for name in ("formats", "hierarchy", "land", "landing")),
     *(f"fibstream.services.ingest.{name}" for name in ("slices", "sources", "tiff")),
+    *(f"fibstream.services.ingest.{name}" for name in ("datasets", "following", "uploads")),
     *(f"fibstream.services.inference.{name}" for name in ("engine", "model")),
 }
-SHELL = ("__init__", "__main__", "service")  # of each service
+SHELL = ("__init__", "__main__", "service", "door")  # of each service
 
 
 def modules() -> set[str]:

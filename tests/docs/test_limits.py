@@ -8,7 +8,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [
-    p for f in ("fibstream", "services", "cli", "bench", ".ci") for p in (ROOT / f).rglob("*.py")
+    p
+    for f in ("fibstream", "services", "cli", "bench", ".ci")
+    for p in (ROOT / f).rglob("*.py")
+    if p.parent.name != "v1"  # generated
 ]
 FUNCTION, MODULE = 70, 400  # lines; docstrings are not counted in functions
 

@@ -76,7 +76,7 @@ def test_a_chunk_is_read_with_two_requests_whatever_it_holds(s3, store):
 
 def test_a_face_is_read_in_ranges_that_touch(s3, store):
     voxels = noise()
-    item, content = put(store, voxels)
+    _, content = put(store, voxels)
     s3.seen.clear()
     for axis, lots in ((0, 1), (1, 2), (2, 4)):  # inner chunks lie in the order z, y, x
         stop = [128, 128, 128]
@@ -124,6 +124,22 @@ def test_conditional_puts_carry_the_condition_to_the_server(s3, files):
     assert bytes(handle.generation[1:]).endswith(s3.seen[-1].headers["IF_MATCH"].encode())
 
 
+def test_a_put_whose_answer_was_lost_is_refused_and_there(s3, files):
+    lost = []
+
+    def before(request):
+        if request.method == "PUT" and not lost:
+            lost.append(request)
+            s3.replace("d.zarr/a", b"mine")
+            return "500 Internal Error"
+        return None
+
+    s3.before = before
+    assert not files.put("a", b"mine", expected=())
+    assert lost
+    assert files.open("a").end(9) == b"mine"
+
+
 def between(s3, act, times=1):
     """Act before the ranges of a chunk are answered: after its index was read."""
     left = [times]
@@ -163,7 +179,7 @@ def test_other_content_and_none_are_changes(s3, store):
 
 
 def test_an_object_that_never_rests_is_read_a_bounded_number_of_times(s3, store):
-    item, content = put(store, noise())
+    item, _ = put(store, noise())
     seeds = iter(range(1, 100))
     between(s3, lambda: s3.replace(PATH, encoded(store, noise(next(seeds)))[1]), times=99)
     with pytest.raises(Moved, match="replaced while it was read"):

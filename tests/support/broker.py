@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -28,7 +27,6 @@ REQUIRED = "FIBSTREAM_REQUIRE_KAFKA"  # a broker that cannot start is then a fai
 JAVA = 17  # Kafka 4 needs at least this
 START_S = 60.0  # four seconds on an idle machine
 FETCH_S = 600.0  # the jars over a slow line
-_PR_SET_PDEATHSIG = 1
 
 PROPERTIES = """
 process.roles=broker,controller
@@ -100,9 +98,13 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+# Run by a Python of its own, which becomes the broker: it ends with the process that started it.
+LEASH = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Broker:
@@ -130,8 +132,8 @@ class Broker:
         """Start it, and wait until it answers."""
         with (self._folder / "broker.log").open("ab") as out:
             self._process = subprocess.Popen(
-                [*self._java(), "kafka.Kafka", str(self._properties)],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=_die_with_parent,
+                [sys.executable, "-c", LEASH, *self._java(), "kafka.Kafka", str(self._properties)],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         deadline = time.monotonic() + START_S
         while not self._answers():
@@ -193,13 +195,27 @@ def running() -> Iterator[Broker]:
             broker.kill()  # its folder goes anyway
 
 
+class _Shared:
+    """The one broker of this test process, however many folders of tests ask for it."""
+
+    users = 0
+    stack = contextlib.ExitStack()
+    broker: Broker | None = None
+
+
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
     """A broker with the topics declared, one for each test process: to be left running."""
     skip_or_fail()
-    with running() as one:
-        declare(one.servers)
-        yield one
+    if _Shared.broker is None:
+        _Shared.broker = _Shared.stack.enter_context(running())
+        declare(_Shared.broker.servers)
+    _Shared.users += 1
+    yield _Shared.broker
+    _Shared.users -= 1
+    if not _Shared.users:
+        _Shared.stack.close()
+        _Shared.broker = None
 
 
 def main() -> None:

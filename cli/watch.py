@@ -1,0 +1,151 @@
+"""``fibstream watch``: a folder into which a microscope writes becomes landed chunks."""
+
+import os
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fibstream.services.ingest.arrivals import Rules
+from fibstream.services.ingest.watcher import Ending, Habits, Outcome, Port, Watcher
+
+from fibstream.errors import WrongUse
+from fibstream.grid import MAX_AXIS
+
+DONE, INCOMPLETE, STOPPED = 0, 1, 130
+CODES: dict[Outcome, int] = {"done": DONE, "incomplete": INCOMPLETE, "stopped": STOPPED}
+MAX_DIGITS = 18  # of a slice's number: dates with a time of day have 14
+
+
+def watch_folder(
+    port: Port,
+    dataset: str,
+    folder: str,
+    *,
+    ending: Ending,
+    rules: Rules,
+    habits: Habits,
+) -> int:
+    """Watch until the end; return the exit code, and say on stderr what happens.
+
+    0: all has landed and the volume is sealed. 1: something is missing, or was left out. 130:
+    stopped by a signal; called again it goes on.
+    """
+    with asked_to_stop() as pause:
+        watcher = Watcher(
+            folder, dataset, port, rules=rules, ending=ending, habits=habits,
+            clock=time.monotonic, pause=pause, say=_say,
+        )  # fmt: skip
+        outcome = watcher.run()
+    if outcome == "stopped":
+        _say(f"{dataset}: stopped, not sealed; call again to go on")
+    elif outcome == "done":
+        _say(f"{dataset}: all slices have landed")
+    return INCOMPLETE if outcome == "done" and watcher.problems else CODES[outcome]
+
+
+def make_rules(
+    *, stable_s: float, giveup_s: float, first: int | None, absent: str | None, pattern: str | None
+) -> Rules:
+    """Return what the flags say of when a slice is complete and how its name is read.
+
+    Raises
+    ------
+    WrongUse
+        If a flag is not what it should be; it is named.
+    """
+    for flag, seconds in (("--stable-s", stable_s), ("--giveup-s", giveup_s)):
+        positive(flag, seconds)
+    if first is not None and first < 0:
+        raise WrongUse(f"--first {first}: expected the number of a slice, 0 or more")
+    numbers = frozenset[int]() if absent is None else parse_numbers(absent, "--absent")
+    return Rules(stable_s, giveup_s, first, numbers, pattern and _checked(pattern))
+
+
+def make_ending(*, slices: int | None, end_file: str | None, idle_s: float | None) -> Ending:
+    """Return what the flags say of the end; raises WrongUse as ``make_rules``."""
+    if slices is not None and not 1 <= slices <= MAX_AXIS:
+        raise WrongUse(f"--slices {slices}: expected 1 to {MAX_AXIS}")
+    if end_file is not None and Path(end_file).name != end_file:
+        raise WrongUse(f"--end-file {end_file!r}: expected a name in the folder, not a path")
+    if idle_s is not None:
+        positive("--idle-s", idle_s)
+    return Ending(slices, end_file, idle_s)
+
+
+def make_habits(*, poll_s: float, again: bool, memory_gb: float) -> Habits:
+    """Return what the flags say of how to go about it; raises WrongUse as ``make_rules``."""
+    positive("--poll-s", poll_s)
+    positive("--memory-gb", memory_gb)
+    return Habits(poll_s, again, int(memory_gb * 1e9))
+
+
+def positive(flag: str, value: float) -> None:
+    """Raise WrongUse unless a number is positive and finite."""
+    if not 0 < value < float("inf"):
+        raise WrongUse(f"{flag} {value:g}: expected a positive number")
+
+
+def parse_numbers(text: str, what: str) -> frozenset[int]:
+    """Return the numbers of a list such as ``17,20-30``.
+
+    Raises
+    ------
+    WrongUse
+        If ``text`` is anything else, or names more slices than a volume has.
+    """
+    found: set[int] = set()
+    for word in text.split(","):
+        parts = re.fullmatch(
+            rf"\s*([0-9]{{1,{MAX_DIGITS}}})(?:-([0-9]{{1,{MAX_DIGITS}}}))?\s*", word
+        )
+        start, stop = (int(parts[1]), int(parts[2] or parts[1])) if parts else (1, 0)
+        if not start <= stop < start + MAX_AXIS:
+            raise WrongUse(f"{what} {text!r}: expected numbers of slices, such as 17 or 17,20-30")
+        found.update(range(start, stop + 1))
+    return frozenset(found)
+
+
+def _checked(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise WrongUse(f"--pattern {pattern!r}: {error}") from error
+    if groups != 1:
+        raise WrongUse(f"--pattern {pattern!r}: expected one group, such as 'slice_([0-9]+)'")
+    return pattern
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[float], bool]]:
+    """Give a wait for so many seconds, which SIGINT and SIGTERM end: then it returns True.
+
+    A second signal does what it always does. An event of ``threading`` would not do: set in a
+    handler it can wait for the very thread that it interrupted.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _: object) -> None:
+        os.write(write, b"!")
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield lambda wait_s: bool(select.select([read], [], [], wait_s)[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(read)
+        os.close(write)

@@ -1,0 +1,132 @@
+"""The watermark: what it says, and that it never takes anything back."""
+
+import numpy as np
+import pytest
+from fibstream.services.refine.fold import ObjectFold
+from fibstream.services.refine.fragments import fragments, halo
+from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.watermark import Finality, Watermark, begins, least
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibstream.grid import MAX_AXIS, Grid
+from fibstream.ids import gid
+from fibstream.stage import Patch
+
+GRID = Grid((10, 4, 6), (4, 4, 4))  # 3 layers of 1 x 2 chunks, the last one short
+OPEN_END = Grid((None, 4, 6), (4, 4, 4))
+CHUNKS = list(GRID.indices())
+
+
+def id_at(z):
+    return gid((z, 1, 1)) + 1
+
+
+def test_an_object_begins_where_its_id_says():
+    assert begins(id_at(7)) == 7 and begins(gid((7, 0, 0)) + 1) == 7 and begins(1) == 0
+    last = MAX_AXIS - 1
+    assert begins(gid((6, last, last)) + 1) == 6
+
+
+def test_a_layer_counts_when_all_its_chunks_are_cut():
+    finality = Finality(GRID)
+    seen = []
+    for index in ((0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 0, 1), (2, 0, 1), (2, 0, 0)):
+        finality.cut(index)
+        seen.append(finality.watermark.z)
+    assert seen == [0, 0, 0, 8, 8, 10]
+
+
+def test_an_open_object_holds_it_where_it_begins():
+    finality = Finality(GRID)
+    for index in CHUNKS:
+        finality.cut(index)
+    for z in (9, 3, 5):
+        finality.told(id_at(z), "opened")
+    assert finality.watermark == Watermark(3, 3)
+    finality.told(id_at(3), "grown")
+    finality.told(id_at(5), "merged_into")
+    assert finality.watermark == Watermark(3, 2)
+    finality.told(id_at(3), "closed")
+    assert finality.watermark == Watermark(9, 1)
+    finality.told(id_at(9), "withdrawn")
+    assert finality.watermark == Watermark(10, 0)
+
+
+def test_a_chunk_that_fails_when_cut_anew_takes_its_layer_back():
+    finality = Finality(GRID)
+    for index in CHUNKS:
+        finality.cut(index)
+    finality.cut((1, 0, 1), done=False)
+    assert finality.watermark.z == 4
+    finality.cut((1, 0, 1))
+    assert finality.watermark.z == 10
+
+
+def test_the_end_is_known_once_the_volume_is_sealed():
+    finality = Finality(OPEN_END)
+    for index in CHUNKS:
+        finality.cut(index)
+    assert finality.watermark.z == 12
+    finality.grid = GRID
+    assert finality.watermark.z == 10
+
+
+def test_a_chunk_that_no_grid_has_is_ignored():
+    finality = Finality(GRID)
+    finality.cut((0, 0, 2))
+    finality.cut((0, 1, 0))
+    assert finality.watermark == Watermark(0, 0)
+
+
+def test_organelles_together_are_as_far_as_the_last_of_them():
+    assert least([Watermark(5, 2), Watermark(3, 1)]) == Watermark(3, 3)
+
+
+EVENTS = st.one_of(
+    st.tuples(st.sampled_from(CHUNKS), st.booleans()),
+    st.tuples(
+        st.integers(0, 9).map(id_at), st.sampled_from(["opened", "grown", "closed", "withdrawn"])
+    ),
+)
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_any_history_gives_what_the_definition_says(events):
+    finality, cut, opened = Finality(GRID), set(), set()
+    for what, how in events:
+        if isinstance(what, tuple):
+            finality.cut(what, done=how)
+            (cut.add if how else cut.discard)(what)
+        else:
+            finality.told(what, how)
+            (opened.add if how in ("opened", "grown") else opened.discard)(what)
+        settled = [
+            z
+            for z in range(11)
+            if all(i in cut for i in CHUNKS if GRID.box(i).start[0] < z)
+            and all(begins(id_) >= z for id_ in opened)
+        ]
+        assert finality.watermark == (max(settled), len(opened))
+
+
+@pytest.mark.parametrize("fill_holes", ["none", "one", "all"])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_it_never_moves_back_while_chunks_come_for_the_first_time(fill_holes, data, seed):
+    """With the real fold, any volume and any order; every object is announced from one voxel on."""
+    recipe = Settings(fill_holes=fill_holes, connectivity=data.draw(st.sampled_from([6, 26])))
+    share = data.draw(st.sampled_from([0.15, 0.35, 0.6]))
+    volume = np.where(np.random.default_rng(seed).random(GRID.extent) < share, 255, 0)
+    voxel = (8.0, 8.0, 8.0)
+    fold, finality, before = ObjectFold(recipe, voxel), Finality(GRID), 0
+    for index in data.draw(st.permutations(CHUNKS)):
+        box = GRID.block(index, halo(recipe, voxel))
+        patch = Patch(volume[box.slices()].astype(np.uint8), box)
+        fold.put(index, fragments(patch, GRID.box(index), recipe, voxel)[1])
+        for change in fold.changes():
+            finality.told(change.id, change.kind)
+        finality.cut(index)
+        assert finality.watermark.z >= before
+        before = finality.watermark.z
+    assert finality.watermark == (10, 0)
