@@ -97,6 +97,44 @@ def land(
 
 
 @command
+def watch(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Slices, or a growing Zarr.")],
+    dataset: Annotated[str, typer.Option(metavar="DATASET", help="The dataset's name.")],
+    slices: Annotated[int | None, typer.Option(help="The volume ends after so many.")] = None,
+    end_file: Annotated[str | None, typer.Option(help="It ends when this file appears.")] = None,
+    idle_s: Annotated[float | None, typer.Option(help="It ends when nothing comes.")] = None,
+    first: Annotated[int | None, typer.Option(help="Number of the first slice.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="Where a name has its number: 'slice_([0-9]+)'.")
+    ] = None,
+    absent: Annotated[
+        str | None, typer.Option(metavar="N,M-K", help="Slices that will never come.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Land what is there anew.")] = False,
+    stable_s: Annotated[float, typer.Option(help="A file so long unchanged is whole.")] = 2.0,
+    giveup_s: Annotated[float, typer.Option(help="Name a file so long unreadable.")] = 60.0,
+    poll_s: Annotated[float, typer.Option(help="How often to look.")] = 1.0,
+    memory_gb: Annotated[float, typer.Option(help="The most that slices may take.")] = 4.0,
+    server: Server = HERE,
+) -> None:
+    """Turn the slices that a microscope writes into landed chunks; call again to go on.
+
+    Example: fibstream watch /share/acquisition --dataset cell --end-file finished.txt
+    """
+    from .watch import make_ending, make_habits, make_rules, watch_folder
+
+    rules = make_rules(
+        stable_s=stable_s, giveup_s=giveup_s, first=first, absent=absent, pattern=pattern
+    )
+    ending = make_ending(slices=slices, end_file=end_file, idle_s=idle_s)
+    habits = make_habits(poll_s=poll_s, again=again, memory_gb=memory_gb)
+    with connected(server) as client:
+        code = watch_folder(client, dataset, folder, ending=ending, rules=rules, habits=habits)
+    if code:
+        raise typer.Exit(code)
+
+
+@command
 def seal(
     name: Name,
     extent_z: Annotated[

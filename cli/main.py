@@ -174,6 +174,9 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset.")],
     hash_: Annotated[bool, typer.Option("--hash", help="Also print the hashes.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Write the log anew.")] = False,
+    bus: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where its log is, if not in the dataset.")
+    ] = None,
 ) -> None:
     """Read all contents of a dataset against their stamps; the next run repairs what differs.
 
@@ -181,7 +184,9 @@ def verify(
     """
     from .verify import verify_dataset
 
-    damaged, objects, hashes = verify_dataset(path, rebuild=rebuild, with_hashes=hash_)
+    damaged, objects, hashes = verify_dataset(
+        path, rebuild=rebuild, with_hashes=hash_, bus_url=bus
+    )
     for stage, index in damaged:
         say(f"damaged: {stage} chunk {','.join(map(str, index))}")
     if hashes:

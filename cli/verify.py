@@ -10,7 +10,7 @@ from fibstream.events import Record
 from fibstream.frontier import Place
 from fibstream.local import LocalFiles
 from fibstream.loops import read_dataset
-from fibstream.root import bus_path
+from fibstream.root import open_bus
 from fibstream.shard import Stamp
 from fibstream.sqlite import SqliteBus
 from fibstream.store import Object, Store
@@ -29,7 +29,7 @@ def open_dataset(path: Path) -> tuple[LocalFiles, Dataset]:
 
 
 def verify_dataset(
-    path: Path, *, rebuild: bool, with_hashes: bool
+    path: Path, *, rebuild: bool, with_hashes: bool, bus_url: str | None = None
 ) -> tuple[list[Place], int, tuple[str, str] | None]:
     """Return what is damaged, how many stage outputs there are, and the hashes if asked for.
 
@@ -39,12 +39,12 @@ def verify_dataset(
     files, dataset = open_dataset(path)
     store = Store(files, dataset.grid)
     with locked(path):
-        bus = SqliteBus(bus_path(path))
+        bus = open_bus(bus_url, path, dataset.name)
         # What an earlier pipeline made is nobody's now: neither wanted nor damaged.
         names = stage_names(dataset, files)
         ready = (r for r in ledger(bus) if r.status == "ready" and r.stage in names)
         recorded = {(r.stage, r.index) for r in ready}
-        if rebuild:
+        if rebuild and isinstance(bus, SqliteBus):  # a shared log is corrected by what follows
             bus.clear(wire.LEDGER_TOPICS)
         damaged, seen = [], 0
         places = list(outputs(dataset, files, store))

@@ -166,7 +166,7 @@ class KafkaBus:
                 queue.put_back(task)
                 raise
             if isinstance(lease, Lease):
-                return Delivery(_number(task), task.key, task.value, lease.crashes)
+                return _delivery(task, lease.crashes)
             if lease == "busy":
                 queue.put_back(task, ASIDE_S)
             elif queue.done(task.place, task.offset):
@@ -271,7 +271,7 @@ class KafkaBus:
                     place = TopicPartition(topic, lease.partition)
                     task = fetch(self._follower, place, lease.offset)
                 if task is not None:
-                    released.append(Delivery(_number(task), task.key, task.value, freed.crashes))
+                    released.append(_delivery(task, freed.crashes))
             # After the leases: whoever gets its partitions must find the crash counted once.
             expel(self._link, self._group(topic), owner)
         return released
@@ -346,9 +346,10 @@ def _crc(topic: str) -> int:
     return zlib.crc32(topic.encode())
 
 
-def _number(task: Waiting) -> int:
-    """Return a delivery's id: offset, partition (below 4096) and topic in one number."""
-    return task.offset << 44 | task.place.partition << 32 | _crc(task.place.topic)
+def _delivery(task: Waiting, crashes: int) -> Delivery:
+    # The id is offset, partition (below 4096) and topic in one number: any bus can read it.
+    number = task.offset << 44 | task.place.partition << 32 | _crc(task.place.topic)
+    return Delivery(number, task.key, task.value, crashes, task.sent_s)
 
 
 if __name__ == "__main__":

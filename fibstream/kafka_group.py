@@ -68,6 +68,7 @@ def fetch(follower: Follower, place: TopicPartition, offset: int) -> Waiting | N
         follower.catch_up(pick, lambda: pick.seen[place] > offset)
     finally:
         follower.remove(pick)
-    if pick.record is None:
+    record = pick.record
+    if record is None:
         return None
-    return Waiting(place, offset, pick.record.key.decode(), pick.record.value)
+    return Waiting(place, offset, record.key.decode(), record.value, record.timestamp / 1000)

@@ -29,6 +29,7 @@ class Waiting(NamedTuple):
     offset: int
     key: str
     value: bytes
+    sent_s: float  # Unix time
 
 
 class Lease(NamedTuple):

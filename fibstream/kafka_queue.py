@@ -280,7 +280,8 @@ class TaskQueue:
                 # A partition that went and came back brings again what is still held.
                 again = (place, record.offset) in self._held
                 if not again and (self._scope is None or dataset_of(key) == self._scope):
-                    self._waiting.append(Waiting(place, record.offset, key, record.value))
+                    sent_s = record.timestamp / 1000
+                    self._waiting.append(Waiting(place, record.offset, key, record.value, sent_s))
 
     def give_up(self, places: set[TopicPartition]) -> None:
         """Drop what waits in partitions that go; who holds a task goes on with it."""

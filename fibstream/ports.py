@@ -36,23 +36,30 @@ class Delivery(NamedTuple):
 class Bus(Protocol):
     """Logs that can be read from the beginning, and queues whose tasks are leased.
 
-    Delivery is at least once. A log keeps at least the last record of every key.
+    Delivery is at least once. A log has at least the last record of every key: where keys repeat,
+    the last one wins. A queue delivers at least the newest task of every key.
     """
 
     def publish(self, topic: str, key: str, value: bytes) -> None:
         """Append to a log."""
 
     def read(self, topics: Collection[str], after: int, limit: int = 1000) -> list[Entry]:
-        """Return entries with an offset larger than ``after``, in order."""
+        """Return entries with an offset larger than ``after``, in order; none when none are left.
+
+        ``after`` is 0, or an offset that this bus returned for these logs.
+        """
 
     def end(self, topics: Collection[str]) -> int:
-        """Return the largest offset in these logs, 0 when they are empty."""
+        """Return the offset that reading these logs to their end leads to, 0 when empty."""
 
     def send(self, topic: str, key: str, value: bytes) -> None:
-        """Put a task on a queue; it replaces a waiting one of the same key."""
+        """Put a task on a queue; it may replace a waiting one of the same key.
+
+        One that could not be put is told by the next call that touches the bus, at the latest.
+        """
 
     def take(self, topic: str, owner: str, lease_s: float) -> Delivery | None:
-        """Lease the oldest task that nobody holds."""
+        """Lease the oldest task that this owner may have and that nobody holds."""
 
     def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:
         """Hold on to a task; False when the lease was lost."""
@@ -70,7 +77,10 @@ class Bus(Protocol):
         """Take a task off its queue, whoever holds it."""
 
     def forget(self) -> None:
-        """Drop all tasks: planners will say again what they want; only while nobody works."""
+        """Forget crashes, leases, and tasks if they can be told apart; only while nobody works.
+
+        Planners will say again what they want; an old task that still comes does no harm.
+        """
 
     def wait(self, timeout_s: float) -> None:
         """Return when something may have been written, or after ``timeout_s``."""

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # What touches clock, disk, wire, environment, logger or a runtime; all other files are pure.
 EDGES = {
-    *(f"fibstream.{name}" for name in ("children", "client", "door", "host", "kafka", "local")),
+    *(f"fibstream.{name}" for name in ("children", "client", "host", "kafka", "local", "topics")),
     *(f"fibstream.kafka_{name}" for name in ("group", "lease", "link", "log", "queue")),
     *(f"fibstream.{name}" for name in ("loops", "memory", "planner", "prometheus", "remote")),
     *(f"fibstream.{name}" for name in ("root", "server", "settings", "sqlite", "store")),
@@ -14,6 +14,8 @@ EDGES = {
     *(f"fibstream.services.ingest.{name}" for name in ("formats", "hierarchy", "land", "landing")),
     *(f"fibstream.services.ingest.{name}" for name in ("slices", "sources", "tiff")),
     *(f"fibstream.services.ingest.{name}" for name in ("datasets", "following", "uploads")),
+    *(f"fibstream.services.ingest.{name}" for name in ("growing", "incoming", "watcher")),
+    *(f"fibstream.services.analysis.{name}" for name in ("answering", "asking", "query")),
     *(f"fibstream.services.inference.{name}" for name in ("engine", "model")),
 }
 SHELL = ("__init__", "__main__", "service", "door")  # of each service

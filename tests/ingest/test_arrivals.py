@@ -93,7 +93,7 @@ steps = st.lists(
 
 
 @given(steps=steps, by_rank=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_layer_lands_once_whatever_the_order_of_pieces_and_looks(steps, by_rank):
     """What lands is whole and steady: ``Disk.land`` asserts it at every landing."""
     there = disk(first=0)

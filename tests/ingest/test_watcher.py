@@ -656,9 +656,9 @@ def test_ten_thousand_slices_are_looked_at_cheaply(folder):
     scope = Microscope([None] * 4 + [stop])
     watching = watcher(folder, port, scope)
     assert watching.run() == "stopped"
-    begun = time.perf_counter()
+    begun = time.process_time()
     watching._turn()
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
     assert port.calls["land"] == 0
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from fibstream import shard
 from fibstream.grid import Box, Grid
 from fibstream.ports import Moved
 from fibstream.remote import LOOK, open_files
-from fibstream.shard import Stamp, encode_object
+from fibstream.shard import Stamp, encode_object, seal_stamp
 from fibstream.stage import Input, Output
 from fibstream.store import OPENINGS, Changed, Object, Store
 
@@ -176,6 +177,47 @@ def test_other_content_and_none_are_changes(s3, store):
         found = store.intact(item)
         assert found is None or found.hash == encoded(store, noise(1))[2]
         s3.before = None
+
+
+def test_a_long_stamp_and_a_summary_are_read_anew_as_well(s3, store):
+    summary = {"n": np.random.default_rng(0).integers(0, 1 << 60, 5000)}  # does not shrink
+    inputs = tuple(("raw", "raw", (0, 0, n), "f" * 32) for n in range(600))
+    stamps = [Stamp("b", (0, 0, 0), "key", "", inputs, revision=n) for n in (1, 2)]
+    (item, data, content), (_, later, _) = (
+        store.encode(Output("b"), summary, stamp)[0] for stamp in stamps
+    )
+    for does in (lambda: store.stamp(item).revision == 2,
+                 lambda: store.read_summary(Input("b", "b", ""), (0, 0, 0), content)):  # fmt: skip
+        s3.replace(f"d.zarr/{item.path}", data)
+        handed = []
+
+        def before(request, handed=handed):
+            if f"-{LOOK}" not in request.range and not handed:
+                handed.append(s3.replace(f"d.zarr/{item.path}", later))
+
+        s3.before = before
+        assert does()
+        assert handed
+        s3.before = None
+
+
+def test_a_chunk_larger_than_what_is_read_at_once_comes_in_lots(s3, store, monkeypatch):
+    monkeypatch.setattr(shard, "_AT_ONCE", 600_000)  # two of eight inner chunks of noise
+    item, content = put(store, noise())
+    s3.seen.clear()
+    assert np.array_equal(store.read(SOURCE, ALL, {(0, 0, 0): content}).array, noise())
+    assert len(asked(s3)) == 1 + 4
+    assert store.intact(item).hash == content
+
+
+def test_what_only_looks_like_a_footer_is_none(store):
+    item = Object("tables/x.parquet", (0, 0, 0))
+    body = b"x" * 50 + (1 << 30).to_bytes(4, "little") + b"PAR1"
+    store.files.put(item.path, body)
+    assert store.stamp(item) is None
+    stamp = Stamp("t", (0, 0, 0), "key", "hash")
+    store.files.put(item.path, body + seal_stamp(stamp))
+    assert store.stamp(item) == stamp
 
 
 def test_an_object_that_never_rests_is_read_a_bounded_number_of_times(s3, store):
