@@ -193,7 +193,7 @@ def query(
 ) -> None:
     """Ask the tables of a dataset in SQL.
 
-    Example: fibstream query "SELECT id, volume_nm3 FROM mito ORDER BY volume_nm3 DESC" --dataset cell
+    Example: fibstream query "SELECT id, volume_nm3 FROM mito" --dataset cell
     """
     from .answers import print_table, write_table
 

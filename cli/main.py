@@ -184,9 +184,7 @@ def verify(
     """
     from .verify import verify_dataset
 
-    damaged, objects, hashes = verify_dataset(
-        path, rebuild=rebuild, with_hashes=hash_, bus_url=bus
-    )
+    damaged, objects, hashes = verify_dataset(path, rebuild=rebuild, with_hashes=hash_, bus_url=bus)
     for stage, index in damaged:
         say(f"damaged: {stage} chunk {','.join(map(str, index))}")
     if hashes:

@@ -71,6 +71,8 @@ def serve(given: Serving, say: Callable[[str], None]) -> None:
         if "door" in given.roles:
             rooms = [room(given.service, root, settings, given.sources, telemetry)]
         door = Door(given.listen or default_listen(given.service), rooms, telemetry)
+        for each in rooms:
+            held.callback(getattr(each.answers, "close", lambda: None))
         held.callback(door.close)
         door.open()
         say(f"{given.service}: listening on port {door.port}, datasets below {root.url}")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError
+from kafka.net.inet import KafkaNetSocket
 
 from .errors import Poison, Retryable, WrongUse
 from .topics import PARTITIONS, SERVICES, Topic, declared, headers, partition_of
@@ -25,11 +26,32 @@ _SERVER = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})")
 
 # Its loggers tell every connection and fetch; what matters reaches the caller as an error.
 logging.getLogger("kafka").setLevel(logging.ERROR)
+# While a broker is away, twice a second and client: our callers say so once.
+logging.getLogger("kafka.net").setLevel(logging.CRITICAL)
+
+
+class _Direct(KafkaNetSocket):  # type: ignore[misc]
+    """A connection without a proxy that closes its socket when nobody answers.
+
+    kafka-python 3.0.12 leaves that to the garbage collector: hundreds of descriptors in an outage.
+    Its way of making connections is chosen by the scheme of a proxy's address.
+    """
+
+    SCHEMES = ("direct",)
+
+    async def sock_connect(self, net: Any, sock: Any, *place: Any, **limits: Any) -> Any:
+        try:
+            return await super().sock_connect(net, sock, *place, **limits)
+        except BaseException:
+            sock.close()
+            raise
+
 
 _PATIENCE: dict[str, Any] = {
     "bootstrap_timeout_ms": int(CALL_S * 1000),
     "request_timeout_ms": REQUEST_MS,
     "reconnect_backoff_max_ms": RECONNECT_MS,
+    "proxy_url": "direct://",
 }
 _COMMON = _PATIENCE | {"metrics_enabled": False, "allow_auto_create_topics": False}
 

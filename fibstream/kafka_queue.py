@@ -215,8 +215,10 @@ class TaskQueue:
                 self._serve()
             except (KafkaError, Retryable, _Stalled) as error:
                 self.restarts += 1
-                self.trouble = f"kafka queue {self._topic}: {error or type(error).__name__}"
-                log.error("%s: joining its group anew", self.trouble)
+                reason = f"kafka queue {self._topic}: {error or type(error).__name__}"
+                log.error("%s: joining its group anew", reason)
+                if not isinstance(error, _Stalled):
+                    self.trouble = reason
             finally:
                 self._leave()
             self._stopping.wait(JOIN_AGAIN_S)

@@ -168,7 +168,10 @@ class Root:
 
     def exists(self, name: str) -> bool:
         """Whether a dataset has a record."""
-        return self.files(name).open(RECORD) is not None
+        handle = self.files(name).open(RECORD)
+        if handle is not None:
+            handle.close()
+        return handle is not None
 
     def bus(self, name: str) -> Bus:
         """Open the bus as one dataset uses it; the caller closes it."""

@@ -140,7 +140,7 @@ _ENCODE: dict[type, Callable[[Any], pb.Event]] = {
 
 def encode(event: Event) -> bytes:
     """Encode an event, always to the same bytes; raise Poison when it is larger than allowed."""
-    data = _ENCODE[type(event)](event).SerializeToString(deterministic=True)
+    data: bytes = _ENCODE[type(event)](event).SerializeToString(deterministic=True)
     if len(data) > MAX_EVENT:
         raise Poison(
             f"{type(event).__name__} of {len(data)} bytes; at most {MAX_EVENT} are allowed"

@@ -10,9 +10,9 @@ from fibstream import wire
 from fibstream.errors import WrongUse
 from fibstream.grid import Box, Grid
 from fibstream.keys import ABSENT, content_hash
+from fibstream.loops import drive, exhaust
 from fibstream.memory import MemoryBus, MemoryFiles
 from fibstream.planner import RAW
-from fibstream.loops import drive, exhaust
 from fibstream.stage import Input
 from fibstream.store import Object, Store
 from fibstream.worker import Site

@@ -1,4 +1,4 @@
-"""Whatever comes to the door of ingest is answered with a status that says why, and lands nothing."""
+"""Whatever comes to the door of ingest is answered with a status, and garbage lands nothing."""
 
 import random
 

@@ -46,8 +46,8 @@ def test_objects_close_while_the_extent_is_open(start, bus, scene):
 
         eventually(closed, "an object closed while another is open")
         assert client.info("live").shape == (None, 44, 52)
-        for index in np.ndindex(1, 2, 2):
-            index = (5, *index[1:])
+        for y, x in np.ndindex(2, 2):
+            index = (5, y, x)
             client.land("live", index, cut(raw, index, (6, 22, 26)))
         assert client.seal("live") == SHAPE[0]
         client.wait("live")

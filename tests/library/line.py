@@ -13,9 +13,9 @@ from fibstream.events import Record, Sealed, Task
 from fibstream.fold import NoFold
 from fibstream.frontier import Frontier
 from fibstream.grid import Grid
+from fibstream.loops import drive, exhaust
 from fibstream.memory import MemoryBus, MemoryFiles
 from fibstream.planner import RAW, Planner, raw_record
-from fibstream.loops import drive, exhaust
 from fibstream.stage import Input, Output, Stage
 from fibstream.store import Object, Store
 from fibstream.worker import Site, Worker

@@ -8,8 +8,8 @@ from fibstream.errors import Poison
 from fibstream.events import MAX_EVENT, ORIGIN, ObjectChanged, Record
 from fibstream.fold import NoFold, Result
 from fibstream.keys import ABSENT
-from fibstream.planner import raw_record
 from fibstream.loops import drive, exhaust
+from fibstream.planner import raw_record
 from fibstream.stage import Input
 from fibstream.store import Object
 

@@ -36,7 +36,8 @@ EVENTS = st.one_of(
     TASKS,
     st.builds(Sealed, st.integers(1, 2**21)),
     st.builds(
-        ObjectChanged, TEXT, st.sampled_from(KINDS), NUMBER, NUMBER, st.none() | st.integers(1, 2**64 - 1)
+        ObjectChanged, TEXT, st.sampled_from(KINDS), NUMBER, NUMBER,
+        st.none() | st.integers(1, 2**64 - 1),
     ),
     st.builds(Progress, TEXT, NUMBER, st.booleans(), *[NUMBER] * 4),
     st.builds(DeadLetter, TEXT, TASKS, TEXT, st.integers(0, 2**32 - 1), TEXT),
@@ -88,7 +89,7 @@ def test_a_field_of_a_newer_version_is_read_over():
 
 @given(EVENTS, st.data())
 def test_a_damaged_event_is_an_event_or_poison(event, data):
-    """Protobuf has no checksum: the bus keeps bytes whole, and a reader must only never fall over."""
+    """Protobuf has no checksum: a reader must only never fall over."""
     whole = wire.encode(event)
     at = data.draw(st.integers(0, len(whole) - 1))
     byte = data.draw(st.binary(max_size=1))

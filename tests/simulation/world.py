@@ -28,10 +28,10 @@ from fibstream.events import ORIGIN, Record, Sealed, Task
 from fibstream.fold import NoFold
 from fibstream.grid import Box, Grid, Index
 from fibstream.keys import canonical
+from fibstream.loops import Service, read_dataset
 from fibstream.memory import MemoryBus, MemoryFiles
 from fibstream.planner import Planner
 from fibstream.ports import Delivery
-from fibstream.loops import Service, read_dataset
 from fibstream.shard import decode_object
 from fibstream.stage import Block, Patch, Stage
 from fibstream.store import Object, Store

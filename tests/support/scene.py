@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fibstream.dataset import Dataset
 from fibstream.grid import Index
 from fibstream.local import LocalFiles
-from fibstream.published import labels_hash, tables_hash
 from fibstream.loops import read_dataset
+from fibstream.published import labels_hash, tables_hash
 
 from ..inference.net import Graph, write_net
 

@@ -13,8 +13,8 @@ from fibstream import wire
 from fibstream.events import ObjectChanged
 from fibstream.grid import Index
 from fibstream.local import LocalFiles
-from fibstream.ports import Bus
 from fibstream.loops import read_dataset
+from fibstream.ports import Bus
 from fibstream.root import bus_path
 from fibstream.settings import Settings
 from fibstream.sqlite import SqliteBus
