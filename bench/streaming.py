@@ -1,11 +1,12 @@
 """A streamed run, end to end: throughput, latency, label writes, memory, sizes.
 
-Run: ``python bench/streaming.py [--workers N] [--repeat N]``. It streams the sample, repeated to
-make it larger, and prints ratios against the bare network in the same run.
+Run: ``python bench/streaming.py [--workers N] [--repeat N] [--bus kafka://HOST:PORT]``. It streams
+the sample, repeated to make it larger, and prints ratios against the bare network in the same run.
 """
 
 import argparse
 import json
+import secrets
 import statistics
 import tempfile
 import threading
@@ -19,24 +20,26 @@ import numpy as np
 from fibstream.cli.demo import SAMPLE
 from fibstream.cli.design import design, make_engine
 from fibstream.cli.pipeline import read_pipeline
-from fibstream.cli.run import landing, ledger, prepare, store_record
-from fibstream.cli.runner import SERVICES, Runner
+from fibstream.cli.run import entries_of, landing, ledger, prepare, store_record
+from fibstream.cli.runner import Runner
 from fibstream.services.inference.model import find_model
 from fibstream.services.inference.port import ModelSpec
 from fibstream.services.inference.tiling import tiles
-from fibstream.services.ingest.land import announce_seal
+from fibstream.services.ingest.datasets import announce_seal
+from fibstream.services.ingest.following import is_quiet
 from fibstream.services.ingest.landing import land, ordered
 from fibstream.services.ingest.sources import Source, open_volume
 
 from fibstream import wire
+from fibstream.addresses import SERVICES
 from fibstream.dataset import Dataset
 from fibstream.events import Progress
 from fibstream.grid import Box
 from fibstream.local import LocalFiles
 from fibstream.loops import drive, open_site
-from fibstream.root import bus_path
+from fibstream.ports import Bus
+from fibstream.root import bus_path, open_bus
 from fibstream.settings import Settings
-from fibstream.sqlite import SqliteBus
 
 Work = list[tuple[str, float, float]]  # key, begin and end of every output that was computed
 
@@ -53,20 +56,24 @@ def volume(folder: Path, repeat: int) -> Path:
 class Timed:
     """One run with its dataset, the times of its tasks, and the memory of its processes."""
 
-    def __init__(self, folder: Path, raw: Path, order: str, workers: int, *, paced: bool) -> None:
+    def __init__(
+        self, folder: Path, raw: Path, order: str, workers: int, bus: str | None, *, paced: bool
+    ) -> None:  # fmt: skip
         self.out = folder / f"{raw.stem}-{order}-{workers}-{paced}.zarr"
         source = open_volume(str(raw), kind="raw", voxel_size_nm=(10, 10, 10))
-        self.design = design("bench", source, read_pipeline("mito"))
+        name = f"bench-{secrets.token_hex(4)}"  # others may be on the same bus
+        self.design = design(name, source, read_pipeline("mito"))
         store_record(LocalFiles(self.out), self.design.dataset, self.design.files)
-        self.bus = SqliteBus(bus_path(self.out))
-        prepare(self.bus, "bench")
+        self.url = bus or f"sqlite:{bus_path(self.out)}"
+        self.bus = open_bus(self.url, self.out, name, private=True)
+        prepare(self.bus, name)
         # A paced run has no landing process: its chunks are landed here, one at a time.
         arguments = None if paced else landing(str(raw), order, 1)
         self.started: dict[tuple[int, ...], float] = {}
         self.memory: dict[str, float] = {}
         begun = time.perf_counter()
-        url = f"sqlite:{bus_path(self.out)}"
-        runner = Runner(self.out, "bench", self.bus, url, arguments, Settings(workers=workers))
+        settings = Settings(workers=workers)
+        runner = Runner(self.out, name, self.bus, self.url, arguments, settings)
         try:
             if paced:
                 pace = (source, order, runner)
@@ -79,9 +86,9 @@ class Timed:
 
     def land_slowly(self, source: Source, order: str, runner: Runner) -> None:
         """Land one chunk, wait until nothing moves, land the next."""
-        bus = SqliteBus(bus_path(self.out))
+        bus = open_bus(self.url, self.out, self.design.dataset.name)
         dataset, site = open_site(LocalFiles(self.out), bus)
-        announce_seal(site, dataset)
+        announce_seal(site, dataset.grid.extent[0])
         quiet(bus)
         for index in ordered(dataset.grid, order, 1):
             voxels = source.read(dataset.grid.box(index))
@@ -93,16 +100,15 @@ class Timed:
     @property
     def work(self) -> Work:
         """Every output that was computed."""
-        return [json.loads(e.value) for e in self.bus.read([wire.WORK], 0, limit=1 << 30)]
+        return [json.loads(e.value) for e in entries_of(self.bus, [wire.WORK])]
 
 
-def quiet(bus: SqliteBus) -> None:
+def quiet(bus: Bus) -> None:
     """Wait until every planner has seen the ledger's end and nothing is left to do."""
     while True:
-        events = (wire.decode(e.value) for e in bus.read([wire.PROGRESS], 0))
-        found = [e for e in events if isinstance(e, Progress)]
-        end = bus.end(wire.LEDGER_TOPICS)
-        if len(found) == len(SERVICES) and all(p.settled and p.offset >= end for p in found):
+        events = (wire.decode(e.value) for e in entries_of(bus, [wire.PROGRESS]))
+        found = {e.service: e for e in events if isinstance(e, Progress)}
+        if is_quiet(found, bus.end(wire.LEDGER_TOPICS)):
             return
         bus.wait(0.1)
 
@@ -175,7 +181,7 @@ def print_throughput(run: Timed, workers: int) -> None:
 def print_sizes(run: Timed) -> None:
     """Print the sizes of events and summaries."""
     sizes = defaultdict(list)
-    for entry in run.bus.read([*wire.LEDGER_TOPICS, wire.OBJECTS], 0, limit=1 << 30):
+    for entry in entries_of(run.bus, [*wire.LEDGER_TOPICS, wire.OBJECTS]):
         sizes[f"event {entry.topic}"].append(len(entry.value))
     for path in (run.out / "summaries").glob("*/*/*"):
         sizes[f"summary {path.parent.parent.name}"].append(path.stat().st_size)
@@ -187,17 +193,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--bus", help="kafka://HOST:PORT; the embedded one by default")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         small, large = volume(folder, given.repeat), volume(folder, 2 * given.repeat)
-        run = Timed(folder, small, "random", given.workers, paced=False)
+        run = Timed(folder, small, "random", given.workers, given.bus, paced=False)
         print_throughput(run, given.workers)
         print_sizes(run)
-        waits = latency(Timed(folder, small, "raster", 1, paced=True))
+        waits = latency(Timed(folder, small, "raster", 1, given.bus, paced=True))
         p50, p95 = np.percentile(waits, (50, 95))
         print(f"  landed to labels less compute: p50 {p50:.3f} s, p95 {p95:.3f} s ({len(waits)})")
-        twice = Timed(folder, large, "random", given.workers, paced=False)
+        twice = Timed(folder, large, "random", given.workers, given.bus, paced=False)
         for process in sorted(run.memory.keys() & twice.memory.keys()):
             one, two = run.memory[process], twice.memory[process]
             print(f"  memory {process}: {one:.0f} MB, of twice the volume {two:.0f} MB")

@@ -94,9 +94,10 @@ class KafkaBus:
     def read(self, topics: Collection[str], after: int, limit: int = 1000) -> list[Entry]:
         """Return entries with an offset larger than ``after``, in order.
 
-        None are left when it returns none; a log that is small enough to be kept is whole when
-        read from 0. ``after`` is 0, or an offset that this bus returned for these logs: of a large
-        log the last one, or its end. Keys may repeat: the last record of one wins.
+        None are left when it returns none; with a limit above BUFFER, and of a log that is small
+        enough to be kept when read from 0, all come at once. ``after`` is 0, or an offset that
+        this bus returned for these logs: of a large log the last one, or its end. Keys may
+        repeat: the last record of one wins.
         """
         self._flush()
         with self._follower.lock:

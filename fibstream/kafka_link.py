@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from .topics import PARTITIONS, SERVICES, Topic, declared, headers, partition_of
 T = TypeVar("T")
 
 CALL_S = 7.0  # the longest a call waits for the broker: longer than the election of a new leader
+KNOCK_S = 2.0  # for a connection; there may be three addresses to try
 AGAIN_S = 0.1  # between two attempts at what the broker says is not ready yet
 RECONNECT_MS = 500  # a broker that comes back is found within so long; Kafka's own is 30 s
 REQUEST_MS = 3_000  # below half of CALL_S, so that a request lost with its connection is sent again
@@ -27,7 +29,8 @@ _SERVER = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})")
 # Its loggers tell every connection and fetch; what matters reaches the caller as an error.
 logging.getLogger("kafka").setLevel(logging.ERROR)
 # While a broker is away, twice a second and client: our callers say so once.
-logging.getLogger("kafka.net").setLevel(logging.CRITICAL)
+for _name in ("kafka.net", "kafka.cluster"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class _Direct(KafkaNetSocket):  # type: ignore[misc]
@@ -120,12 +123,14 @@ class Link:
             try:
                 with self._lock, reaching(self.servers):
                     if self._admin is None:
+                        self._knock()
                         self._admin = KafkaAdminClient(
                             bootstrap_servers=self._addresses, **_PATIENCE
                         )
                     return question(self._admin)
             except Retryable as error:
-                final = not getattr(error.__cause__, "retriable", False)
+                cause = error.__cause__
+                final = not (isinstance(cause, OSError) or getattr(cause, "retriable", False))
                 if final or time.monotonic() > deadline:
                     raise
                 time.sleep(AGAIN_S)
@@ -133,6 +138,7 @@ class Link:
     def consumer(self, **configs: Any) -> Any:
         """Return a new consumer, which its maker closes."""
         with reaching(self.servers):
+            self._knock()
             return KafkaConsumer(
                 bootstrap_servers=self._addresses,
                 enable_auto_commit=False,
@@ -140,6 +146,17 @@ class Link:
                 **_COMMON,
                 **configs,
             )
+
+    def _knock(self) -> None:
+        """Raise an OSError unless somebody listens: a client that finds nobody leaves a thread."""
+        for number, address in enumerate(self._addresses, 1):
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+                return
+            except OSError:
+                if number == len(self._addresses):
+                    raise
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -154,6 +171,7 @@ class Link:
     def _sender(self) -> Any:
         with self._lock:
             if self._producer is None:
+                self._knock()
                 self._producer = KafkaProducer(
                     bootstrap_servers=self._addresses,
                     acks="all",
@@ -251,8 +269,9 @@ def _create(link: Link, topics: Sequence[Topic]) -> None:
     except Retryable as error:
         if not isinstance(error.__cause__, TopicAlreadyExistsError):
             raise
-        names = list(wanted)  # another process declared them at the same time
+        names = list(wanted)  # another process declares them at the same time
         link.ask(lambda admin: admin.wait_for_topics(names))
+        _check(link, topics)
 
 
 def _check(link: Link, topics: Sequence[Topic]) -> None:

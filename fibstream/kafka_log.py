@@ -232,6 +232,7 @@ class View(Count):
         self._keep = keep
         self._kept: dict[tuple[str, str], Entry] | None = {}
         self._ahead: deque[Entry] = deque()
+        self._room = BUFFER
         self._position = 0  # the offset of the last entry returned
         self._lost: set[TopicPartition] = set()  # where records were refused for want of room
         self._mark: Count | None = None  # where ``end`` was
@@ -244,7 +245,7 @@ class View(Count):
 
     def accept(self, place: TopicPartition, records: Sequence[Any]) -> None:
         """Take records, unless too many wait already: then they are read again later."""
-        if place in self._lost or (self._kept is None and len(self._ahead) >= BUFFER):
+        if place in self._lost or (self._kept is None and len(self._ahead) >= self._room):
             self._lost.add(place)
             return
         super().accept(place, records)
@@ -281,8 +282,10 @@ class View(Count):
             self._go(after)
         self._position = after
         ready = self._ahead if self._kept is None else 0 < after < self.total and not moved
-        if not ready:
+        if not ready or limit > BUFFER:
+            self._room = max(limit, BUFFER)  # who asks for everything gets it
             self._catch_up(lambda: self._kept is None and len(self._ahead) >= limit)
+            self._room = BUFFER
         found = self._from_ahead(limit) if self._kept is None else self._from_kept(after, limit)
         if found:
             self._position = found[-1].offset

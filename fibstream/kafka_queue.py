@@ -216,7 +216,8 @@ class TaskQueue:
             except (KafkaError, Retryable, _Stalled) as error:
                 self.restarts += 1
                 reason = f"kafka queue {self._topic}: {error or type(error).__name__}"
-                log.error("%s: joining its group anew", reason)
+                if reason != self.trouble:  # an outage is told once
+                    log.error("%s: joining its group anew", reason)
                 if not isinstance(error, _Stalled):
                     self.trouble = reason
             finally:

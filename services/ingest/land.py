@@ -5,16 +5,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from fibstream import wire
 from fibstream.dataset import Dataset
 from fibstream.errors import WrongUse
-from fibstream.events import Sealed
 from fibstream.local import LocalFiles
 from fibstream.loops import drive, open_site, read_dataset, stubborn
 from fibstream.root import open_bus
 from fibstream.server import orphaned, running
 from fibstream.worker import Site
 
+from .datasets import announce_seal
 from .landing import Order, land, ordered
 from .sources import Source, open_volume
 
@@ -23,21 +22,15 @@ def land_all(
     site: Site, dataset: Dataset, source: Source, order: Order, seed: int
 ) -> Iterator[None]:
     """Land all of ``source``; yields after each chunk. What is there already is left as it is."""
-    announce_seal(site, dataset)
+    extent_z = dataset.shape[0]  # a source whose end can be seen is sealed from the start
+    assert extent_z is not None
+    announce_seal(site, extent_z)
     for index in ordered(dataset.grid, order, seed):
         voxels = source.read(dataset.grid.box(index))
         for attempt in stubborn():
             with attempt:
                 drive(land(site, index, voxels, dataset.dtype))
         yield
-
-
-def announce_seal(site: Site, dataset: Dataset) -> None:
-    """Say that the extent is known; a source whose end can be seen is sealed from the start."""
-    extent_z = dataset.shape[0]
-    assert extent_z is not None
-    key = f"{dataset.name}/dataset"
-    site.bus.publish(wire.ledger_topic("dataset"), key, wire.encode(Sealed(extent_z)))
 
 
 def main() -> None:

@@ -1,0 +1,242 @@
+"""The wire: uploads, planners on long ledgers, memory over many chunks, recovery after kills.
+
+Run: ``python bench/wire.py [--bus kafka://HOST:PORT] [--chunks N]``. Uploads are compared with bare
+gRPC in the same run, with the same pieces. Without ``--bus`` the embedded bus is measured.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+from fibstream.services.inference.service import SERVICE as INFERENCE
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' cluster is how services are started
+
+from fibstream import wire
+from fibstream.client import PIECE, Client
+from fibstream.dataset import Dataset
+from fibstream.events import Record
+from fibstream.grid import Grid
+from fibstream.local import LocalFiles
+from fibstream.loops import exhaust, read_dataset
+from fibstream.planner import Planner
+from fibstream.root import open_bus
+from fibstream.sqlite import SqliteBus
+from fibstream.store import Store
+from fibstream.worker import Site
+from tests.inference.net import write_net
+from tests.support.cluster import Cluster
+from tests.support.scene import GEOMETRY, PIPELINE, bright
+
+EDGE = 128  # of an uploaded chunk: 4 MB as uint16
+UPLOADS = 24
+SMALL = (16, 16, 16)
+
+
+def cluster(folder: Path, bus: str | None) -> Cluster:
+    """Start services with the tests' small network."""
+    made = Cluster(folder, bus)
+    (made.root / "models").mkdir()
+    write_net(made.root / "models" / "bright.onnx", body=bright, channels=1, **GEOMETRY)
+    return made.start()
+
+
+def create(client: Client, name: str, shape, chunk, dtype="uint8", **more) -> None:
+    client.create(
+        name, shape, voxel_size_nm=(8, 8, 8), chunk=chunk, dtype=dtype,
+        pipeline=PIPELINE.format(model="bright"), **more,
+    )  # fmt: skip
+
+
+def bare_speed(chunk: np.ndarray) -> float:
+    """Return MB/s of a gRPC server that throws every piece away."""
+
+    def swallow(requests, _context):
+        for _ in requests:
+            pass
+        return b"done"
+
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        handler = grpc.stream_unary_rpc_method_handler(swallow)
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler("bench", {"Put": handler})]
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        data = chunk.tobytes()
+        times = []
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            put = channel.stream_unary("/bench/Put")
+            for _ in range(UPLOADS):
+                begun = time.perf_counter()
+                put(data[at : at + PIECE] for at in range(0, len(data), PIECE))
+                times.append(time.perf_counter() - begun)
+        server.stop(None).wait()
+    return chunk.nbytes / 1e6 / statistics.median(times)
+
+
+def print_upload(services: Cluster) -> None:
+    """Print the speed of PutChunk over that of bare gRPC, of noise and of what compresses."""
+    chance = np.random.default_rng(1)
+    for what, top in (("noise of 8 bits", 256), ("noise of 4 bits", 16)):
+        with services.client() as client:
+            name = f"upload-{top}"
+            create(client, name, (UPLOADS * EDGE, EDGE, EDGE), (EDGE,) * 3, "uint16",
+                   contrast=(0, 255))  # fmt: skip
+            times = []
+            for z in range(UPLOADS):
+                chunk = chance.integers(0, top, (EDGE,) * 3).astype(np.uint16)
+                begun = time.perf_counter()
+                client.land(name, (z, 0, 0), chunk)
+                times.append(time.perf_counter() - begun)
+            client.delete(name)
+        speed = chunk.nbytes / 1e6 / statistics.median(times)
+        bare = bare_speed(chunk)
+        print(
+            f"  upload of {what}: {speed:.0f} MB/s, bare gRPC {bare:.0f}: ratio {speed / bare:.2f}"
+        )
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def print_many(services: Cluster, chunks: int) -> None:
+    """Land many small chunks; print their rate, and the memory of ingest at a tenth and at the end.
+
+    z stays open and only one row is landed, so that inference and the rest have little to do.
+    """
+    first = services.processes["ingest"].pid
+    watched = {"door": first} | {role: pid for pid, role in services.children("ingest").items()}
+    voxels = np.random.default_rng(2).integers(0, 255, SMALL).astype(np.uint8)
+    marks, begun = [], time.perf_counter()
+    with services.client() as client:
+        create(client, "many", (None, 16, 16), SMALL)
+        for z in range(chunks):
+            client.land("many", (z, 0, 0), voxels)
+            if z + 1 in (chunks // 10, chunks):
+                marks.append({role: resident(pid) for role, pid in watched.items()})
+        print(f"  landed {chunks / (time.perf_counter() - begun):.0f} chunks/s, one client")
+        client.delete("many")
+    for role in watched:
+        print(f"  memory of ingest's {role}: {marks[0][role]:.0f} MB after {chunks // 10} chunks,"
+              f" {marks[1][role]:.0f} MB after {chunks}")  # fmt: skip
+
+
+def print_recovery(services: Cluster) -> None:
+    """Print how long after a kill a chunk that lands is predicted."""
+    chance = np.random.default_rng(3)
+    with services.client() as client:
+        create(client, "recovery", (64 * 16, 16, 16), SMALL)
+
+        def predicted() -> int:
+            (answer,) = client.watch("recovery", once=True)
+            return next((p.recorded for p in answer.services if p.service == "inference"), 0)
+
+        place = iter(range(64))
+
+        def land_pair() -> float:
+            """Land two neighbours and wait for one more prediction."""
+            before, begun = predicted(), time.perf_counter()
+            for _ in range(2):
+                voxels = chance.integers(0, 255, SMALL).astype(np.uint8)
+                client.land("recovery", (next(place), 0, 0), voxels)
+            while predicted() == before:
+                time.sleep(0.01)
+            return time.perf_counter() - begun
+
+        land_pair()
+        print(f"  landed to predicted, nothing killed: {land_pair():.2f} s")
+        for role in ("work", "plan", None):
+            services.kill("inference", role)
+            if role is None:
+                services.start("inference")
+            print(f"  the same after a kill of {role or 'the whole service'}: {land_pair():.2f} s")
+        client.delete("recovery")
+
+
+def print_rebuild(folder: Path, url: str | None, chunks: int) -> None:
+    """Print how fast a planner of inference takes in a ledger of so many chunks."""
+    services = folder / "rebuild"
+    dataset = Dataset(
+        name=f"rebuild-{time.time_ns()}", shape=(16 * chunks // 1000, 16 * 50, 16 * 20),
+        chunk=SMALL, dtype="uint8", voxel_size_nm=(8, 8, 8), contrast=(0, 255),
+    )  # fmt: skip
+    services.mkdir(exist_ok=True)
+    bus = open_bus(url or f"sqlite:{services / f'{chunks}.sqlite'}", services, dataset.name)
+    keys, begun = list(Grid(dataset.shape, SMALL).indices()), time.perf_counter()
+    for stage in ("raw", "prediction/bright"):
+        rows = [
+            (wire.ledger_topic(stage), wire.record_key(dataset.name, stage, index),
+             wire.encode(Record(stage, index, "ready", "f" * 32, {stage: "e" * 32})))
+            for index in keys
+        ]  # fmt: skip
+        if isinstance(bus, SqliteBus):  # one transaction: filling is not what is measured
+            bus._db.execute("BEGIN")
+            bus._db.executemany("INSERT INTO log (topic, key, value) VALUES (?, ?, ?)", rows)
+            bus._db.execute("COMMIT")
+        else:
+            for row in rows:
+                bus.publish(*row)
+    filled = time.perf_counter() - begun
+    stage_list = INFERENCE.stages(read_record(folder), LocalFiles(services))
+    site = Site(dataset.name, Store(LocalFiles(services), dataset.grid), bus)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    begun = time.perf_counter()
+    from fibstream.fold import NoFold
+
+    planner = Planner(site, "inference", stage_list, NoFold(), lambda: dataset.grid)
+    end, tasks = bus.end(wire.LEDGER_TOPICS), 0
+    while planner.offset < end:
+        exhaust(planner.consume())
+    taken = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for _ in planner.frontier.tasks():
+        tasks += 1
+    named = time.perf_counter() - begun
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    print(f"  ledger of {chunks} chunks ({2 * chunks} entries, filled in {filled:.0f} s): read in"
+          f" {taken:.1f} s, {2 * chunks / taken:.0f} events/s; {tasks} keys wanted in {named:.1f} s;"
+          f" {more:.0f} MB more")  # fmt: skip
+    bus.close()
+
+
+def read_record(folder: Path) -> Dataset:
+    """Return the record of a dataset with the tests' network."""
+    return read_dataset(LocalFiles(folder / "root" / "model.zarr"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bus", help="kafka://HOST:PORT; the embedded one by default")
+    parser.add_argument("--chunks", type=int, default=10_000)
+    parser.add_argument("--ledger", type=int, nargs="*", default=[10**5, 10**6])
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        services = cluster(folder, given.bus)
+        try:
+            print(f"on {given.bus or 'the embedded bus'}")
+            with services.client() as client:
+                create(client, "model", (16, 16, 16), SMALL)
+            print_upload(services)
+            print_recovery(services)
+            print_many(services, given.chunks)
+        finally:
+            services.close()
+        for chunks in given.ledger:
+            print_rebuild(folder, given.bus, chunks)
+
+
+if __name__ == "__main__":
+    main()
