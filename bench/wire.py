@@ -23,6 +23,7 @@ from fibstream import wire
 from fibstream.client import PIECE, Client
 from fibstream.dataset import Dataset
 from fibstream.events import Record
+from fibstream.fold import NoFold
 from fibstream.grid import Grid
 from fibstream.local import LocalFiles
 from fibstream.loops import exhaust, read_dataset
@@ -193,8 +194,6 @@ def print_rebuild(folder: Path, url: str | None, chunks: int) -> None:
     site = Site(dataset.name, Store(LocalFiles(services), dataset.grid), bus)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     begun = time.perf_counter()
-    from fibstream.fold import NoFold
-
     planner = Planner(site, "inference", stage_list, NoFold(), lambda: dataset.grid)
     end, tasks = bus.end(wire.LEDGER_TOPICS), 0
     while planner.offset < end:
@@ -205,8 +204,9 @@ def print_rebuild(folder: Path, url: str | None, chunks: int) -> None:
         tasks += 1
     named = time.perf_counter() - begun
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    rate = 2 * chunks / taken
     print(f"  ledger of {chunks} chunks ({2 * chunks} entries, filled in {filled:.0f} s): read in"
-          f" {taken:.1f} s, {2 * chunks / taken:.0f} events/s; {tasks} keys wanted in {named:.1f} s;"
+          f" {taken:.1f} s, {rate:.0f} events/s; {tasks} keys wanted in {named:.1f} s;"
           f" {more:.0f} MB more")  # fmt: skip
     bus.close()
 

@@ -200,6 +200,7 @@ class KafkaBus:
 
     def _known(self, topic: str) -> Leases:
         """Return the leases of a queue, read to their end."""
+        self._flush()  # what was ended here is on its way
         with self._follower.lock:
             if topic not in self._leases:
                 where = places(

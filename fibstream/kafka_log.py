@@ -50,8 +50,11 @@ class Stall:
 class Part(Protocol):
     """What follows some partitions."""
 
-    places: Sequence[TopicPartition]
     seen: dict[TopicPartition, int]  # the offset that is accepted next
+
+    @property
+    def places(self) -> Sequence[TopicPartition]:
+        """The partitions it follows."""
 
     def accept(self, place: TopicPartition, records: Sequence[Any]) -> None:
         """Take the records that were not seen yet, which may be none of these."""

@@ -52,7 +52,7 @@ class _Stalled(Exception):
     """The consumer is silent: behind its queue, or outside of its group."""
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Listener(ConsumerRebalanceListener):
     """Called by the client's own thread, between two generations of the group."""
 
     def __init__(self, queue: "TaskQueue") -> None:

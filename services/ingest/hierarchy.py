@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fibstream.errors import WrongUse
 from fibstream.grid import Box
+from fibstream.remote import kvstore
 
 from .formats import CACHE_BYTES, Voxels, unit_nm, without_leading
 
@@ -42,7 +43,8 @@ class Hierarchy:
     def __init__(self, root: str) -> None:
         import tensorstore
 
-        self.store = tensorstore.KvStore.open(root).result()
+        place = root if root.startswith("file:") else kvstore(root)
+        self.store = tensorstore.KvStore.open(place).result()
         self.local = root == "file:///"
 
     def node(self, key: PurePosixPath) -> Node | None:
