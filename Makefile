@@ -36,7 +36,7 @@ check: setup ## style, types, import contracts, length limits, documentation
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	rm -rf build/tree && mkdir -p build/tree/fibstream
-	ln -s $(CURDIR)/fibstream/*.py $(CURDIR)/cli $(CURDIR)/services build/tree/fibstream
+	ln -s $(CURDIR)/fibstream/*.py $(CURDIR)/fibstream/v1 $(CURDIR)/cli $(CURDIR)/services build/tree/fibstream
 	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fibstream
 	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
 	$(BIN)/pytest -q tests/docs

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -57,6 +58,16 @@ _PATIENCE: dict[str, Any] = {
     "proxy_url": "direct://",
 }
 _COMMON = _PATIENCE | {"metrics_enabled": False, "allow_auto_create_topics": False}
+
+
+@dataclass
+class Tally:
+    """How often consumers of this process hung and were made anew."""
+
+    count: int = 0
+
+
+STALLS = Tally()
 
 
 @contextlib.contextmanager

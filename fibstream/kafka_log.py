@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from kafka import TopicPartition
 
 from .errors import Retryable, WrongUse
-from .kafka_link import CALL_S, Link, reaching
+from .kafka_link import CALL_S, STALLS, Link, reaching
 from .ports import Entry
 from .wire import dataset_of
 
@@ -168,6 +168,7 @@ class Follower:
     def _restart(self, behind: Sequence[TopicPartition]) -> None:
         log.error("kafka consumer stalled behind the end of %s: starting it anew", behind)
         self.restarts += 1
+        STALLS.count += 1
         self.close()
 
     def close(self) -> None:

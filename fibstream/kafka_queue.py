@@ -30,7 +30,7 @@ from kafka.structs import MemberState, OffsetAndMetadata
 
 from .errors import Retryable
 from .kafka_lease import Waiting
-from .kafka_link import AGAIN_S, CALL_S, Link, reaching
+from .kafka_link import AGAIN_S, CALL_S, STALLS, Link, reaching
 from .kafka_log import HOLD_MS, Stall
 from .wire import dataset_of
 
@@ -256,6 +256,7 @@ class TaskQueue:
             elif now - checked > self._stall_s / 4:
                 checked = now
                 if stall.look(now, behind=self._behind(mine), polled=False):
+                    STALLS.count += 1
                     raise _Stalled(f"behind the end of {mine}")
 
     def _pace(self) -> bool:

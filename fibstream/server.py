@@ -21,7 +21,7 @@ from .ports import Bus
 from .prometheus import Prometheus
 from .root import OneDataset, Root
 from .settings import Settings, load
-from .telemetry import Telemetry
+from .telemetry import CONSUMER_STALLS, Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +53,22 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> None:
             door = Door(given.listen, (), telemetry)
             held.callback(door.close)
             door.open()
+        told = 0
         while not stopping.is_set() and not orphaned(given.parent):
             if not host.turn():
                 host.wait(IDLE_S)
+            told = tell_stalls(telemetry, told, kafka=root.shared)
+
+
+def tell_stalls(telemetry: Telemetry, told: int, *, kafka: bool) -> int:
+    """Count the consumers that hung since ``told`` of them; return how many there were so far."""
+    if not kafka:
+        return told
+    from .kafka_link import STALLS
+
+    if STALLS.count > told:
+        telemetry.add(CONSUMER_STALLS, STALLS.count - told)
+    return STALLS.count
 
 
 def shown(service: str, address: str | None, held: contextlib.ExitStack) -> Telemetry:

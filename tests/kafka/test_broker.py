@@ -315,6 +315,24 @@ def test_a_holder_whose_partition_moved_finishes_its_task(connect, dataset):
     eventually(settled, "what the first finished was not taken off")
 
 
+def test_a_task_whose_partition_goes_and_comes_back_is_not_taken_twice(connect, dataset):
+    planner, first, second = connect(), connect(), connect()
+    for n in range(16):
+        planner.send(TASKS, f"{dataset}/{n}", b"")
+    held = [take(first) for _ in range(16)]
+    mine = first._queues[TASKS]
+    second.take(TASKS, "w2", 10)
+    eventually(lambda: second._queues[TASKS]._waiting, "nothing moved")
+    second._queues[TASKS].close()
+    eventually(lambda: len(mine._mine) == 8, "the partitions did not come back")
+    fetched = eventually(lambda: len(mine._next) == len({h.id >> 32 & 0xFFF for h in held}), "")
+    assert fetched
+    assert first.take(TASKS, "w1", 10) is None
+    for one in held:
+        first.acknowledge(one, "w1")
+    assert planner.backlog(TASKS) == 0
+
+
 def test_a_holder_that_is_killed_is_missed_and_the_crash_counted(broker, connect, dataset):
     planner, other = connect(), connect()
     planner.send(TASKS, f"{dataset}/a", b"x")
