@@ -5,6 +5,7 @@ import errno
 import fcntl
 import itertools
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._temporary = root / PRIVATE / "tmp"
+        # Threads, processes and machines write below one root: each has temporaries of its own.
+        self._writer = uuid.uuid4().hex
         self._numbers = itertools.count()
 
     def open(self, path: str) -> LocalHandle | None:
@@ -77,7 +80,7 @@ class LocalFiles:
 
     def _write(self, data: bytes) -> Path:
         self._temporary.mkdir(parents=True, exist_ok=True)
-        part = self._temporary / f"{os.getpid()}-{next(self._numbers)}"
+        part = self._temporary / f"{self._writer}-{next(self._numbers)}"
         try:
             with part.open("wb") as file:
                 file.write(data)

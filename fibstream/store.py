@@ -67,6 +67,11 @@ class Object:
         return f"{self.name}/s{self.level}/c/{z}/{y}/{x}"
 
 
+def _own(item: Object, stamp: Stamp | None) -> Stamp | None:
+    """Return a stamp if it names the chunk that it lies at: a file moved here is not ours."""
+    return stamp if stamp is not None and stamp.index == item.index else None
+
+
 def objects(output: Output, index: Index, chunk: Index) -> list[Object]:
     """Return the fixed list of objects that one output of one chunk consists of."""
     if not output.dtype:
@@ -138,10 +143,10 @@ class Store:
             return None, ()
         with closing(handle):
             if not item.dtype:
-                return source_stamp(handle), handle.generation
+                return _own(item, source_stamp(handle)), handle.generation
             try:
                 layout = self.layout(item.dtype, item.level)
-                return Shard.of(handle, layout).stamp, handle.generation
+                return _own(item, Shard.of(handle, layout).stamp), handle.generation
             except Corrupt:
                 return None, handle.generation
 
@@ -154,11 +159,11 @@ class Store:
         with closing(handle):
             if not item.dtype:
                 found = decode_object(handle.read(0, handle.size))
-                return found[1] if found else None
+                return _own(item, found[1]) if found else None
             try:
                 layout = self.layout(item.dtype, item.level)
                 shard = Shard.of(handle, layout)
-                return shard.stamp if shard.intact() else None
+                return _own(item, shard.stamp) if shard.intact() else None
             except Corrupt:
                 return None
 

@@ -158,6 +158,7 @@ def test_a_log_larger_than_all_that_is_read_ahead_is_read_whole(connect, dataset
     writer, reader = connect(), connect(keep=10)
     for n in range(300):
         writer._send(logs[n % 2], f"{dataset}/{n % 200}", str(n).encode())
+    writer._flush()
     end = reader.end(logs)  # counted by a consumer of its own
     assert end == writer.end(logs)
     writer.publish(RAW, f"{dataset}/last", b"300")

@@ -1,7 +1,6 @@
 """Files in a folder: a kill leaves the old file or the new one, and a full disk is said to be."""
 
 import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -75,7 +74,7 @@ def test_sweeping_where_nothing_was_written_does_nothing(tmp_path):
 def full(files):
     """Let the next temporary be written to the device on which there is never any room."""
     number = next(files._numbers) + 1
-    (files.root / PRIVATE / "tmp" / f"{os.getpid()}-{number}").symlink_to("/dev/full")
+    (files.root / PRIVATE / "tmp" / f"{files._writer}-{number}").symlink_to("/dev/full")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -129,3 +128,18 @@ def test_generations_are_compared_under_a_lock(files):
         assert waiting.result() is False
     handle.close()
     assert read(files) == b"first"
+
+
+def test_writers_in_one_process_do_not_share_a_temporary(tmp_path):
+    """Two calls of a door hold files of their own: what one writes never lies at the other's."""
+
+    def writing(name: str) -> None:
+        for number in range(50):
+            LocalFiles(tmp_path).put(f"{name}/{number}", name.encode() * 20_000)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(writing, "abcd"))
+    files = LocalFiles(tmp_path)
+    for name in "abcd":
+        for number in range(50):
+            assert read(files, f"{name}/{number}") == name.encode() * 20_000

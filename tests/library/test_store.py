@@ -162,3 +162,13 @@ def test_the_stored_chunks_of_an_array_are_listed():
     store, _, hashes = filled()
     assert set(store.chunks("a")) == set(hashes)
     assert list(store.chunks("b")) == []
+
+
+def test_an_object_that_lies_in_another_chunks_place_is_nobodys():
+    store, _, _ = filled()
+    here, there = Object("a", (0, 0, 0), "uint16"), Object("a", (1, 1, 1), "uint16")
+    handle = store.files.open(there.path)
+    store.files.put(here.path, handle.read(0, handle.size))
+    assert store.stamp(here) is None and store.intact(here) is None
+    assert store.look(here)[1] != ()  # something is there, and a conditional put may replace it
+    assert store.intact(there) is not None
