@@ -1,11 +1,12 @@
 """One process of a service for all datasets below a root: its planners, or a worker."""
 
+import contextlib
 import logging
 import time
 from typing import Protocol
 
 from . import wire
-from .errors import NotFound, WrongUse
+from .errors import NotFound, Retryable, WrongUse
 from .loops import PlannerLoop, Service, WorkerLoop
 from .ports import Bus, Delivery
 from .root import OneDataset, Root
@@ -73,19 +74,26 @@ class Planners:
         self._due = time.monotonic() + SCAN_S
 
     def _take(self, name: str) -> None:
+        try:
+            self._loops[name] = self._open(name)
+        except NotFound:  # its record is on its way, or it is being deleted
+            if self._root.single:
+                raise
+        except WrongUse as error:
+            if self._root.single:
+                raise
+            log.error("dataset %s: %s", name, error)
+            self._refused.add(name)
+
+    def _open(self, name: str) -> tuple[PlannerLoop, Bus]:
         bus = self._root.bus(name)
         try:
             files = self._root.files(name)
             loop = PlannerLoop(self._service, files, bus, self._settings, self._telemetry)
-        except WrongUse as error:
+        except BaseException:
             bus.close()
-            if self._root.single:
-                raise
-            if not isinstance(error, NotFound):  # else its record is on its way
-                log.error("dataset %s: %s", name, error)
-                self._refused.add(name)
-        else:
-            self._loops[name] = loop, bus
+            raise
+        return loop, bus
 
     def _drop(self, name: str) -> None:
         loop, bus = self._loops.pop(name)
@@ -148,13 +156,23 @@ class Labourer:
         self.held = name, delivery
         try:
             loop = self._loop(name, bus)
-            if loop is None:  # deleted, or not ours
-                bus.acknowledge(delivery, self._owner)
-            else:
+            if loop is not None:
                 loop.carry_out(delivery)
+                return True
+        except NotFound:
+            if self._root.single or self._root.exists(name):
+                raise
         finally:
             self.held = None
+        self._give_up(name, bus, delivery)
         return True
+
+    def _give_up(self, name: str, bus: Bus, delivery: Delivery) -> None:
+        """Let go of a task whose dataset was deleted, with the bus if it was the dataset's own."""
+        with contextlib.suppress(Retryable):
+            bus.acknowledge(delivery, self._owner)
+        if name in self._loops:
+            self._drop(name)
 
     def _loop(self, name: str, shared: Bus | None) -> WorkerLoop | None:
         if name in self._loops:
@@ -162,7 +180,10 @@ class Labourer:
                 return self._loops[name][0]
             self._drop(name)
             return None
-        bus = shared or self._root.bus(name)
+        try:
+            bus = shared or self._root.bus(name)
+        except NotFound:  # deleted since the catalogue was read
+            return None
         try:
             loop = WorkerLoop(
                 self._service, self._root.files(name), bus, self._settings, self._owner,

@@ -112,6 +112,7 @@ class TaskQueue:
         self._waiting: deque[Waiting] = deque()
         self._aside: dict[tuple[TopicPartition, int], float] = {}  # not to be taken before
         self._held: dict[tuple[TopicPartition, int], Waiting] = {}
+        self._owed = False  # a commit that the group refused while it changed
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"tasks of {topic}", daemon=True)
         self._thread.start()
@@ -169,7 +170,9 @@ class TaskQueue:
             if place not in self._mine or (task is None and len(self._waiting) == before):
                 return False
         try:
-            return self._commit(consumer, offsets)
+            landed = self._commit(consumer, offsets)
+            self._owed |= not landed
+            return landed
         except Retryable:
             if task is not None:
                 with self.ready:
@@ -251,6 +254,7 @@ class TaskQueue:
             now = time.monotonic()
             if joined:
                 self.trouble = None
+                self._settle()
             if found or full:
                 stall.look(now, behind=False, polled=True)
             elif now - checked > self._stall_s / 4:
@@ -258,6 +262,14 @@ class TaskQueue:
                 if stall.look(now, behind=self._behind(mine), polled=False):
                     STALLS.count += 1
                     raise _Stalled(f"behind the end of {mine}")
+
+    def _settle(self) -> None:
+        """Commit what the group refused, for partitions that stayed: no later task may come."""
+        if self._owed:
+            self._owed = False  # before the look: the worker may owe more meanwhile
+            with self.ready:
+                offsets = self._settled()
+            self._owed |= not self._commit(self._consumer, offsets)
 
     def _pace(self) -> bool:
         """Fetch no more while enough tasks wait; a rebalance un-pauses, so say it every time."""

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .errors import DiskFull, Retryable
+from .errors import DiskFull, NotFound, Retryable
 from .ports import Generation
 
 PRIVATE = ".fibstream"  # what is not part of the Zarr hierarchy
@@ -42,7 +42,10 @@ class LocalHandle:
 
 
 class LocalFiles:
-    """Whole files below ``root``."""
+    """Whole files below ``root``, a folder that whoever makes a dataset makes.
+
+    ``put`` never makes it: a straggler cannot bring back a dataset that was deleted.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -61,7 +64,10 @@ class LocalFiles:
             raise Retryable(f"{self.root / path}: {error.strerror}") from error
 
     def put(self, path: str, data: bytes, expected: Generation | None = None) -> bool:
-        """Write a temporary file, sync it, and move it over the name."""
+        """Write a temporary file, sync it, and move it over the name.
+
+        Raises NotFound when the root is gone.
+        """
         target = self.root / path
         try:
             part = self._write(data)
@@ -71,15 +77,17 @@ class LocalFiles:
                     stack.enter_context(self._locked())
                     if self._generation(target) != expected:
                         return False
-                _move(part, target)
+                self._move(part, target)
         except OSError as error:
+            if not self.root.is_dir():
+                raise NotFound(f"{self.root}: not found, or deleted just now") from error
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull(f"no space left for {target}") from error
             raise Retryable(f"{target}: {error.strerror}") from error
         return True
 
     def _write(self, data: bytes) -> Path:
-        self._temporary.mkdir(parents=True, exist_ok=True)
+        self._make(self._temporary)
         part = self._temporary / f"{self._writer}-{next(self._numbers)}"
         try:
             with part.open("wb") as file:
@@ -90,6 +98,24 @@ class LocalFiles:
             part.unlink(missing_ok=True)
             raise
         return part
+
+    def _move(self, part: Path, target: Path) -> None:
+        try:
+            os.replace(part, target)
+        except FileNotFoundError:
+            self._make(target.parent)
+            os.replace(part, target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # without it the rename itself may be lost with the power
+        finally:
+            os.close(folder)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder below the root, which must be there."""
+        if folder != self.root and not folder.is_dir():
+            self._make(folder.parent)
+            folder.mkdir(exist_ok=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -124,16 +150,3 @@ class LocalFiles:
         if self._temporary.is_dir():
             for part in self._temporary.iterdir():
                 part.unlink(missing_ok=True)
-
-
-def _move(part: Path, target: Path) -> None:
-    try:
-        os.replace(part, target)
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # without it the rename itself may be lost with the power
-    finally:
-        os.close(folder)

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,8 @@ from .store import Store
 from .worker import Site
 
 SUFFIX = ".zarr"
-SWEEPS = 3
+SWEEPS = 3  # of an object store, into which a worker may put its last output meanwhile
+DELETED = ".deleted"
 CATALOGUE = "catalogue"  # one empty file per dataset: an object store cannot list folders cheaply
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -131,6 +133,11 @@ class Root:
         """Return the names of all datasets that were created below this root."""
         return [path.rpartition("/")[2] for path in self._files.list(CATALOGUE)]
 
+    def make(self, name: str) -> None:
+        """Make the folder of a dataset; on an object store there are none."""
+        if self.local is not None:
+            Path(self.place(name)).mkdir(parents=True, exist_ok=True)
+
     def enter(self, name: str) -> None:
         """Put a dataset into the catalogue: from now on the services look after it."""
         self._files.put(f"{CATALOGUE}/{check_name(name)}", b"")
@@ -140,14 +147,15 @@ class Root:
         self._files.delete(f"{CATALOGUE}/{check_name(name)}")
 
     def remove(self, name: str) -> None:
-        """Delete a dataset: first its record, so that nobody goes on with it, then the rest."""
+        """Delete a dataset: a folder at once, on an object store first the record."""
         self.dataset(name)
-        files = self.files(name)
         self.leave(name)
+        if self.local is not None:
+            _remove_folder(Path(self.place(name)))
+            return
+        files = self.files(name)
         files.delete(RECORD)
-        for _ in range(SWEEPS):  # a worker may be putting its last output meanwhile
-            if self.local is not None:
-                shutil.rmtree(self.place(name), ignore_errors=True)
+        for _ in range(SWEEPS):
             for path in list(files.list("")):
                 files.delete(path)
 
@@ -192,3 +200,11 @@ class Root:
             yield dataset, Site(dataset.name, store, bus, version("fibstream"))
         finally:
             bus.close()
+
+
+def _remove_folder(folder: Path) -> None:
+    """Move a folder away, so that nobody can go on writing into it, and then remove it."""
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{DELETED}"))
+    for gone in folder.parent.glob(f".*{DELETED}"):  # also what a killed process left
+        shutil.rmtree(gone, ignore_errors=True)

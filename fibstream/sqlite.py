@@ -14,7 +14,7 @@ from tenacity import (
     wait_fixed,
 )
 
-from .errors import DiskFull, Retryable, WrongUse
+from .errors import DiskFull, NotFound, Retryable, WrongUse
 from .ports import Delivery, Entry
 
 BUSY_S = 30.0  # a writer waits this long for another; each transaction takes microseconds
@@ -42,11 +42,14 @@ class SqliteBus:
         self.path = path.absolute()
         self._clock = clock
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not its dataset's folder: a late bus must not bring back one that was deleted.
+            path.parent.mkdir(exist_ok=True)
             # A connection may be made in one thread and used in another, never in two at a time.
             self._db = sqlite3.connect(
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
+        except FileNotFoundError as error:
+            raise NotFound(f"bus {path}: {path.parent.parent} is not there") from error
         except (OSError, sqlite3.OperationalError) as error:
             raise WrongUse(f"bus {path}: {error}") from error
         self._journal()

@@ -61,6 +61,7 @@ def create(root: Root, made: Made) -> bool:
     Raises AlreadyThere when the name is taken by a dataset that differs in anything.
     """
     dataset = made.dataset
+    root.make(dataset.name)
     files = root.files(dataset.name)
     for path, content in made.files.items():
         files.put(path, content)

@@ -51,6 +51,7 @@ def files(kind, tmp_path, request, monkeypatch):
     if kind == "memory":
         return MemoryFiles()
     if kind == "local":
+        (tmp_path / "new.zarr").mkdir()
         return LocalFiles(tmp_path / "new.zarr")
     if kind == "kvstore-memory":
         return RemoteFiles({"driver": "memory", "path": "new.zarr/"}, "memory")

@@ -112,6 +112,7 @@ class Local:
 
     def __init__(self, root):
         self.root = root
+        root.mkdir(exist_ok=True)
         self.site = Site("d", Store(LocalFiles(root), Grid((None, *PLANE), CHUNK)), MemoryBus())
 
     def info(self, dataset):

@@ -17,11 +17,11 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from fibstream import local
-moment = getattr(local, sys.argv[2])
+moment = getattr(local.LocalFiles, sys.argv[2])
 def die(*given):
     {before}
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(local, sys.argv[2], die)
+setattr(local.LocalFiles, sys.argv[2], die)
 local.LocalFiles(Path(sys.argv[1])).put("folder/a", b"new" * 1000)
 """
 
@@ -29,6 +29,7 @@ local.LocalFiles(Path(sys.argv[1])).put("folder/a", b"new" * 1000)
 @pytest.fixture
 def files(tmp_path):
     made = LocalFiles(tmp_path / "x.zarr")
+    made.root.mkdir()
     made.put("folder/a", b"old")
     return made
 

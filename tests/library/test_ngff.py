@@ -48,6 +48,7 @@ def describe(files, dataset):
 
 def grow(root, layers, *, sealed):
     """Store the chunks of the first ``layers`` of z and describe what has landed so far."""
+    root.mkdir(exist_ok=True)
     files = LocalFiles(root)
     dataset = BASE.sealed(EXTENT[0] if sealed else layers * BASE.chunk[0])
     describe(files, dataset)
