@@ -63,6 +63,10 @@ def serve(given: Serving, say: Callable[[str], None]) -> None:
             from fibstream.kafka_link import declare
 
             declare(servers_of(given.bus))
+            bus = root.shared_bus()
+            assert bus is not None
+            # Calls open buses of their own; they share its connections, which take long to make.
+            held.callback(bus.close)
         telemetry = shown(given.service, given.metrics, held)
         workers = given.workers or settings.workers
         supervisor = Supervisor(given.service, root, given.roles, workers, given.metrics)

@@ -158,7 +158,9 @@ class TaskQueue:
     def done(self, place: TopicPartition, offset: int) -> bool:
         """Take a task off the queue for good; False when its partition is no longer ours.
 
-        Raise Retryable when the broker does not say so within CALL_S: then it is still held.
+        False, too, when the partition went and came back and is not yet fetched up to the task:
+        what is committed could not cover it, and it will be fetched once more. Raise Retryable
+        when the broker does not say so within CALL_S: then it is still held.
         """
         with self.ready:
             task = self._held.pop((place, offset), None)
@@ -167,7 +169,8 @@ class TaskQueue:
                 w for w in self._waiting if (w.place, w.offset) != (place, offset)
             )
             consumer, offsets = self._consumer, self._settled()
-            if place not in self._mine or (task is None and len(self._waiting) == before):
+            covered = place in self._mine and offset < self._next.get(place, 0)
+            if not covered or (task is None and len(self._waiting) == before):
                 return False
         try:
             landed = self._commit(consumer, offsets)

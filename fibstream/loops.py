@@ -118,8 +118,9 @@ class PlannerLoop:
         exhaust(self.planner.consume())
         exhaust(self.planner.act())
         self._describe()
-        request = self._request()
-        asked = request > self._reconciled and self.planner.idle
+        # What is asked for waits until nothing else is left to do; each look costs a round trip.
+        request = self._request() if self.planner.settled else self._requested
+        asked = request > self._reconciled and self.planner.settled
         if self._reconcile is None and (asked or time.monotonic() >= self._due):
             self._reconcile = self._look_at_everything(request)
         if self._reconcile is not None and next(islice(self._reconcile, LOOKS, None), self) is self:
@@ -132,12 +133,12 @@ class PlannerLoop:
     def _look_at_everything(self, request: int) -> Generator[None, None, None]:
         """Reconcile; the request is fulfilled when nothing was found and nothing happened."""
         before = self._bus.end(wire.LEDGER_TOPICS)
-        idle = self.planner.idle
+        idle = self.planner.settled
         yield from self.planner.reconcile()
         exhaust(self.planner.consume())
         exhaust(self.planner.act())
         self._due = time.monotonic() + self._settings.reconcile_s
-        if idle and self.planner.idle and self._bus.end(wire.LEDGER_TOPICS) == before:
+        if idle and self.planner.settled and self._bus.end(wire.LEDGER_TOPICS) == before:
             self._reconciled = max(self._reconciled, request)
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class PlannerLoop:
     def _report(self) -> None:
         planner = self.planner
         progress = Progress(
-            self._service.name, planner.offset, planner.idle, self._reconciled,
+            self._service.name, planner.offset, planner.settled, self._reconciled,
             planner.wanted, planner.frontier.recorded, len(planner.frontier.failed),
         )  # fmt: skip
         if progress != self._last:

@@ -42,6 +42,7 @@ class Planner:
         self.site = site
         self.frontier = Frontier(stages, grid(), fold.extra)
         self.offset = 0
+        self.settled = False  # whether it was idle at the end of the last ``act``
         self.watch = Watch(site.telemetry, [stage.name for stage in stages])
         self._history = site.bus.end(wire.LEDGER_TOPICS)  # what was written before this planner
         self._found = 0  # differences that a reconcile has seen
@@ -128,7 +129,8 @@ class Planner:
         for index in sorted(self._doubted):
             yield
             self._announce(index)
-        for result in self._fold.results(idle=self.idle):
+        self.settled = self.idle
+        for result in self._fold.results(idle=self.settled):
             yield from self._publish(result)
 
     def _send(self, task: Task) -> Iterator[None]:
@@ -177,6 +179,7 @@ class Planner:
                 yield
                 self.site.store.files.put(path, encode_object(body, stamp))
         yield
+        self.settled = False  # the ledger goes on
         record = Record(result.stage, ORIGIN, "ready", result.key, hashes)
         self.site.publish(record)
         self.frontier.apply(record)
@@ -262,6 +265,7 @@ class Planner:
 
     def _doubt(self, stage: str, index: tuple[int, int, int]) -> None:
         self._found += 1
+        self.settled = False
         self.site.publish(Record(stage, index, "suspect"))
 
     def _differs(self, record: Record) -> bool:
@@ -298,8 +302,10 @@ class Planner:
             if stamp is None or record is None or record.status != "ready":
                 self._found += stamp is not None or record is None or record.status != "failed"
                 self._doubted.add(index)
+                self.settled = False
             elif raw_record(stamp) != record:
                 self._found += 1
+                self.settled = False
                 self.site.publish(raw_record(stamp))
 
 

@@ -109,6 +109,7 @@ def answers(tmp_path_factory):
 @pytest.fixture
 def root(answers, tmp_path):
     answers._root = Root(str(tmp_path))
+    answers._root.make("cell")
     return answers._root
 
 

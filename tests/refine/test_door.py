@@ -87,7 +87,9 @@ class Cell:
 
 @pytest.fixture
 def root(tmp_path):
-    return Root(str(tmp_path))
+    made = Root(str(tmp_path))
+    made.make("cell")
+    return made
 
 
 @pytest.fixture
