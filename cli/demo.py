@@ -1,9 +1,8 @@
 """`fibstream demo`: the sample streams in random order, and is compared with the whole volume."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from fibstream.services.analysis.table import rows_hash
 from fibstream.services.ingest.sources import open_volume
 from fibstream.services.refine.recipe import Settings as Recipe
@@ -15,11 +14,15 @@ from fibstream.published import labels_hash, tables_hash
 from fibstream.settings import Settings
 
 from .design import make_engine
-from .picture import paint
 from .reference import labels_of, prediction_of, table_of
+from .report import Row, rows_of, write_report
 from .streaming import stream
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "flyem_medulla.tif"
+CREDIT = (
+    "FIB-SEM of the fly medulla, FlyEM, CC BY: Parag et al., PLoS ONE 10(5): e0125825 (2015), "
+    "doi:10.1371/journal.pone.0125825"
+)
 SEED = 1  # of the order in which chunks land
 ROWS = 8  # of the table, shown
 
@@ -38,12 +41,14 @@ def tell(folder: Path, settings: Settings, say: Callable[[str], None]) -> bool:
     if report.failed:
         say(f"different: {len(report.failed)} chunks failed: {report.failed[0]['reason']}")
         return False
-    table = pq.read_table(out / "tables" / "mito.parquet")
-    picture = paint(out, folder / "mitochondria.png")
+    found = rows_of(out, read_dataset(LocalFiles(out)).organelles[0])
+    hashes = report.labels_hash, report.tables_hash
+    written = write_report(out, folder, hashes=hashes, credit=CREDIT)
     say(f"{report.chunks_computed} stage outputs computed in {report.seconds:.1f} s; "
-        f"{table.num_rows} mitochondria:")  # fmt: skip
-    say(head(out))
-    say(f"picture: {picture}\ntable:   {out / 'tables' / 'mito.parquet'}\ndataset: {out}")
+        f"{len(found)} mitochondria:")  # fmt: skip
+    say(head(found))
+    say(f"page:    {written.page}\npicture: {written.pictures[0]}")
+    say(f"table:   {out / 'tables' / 'mito.parquet'}\ndataset: {out}")
     say("computing the whole volume as one block, by other code ...")
     labels, tables = whole(out, settings.threads)
     same = (labels, tables) == (report.labels_hash, report.tables_hash)
@@ -55,12 +60,10 @@ def tell(folder: Path, settings: Settings, say: Callable[[str], None]) -> bool:
     return same
 
 
-def head(out: Path) -> str:
-    """Return the largest objects of the table as text."""
-    table = pq.read_table(out / "tables" / "mito.parquet")
-    rows = sorted(table.to_pylist(), key=lambda row: -row["voxels"])[:ROWS]
+def head(rows: Sequence[Row]) -> str:
+    """Return the first rows of a table as text."""
     lines = [f"{'id':>20} {'voxels':>8} {'volume um3':>11} {'area um2':>9}  centroid z,y,x nm"]
-    for row in rows:
+    for row in rows[:ROWS]:
         centroid = ", ".join(f"{row[f'centroid_{axis}_nm']:.0f}" for axis in "zyx")
         border = "  (cut by the border)" if row["touches_border"] else ""
         lines.append(

@@ -218,6 +218,23 @@ def status(
 
 
 @command
+def report(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset, finished or growing.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where it goes; beside the dataset.")
+    ] = None,
+) -> None:
+    """Write a page of a dataset: picture, tables, histogram and what the results follow from.
+
+    Example: fibstream report cell.zarr --out report
+    """
+    from .report import write_report
+
+    written = write_report(path, out or path.with_name(f"{path.stem}-report"))
+    say(f"{written.page}")
+
+
+@command
 def config() -> None:
     """Show the settings in force, and where each comes from.
 
