@@ -16,6 +16,7 @@ from .telemetry import SILENT, Telemetry
 log = logging.getLogger(__name__)
 
 SCAN_S = 1.0  # how often the catalogue is read: a new dataset waits at most so long
+LULL_S = 0.1  # after the last record a planner finds out whether it is idle
 PAUSE_S = 0.02  # between two rounds over several datasets that had nothing to do
 
 
@@ -103,8 +104,8 @@ class Planners:
     def wait(self, timeout_s: float) -> None:
         """Wait on the one bus, or a moment when there are several."""
         if len(self._loops) == 1:
-            ((_, bus),) = self._loops.values()
-            bus.wait(timeout_s)
+            ((loop, bus),) = self._loops.values()
+            bus.wait(min(timeout_s, LULL_S) if loop.restless else timeout_s)
         else:
             time.sleep(PAUSE_S if self._loops else timeout_s)
 

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 6  # at a store or bus that is away: 0.1 s doubling, about six seconds in all
 LOOKS = 200  # stamps read in one turn: tasks must not wait until a million have been
+TELL_S = 0.2  # between two reports of a planner that is at work
 MEASURE_S = 5.0  # how often lag and queue are asked of the bus: half of a usual scrape interval
 CRASHES = 3  # of workers on one task, then it is parked
 
@@ -105,18 +106,24 @@ class PlannerLoop:
             lambda: read_dataset(files).grid, service.lands(self.dataset),
         )  # fmt: skip
         self._documents: dict[str, bytes] = {}
+        self._described = 0  # the extent in z that they say
         self._control = 0  # how far the log of requests is read
         self._requested = 0
         self._reconciled = 0
         self._reconcile: Generator[None, None, None] | None = None
         self._last: Progress | None = None
+        self._told = -TELL_S
+        self.restless = False  # whether the last turn found new records
         self._due = time.monotonic()  # the first reconcile is at start
         self._measure = self._due + MEASURE_S
 
     def turn(self) -> None:
         """Consume, act, reconcile when it is due or asked for, and say how far it got."""
+        before = self.planner.offset
         exhaust(self.planner.consume())
-        exhaust(self.planner.act())
+        # While records come there is no use in asking whether they were the last.
+        self.restless = self.planner.offset != before
+        exhaust(self.planner.act(look=not self.restless))
         self._describe()
         # What is asked for waits until nothing else is left to do; each look costs a round trip.
         request = self._request() if self.planner.settled else self._requested
@@ -163,8 +170,9 @@ class PlannerLoop:
             self._service.name, planner.offset, planner.settled, self._reconciled,
             planner.wanted, planner.frontier.recorded, len(planner.frontier.failed),
         )  # fmt: skip
-        if progress != self._last:
-            self._last = progress
+        due = progress.settled or time.monotonic() >= self._told + TELL_S
+        if progress != self._last and due:
+            self._last, self._told = progress, time.monotonic()
             key = f"{self.dataset.name}/{self._service.name}"
             self._bus.publish(wire.PROGRESS, key, wire.encode(progress))
 
@@ -172,7 +180,7 @@ class PlannerLoop:
         """Create and resize this service's arrays: only the owner's planner writes metadata."""
         grid = self.planner.frontier.grid
         z = grid.shape[0] or self.planner.landed_z * grid.chunk[0]
-        if not z:
+        if z == self._described:
             return
         current = self.dataset.sealed(z)
         documents = ngff.documents(current, self._service.arrays(current))
@@ -181,6 +189,7 @@ class PlannerLoop:
             if self._documents.get(path) != data:
                 self._files.put(path, data)
                 self._documents[path] = data
+        self._described = z
 
 
 # -- worker --------------------------------------------------------------------------------------

@@ -116,8 +116,11 @@ class Planner:
 
     # -- acting ----------------------------------------------------------------------------------
 
-    def act(self) -> Iterator[None]:
-        """Emit what is wanted: tasks, news, results, announcements of raw."""
+    def act(self, *, look: bool = True) -> Iterator[None]:
+        """Emit what is wanted: tasks, news, results, announcements of raw.
+
+        Whether it is idle then takes questions to the bus; without ``look`` it counts as not idle.
+        """
         for place in self._fold.dirty():
             self.frontier.touch(place)
         for task in self.frontier.tasks():
@@ -129,7 +132,7 @@ class Planner:
         for index in sorted(self._doubted):
             yield
             self._announce(index)
-        self.settled = self.idle
+        self.settled = look and self.idle
         for result in self._fold.results(idle=self.settled):
             yield from self._publish(result)
 
