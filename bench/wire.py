@@ -9,6 +9,7 @@ import resource
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,12 +42,13 @@ UPLOADS = 24
 SMALL = (16, 16, 16)
 
 
-def cluster(folder: Path, bus: str | None) -> Cluster:
+def cluster(folder: Path, bus: str | None, *services: str, roles: str = "") -> Cluster:
     """Start services with the tests' small network."""
-    made = Cluster(folder, bus)
+    folder.mkdir(exist_ok=True)
+    made = Cluster(folder, bus, *(["--role", roles] if roles else []))
     (made.root / "models").mkdir()
     write_net(made.root / "models" / "bright.onnx", body=bright, channels=1, **GEOMETRY)
-    return made.start()
+    return made.start(*services)
 
 
 def create(client: Client, name: str, shape, chunk, dtype="uint8", **more) -> None:
@@ -85,25 +87,33 @@ def bare_speed(chunk: np.ndarray) -> float:
 
 
 def print_upload(services: Cluster) -> None:
-    """Print the speed of PutChunk over that of bare gRPC, of noise and of what compresses."""
+    """Print the speed of PutChunk over that of bare gRPC, of noise and of what compresses.
+
+    The door is alone: what computes with the chunks would otherwise take the cores.
+    """
     chance = np.random.default_rng(1)
     for what, top in (("noise of 8 bits", 256), ("noise of 4 bits", 16)):
-        with services.client() as client:
-            name = f"upload-{top}"
-            create(client, name, (UPLOADS * EDGE, EDGE, EDGE), (EDGE,) * 3, "uint16",
-                   contrast=(0, 255))  # fmt: skip
-            times = []
-            for z in range(UPLOADS):
-                chunk = chance.integers(0, top, (EDGE,) * 3).astype(np.uint16)
-                begun = time.perf_counter()
-                client.land(name, (z, 0, 0), chunk)
-                times.append(time.perf_counter() - begun)
-            client.delete(name)
-        speed = chunk.nbytes / 1e6 / statistics.median(times)
-        bare = bare_speed(chunk)
-        print(
-            f"  upload of {what}: {speed:.0f} MB/s, bare gRPC {bare:.0f}: ratio {speed / bare:.2f}"
-        )
+        chunks = [chance.integers(0, top, (EDGE,) * 3).astype(np.uint16) for _ in range(4)]
+        bare = bare_speed(chunks[0])
+        for lanes in (1, 4):
+            speed = put_speed(services, f"upload-{top}-{lanes}", chunks, lanes)
+            print(f"  upload of {what}, {lanes} at a time: {speed:.0f} MB/s,"
+                  f" bare gRPC {bare:.0f}: ratio {speed / bare:.2f}")  # fmt: skip
+
+
+def put_speed(services: Cluster, name: str, chunks: list[np.ndarray], lanes: int) -> float:
+    """Return MB/s of the middle one of three rounds of uploads."""
+    times = []
+    with services.client() as client, ThreadPoolExecutor(lanes) as pool:
+        create(client, name, (3 * UPLOADS * EDGE, EDGE, EDGE), (EDGE,) * 3, "uint16",
+               contrast=(0, 255))  # fmt: skip
+        for part in range(3):
+            begun = time.perf_counter()
+            places = range(part * UPLOADS, (part + 1) * UPLOADS)
+            list(pool.map(lambda z: client.land(name, (z, 0, 0), chunks[z % 4]), places))
+            times.append(time.perf_counter() - begun)
+        client.delete(name)
+    return UPLOADS * chunks[0].nbytes / 1e6 / statistics.median(times)
 
 
 def resident(pid: int) -> float:
@@ -132,6 +142,40 @@ def print_many(services: Cluster, chunks: int) -> None:
     for role in watched:
         print(f"  memory of ingest's {role}: {marks[0][role]:.0f} MB after {chunks // 10} chunks,"
               f" {marks[1][role]:.0f} MB after {chunks}")  # fmt: skip
+
+
+def print_latency(services: Cluster, chunks: int = 40) -> None:
+    """Print p50 and p95 of landed to labels, of chunks that come one by one.
+
+    A chunk's labels need its neighbours: the time counts from the last of those.
+    """
+    voxels = np.random.default_rng(4).integers(0, 255, SMALL).astype(np.uint8)
+    with services.client() as client:
+        create(client, "latency", (chunks * 16, 16, 16), SMALL)
+        files = LocalFiles(services.root / "latency.zarr")
+        store, landed, seen = Store(files, Grid((chunks * 16, 16, 16), SMALL)), {}, {}
+        stop = threading.Event()
+
+        def follow() -> None:
+            while not stop.is_set() and len(seen) < chunks:
+                for z, *_ in store.chunks("labels/mito"):
+                    seen.setdefault(z, time.perf_counter())
+                stop.wait(0.01)
+
+        watcher = threading.Thread(target=follow)
+        watcher.start()
+        for z in range(chunks):
+            client.land("latency", (z, 0, 0), voxels)
+            landed[z] = time.perf_counter()
+            time.sleep(1.0)  # slower than the pipeline: no queue
+        client.wait("latency")
+        stop.set()
+        watcher.join()
+        client.delete("latency")
+    # Borders of objects reach one chunk on, so that the next two landings may be needed.
+    late = sorted(seen[z] - landed[min(z + 2, chunks - 1)] for z in seen if z in landed)
+    print(f"  landed to labels: p50 {statistics.median(late):.2f} s,"
+          f" p95 {late[int(0.95 * len(late))]:.2f} s, of {len(late)} chunks")  # fmt: skip
 
 
 def print_recovery(services: Cluster) -> None:
@@ -213,7 +257,7 @@ def print_rebuild(folder: Path, url: str | None, chunks: int) -> None:
 
 def read_record(folder: Path) -> Dataset:
     """Return the record of a dataset with the tests' network."""
-    return read_dataset(LocalFiles(folder / "root" / "model.zarr"))
+    return read_dataset(LocalFiles(folder / "all" / "root" / "model.zarr"))
 
 
 def main() -> None:
@@ -224,12 +268,17 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        services = cluster(folder, given.bus)
+        print(f"on {given.bus or 'the embedded bus'}")
+        services = cluster(folder / "door", given.bus, "ingest", roles="door")
         try:
-            print(f"on {given.bus or 'the embedded bus'}")
+            print_upload(services)
+        finally:
+            services.close()
+        services = cluster(folder / "all", given.bus)
+        try:
             with services.client() as client:
                 create(client, "model", (16, 16, 16), SMALL)
-            print_upload(services)
+            print_latency(services)
             print_recovery(services)
             print_many(services, given.chunks)
         finally:

@@ -1,6 +1,8 @@
 """`fibstream land`: a client that plays the microscope for services that run elsewhere."""
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import cast, get_args
 
@@ -10,9 +12,11 @@ from fibstream.services.ingest.sources import Source, open_volume
 from fibstream.client import Client, Info
 from fibstream.dataset import clip_chunk
 from fibstream.errors import WrongUse
-from fibstream.grid import Grid
+from fibstream.grid import Grid, Index
 
 from .progress import track
+
+LANES = 4  # uploads under way: while one is compressed and synced, the next is on its way
 
 
 def land_volume(
@@ -38,10 +42,28 @@ def land_volume(
             )
         shape = (z, *source.shape[1:])
         grid = Grid(shape, clip_chunk(info.chunk, shape) if info.sealed else info.chunk)
-        counts: Counter[str] = Counter()
-        for index in track(list(ordered(grid, cast("Order", order), seed))[:limit], "landed"):
-            counts[client.land(name, index, source.read(grid.box(index)))] += 1
-    return dict(counts)
+        places = list(ordered(grid, cast("Order", order), seed))[:limit]
+        landed = _landed(client, name, source, grid, places)
+        return dict(Counter(track(landed, "landed", len(places))))
+
+
+def _landed(
+    client: Client, name: str, source: Source, grid: Grid, places: Sequence[Index]
+) -> Iterator[str]:
+    """Land chunks, some at a time, and yield what became of each, in order."""
+    under_way: deque[Future[str]] = deque()
+    with ThreadPoolExecutor(LANES) as pool:
+        try:
+            for index in places:
+                if len(under_way) == LANES:
+                    yield under_way.popleft().result()
+                voxels = source.read(grid.box(index))
+                under_way.append(pool.submit(client.land, name, index, voxels))
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
 
 
 def check_source(source: Source, info: Info, raw: str) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -25,18 +25,21 @@ _WORDS = {
 }
 
 
-def track(items: Sequence[T], what: str) -> Iterator[T]:
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Yield items and show how many are done: a bar on a terminal, otherwise lines."""
+    if total is None:
+        items = list(items)
+        total = len(items)
     console = Console(stderr=True)
     if console.is_terminal:
-        yield from rich_track(items, what, console=console)
+        yield from rich_track(items, what, total, console=console)
         return
     said = time.monotonic()
     for number, item in enumerate(items, 1):
         yield item
-        if number == len(items) or time.monotonic() > said + LINE_S:
+        if number == total or time.monotonic() > said + LINE_S:
             said = time.monotonic()
-            sys.stderr.write(f"{what} {number}/{len(items)}\n")
+            sys.stderr.write(f"{what} {number}/{total}\n")
 
 
 class Display:

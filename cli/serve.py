@@ -77,6 +77,7 @@ def serve(given: Serving, say: Callable[[str], None]) -> None:
         door = Door(given.listen or default_listen(given.service), rooms, telemetry)
         for each in rooms:
             held.callback(getattr(each.answers, "close", lambda: None))
+        held.callback(root.close)
         held.callback(door.close)
         door.open()
         say(f"{given.service}: listening on port {door.port}, datasets below {root.url}")

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -55,11 +56,17 @@ def read_dataset(files: Files) -> Dataset:
         return Dataset.model_validate_json(handle.read(0, handle.size))
 
 
+@cache
+def software() -> str:
+    """Return the version that stamps name."""
+    return version("fibstream")
+
+
 def open_site(files: Files, bus: Bus, telemetry: Telemetry = SILENT) -> tuple[Dataset, Site]:
     """Open a dataset's store and bus."""
     dataset = read_dataset(files)
     store = Store(files, dataset.grid)
-    return dataset, Site(dataset.name, store, bus, version("fibstream"), telemetry)
+    return dataset, Site(dataset.name, store, bus, software(), telemetry)
 
 
 def stubborn() -> Retrying:

@@ -3,15 +3,15 @@
 import contextlib
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 from .dataset import RECORD, Dataset
 from .errors import NotFound, WrongUse
 from .local import PRIVATE, LocalFiles
-from .loops import read_dataset
+from .loops import read_dataset, software
 from .memory import MemoryBus
 from .ports import Bus, Files
 from .remote import open_files
@@ -22,6 +22,7 @@ from .worker import Site
 SUFFIX = ".zarr"
 SWEEPS = 3  # of an object store, into which a worker may put its last output meanwhile
 DELETED = ".deleted"
+IDLE = 16  # embedded buses kept open: as many as calls that are answered at once
 CATALOGUE = "catalogue"  # one empty file per dataset: an object store cannot list folders cheaply
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -116,6 +117,8 @@ class Root:
         self.url = url.rstrip("/") or "/"
         self.bus_url = bus_url
         self._files = open_files(self.url)
+        self._idle: list[tuple[str, SqliteBus]] = []  # open, not in use; the last used last
+        self._lock = threading.Lock()
         if self.local is None and not self.shared:
             raise WrongUse(f"--root {url}: an object store needs --bus kafka://HOST:PORT")
 
@@ -192,13 +195,49 @@ class Root:
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[tuple[Dataset, Site]]:
-        """Open a dataset's store and bus for one call or stream."""
+        """Open a dataset's store and bus for one call or stream.
+
+        An embedded bus is used again by later calls: the last one that closes it writes its log
+        back and syncs, which takes longer than most calls.
+        """
         dataset = self.dataset(name)
-        bus: Bus = self.bus(name)
+        bus = self._reuse(name) or self.bus(name)
         try:
             store = Store(self.files(name), dataset.grid)
-            yield dataset, Site(dataset.name, store, bus, version("fibstream"))
-        finally:
+            yield dataset, Site(dataset.name, store, bus, software())
+        except BaseException:
+            bus.close()
+            raise
+        self._keep(name, bus)
+
+    def _reuse(self, name: str) -> Bus | None:
+        """Return an open bus of a dataset that nobody uses, if there is one."""
+        while True:
+            with self._lock:
+                found = next((at for at, (idle, _) in enumerate(self._idle) if idle == name), None)
+                if found is None:
+                    return None
+                _, bus = self._idle.pop(found)
+            if bus.lives:
+                return bus
+            bus.close()
+
+    def _keep(self, name: str, bus: Bus) -> None:
+        if not isinstance(bus, SqliteBus):
+            bus.close()
+            return
+        with self._lock:
+            self._idle.append((name, bus))
+            over = [idle for _, idle in self._idle[:-IDLE]]
+            del self._idle[:-IDLE]
+        for idle in over:
+            idle.close()
+
+    def close(self) -> None:
+        """Close what later calls would use again."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, bus in idle:
             bus.close()
 
 

@@ -57,6 +57,7 @@ class SqliteBus:
         # finds their objects in the store.
         self._run("PRAGMA synchronous=NORMAL")
         self._create()
+        self._file = _identity(self.path)
         self._seen = -1
 
     def _journal(self) -> None:
@@ -206,6 +207,19 @@ class SqliteBus:
                 return
             time.sleep(min(POLL_S, left))
 
+    @property
+    def lives(self) -> bool:
+        """Whether the file that is open is the one that lies there: a dataset may be deleted."""
+        try:
+            return self._file == _identity(self.path)
+        except FileNotFoundError:
+            return False
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_dev, state.st_ino

@@ -1,5 +1,6 @@
 """A dataset that was deleted stays deleted, whoever was still at work on it."""
 
+import contextlib
 import threading
 import time
 from contextlib import closing
@@ -8,6 +9,7 @@ import pytest
 from fibstream.services.ingest.datasets import Made, create
 from fibstream.services.ingest.service import SERVICE as INGEST
 
+from fibstream import root as root_module
 from fibstream.dataset import Dataset
 from fibstream.errors import NotFound
 from fibstream.host import Labourer, Planners
@@ -80,3 +82,34 @@ def test_a_bus_of_its_own_needs_the_folder_above_it(tmp_path):
     with pytest.raises(NotFound, match="nowhere"):
         SqliteBus(tmp_path / "nowhere/private/bus.sqlite")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_calls_use_one_bus_again_until_its_dataset_is_another(root):
+    with root.open("cell") as (_, first):
+        first.bus.publish("control", "cell", b"1")
+    with root.open("cell") as (_, again):
+        assert again.bus is first.bus
+        with root.open("cell") as (_, beside):  # a bus is not for two threads
+            assert beside.bus is not first.bus
+    root.remove("cell")
+    create(root, Made(DATASET, {}, []))
+    with root.open("cell") as (_, other):
+        assert other.bus is not first.bus
+        assert other.bus.read(["control"], 0) == []
+    root.close()
+    with root.open("cell") as (_, last):
+        assert last.bus is not other.bus
+
+
+def test_a_bus_of_a_call_that_failed_is_not_used_again(root):
+    with pytest.raises(RuntimeError), root.open("cell") as (_, first):
+        raise RuntimeError
+    with root.open("cell") as (_, again):
+        assert again.bus is not first.bus
+
+
+def test_few_buses_are_kept(root):
+    with contextlib.ExitStack() as held:
+        for _ in range(root_module.IDLE + 3):
+            held.enter_context(root.open("cell"))
+    assert len(root._idle) == root_module.IDLE
