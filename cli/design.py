@@ -50,7 +50,9 @@ def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
     if text is None:
         if source.dtype == np.uint8:
             return 0.0, 255.0
-        raise WrongUse(f"{source.name} is {source.dtype}: give --contrast LOW,HIGH or auto")
+        shown = source.display.window
+        hint = f" (the file shows {shown[0]:g},{shown[1]:g})" if shown else ""
+        raise WrongUse(f"{source.name} is {source.dtype}: give --contrast LOW,HIGH or auto{hint}")
     if text == "auto":
         return auto_contrast(source)
     parts = text.split(",")

@@ -2,9 +2,7 @@
 
 import os
 import re
-import warnings
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,9 @@ from numpy.typing import NDArray
 from fibstream.errors import WrongUse
 from fibstream.grid import Box
 
-from .formats import Voxels, Window, naming, of_windows, open_mrc
+from .formats import Voxels, Window, naming, of_windows, without_leading
+from .lengths import Lengths
+from .mrc import open_mrc, read_mrc
 from .tiff import open_page, read_page, refuse_cut_short, windows
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -60,7 +60,7 @@ def open_slices(paths: list[Path]) -> Voxels:
         with naming(str(paths[z])):
             return read(z, rows, columns)
 
-    return of_windows((len(paths), *shape), dtype, None, window)
+    return of_windows((len(paths), *shape), dtype, Lengths(), window)
 
 
 def whole_header(path: Path) -> Header:
@@ -97,17 +97,10 @@ def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
     with naming(str(path)):
         if path.suffix.lower() in TIFF_SUFFIXES:
             return read_page(data, path), state
-        shape, dtype = _mrc_header(path)
-        return _mrc_plane(data).reshape(shape).astype(dtype, copy=False), state
-
-
-def _mrc_plane(data: bytes) -> NDArray[Any]:
-    from mrcfile.mrcinterpreter import MrcInterpreter
-
-    with warnings.catch_warnings():  # a few bytes too many are no reason to stop
-        warnings.simplefilter("ignore")
-        plane: NDArray[Any] = MrcInterpreter(iostream=BytesIO(data)).data
-    return plane
+        volume = without_leading(read_mrc(data, str(path)))
+        _refuse_depth(path, volume.shape)
+        plane: NDArray[Any] = volume[0].astype(volume.dtype.newbyteorder("="), copy=False)
+        return plane, state
 
 
 def _tiff_header(path: Path) -> Header:
@@ -119,9 +112,13 @@ def _tiff_header(path: Path) -> Header:
 def _mrc_header(path: Path) -> Header:
     with naming(str(path)):
         found = open_mrc(path)
-    if len(found.shape) != 3 or found.shape[0] != 1:
-        raise WrongUse(f"{path} has shape {found.shape}; expected one slice with axes (y, x)")
+    _refuse_depth(path, found.shape)
     return found.shape[1:], found.dtype.newbyteorder("=")
+
+
+def _refuse_depth(path: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) != 3 or shape[0] != 1:
+        raise WrongUse(f"{path} has shape {shape}; expected one slice with axes (y, x)")
 
 
 def _mrc(paths: list[Path]) -> Window:

@@ -1,8 +1,10 @@
 """A volume that the user names by a path, whatever its format, checked and read box by box."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,13 +15,20 @@ from numpy.typing import NDArray
 from fibstream.errors import WrongUse
 from fibstream.grid import MAX_AXIS, Box, Index
 
-from .formats import Voxels, naming, open_mrc, open_npy, open_npz
-from .hierarchy import METADATA, Kind, open_hierarchy
+from . import lengths
+from .display import Display
+from .formats import Voxels, naming, open_npy, open_npz
+from .hierarchy import METADATA, open_hierarchy
+from .lengths import Lengths, agree, text
+from .mrc import open_mrc
+from .selection import Kind
 from .slices import open_slices, slices_in
 from .tiff import open_tiff
 
+log = logging.getLogger(__name__)
+
 SCHEMES = ("s3://", "gs://", "file://")
-TOLERANCE = 0.01  # between the voxel size given and the file's own, on each axis
+TOLERANCE = lengths.TOLERANCE  # between the voxel size given and the file's own, on each axis
 
 _RAW = ("uint8", "int8", "uint16", "int16", "float32")
 _LABELS = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
@@ -50,6 +59,8 @@ OPENERS: Mapping[str, Callable[[Path], Voxels]] = MappingProxyType(
     }
 )
 
+TOLD = 1000  # notes that are remembered, so as not to be told again
+
 VoxelSize = tuple[float, float, float]
 
 
@@ -63,6 +74,8 @@ class Source:
     voxel_size_nm: VoxelSize
     kind: Kind
     fetch: Callable[[Box], NDArray[Any]]
+    display: Display  # how the file wants its grey values to be shown
+    notes: tuple[str, ...] = ()  # what the user should know of how it is read; logged once
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of ``box``, which lies inside the volume.
@@ -137,7 +150,7 @@ def _split(path: str) -> tuple[str, str]:
 def _find(path: str, place: str, inside: str, kind: Kind) -> Voxels:
     """Return what is at a path; the format follows from the name, in folders from metadata."""
     if place.startswith(SCHEMES):
-        found = open_hierarchy(f"{place.rstrip('/')}/{inside}", path, kind)
+        found = open_hierarchy(f"{place.rstrip('/')}/{inside}", path, kind, turn=True)
         if found is None:
             raise WrongUse(f"{path}: there is no Zarr or N5 array or group")
         return found
@@ -160,7 +173,7 @@ def _find_in_folder(path: str, folder: Path, inside: str, kind: Kind) -> Voxels:
     bare = not inside and not any((folder / name).exists() for name in METADATA)
     if bare and (slices := slices_in(folder)):
         return open_slices(slices)
-    found = open_hierarchy(f"file://{folder.resolve()}/{inside}", path, kind)
+    found = open_hierarchy(f"file://{folder.resolve()}/{inside}", path, kind, turn=True)
     if found is None and inside:
         raise WrongUse(f"{folder} has no array or group {inside}")
     if found is None:
@@ -178,27 +191,51 @@ def _checked(name: str, found: Voxels, kind: Kind, given: VoxelSize | None) -> S
     if found.dtype.name not in DTYPES[kind]:
         expected = ", ".join(DTYPES[kind]) + FORMS[kind]
         raise WrongUse(f"{name} has dtype {found.dtype.name}; expected {expected}")
-    size = _voxel_size(name, found.voxel_size_nm, given)
-    return Source(name, (z, y, x), found.dtype.newbyteorder("="), size, kind, found.fetch)
+    size = _voxel_size(name, found.lengths, voxel_size_nm=given)
+    notes = _notes(found, kind, chosen=given is not None)
+    for note in notes:
+        _tell(name, note)
+    return Source(
+        name, (z, y, x), found.dtype.newbyteorder("="), size, kind, found.fetch, found.display,
+        notes,
+    )  # fmt: skip
 
 
-def _voxel_size(name: str, own: tuple[float, ...] | None, given: VoxelSize | None) -> VoxelSize:
-    if own is None or not _usable(own):
-        if given is None:
-            has = "no voxel size" if own is None else f"the voxel size {_text(own)} nm"
-            raise WrongUse(f"{name} has {has}; give --voxel-size-nm Z,Y,X")
-        own = given
-    z, y, x = given or own
-    if not all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip((z, y, x), own, strict=True)):
+def _notes(found: Voxels, kind: Kind, *, chosen: bool) -> tuple[str, ...]:
+    """Return what the user should know; who gave a voxel size has chosen among the file's."""
+    notes = found.notes if chosen else (*found.notes, *found.lengths.warnings)
+    if kind == "raw" and found.display.inverted:
+        notes = (*notes, "it is to be shown inverted: give --invert if its membranes are bright")
+    return notes
+
+
+@lru_cache(TOLD)
+def _tell(name: str, note: str) -> None:
+    """Log what the user should know, once: commands open a source more than once."""
+    log.warning("%s: %s", name, note)
+
+
+def _voxel_size(name: str, own: Lengths, *, voxel_size_nm: VoxelSize | None) -> VoxelSize:
+    """Return the file's size, or the one given, which must be one of those that the file states."""
+    if own.size_nm is None:
+        if voxel_size_nm is None:
+            why = f" ({own.why})" if own.why else ""
+            raise WrongUse(f"{name} has no voxel size; give --voxel-size-nm Z,Y,X{why}")
+        return _floats(voxel_size_nm)
+    if voxel_size_nm is None:
+        return own.size_nm
+    if not any(agree(voxel_size_nm, size) for size in (own.size_nm, *own.others)):
         raise WrongUse(
-            f"{name} has the voxel size {_text(own)} nm, but {_text((z, y, x))} nm was given"
+            f"{name} has the voxel size {text(own.size_nm)} nm, "
+            f"but {text(voxel_size_nm)} nm was given"
         )
+    return _floats(voxel_size_nm)
+
+
+def _floats(size: VoxelSize) -> VoxelSize:
+    z, y, x = size
     return float(z), float(y), float(x)
 
 
 def _usable(size: tuple[float, ...]) -> bool:
     return len(size) == 3 and all(0 < edge < math.inf for edge in size)
-
-
-def _text(size: tuple[float, ...]) -> str:
-    return ",".join(f"{edge:g}" for edge in size)

@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from fibstream.errors import WrongUse
 
-from .formats import CACHE_BYTES, Voxels, Window, of_array, of_windows, unit_nm
+from .display import Display, shown_between
+from .formats import CACHE_BYTES, Voxels, Window, of_array, of_windows
+from .lengths import Lengths, Stated, state, weigh
+
+MIN_IS_WHITE = 0  # of the tag PhotometricInterpretation
 
 
 def open_tiff(path: Path) -> Voxels:
@@ -30,7 +34,7 @@ def open_tiff(path: Path) -> Voxels:
     Returns
     -------
     Voxels
-        (z, y, x); the voxel size is that of ImageJ or of OME-XML.
+        (z, y, x); the voxel size is that of OME-XML, else of ImageJ. Dots per inch are none.
 
     Raises
     ------
@@ -39,14 +43,15 @@ def open_tiff(path: Path) -> Voxels:
     """
     with _open(path) as tiff:
         series, shape = tiff.series[0], _stack_shape(path, tiff)
-        own = _imagej_voxel_size(tiff) or _ome_voxel_size(tiff)
+        own, display = _lengths(tiff), _display(tiff)
         if series.dataoffset is not None:
             dtype = np.dtype(tiff.byteorder + series.dtype.char)
-            return of_array(np.memmap(path, dtype, "r", series.dataoffset, shape), own)
+            stack = np.memmap(path, dtype, "r", series.dataoffset, shape)
+            return of_array(stack, own, display=display)
         pages = list(series.pages)
     if len(pages) != shape[0] or None in pages:
         raise ValueError(f"its {len(pages)} pages do not make a stack of shape {shape}")
-    return of_windows(shape, series.dtype, own, windows(pages.__getitem__))
+    return of_windows(shape, series.dtype, own, windows(pages.__getitem__), display=display)
 
 
 def open_page(path: Path) -> Any:
@@ -138,27 +143,46 @@ def _stack_shape(path: Path, tiff: Any) -> tuple[int, ...]:
     return (*(depth or [1]), *shape[-2:])
 
 
-def _imagej_voxel_size(tiff: Any) -> tuple[float, ...] | None:
-    stated = tiff.imagej_metadata or {}
-    tags, length = tiff.pages[0].tags, unit_nm(stated.get("unit"))
+def _lengths(tiff: Any) -> Lengths:
+    """Return the voxel size; OME-XML goes first, for it names the unit of each axis."""
+    return weigh([said for said in (_ome_states(tiff), _imagej_states(tiff)) if said])
+
+
+def _imagej_states(tiff: Any) -> Stated | None:
+    stated, where = tiff.imagej_metadata, "ImageJ's description"
+    if not stated:
+        return None
+    tags = tiff.pages[0].tags
     pixels = [tags[name].value for name in ("YResolution", "XResolution") if name in tags]
     # One pixel in a unit is what is written when nobody has set a scale.
-    known = len(pixels) == 2 and all(0 not in pair and pair[0] != pair[1] for pair in pixels)
-    if length is None or not known or "spacing" not in stated:
-        return None
-    sizes = (float(stated["spacing"]), *(units / count for count, units in pixels))
-    return tuple(length * size for size in sizes)
+    if len(pixels) != 2 or any(0 in pair or pair[0] == pair[1] for pair in pixels):
+        return Stated(where, None, "no scale is set")
+    if "spacing" not in stated:  # left out where it is 1, which is also what it is when unset
+        return Stated(where, None, "no distance of slices is set")
+    unit = stated.get("unit")
+    units = [stated.get("zunit", unit), stated.get("yunit", unit), unit]
+    return state(where, [stated["spacing"], *(n / count for count, n in pixels)], units)
 
 
-def _ome_voxel_size(tiff: Any) -> tuple[float, ...] | None:
+def _ome_states(tiff: Any) -> Stated | None:
     if not tiff.ome_metadata:
         return None
     pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
     stated = {} if pixels is None else pixels.attrib
     sizes = [stated.get(f"PhysicalSize{axis}") for axis in "ZYX"]
-    lengths = [unit_nm(stated.get(f"PhysicalSize{axis}Unit", "um")) for axis in "ZYX"]
-    known = [float(s) * nm for s, nm in zip(sizes, lengths, strict=True) if s and nm]
-    return tuple(known) if len(known) == 3 else None
+    if None in sizes:
+        missing = ", ".join(f"PhysicalSize{a}" for a, s in zip("ZYX", sizes, strict=True) if not s)
+        return Stated("OME-XML", None, f"it has no {missing}")
+    # Micrometres are the default of the schema.
+    units = [stated.get(f"PhysicalSize{axis}Unit", "um") for axis in "ZYX"]
+    return state("OME-XML", sizes, units)
+
+
+def _display(tiff: Any) -> Display:
+    """Return ImageJ's window, and whether the smallest value is white."""
+    stated = tiff.imagej_metadata or {}
+    window = shown_between(stated.get("min"), stated.get("max")).window
+    return Display(window, inverted=int(tiff.pages[0].photometric) == MIN_IS_WHITE)
 
 
 def windows(page_of: Callable[[int], Any]) -> Window:

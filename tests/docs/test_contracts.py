@@ -13,6 +13,7 @@ EDGES = {
     *(f"fibstream.{name}" for name in ("supervisor", "telemetry", "wire", "worker")),
     *(f"fibstream.services.ingest.{name}" for name in ("formats", "hierarchy", "land", "landing")),
     *(f"fibstream.services.ingest.{name}" for name in ("slices", "sources", "tiff")),
+    *(f"fibstream.services.ingest.{name}" for name in ("mrc", "n5", "nodes", "selection")),
     *(f"fibstream.services.ingest.{name}" for name in ("datasets", "following", "uploads")),
     *(f"fibstream.services.ingest.{name}" for name in ("growing", "incoming", "watcher")),
     *(f"fibstream.services.analysis.{name}" for name in ("answering", "asking", "query")),

@@ -10,7 +10,7 @@ import pytest
 import tensorstore
 import tifffile
 import zarr
-from fibstream.services.ingest.formats import unit_nm
+from fibstream.services.ingest.lengths import unit_nm
 from fibstream.services.ingest.sources import open_volume
 
 from fibstream.errors import WrongUse
@@ -183,7 +183,7 @@ OWN = {  # formats that carry the voxel size
     "n5 factors": lambda p: n5(
         p,
         {
-            "pixelResolution": [size / 2 for size in SIZE[::-1]],
+            "pixelResolution": {"dimensions": [n / 2 for n in SIZE[::-1]], "unit": "nm"},
             "downsamplingFactors": [2, 2, 2],
         },
     ),
@@ -436,12 +436,11 @@ def renamed(path: str, name: str) -> str:
 
 def mrc_axes(path: str) -> str:
     with mrcfile.open(path, "r+") as file:
-        file.header.mapc, file.header.maps = 3, 1
+        file.header.mapc = 3
     return path
 
 
 ONE_PLANE = [VOLUME[0], VOLUME[1], VOLUME[2, :5]]
-XYZ = AXES[::-1]
 TWO = ("raw", "labels/mito", "labels/er")
 
 FAULTS = {  # how to make it, what is wanted of it, what the line must name
@@ -503,7 +502,7 @@ FAULTS = {  # how to make it, what is wanted of it, what the line must name
     "pages differ": (lambda p: pages(p, ONE_PLANE), {}, ["v.tif", "one stack"]),
     "mrc cut": (lambda p: cut(mrc(p)), {}, ["v.mrc"]),
     "mrc header cut": (lambda p: cut(mrc(p), 0.1), {}, ["v.mrc"]),
-    "mrc axes": (lambda p: mrc_axes(mrc(p)), {}, ["v.mrc", "(3, 2, 1)"]),
+    "mrc axes": (lambda p: mrc_axes(mrc(p)), {}, ["v.mrc", "(3, 2, 3)"]),
     "slice of another shape": (
         lambda p: odd_slice(folder(p), volume=VOLUME[2, :5]), {}, ["s10.tif", "(5, 7)"],
     ),
@@ -536,8 +535,12 @@ FAULTS = {  # how to make it, what is wanted of it, what the line must name
         lambda p: (shutil.rmtree(multiscale(p / "v.zarr") + "/s0"), str(p / "v.zarr"))[1], {},
         ["v.zarr", "s0"],
     ),
-    "axes x first": (lambda p: multiscale(p / "v.zarr", axes=XYZ), {}, ["(x, y, z)"]),
-    "axes mixed": (lambda p: multiscale(p / "v.zarr", axes=XYZ) + "/s0", {}, ["(x, y, z)"]),
+    "axes of no volume": (
+        lambda p: multiscale(p / "v.zarr", axes=[*AXES[:2], {"name": "c"}]), {}, ["(z, y, c)"],
+    ),
+    "axes mixed": (
+        lambda p: multiscale(p / "v.zarr", axes=AXES[:2]) + "/s0", {}, ["3 dimensions", "(z, y)"],
+    ),
     "zarr two channels": (
         lambda p: array(p / "v.zarr", np.stack([VOLUME] * 2), chunks=(1, 4, 4, 4)), {},
         ["v.zarr", "(2, 5, 6, 7)"],

@@ -1,0 +1,119 @@
+"""How long a voxel's edges are: units, what metadata state about them, and which statement stands.
+
+A file may state the size in several places.  They are listed with the one to be trusted most first;
+the first that serves is taken, and what disagrees with it is told.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+Size = tuple[float, float, float]  # edges of a voxel (z, y, x) in nanometres
+
+TOLERANCE = 0.01  # of a length: rounding of metadata, far below what changes a result
+SHOWN = 40  # characters of a unit that was not understood: enough to find it in the file
+
+# Case counts: "Mm" is a megametre.
+_SYMBOLS_NM = MappingProxyType(
+    {"m": 1e9, "cm": 1e7, "mm": 1e6, "um": 1e3, "UM": 1e3, "nm": 1.0, "NM": 1.0, "pm": 1e-3}
+    | {"Å": 0.1, "å": 0.1}
+)
+_WORDS_NM = MappingProxyType(
+    {"meter": 1e9, "centimeter": 1e7, "millimeter": 1e6, "micrometer": 1e3, "micron": 1e3}
+    | {"nanometer": 1.0, "picometer": 1e-3, "angstrom": 0.1}
+)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What one place in the metadata says about the size of a voxel."""
+
+    where: str  # as messages call it
+    size_nm: Size | None  # None: it does not serve
+    why: str = ""  # it does not
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What all places together say."""
+
+    size_nm: Size | None = None
+    others: tuple[Size, ...] = ()  # stated too, and different
+    why: str = ""  # there is no size
+    warnings: tuple[str, ...] = ()
+
+
+def unit_nm(unit: object) -> float | None:
+    """Return the length of ``unit`` in nanometres, or None if it is no length that is known.
+
+    Symbols from pm to m, their names in British or American spelling, plural or not, and micron.
+    """
+    if not isinstance(unit, str):
+        return None
+    # ImageJ writes what is not ASCII as an escape.
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), unit)
+    # Unicode has two micro signs and two angstrom signs; of each pair one is left.
+    text = unicodedata.normalize("NFKC", text).strip().replace("\u03bc", "u")
+    word = text.lower().replace("ångström", "angstrom").replace("metre", "meter")
+    return _SYMBOLS_NM.get(text) or _WORDS_NM.get(word) or _WORDS_NM.get(word.removesuffix("s"))
+
+
+def state(where: str, sizes: Sequence[object], units: Sequence[object]) -> Stated:
+    """Return a statement from three numbers and their units, both (z, y, x).
+
+    A number may be text. Zero, negative and infinite ones, those that are no numbers, and units
+    that ``unit_nm`` does not know make a statement that does not serve.
+    """
+    lengths = []
+    for axis, size, unit in zip("zyx", sizes, units, strict=True):
+        nm, number = unit_nm(unit), _number(size)
+        if number is None or not 0 < number < math.inf:
+            return Stated(where, None, f"its size along {axis} is {_quoted(size)}")
+        if nm is None:
+            said = "without a unit" if unit in (None, "") else f"in the unit {_quoted(unit)}"
+            return Stated(where, None, f"its size along {axis} is {said}")
+        lengths.append(number * nm)
+    z, y, x = lengths
+    return Stated(where, (z, y, x))
+
+
+def weigh(statements: Sequence[Stated]) -> Lengths:
+    """Return what statements say together, given with the one to be trusted most first."""
+    served = [(s.where, s.size_nm) for s in statements if s.size_nm is not None]
+    if not served:
+        return Lengths(why="; ".join(f"{s.where}: {s.why}" for s in statements if s.why))
+    (first, size), *rest = served
+    others = [(where, other) for where, other in rest if not agree(size, other)]
+    warnings = (
+        f"{first} says {text(size)} nm, but {where} {text(other)} nm; the first is taken, "
+        f"--voxel-size-nm {text(other)} takes the other"
+        for where, other in others
+    )
+    return Lengths(size, tuple(other for _, other in others), "", tuple(warnings))
+
+
+def agree(one: Size, two: Size) -> bool:
+    """Whether two sizes are the same within ``TOLERANCE`` on each axis."""
+    return all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(one, two, strict=True))
+
+
+def text(size: Iterable[float]) -> str:
+    """Return a size as a user writes it."""
+    return ",".join(f"{edge:g}" for edge in size)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _quoted(value: object) -> str:
+    said = f"{value:g}" if isinstance(value, float) else repr(value)
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
