@@ -16,7 +16,8 @@ from .telemetry import SILENT, Telemetry
 log = logging.getLogger(__name__)
 
 SCAN_S = 1.0  # how often the catalogue is read: a new dataset waits at most so long
-LULL_S = 0.1  # after the last record a planner finds out whether it is idle
+CALM = 50  # a bus that was quiet for some time is looked at again after this part of it
+SELDOM_S = 0.5  # or after this, when that is shorter
 PAUSE_S = 0.02  # between two rounds over several datasets that had nothing to do
 
 
@@ -33,6 +34,32 @@ class Host(Protocol):
         """Let go of all buses."""
 
 
+class Planned:
+    """A planner and its bus, which is looked at the more seldom the longer it was quiet."""
+
+    def __init__(self, loop: PlannerLoop, bus: Bus) -> None:
+        self.loop = loop
+        self.bus = bus
+        self._news = True
+        self._last = self._look = time.monotonic()  # when there was news; when to look next
+
+    def look(self) -> bool:
+        """Whether its planner has something to do."""
+        now = time.monotonic()
+        if now >= self._look:
+            self._news |= self.bus.wait(0)
+            self._last = now if self._news else self._last
+            self._look = now + min((now - self._last) / CALM, SELDOM_S)
+        found, self._news = self._news or now >= self.loop.due, False
+        return found
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when its planner may have something to do, or after ``timeout_s``."""
+        left = max(self.loop.due - time.monotonic(), 0)
+        self._news |= self.bus.wait(min(timeout_s, left))
+        self._look = 0.0
+
+
 class Planners:
     """The planners of one service, one for each dataset below a root."""
 
@@ -47,23 +74,22 @@ class Planners:
         self._root = root
         self._settings = settings
         self._telemetry = telemetry
-        self._loops: dict[str, tuple[PlannerLoop, Bus]] = {}
+        self._loops: dict[str, Planned] = {}
         self._refused: set[str] = set()
         self._due = 0.0
 
     def turn(self) -> bool:
-        """Let every planner take its turn; one that fails does not stop the others."""
+        """Let every planner that has something to do take its turn; whether one goes on at once."""
         if time.monotonic() >= self._due:
             self._scan()
-        busy = False
-        for name, (loop, _) in list(self._loops.items()):
-            try:
-                loop.turn()
-            except NotFound:
-                self._drop(name)  # deleted under our feet
-            else:
-                busy |= loop.busy
-        return busy
+        for name, planned in list(self._loops.items()):
+            if planned.look():
+                try:
+                    planned.loop.turn()
+                except NotFound:
+                    self._drop(name)  # deleted under our feet
+        now = time.monotonic()
+        return any(planned.loop.due <= now for planned in self._loops.values())
 
     def _scan(self) -> None:
         names = set(self._root.names())
@@ -86,7 +112,7 @@ class Planners:
             log.error("dataset %s: %s", name, error)
             self._refused.add(name)
 
-    def _open(self, name: str) -> tuple[PlannerLoop, Bus]:
+    def _open(self, name: str) -> Planned:
         bus = self._root.bus(name)
         try:
             files = self._root.files(name)
@@ -94,18 +120,18 @@ class Planners:
         except BaseException:
             bus.close()
             raise
-        return loop, bus
+        return Planned(loop, bus)
 
     def _drop(self, name: str) -> None:
-        loop, bus = self._loops.pop(name)
-        loop.close()
-        bus.close()
+        planned = self._loops.pop(name)
+        planned.loop.close()
+        planned.bus.close()
 
     def wait(self, timeout_s: float) -> None:
         """Wait on the one bus, or a moment when there are several."""
         if len(self._loops) == 1:
-            ((loop, bus),) = self._loops.values()
-            bus.wait(min(timeout_s, LULL_S) if loop.restless else timeout_s)
+            (planned,) = self._loops.values()
+            planned.wait(timeout_s)
         else:
             time.sleep(PAUSE_S if self._loops else timeout_s)
 

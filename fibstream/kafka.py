@@ -299,14 +299,17 @@ class KafkaBus:
 
     # -- waiting and closing ---------------------------------------------------------------------
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when a followed log grew or a task was fetched, or after ``timeout_s``."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return True when a followed log grew or a task was fetched, False after ``timeout_s``."""
         self._flush()
         deadline = time.monotonic() + timeout_s
+        if timeout_s <= 0 and self._views:
+            with self._follower.lock:
+                self._follower.poll(0)
         while not self._anything():
             left = deadline - time.monotonic()
             if left <= 0:
-                return
+                return False
             if self._views:
                 with self._follower.lock:
                     self._follower.poll(min(left, SLICE_S) if self._queues else left)
@@ -315,6 +318,7 @@ class KafkaBus:
                 queue.wait(left if len(self._queues) == 1 else min(left, SLICE_S))
             else:
                 threading.Event().wait(left)
+        return True
 
     def _anything(self) -> bool:
         news = any(view.news for view in self._views.values())

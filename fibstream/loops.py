@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 6  # at a store or bus that is away: 0.1 s doubling, about six seconds in all
 LOOKS = 200  # stamps read in one turn: tasks must not wait until a million have been
+LULL_S = 0.1  # after the last record a planner finds out whether it is idle
+UNSETTLED_S = 0.25  # how often a planner looks whether the last tasks are off its queue
 TELL_S = 0.2  # between two reports of a planner that is at work
 MEASURE_S = 5.0  # how often lag and queue are asked of the bus: half of a usual scrape interval
 CRASHES = 3  # of workers on one task, then it is parked
@@ -119,8 +121,9 @@ class PlannerLoop:
         self._reconciled = 0
         self._reconcile: Generator[None, None, None] | None = None
         self._last: Progress | None = None
-        self._told = -TELL_S
-        self.restless = False  # whether the last turn found new records
+        self._told = -TELL_S  # when it last said how far it is
+        self._restless = False  # whether the last turn found new records
+        self._turned = self._told  # when the last turn ended
         self._due = time.monotonic()  # the first reconcile is at start
         self._measure = self._due + MEASURE_S
 
@@ -129,8 +132,8 @@ class PlannerLoop:
         before = self.planner.offset
         exhaust(self.planner.consume())
         # While records come there is no use in asking whether they were the last.
-        self.restless = self.planner.offset != before
-        exhaust(self.planner.act(look=not self.restless))
+        self._restless = self.planner.offset != before
+        exhaust(self.planner.act(look=not self._restless))
         self._describe()
         # What is asked for waits until nothing else is left to do; each look costs a round trip.
         request = self._request() if self.planner.settled else self._requested
@@ -143,6 +146,7 @@ class PlannerLoop:
         if time.monotonic() >= self._measure:
             self._measure = time.monotonic() + MEASURE_S
             self.planner.measure()
+        self._turned = time.monotonic()
 
     def _look_at_everything(self, request: int) -> Generator[None, None, None]:
         """Reconcile; the request is fulfilled when nothing was found and nothing happened."""
@@ -160,9 +164,15 @@ class PlannerLoop:
         self.planner.watch.close()
 
     @property
-    def busy(self) -> bool:
-        """Whether the next turn has something to do even if nobody writes."""
-        return self._reconcile is not None
+    def due(self) -> float:
+        """When a next turn has something to do even if nobody writes; as time.monotonic()."""
+        if self._reconcile is not None or self.planner.more:
+            return self._turned
+        if self._restless:
+            return self._turned + LULL_S
+        if not self.planner.settled:  # a task is recorded before it is taken off its queue
+            return self._turned + UNSETTLED_S
+        return min(self._due, self._measure)
 
     def _request(self) -> int:
         """Return the number of the last reconcile that somebody asked for."""

@@ -42,6 +42,7 @@ class Planner:
         self.site = site
         self.frontier = Frontier(stages, grid(), fold.extra)
         self.offset = 0
+        self.more = False  # whether more records wait than one batch
         self.settled = False  # whether it was idle at the end of the last ``act``
         self.watch = Watch(site.telemetry, [stage.name for stage in stages])
         self._history = site.bus.end(wire.LEDGER_TOPICS)  # what was written before this planner
@@ -60,8 +61,10 @@ class Planner:
     # -- following the ledger --------------------------------------------------------------------
 
     def consume(self) -> Iterator[None]:
-        """Apply new records, one after the other."""
-        for entry in self.site.bus.read(wire.LEDGER_TOPICS, self.offset, BATCH):
+        """Apply new records, one after the other: a batch of them."""
+        entries = self.site.bus.read(wire.LEDGER_TOPICS, self.offset, BATCH)
+        self.more = len(entries) == BATCH
+        for entry in entries:
             self.offset = entry.offset
             self.watch.live = self.offset > self._history
             if not entry.key.startswith(self.site.dataset + "/"):

@@ -82,8 +82,11 @@ class Bus(Protocol):
         Planners will say again what they want; an old task that still comes does no harm.
         """
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have been written, or after ``timeout_s``."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return True when something may have been written, False after ``timeout_s`` if not.
+
+        What was told once is not told again.
+        """
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -194,17 +194,17 @@ class SqliteBus:
         for topic in topics:
             self._run("DELETE FROM log WHERE topic = ?", topic)
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when another connection wrote, or after ``timeout_s``."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return True when another connection wrote, False after ``timeout_s`` if none did."""
         deadline = time.monotonic() + timeout_s
         while True:
             version = self._run("PRAGMA data_version")[0][0]
             if version != self._seen:
                 self._seen = version
-                return
+                return True
             left = deadline - time.monotonic()
             if left <= 0:
-                return
+                return False
             time.sleep(min(POLL_S, left))
 
     @property
