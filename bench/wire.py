@@ -51,6 +51,11 @@ def cluster(folder: Path, bus: str | None, *services: str, roles: str = "") -> C
     return made.start(*services)
 
 
+def fresh(name: str) -> str:
+    """Return a name that no earlier run gave to a dataset: a broker remembers them."""
+    return f"{name}-{time.time_ns()}"
+
+
 def create(client: Client, name: str, shape, chunk, dtype="uint8", **more) -> None:
     client.create(
         name, shape, voxel_size_nm=(8, 8, 8), chunk=chunk, dtype=dtype,
@@ -96,7 +101,7 @@ def print_upload(services: Cluster) -> None:
         chunks = [chance.integers(0, top, (EDGE,) * 3).astype(np.uint16) for _ in range(4)]
         bare = bare_speed(chunks[0])
         for lanes in (1, 4):
-            speed = put_speed(services, f"upload-{top}-{lanes}", chunks, lanes)
+            speed = put_speed(services, fresh("upload"), chunks, lanes)
             print(f"  upload of {what}, {lanes} at a time: {speed:.0f} MB/s,"
                   f" bare gRPC {bare:.0f}: ratio {speed / bare:.2f}")  # fmt: skip
 
@@ -132,13 +137,14 @@ def print_many(services: Cluster, chunks: int) -> None:
     voxels = np.random.default_rng(2).integers(0, 255, SMALL).astype(np.uint8)
     marks, begun = [], time.perf_counter()
     with services.client() as client:
-        create(client, "many", (None, 16, 16), SMALL)
+        name = fresh("many")
+        create(client, name, (None, 16, 16), SMALL)
         for z in range(chunks):
-            client.land("many", (z, 0, 0), voxels)
+            client.land(name, (z, 0, 0), voxels)
             if z + 1 in (chunks // 10, chunks):
                 marks.append({role: resident(pid) for role, pid in watched.items()})
         print(f"  landed {chunks / (time.perf_counter() - begun):.0f} chunks/s, one client")
-        client.delete("many")
+        client.delete(name)
     for role in watched:
         print(f"  memory of ingest's {role}: {marks[0][role]:.0f} MB after {chunks // 10} chunks,"
               f" {marks[1][role]:.0f} MB after {chunks}")  # fmt: skip
@@ -151,8 +157,9 @@ def print_latency(services: Cluster, chunks: int = 40) -> None:
     """
     voxels = np.random.default_rng(4).integers(0, 255, SMALL).astype(np.uint8)
     with services.client() as client:
-        create(client, "latency", (chunks * 16, 16, 16), SMALL)
-        files = LocalFiles(services.root / "latency.zarr")
+        name = fresh("latency")
+        create(client, name, (chunks * 16, 16, 16), SMALL)
+        files = LocalFiles(services.root / f"{name}.zarr")
         store, landed, seen = Store(files, Grid((chunks * 16, 16, 16), SMALL)), {}, {}
         stop = threading.Event()
 
@@ -165,13 +172,13 @@ def print_latency(services: Cluster, chunks: int = 40) -> None:
         watcher = threading.Thread(target=follow)
         watcher.start()
         for z in range(chunks):
-            client.land("latency", (z, 0, 0), voxels)
+            client.land(name, (z, 0, 0), voxels)
             landed[z] = time.perf_counter()
             time.sleep(1.0)  # slower than the pipeline: no queue
-        client.wait("latency")
+        client.wait(name)
         stop.set()
         watcher.join()
-        client.delete("latency")
+        client.delete(name)
     # Borders of objects reach one chunk on, so that the next two landings may be needed.
     late = sorted(seen[z] - landed[min(z + 2, chunks - 1)] for z in seen if z in landed)
     print(f"  landed to labels: p50 {statistics.median(late):.2f} s,"
@@ -182,10 +189,11 @@ def print_recovery(services: Cluster) -> None:
     """Print how long after a kill a chunk that lands is predicted."""
     chance = np.random.default_rng(3)
     with services.client() as client:
-        create(client, "recovery", (64 * 16, 16, 16), SMALL)
+        name = fresh("recovery")
+        create(client, name, (64 * 16, 16, 16), SMALL)
 
         def predicted() -> int:
-            (answer,) = client.watch("recovery", once=True)
+            (answer,) = client.watch(name, once=True)
             return next((p.recorded for p in answer.services if p.service == "inference"), 0)
 
         place = iter(range(64))
@@ -195,7 +203,7 @@ def print_recovery(services: Cluster) -> None:
             before, begun = predicted(), time.perf_counter()
             for _ in range(2):
                 voxels = chance.integers(0, 255, SMALL).astype(np.uint8)
-                client.land("recovery", (next(place), 0, 0), voxels)
+                client.land(name, (next(place), 0, 0), voxels)
             while predicted() == before:
                 time.sleep(0.01)
             return time.perf_counter() - begun
@@ -207,7 +215,7 @@ def print_recovery(services: Cluster) -> None:
             if role is None:
                 services.start("inference")
             print(f"  the same after a kill of {role or 'the whole service'}: {land_pair():.2f} s")
-        client.delete("recovery")
+        client.delete(name)
 
 
 def print_rebuild(folder: Path, url: str | None, chunks: int) -> None:
