@@ -47,6 +47,8 @@ class KafkaBus:
         The dataset that alone is seen; all are when it is None.
     private : bool
         Take tasks in a group of the scope's own, which skips those of other datasets.
+    team : str
+        Take tasks in a group of this name: workers of another one do not take them away.
     stall_s : float
         A consumer that is behind and silent for so long is closed and opened anew.
     session_s : float
@@ -63,6 +65,7 @@ class KafkaBus:
         scope: str | None = None,
         *,
         private: bool = False,
+        team: str = "",
         stall_s: float = 30.0,
         session_s: float = 10.0,
         keep: int = KEEP,
@@ -71,6 +74,7 @@ class KafkaBus:
         assert scope is not None or not private
         self.scope = scope
         self._private = private
+        self._team = (scope or "") if private else team
         self._worked = scope if private else None  # whose tasks are taken
         self._stall_s, self._session_s = stall_s, session_s
         self._keep, self._poll_interval_s = keep, poll_interval_s
@@ -149,7 +153,7 @@ class KafkaBus:
             return self._tails[topic].count(finished)
 
     def _group(self, topic: str) -> str:
-        return f"{topic}.{self.scope}" if self._private else topic
+        return f"{topic}.{self._team}" if self._team else topic
 
     # -- tasks: working --------------------------------------------------------------------------
 
@@ -171,7 +175,7 @@ class KafkaBus:
             if lease == "busy":
                 queue.put_back(task, ASIDE_S)
             elif queue.done(task.place, task.offset):
-                self._send(lease_topic(topic), lease_key(task.key, task.value), None)
+                self._send(lease_topic(topic), self._name(topic, task), None)
         if queue.trouble:
             raise Retryable(queue.trouble)
         return None
@@ -190,13 +194,17 @@ class KafkaBus:
         def alive(other: str) -> bool:
             return bool(members(self._link, self._group(topic), other))
 
-        name = lease_key(task.key, task.value)
+        name = self._name(topic, task)
         known = self._known(topic).state.get(name)
         lease = judge(known, owner, task.place.partition, task.offset, alive)
         if isinstance(lease, Lease):
             self._link.publish(lease_topic(topic), name, lease.encode())
             self._taken[task[:2]] = _Taken(name, lease)
         return lease
+
+    def _name(self, topic: str, task: Waiting | Delivery) -> str:
+        """Name a lease: groups that share a queue do not see each other's."""
+        return lease_key(task.key, task.value, self._group(topic))
 
     def _known(self, topic: str) -> Leases:
         """Return the leases of a queue, read to their end."""
@@ -217,7 +225,7 @@ class KafkaBus:
         queue = self._queues.get(topic)
         if queue is not None and queue.owner == owner and queue.holds(place, offset):
             return True
-        name = lease_key(delivery.key, delivery.value)
+        name = self._name(topic, delivery)
         return self._holder(topic, name, place, offset) == owner
 
     def _holder(self, topic: str, name: str, place: TopicPartition, offset: int) -> str | None:
@@ -243,7 +251,7 @@ class KafkaBus:
     def discard(self, delivery: Delivery) -> None:
         """Take a task off its queue, whoever holds it: who finds it next skips it."""
         topic, place, offset = self._origin(delivery)
-        name = lease_key(delivery.key, delivery.value)
+        name = self._name(topic, delivery)
         lease = Lease("", delivery.crashes, place.partition, offset, "over")
         self._link.publish(lease_topic(topic), name, lease.encode())
         self._taken.pop((place, offset), None)
@@ -287,12 +295,17 @@ class KafkaBus:
             for name in list(self._known(topic).state):
                 if self.scope is None or wire.dataset_of(name) == self.scope:
                     self._send(lease_topic(topic), name, None)
-            if self._private:
-                where = places(self._link, topic, None)
-                with self._follower.lock:
-                    ends = self._follower.ends(where)
-                skip_all(self._link, self._group(topic), ends)
+        if self._private:
+            self.skip()
         self._flush()
+
+    def skip(self) -> None:
+        """Let this bus's groups begin after all tasks there are; while none of them works."""
+        for topic in self._queue_topics():
+            where = places(self._link, topic, None)
+            with self._follower.lock:
+                ends = self._follower.ends(where)
+            skip_all(self._link, self._group(topic), ends)
 
     def _queue_topics(self) -> list[str]:
         return self._link.topics(wire.task_topic(""))

@@ -54,9 +54,9 @@ def decode(value: bytes) -> Lease:
         raise ValueError(str(error)) from error
 
 
-def lease_key(key: str, value: bytes) -> str:
-    """Return what names a task: its key, so that it lies by the dataset, and its content."""
-    return f"{key}#{digest(value)}"
+def lease_key(key: str, value: bytes, group: str = "") -> str:
+    """Return what names a task: its key, so that it lies by the dataset, content and group."""
+    return f"{key}#{digest(value, group.encode())}"
 
 
 def judge(

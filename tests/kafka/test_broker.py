@@ -17,6 +17,7 @@ from fibstream import kafka_log, wire
 from fibstream.errors import Retryable, WrongUse
 from fibstream.kafka import KafkaBus
 from fibstream.kafka_link import declare
+from fibstream.root import Root
 from fibstream.topics import partition_of
 
 from ..support.broker import running, skip_or_fail
@@ -426,3 +427,40 @@ def test_a_broker_that_was_never_there_is_told_of_in_time():
     refused(lambda: bus.read([RAW], 0))
     refused(lambda: declare("127.0.0.1:1"))
     bus.close()
+
+
+def test_workers_of_another_team_take_nothing_away(broker, dataset):
+    """Two deployments share a broker: each has all its tasks, and no lease of the other's."""
+    first, second = KafkaBus(broker.servers, team="one"), KafkaBus(broker.servers, team="two")
+    with closing(first), closing(second):
+        wanted = {f"{dataset}/{n}" for n in range(6)}
+        for key in wanted:
+            first.send(TASKS, key, b"")
+        for bus, owner in ((first, "w1"), (second, "w2")):
+            taken = set()
+            while taken < wanted:
+                found = take(bus, owner)
+                assert found.crashes == 0
+                if found.key in wanted:
+                    taken.add(found.key)
+                else:
+                    bus.acknowledge(found, owner)
+            # Held, not acknowledged: the other team's turn comes while these live.
+
+
+def test_a_root_has_one_team_that_begins_after_what_was_sent_before(broker, dataset, tmp_path):
+    with closing(KafkaBus(broker.servers, team="before")) as bus:
+        bus.send(TASKS, f"{dataset}/old", b"")
+        bus.backlog(TASKS)
+    root = Root(str(tmp_path), f"kafka://{broker.servers}")
+    with closing(root.shared_bus()) as bus, closing(root.bus(dataset)) as planner:
+        assert planner.backlog(TASKS) == 0
+        planner.send(TASKS, f"{dataset}/new", b"")
+        found = take(bus)
+        assert found.key == f"{dataset}/new"
+        assert planner.backlog(TASKS) == 1
+        bus.acknowledge(found, "w1")
+        assert planner.backlog(TASKS) == 0
+    assert Root(str(tmp_path), f"kafka://{broker.servers}").team == root.team
+    (tmp_path / "other").mkdir()
+    assert Root(str(tmp_path / "other"), f"kafka://{broker.servers}").team != root.team
