@@ -30,22 +30,26 @@ def resolve(extras: tuple[str, ...]) -> dict[str, Package]:
 
 
 def closure(packages: dict[str, Package], extra: str) -> dict[str, Package]:
-    """Return what one extra of the project needs, the project itself left out."""
+    """Return what one extra of the project needs, without the project and what it always needs."""
     seen: set[tuple[str, str]] = set()
-    ahead = [(PROJECT, ""), (PROJECT, extra)]
+    ahead = [(PROJECT, extra)]
     while ahead:
         place = ahead.pop()
-        if place not in seen:
+        if place not in seen and place != (PROJECT, ""):
             seen.add(place)
-            ahead += needs(packages[place[0]], place[1])
+            ahead += needs(packages[place[0]], place[1], always=place[0] != PROJECT)
     return {name: packages[name] for name, _ in sorted(seen) if name != PROJECT}
 
 
-def needs(package: Package, extra: str) -> Iterator[tuple[str, str]]:
-    """Yield the name and each extra of what a package with an extra needs on this platform."""
+def needs(package: Package, extra: str, *, always: bool) -> Iterator[tuple[str, str]]:
+    """Yield the name and each extra of what a package with an extra needs on this platform.
+
+    ``always``: also what it needs without any extra.
+    """
     for text in package["metadata"].get("requires_dist", []):
         requirement = Requirement(text)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+        marker = requirement.marker
+        if always if marker is None else marker.evaluate({"extra": extra}):
             name = canonicalize_name(requirement.name)
             yield from ((name, word) for word in ("", *sorted(requirement.extras)))
 

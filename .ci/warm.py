@@ -6,6 +6,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from fibstream.phantom import Phantom, PhantomSpec
+
+from fibstream.grid import Box
 
 EDGE = 32  # voxels: the kernels do not depend on it
 
@@ -16,8 +19,18 @@ def run(*arguments: str | Path) -> None:
     subprocess.run([command, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
+def phantom() -> None:
+    """Render a tiny phantom, and two of its fields of distances."""
+    tiny = Phantom(PhantomSpec((EDGE,) * 3, (10.0,) * 3))
+    box = Box((0, 0, 0), (EDGE,) * 3)
+    tiny.micrograph(box)
+    for organelle in ("er", "nucleus"):
+        tiny.distances(organelle, box)
+
+
 def main() -> None:
-    """Refine and measure noise: between them these commands call all kernels."""
+    """Refine and measure noise, and render: between them these call all kernels."""
+    phantom()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         noise = np.random.default_rng(0).integers(0, 256, (EDGE, EDGE, EDGE), np.uint8)

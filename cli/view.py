@@ -1,0 +1,125 @@
+"""`fibstream view`: Neuroglancer on what a dataset holds, finished or growing."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fibstream.errors import FibstreamError, WrongUse
+
+from .viewer.scene import shown
+from .viewer.server import Server, Site
+from .watch import asked_to_stop
+
+log = logging.getLogger(__name__)
+
+FOLLOW_S = 10.0  # between looks at the dataset: what is new makes the viewer draw anew, in 1 s
+ANYWHERE = ("", "0.0.0.0", "::")
+PACKAGE = "neuroglancer"  # of PyPI: only the client that lies in it is used, no code of it runs
+LOOK_S = 0.05  # between looks of the server whether it is to end
+LAST_PORT = 65_535
+
+VoxelSize = tuple[float, float, float]
+
+
+class Viewing(NamedTuple):
+    """A viewer that is being served, and its address."""
+
+    site: Site
+    url: str
+
+
+def view(
+    path: str,
+    *,
+    host: str,
+    port: int,
+    browser: bool,
+    voxel_size_nm: VoxelSize | None = None,
+    say: Callable[[str], None],
+    hint: Callable[[str], None],
+) -> None:
+    """Serve a viewer until SIGINT or SIGTERM; ``say`` gets its address, ``hint`` what is amiss.
+
+    Raises
+    ------
+    WrongUse
+        If the path is no dataset, array or group; or there is nothing in it yet; or the address
+        cannot be listened on.
+    """
+    with (
+        asked_to_stop() as pause,
+        serving(path, host=host, port=port, voxel_size_nm=voxel_size_nm) as (site, url),
+    ):
+        say(url)
+        sys.stdout.flush()  # whoever reads a pipe waits for this line
+        if browser and not opened(url):
+            hint("no browser found; open the address in one that has WebGL 2")
+        while not pause(FOLLOW_S):
+            follow(site)
+
+
+@contextlib.contextmanager
+def serving(
+    path: str, *, host: str = "127.0.0.1", port: int = 0, voxel_size_nm: VoxelSize | None = None
+) -> Iterator[Viewing]:
+    """Serve a viewer of ``path`` while the context lasts; port 0 is any that is free."""
+    if not 0 <= port <= LAST_PORT:
+        raise WrongUse(f"--port {port}: expected 0 (any) to {LAST_PORT}")
+    client, what = client_folder(), shown(path, voxel_size_nm)
+    if not what.groups():
+        raise WrongUse(f"{path}: holds nothing to show yet")
+    site = Site(what, client)
+    try:
+        server = Server(site, host, port)
+    except OSError as error:
+        where = f"--bind {host} --port {port}"
+        raise WrongUse(f"{where}: cannot listen there: {error.strerror or error}") from error
+    threading.Thread(
+        target=server.serve_forever, args=(LOOK_S,), name="viewer", daemon=True
+    ).start()
+    try:
+        name = socket.gethostname() if host in ANYWHERE else host
+        place = f"[{name}]" if ":" in name else name
+        yield Viewing(site, f"http://{place}:{server.port}/v/{site.token}/")
+    finally:
+        site.state.close()
+        server.shutdown()
+        server.server_close()
+
+
+def follow(site: Site) -> bool:
+    """Show what has come since; a dataset that is being deleted or mended does not end the view."""
+    try:
+        return site.follow()
+    except (FibstreamError, OSError, ValueError) as error:
+        log.debug("not followed: %s", error)
+        return False
+
+
+def client_folder() -> Path:
+    """Return where Neuroglancer's client lies; raise WrongUse if it is not installed."""
+    found = importlib.util.find_spec(PACKAGE)
+    places = list(found.submodule_search_locations or []) if found else []
+    for place in places:
+        folder = Path(place, "static", "client")
+        if (folder / "index.html").is_file():
+            return folder
+    raise WrongUse(f"the viewer is not installed; expected the package: pip install {PACKAGE}")
+
+
+def opened(url: str) -> bool:
+    """Open a browser; False where there is none, or no screen for it."""
+    screen = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    # Without a screen it would be a browser for terminals, which takes this one over.
+    try:
+        return screen and webbrowser.open(url)
+    except webbrowser.Error:
+        return False

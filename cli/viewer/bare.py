@@ -1,0 +1,109 @@
+"""A Zarr array or multiscale group without a dataset around it, as a scene for the viewer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fibstream.services.ingest.sources import Source, open_volume
+from numpy.typing import NDArray
+
+from fibstream.errors import WrongUse
+from fibstream.grid import Box
+
+from .scene import Address, Surfaces
+from .state import Kind, Layer, Objects, Scene
+
+LOOK = 128  # voxels an edge, in the middle: where grey values and ids are taken from
+PERCENTILES = (0.5, 99.5)  # that become black and white where the file does not say
+FORMATS = {"zarr.json": "zarr3", ".zarray": "zarr2", ".zgroup": "zarr2"}
+
+
+class ArrayShown:
+    """One array; axes are those that the file tells, else (z, y, x)."""
+
+    def __init__(self, path: str, voxel_size_nm: tuple[float, float, float] | None = None) -> None:
+        place, _, inside = path.partition("#")
+        self.root = Path(place)
+        if not any((self.root / inside / name).is_file() for name in FORMATS):
+            raise WrongUse(f"{path}: neither a dataset nor a Zarr array or group; expected one")
+        self._source = open_volume(path, voxel_size_nm=voxel_size_nm)
+        chosen = self._source.name.removeprefix(place).lstrip("#").strip("/")
+        above = str(Path(chosen).parent) if chosen else "."
+        # Who names an array wants that array; who names a group gets all its levels.
+        whole = chosen != inside.strip("/") and _multiscale(self.root / above)
+        self._group = ("" if above == "." else above) if whole else chosen
+        self._alone = not whole
+
+    def groups(self) -> list[str]:
+        """Return the one group or array that is shown."""
+        return [self._group]
+
+    def scene(self, data: Address, meshes: Surfaces) -> Scene:  # noqa: ARG002
+        """Return the one layer, the panels meeting in its middle."""
+        source = self._source
+        name = Path(self._group).name or self.root.stem
+        found = next(k for k in FORMATS if (self.root / self._group / k).is_file())
+        kind = self._kind()
+        middle = _middle(source)
+        layer = Layer(
+            name, kind, f"{data(self._group)}|{FORMATS[found]}:",
+            window=_window(source, middle) if kind == "raw" else None,
+            objects=_objects(middle) if kind == "labels" else None,
+            transform=self._transform() if self._alone else None,
+        )  # fmt: skip
+        z, y, x = (float((n - 1) // 2) for n in source.shape)
+        return Scene(self.root.stem, source.voxel_size_nm, source.shape, (z, y, x), (layer,))
+
+    def mesh(self, group: str, number: int) -> bytes | None:  # noqa: ARG002
+        """Return None: without a table it is not known where an object lies."""
+        return None
+
+    def objects(self, group: str) -> Objects:  # noqa: ARG002
+        """Return no objects."""
+        return Objects(np.zeros(0, np.uint64))
+
+    def _kind(self) -> Kind:
+        named = "labels" in (*self.root.parts, *Path(self._group).parts)
+        wide = self._source.dtype.kind in "ui" and self._source.dtype.itemsize > 2
+        return "labels" if wide or (named and self._source.dtype.kind != "f") else "raw"
+
+    def _transform(self) -> dict[str, Any]:
+        """Return what the axes of a lone array are, in the order in which it is stored."""
+        sizes = zip("zyx", self._source.voxel_size_nm, strict=True)
+        axes = {axis: [size * 1e-9, "m"] for axis, size in sizes}
+        return {"inputDimensions": axes, "outputDimensions": axes}
+
+
+def _multiscale(group: Path) -> bool:
+    for name in ("zarr.json", ".zattrs"):
+        if (group / name).is_file():
+            found = json.loads((group / name).read_text())
+            attributes = found.get("attributes", found)
+            return "multiscales" in attributes.get("ome", attributes)
+    return False
+
+
+def _middle(source: Source) -> NDArray[Any]:
+    low = [max(n // 2 - LOOK // 2, 0) for n in source.shape]
+    high = [min(a + LOOK, n) for a, n in zip(low, source.shape, strict=True)]
+    (az, ay, ax), (bz, by, bx) = low, high
+    return source.read(Box((az, ay, ax), (bz, by, bx)))
+
+
+def _window(source: Source, middle: NDArray[Any]) -> tuple[float, float]:
+    """Return what is black and white: as the file says, all of a byte, else percentiles."""
+    if source.display.window:
+        low, high = source.display.window
+        return (high, low) if source.display.inverted else (low, high)
+    if source.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = np.percentile(middle, PERCENTILES).tolist()
+    return (low, high) if low < high else (low, low + 1)
+
+
+def _objects(middle: NDArray[Any]) -> Objects:
+    """Return the ids in the middle of a volume: what lies elsewhere has Neuroglancer's colours."""
+    ids, counts = np.unique(middle, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return Objects(ids[order][ids[order] > 0].astype(np.uint64))

@@ -1,0 +1,235 @@
+"""What a dataset holds at this moment, as a scene for the viewer."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow.parquet as pq
+from fibstream.services.ingest.sources import open_volume
+from numpy.typing import NDArray
+
+from fibstream import wire
+from fibstream.dataset import RECORD, Dataset
+from fibstream.errors import FibstreamError, WrongUse
+from fibstream.events import ObjectChanged
+from fibstream.grid import Box
+from fibstream.local import LocalFiles
+from fibstream.loops import read_dataset
+from fibstream.root import bus_path
+from fibstream.sqlite import SqliteBus
+
+from .state import Layer, Objects, Scene, raw_window
+from .surface import surface
+
+MESH_VOXELS = (
+    2_000_000  # of the box that a surface is made of: 1 s; a larger object is made coarser
+)
+MAX_ID = 2**64 - 1
+COLUMNS = ("id", "voxels", *(f"{end}_{axis}" for end in ("min", "max") for axis in "zyx"))
+
+Address = Callable[[str], str]  # of a group: its URL
+Surfaces = Callable[[str, int], str]  # the same of surfaces, of so many objects
+Table = dict[str, NDArray[Any]]
+
+
+class Shown(Protocol):
+    """What can be shown: a dataset, or one array."""
+
+    root: Path
+
+    def groups(self) -> list[str]:
+        """Return the paths of what is there now, below ``root``."""
+
+    def scene(self, data: Address, meshes: Surfaces) -> Scene:
+        """Return all there is to show."""
+
+    def mesh(self, group: str, number: int) -> bytes | None:
+        """Return the surface of an object in Neuroglancer's format; None if it has no row."""
+
+    def objects(self, group: str) -> Objects:
+        """Return the objects of a group of labels."""
+
+
+class DatasetShown:
+    """A dataset of `fibstream run` or of running services, finished or growing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._log = ObjectLog(bus_path(root))
+
+    def groups(self) -> list[str]:
+        """Return raw, predictions and labels, as far as they are there."""
+        dataset = self._dataset()
+        classes = [c for model in dataset.models for c in model.classes]
+        wanted = ["raw", *(f"predictions/{c}" for c in dict.fromkeys(classes))]
+        wanted += [f"labels/{o.recipe}" for o in dataset.organelles]
+        return [group for group in wanted if (self.root / group / "zarr.json").is_file()]
+
+    def scene(self, data: Address, meshes: Surfaces) -> Scene:
+        """Return raw, predictions and labels; the panels meet in the middle."""
+        dataset, groups = self._dataset(), self.groups()
+        layers = []
+        for group in groups:
+            kind, _, name = group.partition("/")
+            url = f"{data(group)}|zarr3:"
+            if kind == "raw":
+                window = raw_window(dataset.contrast, invert=dataset.invert)
+                layers.append(Layer("raw", "raw", url, window=window))
+            elif kind == "predictions":
+                layers.append(Layer(f"prediction {name}", "prediction", url))
+            else:
+                objects = self.objects(group)
+                surfaces = f"{meshes(group, objects.rows)}|neuroglancer-precomputed:"
+                layers.append(Layer(name, "labels", url, objects=objects, meshes=surfaces))
+        return Scene(
+            dataset.name, dataset.voxel_size_nm, self._shape(dataset), self._focus(dataset),
+            tuple(layers),
+        )  # fmt: skip
+
+    def _dataset(self) -> Dataset:
+        return read_dataset(LocalFiles(self.root))
+
+    def _shape(self, dataset: Dataset) -> tuple[int, int, int]:
+        """Return the extent so far: z may be open."""
+        z, y, x = dataset.shape
+        with contextlib.suppress(OSError, ValueError, LookupError):
+            z = z or json.loads((self.root / "raw/s0/zarr.json").read_text())["shape"][0]
+        return max(z or 0, 1), y, x
+
+    def _focus(self, dataset: Dataset) -> tuple[float, float, float]:
+        """Return the voxel in the middle; while the volume grows, the landed one nearest to it.
+
+        Chunks lie in folders named by their place along z and y: at each step the nearest one is
+        gone into, so that not all of a million are looked at.
+        """
+        folder, found = self.root / "raw/s0/c", []
+        for extent, edge in zip(self._shape(dataset), dataset.chunk, strict=True):
+            middle = (extent - 1) // 2
+            with contextlib.suppress(OSError):
+                places = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()]
+                nearest = [min(max(middle, n * edge), (n + 1) * edge - 1) for n in places]
+                if places:
+                    middle = min(nearest, key=lambda voxel: abs(voxel - middle))
+                    folder /= str(middle // edge)
+            found.append(float(middle))
+        z, y, x = found
+        return z, y, x
+
+    def objects(self, group: str) -> Objects:
+        """Return the objects of the table, the largest first, then those that are open."""
+        rows = self._table(group)
+        ids = np.zeros(0, np.uint64) if rows is None else rows["id"].astype(np.uint64)
+        voxels = np.zeros(0, np.int64) if rows is None else rows["voxels"]
+        known = set(ids.tolist())
+        more = [n for n in self._log.alive(group.partition("/")[2]) if n not in known]
+        return Objects(np.concatenate([ids, np.array(more, np.uint64)]), voxels, len(ids))
+
+    def _table(self, group: str) -> Table | None:
+        path = self.root / "tables" / f"{group.partition('/')[2]}.parquet"
+        if not path.is_file():
+            return None
+        read = pq.read_table(path, columns=list(COLUMNS))
+        rows = {name: read[name].to_numpy() for name in COLUMNS}
+        order = np.lexsort((rows["id"], -rows["voxels"]))
+        return {name: values[order] for name, values in rows.items()}
+
+    def mesh(self, group: str, number: int) -> bytes | None:
+        """Cut an object out of the labels, at the level at which its box is small enough."""
+        rows = self._table(group)
+        if rows is None or number > MAX_ID or number not in rows["id"]:
+            return None
+        row = np.flatnonzero(rows["id"] == np.uint64(number))[0]
+        low, high = (
+            np.array([int(rows[f"{end}_{a}"][row]) for a in "zyx"]) for end in ("min", "max")
+        )
+        dataset = self._dataset()
+        level = 0
+        while level + 1 < dataset.levels and np.prod((high - low >> level) + 1) > MESH_VOXELS:
+            level += 1
+        inside = self._mask(group, level, low >> level, (high >> level) + 1, number)
+        vertices, triangles = surface(inside)
+        # A coarse voxel's centre lies between those that it stands for.
+        voxels = (vertices + (low >> level)) * 2**level + (2**level - 1) / 2
+        return fragment(voxels * np.array(dataset.voxel_size_nm), triangles)
+
+    def _mask(
+        self, group: str, level: int, start: NDArray[Any], stop: NDArray[Any], number: int
+    ) -> NDArray[np.bool_]:
+        source = open_volume(f"{self.root / group}/s{level}", kind="labels", voxel_size_nm=None)
+        stop = np.minimum(stop, source.shape)
+        a, b = tuple(start.tolist()), tuple(stop.tolist())
+        inside: NDArray[np.bool_] = source.read(Box(a, b)) == number
+        source.close()
+        return inside
+
+
+def fragment(vertices_nm: NDArray[Any], triangles: NDArray[np.uint32]) -> bytes:
+    """Return a surface as a fragment of Neuroglancer's legacy meshes; vertices are (z, y, x)."""
+    xyz = np.ascontiguousarray(vertices_nm[:, ::-1], "<f4")
+    count = np.array([len(xyz)], "<u4")
+    return count.tobytes() + xyz.tobytes() + triangles.astype("<u4").tobytes()
+
+
+class ObjectLog:
+    """The objects that the log of a dataset tells of, read on from where it was read to.
+
+    A shared bus (Kafka) is not asked: there, only rows of the table have colours of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._after = 0
+        self._alive: dict[str, dict[int, int]] = {}
+
+    def alive(self, organelle: str) -> list[int]:
+        """Return the ids of objects that are, the largest first."""
+        # A log that cannot be read costs colours, not the view: the volume may be read-only.
+        if self._path.is_file():
+            with contextlib.suppress(FibstreamError, sqlite3.Error, OSError):
+                self._read()
+        known = self._alive.get(organelle, {})
+        return sorted(known, key=lambda n: (-known[n], n))
+
+    def _read(self) -> None:
+        bus = SqliteBus(self._path)
+        try:
+            while entries := bus.read([wire.OBJECTS], self._after):
+                for entry in entries:
+                    self._take(wire.decode(entry.value))
+                self._after = entries[-1].offset
+        finally:
+            bus.close()
+
+    def _take(self, change: object) -> None:
+        if isinstance(change, ObjectChanged):
+            known = self._alive.setdefault(change.organelle, {})
+            if change.kind in ("merged_into", "withdrawn"):
+                known.pop(change.id, None)
+            else:
+                known[change.id] = change.voxels
+
+
+def shown(path: str, voxel_size_nm: tuple[float, float, float] | None = None) -> Shown:
+    """Return what a path names; raises WrongUse when it is nothing that can be shown.
+
+    ``voxel_size_nm`` (z, y, x) is of an array that does not tell its own.
+    """
+    place, _, inside = path.partition("#")
+    if "://" in place:
+        raise WrongUse(f"{place}: lies in a bucket; expected a path on this machine")
+    root = Path(place)
+    if not inside and (root / RECORD).is_file():
+        try:
+            read_dataset(LocalFiles(root))
+        except ValueError as error:
+            raise WrongUse(f"{path}: {RECORD} is not the record of a dataset") from error
+        return DatasetShown(root)
+    from .bare import ArrayShown
+
+    if not root.exists():
+        raise WrongUse(f"{place}: no such file or folder")
+    return ArrayShown(path, voxel_size_nm)

@@ -1,0 +1,245 @@
+"""The endoplasmic reticulum: sheets at the nucleus, tubules with three-way junctions, one piece.
+
+The network is a graph.  Nodes are free places of the cytoplasm, rims of sheets and places on the
+outer nuclear membrane; an edge is a bent tubule.  Short edges are taken first, as long as they
+join two parts and no node has more than three (Kruskal); then more edges close loops.  Whatever is
+not joined to the nuclear envelope in the end is left out, so the reticulum is one object.
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from . import sizes
+from .hashing import Draw
+from .materials import Kind
+from .nucleus import on_shell, outward
+from .organs import disc_places
+from .scaffold import MARGIN, Line, Scaffold, across
+from .shapes import Floats, ball, capsule, disc
+from .space import along
+
+GAP = 5.0  # nm to other organelles: contacts at 10 nm exist
+TIGHT = 2.0  # nm that a tubule keeps at least, wider than it may be by its draw
+NODES = 22.0  # in a cubic micrometre of cytoplasm: junctions every half micrometre
+ANCHORS = 0.35  # on a square micrometre of envelope (Alberts: few, but always some)
+SHEETS = 7.0  # in a cubic micrometre of cytoplasm
+NODE_GAP = 150.0  # between nodes
+REACH = 560.0  # longest edge; tubules from junction to junction are 0.2-1 um long
+DEGREE = 3  # three-way junctions
+LOOPS = 0.45  # of the edges that could close a loop do
+BENT = 0.16  # of its length a tubule leaves the straight line
+HUGGING = 0.3  # of the nodes lie at a mitochondrion: 5-20 % of its surface meets ER (Csordas 2006)
+EXIT_SITES = 0.12  # of the nodes
+ER = 1_000_000  # owner of all that belongs to the network
+STUB = 90.0  # nm next to a node in which a tubule may near its neighbours
+
+
+@dataclass
+class _Net:
+    """Nodes, the part each belongs to, and how many edges it has."""
+
+    places: list[Floats] = field(default_factory=list)
+    home: list[int] = field(default_factory=list)  # of union-find
+    room: list[int] = field(default_factory=list)  # edges that may still come
+    edges: list[tuple[int, int, Floats]] = field(default_factory=list)
+    cells: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
+
+    def crowded(self, spot: Floats) -> bool:
+        """Whether a node is nearer than NODE_GAP."""
+        z, y, x = (int(v) for v in np.floor(spot / NODE_GAP))
+        return any(
+            float(np.linalg.norm(self.places[node] - spot)) < NODE_GAP
+            for c, b, a in np.ndindex(3, 3, 3)
+            for node in self.cells.get((z + c - 1, y + b - 1, x + a - 1), ())
+        )
+
+    def node(self, place: Floats, room: int = DEGREE) -> int:
+        self.places.append(place)
+        self.home.append(len(self.home))
+        self.room.append(room)
+        cell = tuple(int(v) for v in np.floor(place / NODE_GAP))
+        self.cells.setdefault(cell, []).append(len(self.places) - 1)
+        return len(self.places) - 1
+
+    def find(self, node: int) -> int:
+        while self.home[node] != node:
+            self.home[node] = self.home[self.home[node]]
+            node = self.home[node]
+        return node
+
+    def join(self, a: int, b: int) -> None:
+        self.home[self.find(b)] = self.find(a)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    centre: Floats
+    axis: Floats
+    curve: float
+    radius: float
+    node: int  # of the network; its rim places belong to the same part
+
+
+def place(scene: Scaffold) -> None:
+    """Place sheets, tubules and exit sites, all continuous with the envelope where there is one."""
+    draw = scene.draw(16)
+    net = _Net()
+    envelope = net.node(np.zeros(3), 0)
+    sheets = _sheets(scene, draw, net)
+    anchors = _anchors(scene, draw, net, envelope)
+    for _ in range(round(NODES * scene.cytoplasm_um3)):
+        spot = _at_mitochondrion(scene, draw) if draw.uniform() < HUGGING else None
+        if spot is None:
+            spot = scene.somewhere(draw, sizes.ER_TUBULE + 4.0, GAP, tries=3)
+        if spot is not None and not net.crowded(spot):
+            net.node(spot)
+    _join(scene, draw, net)
+    root = net.find(envelope) if anchors else _largest(net)
+    _settle(scene, draw, net, sheets, root)
+
+
+def _at_mitochondrion(scene: Scaffold, draw: Draw) -> Floats | None:
+    """Return a free place where a tubule comes within 10 nm of a mitochondrion, or None."""
+    lines = [line for line in scene.lines if line.kind == "mito"]
+    if not lines:
+        return None
+    line = lines[draw.whole(0, len(lines))]
+    k = draw.whole(1, len(line.points))
+    side = across(line.points[k] - line.points[k - 1], draw)
+    far = float(line.radii[k]) + sizes.ER_TUBULE + draw.uniform(7.5, 12.0)
+    spot = np.asarray(line.points[k] + far * side)
+    if ((spot < scene.low) | (spot > scene.high)).any():
+        return None
+    return spot if scene.space.free(spot, sizes.ER_TUBULE, GAP) else None
+
+
+def _largest(net: _Net) -> int:
+    parts = [net.find(n) for n in range(len(net.places))]
+    return max(sorted(set(parts)), key=parts.count)
+
+
+def _sheets(scene: Scaffold, draw: Draw, net: _Net) -> list[_Sheet]:
+    """Place stacks of sheets that follow the nucleus, or lie free where it is not near."""
+    sheets: list[_Sheet] = []
+    for _ in range(max(2, round(SHEETS * scene.cytoplasm_um3))):
+        spot = draw.point(scene.low, scene.high)
+        d, axis = outward(scene, spot)
+        if not 60.0 < d < 1200.0:
+            continue
+        radius = min(draw.uniform(*sizes.ER_SHEET_RADIUS), 0.3 * float(scene.extent.max()))
+        curve = float(np.linalg.norm(spot - scene.bodies[0][:3]))
+        for _layer in range(draw.whole(1, 4)):
+            cover = disc_places(spot, axis, curve, radius)
+            if not scene.space.free(cover, sizes.ER_SHEET + 4.0, GAP):
+                break
+            scene.space.take(cover, sizes.ER_SHEET + 2.0, ER)
+            hub = net.node(spot, 0)
+            for _rim in range(5):
+                side = across(axis, draw)
+                pole = spot - axis * curve
+                way = pole + axis * np.sqrt(curve**2 - (radius - 30.0) ** 2)
+                net.join(hub, net.node(way + side * (radius - 30.0), 1))
+            sheets.append(_Sheet(spot, axis, curve, radius, hub))
+            spot, curve = spot + axis * sizes.ER_SHEET_STEP, curve + sizes.ER_SHEET_STEP
+            radius *= draw.uniform(0.75, 1.1)
+    return sheets
+
+
+def _anchors(scene: Scaffold, draw: Draw, net: _Net, envelope: int) -> int:
+    """Add nodes on the outer membrane, each with one tubule's room; return how many."""
+    area = float(scene.extent.max() + 2 * MARGIN) ** 2 * 1e-6
+    count = 0
+    for _ in range(max(6, round(ANCHORS * area))):
+        at = draw.point(scene.low, scene.high)
+        if abs(outward(scene, at)[0]) > 900.0:
+            continue
+        at, _ = on_shell(scene, at, -12.0)
+        if ((at < scene.low) | (at > scene.high)).any():
+            continue
+        net.join(envelope, net.node(at, 1))
+        count += 1
+    return count
+
+
+def _join(scene: Scaffold, draw: Draw, net: _Net) -> None:
+    """Choose and bend the edges."""
+    places = np.array(net.places)
+    pairs = cKDTree(places).query_pairs(REACH, output_type="ndarray")
+    if not len(pairs):
+        return
+    length = np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], length))
+    spare = []
+    for a, b in pairs[order].tolist():
+        if net.room[a] and net.room[b] and net.find(a) != net.find(b):
+            _edge(scene, draw, net, a, b)
+        elif net.room[a] and net.room[b]:
+            spare.append((a, b))
+    for a, b in spare:
+        if net.room[a] and net.room[b] and draw.uniform() < LOOPS:
+            _edge(scene, draw, net, a, b)
+
+
+def _edge(scene: Scaffold, draw: Draw, net: _Net, a: int, b: int) -> None:
+    """Add the edge if one of a few bent paths between its nodes is free."""
+    start, stop = net.places[a], net.places[b]
+    length = float(np.linalg.norm(stop - start))
+    if length < 60.0:
+        return
+    for attempt in range(4):
+        bow = across(stop - start, draw) * length * BENT * draw.uniform(0.2, 1.0 + 0.5 * attempt)
+        t = np.linspace(0.0, 1.0, max(4, int(length / 45.0)))[:, None]
+        path = start * (1 - t) ** 2 + (2 * t * (1 - t)) * ((start + stop) / 2 + bow) + stop * t**2
+        if _passes(scene, path):
+            net.edges.append((a, b, path))
+            net.join(a, b)
+            net.room[a] -= 1
+            net.room[b] -= 1
+            scene.space.take(along(path, 28.0), sizes.ER_TUBULE + 1.0, ER)
+            return
+
+
+def _passes(scene: Scaffold, path: Floats) -> bool:
+    """Whether a tubule meets no organelle, and no tubule or sheet but at its ends."""
+    fine = along(path, 28.0)
+    radius = sizes.ER_TUBULE + 2.0
+    from_end = np.minimum(
+        np.linalg.norm(fine - path[0], axis=1), np.linalg.norm(fine - path[-1], axis=1)
+    )
+    core = from_end > STUB
+    if not scene.space.free(fine, radius, TIGHT, other=ER, wall=-np.inf):
+        return False
+    if not core.any():
+        return True
+    return scene.space.free(fine[core], radius, GAP + 14.0, wall=8.0)
+
+
+def _settle(scene: Scaffold, draw: Draw, net: _Net, sheets: list[_Sheet], root: int) -> None:
+    """Enter what is joined to ``root``."""
+    owner = scene.add("er", scene.extent / 2)
+    branch = 1
+    for sheet in sheets:
+        if net.find(sheet.node) == root:
+            shape = disc(
+                sheet.centre, sheet.axis, sheet.curve, sheet.radius, sizes.ER_SHEET,
+                wobble=(8.0, 260.0),
+            )  # fmt: skip
+            scene.put(shape, Kind.ER, owner, branch)
+            branch += 1
+    met = set()
+    for a, b, path in net.edges:
+        if net.find(a) != root:
+            continue
+        met |= {a, b}
+        radius = sizes.ER_TUBULE * draw.uniform(0.9, 1.1)
+        for p, q in pairwise(path):
+            scene.put(capsule(p, q, radius, radius), Kind.ER, owner, branch)
+        scene.lines.append(Line("er", 1, path, np.full(len(path), radius), (a, b)))
+        branch += 1
+    for node in sorted(met):
+        if net.room[node] == 0 and net.places[node].any() and draw.uniform() < EXIT_SITES:
+            exit_site = scene.add("ERES", net.places[node])
+            scene.put(ball(net.places[node], sizes.ERES), Kind.ERES, exit_site)

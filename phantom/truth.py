@@ -1,0 +1,170 @@
+"""Truth beyond voxels: super classes, contacts, crops that are annotated fully, partly or not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.errors import WrongUse
+from fibstream.grid import Box
+
+from .materials import FINE_IDS, GENERIC_NUCLEUS, SUPER
+from .scaffold import Line, Thing
+from .scene import INFLUENCE
+
+if TYPE_CHECKING:
+    from .phantom import Phantom
+
+__all__ = [
+    "Annotated", "Contact", "Crop", "Line", "Thing", "annotation", "contact_truth", "label_mask",
+    "record", "super_class",
+]  # fmt: skip
+
+Bytes = NDArray[np.uint8]
+_PAIR = np.dtype([("a", np.uint64), ("b", np.uint64)])
+
+
+def super_class(labels: Bytes, name: str) -> NDArray[np.bool_]:
+    """Return where fine ids belong to a super class; super classes overlap."""
+    if name not in SUPER:
+        raise WrongUse(f"class {name!r}: expected one of {', '.join(SUPER)}")
+    table = np.zeros(256, np.bool_)
+    table[list(SUPER[name])] = True
+    return table[labels]
+
+
+class Annotated(Enum):
+    """How completely a crop's annotators drew one fine id."""
+
+    FULLY = "fully"
+    PARTLY = "partly"
+    NOT = "not"
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """An annotated part of a volume; a fine id that is not in ``states`` is drawn fully.
+
+    What is drawn partly is drawn in the first half of the crop's slices.  With ``generic`` the
+    inside of the nucleus was not told apart: it reads 37, as annotators leave it.
+    """
+
+    number: int
+    box: Box
+    states: Mapping[int, Annotated]
+    generic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise WrongUse(f"crop {self.number}: numbers begin with 1")
+        if wrong := [i for i in self.states if not 1 <= i <= FINE_IDS]:
+            raise WrongUse(f"crop {self.number}: ids {wrong}; expected 1 to {FINE_IDS}")
+
+    def state(self, fine: int) -> Annotated:
+        """Return how completely a fine id was drawn."""
+        return self.states.get(fine, Annotated.FULLY)
+
+
+def annotation(labels: Bytes, crop: Crop) -> Bytes:
+    """Return what annotators left of the true fine ids of a crop: 0 where nothing was drawn."""
+    table = np.arange(256, dtype=np.uint8)
+    if crop.generic:
+        table[[24, 25, 26, 27, 28, 29]] = GENERIC_NUCLEUS
+    half = (labels.shape[0] + 1) // 2
+    first, rest = table.copy(), table.copy()
+    for fine in range(1, FINE_IDS + 1):
+        state = crop.state(fine)
+        if state is Annotated.NOT:
+            first[table == fine] = rest[table == fine] = 0
+        elif state is Annotated.PARTLY:
+            rest[table == fine] = 0
+    return np.concatenate([first[labels[:half]], rest[labels[half:]]])
+
+
+def record(labels: Bytes, crop: Crop) -> dict[str, list[int]]:
+    """Return the crop's entry of an annotation database: which ids are present, and drawn how.
+
+    Every id is in exactly one list; ``absent_annotated`` was looked for and is not there.
+    """
+    drawn = annotation(labels, Crop(crop.number, crop.box, {}, crop.generic))
+    there = set(np.unique(drawn).tolist())
+    lists: dict[str, list[int]] = {
+        "present_annotated": [], "present_partial_annotation": [], "present_unannotated": [],
+        "absent_annotated": [],
+    }  # fmt: skip
+    names = {
+        Annotated.FULLY: "present_annotated",
+        Annotated.PARTLY: "present_partial_annotation",
+        Annotated.NOT: "present_unannotated",
+    }
+    for fine in range(1, FINE_IDS + 1):
+        lists[names[crop.state(fine)] if fine in there else "absent_annotated"].append(fine)
+    return lists
+
+
+def label_mask(labels: Bytes, crop: Crop, name: str) -> NDArray[np.bool_]:
+    """Return where a network may learn a super class from a crop.
+
+    Everywhere something was drawn, if every fine id of the class is fully drawn or absent, else
+    nowhere (Heinrich et al. 2021, code of the paper).  For classes with a generic id that id, or
+    all the others, is enough.
+    """
+    if name not in SUPER:
+        raise WrongUse(f"class {name!r}: expected one of {', '.join(SUPER)}")
+    lists = record(labels, crop)
+    known = {*lists["present_annotated"], *lists["absent_annotated"]}
+    ids = set(SUPER[name])
+    special = ids - {GENERIC_NUCLEUS}
+    enough = special <= known
+    if GENERIC_NUCLEUS in ids and crop.generic:
+        enough = GENERIC_NUCLEUS in known and {20, 21, 22, 23} <= known
+    elif crop.generic and ids & {24, 25, 26, 27, 28, 29}:
+        enough = False
+    drawn = annotation(labels, crop) > 0
+    return drawn if enough else np.zeros_like(drawn)
+
+
+class Contact(NamedTuple):
+    """One pair of instances that come near: ids, voxels of the contact, narrowest gap seen, nm."""
+
+    a: int
+    b: int
+    voxels: int
+    gap_nm: float
+
+
+def contact_truth(
+    phantom: "Phantom", a: str, b: str, distance_nm: float, box: Box
+) -> tuple[NDArray[np.uint32], list[Contact]]:
+    """Return where two organelles come within a distance of each other, from formulas.
+
+    A voxel belongs to the contact of a pair if the shortest way from one surface to the other
+    through its centre is at most ``distance_nm``; surfaces count to a depth of one voxel.  The
+    first result holds 1 + the place in the list of its pair, 0 elsewhere.
+
+    Raises
+    ------
+    WrongUse
+        For a distance beyond 64 nm, to which distances are known, or an organelle with itself.
+    """
+    if not 0 < distance_nm <= INFLUENCE or a == b:
+        raise WrongUse(
+            f"contact of {a} and {b} at {distance_nm} nm: expected two organelles and at most "
+            f"{INFLUENCE:g} nm"
+        )
+    (da, ida), (db, idb) = phantom.distances(a, box), phantom.distances(b, box)
+    skin = max(phantom.spec.voxel_size_nm)
+    gap = da.clip(0.0) + db.clip(0.0)
+    near = (gap <= distance_nm) & (da > -skin) & (db > -skin) & (ida > 0) & (idb > 0)
+    pairs = np.empty(int(near.sum()), _PAIR)
+    pairs["a"], pairs["b"] = ida[near], idb[near]
+    unique, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+    found = np.zeros(near.shape, np.uint32)
+    found[near] = inverse.reshape(-1) + 1
+    narrow = np.full(len(unique), np.inf)
+    np.minimum.at(narrow, inverse.reshape(-1), gap[near])
+    rows = zip(unique.tolist(), counts.tolist(), narrow.tolist(), strict=True)
+    return found, [Contact(p[0], p[1], n, float(g)) for p, n, g in rows]
