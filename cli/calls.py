@@ -1,17 +1,29 @@
 """Commands that call running services, and the one that runs a service."""
 
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from fibstream.addresses import SERVICES
 from fibstream.errors import WrongUse
+from fibstream.settings import logs
 
-if TYPE_CHECKING:
-    from fibstream.client import Client
-
-from .app import Chunk, Voxel, command, fail, say, triple
+from .app import GIVEN, Chunk, Voxel, command, fail, say, settings, triple
+from .connect import check_name, check_volume, check_watched, connected, pipeline_text
+from .flags import (
+    check_address,
+    check_brokers,
+    check_choice,
+    check_edges,
+    check_root,
+    check_table,
+    parse_pair,
+    parse_shape,
+    parse_triple,
+)
 
 FAILED = 1
 Server = Annotated[
@@ -20,13 +32,6 @@ Server = Annotated[
 ]
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name.")]
 HERE = "127.0.0.1"
-
-
-def connected(server: str) -> "Client":
-    """Return a client; gRPC is imported by those who need it."""
-    from fibstream.client import Client
-
-    return Client(server)
 
 
 @command
@@ -47,27 +52,31 @@ def create(
 
     Example: fibstream create cell --shape ?,4000,6000 --voxel-size-nm 8 --pipeline mito
     """
-    from .flags import parse_pair, parse_shape, parse_triple
+    from fibstream.services.ingest.datasets import DTYPES
 
+    from fibstream.grid import MAX_AXIS, MAX_CHUNK
+
+    check_name(name)
+    extent = parse_shape(shape)
+    check_edges(extent, MAX_AXIS, f"--shape {shape}")
+    check_choice(dtype, DTYPES, "--dtype")
+    edges = parse_triple(chunk, "--chunk", int) if chunk else None
+    check_edges(edges or (), MAX_CHUNK, f"--chunk {chunk}")
+    window = parse_pair(contrast, "--contrast") if contrast else None
+    if window is None and dtype != "uint8":
+        raise WrongUse(f"--dtype {dtype}: give --contrast LOW,HIGH, two grey values")
     size = triple(voxel_size_nm)
     if size is None:
         raise WrongUse("--voxel-size-nm is missing; expected Z,Y,X or one length, nm")
+    text = pipeline_text(pipeline)
     with connected(server) as client:
         new, warnings = client.create(
-            name, parse_shape(shape), voxel_size_nm=size, dtype=dtype,
-            chunk=parse_triple(chunk, "--chunk", int) if chunk else None,
-            contrast=parse_pair(contrast, "--contrast") if contrast else None,
-            invert=invert, pipeline=_pipeline_text(pipeline),
+            name, extent, voxel_size_nm=size, dtype=dtype, chunk=edges, contrast=window,
+            invert=invert, pipeline=text,
         )  # fmt: skip
     for warning in warnings:
         typer.echo(f"note: {warning}", err=True)
     say(f"{name}: {'created' if new else 'was there already, the same'}")
-
-
-def _pipeline_text(name_or_path: str) -> str:
-    """Return what a server takes for a pipeline: a file's text, or the name."""
-    path = Path(name_or_path)
-    return path.read_text(errors="replace") if path.is_file() else name_or_path
 
 
 @command
@@ -76,7 +85,7 @@ def land(
     raw: Annotated[str, typer.Option("--raw", metavar="PATH", help="The volume.")],
     order: Annotated[str, typer.Option(help="raster, random or slab.")] = "raster",
     seed: Annotated[int, typer.Option(help="Seed of the order.")] = 0,
-    chunks: Annotated[int | None, typer.Option(help="Land only the first so many.")] = None,
+    chunks: Annotated[int | None, typer.Option(min=1, help="Land only the first so many.")] = None,
     seal: Annotated[bool, typer.Option("--seal", help="The volume ends where the file does.")] = (
         False
     ),
@@ -87,8 +96,13 @@ def land(
 
     Example: fibstream land cell --raw volume.tif --seal --wait
     """
+    from fibstream.services.ingest.landing import Order
+
     from .landing import land_volume
 
+    check_name(name)
+    check_choice(order, get_args(Order), "--order")
+    check_volume(raw)
     with connected(server) as client:
         counts = land_volume(client, name, raw, order=order, seed=seed, limit=chunks, seal=seal)
         say(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
@@ -128,7 +142,9 @@ def watch(
     )
     ending = make_ending(slices=slices, end_file=end_file, idle_s=idle_s)
     habits = make_habits(poll_s=poll_s, again=again, memory_gb=memory_gb)
-    with connected(server) as client:
+    check_name(dataset)
+    check_watched(folder)
+    with connected(server, patient=True) as client:
         code = watch_folder(client, dataset, folder, ending=ending, rules=rules, habits=habits)
     if code:
         raise typer.Exit(code)
@@ -146,6 +162,11 @@ def seal(
 
     Example: fibstream seal cell
     """
+    from fibstream.grid import MAX_AXIS
+
+    check_name(name)
+    if extent_z is not None and not 0 < extent_z <= MAX_AXIS:
+        raise WrongUse(f"--extent-z {extent_z}: expected 1 to {MAX_AXIS} slices")
     with connected(server) as client:
         say(f"{name}: sealed at {client.seal(name, extent_z)} slices")
 
@@ -160,6 +181,11 @@ def replay(
 
     Example: fibstream replay cell --stage prediction/mito
     """
+    from fibstream.wire import FAMILIES
+
+    check_name(name)
+    if stage:
+        check_choice(stage.partition("/")[0], FAMILIES, "--stage")
     with connected(server) as client:
         for where, index in client.replay(name, stage):
             say(f"replayed: {where} chunk {','.join(map(str, index))}")
@@ -167,19 +193,43 @@ def replay(
 
 @command
 def delete(
-    name: Name,
+    name: Annotated[
+        str, typer.Argument(metavar="PATH|DATASET", help="A folder, or a name with services.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    server: Server = HERE,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="HOST[:PORT]", envvar="FIBSTREAM_SERVER", help=f"Default: {HERE}."),
+    ] = None,
 ) -> None:
-    """Remove a dataset with everything derived from it.
+    """Remove a dataset with everything derived from it: PATH.zarr, or a NAME of running services.
 
-    Example: fibstream delete cell --yes
+    Example: fibstream delete cell.zarr --yes
     """
+    folder = Path(name)
+    if "/" in name or name.endswith(".zarr"):
+        _delete_folder(folder, yes=yes)
+        return
+    check_name(name)
+    if server is None and folder.is_dir():
+        raise WrongUse(f"{name}: a folder here; expected ./{name}, or --server HOST for a name")
     if not yes:
         typer.confirm(f"Delete dataset {name} and everything derived from it?", abort=True)
-    with connected(server) as client:
+    with connected(server or HERE) as client:
         client.delete(name)
     say(f"{name}: deleted")
+
+
+def _delete_folder(folder: Path, *, yes: bool) -> None:
+    from .housekeeping import delete_folder, size_text, usage
+    from .verify import open_dataset
+
+    open_dataset(folder)
+    if not yes:
+        size = size_text(sum(usage(folder).groups.values()))
+        typer.confirm(f"Delete dataset {folder} ({size}) with raw and all results?", abort=True)
+    delete_folder(folder)
+    say(f"{folder}: deleted")
 
 
 @command
@@ -197,7 +247,12 @@ def query(
     """
     from .answers import print_table, write_table
 
-    with connected(server) as client:
+    check_name(dataset)
+    if not sql.strip():
+        raise WrongUse("the question is empty; expected one SELECT")
+    if out is not None:
+        check_table(out)
+    with connected(server, "analysis") as client:
         table = client.query(dataset, sql)
     if out is None:
         print_table(table, say)
@@ -225,17 +280,33 @@ def serve(
 
     Example: fibstream serve ingest --root /data --bus kafka://127.0.0.1:9092
     """
+    check_choice(service, SERVICES, "service")
+    chosen, _ = settings(workers=workers)
+    check_root(root)
+    check_brokers(bus)
+    if listen is not None:
+        check_address(listen, "--listen")
+    if metrics is not None:
+        check_address(metrics, "--metrics", row=2 + chosen.workers)
+    # Its own lines say less than the one of ours, and are no JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from .serve import Serving
     from .serve import serve as run_service
 
+    # The processes of a service have their settings from the environment.
+    os.environ.update(
+        {f"FIBSTREAM_{name.upper()}": value for name, value in GIVEN.get().items() if value}
+    )
     given = Serving(
         service, root, bus, listen, metrics, tuple(role.split(",")), tuple(source or ()), workers
     )
-    run_service(given, say)
+    with logs(chosen, service):
+        run_service(given, say)
 
 
 def show_status(name: str, server: str, *, as_json: bool) -> None:
     """Print how far a dataset of running services is."""
+    check_name(name)
     with connected(server) as client:
         answer = next(client.watch(name, once=True))
     found = _status(answer)

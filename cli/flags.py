@@ -1,11 +1,20 @@
-"""Values of flags that more than one command takes."""
+"""Values of flags that more than one command takes, checked before anything is done or called."""
 
 import math
+import os
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+from fibstream.addresses import EXPECTED, addresses, split
 from fibstream.errors import WrongUse
 
 Number = TypeVar("Number", int, float)
+LAST_PORT = 65_535
+SHOWN = 140  # characters of a wrong value that are worth repeating
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # S3 and Google together
 
 
 def parse_triple(text: str, what: str, kind: type[Number]) -> tuple[Number, Number, Number]:
@@ -31,12 +40,14 @@ def parse_triple(text: str, what: str, kind: type[Number]) -> tuple[Number, Numb
 
 
 def parse_pair(text: str, flag: str) -> tuple[float, float]:
-    """Parse ``LOW,HIGH``."""
+    """Return the finite numbers ``LOW,HIGH`` of a flag; raise WrongUse for anything else."""
     parts = text.split(",")
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
         raise WrongUse(f"{flag} {text}: expected LOW,HIGH") from None
+    if not -math.inf < low < high < math.inf:
+        raise WrongUse(f"{flag} {text}: expected finite LOW below HIGH")
     return low, high
 
 
@@ -46,3 +57,85 @@ def parse_shape(text: str) -> tuple[int | None, int, int]:
     is_open = first.strip() in ("?", "0")
     z, y, x = parse_triple(f"1,{rest}" if comma and is_open else text, "--shape", int)
     return (None if is_open else z), y, x
+
+
+def check_edges(edges: Sequence[int | None], most: int, what: str) -> None:
+    """Raise WrongUse when an edge that is known has more than ``most`` voxels."""
+    if not all(edge is None or 0 < edge <= most for edge in edges):
+        raise WrongUse(f"{what}: expected Z,Y,X with edges from 1 to {most} voxels")
+
+
+def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
+    """Return a word; raise WrongUse when it is none of those that are allowed."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise WrongUse(f"{what} {value[:SHOWN]}: expected one of {', '.join(allowed)}")
+    return value
+
+
+def check_address(address: str, what: str, *, row: int = 1) -> str:
+    """Return ``HOST:PORT``; raise WrongUse when it cannot be, or ``row`` ports are not there.
+
+    Port 0 lets the system choose.
+    """
+    host, port = split(address, what)
+    if port and port + row - 1 > LAST_PORT:
+        raise WrongUse(f"{what} {address}: expected a port up to {LAST_PORT + 1 - row}")
+    try:
+        socket.getaddrinfo(host.strip("[]"), port)
+    except OSError as error:
+        raise WrongUse(f"{what} {address}: no such host ({error.strerror})") from None
+    return address
+
+
+def check_server(server: str, service: str) -> str:
+    """Return where ``--server`` says that a service answers, as HOST:PORT."""
+    found = addresses(server)
+    if service not in found:
+        raise WrongUse(f"--server {server}: names no {service}; {EXPECTED}")
+    if any(not 0 < int(each.rpartition(":")[2]) <= LAST_PORT for each in found.values()):
+        raise WrongUse(f"--server {server}: expected ports from 1 to {LAST_PORT}; {EXPECTED}")
+    return found[service]
+
+
+def check_folder(folder: Path, flag: str) -> None:
+    """Raise WrongUse when a folder is not there and cannot be made, or cannot be written."""
+    there = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise WrongUse(f"{flag} {folder}: {there} is not a folder that can be written")
+
+
+def check_table(path: Path) -> None:
+    """Raise WrongUse when ``--out`` is not a table that can be written."""
+    folder = path.absolute().parent
+    if path.suffix not in (".csv", ".parquet"):
+        raise WrongUse(f"--out {path}: expected FILE.csv or FILE.parquet")
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise WrongUse(f"--out {path}: expected a new file in a folder that can be written")
+
+
+def check_root(root: str) -> None:
+    """Raise WrongUse when ``--root`` is neither a folder that can be written nor a bucket."""
+    scheme, colon, rest = root.partition("://")
+    if not root:
+        raise WrongUse("--root is empty; expected a folder, s3://BUCKET/PREFIX or gs://..")
+    if not colon:
+        check_folder(Path(root), "--root")
+    elif scheme in ("s3", "gs") and not _BUCKET.fullmatch(rest.partition("/")[0]):
+        raise WrongUse(f"--root {root}: expected the name of a bucket, as in {scheme}://BUCKET/..")
+
+
+def check_brokers(bus: str | None) -> None:
+    """Raise WrongUse unless ``--bus`` is left out or names brokers."""
+    if bus is None:
+        return
+    brokers = bus.removeprefix("kafka://")
+    if brokers == bus or not all(_is_address(broker) for broker in brokers.split(",")):
+        raise WrongUse(f"--bus {bus}: expected kafka://HOST:PORT[,HOST:PORT], or nothing")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return 0 < split(text, "")[1] <= LAST_PORT
+    except WrongUse:
+        return False

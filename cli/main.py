@@ -1,6 +1,7 @@
 """The ``fibstream`` command: words and flags; what they do is in the files beside this one."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
@@ -9,13 +10,12 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from fibstream.settings import load
-
 from . import calls
 from .app import (
     COMPLAINT,
     DONE,
     FAILED,
+    GIVEN,
     WRONG,
     Chunk,
     Json,
@@ -26,8 +26,14 @@ from .app import (
     command,
     fail,
     say,
+    settings,
     triple,
 )
+from .flags import check_folder
+
+# What fibstream runs on. Files are replaced, locked and synced as POSIX has it.
+SYSTEMS = ("linux", "darwin")
+SHELLS = ("bash", "zsh", "fish")
 
 
 def finish(report: Any, *, as_json: bool, out: Path) -> None:
@@ -69,10 +75,10 @@ def run(
     """
     from .streaming import stream
 
-    settings, _ = load({"workers": workers})
+    chosen, _ = settings(workers=workers)
     report = stream(
         raw=raw, pipeline=pipeline, out=out, voxel_size_nm=triple(voxel_size_nm), chunk=chunk,
-        order=order, seed=seed, bus=bus, contrast=contrast, invert=invert, settings=settings,
+        order=order, seed=seed, bus=bus, contrast=contrast, invert=invert, settings=chosen,
         quiet=False,
     )  # fmt: skip
     finish(report, as_json=as_json, out=out)
@@ -94,10 +100,10 @@ def predict(
     """
     from .oneshot import predict_volume
 
-    settings, _ = load()
+    chosen, _ = settings()
     for group in predict_volume(
         raw, model, out, voxel_size_nm=triple(voxel_size_nm), chunk=chunk, contrast=contrast,
-        invert=invert, threads=settings.threads,
+        invert=invert, threads=chosen.threads,
     ):  # fmt: skip
         say(str(out / group))
 
@@ -204,7 +210,7 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show how far a dataset is: chunks of every stage, objects, failures.
+    """Show how far a dataset is: stages, objects, failures, bytes on disk, who is at work.
 
     Example: fibstream status cell.zarr
     """
@@ -215,6 +221,56 @@ def status(
 
     found = status_of(Path(path))
     say(json.dumps(found) if as_json else describe(found))
+
+
+@command
+def phantom(
+    out: Annotated[Path, typer.Option(metavar="PATH.zarr", help="The Zarr group to write.")],
+    size: Annotated[str, typer.Option(metavar="Z,Y,X", help="Edges in voxels.")] = "256",
+    voxel_size_nm: Annotated[str, typer.Option(metavar="Z,Y,X", help="1 to 40 nm.")] = "4",
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal voxels.")] = 0,
+    organelles: Annotated[
+        str | None, typer.Option(metavar="A,B,..", help="All of them by default.")
+    ] = None,
+    look: Annotated[str, typer.Option(help="plain, flyem or epfl.")] = "plain",
+    tissue: Annotated[bool, typer.Option("--tissue", help="Among other cells.")] = False,
+    chunk: Chunk = None,
+) -> None:
+    """Make a synthetic cell with full truth: raw, fine labels, instances, truth.json.
+
+    Example: fibstream phantom --out cell.zarr --size 256 --voxel-size-nm 4 --seed 1
+    """
+    from .phantom import make_spec, write_phantom
+
+    spec = make_spec(size, voxel_size_nm, seed, organelles, look, chunk, tissue=tissue)
+    for group in write_phantom(out, spec):
+        say(str(out / group))
+
+
+@command
+def view(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A dataset, or a Zarr array or group.")
+    ],
+    bind: Annotated[
+        str, typer.Option(metavar="HOST", help="Where to listen; 0.0.0.0 is everywhere.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", help="0 takes one that is free.")] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address.")
+    ] = False,
+    voxel_size_nm: Voxel = None,
+) -> None:
+    """Look at a dataset in Neuroglancer, finished or growing, until Ctrl-C.
+
+    Example: fibstream view cell.zarr
+    """
+    from .view import view as show
+
+    show(
+        path, host=bind, port=port, browser=not no_browser, voxel_size_nm=triple(voxel_size_nm),
+        say=say, hint=lambda text: typer.echo(f"fibstream: {text}", err=True),
+    )  # fmt: skip
 
 
 @command
@@ -229,8 +285,12 @@ def report(
     Example: fibstream report cell.zarr --out report
     """
     from .report import write_report
+    from .verify import open_dataset
 
-    written = write_report(path, out or path.with_name(f"{path.stem}-report"))
+    folder = out or path.with_name(f"{path.stem}-report")
+    open_dataset(path)
+    check_folder(folder, "--out")
+    written = write_report(path, folder)
     say(f"{written.page}")
 
 
@@ -242,7 +302,7 @@ def config() -> None:
     """
     from fibstream.settings import Settings
 
-    _, values = load()
+    _, values = settings()
     for name, value in values.items():
         meaning = Settings.model_fields[name].description
         say(f"{name} = {value.value}  ({value.source}; {meaning})")
@@ -258,7 +318,8 @@ def demo(
     """
     from .demo import tell
 
-    if not tell(out, load()[0], say):
+    check_folder(out, "--out")
+    if not tell(out, settings()[0], say):
         raise typer.Exit(FAILED)
 
 
@@ -277,17 +338,50 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def main(
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="text|json", help="How log lines are printed.")
+    ] = None,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show and exit.")
     ] = False,
 ) -> None:
-    """Segment and measure organelles in FIB-SEM volumes while the microscope is still milling."""
+    """Segment and measure organelles in FIB-SEM volumes while the microscope is still milling.
+
+    Example: fibstream --log-level info run --raw volume.tif --pipeline mito --out cell.zarr
+    """
+    GIVEN.set({"log_level": log_level, "log_format": log_format})
+
+
+def unsupported(system: str) -> str | None:
+    """Return why fibstream does not run on a ``sys.platform``; None where it does."""
+    if system in SYSTEMS:
+        return None
+    name = "Windows" if system in ("win32", "cygwin") else system
+    return f"does not run on {name}; expected Linux, or WSL 2 on Windows"
+
+
+def complete(arguments: list[str]) -> list[str]:
+    """Let ``--show-completion`` be followed by a shell; without one it is the shell that calls."""
+    if arguments[:1] == ["--show-completion"] and len(arguments) > 1:
+        if arguments[1] not in SHELLS:
+            raise typer.BadParameter(
+                f"no completion for {arguments[1]}; expected {', '.join(SHELLS)}"
+            )
+        os.environ["_FIBSTREAM_COMPLETE"] = f"source_{arguments[1]}"
+    return arguments
 
 
 def entry() -> None:
     """Run the command; complaints about its flags become one line as well."""
+    if (reason := unsupported(sys.platform)) is not None:
+        sys.stderr.write(f"fibstream: {reason}\n")
+        sys.exit(WRONG)
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        arguments = complete(sys.argv[1:] or ["--help"])
+        code = app(arguments, prog_name="fibstream", standalone_mode=False)
     except COMPLAINT as error:
         message = cast("Any", error).format_message()
         sys.stderr.write("fibstream: " + " ".join(message.split()) + "\n")

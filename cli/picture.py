@@ -83,7 +83,7 @@ def _index(values: list[int]) -> Index:
 
 def _level(group: Path) -> int | None:
     """Return the coarsest level of a group that is still as wide as a panel."""
-    widths = []
+    widths: list[int] = []
     while (path := group / f"s{len(widths)}" / "zarr.json").is_file():
         widths.append(max(json.loads(path.read_text())["shape"]))
     wide = [level for level, width in enumerate(widths) if width >= PANEL]

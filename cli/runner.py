@@ -1,6 +1,7 @@
 """The local runner: all services of one dataset as processes on the embedded bus."""
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from fibstream.events import Progress
 from fibstream.ports import Bus
 from fibstream.server import EXIT_DISK_FULL, EXIT_WRONG_USE
 from fibstream.settings import Settings
+
+log = logging.getLogger(__name__)
 
 RESTARTS = 10  # of one process without a task to blame: then the run gives up
 POLL_S = 0.1
@@ -69,9 +72,10 @@ class Runner:
 
     def _spawn(self, name: str, module: str, arguments: Sequence[str]) -> Child:
         line = [*arguments, "--dataset", str(self._root), "--bus", self._bus_url]
-        log = self._logs / f"{name}.log"
-        child = spawn(name, module, line, environment=self._environment, log=log)
+        log_file = self._logs / f"{name}.log"
+        child = spawn(name, module, line, environment=self._environment, log=log_file)
         child.arguments = arguments
+        log.info("%s started: process %d, log %s", name, child.number, log_file)
         return child
 
     # -- watching --------------------------------------------------------------------------------
@@ -92,6 +96,7 @@ class Runner:
             raise WrongUse(child.last_words())
         if code == EXIT_DISK_FULL:
             raise DiskFull(f"no space left for {self._root}")  # nor for the process's last words
+        log.info("%s ended (%d) and is started again: %s", child.name, code, child.last_words())
         # A task that goes on killing is parked by the worker that is handed it next.
         blamed = self._bus.bury(f"{gethostname()}:{child.number}")
         restarts = child.restarts + (not blamed)

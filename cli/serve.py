@@ -58,7 +58,7 @@ def check(given: Serving) -> Root:
 def serve(given: Serving, say: Callable[[str], None]) -> None:
     """Serve until told to stop."""
     root = check(given)
-    with running(None) as (settings, stopping), contextlib.ExitStack() as held:
+    with running(None, given.service) as (settings, stopping), contextlib.ExitStack() as held:
         if given.bus:
             from fibstream.kafka_link import declare
 

@@ -1,4 +1,4 @@
-"""`fibstream status`: how far a dataset is, from its log alone."""
+"""`fibstream status`: how far a dataset is, from its log, and what it takes, from its folder."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,13 +10,15 @@ from fibstream.root import bus_path
 from fibstream.sqlite import SqliteBus
 
 from .catalogue import SERVICES, stage_names
+from .housekeeping import age_text, size_text, told
 from .run import ledger
 from .verify import open_dataset
 
 
 def status_of(path: Path) -> dict[str, Any]:
-    """Return chunks per stage, objects per organelle and failures."""
+    """Return chunks per stage, objects per organelle, failures, bytes and who is at work."""
     files, dataset = open_dataset(path)
+    kept = told(path)  # before the bus is opened, which writes beside itself
     bus = SqliteBus(bus_path(path))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
@@ -43,6 +45,7 @@ def status_of(path: Path) -> dict[str, Any]:
             for r in records
             if r.status == "failed" and r.stage in names
         ],
+        **kept,
     }
 
 
@@ -58,4 +61,16 @@ def describe(found: dict[str, Any]) -> str:
         lines.append(f"  objects/{name:<16} {said}")
     for item in found["failed"]:
         lines.append(f"  failed: {item['stage']} {tuple(item['chunk'])}: {item['reason']}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_kept(found)])
+
+
+def _kept(found: dict[str, Any]) -> list[str]:
+    """Return what a dataset takes, as lines."""
+    parts = ", ".join(f"{name} {size_text(n)}" for name, n in found["bytes"].items())
+    lines = [f"  on disk: {size_text(sum(found['bytes'].values()))} ({parts})"]
+    if found["temporary_bytes"]:
+        lines.append(f"  temporaries: {size_text(found['temporary_bytes'])}")
+    lines.append(f"  last change: {found['changed']} ({age_text(found['changed'])})")
+    if found["in_use_by"]:
+        lines.append(f"  at work: {found['in_use_by']}")
+    return lines

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .settings import SERVICE, words_of
+
 JOIN_S = 60.0  # longest task that a worker may finish when asked to stop; then it is killed
 
 
@@ -34,7 +36,8 @@ class Child:
         if self.log is None:
             return "see its log"
         with self.log.open(errors="replace") as lines:
-            return next(iter(deque((line.strip() for line in lines if line.strip()), 1)), "")
+            last = next(iter(deque((line.strip() for line in lines if line.strip()), 1)), "")
+        return words_of(last)
 
 
 def spawn(
@@ -43,10 +46,12 @@ def spawn(
 ) -> Child:  # fmt: skip
     """Start a module that ends when this process does; without ``log`` it shares our stderr."""
     line = [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())]
+    service = module.removeprefix("fibstream.services.").partition(".")[0]
+    given = {**environment, SERVICE: service}  # its log lines carry that name
     file = log.open("ab") if log else None
     try:
         process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=dict(environment)
+            line, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=given
         )
     finally:
         if file:

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import ctypes
-import logging
 import os
 import signal
 import socket
@@ -20,10 +19,8 @@ from .loops import Service
 from .ports import Bus
 from .prometheus import Prometheus
 from .root import OneDataset, Root
-from .settings import Settings, load
+from .settings import Settings, last_line, load, logs
 from .telemetry import CONSUMER_STALLS, Telemetry
-
-log = logging.getLogger(__name__)
 
 EXIT_WRONG_USE = 2
 EXIT_DISK_FULL = 28  # the runner stops the run: no restart makes room
@@ -43,7 +40,10 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", metavar="HOST:PORT", help="show numbers to Prometheus")
     parser.add_argument("--parent", type=int, help="end when this process ends")
     given = parser.parse_args(arguments)
-    with running(given.parent) as (settings, stopping), contextlib.ExitStack() as held:
+    with (
+        running(given.parent, service.name) as (settings, stopping),
+        contextlib.ExitStack() as held,
+    ):
         telemetry = shown(service.name, given.metrics, held)
         root = (
             OneDataset(given.dataset, given.bus) if given.dataset else Root(given.root, given.bus)
@@ -129,20 +129,29 @@ def orphaned(parent: int | None) -> bool:
 
 
 @contextlib.contextmanager
-def running(parent: int | None) -> Iterator[tuple[Settings, threading.Event]]:
+def running(
+    parent: int | None, service: str | None = None
+) -> Iterator[tuple[Settings, threading.Event]]:
     """Set up a service process: settings, log lines, signals, and one way to run out of disk."""
-    settings, _ = load()
-    level = settings.log_level.upper()
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if parent is not None:
-        die_with(parent)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
     try:
-        yield settings, stopping
-    except (DiskFull, WrongUse) as error:
-        # The log may be on the full disk; what a buffer kept would fail again at exit.
-        with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), f"{error}\n".encode())
-        sys.exit(EXIT_DISK_FULL if isinstance(error, DiskFull) else EXIT_WRONG_USE)
+        settings, _ = load()
+        with logs(settings, service):
+            if parent is not None:
+                die_with(parent)
+            stopping = threading.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stopping.set())
+            try:
+                yield settings, stopping
+            except (DiskFull, WrongUse) as error:
+                _last_words(last_line(str(error)))
+                sys.exit(EXIT_DISK_FULL if isinstance(error, DiskFull) else EXIT_WRONG_USE)
+    except WrongUse as error:  # the settings themselves
+        _last_words(last_line(str(error)))
+        sys.exit(EXIT_WRONG_USE)
+
+
+def _last_words(line: str) -> None:
+    # The log may be on the full disk; what a buffer kept would fail again at exit.
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())

@@ -194,7 +194,8 @@ def test_every_process_of_a_run_logs_objects(tmp_path):
     (tmp_path / "scene").mkdir()
     scene = make_scene(tmp_path / "scene")
     out = tmp_path / "out.zarr"
-    answer = apart("--log-level", "info", "--log-format", "json", *scene.run(out))
+    one = ("--chunk", "36,44,52")
+    answer = apart("--log-level", "info", "--log-format", "json", *scene.run(out, *one))
     assert answer.code == 0, answer.err
     files = {path.stem: path.read_text() for path in (out / ".fibstream/log").iterdir()}
     assert len(files) == 9

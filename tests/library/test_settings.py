@@ -26,7 +26,7 @@ def test_each_setting_has_its_own_source(tmp_path):
     assert settings == wanted
     assert {n: v.source for n, v in sources.items()} == {
         "workers": "default", "threads": str(tmp_path / FILE), "lease_s": "--lease-s",
-        "reconcile_s": "default", "log_level": "FIBSTREAM_LOG_LEVEL",
+        "reconcile_s": "default", "log_level": "FIBSTREAM_LOG_LEVEL", "log_format": "default",
     }  # fmt: skip
 
 
