@@ -28,6 +28,7 @@ demo: setup ## the whole story on the sample: stream it, show the table, compare
 	$(BIN)/fibstream demo
 
 test: setup ## all tests, in two processes
+	$(BIN)/python .ci/warm.py --phantom
 	$(BIN)/pytest -q -n 2
 
 # The rooms lie side by side in the checkout and below one name when installed: the checks of types

@@ -25,7 +25,10 @@ FILE = "fibstream.toml"
 PREFIX = "FIBSTREAM_"
 SERVICE = "FIBSTREAM_SERVICE"  # given to a child process: the name that its log lines carry
 # Read by tests or by single commands, not settings of a run.
-OTHER = {"FIBSTREAM_SHARED", "FIBSTREAM_SERVER", "FIBSTREAM_REQUIRE_KAFKA", SERVICE}
+OTHER = {
+    "FIBSTREAM_SHARED", "FIBSTREAM_SERVER", "FIBSTREAM_REQUIRE_KAFKA",
+    "FIBSTREAM_REQUIRE_CHROMIUM", SERVICE,
+}  # fmt: skip
 PROGRAM = "fibstream"  # the name that those of the command carry
 OURS = "fibstream"  # the logger above all of ours: others tell from warnings on, numba tells books
 FRAMES = ("typer", "click")  # their exceptions are how a command ends
