@@ -7,7 +7,13 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 from rich.progress import track as rich_track
 
@@ -58,7 +64,8 @@ class Display:
         if self._console.is_terminal and not self._quiet:
             self._bars = Bars(
                 TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(),
-                TimeElapsedColumn(), TextColumn("{task.fields[note]}"), console=self._console,
+                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"), console=self._console,
             )  # fmt: skip
             self._bars.start()
         return self
