@@ -157,14 +157,16 @@ def test_pairs_of_mitochondria_touch_and_stay_two() -> None:
 
 @pytest.mark.parametrize("name", ["vesicle", "mito", "er", "microtubules", "nucleus"])
 def test_distances_agree_with_those_between_voxels(name: str) -> None:
-    box = Box((30, 60, 60), (110, 190, 190))
+    there = np.argwhere(instances(name))
+    middle, size = there[len(there) // 2], np.array([80, 130, 130])
+    start = np.clip(middle - size // 2, 0, np.array(instances(name).shape) - size)
+    box = Box(tuple(map(int, start)), tuple(map(int, start + size)))
     mine = cell().distances(name, box)[0]
     inside = mine < 0
     if name in ("vesicle", "mito", "microtubules"):
         cut = box.slices()
         assert np.array_equal(inside, instances(name)[cut] > 0)
-    if not inside.any():
-        pytest.skip("none in this box")
+    assert inside.any()
     outside = distance_transform_edt(~inside, sampling=NM)
     core = np.zeros_like(inside)
     core[8:-8, 8:-8, 8:-8] = True
