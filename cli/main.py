@@ -30,6 +30,7 @@ from .app import (
     triple,
 )
 from .flags import check_folder
+from .phantom.command import phantom  # noqa: F401  (registers its word)
 
 # What fibstream runs on. Files are replaced, locked and synced as POSIX has it.
 SYSTEMS = ("linux", "darwin")
@@ -221,30 +222,6 @@ def status(
 
     found = status_of(Path(path))
     say(json.dumps(found) if as_json else describe(found))
-
-
-@command
-def phantom(
-    out: Annotated[Path, typer.Option(metavar="PATH.zarr", help="The Zarr group to write.")],
-    size: Annotated[str, typer.Option(metavar="Z,Y,X", help="Edges in voxels.")] = "256",
-    voxel_size_nm: Annotated[str, typer.Option(metavar="Z,Y,X", help="1 to 40 nm.")] = "4",
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal voxels.")] = 0,
-    organelles: Annotated[
-        str | None, typer.Option(metavar="A,B,..", help="All of them by default.")
-    ] = None,
-    look: Annotated[str, typer.Option(help="plain, flyem or epfl.")] = "plain",
-    tissue: Annotated[bool, typer.Option("--tissue", help="Among other cells.")] = False,
-    chunk: Chunk = None,
-) -> None:
-    """Make a synthetic cell with full truth: raw, fine labels, instances, truth.json.
-
-    Example: fibstream phantom --out cell.zarr --size 256 --voxel-size-nm 4 --seed 1
-    """
-    from .phantom import make_spec, write_phantom
-
-    spec = make_spec(size, voxel_size_nm, seed, organelles, look, chunk, tissue=tissue)
-    for group in write_phantom(out, spec):
-        say(str(out / group))
 
 
 @command

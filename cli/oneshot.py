@@ -64,6 +64,8 @@ class Volume:
 def new_groups(out: Path, groups: Sequence[str]) -> Iterator[Path]:
     """Give a scratch folder beside ``out``; at the end its groups take their place in ``out``.
 
+    So do files that lie beside them.
+
     Refuses an ``out`` that is a dataset of ``run``, or not a Zarr group. When anything fails
     nothing is left.
     """
@@ -90,6 +92,9 @@ def _move(scratch: Path, out: Path, groups: Sequence[str]) -> None:
     if not out.exists():
         scratch.rename(out)
         return
+    files = [path.name for path in scratch.iterdir() if path.is_file() and path.name != "zarr.json"]
+    for name in files:
+        (scratch / name).replace(out / name)
     for group in groups:
         target = out / group
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ class Phantom:
 
     def labels(self, box: Box) -> NDArray[np.uint8]:
         """Return the fine ids of a box, ``(z, y, x)``; see :mod:`.materials`."""
-        return self.labels_of(self.voxels(self._checked(box)))
+        return self.labels_of(self.voxels(self.checked(box)))
 
     def instances(self, organelle: str, box: Box) -> NDArray[np.uint64]:
         """Return the instance ids of an organelle in a box, 0 elsewhere.
@@ -82,7 +82,7 @@ class Phantom:
         Ids of placed things are :attr:`Thing.number`; the reticulum (with the envelope), the
         nucleus, the plasma membrane and the space outside are each one instance.
         """
-        return self.instances_of(organelle, self.voxels(self._checked(box)))
+        return self.instances_of(organelle, self.voxels(self.checked(box)))
 
     def micrograph(self, box: Box) -> NDArray[np.uint8]:
         """Return grey levels of a box; membranes are dark."""
@@ -90,14 +90,14 @@ class Phantom:
 
     def ribosomes(self, box: Box) -> Ribosomes:
         """Return the ribosomes whose sphere reaches into a box, with their true classes."""
-        return self._ribosomes(self._checked(box))
+        return self._ribosomes(self.checked(box))
 
     def distances(self, organelle: str, box: Box) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
         """Return the signed distance (nm) of a box to an organelle, and the instance it is to.
 
         Negative inside; clipped to 64 nm, where the instance is 0.
         """
-        return distance_field(self._scene, organelle, self._checked(box))
+        return distance_field(self._scene, organelle, self.checked(box))
 
     def voxels(self, box: Box) -> Voxels:
         """Return a box in the words of the rasteriser; the box may leave the volume."""
@@ -131,7 +131,7 @@ class Phantom:
 
     def everything(self, box: Box) -> tuple[NDArray[np.uint8], Voxels]:
         """Return micrograph and voxels of a box, rendered once."""
-        box = self._checked(box)
+        box = self.checked(box)
         wide = box.grow(Halo(self._halo, self._halo))
         voxels = self.voxels(wide)
         image = self._developed(box, wide, voxels)
@@ -168,7 +168,7 @@ class Phantom:
         low, high = (np.array(corner) * self._voxel for corner in box)
         return ribosomes.find(self._scene.world, low, high)
 
-    def _checked(self, box: Box) -> Box:
+    def checked(self, box: Box) -> Box:
         """Return the box if it lies in the volume and has voxels."""
         start, stop = box
         inside = all(0 <= a < b <= n for a, b, n in zip(start, stop, self.spec.shape, strict=True))

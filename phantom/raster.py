@@ -313,7 +313,7 @@ def _brick(
         c_n = ellipsoid_distance(world.bodies[0], world.keys[0], cz, cy, cx)
     soft = max(v[0], v[1], v[2])
     gather(world, near, cz, cy, cx, half + NEAR + 0.5 * soft)
-    thick = max(sizes.MEMBRANE, 1.75 * soft)
+    thick = max(sizes.MEMBRANE, sizes.DRAWN * soft)
     near_p = near.group[Kind.PM] < near.group[Kind.PM + 1] or abs(c_p) < 1.3 * half + thick + soft
     near_n = -DEEP - 1.3 * half < c_n < 1.3 * half + NEAR + soft
     if c_n < 0.0 or near_n:

@@ -24,6 +24,7 @@ Sources by short name:
 """
 
 MEMBRANE = 7.0  # Robertson, rounded down to what is stained
+DRAWN = 1.75  # voxels: labels draw a membrane at least this wide, or it would have holes
 ENVELOPE_LUMEN = 30.0  # Alberts: perinuclear space 20-40 nm
 ENVELOPE = 2 * MEMBRANE + ENVELOPE_LUMEN
 NUCLEUS = 4500.0  # mean radius; HeLa nuclei are 8-10 um across (Maul)

@@ -1,12 +1,12 @@
-"""`fibstream phantom`: a synthetic cell with its truth, written chunk by chunk."""
+"""A synthetic cell with its truth, written chunk by chunk."""
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fibstream.phantom import Phantom, PhantomSpec, pieces
+from fibstream.phantom import Look, Phantom, PhantomSpec, pieces
 from fibstream.phantom.phantom import MEMBERS
 from fibstream.phantom.spec import LOOKS, ORGANELLES
 
@@ -16,9 +16,10 @@ from fibstream.grid import MAX_CHUNK, Index
 from fibstream.keys import canonical, digest
 from fibstream.stage import Output
 
-from .flags import parse_triple
-from .oneshot import Volume, new_groups
-from .progress import track
+from ..flags import parse_triple
+from ..oneshot import Volume, new_groups
+from ..progress import track
+from .light import check_light, light_groups, write_light
 
 FINE = "labels/fine"
 TRUTH = "truth.json"
@@ -34,13 +35,26 @@ def parse_organelles(text: str | None) -> tuple[str, ...]:
     return names
 
 
+def parse_missing(text: str | None) -> tuple[int, ...]:
+    """Parse ``--missing Z,Z,..``; none when it is not given."""
+    try:
+        return tuple(sorted({int(z) for z in text.split(",")})) if text else ()
+    except ValueError:
+        raise WrongUse(f"--missing {text}: expected slices such as 11,40") from None
+
+
+def make_look(name: str, jitter: float, missing: str | None) -> Look:
+    """Return a look with the defects that are asked for."""
+    if name not in LOOKS:
+        raise WrongUse(f"--look {name}: expected {', '.join(LOOKS)}")
+    return replace(LOOKS[name], jitter=jitter, missing=parse_missing(missing))
+
+
 def make_spec(
-    size: str, voxel_size_nm: str, seed: int, organelles: str | None, look: str, chunk: str | None,
-    *, tissue: bool,
+    size: str, voxel_size_nm: str, seed: int, organelles: str | None, look: Look,
+    chunk: str | None, *, tissue: bool,
 ) -> PhantomSpec:  # fmt: skip
     """Return what is asked for; raise WrongUse naming the flag that is wrong."""
-    if look not in LOOKS:
-        raise WrongUse(f"--look {look}: expected {', '.join(LOOKS)}")
     shape = parse_triple(size, "--size", int)
     edges: Index = (128, 128, 128)
     if chunk is not None:
@@ -49,13 +63,13 @@ def make_spec(
             raise WrongUse(f"--chunk {chunk}: expected Z,Y,X with edges from 1 to {MAX_CHUNK}")
     return PhantomSpec(
         shape, parse_triple(voxel_size_nm, "--voxel-size-nm", float), seed,
-        parse_organelles(organelles), look=LOOKS[look], tissue=tissue,
-        chunk=clip_chunk(edges, shape),
+        parse_organelles(organelles), look=look, tissue=tissue, chunk=clip_chunk(edges, shape),
     )  # fmt: skip
 
 
-def write_phantom(out: Path, spec: PhantomSpec) -> list[str]:
-    """Write raw, fine labels and instances of each organelle; return the groups."""
+def write_phantom(out: Path, spec: PhantomSpec, light: tuple[str, ...], warp: str) -> list[str]:
+    """Write raw, fine labels, instances of each organelle and light channels; return the groups."""
+    check_light(light, spec.organelles)
     organelles = tuple(name for name in MEMBERS if name in spec.organelles)
     dataset = Dataset(
         name=out.name, shape=spec.shape, chunk=spec.chunk, dtype="uint8",
@@ -63,18 +77,24 @@ def write_phantom(out: Path, spec: PhantomSpec) -> list[str]:
     )  # fmt: skip
     outputs = [Output("raw", "uint8", "mean"), Output(FINE, "uint8", "mode")]
     outputs += [Output(f"labels/{name}", "uint64", "mode") for name in organelles]
-    groups = [output.name for output in outputs]
+    groups = [output.name for output in outputs] + light_groups(light)
+    key = digest(canonical([asdict(spec), light, warp]))
     with new_groups(out, groups) as scratch:
-        volume = Volume(scratch, dataset, outputs, digest(canonical(asdict(spec))))
         phantom = Phantom(spec)
-        total = len(list(dataset.grid.indices()))
-        for piece in track(pieces(phantom, organelles), "rendered", total):
-            volume.write("raw", piece.index, piece.raw)
-            volume.write(FINE, piece.index, piece.labels)
-            for name, voxels in piece.instances.items():
-                volume.write(f"labels/{name}", piece.index, voxels)
+        _write_cell(Volume(scratch, dataset, outputs, key), phantom, organelles)
+        if light:
+            write_light(scratch, phantom, light, warp, dataset, key)
         (scratch / TRUTH).write_text(json.dumps(truth_of(phantom), indent=1, default=_plain))
     return groups
+
+
+def _write_cell(volume: Volume, phantom: Phantom, organelles: tuple[str, ...]) -> None:
+    total = math.prod(volume.store.grid.count)
+    for piece in track(pieces(phantom, organelles), "rendered", total):
+        volume.write("raw", piece.index, piece.raw)
+        volume.write(FINE, piece.index, piece.labels)
+        for name, voxels in piece.instances.items():
+            volume.write(f"labels/{name}", piece.index, voxels)
 
 
 def truth_of(phantom: Phantom) -> dict[str, Any]:

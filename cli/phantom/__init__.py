@@ -1,0 +1,1 @@
+"""`fibstream phantom`: its words and flags, and what it writes."""

@@ -1,0 +1,52 @@
+"""The words and flags of ``fibstream phantom``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..app import Chunk, command, say
+
+
+@command
+def phantom(
+    out: Annotated[Path, typer.Option(metavar="PATH.zarr", help="The Zarr group to write.")],
+    size: Annotated[str, typer.Option(metavar="Z,Y,X", help="Edges in voxels.")] = "256",
+    voxel_size_nm: Annotated[str, typer.Option(metavar="Z,Y,X", help="1 to 40 nm.")] = "4",
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal voxels.")] = 0,
+    organelles: Annotated[
+        str | None, typer.Option(metavar="A,B,..", help="All of them by default.")
+    ] = None,
+    look: Annotated[str, typer.Option(help="plain, flyem or epfl.")] = "plain",
+    jitter: Annotated[
+        float, typer.Option(metavar="VOXELS", help="Largest displacement of a slice, up to 16.")
+    ] = 0.0,
+    missing: Annotated[
+        str | None, typer.Option(metavar="Z,Z,..", help="Slices that were lost: they read 0.")
+    ] = None,
+    tissue: Annotated[bool, typer.Option("--tissue", help="Among other cells.")] = False,
+    light: Annotated[
+        str | None, typer.Option(metavar="A,B,..", help="Light microscopes: palm, sim, confocal.")
+    ] = None,
+    warp: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="affine, bspline, tps, slabs, cos7-palm or cos7-sim."),
+    ] = "bspline",
+    chunk: Chunk = None,
+) -> None:
+    """Make a synthetic cell with full truth: raw, fine labels, instances, truth.json.
+
+    With --light also stained membranes as a light microscope shows them, through a known warp.
+
+    Example: fibstream phantom --out cell.zarr --size 256 --voxel-size-nm 4 --seed 1
+    """
+    from .light import parse_light
+    from .writing import make_look, make_spec, write_phantom
+
+    seen = parse_light(light, warp)
+    spec = make_spec(
+        size, voxel_size_nm, seed, organelles, make_look(look, jitter, missing), chunk,
+        tissue=tissue,
+    )  # fmt: skip
+    for group in write_phantom(out, spec, seen, warp):
+        say(str(out / group))

@@ -1,0 +1,221 @@
+"""A light field: a phantom and its neighbours, stained, warped, seen by a light microscope."""
+
+import math
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.errors import TooMuch, WrongUse
+from fibstream.grid import Box, Index
+
+from ..hashing import key_of
+from ..phantom import Phantom
+from ..scene import Scene, build
+from ..shapes import Floats
+from ..spec import MAX_EDGE_NM, MIN_EDGE_NM, PhantomSpec
+from . import image
+from .drawing import Frame, draw_frame
+from .dyes import MEMBRANES, Dyes, dyes_on
+from .modality import MODALITIES
+from .warp import Warp
+
+RIM = 0.41  # of the longer edge: how far neighbours reach on every side, in y and x
+MAX_RIM_NM = 7000.0
+VOXEL_NM = 16.0  # in which a neighbour's size is a whole number; it is never rendered
+STAINED = ("nucleus", "mito", "er")  # what a neighbour has
+UNIFORMITY = 0.4  # standard deviation of the logarithm of an organelle's brightness
+MAX_VOXELS = 1 << 28  # of one box
+
+
+class Region(NamedTuple):
+    """A scene of the specimen: where its first corner lies, and how far it goes, nm."""
+
+    scene: Scene
+    origin: Floats
+    extent: Floats
+
+
+class Stain(NamedTuple):
+    """Dyes in the frame of the light image, ascending in z: nm, photons, 64 bits each."""
+
+    place: NDArray[np.float32]
+    bright: NDArray[np.float32]
+    luck: NDArray[np.uint64]
+
+
+class LightField:
+    """The light image of a phantom.  Equal arguments give equal counts; boxes fit together.
+
+    ``family`` is the kind of transform (see :data:`.drawing.FAMILIES`), ``unlabelled`` the share
+    of mitochondria, and of places on the reticulum, that carry no dye.
+    """
+
+    def __init__(
+        self, phantom: Phantom, modality: str, family: str = "bspline", unlabelled: float = 0.2
+    ) -> None:
+        if modality not in MODALITIES:
+            raise WrongUse(f"light {modality!r}: expected one of {', '.join(MODALITIES)}")
+        if not 0 <= unlabelled < 1:
+            raise WrongUse(f"unlabelled {unlabelled}: expected 0 to less than 1")
+        self.phantom, self.modality = phantom, MODALITIES[modality]
+        self._unlabelled = unlabelled
+        self._seed = phantom.spec.seed
+        extent = np.array(phantom.spec.extent_nm)
+        self._frame: Frame = draw_frame(family, self._seed, extent, rim_nm(extent))
+
+    @property
+    def warp(self) -> Warp:
+        """The true transform between the phantom (nm) and the light image (nm)."""
+        return self._frame.warp
+
+    @property
+    def voxel_size_nm(self) -> tuple[float, float, float]:
+        """Voxels of the light image, ``(z, y, x)``."""
+        return self.modality.voxel_nm
+
+    @property
+    def shape(self) -> Index:
+        """Voxels of the light image along each axis."""
+        z, y, x = (
+            math.ceil(s / v) for s, v in zip(self._frame.size_nm, self.voxel_size_nm, strict=True)
+        )
+        return z, y, x
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """The phantom itself, and the neighbours around it."""
+        extent = np.array(self.phantom.spec.extent_nm)
+        own = Region(self.phantom.scene, np.zeros(3), extent)
+        return (own, *neighbours(self.phantom.spec))
+
+    def counts(self, channel: str, box: Box) -> NDArray[np.uint16]:
+        """Return a box of a channel (``mito`` or ``er``), camera counts or localisations.
+
+        Raises
+        ------
+        WrongUse
+            For another channel, or a box that leaves the image.
+        TooMuch
+            For more than 2**28 voxels at a time, or a phantom with too many dyes.
+        """
+        self._check(channel, box)
+        stain = self._stains(channel)
+        voxel, first = np.array(self.voxel_size_nm), np.array(box.start, np.int64)
+        reach = image.reach_nm(self.modality)
+        low, high = np.array(box.start)[0] * voxel[0] - reach, box.stop[0] * voxel[0] + reach
+        a, b = np.searchsorted(stain.place[:, 0], [low - 1.0, high + 1.0])
+        total = np.zeros(box.shape, np.int64)
+        sigma = image.sigma_nm(self.modality)
+        key = np.uint64(key_of(self._seed, 41, sorted(MEMBRANES).index(channel)))
+        near = (stain.place[a:b], stain.bright[a:b])
+        if self.modality.localised:
+            image.localise(*near, stain.luck[a:b], first, voxel, sigma, total)
+            image.sprinkle(key, first, voxel, total)
+            return total.clip(0, image.WHITE).astype(np.uint16)
+        image.shine(*near, first, voxel, sigma, total)
+        out = np.empty(box.shape, np.uint16)
+        slices = (np.arange(box.start[0], box.stop[0]) + 0.5) / self.shape[0]
+        fade = 1.0 - self.modality.bleach * slices
+        haze = self._hazes[channel]
+        image.expose(key, total, first, voxel, haze, self.modality.haze, fade, out)
+        return out
+
+    def _check(self, channel: str, box: Box) -> None:
+        if channel not in MEMBRANES:
+            raise WrongUse(f"channel {channel!r}: expected {' or '.join(MEMBRANES)}")
+        inside = all(0 <= a < b <= n for a, b, n in zip(*box, self.shape, strict=True))
+        if not inside:
+            raise WrongUse(f"box {box}: expected a part of the light image of {self.shape} voxels")
+        if math.prod(box.shape) > MAX_VOXELS:
+            raise TooMuch(f"box {box}: at most {MAX_VOXELS} voxels at a time")
+
+    @cached_property
+    def _kept(self) -> dict[str, Stain]:
+        return {}
+
+    @cached_property
+    def _hazes(self) -> "_Hazes":
+        return _Hazes(self)
+
+    def _stains(self, channel: str) -> Stain:
+        if channel not in self._kept:
+            parts = [self._stain(channel, number) for number in range(len(self.regions))]
+            place, bright, luck = (np.concatenate(c) for c in zip(*parts, strict=True))
+            order = np.argsort(place[:, 0], kind="stable")
+            self._kept[channel] = Stain(place[order], bright[order], luck[order])
+        return self._kept[channel]
+
+    def _stain(self, channel: str, number: int) -> Stain:
+        """Return the dyes of one region that shine, where the light image shows them."""
+        region = self.regions[number]
+        dyes = dyes_on(region.scene, channel, np.zeros(3), region.extent)
+        bright = self._brightness(channel, number, dyes)
+        lit = bright > 0
+        place = self.warp.to_light(dyes.place[lit].astype(np.float64) + region.origin)
+        return Stain(place.astype(np.float32), bright[lit], dyes.luck[lit])
+
+    def _brightness(self, channel: str, number: int, dyes: Dyes) -> NDArray[np.float32]:
+        """Return photons of each dye: 0 for what is not labelled, lognormal by organelle."""
+        count = int(dyes.thing.max(initial=0)) + 1
+        keys = [key_of(self._seed, 42, number, thing) for thing in range(count)]
+        rng = np.array([[_unit(k), _unit(key_of(k, 1)), _unit(key_of(k, 2))] for k in keys])
+        normal = np.sqrt(-2.0 * np.log1p(-rng[:, 0])) * np.cos(2.0 * np.pi * rng[:, 1])
+        bright = self.modality.photons * np.exp(UNIFORMITY * normal)
+        if channel == "mito":
+            bright[rng[:, 2] < self._unlabelled] = 0.0
+            return np.asarray(bright[dyes.thing], np.float32)
+        efficient = (dyes.luck >> np.uint64(11)) * 2.0**-53 >= self._unlabelled
+        return np.asarray(bright[dyes.thing] * efficient, np.float32)
+
+
+class _Hazes(dict[str, Floats]):
+    """Out-of-focus light of each channel, made when it is first asked for."""
+
+    def __init__(self, field: LightField) -> None:
+        super().__init__()
+        self._field = field
+
+    def __missing__(self, channel: str) -> Floats:
+        stain = self._field._stains(channel)
+        haze = image.haze_of(stain.place, stain.bright, self._field._frame.size_nm)
+        self[channel] = haze
+        return haze
+
+
+def _unit(word: int) -> float:
+    return float(word >> 11) * 2.0**-53
+
+
+def rim_nm(extent: Floats) -> float:
+    """Return how far neighbours reach beyond a phantom of ``extent`` nm, in y and x."""
+    longer = float(extent[1:].max())
+    rim = min(RIM * longer, MAX_RIM_NM, (MAX_EDGE_NM - longer) / 2)
+    return rim if rim >= MIN_EDGE_NM else 0.0
+
+
+@lru_cache(2)  # channels and microscopes share them
+def neighbours(spec: PhantomSpec) -> tuple[Region, ...]:
+    """Return other cells around a phantom: a frame of four, each placed from a seed of its own.
+
+    They have the phantom's depth, and nothing but what is stained.
+    """
+    extent = np.array(spec.extent_nm)
+    rim = rim_nm(extent)
+    if rim == 0.0:
+        return ()
+    z, y, x = extent
+    places = (
+        ((-rim, -rim), (rim, x + 2 * rim)), ((y, -rim), (rim, x + 2 * rim)),
+        ((0.0, -rim), (y, rim)), ((0.0, x), (y, rim)),
+    )  # fmt: skip
+    found = []
+    for number, ((top, left), (height, width)) in enumerate(places):
+        shape = [max(math.ceil(edge / VOXEL_NM), 1) for edge in (z, height, width)]
+        other = PhantomSpec(
+            (shape[0], shape[1], shape[2]), (VOXEL_NM,) * 3,
+            key_of(spec.seed, 43, number) >> 1, STAINED,
+        )  # fmt: skip
+        found.append(Region(build(other), np.array([0.0, top, left]), np.array([z, height, width])))
+    return tuple(found)

@@ -1,0 +1,33 @@
+"""Places that can be found in both microscopes, and were not stained for registration."""
+
+import numpy as np
+
+from ..hashing import Draw
+from ..phantom import Phantom
+from ..shapes import Floats
+
+MOST = 300
+STREAM = 45  # of the seed
+
+
+def landmarks(phantom: Phantom, most: int = MOST) -> Floats:
+    """Return junctions of the reticulum inside a phantom, (n, 3) nm ``(z, y, x)``.
+
+    Where more than two tubules meet; drawn from the seed when there are more than ``most``.
+    """
+    places: dict[int, Floats] = {}
+    met: dict[int, int] = {}
+    for line in phantom.lines:
+        if line.kind != "er":
+            continue
+        for end, node in zip((0, -1), line.ends, strict=True):
+            places[node] = line.points[end]
+            met[node] = met.get(node, 0) + 1
+    extent = np.array(phantom.spec.extent_nm)
+    inside = [
+        node for node in sorted(places)
+        if met[node] > 2 and ((places[node] >= 0) & (places[node] < extent)).all()
+    ]  # fmt: skip
+    draw = Draw(phantom.spec.seed, STREAM)
+    chosen = sorted(sorted(inside, key=lambda _: draw.uniform())[:most])
+    return np.array([places[node] for node in chosen]).reshape(-1, 3)

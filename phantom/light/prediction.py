@@ -1,0 +1,134 @@
+"""What a network would predict of a stained membrane: the channel that is registered with light."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.errors import WrongUse
+from fibstream.grid import Box
+
+from .. import sizes
+from ..fields import distance_field
+from ..hashing import key_of
+from ..materials import Kind
+from ..phantom import Phantom
+from ..scaffold import Thing
+from ..scene import Scene
+from ..shapes import BALL, CAPSULE, FAR
+
+TANH_NM = 50.0  # Heinrich et al. 2021: a prediction is tanh(distance / 50 nm)
+# Of each class: the organelle, and how thick its membrane is (mitochondria have two). In
+# labels a single one is never thinner than voxels can show, and so it is here.
+CLASSES = {
+    "mito_membrane": ("mito", sizes.MITO_OUTER + sizes.MITO_SPACE + sizes.MITO_INNER),
+    "er_membrane": ("er", sizes.MEMBRANE),
+}
+WIDEST = 500.0  # nm: half the length of the longest such body, and the reach of distances
+MISTAKEN = ("lysosome", "MVB", "LD")  # dark round bodies that networks take for mitochondria
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """What a network gets wrong, as shares of the mitochondria.
+
+    ``missed`` of them are not predicted; as many other dark bodies as ``false`` of them are.
+    """
+
+    missed: float = 0.05
+    false: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("missed", "false"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise WrongUse(f"errors: {name} {getattr(self, name)}; expected 0 to 1")
+
+
+class Network:
+    """A network that is right but for its :class:`Errors`; None is one without any."""
+
+    def __init__(self, phantom: Phantom, errors: Errors | None = None) -> None:
+        self._phantom, self._errors = phantom, errors
+
+    def predict(self, name: str, box: Box) -> NDArray[np.uint8]:
+        """Return the prediction of a membrane class: ``clip(round(128 t + 127), 0, 255)``.
+
+        t is tanh of the signed distance to the membrane over 50 nm, positive inside it;
+        distances end at 64 nm.  Errors concern mitochondria.
+
+        Raises
+        ------
+        WrongUse
+            For a class other than ``mito_membrane`` and ``er_membrane``, or a box outside.
+        """
+        if name not in CLASSES:
+            raise WrongUse(f"class {name!r}: expected {' or '.join(CLASSES)}")
+        organelle, thick = CLASSES[name]
+        box = self._phantom.checked(box)
+        if organelle == "mito" and self._errors is not None:
+            kinds = (organelle, *self._mistaken_near(box))
+            fields = [distance_field(self._believed, kind, box)[0] for kind in kinds]
+            depth = np.minimum.reduce(fields)
+        else:
+            depth = distance_field(self._phantom.scene, organelle, box)[0]
+        if organelle == "er":
+            thick = max(thick, sizes.DRAWN * max(self._phantom.spec.voxel_size_nm))
+        inside = 0.5 * thick - np.abs(depth + 0.5 * thick)
+        quantised = np.rint(128.0 * np.tanh(inside / TANH_NM) + 127.0)
+        return np.asarray(quantised.clip(0, 255), np.uint8)
+
+    @cached_property
+    def missed(self) -> frozenset[int]:
+        """Return the numbers of the mitochondria that are not predicted."""
+        things = self._phantom.things
+        return frozenset(things[i].number for i in self._of_kind("mito") if not self._believes(i))
+
+    @cached_property
+    def mistaken(self) -> tuple[Thing, ...]:
+        """Return the things that are predicted and are no mitochondria."""
+        return tuple(
+            self._phantom.things[i]
+            for kind in MISTAKEN for i in self._of_kind(kind) if self._believes(i)
+        )  # fmt: skip
+
+    def _mistaken_near(self, box: Box) -> list[str]:
+        """Return the kinds of mistaken things that can change a prediction in a box."""
+        voxel = np.array(self._phantom.spec.voxel_size_nm)
+        low, high = (np.array(corner) * voxel for corner in box)
+        return sorted(
+            {
+                thing.kind for thing in self.mistaken
+                if all(a - WIDEST < c < b + WIDEST
+                       for a, c, b in zip(low, thing.centre, high, strict=True))
+            }
+        )  # fmt: skip
+
+    def _of_kind(self, kind: str) -> list[int]:
+        return [i for i, thing in enumerate(self._phantom.things) if thing.kind == kind]
+
+    def _believes(self, index: int) -> bool:
+        errors = self._errors or Errors(0.0, 0.0)
+        luck = key_of(self._phantom.spec.seed, 44, index) / 2.0**64
+        if self._phantom.things[index].kind == "mito":
+            return luck >= errors.missed
+        return luck < self._false_share
+
+    @cached_property
+    def _false_share(self) -> float:
+        others = sum(len(self._of_kind(kind)) for kind in MISTAKEN)
+        wanted = 0.0 if self._errors is None else self._errors.false * len(self._of_kind("mito"))
+        return wanted / others if others else 0.0
+
+    @cached_property
+    def _believed(self) -> Scene:
+        """The scene without what is not predicted: its primitives shrink out of reach."""
+        scene = self._phantom.scene
+        world = scene.world
+        kinds = np.isin(world.kind, (Kind.MITO, Kind.LYSOSOME, Kind.MVB, Kind.LD))
+        believed = np.array([self._believes(i) for i in range(len(scene.things))], bool)
+        gone = kinds & ~believed[world.thing]
+        rows = world.rows.copy()
+        rows[gone & (world.shape == CAPSULE), 7] = -FAR
+        rows[gone & (world.shape == BALL), 6] = -FAR
+        return replace(scene, world=world._replace(rows=rows))
