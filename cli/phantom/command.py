@@ -10,7 +10,7 @@ from ..app import Chunk, command, say
 
 @command
 def phantom(
-    out: Annotated[Path, typer.Option(metavar="PATH.zarr", help="The Zarr group to write.")],
+    out: Annotated[Path, typer.Option(metavar="PATH.zarr|PATH.phantom", help="What to write.")],
     size: Annotated[str, typer.Option(metavar="Z,Y,X", help="Edges in voxels.")] = "256",
     voxel_size_nm: Annotated[str, typer.Option(metavar="Z,Y,X", help="1 to 40 nm.")] = "4",
     seed: Annotated[int, typer.Option(help="Equal seeds give equal voxels.")] = 0,
@@ -36,17 +36,25 @@ def phantom(
 ) -> None:
     """Make a synthetic cell with full truth: raw, fine labels, instances, truth.json.
 
+    A PATH.phantom holds the specification alone and is read like any volume: its voxels are made
+    when they are asked for, so it may be larger than any disk.
+
     With --light also stained membranes as a light microscope shows them, through a known warp.
 
     Example: fibstream phantom --out cell.zarr --size 256 --voxel-size-nm 4 --seed 1
     """
+    from fibstream.phantom.source import SUFFIX
+
     from .light import parse_light
-    from .writing import make_look, make_spec, write_phantom
+    from .writing import make_look, make_spec, write_phantom, write_spec
 
     seen = parse_light(light, warp)
     spec = make_spec(
         size, voxel_size_nm, seed, organelles, make_look(look, jitter, missing), chunk,
         tissue=tissue,
     )  # fmt: skip
+    if out.suffix == SUFFIX:
+        say(str(write_spec(out, spec, seen)))
+        return
     for group in write_phantom(out, spec, seen, warp):
         say(str(out / group))

@@ -8,6 +8,7 @@ from typing import Any
 
 from fibstream.phantom import Look, Phantom, PhantomSpec, pieces
 from fibstream.phantom.phantom import MEMBERS
+from fibstream.phantom.source import FINE, SUFFIX, written
 from fibstream.phantom.spec import LOOKS, ORGANELLES
 
 from fibstream.dataset import Dataset, clip_chunk
@@ -17,11 +18,10 @@ from fibstream.keys import canonical, digest
 from fibstream.stage import Output
 
 from ..flags import parse_triple
-from ..oneshot import Volume, new_groups
+from ..oneshot import Volume, check_file, new_groups, write_file
 from ..progress import track
 from .light import check_light, light_groups, write_light
 
-FINE = "labels/fine"
 TRUTH = "truth.json"
 
 
@@ -86,6 +86,15 @@ def write_phantom(out: Path, spec: PhantomSpec, light: tuple[str, ...], warp: st
             write_light(scratch, phantom, light, warp, dataset, key)
         (scratch / TRUTH).write_text(json.dumps(truth_of(phantom), indent=1, default=_plain))
     return groups
+
+
+def write_spec(out: Path, spec: PhantomSpec, light: tuple[str, ...]) -> Path:
+    """Write a specification that is read like a volume; return its path."""
+    if light:
+        raise WrongUse(f"--light: a {SUFFIX} file holds no light channels; expected a PATH.zarr")
+    check_file(out)
+    write_file(out, written(spec).encode())
+    return out
 
 
 def _write_cell(volume: Volume, phantom: Phantom, organelles: tuple[str, ...]) -> None:

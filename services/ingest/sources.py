@@ -5,9 +5,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,8 @@ OPENERS: Mapping[str, Callable[[Path], Voxels]] = MappingProxyType(
         ".rec": open_mrc,
     }
 )
+
+PLUG_INS = "fibstream.volumes"  # entry points: a suffix, and what opens such files
 
 TOLD = 1000  # notes that are remembered, so as not to be told again
 
@@ -162,11 +165,21 @@ def _find(path: str, place: str, inside: str, kind: Kind) -> Voxels:
     suffix = file.suffix.lower()
     if suffix == ".npz":
         return open_npz(file, inside or None, prefer="raw" if kind == "raw" else None)
+    if (plug_in := _plug_in(suffix)) is not None:
+        return plug_in(file, inside)
     if suffix not in OPENERS:
         raise WrongUse(f"{place}: unknown format; expected .npz, {', '.join(OPENERS)} or a folder")
     if inside:
         raise WrongUse(f"{path}: only .npz files and Zarr or N5 hierarchies take #")
     return OPENERS[suffix](file)
+
+
+@lru_cache
+def _plug_in(suffix: str) -> Callable[[Path, str], Voxels] | None:
+    """Return what an installed package offers for files of a suffix; it gets what # names too."""
+    for point in entry_points(group=PLUG_INS, name=suffix):
+        return cast("Callable[[Path, str], Voxels]", point.load())
+    return None
 
 
 def _find_in_folder(path: str, folder: Path, inside: str, kind: Kind) -> Voxels:
