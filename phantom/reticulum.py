@@ -89,7 +89,7 @@ def place(scene: Scaffold) -> None:
     net = _Net()
     envelope = net.node(np.zeros(3), 0)
     sheets = _sheets(scene, draw, net)
-    anchors = _anchors(scene, draw, net, envelope)
+    _anchors(scene, draw, net, envelope)
     for _ in range(round(NODES * scene.cytoplasm_um3)):
         spot = _at_mitochondrion(scene, draw) if draw.uniform() < HUGGING else None
         if spot is None:
@@ -97,8 +97,8 @@ def place(scene: Scaffold) -> None:
         if spot is not None and not net.crowded(spot):
             net.node(spot)
     _join(scene, draw, net)
-    root = net.find(envelope) if anchors else _largest(net)
-    _settle(scene, draw, net, sheets, root)
+    _tie(scene, draw, net, envelope)
+    _settle(scene, draw, net, sheets, _largest(net))
 
 
 def _at_mitochondrion(scene: Scaffold, draw: Draw) -> Floats | None:
@@ -114,6 +114,29 @@ def _at_mitochondrion(scene: Scaffold, draw: Draw) -> Floats | None:
     if ((spot < scene.low) | (spot > scene.high)).any():
         return None
     return spot if scene.space.free(spot, sizes.ER_TUBULE, GAP) else None
+
+
+def _tie(scene: Scaffold, draw: Draw, net: _Net, envelope: int) -> None:
+    """Join the largest part of the network to the envelope, if no anchor found its way there.
+
+    From the nodes next to the envelope, nearest first, straight down to its outer membrane.
+    """
+    root = _largest(net)
+    if net.find(envelope) == net.find(root):
+        return
+    near = []
+    for node in range(len(net.places)):
+        if net.room[node] and net.find(node) == root:
+            far = outward(scene, net.places[node])[0]
+            if 60.0 < far < REACH:
+                near.append((far, node))
+    for _, node in sorted(near):
+        at, _ = on_shell(scene, net.places[node], -12.0)
+        anchor = net.node(at, 1)
+        _edge(scene, draw, net, anchor, node)
+        if not net.room[anchor]:
+            net.join(envelope, anchor)
+            return
 
 
 def _largest(net: _Net) -> int:
@@ -148,10 +171,9 @@ def _sheets(scene: Scaffold, draw: Draw, net: _Net) -> list[_Sheet]:
     return sheets
 
 
-def _anchors(scene: Scaffold, draw: Draw, net: _Net, envelope: int) -> int:
-    """Add nodes on the outer membrane, each with one tubule's room; return how many."""
+def _anchors(scene: Scaffold, draw: Draw, net: _Net, envelope: int) -> None:
+    """Add nodes on the outer membrane, each with one tubule's room."""
     area = float(scene.extent.max() + 2 * MARGIN) ** 2 * 1e-6
-    count = 0
     for _ in range(max(6, round(ANCHORS * area))):
         at = draw.point(scene.low, scene.high)
         if abs(outward(scene, at)[0]) > 900.0:
@@ -160,8 +182,6 @@ def _anchors(scene: Scaffold, draw: Draw, net: _Net, envelope: int) -> int:
         if ((at < scene.low) | (at > scene.high)).any():
             continue
         net.join(envelope, net.node(at, 1))
-        count += 1
-    return count
 
 
 def _join(scene: Scaffold, draw: Draw, net: _Net) -> None:
