@@ -227,7 +227,7 @@ def status(
 @command
 def view(
     path: Annotated[
-        str, typer.Argument(metavar="PATH", help="A dataset, or a Zarr array or group.")
+        str, typer.Argument(metavar="PATH", help="A dataset, or a Zarr or N5 array or group.")
     ],
     bind: Annotated[
         str, typer.Option(metavar="HOST", help="Where to listen; 0.0.0.0 is everywhere.")

@@ -1,6 +1,7 @@
 """A Zarr array or multiscale group without a dataset around it, as a scene for the viewer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .state import Kind, Layer, Objects, Scene
 
 LOOK = 128  # voxels an edge, in the middle: where grey values and ids are taken from
 PERCENTILES = (0.5, 99.5)  # that become black and white where the file does not say
+FULL = 0.5  # of the middle: labels of more than this would hide what lies below them
 FORMATS = {"zarr.json": "zarr3", ".zarray": "zarr2", ".zgroup": "zarr2"}
 
 
@@ -75,6 +77,42 @@ class ArrayShown:
         return {"inputDimensions": axes, "outputDimensions": axes}
 
 
+class GroupShown:
+    """Several arrays in one group without a dataset, such as a phantom: one layer each."""
+
+    def __init__(
+        self, root: Path, held: list[str], voxel_size_nm: tuple[float, float, float] | None = None
+    ) -> None:
+        self.root = root
+        self._parts = {place: ArrayShown(f"{root}#{place}", voxel_size_nm) for place in held}
+
+    def groups(self) -> list[str]:
+        """Return the arrays and multiscale groups that are shown."""
+        return [group for part in self._parts.values() for group in part.groups()]
+
+    def scene(self, data: Address, meshes: Surfaces) -> Scene:
+        """Return one layer for each, the panels meeting in the middle of the first."""
+        scenes = {place: part.scene(data, meshes) for place, part in self._parts.items()}
+        layers = [_among_others(place, s.layers[0]) for place, s in scenes.items()]
+        return replace(next(iter(scenes.values())), layers=tuple(layers))
+
+    def mesh(self, group: str, number: int) -> bytes | None:  # noqa: ARG002
+        """Return None: without a table it is not known where an object lies."""
+        return None
+
+    def objects(self, group: str) -> Objects:  # noqa: ARG002
+        """Return no objects."""
+        return Objects(np.zeros(0, np.uint64))
+
+
+def _among_others(place: str, layer: Layer) -> Layer:
+    """Return a layer as it is shown beside others: not in the way of them."""
+    if place.startswith("predictions/"):
+        return replace(layer, name=f"prediction {layer.name}", kind="prediction", window=None)
+    full = layer.objects is not None and layer.objects.share > FULL
+    return replace(layer, hidden=full)
+
+
 def _multiscale(group: Path) -> bool:
     for name in ("zarr.json", ".zattrs"):
         if (group / name).is_file():
@@ -106,4 +144,5 @@ def _objects(middle: NDArray[Any]) -> Objects:
     """Return the ids in the middle of a volume: what lies elsewhere has Neuroglancer's colours."""
     ids, counts = np.unique(middle, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    return Objects(ids[order][ids[order] > 0].astype(np.uint64))
+    labelled = 1.0 - float(counts[ids == 0].sum()) / middle.size
+    return Objects(ids[order][ids[order] > 0].astype(np.uint64), share=labelled)

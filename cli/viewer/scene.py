@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
+from fibstream.services.ingest.hierarchy import held_by
 from fibstream.services.ingest.sources import open_volume
 from numpy.typing import NDArray
 
@@ -228,8 +229,10 @@ def shown(path: str, voxel_size_nm: tuple[float, float, float] | None = None) ->
         except ValueError as error:
             raise WrongUse(f"{path}: {RECORD} is not the record of a dataset") from error
         return DatasetShown(root)
-    from .bare import ArrayShown
+    from .bare import ArrayShown, GroupShown
 
     if not root.exists():
         raise WrongUse(f"{place}: no such file or folder")
+    if not inside and root.is_dir() and len(held := held_by(root)) > 1:
+        return GroupShown(root, held, voxel_size_nm)
     return ArrayShown(path, voxel_size_nm)

@@ -48,6 +48,7 @@ class Objects:
     ids: NDArray[np.uint64]
     voxels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     rows: int = 0  # so many of them have a row in the table: they are whole, and have a surface
+    share: float = 0.0  # of the voxels looked at that belong to one, where that is known
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Layer:
     objects: Objects | None = None  # of labels
     meshes: str = ""  # URL of their surfaces
     transform: Mapping[str, Any] | None = None  # of an array that does not tell its axes
+    hidden: bool = False  # until the user asks for it; predictions always are
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def layer_state(layer: Layer) -> State:
     return {
         "type": "segmentation", "name": layer.name, "source": [source, *meshes], "tab": "segments",
         "selectedAlpha": VEIL, "notSelectedAlpha": VEIL, "colorSeed": SEED,
-        **coloured(objects), **listing(objects),
+        **coloured(objects), **listing(objects), **({"visible": False} if layer.hidden else {}),
     }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Arrays in a Zarr (v2, v3) or N5 hierarchy: voxels and what is said of them, as (z, y, x)."""
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .distances import table_of
 from .formats import Voxels, without_leading
 from .nodes import Hierarchy, Node
 from .scales import describe
-from .selection import Kind, array_meant
+from .selection import Kind, array_meant, things_in
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", "attributes.json")  # one makes a folder a node
 GAPS = 2  # groups of N5 without a file: beyond them lies what is not of the hierarchy
@@ -51,6 +51,18 @@ def open_hierarchy(url: str, name: str, kind: Kind, *, turn: bool = False) -> Vo
     if not node.driver and not hierarchy.children(node):
         return None
     return _voxels(hierarchy, key, array_meant(hierarchy, node, name, kind), name, kind, turn)
+
+
+def held_by(folder: Path) -> list[str]:
+    """Return the paths, below a folder, of the arrays and multiscale groups that a group holds.
+
+    Raw, predictions and labels of a dataset, else all there is; empty for an array and a multiscale
+    group.
+    """
+    hierarchy, key = Hierarchy("file:///"), PurePosixPath(str(folder.resolve()).lstrip("/"))
+    node = hierarchy.node(key)
+    found = things_in(hierarchy, node, str(folder)) if node else []
+    return [str(thing.key.relative_to(key)) for thing in found]
 
 
 def _voxels(

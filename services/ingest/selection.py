@@ -50,6 +50,13 @@ def _step(hierarchy: Hierarchy, group: Node, root: Node, name: str, kind: Kind) 
     raise WrongUse(f"{name} holds more than one {wanted}; give one of {names}")
 
 
+def things_in(hierarchy: Hierarchy, group: Node, name: str) -> list[Node]:
+    """Return what a group holds, as messages would list it; nothing if the group itself is one."""
+    if group.is_array or _full_level(hierarchy, group, name):
+        return []
+    return _things(hierarchy, group, "any")
+
+
 def _full_level(hierarchy: Hierarchy, group: Node, name: str) -> Node | None:
     """Return the first level of a multiscale group; without metadata it is called s0."""
     images = multiscales(group.attributes)[:1]  # OME-NGFF: the first image is the default

@@ -55,6 +55,7 @@ from fibstream.stage import Output
 from fibstream.store import Store
 
 from ..support.chromium import browser
+from ..support.command import inside
 
 SHAPE, CHUNK, VOXEL_NM = (32, 48, 64), (16, 16, 16), (20.0, 10.0, 8.0)
 BOXES = (((6, 4, 6), (20, 20, 40)), ((22, 10, 40), (30, 44, 60)))  # objects; the first is larger
@@ -668,6 +669,25 @@ def test_it_says_its_address_last_and_ends_when_asked_to(finished, number):
 
 
 # -- arrays alone ----------------------------------------------------------------------------------
+
+
+def test_a_group_without_a_dataset_is_shown_with_all_it_holds(tmp_path):
+    out = tmp_path / "cell.zarr"
+    flags = ("--size", "40", "--voxel-size-nm", "12", "--organelles", "mito,er", "--light", "sim")
+    assert inside("phantom", "--out", out, *flags).code == 0
+    found = shown(str(out))
+    groups = ["raw", "predictions/er_membrane", "predictions/mito_membrane", "labels/er"]
+    assert found.groups() == [*groups, "labels/fine", "labels/mito"]
+    state = viewer_state(found.scene("D{}/".format, named))
+    layers = {layer["name"]: layer for layer in state["layers"]}
+    assert list(layers) == [
+        "raw", "prediction er_membrane", "prediction mito_membrane", "er", "fine", "mito",
+    ]  # fmt: skip
+    hidden = {name for name, layer in layers.items() if layer.get("visible") is False}
+    assert hidden == {"prediction er_membrane", "prediction mito_membrane", "fine"}
+    assert layers["mito"]["type"] == "segmentation" and layers["raw"]["type"] == "image"
+    assert layers["er"]["source"][0]["url"] == "Dlabels/er/|zarr3:"
+    assert found.mesh("labels/er", 1) is None
 
 
 def test_a_group_and_an_array_are_shown_alone(finished):
