@@ -1,6 +1,7 @@
 """A picture of a dataset: raw, prediction and labels, cut along three axes through one point."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,11 +50,11 @@ def paint(out: Path, dataset: Dataset, organelle: int, point_nm: tuple[float, fl
         raw, prediction, labels = (
             section(out / group, kind, dataset, axis, point_nm) for _, group, kind in groups
         )
-        grey = _rgb(_window(raw, dataset))
+        grey = rgb(_window(raw, dataset))
         seen = _fit(prediction.values, grey.shape[:2]) if prediction else np.zeros(grey.shape[:2])
         veiled = over(grey, _fit(labels.values, grey.shape[:2])) if labels else grey
         pixel = raw.pixel_nm if raw else (1.0, 1.0)
-        rows.append([_square(p, pixel) for p in (grey, _rgb(seen.astype(np.uint8)), veiled)])
+        rows.append([_square(p, pixel) for p in (grey, rgb(seen.astype(np.uint8)), veiled)])
     return _mosaic(rows, titles)
 
 
@@ -99,7 +100,8 @@ def _window(raw: Section | None, dataset: Dataset) -> Rgb:
     return (255 - grey if dataset.invert else grey).astype(np.uint8)
 
 
-def _rgb(grey: NDArray[np.uint8]) -> Rgb:
+def rgb(grey: NDArray[np.uint8]) -> Rgb:
+    """Return grey (rows, columns) as an image (rows, columns, 3)."""
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
@@ -112,10 +114,12 @@ def _fit(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     return values[np.ix_(rows, columns)]
 
 
-def over(grey: Rgb, labels: NDArray[np.uint64]) -> Rgb:
+def over(
+    grey: Rgb, labels: NDArray[Any], colours_of: Callable[[NDArray[Any]], Rgb] = colours
+) -> Rgb:
     """Lay the colours of labels (rows, columns) over an image (rows, columns, 3), edges full."""
     ids, where = np.unique(labels, return_inverse=True)
-    colour = colours(ids)[where.reshape(labels.shape)].astype(np.float64)
+    colour = colours_of(ids)[where.reshape(labels.shape)].astype(np.float64)
     edge = np.zeros(labels.shape, bool)
     edge[1:] |= labels[1:] != labels[:-1]
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
@@ -149,27 +153,28 @@ def _mosaic(rows: list[list[Panel]], titles: list[str]) -> Image.Image:
     image = Image.new("RGB", (width, TITLE + sum(heights) + GAP * len(rows)), DARK)
     draw = ImageDraw.Draw(image)
     for column, title in enumerate(titles):
-        draw.text((GAP + (PANEL + GAP) * column, 3), title, fill=LIGHT, font=_font(14))
+        draw.text((GAP + (PANEL + GAP) * column, 3), title, fill=LIGHT, font=font(14))
     top = TITLE
     for row, (name, _) in zip(rows, CUTS, strict=True):
         for column, panel in enumerate(row):
             left = GAP + (PANEL + GAP) * column
             image.paste(panel.image, (left, top))
-            draw.text((left + 5, top + 3), name, fill=MARK, font=_font(14))
-        _bar(draw, GAP, top, row[0])
+            draw.text((left + 5, top + 3), name, fill=MARK, font=font(14))
+        bar(draw, GAP, top, row[0])
         top += row[0].image.height + GAP
     return image
 
 
-def _bar(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel) -> None:
+def bar(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel) -> None:
     """Draw a scale bar into the lower left corner of a panel."""
     length = next((b for b in BARS_NM if b * panel.per_nm <= PANEL / 3), BARS_NM[-1])
     bottom = top + panel.image.height - 8
     right = left + 8 + round(length * panel.per_nm)
     draw.rectangle((left + 8, bottom - 3, right, bottom), fill=MARK)
     text = f"{length} nm" if length < 1000 else f"{length // 1000} um"
-    draw.text((left + 8, bottom - 21), text, fill=MARK, font=_font(13))
+    draw.text((left + 8, bottom - 21), text, fill=MARK, font=font(13))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the font of all pictures."""
     return ImageFont.load_default(size)

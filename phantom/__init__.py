@@ -5,12 +5,13 @@ instances, distances or micrograph is a pure function of the specification and t
 may be streamed in any order and any tiling.
 """
 
+from .contacts import Contact, contact_truth, merge_contacts
 from .phantom import Phantom
 from .pieces import Piece, grid_of, piece, pieces
 from .spec import Look, PhantomSpec
-from .truth import Annotated, Crop, Line, Thing, contact_truth
+from .truth import Annotated, Crop, Line, Thing
 
 __all__ = [
-    "Annotated", "Crop", "Line", "Look", "Phantom", "PhantomSpec", "Piece", "Thing",
-    "contact_truth", "grid_of", "piece", "pieces",
+    "Annotated", "Contact", "Crop", "Line", "Look", "Phantom", "PhantomSpec", "Piece", "Thing",
+    "contact_truth", "grid_of", "merge_contacts", "piece", "pieces",
 ]  # fmt: skip

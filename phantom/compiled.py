@@ -21,7 +21,8 @@ def inlined(function: F) -> F:
     """Compile ``function`` into whatever compiled function calls it.
 
     A call by itself costs more than most of these functions do: every array is handed over as
-    seven words.
+    seven words.  Compiled callers that lie on disk do not notice when it changes: after editing
+    one, remove ``__pycache__``.
     """
     return cast(
         "F",

@@ -1,4 +1,8 @@
-"""Signed distances from formulas, not from voxels: to one organelle, and to which instance."""
+"""Signed distances from formulas, not from voxels: to one organelle, and to which instance.
+
+Of an organelle with many instances the second nearest is known too: two of them that come near each
+other are a contact.
+"""
 
 import math
 
@@ -8,7 +12,8 @@ from numpy.typing import NDArray
 from fibstream.errors import WrongUse
 from fibstream.grid import Box
 
-from .compiled import compiled
+from . import sizes
+from .compiled import compiled, inlined, lean
 from .materials import Kind
 from .near import FAR, Near, gather, nothing_near
 from .raster import envelope, outer, reticulum
@@ -21,32 +26,72 @@ KINDS = {
     "plasma_membrane": Kind.PM,
 }  # fmt: skip
 BODIES = {"nucleus": 0}
+STEEPEST = 2.0  # no distance changes faster than this per nm; wobbles stay below 1.5
+ONE = ("er", "plasma_membrane", "nucleus")  # each is one instance
+Field = tuple[NDArray[np.float32], NDArray[np.uint64]]  # distances, and the instances they are to
 
 
-def distance_field(
-    scene: Scene, organelle: str, box: Box
-) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
+def distance_field(scene: Scene, organelle: str, box: Box) -> Field:
     """Return the signed distance of a box to an organelle, and the nearest instance.
 
     Distances are to within a quarter near a wobbling surface, exact for tubes and balls, clipped
     to 64 nm either way; where nothing is that near the instance is 0.  The envelope belongs to
     the reticulum, as in the super classes.
     """
-    distance = np.empty(box.shape, np.float32)
-    thing = np.empty(box.shape, np.int32)
-    origin = np.array(box.start, np.int64)
     if organelle in BODIES:
+        distance = np.empty(box.shape, np.float32)
+        origin = np.array(box.start, np.int64)
         _body_field(scene.world, BODIES[organelle], origin, distance)
         return distance, (distance < INFLUENCE).astype(np.uint64)
+    distance, thing = _ranked(scene, organelle, box, 1)
+    if organelle in ONE:
+        return distance[0], (distance[0] < INFLUENCE).astype(np.uint64)
+    return distance[0], _numbers(scene)[thing[0]]
+
+
+def nearest_two(scene: Scene, organelle: str, box: Box) -> tuple[Field, Field]:
+    """Return :func:`distance_field` to the nearest instance, and to the second nearest one.
+
+    Raises
+    ------
+    WrongUse
+        For an organelle that is one instance, or to which there are no distances.
+    """
+    if organelle in ONE:
+        raise WrongUse(f"{organelle} with itself: expected one with instances; it is a single one")
+    distance, thing = _ranked(scene, organelle, box, 2)
+    ids = _numbers(scene)[thing]
+    return (distance[0], ids[0]), (distance[1], ids[1])
+
+
+def membrane_field(scene: Scene, box: Box) -> Field:
+    """Return the distance of a box inside the cell to the plasma membrane, its width left out.
+
+    :func:`distance_field` tells inside and outside of the cell apart and so is negative throughout
+    the cytoplasm; this one is negative within the membrane.  Outside the cell the instance is 0.
+    """
+    both = _ranked(scene, "plasma_membrane", box, 2)[0]
+    distance = both.max(axis=0)
+    return distance, ((both[0] <= 0.0) & (distance < INFLUENCE)).astype(np.uint64)
+
+
+def _ranked(
+    scene: Scene, organelle: str, box: Box, ranks: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return distances and things, ``(ranks, z, y, x)``, nearest first; -1 is no thing."""
     if organelle not in KINDS:
         names = ", ".join([*KINDS, *BODIES])
         raise WrongUse(f"organelle {organelle!r}: distances exist for {names}")
-    kind = KINDS[organelle]
-    _kind_field(scene.world, int(kind), origin, distance, thing)
-    numbers = np.array([t.number for t in scene.things] + [0], np.uint64)
-    if kind in (Kind.ER, Kind.PM):
-        return distance, (distance < INFLUENCE).astype(np.uint64)
-    return distance, np.where(thing < 0, np.uint64(0), numbers[thing])
+    distance = np.empty((ranks, *box.shape), np.float32)
+    thing = np.empty((ranks, *box.shape), np.int32)
+    origin = np.array(box.start, np.int64)
+    _kind_field(scene.world, int(KINDS[organelle]), origin, distance, thing)
+    return distance, thing
+
+
+def _numbers(scene: Scene) -> NDArray[np.uint64]:
+    """Return the number of each thing in its organelle; the last, also of thing -1, is 0."""
+    return np.array([thing.number for thing in scene.things] + [0], np.uint64)
 
 
 @compiled
@@ -69,47 +114,86 @@ def _kind_field(
     world: World, kind: int, origin: NDArray[np.int64],
     distance: NDArray[np.float32], thing: NDArray[np.int32],
 ) -> None:  # fmt: skip
-    """Fill a box brick by brick; the lattice of bricks is that of the rasteriser."""
-    v = world.voxel
+    """Fill a box brick by brick; the lattice of bricks is that of the rasteriser.
+
+    The first axis of the outputs is one or two long: the nearest thing, and the second nearest.
+    """
     near = nothing_near(world)
-    half = 0.5 * BRICK * math.sqrt(v[0] ** 2 + v[1] ** 2 + v[2] ** 2)
-    stop = origin + np.array(distance.shape)
+    stop = origin + np.array(distance.shape[1:])
     for bz in range(origin[0] // BRICK, (stop[0] - 1) // BRICK + 1):
         for by in range(origin[1] // BRICK, (stop[1] - 1) // BRICK + 1):
             for bx in range(origin[2] // BRICK, (stop[2] - 1) // BRICK + 1):
-                gather(
-                    world, near, (bz + 0.5) * BRICK * v[0], (by + 0.5) * BRICK * v[1],
-                    (bx + 0.5) * BRICK * v[2], half + INFLUENCE,
-                )  # fmt: skip
-                for iz in range(max(bz * BRICK, origin[0]), min((bz + 1) * BRICK, stop[0])):
-                    for iy in range(max(by * BRICK, origin[1]), min((by + 1) * BRICK, stop[1])):
-                        for ix in range(max(bx * BRICK, origin[2]), min((bx + 1) * BRICK, stop[2])):
-                            d, t = _kind_distance(
-                                world, near, kind, (iz + 0.5) * v[0], (iy + 0.5) * v[1],
-                                (ix + 0.5) * v[2],
-                            )  # fmt: skip
-                            a, b, c = iz - origin[0], iy - origin[1], ix - origin[2]
-                            distance[a, b, c] = min(max(d, -INFLUENCE), INFLUENCE)
-                            thing[a, b, c] = t if d < INFLUENCE else -1
+                _brick(world, near, kind, origin, distance, thing, bz, by, bx)
 
 
-@compiled
-def _kind_distance(
+@lean
+def _brick(
+    world: World, near: Near, kind: int, origin: NDArray[np.int64],
+    distance: NDArray[np.float32], thing: NDArray[np.int32], bz: int, by: int, bx: int,
+) -> None:  # fmt: skip
+    """Fill the part of the box that lies in one brick."""
+    v = world.voxel
+    half = 0.5 * BRICK * math.sqrt(v[0] ** 2 + v[1] ** 2 + v[2] ** 2)
+    cz, cy, cx = (bz + 0.5) * BRICK * v[0], (by + 0.5) * BRICK * v[1], (bx + 0.5) * BRICK * v[2]
+    gather(world, near, cz, cy, cx, half + INFLUENCE)
+    empty = _nothing_of(world, near, kind, STEEPEST * half + INFLUENCE, cz, cy, cx)
+    far, other, t, u = FAR, FAR, -1, -1
+    _, nz, ny, nx = distance.shape
+    for iz in range(max(bz * BRICK, origin[0]), min((bz + 1) * BRICK, origin[0] + nz)):
+        for iy in range(max(by * BRICK, origin[1]), min((by + 1) * BRICK, origin[1] + ny)):
+            for ix in range(max(bx * BRICK, origin[2]), min((bx + 1) * BRICK, origin[2] + nx)):
+                if not empty:
+                    far, t, other, u = kind_distance(
+                        world, near, kind, (iz + 0.5) * v[0], (iy + 0.5) * v[1], (ix + 0.5) * v[2]
+                    )
+                a, b, c = iz - origin[0], iy - origin[1], ix - origin[2]
+                distance[0, a, b, c] = min(max(far, -INFLUENCE), INFLUENCE)
+                thing[0, a, b, c] = t if far < INFLUENCE else -1
+                if len(distance) > 1:
+                    distance[1, a, b, c] = min(max(other, -INFLUENCE), INFLUENCE)
+                    thing[1, a, b, c] = u if other < INFLUENCE else -1
+
+
+@inlined
+def _nothing_of(
+    world: World, near: Near, kind: int, reach: float, z: float, y: float, x: float
+) -> bool:
+    """Whether nothing of a kind is within ``reach`` of a place, of which ``near`` was gathered."""
+    if near.group[kind] < near.group[kind + 1]:
+        return False
+    if kind == Kind.PM:
+        return bool(ellipsoid_distance(world.bodies[1], world.keys[1], z, y, x) > reach)
+    if kind == Kind.ER and world.has_nucleus:
+        d_n = ellipsoid_distance(world.bodies[0], world.keys[0], z, y, x)
+        return bool(abs(d_n) > reach + sizes.ENVELOPE)
+    return True
+
+
+@inlined
+def kind_distance(
     world: World, near: Near, kind: int, z: float, y: float, x: float
-) -> tuple[float, int]:
-    """Return the distance to the nearest primitive of a kind, and its thing."""
+) -> tuple[float, int, float, int]:
+    """Return the distance to the nearest primitive of a kind and its thing, then to another thing.
+
+    The second of the plasma membrane is the distance to its inner face; the reticulum has none.
+    """
     if kind == Kind.ER:
         shell = FAR
         if world.has_nucleus:
             d_n = ellipsoid_distance(world.bodies[0], world.keys[0], z, y, x)
             shell = envelope(near, d_n, z, y, x)[0]
-        return reticulum(near, shell, z, y, x)[0], 0
+        return reticulum(near, shell, z, y, x)[0], 0, FAR, -1
     if kind == Kind.PM:
         d_p = ellipsoid_distance(world.bodies[1], world.keys[1], z, y, x)
-        return outer(near, d_p, z, y, x), 0
-    best, thing = FAR, -1
+        d_p = outer(near, d_p, z, y, x)
+        return d_p, 0, -d_p - sizes.MEMBRANE, 0
+    best, thing, second, other = FAR, -1, FAR, -1
     for i in range(near.group[kind], near.group[kind + 1]):
         d = prim_distance(near.shape[i], near.rows, i, near.keys[2], z, y, x)
         if d < best:
+            if near.thing[i] != thing:
+                second, other = best, thing
             best, thing = d, near.thing[i]
-    return best, thing
+        elif d < second and near.thing[i] != thing:
+            second, other = d, near.thing[i]
+    return best, thing, second, other

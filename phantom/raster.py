@@ -170,7 +170,7 @@ def within(
     real = sizes.MEMBRANE
     if kind == Kind.TUBULE:
         real = sizes.TUBULE_OUT - sizes.TUBULE_IN
-        wall = max(real, min(thick, sizes.TUBULE_OUT))
+        wall = real if thick <= sizes.MEMBRANE else min(thick, sizes.TUBULE_OUT)
     elif kind == Kind.LD:
         real = sizes.DROPLET_SHELL
     material, tone = int(_LUMEN[kind]), TONE[_LUMEN[kind]]
@@ -255,7 +255,7 @@ def sample(  # noqa: PLR0911
                 material = M.ERES_MEMBRANE if e > -thick else M.ERES_LUMEN
                 return material, near.thing[i], mix(tone, 0.3, 0.25)
         return (M.ER_MEMBRANE if e > -thick else M.ER_LUMEN), thing, tone
-    if pore < sizes.PORE_OUT and abs(d_n + 0.5 * sizes.ENVELOPE) < 0.5 * sizes.ENVELOPE + 8.0:
+    if pore < sizes.PORE_RIM and abs(d_n + 0.5 * sizes.ENVELOPE) < 0.5 * sizes.ENVELOPE + 8.0:
         material = M.PORE_IN if pore < sizes.PORE_IN else M.PORE_OUT
         return material, near.thing[hole], TONE[material]
     dark = cover(e, sizes.MEMBRANE, soft)

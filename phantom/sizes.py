@@ -33,6 +33,7 @@ NUCLEOLUS = (250.0, 1100.0)  # radius; 0.5-2 um across and more (Alberts)
 PORES_PER_UM2 = 10.0  # Maul
 PORE_HOLE = 42.0  # radius where the two membranes meet (von Appen)
 PORE_OUT = 60.0  # outer radius (von Appen)
+PORE_RIM = PORE_HOLE + ENVELOPE / 2  # where the rounded rim ends: no cytosol lies before it
 PORE_IN = 21.0  # radius of the channel (von Appen)
 PORE_GAP = 150.0  # centre to centre: neighbours are rarely closer (Maul)
 HETEROCHROMATIN = 70.0  # depth of the layer at the envelope; 50-150 nm in micrographs (Alberts)
@@ -60,7 +61,7 @@ GOLGI_CISTERNAE = (4, 7)  # Ladinsky
 
 VESICLE = (24.0, 40.0)  # radius, membrane included (Posor)
 MVB = (130.0, 260.0)  # radius (Huotari)
-ILV = 27.0  # radius of an intraluminal vesicle (Huotari)
+ILV = 36.0  # largest radius of an intraluminal vesicle, the smallest has 0.7 of it (Huotari)
 LYSOSOME = (110.0, 240.0)  # radius (Huotari)
 DROPLET = (90.0, 260.0)  # radius (Fujimoto)
 DROPLET_SHELL = 4.0  # one layer of lipid, not two (Fujimoto)

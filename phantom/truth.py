@@ -1,9 +1,8 @@
-"""Truth beyond voxels: super classes, contacts, crops that are annotated fully, partly or not."""
+"""Truth beyond voxels: super classes, crops that are annotated fully, partly or not."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +12,12 @@ from fibstream.grid import Box
 
 from .materials import FINE_IDS, GENERIC_NUCLEUS, SUPER
 from .scaffold import Line, Thing
-from .scene import INFLUENCE
-
-if TYPE_CHECKING:
-    from .phantom import Phantom
 
 __all__ = [
-    "Annotated", "Contact", "Crop", "Line", "Thing", "annotation", "contact_truth", "label_mask",
-    "record", "super_class",
+    "Annotated", "Crop", "Line", "Thing", "annotation", "label_mask", "record", "super_class",
 ]  # fmt: skip
 
 Bytes = NDArray[np.uint8]
-_PAIR = np.dtype([("a", np.uint64), ("b", np.uint64)])
 
 
 def super_class(labels: Bytes, name: str) -> NDArray[np.bool_]:
@@ -125,46 +118,3 @@ def label_mask(labels: Bytes, crop: Crop, name: str) -> NDArray[np.bool_]:
         enough = False
     drawn = annotation(labels, crop) > 0
     return drawn if enough else np.zeros_like(drawn)
-
-
-class Contact(NamedTuple):
-    """One pair of instances that come near: ids, voxels of the contact, narrowest gap seen, nm."""
-
-    a: int
-    b: int
-    voxels: int
-    gap_nm: float
-
-
-def contact_truth(
-    phantom: "Phantom", a: str, b: str, distance_nm: float, box: Box
-) -> tuple[NDArray[np.uint32], list[Contact]]:
-    """Return where two organelles come within a distance of each other, from formulas.
-
-    A voxel belongs to the contact of a pair if the shortest way from one surface to the other
-    through its centre is at most ``distance_nm``; surfaces count to a depth of one voxel.  The
-    first result holds 1 + the place in the list of its pair, 0 elsewhere.
-
-    Raises
-    ------
-    WrongUse
-        For a distance beyond 64 nm, to which distances are known, or an organelle with itself.
-    """
-    if not 0 < distance_nm <= INFLUENCE or a == b:
-        raise WrongUse(
-            f"contact of {a} and {b} at {distance_nm} nm: expected two organelles and at most "
-            f"{INFLUENCE:g} nm"
-        )
-    (da, ida), (db, idb) = phantom.distances(a, box), phantom.distances(b, box)
-    skin = max(phantom.spec.voxel_size_nm)
-    gap = da.clip(0.0) + db.clip(0.0)
-    near = (gap <= distance_nm) & (da > -skin) & (db > -skin) & (ida > 0) & (idb > 0)
-    pairs = np.empty(int(near.sum()), _PAIR)
-    pairs["a"], pairs["b"] = ida[near], idb[near]
-    unique, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
-    found = np.zeros(near.shape, np.uint32)
-    found[near] = inverse.reshape(-1) + 1
-    narrow = np.full(len(unique), np.inf)
-    np.minimum.at(narrow, inverse.reshape(-1), gap[near])
-    rows = zip(unique.tolist(), counts.tolist(), narrow.tolist(), strict=True)
-    return found, [Contact(p[0], p[1], n, float(g)) for p, n, g in rows]

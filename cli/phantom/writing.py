@@ -21,8 +21,10 @@ from ..flags import parse_triple
 from ..oneshot import Volume, check_file, new_groups, write_file
 from ..progress import track
 from .light import check_light, light_groups, write_light
+from .picture import paint
+from .truth import TruthTables, truth_tables
 
-TRUTH = "truth.json"
+TRUTH, PICTURE = "truth.json", "picture.png"
 
 
 def parse_organelles(text: str | None) -> tuple[str, ...]:
@@ -81,9 +83,11 @@ def write_phantom(out: Path, spec: PhantomSpec, light: tuple[str, ...], warp: st
     key = digest(canonical([asdict(spec), light, warp]))
     with new_groups(out, groups) as scratch:
         phantom = Phantom(spec)
-        _write_cell(Volume(scratch, dataset, outputs, key), phantom, organelles)
+        with truth_tables(scratch, phantom) as tables:
+            _write_cell(Volume(scratch, dataset, outputs, key), phantom, organelles, tables)
         if light:
             write_light(scratch, phantom, light, warp, dataset, key)
+        paint(phantom).save(scratch / PICTURE)
         (scratch / TRUTH).write_text(json.dumps(truth_of(phantom), indent=1, default=_plain))
     return groups
 
@@ -97,13 +101,16 @@ def write_spec(out: Path, spec: PhantomSpec, light: tuple[str, ...]) -> Path:
     return out
 
 
-def _write_cell(volume: Volume, phantom: Phantom, organelles: tuple[str, ...]) -> None:
+def _write_cell(
+    volume: Volume, phantom: Phantom, organelles: tuple[str, ...], tables: TruthTables
+) -> None:
     total = math.prod(volume.store.grid.count)
     for piece in track(pieces(phantom, organelles), "rendered", total):
         volume.write("raw", piece.index, piece.raw)
         volume.write(FINE, piece.index, piece.labels)
         for name, voxels in piece.instances.items():
             volume.write(f"labels/{name}", piece.index, voxels)
+        tables.add(piece.box)
 
 
 def truth_of(phantom: Phantom) -> dict[str, Any]:

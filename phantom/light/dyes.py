@@ -16,7 +16,7 @@ from fibstream.errors import TooMuch, WrongUse
 
 from .. import sizes
 from ..compiled import compiled
-from ..fields import _kind_distance as kind_distance
+from ..fields import kind_distance
 from ..hashing import bits, scramble, unit
 from ..materials import Kind
 from ..near import Near, gather, nothing_near
@@ -132,8 +132,8 @@ def _barren(world: World, reach: float, z: float, y: float, x: float) -> bool:
 @compiled
 def _slid(world: World, near: Near, kind: int, level: float, at: Floats) -> int:
     """Move a place onto the surface; return the thing it is on, or -1 if it is too far off."""
-    d, owner = kind_distance(world, near, kind, at[0], at[1], at[2])
-    d -= level
+    found = kind_distance(world, near, kind, at[0], at[1], at[2])
+    d, owner = found[0] - level, found[1]
     if abs(d) > REACH:
         return -1
     for _ in range(2):
@@ -143,8 +143,8 @@ def _slid(world: World, near: Near, kind: int, level: float, at: Floats) -> int:
         size = max(gz * gz + gy * gy + gx * gx, 0.25 * SLOPE * SLOPE)
         go = -d * SLOPE / size
         at[0], at[1], at[2] = at[0] + go * gz, at[1] + go * gy, at[2] + go * gx
-        d, owner = kind_distance(world, near, kind, at[0], at[1], at[2])
-        d -= level
+        found = kind_distance(world, near, kind, at[0], at[1], at[2])
+        d, owner = found[0] - level, found[1]
     # A window may cut a nucleus that would stand out of its cell: there is no envelope there.
     outside = ellipsoid_distance(world.bodies[1], world.keys[1], at[0], at[1], at[2]) > 0.0
     return owner if abs(d) < 1.0 and not outside else -1
