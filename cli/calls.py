@@ -44,13 +44,16 @@ def create(
     ),
     dtype: Annotated[str, typer.Option(help="uint8, int8, uint16 or int16.")] = "uint8",
     chunk: Chunk = None,
-    contrast: Annotated[str | None, typer.Option(metavar="LOW,HIGH")] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Grey values that become black and white."),
+    ] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Bright membranes.")] = False,
     server: Server = HERE,
 ) -> None:
     """Make a dataset that chunks can land in.
 
-    Example: fibstream create cell --shape ?,4000,6000 --voxel-size-nm 8 --pipeline mito
+    Example: fibstream create cell --shape "?,4000,6000" --voxel-size-nm 8 --pipeline mito
     """
     from fibstream.services.ingest.datasets import DTYPES
 
@@ -263,7 +266,9 @@ def query(
 
 @command
 def serve(
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="ingest, inference, ...")],
+    service: Annotated[
+        str, typer.Argument(metavar="SERVICE", help="ingest, inference, refine or analysis.")
+    ],
     root: Annotated[str, typer.Option(metavar="PATH|s3://..", help="Where datasets lie.")],
     bus: Annotated[str | None, typer.Option(metavar="kafka://H:P", help="A shared bus.")] = None,
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The door.")] = None,
@@ -272,7 +277,8 @@ def serve(
     ] = None,
     role: Annotated[str, typer.Option(help="Some of door,plan,work.")] = "door,plan,work",
     source: Annotated[
-        list[Path] | None, typer.Option(metavar="FOLDER", help="May be announced from.")
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Files below it may be landed by their path."),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
 ) -> None:

@@ -66,7 +66,10 @@ def run(
     bus: Annotated[
         str | None, typer.Option(metavar="URL", help="sqlite:PATH, kafka://.. or memory:.")
     ] = None,
-    contrast: Annotated[str | None, typer.Option(metavar="LOW,HIGH|auto")] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH|auto", help="Grey values that become black and white."),
+    ] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Bright membranes.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -92,7 +95,10 @@ def predict(
     out: Out,
     voxel_size_nm: Voxel = None,
     chunk: Chunk = None,
-    contrast: Annotated[str | None, typer.Option(metavar="LOW,HIGH|auto")] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH|auto", help="Grey values that become black and white."),
+    ] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Bright membranes.")] = False,
 ) -> None:
     """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
@@ -116,7 +122,10 @@ def refine(
     out: Out,
     voxel_size_nm: Voxel = None,
     chunk: Chunk = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the recipe."),
+    ] = None,
 ) -> None:
     """Turn a prediction into labelled objects; writes labels/NAME/s0 and coarser levels.
 

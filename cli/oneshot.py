@@ -1,6 +1,7 @@
 """Commands without services: block by block, the same pure functions, whole or not at all."""
 
 import contextlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ from fibstream.store import Store
 
 from .design import make_engine, parse_chunk, parse_contrast
 from .progress import track
+
+log = logging.getLogger(__name__)
 
 BLOCK: Index = (128, 128, 128)  # voxels read at a time where no chunks are written
 Voxel = tuple[float, float, float]
@@ -257,7 +260,9 @@ def evaluate_volumes(
             pairs += scoring.count_pairs(a, b)
     found: dict[str, Any] = dict(scoring.scores(counts))
     if pairs is not None:
-        found["instances"] = scoring.instance_scores(pairs)
+        found["instances"] = told = scoring.instance_scores(pairs)
+        if told["tp"] + told["fn"] == 1 < told["tp"] + told["fp"]:
+            log.warning("%s holds one object: a mask? --instances needs a number for each", truth)
     return found
 
 

@@ -23,7 +23,9 @@ from .run import hashes, ledger, locked
 def open_dataset(path: Path) -> tuple[LocalFiles, Dataset]:
     """Open a dataset of `run`; raise WrongUse when the path is none."""
     if not (path / RECORD).is_file():
-        raise WrongUse(f"{path}: not a dataset of fibstream run")
+        named = len(path.parts) == 1 and not path.suffix and not path.exists()
+        other = "; for one of services give --server HOST" if named else ""
+        raise WrongUse(f"{path}: not a dataset of fibstream run{other}")
     files = LocalFiles(path)
     return files, read_dataset(files)
 

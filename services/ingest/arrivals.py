@@ -258,8 +258,9 @@ class Slices:
         if index in self.landed:
             return None
         if self._absent(index):
-            # Until a slice has landed, a smaller number may still come and move the places.
-            known = self._first is not None
+            # Until a slice has landed, a smaller number may still come and move the places: but
+            # none is smaller than 0.
+            known = self._first is not None or (self.first == 0 and not self.empty)
             return Layer(index, start, stop, (), absent=True) if known else None
         pieces = []
         for z in range(start, stop):
@@ -316,6 +317,11 @@ class Slices:
             z, since_s = self._gap
             if ended or (now_s - since_s >= self._rules.giveup_s and z < last):
                 found[f"gap {z}"] = self._missing(z)
+        if self._absent(0) and self._first is None and self.first > 0:
+            found["first"] = (
+                f"slices from {self.first} on are declared absent, but smaller numbers may still "
+                f"come: give --first {self.first} if none will"
+            )
         return found | self._torn()
 
     def _torn(self) -> dict[str, str]:

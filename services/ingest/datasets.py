@@ -69,7 +69,7 @@ def create(root: Root, made: Made) -> bool:
     if not new:
         there = root.dataset(dataset.name)
         if dataset.shape[0] is None:  # it may have been sealed since
-            there = there.model_copy(update={"shape": dataset.shape})
+            there = there.model_copy(update={"shape": (None, *there.shape[1:])})
         if there.model_dump(mode="json") != dataset.model_dump(mode="json"):
             differences = there.differences(dataset) or ["pipeline or contrast is another"]
             raise AlreadyThere(

@@ -80,8 +80,9 @@ class Incoming(Protocol):
 class SliceFolder:
     """A folder into which somebody writes slices."""
 
-    def __init__(self, folder: Path, rules: Rules, plan: Plan) -> None:
+    def __init__(self, folder: Path, rules: Rules, plan: Plan, end_file: str | None = None) -> None:
         self._folder = folder
+        self._end_file = end_file  # no slice, and nothing to wonder at
         self._header: Header = (plan.plane, plan.dtype)
         self._slices = Slices(rules, plan.depth, plan.landed, plan.extent_z, again=plan.again)
         self._extent_z = plan.extent_z
@@ -93,7 +94,10 @@ class SliceFolder:
         with os.scandir(self._folder) as entries:
             names = sorted(entry.name for entry in entries)
         sliced = [name for name in names if is_slice_name(name, SLICE_SUFFIXES)]
-        self._others = [name for name in names if not is_slice_name(name, SLICE_SUFFIXES)]
+        self._others = [
+            name for name in names
+            if not is_slice_name(name, SLICE_SUFFIXES) and name != self._end_file
+        ]  # fmt: skip
         due = self._slices.due(sliced, thorough=thorough)
         seen = [item for name in due if (item := self._stat(name))]
         self._slices.look(now_s, sliced, seen)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fibstream.errors import WrongUse
 from fibstream.grid import Box
 
+from .arrivals import number_of
 from .formats import Voxels, Window, naming, of_windows, without_leading
 from .lengths import Lengths
 from .mrc import open_mrc, read_mrc
@@ -60,7 +61,26 @@ def open_slices(paths: list[Path]) -> Voxels:
         with naming(str(paths[z])):
             return read(z, rows, columns)
 
-    return of_windows((len(paths), *shape), dtype, Lengths(), window)
+    return of_windows((len(paths), *shape), dtype, Lengths(), window, _gaps(paths))
+
+
+def _gaps(paths: list[Path]) -> tuple[str, ...]:
+    """Return a note where numbers that otherwise follow each other leave one out."""
+    found = [number_of(path.name) for path in paths]
+    numbers = [n for n in found if n is not None]
+    steps = np.diff(numbers) if len(numbers) == len(paths) else np.zeros(0, int)
+    if not len(steps) or int(np.median(steps)) != 1 or int(steps.min()) < 1:
+        return ()
+    (places,) = np.nonzero(steps > 1)
+    if not len(places):
+        return ()
+    missing = int((steps - 1).sum())
+    first = int(places[0])
+    return (
+        f"{missing} of {numbers[-1] - numbers[0] + 1} slices are missing, the first between "
+        f"{paths[first].name} and {paths[first + 1].name}: what follows moves up; put a copy of a "
+        "neighbour where one is missing",
+    )
 
 
 def whole_header(path: Path) -> Header:

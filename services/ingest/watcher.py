@@ -202,6 +202,7 @@ class Watcher:
             incoming.look(now_s)
             self._look_for_end_file(now_s)
             landed = sum(self._land(incoming, layer) for layer in self._ready(incoming)) > 0
+            self._begin(incoming)
             self.problems = incoming.problems(self._clock())
             for key, line in {**incoming.notes(), **self.problems}.items():
                 self._once(key, line)
@@ -211,6 +212,15 @@ class Watcher:
             if incoming.done(self._extent_z):
                 return "done"
         return self._give_up(incoming)
+
+    def _begin(self, incoming: Incoming) -> None:
+        """Say once that slices come: a layer takes a microscope hours."""
+        if not 0 < incoming.count < self._chunk[0]:
+            return
+        count, depth = incoming.count, self._chunk[0]
+        self._once(
+            "begun", f"{count} {'slice' if count == 1 else 'slices'} so far; {depth} land together"
+        )
 
     # -- the dataset -----------------------------------------------------------------------------
 
@@ -234,7 +244,7 @@ class Watcher:
         self._incoming = (
             GrowingZarr(self._path, self._rules, plan)
             if is_zarr(self._path)
-            else SliceFolder(self._folder, self._rules, plan)
+            else SliceFolder(self._folder, self._rules, plan, self._ending.end_file)
         )
         return self._incoming
 
@@ -318,10 +328,14 @@ class Watcher:
             self._ended_s = None
         elif self._ended_s is None:
             self._ended_s = now_s
+            self._once(
+                "ended", f"the end is there, what is missing has {self._rules.giveup_s:g} s to come"
+            )
         elif now_s - self._ended_s >= self._rules.giveup_s:
             expected = self._extent_z or self._ending.slices or incoming.count
             short = (
-                f"not sealed: {incoming.count} of {expected} slices came, not all of them landed"
+                f"not sealed: {expected} slices were expected, {incoming.count} came with those "
+                "that are missing, and not all of them landed"
             )
             self.problems = {**incoming.problems(now_s, ended=True), "short": short}
             for key, line in self.problems.items():

@@ -121,6 +121,10 @@ def test_evaluate(finished, tmp_path):
     assert scores["iou"] == both / np.count_nonzero(truth | test)
     # Both recipes find the same nine objects: the scores of objects differ from those of voxels.
     assert scores["instances"]["tp"] == 9 and scores["instances"]["precision"] == 1.0
+    np.save(tmp_path / "mask.npy", (truth > 0).astype(np.uint8))
+    answer = inside("evaluate", "--truth", tmp_path / "mask.npy", "--test", labels[1],
+                    "--instances", "--out", out)  # fmt: skip
+    assert answer.code == 0 and "holds one object: a mask?" in answer.err
     answer = inside("evaluate", "--truth", labels[1], "--test", f"{finished}#predictions/mito/s0",
                     "--threshold", "127", "--out", out)  # fmt: skip
     assert answer.code == 0 and json.loads(out.read_text())["recall"] > 0.9

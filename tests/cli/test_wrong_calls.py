@@ -357,6 +357,7 @@ def server(tmp_path_factory):
         (["query", "DROP TABLE mito", "--dataset", "cell"], "SELECT|DROP|Parser|not"),
         (["query", "SELECT nothing FROM nowhere", "--dataset", "cell"], "nowhere"),
         (["create", "cell", "--shape", "8,8,9", "--voxel-size-nm", "10"], "its shape is"),
+        (["create", "cell", "--shape", "?,8,9", "--voxel-size-nm", "10"], "its shape is"),
     ],
 )
 def test_what_only_a_server_can_refuse_is_one_line_too(server, arguments, pattern):

@@ -311,6 +311,26 @@ def test_strips_of_a_page_may_lie_in_any_order(save, tmp_path):
     assert_equal(open_volume(path, voxel_size_nm=SIZE), turned)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "missing"),
+    [
+        ((1, 2, 3, 5, 6), "1 of 6"),
+        ((0, 1, 2, 3), None),
+        ((0, 2, 4, 6), None),
+        ((7, 8, 9, 20), "10 of 14"),
+    ],
+)
+def test_a_gap_in_the_numbers_of_slices_is_told(numbers, missing, tmp_path):
+    for number in numbers:
+        tiff(tmp_path, VOLUME[0], name=f"s{number}.tif")
+    notes = open_volume(str(tmp_path), kind="raw", voxel_size_nm=SIZE).notes
+    if missing is None:
+        assert notes == ()
+    else:
+        (note,) = notes
+        assert note.startswith(f"{missing} slices are missing, the first between s{numbers[2]}.tif")
+
+
 def test_slices_may_differ_in_how_they_are_stored(tmp_path):
     path = folder(tmp_path)
     tiff(Path(path), VOLUME[0], name="s8.tif", compression="zlib", byteorder=">")

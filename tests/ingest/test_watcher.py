@@ -425,6 +425,32 @@ def test_a_layer_that_is_declared_absent_reads_as_zero(folder):
     assert port.calls["absent"] == LAYER
 
 
+def test_a_first_layer_that_is_absent_does_not_hold_up_a_short_last_one(folder):
+    port, expected = Memory(), VOLUME[:7].copy()
+    expected[:4] = 0
+    for number in (0, 1, 3, 4, 5, 6):  # counted from 0: no smaller number can come
+        tif(folder / f"slice_{number}.tif", VOLUME[number])
+    absent = frozenset(range(4))
+    assert watcher(folder, port, Microscope(), Ending(slices=7), absent=absent).run() == "done"
+    assert np.array_equal(port.volume(), expected)
+
+
+def test_where_a_smaller_number_may_come_the_first_one_is_asked_for(folder):
+    scope = Microscope([None] * 8 + [stop])
+    fill(folder, [0, 1, 3, 4, 5, 6])  # counted from 8
+    absent = frozenset(range(8, 12))
+    watching = watcher(folder, Memory(), scope, Ending(slices=7), absent=absent)
+    assert watching.run() == "stopped"
+    assert "give --first 8 if none will" in scope.said
+
+
+def test_the_first_slices_are_told_of_before_a_layer_is_whole(folder):
+    port, scope = Memory(), Microscope([None] * 3 + [stop])
+    fill(folder, range(2))
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert "2 slices so far; 4 land together" in scope.said
+
+
 def test_a_layer_beyond_the_memory_is_read_by_rows_of_chunks(folder):
     port = Memory()
     fill(folder, range(10), "deflated")
@@ -550,14 +576,16 @@ def test_an_end_with_something_missing_is_not_sealed(folder):
     assert port.extent is None
     assert len(port.chunks) == LAYER
     assert "slice 12 is missing" in scope.said
-    assert "not sealed: 7 of 7 slices came, not all of them landed" in scope.said
+    assert "not sealed: 7 slices were expected, 7 came with those that are missing" in scope.said
+    assert "the end is there, what is missing has" in scope.said
+    assert not any("no slices" in line for line in scope.lines)  # the end file is none of them
 
 
 def test_fewer_slices_than_promised_are_not_sealed(folder):
     port, scope = Memory(), Microscope()
     fill(folder, range(8))
     assert watcher(folder, port, scope, Ending(slices=10, idle_s=20)).run() == "incomplete"
-    assert "8 of 10 slices came" in scope.said
+    assert "not sealed: 10 slices were expected, 8 came" in scope.said
     assert len(port.chunks) == 2 * LAYER
 
 

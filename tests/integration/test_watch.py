@@ -57,5 +57,7 @@ def test_slices_that_arrive_become_the_whole_volumes_objects(start, tmp_path):
         assert numbers(port)["fibstream_landed_chunks_total", "written"] == 36
         worker = numbers(port + 2)
         assert worker["fibstream_tasks_total", "computed"] == 36
-        eventually(lambda: numbers(port + 1)[("fibstream_queue_tasks", "")] == 0, "no task left")
+        eventually(
+            lambda: numbers(port + 1).get(("fibstream_queue_tasks", "")) == 0, "no task left"
+        )
     assert cluster.hashes("live") == truth_of(cluster, "live")
