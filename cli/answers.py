@@ -12,6 +12,7 @@ from fibstream.errors import WrongUse
 
 from .oneshot import write_file
 
+EXACT = 1e15  # below it a float is told from the next whole number
 MOST = 50  # rows that are printed; a file takes them all
 
 
@@ -26,7 +27,9 @@ def print_table(table: pa.Table, say: Callable[[str], None]) -> None:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < EXACT else f"{value:.6g}"
 
 
 def write_table(table: pa.Table, path: Path) -> None:

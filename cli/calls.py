@@ -322,8 +322,9 @@ def show_status(name: str, server: str, *, as_json: bool) -> None:
     z, y, x = found["shape"]
     say(f"{name}: {z or '?'} x {y} x {x} voxels, {'sealed' if found['sealed'] else 'open'}, "
         f"{'complete' if found['complete'] else 'not complete'}")  # fmt: skip
-    for service, counts in found["services"].items():
-        say(f"  {service:<12} {counts['recorded']} of {counts['wanted']}")
+    for service in SERVICES:
+        if counts := found["services"].get(service):
+            say(f"  {service:<12} {counts['recorded']} of {counts['wanted']}")
     for item in found["failed"]:
         say(f"  failed: {item['stage']} {tuple(item['chunk'])}: {item['reason']}")
 

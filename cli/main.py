@@ -224,6 +224,8 @@ def status(
 
     Example: fibstream status cell.zarr
     """
+    if server is None and not Path(path).exists() and os.sep not in path and ".zarr" not in path:
+        server = os.environ.get("FIBSTREAM_SERVER")
     if server is not None:
         calls.show_status(path, server, as_json=as_json)
         return

@@ -172,7 +172,10 @@ def bar(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel) -> None:
     right = left + 8 + round(length * panel.per_nm)
     draw.rectangle((left + 8, bottom - 3, right, bottom), fill=MARK)
     text = f"{length} nm" if length < 1000 else f"{length // 1000} um"
-    draw.text((left + 8, bottom - 21), text, fill=MARK, font=font(13))
+    # Outlined: raw below it may be as bright.
+    draw.text(
+        (left + 8, bottom - 21), text, fill=MARK, font=font(13), stroke_width=2, stroke_fill=DARK
+    )
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -121,6 +121,8 @@ class Display:
             for service in _WORDS
             if service in found and found[service].wanted
         ]
+        if not parts:
+            return  # nothing is known yet
         line = "; ".join([*parts, self.objects])
         done = all(p.settled for p in found.values())
         if line != self._said[1] and (done or time.monotonic() > self._said[0] + LINE_S):

@@ -22,6 +22,7 @@ from .verify import open_dataset
 
 ROWS = 100  # of a table on the page: the largest objects; the file has all
 BINS = 24  # of the histogram
+BLACK = 0.02  # of the contrast: the inside of a mitochondrion is ten times as bright
 PAGE = Template(Path(__file__).with_name("report.html").read_text("utf-8"))
 COLUMNS: Mapping[str, str] = {
     "voxels": "voxels",
@@ -61,7 +62,8 @@ def write_report(
         pictures.append(folder / f"{organelle.recipe}.png")
         image.save(pictures[-1])
         landed = len(list(Store(files, dataset.grid).chunks(f"labels/{organelle.recipe}")))
-        sections.append(_section(organelle, rows, _embedded(image), landed))
+        black = [row for row in rows if is_black(row, dataset)]
+        sections.append(_section(organelle, rows, black, _embedded(image), landed))
     facts = provenance(dataset, hashes, credit)
     page = folder / "report.html"
     text = PAGE.substitute(
@@ -80,13 +82,27 @@ def rows_of(out: Path, organelle: Organelle) -> list[Row]:
 
 
 def point(rows: Sequence[Row], dataset: Dataset) -> tuple[float, float, float]:
-    """Return where the picture is cut, in nm: through the largest object, else the middle."""
-    if rows:
-        z, y, x = (float(rows[0][f"centroid_{axis}_nm"]) for axis in "zyx")
+    """Return where the picture is cut, in nm: through the largest object, else the middle.
+
+    What is black throughout was hardly imaged: another object is shown where there is one.
+    """
+    shown = [row for row in rows if not is_black(row, dataset)] or rows
+    if shown:
+        z, y, x = (float(shown[0][f"centroid_{axis}_nm"]) for axis in "zyx")
         return z, y, x
     shape = [edge or 0 for edge in dataset.shape]
     z, y, x = (n * s / 2 for n, s in zip(shape, dataset.voxel_size_nm, strict=True))
     return z, y, x
+
+
+def is_black(row: Row, dataset: Dataset) -> bool:
+    """Whether an object's mean grey value is the end of the contrast that networks see as black."""
+    mean = row.get("raw_mean")
+    if mean is None:
+        return False
+    low, high = dataset.contrast
+    dark = (high - mean if dataset.invert else mean - low) / (high - low)
+    return bool(dark < BLACK)
 
 
 def summary(dataset: Dataset) -> str:
@@ -122,13 +138,20 @@ def _listed(values: Mapping[str, Any]) -> str:
 # -- as HTML ---------------------------------------------------------------------------------------
 
 
-def _section(organelle: Organelle, rows: Sequence[Row], picture: str, landed: int) -> str:
-    volumes = [row["volume_nm3"] / 1e9 for row in rows]
-    whole = sum(not row["touches_border"] for row in rows)
-    told = f"{len(rows)} objects, {whole} of them whole; {landed} chunks labelled."
+def _section(
+    organelle: Organelle, rows: Sequence[Row], black: Sequence[Row], picture: str, landed: int
+) -> str:
+    volumes = _volumes(rows)
+    whole = _volumes([row for row in rows if not row["touches_border"]])
+    told = f"{len(rows)} objects, {len(whole)} of them whole; {landed} chunks labelled."
+    if whole:
+        told += f" Median volume of the whole ones {float(np.median(whole)):.4g} µm³."
     if volumes:
+        told += f" In all {sum(volumes):.4g} µm³."
+    if black:
         told += (
-            f" Median volume {float(np.median(volumes)):.4g} µm³, in all {sum(volumes):.4g} µm³."
+            f" <b>{len(black)} of them, {sum(_volumes(black)):.4g} µm³, "
+            f"{'is' if len(black) == 1 else 'are'} black throughout: was nothing imaged there?</b>"
         )
     more = f"<p>The {ROWS} largest are shown.</p>" if len(rows) > ROWS else ""
     return (
@@ -136,6 +159,11 @@ def _section(organelle: Organelle, rows: Sequence[Row], picture: str, landed: in
         f'<img alt="raw, prediction and labels along three axes" src="{picture}">'
         f"{histogram(volumes)}{_table(rows[:ROWS])}{more}"
     )
+
+
+def _volumes(rows: Sequence[Row]) -> list[float]:
+    """Return volumes in cubic micrometres."""
+    return [row["volume_nm3"] / 1e9 for row in rows]
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -96,6 +96,8 @@ def check_bus(url: str | None) -> None:
 def locked(out: Path) -> Iterator[None]:
     """Hold the dataset; the lock names the living run and goes with it."""
     path = out / PRIVATE / "run.lock"
+    if not os.access(out, os.W_OK):
+        raise WrongUse(f"{out}: cannot be written; what is found is noted in the dataset's log")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:

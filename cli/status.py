@@ -1,5 +1,6 @@
 """`fibstream status`: how far a dataset is, from its log, and what it takes, from its folder."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ def status_of(path: Path) -> dict[str, Any]:
     """Return chunks per stage, objects per organelle, failures, bytes and who is at work."""
     files, dataset = open_dataset(path)
     kept = told(path)  # before the bus is opened, which writes beside itself
-    bus = SqliteBus(bus_path(path))
+    log = bus_path(path)
+    bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
     stages = [s.name for service in SERVICES for s in service.stages(dataset, files)]

@@ -23,11 +23,20 @@ from .run import hashes, ledger, locked
 def open_dataset(path: Path) -> tuple[LocalFiles, Dataset]:
     """Open a dataset of `run`; raise WrongUse when the path is none."""
     if not (path / RECORD).is_file():
-        named = len(path.parts) == 1 and not path.suffix and not path.exists()
-        other = "; for one of services give --server HOST" if named else ""
-        raise WrongUse(f"{path}: not a dataset of fibstream run{other}")
+        raise WrongUse(f"{path}: not a dataset of fibstream run{_instead(path)}")
     files = LocalFiles(path)
     return files, read_dataset(files)
+
+
+def _instead(path: Path) -> str:
+    """Return what may have been meant by a path at which there is nothing."""
+    if path.exists():
+        return ""
+    if path.with_name(f"{path.name}.zarr").is_dir():
+        return f"; did you mean {path}.zarr?"
+    if len(path.parts) == 1 and not path.suffix:
+        return "; for one of services give --server HOST"
+    return "; there is no such folder"
 
 
 def verify_dataset(

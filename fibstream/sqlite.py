@@ -1,5 +1,6 @@
 """The embedded bus: one SQLite file, durable, shared by the processes of one machine."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection
@@ -38,20 +39,29 @@ _FREE = "(owner IS NULL OR lease < ?)"
 class SqliteBus:
     """Logs are compacted at once: a record replaces the one before it of its key."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.time, *, read_only: bool = False
+    ) -> None:
         self.path = path.absolute()
         self._clock = clock
+        place = self.path.as_uri()
+        if read_only:  # of an archive nobody writes: then it needs no files beside it
+            place += "?mode=ro" if os.access(path.parent, os.W_OK) else "?immutable=1"
         try:
-            # Not its dataset's folder: a late bus must not bring back one that was deleted.
-            path.parent.mkdir(exist_ok=True)
+            if not read_only:
+                # Not its dataset's folder: a late bus must not bring back one that was deleted.
+                path.parent.mkdir(exist_ok=True)
             # A connection may be made in one thread and used in another, never in two at a time.
             self._db = sqlite3.connect(
-                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+                place, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True
             )
         except FileNotFoundError as error:
             raise NotFound(f"bus {path}: {path.parent.parent} is not there") from error
         except (OSError, sqlite3.OperationalError) as error:
             raise WrongUse(f"bus {path}: {error}") from error
+        if read_only:
+            self._file, self._seen = _identity(self.path), -1
+            return
         self._journal()
         # A kill loses nothing; after a power cut the last records may be gone, and reconcile
         # finds their objects in the store.

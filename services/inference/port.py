@@ -94,7 +94,9 @@ def check_voxel_size(spec: ModelSpec, voxel_size_nm: tuple[float, float, float])
         given, made = (
             " x ".join(f"{s:g}" for s in size) for size in (voxel_size_nm, spec.voxel_size_nm)
         )
+        finer = all(a < b for a, b in zip(voxel_size_nm, spec.voxel_size_nm, strict=True))
+        advice = "; average whole voxels first, as docs/tutorial.md shows" if finer else ""
         raise WrongUse(
             f"voxel size {given} nm does not fit model {spec.name}, made for {made} nm "
-            f"(allowed: {VOXEL_SIZE_TOLERANCE:.0%} per axis)"
+            f"(allowed: {VOXEL_SIZE_TOLERANCE:.0%} per axis){advice}"
         )

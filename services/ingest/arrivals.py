@@ -306,13 +306,22 @@ class Slices:
         """
         found = {f"odd {name}": line for name, line in self._odd.items()}
         last = max((z for z in self._places if self._whole(z)), default=-1)
+        wrong: dict[str, list[_Verdict]] = {}  # by what they have
         for z, name in self._places.items():
             verdict, since_s = self._verdicts.get(name), self.steady.since_s(name)
             if verdict is None or not verdict.reason or since_s is None:
                 continue
             late = now_s - since_s >= self._rules.giveup_s and z < last
-            if verdict.certain or late or ended:
+            if verdict.certain:
+                wrong.setdefault(verdict.reason.partition(" has ")[2], []).append(verdict)
+            elif late or ended:
                 found[f"file {verdict.seen}"] = f"{verdict.reason}; its layer waits"
+        for what, verdicts in wrong.items():
+            if len(verdicts) == 1:
+                found[f"file {verdicts[0].seen}"] = f"{verdicts[0].reason}; its layer waits"
+                continue
+            other = "; was the dataset made for another volume?" if last < 0 else ""
+            found[f"files {what}"] = f"{verdicts[0].reason}; others too, their layers wait{other}"
         if self._gap is not None:
             z, since_s = self._gap
             if ended or (now_s - since_s >= self._rules.giveup_s and z < last):

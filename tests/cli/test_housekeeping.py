@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibstream.dataset import Dataset
-from fibstream.errors import NotFound, WrongUse
+from fibstream.errors import NotFound, Retryable, WrongUse
 from fibstream.local import PRIVATE, LocalFiles
-from fibstream.root import Root
+from fibstream.root import Root, bus_path
+from fibstream.sqlite import SqliteBus
 from fibstream.supervisor import ABANDONED_S, Supervisor, sweep_abandoned, temporaries
 
 from ..acceptance.test_wrong_input import is_one_line, tree
@@ -100,6 +102,33 @@ def test_status_tells_bytes_age_and_temporaries(cell, root):
     text = inside("status", cell).out
     assert "raw 1 bytes" in text and "temporaries: 2 kB" in text and " s ago)" in text
     assert "at work" not in text
+
+
+def test_a_log_that_cannot_be_written_is_read(cell):
+    log = bus_path(cell)
+    log.parent.mkdir(exist_ok=True)
+    with closing(SqliteBus(log)) as bus:
+        bus.publish("t", "k", b"v")
+        with closing(SqliteBus(log, read_only=True)) as other:
+            assert [entry.value for entry in other.read(["t"], 0)] == [b"v"]
+            with pytest.raises(Retryable, match="readonly"):
+                other.publish("t", "k", b"w")
+    with pytest.raises(WrongUse, match="unable to open"):
+        SqliteBus(cell / "none/bus.sqlite", read_only=True)
+
+
+@pytest.mark.skipif(os.getuid() == 0 and not shutil.which("setpriv"), reason="root may write all")
+def test_a_dataset_of_somebody_else_has_a_status(cell):
+    with closing(SqliteBus(bus_path(cell))):
+        pass
+    for place in (cell, *cell.rglob("*")):
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    command = [Path(sys.executable).with_name("fibstream"), "status", cell]
+    if os.getuid() == 0:
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("cell: ")
 
 
 def test_status_names_who_is_at_work_and_does_not_get_in_the_way(cell, lock):

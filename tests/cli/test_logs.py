@@ -186,7 +186,7 @@ def test_the_program_itself_logs_as_it_is_told(tmp_path, monkeypatch, how):
     answer = inside(*flags, "status", "none.zarr")
     first, last = objects(answer.err)
     assert first["logger"].startswith("fibstream.cli") and "status" in first["message"]
-    assert last["message"] == "none.zarr: not a dataset of fibstream run"
+    assert last["message"] == "none.zarr: not a dataset of fibstream run; there is no such folder"
     assert (answer.code, last["level"], last["service"]) == (2, "error", "fibstream")
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from fibstream.cli.colours import HUES, PALETTE, colours, css
 from fibstream.cli.picture import GAP, PANEL, TITLE, over, section
-from fibstream.cli.report import histogram, rows_of, write_report
+from fibstream.cli.report import histogram, is_black, point, rows_of, write_report
 from fibstream.services.ingest.sources import open_volume
 from hypothesis import given
 from hypothesis import strategies as st
@@ -173,6 +174,35 @@ def test_a_growing_dataset_has_a_page(finished, tmp_path):
     assert "No object is closed yet." in written.page.read_text("utf-8")
     labels = np.asarray(Image.open(written.pictures[0]))[TITLE + 40 : TITLE + 200, -200:-20]
     assert labels.std() > 0  # raw alone
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_what_is_black_throughout_is_told_and_not_what_the_picture_shows(finished, invert):
+    dataset = read_dataset(LocalFiles(finished)).model_copy(
+        update={"contrast": (10.0, 210.0), "invert": invert}
+    )
+    end, middle = (209.0, 150.0) if invert else (11.0, 80.0)
+    size = {"volume_nm3": 2e9, "touches_border": False}
+    rows = [
+        {"raw_mean": end, **size, **{f"centroid_{a}_nm": 1.0 for a in "zyx"}},
+        {"raw_mean": middle, **size, **{f"centroid_{a}_nm": 9.0 for a in "zyx"}},
+    ]
+    assert [is_black(row, dataset) for row in rows] == [True, False]
+    assert point(rows, dataset) == (9.0, 9.0, 9.0)
+    assert point(rows[:1], dataset) == (1.0, 1.0, 1.0)
+    assert not is_black({}, dataset)  # measured without raw
+
+
+def test_the_page_tells_of_black_objects(finished, tmp_path):
+    out = tmp_path / "cell.zarr"
+    shutil.copytree(finished, out)
+    path = out / "tables/mito.parquet"
+    table = pq.read_table(path)
+    means = [0.5, *table["raw_mean"].to_pylist()[1:]]
+    place = table.column_names.index("raw_mean")
+    pq.write_table(table.set_column(place, "raw_mean", [means]), path)
+    text = write_report(out, tmp_path / "report").page.read_text("utf-8")
+    assert "<b>1 of them, " in text and "black throughout: was nothing imaged there?" in text
 
 
 def test_what_is_no_dataset_has_none(tmp_path):

@@ -103,6 +103,13 @@ def test_other_voxel_sizes_are_refused_with_both(path, size):
         check_voxel_size(read_model(write_net(path)), size)
 
 
+def test_finer_volumes_are_told_the_way_and_coarser_ones_not(path):
+    with pytest.raises(WrongUse, match="average whole voxels first, as docs/tutorial"):
+        check_voxel_size(read_model(write_net(path)), (4, 4, 4))
+    with pytest.raises(WrongUse, match=r"per axis\)$"):
+        check_voxel_size(read_model(write_net(path)), (16, 16, 16))
+
+
 def test_models_are_found_by_name_and_by_path(path):
     write_net(path)
     assert find_model("cells", path.parent) == path

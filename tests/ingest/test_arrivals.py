@@ -208,7 +208,10 @@ def test_what_can_never_be_right_is_told_at_once():
     for seen in there.slices.unchecked():
         there.slices.judge(seen, "another shape", certain=True)
     assert there.slices.unchecked() == []
-    assert "another shape; its layer waits" in there.lines()
+    assert (
+        there.lines()
+        == "another shape; others too, their layers wait; was the dataset made for another volume?"
+    )
 
 
 def test_a_file_that_changed_while_it_was_read_has_to_become_steady_again():

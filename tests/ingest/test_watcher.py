@@ -306,6 +306,15 @@ def test_a_slice_of_another_shape_is_told_at_once_and_holds_up_its_layer_alone(f
     assert port.extent is None
 
 
+def test_slices_that_are_all_of_another_shape_are_one_line(folder):
+    for number in range(12):
+        tif(folder / f"slice_{number}.tif", VOLUME[0, :-1])
+    scope = Microscope([None] * 8 + [stop])
+    assert watcher(folder, Memory(), scope).run() == "stopped"
+    (line,) = (line for line in scope.lines if "has shape" in line)
+    assert line.endswith("their layers wait; was the dataset made for another volume?")
+
+
 def test_a_slice_that_stays_unreadable_is_named_once_and_waited_for(folder):
     port = Memory()
     fill(folder, range(8))
