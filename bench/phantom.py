@@ -1,12 +1,14 @@
 """The phantom: voxels a second of one core, and how near its image is to real micrographs.
 
 Run: ``python bench/phantom.py``.  One thread, processor time.  Prints millions of voxels a second,
-best and worst of boxes of a 512-cube at 4 nm, and how far made volumes are from the real regions
+best and worst of boxes of a 512-cube at 4 nm and of a whole cell, distances beside those between
+voxels, the picture in three dimensions, and how far made volumes are from the real regions
 that the looks were fitted to, from regions that they were not fitted to, and these from each other.
 What is not in the checkout is read where FIBSTREAM_SHARED says.
 """
 
 import os
+import resource
 import time
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +17,9 @@ import numpy as np
 import tifffile
 from fibstream.phantom import Phantom, PhantomSpec, piece
 from fibstream.phantom.compare import compare
+from fibstream.phantom.rendering import Part, View, outline_nm, render
 from fibstream.phantom.spec import LOOKS, ORGANELLES
+from scipy.ndimage import distance_transform_edt
 
 from fibstream.grid import Box, Grid
 
@@ -54,6 +58,52 @@ def speed():
             f"{name:25s} {min(found):6.1f} worst {np.median(found):6.1f} median {max(found):6.1f} "
             f"best Mvoxel/s = {np.median(found) / GOAL:.1f} x the goal"
         )
+
+
+def whole():
+    """Place a whole cell of 10,000 voxels an edge, and time boxes of it along a diagonal."""
+    begin = time.process_time()
+    cell = Phantom(PhantomSpec((10_000,) * 3, seed=1))
+    taken = time.process_time() - begin
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"placing {len(cell.things)} things of a 10,000-cube: {taken:.0f} s, {memory:.2f} GiB")
+    rates = []
+    for at in range(2000, 8000, 500):
+        box = Box((5000, at, at), (5000 + BOX, at + BOX, at + BOX))
+        begin = time.process_time()
+        cell.everything(box)
+        rates.append(BOX**3 / (time.process_time() - begin) / 1e6)
+    print(f"boxes of it {min(rates):.1f} worst {np.median(rates):.1f} median Mvoxel/s")
+
+
+def fields_and_picture():
+    """Time distances beside those between voxels, and the picture in three dimensions."""
+    cell = Phantom(PhantomSpec((EDGE,) * 3, (8.0,) * 3, seed=2))
+    box = Box((128,) * 3, (128 + BOX,) * 3)
+    for name in ("mito", "er"):
+        cell.distances(name, box)
+        inside = cell.instances(name, box) > 0
+        ours = timed(lambda: cell.distances(name, box))  # noqa: B023
+        peer = timed(lambda: distance_transform_edt(~inside))  # noqa: B023
+        print(f"distances to {name:4s} {ours:.2f} s a box of {BOX}, edt {peer:.2f}: "
+              f"{peer / ours:.1f} x")  # fmt: skip
+    labels = cell.labels(cell.box())
+    parts = [Part(ids, (200, 120, 40)) for ids in ((3, 4, 5), (16, 17), (20, 21), (6, 7))]
+    view = View.turned(30.0, 40.0)
+    pixel = max(outline_nm(cell.spec.extent_nm, view)) / 900
+    draw = lambda: render(labels, (8.0,) * 3, parts, view, pixel)  # noqa: E731
+    draw()
+    print(f"picture of a {EDGE}-cube, 900 pixels: {timed(draw):.1f} s")
+
+
+def timed(make):
+    """Return the median processor time of three calls."""
+    taken = []
+    for _ in range(3):
+        begin = time.process_time()
+        make()
+        taken.append(time.process_time() - begin)
+    return float(np.median(taken))
 
 
 def made_as(look, shape, voxel_nm):
@@ -132,6 +182,8 @@ def epfl_regions():
 
 def main():
     speed()
+    fields_and_picture()
+    whole()
     likeness("flyem", flyem_regions(), made_as("flyem", (100, 200, 200), 10.0))
     if regions := epfl_regions():
         likeness("epfl", regions, made_as("epfl", (64, 384, 384), 5.0))

@@ -20,6 +20,7 @@ from .flags import (
     check_edges,
     check_root,
     check_table,
+    is_place,
     parse_pair,
     parse_shape,
     parse_triple,
@@ -210,7 +211,7 @@ def delete(
     Example: fibstream delete cell.zarr --yes
     """
     folder = Path(name)
-    if "/" in name or name.endswith(".zarr"):
+    if is_place(name):
         _delete_folder(folder, yes=yes)
         return
     check_name(name)

@@ -17,6 +17,11 @@ SHOWN = 140  # characters of a wrong value that are worth repeating
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # S3 and Google together
 
 
+def is_place(text: str) -> bool:
+    """Whether ``PATH|NAME`` is a path: a dataset of services is named by one plain word."""
+    return "/" in text or text.endswith(".zarr")
+
+
 def parse_triple(text: str, what: str, kind: type[Number]) -> tuple[Number, Number, Number]:
     """Return the three positive numbers ``Z,Y,X`` of a flag; one number stands for all three.
 

@@ -29,7 +29,7 @@ from .app import (
     settings,
     triple,
 )
-from .flags import check_folder
+from .flags import check_folder, is_place
 from .phantom.command import phantom  # noqa: F401  (registers its word)
 
 # What fibstream runs on. Files are replaced, locked and synced as POSIX has it.
@@ -224,7 +224,7 @@ def status(
 
     Example: fibstream status cell.zarr
     """
-    if server is None and not Path(path).exists() and os.sep not in path and ".zarr" not in path:
+    if server is None and not is_place(path) and not Path(path).exists():
         server = os.environ.get("FIBSTREAM_SERVER")
     if server is not None:
         calls.show_status(path, server, as_json=as_json)

@@ -20,6 +20,7 @@ _Z, _Y, _X = (
 )
 _R30, _R27, _R31, _R11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 _WORD = 2**64 - 1
+BELL = 37837  # standard deviation of bell
 
 
 @inlined
@@ -41,6 +42,14 @@ def bits(key: np.uint64, z: int, y: int, x: int) -> np.uint64:
 def unit(word: np.uint64) -> float:
     """Return a number of [0, 1) from the upper 53 bits."""
     return float(word >> _R11) * 1.1102230246251565e-16
+
+
+@inlined
+def bell(word: np.uint64) -> int:
+    """Return a whole number near a bell of standard deviation BELL, from four 16-bit numbers."""
+    mask = np.uint64(0xFFFF)
+    total = int(word & mask) + int((word >> np.uint64(16)) & mask)
+    return total + int((word >> np.uint64(32)) & mask) + int(word >> np.uint64(48)) - 131070
 
 
 @inlined
@@ -89,6 +98,11 @@ class Draw:
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """Return the next number of [low, high)."""
         return low + (high - low) * (self.bits() >> 11) * 2.0**-53
+
+    def normal(self) -> float:
+        """Return the next number of a normal distribution (Box and Muller)."""
+        far = math.sqrt(-2.0 * math.log(1.0 - self.uniform()))
+        return far * math.cos(2.0 * math.pi * self.uniform())
 
     def whole(self, low: int, high: int) -> int:
         """Return the next whole number of [low, high)."""

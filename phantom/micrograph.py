@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled, inlined
-from .hashing import bits, noise
+from .hashing import BELL, bell, bits, noise
 from .materials import MATERIAL as M
 from .spec import Look
 
@@ -82,14 +82,6 @@ def halo(optics: Optics) -> tuple[int, int, int]:
 
 
 @inlined
-def _bell(word: np.uint64) -> int:
-    """Return a whole number near a bell of standard deviation 37,837, from four 16-bit numbers."""
-    mask = np.uint64(0xFFFF)
-    total = int(word & mask) + int((word >> np.uint64(16)) & mask)
-    return total + int((word >> np.uint64(32)) & mask) + int(word >> np.uint64(48)) - 131070
-
-
-@inlined
 def _node(key: np.uint64, iz: int, iy: int, ix: int, tz: float, ty: float) -> float:
     """Return lattice noise at ``x = ix``, mixed in y and z."""
     low = (1.0 - ty) * float(bits(key, iz, iy, ix) >> np.uint64(40))
@@ -145,8 +137,8 @@ def textured(
                 smooth,
             )  # fmt: skip
             for c in range(nx):
-                white = _bell(bits(key, origin[0] + a, origin[1] + b, origin[2] + c))
-                rough = (white * speck) // 37837 + math.floor(smooth[c])
+                white = bell(bits(key, origin[0] + a, origin[1] + b, origin[2] + c))
+                rough = (white * speck) // BELL + math.floor(smooth[c])
                 rough = (rough * TEXTURE[material[a, b, c]]) >> 6
                 level = UNIT * int(tone[a, b, c]) + rough
                 out[a, b, c] = min(max(level, 0), 255 * UNIT)
@@ -243,8 +235,8 @@ def detected(
                 level = int(optics.grey[min(max(tone, 0), len(optics.grey) - 1)])
                 level = ((level * gain) >> 10) + column[c] + line[b]
                 spread = optics.shot[min(max(level >> 4, 0), 255)]
-                white = _bell(bits(key + np.uint64(3), z, origin[1] + b, origin[2] + c))
-                level += (white * spread) // 37837
+                white = bell(bits(key + np.uint64(3), z, origin[1] + b, origin[2] + c))
+                level += (white * spread) // BELL
                 out[a, b, c] = np.uint8(min(max((level + 8) >> 4, 0), 255))
 
 

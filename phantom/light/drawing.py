@@ -57,16 +57,18 @@ def draw_frame(family: str, seed: int, extent_nm: Floats, rim_nm: float) -> Fram
         raise WrongUse(f"warp {family!r}: expected one of {', '.join(FAMILIES)}")
     draw = Draw(seed, STREAM)
     matrix = _linear(draw)
-    bounds = np.abs(matrix) @ extent_nm
+    warp = _deformed(family, seed, Affine(matrix, np.zeros(3)), extent_nm, rim_nm)
+    seen = warp.to_light(_grid(np.zeros(3), extent_nm))
+    low, high = seen.min(axis=0), seen.max(axis=0)
     larger = np.array([THICKER, WIDER, WIDER])
     size = np.maximum(larger * np.array([extent_nm[0], *[extent_nm[1:].max()] * 2]),
-                      bounds + 2 * RIM_NM)  # fmt: skip
-    slack = np.minimum((size - bounds) / 2 - RIM_NM / 2, SHIFT * extent_nm)
-    shift = np.array([draw.uniform(-s, s) for s in slack.clip(0.0)])
-    affine = Affine(matrix, size / 2 + shift - matrix @ (extent_nm / 2))
-    warp = _deformed(family, seed, affine, extent_nm, rim_nm)
+                      high - low + 2 * RIM_NM)  # fmt: skip
+    slack = np.minimum((size - (high - low)) / 2 - RIM_NM / 2, SHIFT * extent_nm)
+    shift = np.array([draw.uniform(-s, s) for s in slack])
+    # The deformation lies in the frame of the specimen: moving the image does not change it.
+    placed = replace(warp, affine=Affine(matrix, size / 2 + shift - (low + high) / 2))
     z, y, x = (float(v) for v in size)
-    return Frame((z, y, x), warp)
+    return Frame((z, y, x), placed)
 
 
 def _linear(draw: Draw) -> Floats:
@@ -135,17 +137,11 @@ def _softer(deformation: Deformation | None) -> Deformation:
     return replace(deformation, moves=SOFTER * deformation.moves)
 
 
-def _bell(draw: Draw) -> float:
-    """Return the next number of a normal distribution (Box and Muller)."""
-    u = 1.0 - draw.uniform()
-    return math.sqrt(-2.0 * math.log(u)) * math.cos(2.0 * math.pi * draw.uniform())
-
-
 def _spline(draw: Draw, low: Floats, high: Floats) -> Spline:
     spacing = np.array(KNOTS_NM)
     count = np.ceil((high - low) / spacing).astype(int) + 4
     origin = (low + high) / 2 - spacing * (count - 1) / 2
-    noise = np.array([_bell(draw) for _ in range(3 * int(np.prod(count)))])
+    noise = np.array([draw.normal() for _ in range(3 * int(np.prod(count)))])
     return Spline(noise.reshape(*count, 3) * (np.array(RMS_NM) / LIVELY), origin, spacing)
 
 
@@ -156,7 +152,7 @@ def _plate(draw: Draw, low: Floats, high: Floats) -> ThinPlate:
         low + (np.array(index) + [draw.uniform(0.1, 0.9) for _ in range(3)]) * cell
         for index in np.ndindex(*count.tolist())
     ]
-    moves = [[_bell(draw) * rms for rms in RMS_NM] for _ in nails]
+    moves = [[draw.normal() * rms for rms in RMS_NM] for _ in nails]
     return ThinPlate(np.array(nails), np.array(moves))
 
 
@@ -166,7 +162,7 @@ def _slabs(draw: Draw, low: Floats, high: Floats) -> Slabs:
     while at < high[0]:
         borders.append(at)
         at += draw.uniform(*SLAB_NM)
-    moves = np.array([[_bell(draw) * JUMP_NM for _ in range(2)] for _ in range(len(borders) + 1)])
+    moves = np.array([[draw.normal() * JUMP_NM for _ in range(2)] for _ in range(len(borders) + 1)])
     assert all(a < b for a, b in pairwise(borders))
     return Slabs(np.array(borders), moves)
 

@@ -62,8 +62,8 @@ def dyes_on(scene: Scene, organelle: str, low: Floats, high: Floats) -> Dyes:
     if organelle not in MEMBRANES:
         raise WrongUse(f"channel {organelle!r}: expected {' or '.join(MEMBRANES)}")
     kind, level = MEMBRANES[organelle]
-    first = np.floor(low / EDGE).astype(np.int64)
-    last = np.ceil(high / EDGE).astype(np.int64)
+    first = np.floor((low - REACH) / EDGE).astype(np.int64)
+    last = np.ceil((high + REACH) / EDGE).astype(np.int64)
     room = int(np.prod(last[1:] - first[1:])) * PROPOSED
     place, thing = np.empty((room, 3), np.float32), np.empty(room, np.int32)
     luck = np.empty(room, np.uint64)
@@ -106,10 +106,10 @@ def _layer(
                 at[0] = (layer + unit(word)) * EDGE
                 at[1] = (iy + unit(scramble(word + np.uint64(1)))) * EDGE
                 at[2] = (ix + unit(scramble(word + np.uint64(2)))) * EDGE
-                inside = True
-                for k in range(3):
-                    inside &= low[k] <= at[k] < high[k]
-                owner = _slid(world, near, kind, level, at) if inside else -1
+                owner = _slid(world, near, kind, level, at)
+                for k in range(3):  # where it is, not where it came from
+                    if not low[k] <= at[k] < high[k]:
+                        owner = -1
                 if owner >= 0:
                     for k in range(3):
                         place[count, k] = np.float32(at[k])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fibstream.errors import TooMuch, WrongUse
 from fibstream.grid import Box, Index
 
-from ..hashing import key_of
+from ..hashing import Draw, key_of
 from ..phantom import Phantom
 from ..scene import Scene, build
 from ..shapes import Floats
@@ -61,6 +61,8 @@ class LightField:
             raise WrongUse(f"unlabelled {unlabelled}: expected 0 to less than 1")
         self.phantom, self.modality = phantom, MODALITIES[modality]
         self._unlabelled = unlabelled
+        self._stains: dict[str, Stain] = {}
+        self._hazes: dict[str, Floats] = {}
         self._seed = phantom.spec.seed
         extent = np.array(phantom.spec.extent_nm)
         self._frame: Frame = draw_frame(family, self._seed, extent, rim_nm(extent))
@@ -101,7 +103,7 @@ class LightField:
             For more than 2**28 voxels at a time, or a phantom with too many dyes.
         """
         self._check(channel, box)
-        stain = self._stains(channel)
+        stain = self._stained(channel)
         voxel, first = np.array(self.voxel_size_nm), np.array(box.start, np.int64)
         reach = image.reach_nm(self.modality)
         low, high = np.array(box.start)[0] * voxel[0] - reach, box.stop[0] * voxel[0] + reach
@@ -118,7 +120,7 @@ class LightField:
         out = np.empty(box.shape, np.uint16)
         slices = (np.arange(box.start[0], box.stop[0]) + 0.5) / self.shape[0]
         fade = 1.0 - self.modality.bleach * slices
-        haze = self._hazes[channel]
+        haze = self._haze(channel)
         image.expose(key, total, first, voxel, haze, self.modality.haze, fade, out)
         return out
 
@@ -131,21 +133,21 @@ class LightField:
         if math.prod(box.shape) > MAX_VOXELS:
             raise TooMuch(f"box {box}: at most {MAX_VOXELS} voxels at a time")
 
-    @cached_property
-    def _kept(self) -> dict[str, Stain]:
-        return {}
-
-    @cached_property
-    def _hazes(self) -> "_Hazes":
-        return _Hazes(self)
-
-    def _stains(self, channel: str) -> Stain:
-        if channel not in self._kept:
+    def _stained(self, channel: str) -> Stain:
+        """Return the dyes of all regions, made when they are first asked for."""
+        if channel not in self._stains:
             parts = [self._stain(channel, number) for number in range(len(self.regions))]
             place, bright, luck = (np.concatenate(c) for c in zip(*parts, strict=True))
             order = np.argsort(place[:, 0], kind="stable")
-            self._kept[channel] = Stain(place[order], bright[order], luck[order])
-        return self._kept[channel]
+            self._stains[channel] = Stain(place[order], bright[order], luck[order])
+        return self._stains[channel]
+
+    def _haze(self, channel: str) -> Floats:
+        """Return the out-of-focus light of a channel, made when it is first asked for."""
+        if channel not in self._hazes:
+            stain = self._stained(channel)
+            self._hazes[channel] = image.haze_of(stain.place, stain.bright, self._frame.size_nm)
+        return self._hazes[channel]
 
     def _stain(self, channel: str, number: int) -> Stain:
         """Return the dyes of one region that shine, where the light image shows them."""
@@ -159,33 +161,14 @@ class LightField:
     def _brightness(self, channel: str, number: int, dyes: Dyes) -> NDArray[np.float32]:
         """Return photons of each dye: 0 for what is not labelled, lognormal by organelle."""
         count = int(dyes.thing.max(initial=0)) + 1
-        keys = [key_of(self._seed, 42, number, thing) for thing in range(count)]
-        rng = np.array([[_unit(k), _unit(key_of(k, 1)), _unit(key_of(k, 2))] for k in keys])
-        normal = np.sqrt(-2.0 * np.log1p(-rng[:, 0])) * np.cos(2.0 * np.pi * rng[:, 1])
+        draws = [Draw(self._seed, 42, number, thing) for thing in range(count)]
+        normal = np.array([draw.normal() for draw in draws])
         bright = self.modality.photons * np.exp(UNIFORMITY * normal)
         if channel == "mito":
-            bright[rng[:, 2] < self._unlabelled] = 0.0
+            bright[[draw.uniform() < self._unlabelled for draw in draws]] = 0.0
             return np.asarray(bright[dyes.thing], np.float32)
         efficient = (dyes.luck >> np.uint64(11)) * 2.0**-53 >= self._unlabelled
         return np.asarray(bright[dyes.thing] * efficient, np.float32)
-
-
-class _Hazes(dict[str, Floats]):
-    """Out-of-focus light of each channel, made when it is first asked for."""
-
-    def __init__(self, field: LightField) -> None:
-        super().__init__()
-        self._field = field
-
-    def __missing__(self, channel: str) -> Floats:
-        stain = self._field._stains(channel)
-        haze = image.haze_of(stain.place, stain.bright, self._field._frame.size_nm)
-        self[channel] = haze
-        return haze
-
-
-def _unit(word: int) -> float:
-    return float(word >> 11) * 2.0**-53
 
 
 def rim_nm(extent: Floats) -> float:

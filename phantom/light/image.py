@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ..compiled import compiled, inlined
-from ..hashing import bits, scramble, unit
+from ..hashing import BELL, bell, bits, scramble, unit
 from ..shapes import Floats
 from .modality import HAZE_NM, OFFSET, READ_NOISE, STRAY_PER_UM3, Modality
 
@@ -22,7 +22,6 @@ FOUND = 3.5  # standard deviations that a localisation is off at most: a sum of 
 HAZE_CELL_NM = 500.0  # haze changes over micrometres
 LARGE = 40.0  # expected counts from which a Poisson number is drawn as a rounded normal one
 MOST_BLINKS = 16
-BELL = 37837.0  # standard deviation of _bell
 WHITE = 65535
 Places = NDArray[np.float32]
 Words = NDArray[np.uint64]
@@ -76,15 +75,6 @@ def shine(
                     out[za, yb, x0 + c] += int(light * share[2, c] + 0.5)
 
 
-@inlined
-def _bell(word: np.uint64) -> float:
-    """Return a number near a normal distribution, from four 16-bit numbers."""
-    mask = np.uint64(0xFFFF)
-    total = float(word & mask) + float((word >> np.uint64(16)) & mask)
-    total += float((word >> np.uint64(32)) & mask) + float(word >> np.uint64(48))
-    return (total - 131070.0) / BELL
-
-
 @compiled
 def localise(
     place: Places, bright: NDArray[np.float32], luck: Words, first: Longs, voxel: Floats,
@@ -105,7 +95,9 @@ def localise(
             inside = True
             for k in range(3):
                 word = scramble(word + np.uint64(13))
-                at[k] = math.floor((place[n, k] + sigma[k] * _bell(word)) / voxel[k]) - first[k]
+                at[k] = (
+                    math.floor((place[n, k] + sigma[k] * bell(word) / BELL) / voxel[k]) - first[k]
+                )
                 inside &= 0 <= at[k] < out.shape[k]
             if inside:
                 out[at[0], at[1], at[2]] += 1
@@ -150,7 +142,7 @@ def expose(
                 mean = light[a, b, c] / PART + haze_share * per_cell * _between(haze, z, y, x)
                 word = bits(key, first[0] + a, first[1] + b, first[2] + c)
                 count = _poisson(mean * fade[a], word)
-                read = READ_NOISE * _bell(scramble(word + np.uint64(5)))
+                read = READ_NOISE * bell(scramble(word + np.uint64(5))) / BELL
                 level = math.floor(count + OFFSET + read + 0.5)
                 out[a, b, c] = np.uint16(min(max(level, 0), WHITE))
 
@@ -176,7 +168,7 @@ def _poisson(mean: float, word: np.uint64) -> float:
     if mean <= 0.0:
         return 0.0
     if mean > LARGE:
-        return max(math.floor(mean + math.sqrt(mean) * _bell(word) + 0.5), 0.0)
+        return max(math.floor(mean + math.sqrt(mean) * bell(word) / BELL + 0.5), 0.0)
     left, share, count = unit(word), math.exp(-mean), 0.0
     while left > share and count < 4.0 * LARGE:
         left -= share

@@ -313,7 +313,7 @@ class Slices:
                 continue
             late = now_s - since_s >= self._rules.giveup_s and z < last
             if verdict.certain:
-                wrong.setdefault(verdict.reason.partition(" has ")[2], []).append(verdict)
+                wrong.setdefault(verdict.reason.rpartition(" has ")[2], []).append(verdict)
             elif late or ended:
                 found[f"file {verdict.seen}"] = f"{verdict.reason}; its layer waits"
         for what, verdicts in wrong.items():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.light import MODALITIES, Errors, LightField, Network, image
+from fibstream.phantom.light import dyes as dyes_module
 from fibstream.phantom.light.dyes import PER_UM2, dyes_on
 from fibstream.phantom.light.field import neighbours, rim_nm
 from fibstream.phantom.light.landmarks import landmarks
@@ -145,6 +146,31 @@ def test_counts_have_the_noise_of_photons_and_camera(mean: float) -> None:
     assert out.var() == pytest.approx(mean + READ_NOISE**2 + 1 / 12, rel=0.05)
 
 
+def test_haze_fading_and_stray_localisations_are_as_strong_as_said() -> None:
+    shape, edge = (20, 60, 60), 50.0
+    dark, out = np.zeros(shape, np.int64), np.empty(shape, np.uint16)
+    even, first, voxel = np.full((6, 12, 12), 2e6), np.zeros(3, np.int64), np.full(3, edge)
+    fade = np.repeat([1.0, 0.5], 10)
+    image.expose(np.uint64(5), dark, first, voxel, even, 0.25, fade, out)
+    mean = 0.25 * 2e6 * (edge / image.HAZE_CELL_NM) ** 3
+    assert out[:10].mean() - OFFSET == pytest.approx(mean, rel=0.01)
+    assert out[10:].mean() - OFFSET == pytest.approx(mean / 2, rel=0.01)
+    image.sprinkle(np.uint64(7), first, np.full(3, 200.0), dark)
+    assert dark.mean() == pytest.approx(image.STRAY_PER_UM3 * 0.2**3, rel=0.15)
+
+
+def test_a_stack_fades_along_z() -> None:
+    kind = MODALITIES["sim"]
+    seen = whole("sim", "er").astype(float) - OFFSET
+    steady = LightField(cell(), "sim")
+    steady.modality = kind._replace(bleach=0.0)
+    bright = steady.counts("er", Box((0, 0, 0), steady.shape)).astype(float) - OFFSET
+    z = (np.arange(len(seen)) + 0.5) / len(seen)
+    held = bright.mean(axis=(1, 2)) > 5
+    ratio = seen.mean(axis=(1, 2))[held] / bright.mean(axis=(1, 2))[held]
+    assert held.sum() > 5 and np.allclose(ratio, 1 - kind.bleach * z[held], atol=0.05)
+
+
 def test_haze_keeps_all_light_and_spreads_it() -> None:
     place = np.array([[5000.0, 9000.0, 9000.0]], np.float32)
     haze = image.haze_of(place, np.array([500.0], np.float32), (10000.0, 18000.0, 18000.0))
@@ -220,6 +246,11 @@ def test_neighbours_surround_the_specimen_and_do_not_enter_it() -> None:
         low, high = part.origin[1:], (part.origin + part.extent)[1:]
         assert (high <= 0).any() or (low >= extent[1:]).any()
     assert len({part.scene.bodies.tobytes() for part in parts}) == 4
+    lit = field("sim")
+    for number, part in enumerate(parts, 1):
+        back = lit.warp.to_specimen(lit._stain("mito", number).place.astype(float))
+        assert len(back) and (back[:, 1:] > part.origin[1:] - 0.1).all()
+        assert (back[:, 1:] < (part.origin + part.extent)[1:] + 0.1).all()
     # and they are seen: there is light well outside of the specimen
     grid = np.indices(field("sim").shape).reshape(3, -1).T
     back = field("sim").warp.to_specimen((grid + 0.5) * np.array(field("sim").voxel_size_nm))
@@ -236,7 +267,12 @@ def test_wrong_requests_are_refused() -> None:
         field("sim").counts("actin", Box((0, 0, 0), (1, 1, 1)))
     with pytest.raises(WrongUse, match="expected a part of the light image"):
         field("sim").counts("mito", Box((0, 0, 0), (999, 1, 1)))
-    assert issubclass(TooMuch, Exception)
+
+
+def test_too_many_dyes_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(dyes_module, "MOST", 1000)
+    with pytest.raises(TooMuch, match="more than 1000 dyes; expected a smaller phantom"):
+        dyes(cell(), "mito")
 
 
 def test_landmarks_are_junctions_of_the_reticulum() -> None:

@@ -35,11 +35,21 @@ def test_both_directions_agree_and_nothing_folds(family: str, seed: int) -> None
     assert np.abs(frame.warp.to_light(frame.warp.to_specimen(there)) - there).max() < 1e-5
     stretch = frame.warp.stretch(points)
     assert stretch.min() > GENTLE[0] and stretch.max() < GENTLE[1]
-    corners = np.array(list(np.ndindex(2, 2, 2))) * EXTENT
-    inside = frame.warp.affine.forward(corners)
+    faces = np.concatenate([places(2000), np.rint(places(500) / EXTENT) * EXTENT])
+    inside = frame.warp.to_light(faces)  # the light field holds all of it, deformed as it is
     assert (inside > 0).all() and (inside < np.array(frame.size_nm)).all()
     again = draw_frame(family, seed, EXTENT, RIM)
     assert np.array_equal(again.warp.to_light(points), there)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_light_field_holds_a_small_specimen_however_far_it_is_deformed(family: str) -> None:
+    extent = np.array([1080.0, 1800.0, 1800.0])
+    for seed in range(8):
+        frame = draw_frame(family, seed, extent, 740.0)
+        inside = frame.warp.to_light(np.random.default_rng(seed).uniform(0, 1, (500, 3)) * extent)
+        room = np.minimum(inside.min(axis=0), np.array(frame.size_nm) - inside.max(axis=0))
+        assert room.min() > 200.0  # what is promised is 250 nm, from a grid of points
 
 
 @pytest.mark.parametrize("family", ["bspline", "tps", "cos7-palm"])
