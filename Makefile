@@ -5,7 +5,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 BIN := .venv/bin
-CODE := fibstream services cli phantom tests bench .ci
+PARTS := kernels volumes services app cli phantom
+CODE := fibstream $(PARTS) tests bench .ci setup.py
 RUNS ?= 5000
 # The first of these that runs and is new enough: a name on the path may be an empty shim.
 NEW := import sys; sys.exit(sys.version_info < (3, 11))
@@ -37,7 +38,7 @@ check: setup ## style, types, import contracts, length limits, documentation
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	rm -rf build/tree && mkdir -p build/tree/fibstream
-	ln -s $(CURDIR)/fibstream/*.py $(CURDIR)/fibstream/v1 $(CURDIR)/cli $(CURDIR)/phantom $(CURDIR)/services build/tree/fibstream
+	ln -s $(CURDIR)/fibstream/* $(PARTS:%=$(CURDIR)/%) build/tree/fibstream
 	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fibstream
 	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
 	$(BIN)/pytest -q tests/docs

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from fibstream.phantom import Phantom, PhantomSpec
 
-from fibstream.grid import Box
+from fibstream.core.grid import Box
+from fibstream.phantom import Phantom, PhantomSpec
 
 EDGE = 32  # voxels: the kernels do not depend on it
 

@@ -10,14 +10,14 @@ import time
 
 import cc3d
 import numpy as np
-from fibstream.services.refine import components, relabel, smooth
-from fibstream.services.refine.fold import ObjectFold
-from fibstream.services.refine.fragments import fragments, halo
-from fibstream.services.refine.recipe import Settings
 from scipy.ndimage import gaussian_filter
 
-from fibstream.grid import Grid
-from fibstream.stage import Patch
+from fibstream.core.grid import Grid
+from fibstream.core.stage import Patch
+from fibstream.kernels import components, relabel, smooth
+from fibstream.services.refine.cut import cut_fragments, halo
+from fibstream.services.refine.objects import ObjectFold
+from fibstream.services.refine.recipe import Settings
 
 VOXEL = (4.0, 4.0, 4.0)
 ROUNDS = 5
@@ -49,7 +49,7 @@ def stream(volume, grid, settings):
     for index in grid.indices():
         box = grid.block(index, reach)
         patch = Patch(volume[box.slices()], box)
-        spent, cut[index] = timed(fragments, patch, grid.box(index), settings, VOXEL)
+        spent, cut[index] = timed(cut_fragments, patch, grid.box(index), settings, VOXEL)
         seconds[0] += spent
         seconds[1] += timed(fold.put, index, cut[index][1])[0]
     for index, (pieces, summary) in cut.items():

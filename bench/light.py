@@ -9,12 +9,12 @@ it is below 1).
 import time
 
 import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from fibstream.core.grid import Box
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.light import LightField, Network, image
 from fibstream.phantom.light.dyes import dyes_on
-from scipy.ndimage import gaussian_filter, map_coordinates
-
-from fibstream.grid import Box
 
 SHAPE, NM = (128, 384, 384), 16.0
 ROUNDS = 3

@@ -14,13 +14,13 @@ from statistics import median
 
 import numpy as np
 import onnx
-from fibstream.services.inference.engine import CpuEngine
-from fibstream.services.inference.model import find_model, read_model
+
+from fibstream.core.grid import Grid, Index
+from fibstream.core.stage import Patch
+from fibstream.services.inference.edges.engine import CpuEngine
+from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.port import Engine, ModelSpec
 from fibstream.services.inference.tiling import halo_of, predict, waste
-
-from fibstream.grid import Grid, Index
-from fibstream.stage import Patch
 
 FAR = 2**16  # cells a side of a tile so large that its halo does not count; nothing is computed
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from scipy.ndimage import distance_transform_edt
+
+from fibstream.core.grid import Box, Grid
 from fibstream.phantom import Phantom, PhantomSpec, piece
 from fibstream.phantom.compare import compare
 from fibstream.phantom.rendering import Part, View, outline_nm, render
 from fibstream.phantom.spec import LOOKS, ORGANELLES
-from scipy.ndimage import distance_transform_edt
-
-from fibstream.grid import Box, Grid
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "flyem_medulla.tif"
 EDGE, BOX = 512, 128

@@ -17,29 +17,29 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
+from fibstream.app.design import design, make_engine
+from fibstream.app.pipelines import read_pipeline
+from fibstream.bus import wire
 from fibstream.cli.demo import SAMPLE
-from fibstream.cli.design import design, make_engine
-from fibstream.cli.pipeline import read_pipeline
 from fibstream.cli.run import entries_of, landing, ledger, prepare, store_record
 from fibstream.cli.runner import Runner
-from fibstream.services.inference.model import find_model
+from fibstream.core.addresses import SERVICES
+from fibstream.core.dataset import Dataset
+from fibstream.core.events import Progress
+from fibstream.core.grid import Box
+from fibstream.core.ports import Bus
+from fibstream.runtime.loops import drive, open_site
+from fibstream.runtime.root import bus_path, open_bus
+from fibstream.runtime.settings import Settings
+from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.port import ModelSpec
 from fibstream.services.inference.tiling import tiles
-from fibstream.services.ingest.datasets import announce_seal
-from fibstream.services.ingest.following import is_quiet
-from fibstream.services.ingest.landing import land, ordered
-from fibstream.services.ingest.sources import Source, open_volume
-
-from fibstream import wire
-from fibstream.addresses import SERVICES
-from fibstream.dataset import Dataset
-from fibstream.events import Progress
-from fibstream.grid import Box
-from fibstream.local import LocalFiles
-from fibstream.loops import drive, open_site
-from fibstream.ports import Bus
-from fibstream.root import bus_path, open_bus
-from fibstream.settings import Settings
+from fibstream.services.ingest.edges.datasets import announce_seal
+from fibstream.services.ingest.edges.following import is_quiet
+from fibstream.services.ingest.edges.landing import land, ordered
+from fibstream.store.local import LocalFiles
+from fibstream.volumes.sources import Source, open_volume
 
 Work = list[tuple[str, float, float]]  # key, begin and end of every output that was computed
 

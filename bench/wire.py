@@ -16,26 +16,28 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+
 from fibstream.services.inference.service import SERVICE as INFERENCE
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' cluster is how services are started
 
-from fibstream import wire
-from fibstream.client import PIECE, Client
-from fibstream.dataset import Dataset
-from fibstream.events import Record
-from fibstream.fold import NoFold
-from fibstream.grid import Grid
-from fibstream.local import LocalFiles
-from fibstream.loops import exhaust, read_dataset
-from fibstream.planner import Planner
-from fibstream.root import open_bus
-from fibstream.sqlite import SqliteBus
-from fibstream.store import Store
-from fibstream.worker import Site
-from tests.inference.net import write_net
-from tests.support.cluster import Cluster
-from tests.support.scene import GEOMETRY, PIPELINE, bright
+from fibstream.bus import wire
+from fibstream.bus.sqlite import SqliteBus
+from fibstream.client.client import PIECE, Client
+from fibstream.core.dataset import Dataset
+from fibstream.core.events import Record
+from fibstream.core.fold import NoFold
+from fibstream.core.grid import Grid
+from fibstream.runtime.loops import exhaust, read_dataset
+from fibstream.runtime.planner import Planner
+from fibstream.runtime.root import open_bus
+from fibstream.runtime.worker import Site
+from fibstream.store.local import LocalFiles
+from fibstream.store.store import Store
+
+from ..inference.net import write_net
+from ..support.cluster import Cluster
+from ..support.scene import GEOMETRY, PIPELINE, bright
 
 EDGE = 128  # of an uploaded chunk: 4 MB as uint16
 UPLOADS = 24

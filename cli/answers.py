@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from fibstream.errors import WrongUse
+from fibstream.core.errors import WrongUse
 
 from .oneshot import write_file
 

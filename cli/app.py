@@ -12,8 +12,8 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar, cast
 
 import typer
 
-from fibstream.errors import DiskFull, FibstreamError, WrongUse
-from fibstream.settings import Settings, Value, last_line, load, logs
+from fibstream.core.errors import DiskFull, FibstreamError, WrongUse
+from fibstream.runtime.settings import Settings, Value, last_line, load, logs
 
 P = ParamSpec("P")
 R = TypeVar("R")

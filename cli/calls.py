@@ -7,9 +7,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from fibstream.addresses import SERVICES
-from fibstream.errors import WrongUse
-from fibstream.settings import logs
+from fibstream.core.addresses import SERVICES
+from fibstream.core.errors import WrongUse
+from fibstream.runtime.settings import logs
 
 from .app import GIVEN, Chunk, Voxel, command, fail, say, settings, triple
 from .connect import check_name, check_volume, check_watched, connected, pipeline_text
@@ -21,9 +21,9 @@ from .flags import (
     check_root,
     check_table,
     is_place,
+    parse_chunk,
     parse_pair,
     parse_shape,
-    parse_triple,
 )
 
 FAILED = 1
@@ -56,16 +56,14 @@ def create(
 
     Example: fibstream create cell --shape "?,4000,6000" --voxel-size-nm 8 --pipeline mito
     """
-    from fibstream.services.ingest.datasets import DTYPES
-
-    from fibstream.grid import MAX_AXIS, MAX_CHUNK
+    from fibstream.core.grid import MAX_AXIS
+    from fibstream.services.ingest.edges.datasets import DTYPES
 
     check_name(name)
     extent = parse_shape(shape)
     check_edges(extent, MAX_AXIS, f"--shape {shape}")
     check_choice(dtype, DTYPES, "--dtype")
-    edges = parse_triple(chunk, "--chunk", int) if chunk else None
-    check_edges(edges or (), MAX_CHUNK, f"--chunk {chunk}")
+    edges = parse_chunk(chunk)
     window = parse_pair(contrast, "--contrast") if contrast else None
     if window is None and dtype != "uint8":
         raise WrongUse(f"--dtype {dtype}: give --contrast LOW,HIGH, two grey values")
@@ -100,7 +98,7 @@ def land(
 
     Example: fibstream land cell --raw volume.tif --seal --wait
     """
-    from fibstream.services.ingest.landing import Order
+    from fibstream.services.ingest.edges.landing import Order
 
     from .landing import land_volume
 
@@ -166,7 +164,7 @@ def seal(
 
     Example: fibstream seal cell
     """
-    from fibstream.grid import MAX_AXIS
+    from fibstream.core.grid import MAX_AXIS
 
     check_name(name)
     if extent_z is not None and not 0 < extent_z <= MAX_AXIS:
@@ -185,7 +183,7 @@ def replay(
 
     Example: fibstream replay cell --stage prediction/mito
     """
-    from fibstream.wire import FAMILIES
+    from fibstream.core.events import FAMILIES
 
     check_name(name)
     if stage:
@@ -225,8 +223,8 @@ def delete(
 
 
 def _delete_folder(folder: Path, *, yes: bool) -> None:
-    from .housekeeping import delete_folder, size_text, usage
-    from .verify import open_dataset
+    from fibstream.app.folder import open_dataset
+    from fibstream.app.housekeeping import delete_folder, size_text, usage
 
     open_dataset(folder)
     if not yes:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fibstream.addresses import split
-from fibstream.errors import Retryable, WrongUse
+from fibstream.core.addresses import split
+from fibstream.core.errors import Retryable, WrongUse
 
 from .flags import check_server
 
 if TYPE_CHECKING:
-    from fibstream.client import Client
+    from fibstream.client.client import Client
 
 WELCOME_S = 3.0  # services may be starting at this moment; beyond that somebody should look
 AGAIN_S = 0.2  # between two tries
@@ -32,7 +32,7 @@ def connected(server: str, service: str = "ingest", *, patient: bool = False) ->
         if not patient:
             raise
         typer.echo(f"note: {error}; is tried again and again", err=True)
-    from fibstream.client import Client
+    from fibstream.client.client import Client
 
     return Client(server)
 
@@ -55,7 +55,7 @@ def _greet(address: str, service: str) -> None:
 
 def pipeline_text(given: str) -> str:
     """Return what a server takes for a pipeline, checked: a file's text, YAML, or the name."""
-    from .pipeline import asked_pipeline, read_pipeline
+    from fibstream.app.pipelines import asked_pipeline, read_pipeline
 
     if "\n" in given or ": " in given:
         asked_pipeline(given)
@@ -67,14 +67,14 @@ def pipeline_text(given: str) -> str:
 
 def check_name(name: str) -> str:
     """Return a dataset's name; raise WrongUse when it cannot be one."""
-    from fibstream.root import check_name as check
+    from fibstream.runtime.root import check_name as check
 
     return check(name)
 
 
 def check_volume(raw: str) -> None:
     """Raise WrongUse when a volume cannot be read as raw; the server may know its voxel size."""
-    from fibstream.services.ingest.sources import open_volume
+    from fibstream.volumes.sources import open_volume
 
     try:
         open_volume(raw, kind="raw").close()
@@ -84,7 +84,7 @@ def check_volume(raw: str) -> None:
 
 def check_watched(path: str) -> None:
     """Raise WrongUse when the folder that is to be watched is not there."""
-    from fibstream.services.ingest.growing import is_zarr, split
+    from fibstream.services.ingest.edges.growing import is_zarr, split
 
     folder = split(path)[0] if is_zarr(path) else Path(path)
     if not folder.is_dir():

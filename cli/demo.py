@@ -3,19 +3,18 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fibstream.app.design import make_engine
+from fibstream.app.reference import labels_of, prediction_of, table_of
+from fibstream.app.report import Row, rows_of, write_report
+from fibstream.core.grid import Box
+from fibstream.runtime.loops import read_dataset
+from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.table import rows_hash
-from fibstream.services.ingest.sources import open_volume
 from fibstream.services.refine.recipe import Settings as Recipe
+from fibstream.store.local import LocalFiles
+from fibstream.store.published import labels_hash, tables_hash
+from fibstream.volumes.sources import open_volume
 
-from fibstream.grid import Box
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
-from fibstream.published import labels_hash, tables_hash
-from fibstream.settings import Settings
-
-from .design import make_engine
-from .reference import labels_of, prediction_of, table_of
-from .report import Row, rows_of, write_report
 from .streaming import stream
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "flyem_medulla.tif"

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from fibstream.addresses import EXPECTED, addresses, split
-from fibstream.errors import WrongUse
+from fibstream.core.addresses import EXPECTED, addresses, split
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import MAX_CHUNK, Index
 
 Number = TypeVar("Number", int, float)
 LAST_PORT = 65_535
@@ -68,6 +69,15 @@ def check_edges(edges: Sequence[int | None], most: int, what: str) -> None:
     """Raise WrongUse when an edge that is known has more than ``most`` voxels."""
     if not all(edge is None or 0 < edge <= most for edge in edges):
         raise WrongUse(f"{what}: expected Z,Y,X with edges from 1 to {most} voxels")
+
+
+def parse_chunk(text: str | None) -> Index | None:
+    """Parse ``--chunk``; None stays None. Raises WrongUse when an edge is out of range."""
+    if text is None:
+        return None
+    chunk = parse_triple(text, "--chunk", int)
+    check_edges(chunk, MAX_CHUNK, f"--chunk {text}")
+    return chunk
 
 
 def check_choice(value: str, allowed: Iterable[str], what: str) -> str:

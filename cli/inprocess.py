@@ -3,19 +3,17 @@
 from collections.abc import Iterator
 from itertools import cycle
 
-from fibstream.services.ingest.land import land_all
-from fibstream.services.ingest.landing import Order
-from fibstream.services.ingest.sources import Source
-
-from fibstream import wire
-from fibstream.dataset import Dataset
-from fibstream.events import Progress
-from fibstream.local import LocalFiles
-from fibstream.loops import PlannerLoop, WorkerLoop, open_site
-from fibstream.memory import MemoryBus
-from fibstream.settings import Settings
-
-from .catalogue import SERVICES
+from fibstream.app.catalogue import SERVICES
+from fibstream.bus import wire
+from fibstream.bus.memory import MemoryBus
+from fibstream.core.dataset import Dataset
+from fibstream.core.events import Progress
+from fibstream.runtime.loops import PlannerLoop, WorkerLoop, open_site
+from fibstream.runtime.settings import Settings
+from fibstream.services.ingest.edges.land import land_all
+from fibstream.services.ingest.edges.landing import Order
+from fibstream.store.local import LocalFiles
+from fibstream.volumes.sources import Source
 
 
 class InProcess:

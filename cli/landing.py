@@ -6,13 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import cast, get_args
 
-from fibstream.services.ingest.landing import Order, ordered
-from fibstream.services.ingest.sources import Source, open_volume
-
-from fibstream.client import Client, Info
-from fibstream.dataset import clip_chunk
-from fibstream.errors import WrongUse
-from fibstream.grid import Grid, Index
+from fibstream.client.client import Client, Info
+from fibstream.core.dataset import clip_chunk
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Grid, Index
+from fibstream.services.ingest.edges.landing import Order, ordered
+from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from fibstream.cli.phantom.command import phantom  # noqa: F401  (registers its word)
+
 from . import calls
 from .app import (
     COMPLAINT,
@@ -30,7 +32,6 @@ from .app import (
     triple,
 )
 from .flags import check_folder, is_place
-from .phantom.command import phantom  # noqa: F401  (registers its word)
 
 # What fibstream runs on. Files are replaced, locked and synced as POSIX has it.
 SYSTEMS = ("linux", "darwin")
@@ -198,9 +199,13 @@ def verify(
 
     Example: fibstream verify cell.zarr --hash
     """
-    from .verify import verify_dataset
+    from fibstream.app.verify import verify_dataset
 
-    damaged, objects, hashes = verify_dataset(path, rebuild=rebuild, with_hashes=hash_, bus_url=bus)
+    from .progress import track
+
+    damaged, objects, hashes = verify_dataset(
+        path, rebuild=rebuild, with_hashes=hash_, bus_url=bus, track=track
+    )
     for stage, index in damaged:
         say(f"damaged: {stage} chunk {','.join(map(str, index))}")
     if hashes:
@@ -229,7 +234,7 @@ def status(
     if server is not None:
         calls.show_status(path, server, as_json=as_json)
         return
-    from .status import describe, status_of
+    from fibstream.app.status import describe, status_of
 
     found = status_of(Path(path))
     say(json.dumps(found) if as_json else describe(found))
@@ -272,8 +277,8 @@ def report(
 
     Example: fibstream report cell.zarr --out report
     """
-    from .report import write_report
-    from .verify import open_dataset
+    from fibstream.app.folder import open_dataset
+    from fibstream.app.report import write_report
 
     folder = out or path.with_name(f"{path.stem}-report")
     open_dataset(path)
@@ -288,7 +293,7 @@ def config() -> None:
 
     Example: FIBSTREAM_WORKERS=2 fibstream config
     """
-    from fibstream.settings import Settings
+    from fibstream.runtime.settings import Settings
 
     _, values = settings()
     for name, value in values.items():

@@ -10,31 +10,32 @@ from typing import Any
 
 import numpy as np
 import yaml
-from fibstream.services.analysis import scores as scoring
-from fibstream.services.analysis.fold import Fold
+
+from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
+from fibstream.core.dataset import RECORD, Dataset, clip_chunk
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.keys import canonical, digest
+from fibstream.core.stage import Input, Output, Patch
+from fibstream.kernels import scores as scoring
+from fibstream.kernels.relabel import relabel
 from fibstream.services.analysis.measure import HALO, measure
 from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
+from fibstream.services.analysis.totals import RowTotals
+from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.grey import contrast as to_grey
-from fibstream.services.inference.model import find_model, read_model
 from fibstream.services.inference.port import check_voxel_size
 from fibstream.services.inference.tiling import halo_of, predict
-from fibstream.services.ingest.sources import Source, open_volume
-from fibstream.services.refine.fold import ObjectFold
-from fibstream.services.refine.fragments import fragments, halo
+from fibstream.services.refine.cut import cut_fragments, halo
+from fibstream.services.refine.objects import ObjectFold
 from fibstream.services.refine.recipe import RECIPES, resolve
-from fibstream.services.refine.relabel import relabel
+from fibstream.store import ngff
+from fibstream.store.local import PRIVATE, LocalFiles
+from fibstream.store.shard import Stamp
+from fibstream.store.store import Store
+from fibstream.volumes.sources import Source, open_volume
 
-from fibstream import ngff
-from fibstream.dataset import RECORD, Dataset, clip_chunk
-from fibstream.errors import WrongUse
-from fibstream.grid import Box, Grid, Index
-from fibstream.keys import canonical, digest
-from fibstream.local import PRIVATE, LocalFiles
-from fibstream.shard import Stamp
-from fibstream.stage import Input, Output, Patch
-from fibstream.store import Store
-
-from .design import make_engine, parse_chunk, parse_contrast
+from .flags import parse_chunk
 from .progress import track
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ def predict_volume(
     source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
     spec = read_model(path)
     check_voxel_size(spec, source.voxel_size_nm)
-    edges = parse_chunk(chunk, source.shape, spec)
+    edges = fitting_chunk(parse_chunk(chunk), source.shape, spec)
     low, high = parse_contrast(contrast, source)
     engine = make_engine(path, max(threads, os.cpu_count() or 1))
     dataset = _dataset(out.name, source, edges, "uint8")
@@ -186,7 +187,7 @@ def refine_prediction(
     _, path = parse_predictions(prediction, organelle)
     source = open_volume(path, kind="prediction", voxel_size_nm=voxel_size_nm)
     voxel = source.voxel_size_nm
-    edges = parse_chunk(chunk, source.shape, None)
+    edges = fitting_chunk(parse_chunk(chunk), source.shape, None)
     dataset = _dataset(out.name, source, edges, "uint64")
     pieces = Output("fragments", "uint64")
     labels = Output(f"labels/{organelle}", "uint64", "mode")
@@ -197,7 +198,7 @@ def refine_prediction(
         volume = Volume(scratch, dataset, [pieces, labels], key)
         for index in track(indices, "fragments"):
             patch = _patch(source, dataset.grid.block(index, reach))
-            found, summary = fragments(patch, dataset.grid.box(index), settings, voxel)
+            found, summary = cut_fragments(patch, dataset.grid.box(index), settings, voxel)
             fold.put(index, summary)
             known[index] = (volume.write(pieces.name, index, found), summary["ids"])
         for index in track(indices, "labels"):
@@ -228,7 +229,7 @@ def measure_labels(
     if raw is not None:
         grey = open_volume(raw, kind="raw", voxel_size_nm=source.voxel_size_nm)
         _same_shape(source, grey)
-    fold, grid = Fold(), _blocks(source)
+    fold, grid = RowTotals(), _blocks(source)
     for index in track(list(grid.indices()), "measured"):
         box = grid.box(index)
         values = None if grey is None else grey.read(box)

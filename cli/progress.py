@@ -17,9 +17,9 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.progress import track as rich_track
 
-from fibstream import wire
-from fibstream.events import ObjectChanged, Progress
-from fibstream.ports import Bus
+from fibstream.bus import wire
+from fibstream.core.events import ObjectChanged, Progress
+from fibstream.core.ports import Bus
 
 T = TypeVar("T")
 LINE_S = 5.0  # between two plain lines

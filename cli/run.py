@@ -1,40 +1,39 @@
 """`fibstream run`: stream a volume through every stage, and wait."""
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from fibstream.services.analysis.table import rows_hash
-from fibstream.services.ingest.datasets import Made
-from fibstream.services.ingest.landing import Order
-from fibstream.services.ingest.sources import Source, open_volume
 
-from fibstream import wire
-from fibstream.dataset import RECORD, Dataset
-from fibstream.errors import WrongUse
-from fibstream.events import Progress, Record
-from fibstream.keys import canonical
-from fibstream.local import PRIVATE, LocalFiles
-from fibstream.loops import read_dataset
-from fibstream.memory import MemoryBus
-from fibstream.ports import Bus, Entry
-from fibstream.published import labels_hash, tables_hash
-from fibstream.root import bus_path, is_kafka, open_bus, servers_of
-from fibstream.settings import Settings
-from fibstream.store import Store
+from fibstream.app.catalogue import remember, stage_names
+from fibstream.app.folder import locked
+from fibstream.app.hashes import hashes
+from fibstream.bus import wire
+from fibstream.bus.memory import MemoryBus
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import WrongUse
+from fibstream.core.events import Progress, Record
+from fibstream.core.keys import canonical
+from fibstream.core.ports import Bus
+from fibstream.runtime.ledger import entries_of, ledger
+from fibstream.runtime.loops import read_dataset
+from fibstream.runtime.root import bus_path, is_kafka, open_bus, servers_of
+from fibstream.runtime.settings import Settings
+from fibstream.services.ingest.edges.datasets import Made
+from fibstream.services.ingest.edges.landing import Order
+from fibstream.store.local import LocalFiles
+from fibstream.store.store import Store
+from fibstream.volumes.sources import Source
 
-from .catalogue import remember, stage_names
 from .inprocess import InProcess
 from .progress import Display
 from .runner import Runner
@@ -86,29 +85,10 @@ def check_bus(url: str | None) -> None:
     """Refuse a bus that cannot be opened, before anything is written."""
     if url is not None:
         if is_kafka(url):
-            from fibstream.kafka_link import declare
+            from fibstream.bus.kafka.link import declare
 
             declare(servers_of(url))
         open_bus(url, Path(), "check").close()
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the dataset; the lock names the living run and goes with it."""
-    path = out / PRIVATE / "run.lock"
-    if not os.access(out, os.W_OK):
-        raise WrongUse(f"{out}: cannot be written; what is found is noted in the dataset's log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise WrongUse(f"--out {out}: in use by {file.read().strip()}") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
-        yield
 
 
 def check_record(out: Path, dataset: Dataset) -> Dataset:
@@ -148,23 +128,6 @@ def prepare(bus: Bus, dataset: str) -> int:
             key = wire.record_key(dataset, record.stage, record.index)
             bus.publish(wire.ledger_topic(record.stage), key, wire.encode(again))
     return bus.end([wire.WORK])
-
-
-def entries_of(bus: Bus, topics: Sequence[str], after: int = 0) -> Iterator[Entry]:
-    """Yield every entry of some logs up to their end."""
-    while entries := bus.read(topics, after):
-        yield from entries
-        after = entries[-1].offset
-
-
-def ledger(bus: Bus) -> Iterator[Record]:
-    """Yield the last record of every (stage, chunk)."""
-    last = {}
-    for entry in entries_of(bus, wire.LEDGER_TOPICS):
-        event = wire.decode(entry.value)
-        if isinstance(event, Record):
-            last[event.stage, event.index] = event
-    yield from last.values()
 
 
 def run(
@@ -240,18 +203,3 @@ def conclude(
     report = Report(len(places), max(recorded - len(places), 0), failed)
     report.labels_hash, report.tables_hash = hashes(out, dataset)
     return report
-
-
-def hashes(out: Path, dataset: Dataset) -> tuple[str, str]:
-    """Return the published hashes of a dataset's labels and tables."""
-    organelles = [o.recipe for o in dataset.organelles]
-    names = [name for name in organelles if (out / "labels" / name / "s0").is_dir()]
-    sources: dict[str, Source] = {
-        name: open_volume(f"{out}/labels/{name}/s0", kind="labels",
-                          voxel_size_nm=dataset.voxel_size_nm)
-        for name in names
-    }  # fmt: skip
-    volumes = {name: (source.shape, source.read) for name, source in sources.items()}
-    files = {name: out / "tables" / f"{name}.parquet" for name in organelles}
-    tables = {n: rows_hash(pq.read_table(path)) for n, path in files.items() if path.is_file()}
-    return labels_hash(volumes), tables_hash(tables)

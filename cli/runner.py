@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from socket import gethostname
 
-from fibstream import wire
-from fibstream.addresses import SERVICES
-from fibstream.children import Child, join, spawn
-from fibstream.errors import DiskFull, FibstreamError, Retryable, WrongUse
-from fibstream.events import Progress
-from fibstream.ports import Bus
-from fibstream.server import EXIT_DISK_FULL, EXIT_WRONG_USE
-from fibstream.settings import Settings
+from fibstream.bus import wire
+from fibstream.core.addresses import SERVICES
+from fibstream.core.errors import DiskFull, FibstreamError, Retryable, WrongUse
+from fibstream.core.events import Progress
+from fibstream.core.ports import Bus
+from fibstream.runtime.children import Child, join, spawn
+from fibstream.runtime.server import EXIT_DISK_FULL, EXIT_WRONG_USE
+from fibstream.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Runner:
         self._request = self._last_request()
         self._children: list[Child] = []
         if landing is not None:
-            module = "fibstream.services.ingest.land"
+            module = "fibstream.services.ingest.edges.land"
             self._children.append(self._spawn("landing", module, landing))
         for service in SERVICES:
             self._children.append(self._spawn(f"{service}-planner", *_module(service, "plan")))

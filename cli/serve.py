@@ -6,16 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fibstream.addresses import SERVICES, default_listen
-from fibstream.door import Door, Room
-from fibstream.errors import WrongUse
-from fibstream.root import Root, servers_of
-from fibstream.server import running, shown
-from fibstream.settings import Settings
-from fibstream.supervisor import Supervisor
-from fibstream.telemetry import Telemetry
-
-from .design import design_asked
+from fibstream.app.design import design_asked
+from fibstream.core.addresses import SERVICES, default_listen
+from fibstream.core.errors import WrongUse
+from fibstream.runtime.grpc import Door, Room
+from fibstream.runtime.root import Root, servers_of
+from fibstream.runtime.server import running, shown
+from fibstream.runtime.settings import Settings
+from fibstream.runtime.supervisor import Supervisor
+from fibstream.telemetry.metrics import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def serve(given: Serving, say: Callable[[str], None]) -> None:
     root = check(given)
     with running(None, given.service) as (settings, stopping), contextlib.ExitStack() as held:
         if given.bus:
-            from fibstream.kafka_link import declare
+            from fibstream.bus.kafka.link import declare
 
             declare(servers_of(given.bus))
             bus = root.shared_bus()
@@ -91,9 +90,8 @@ def room(
     """Return what answers the calls of one service; each brings only what it needs."""
     name = f"fibstream.v1.{service.capitalize()}Service"
     if service == "ingest":
-        from fibstream.services.ingest.datasets import Asked, Made
-        from fibstream.services.ingest.door import Door as Ingest
-
+        from fibstream.services.ingest.edges.datasets import Asked, Made
+        from fibstream.services.ingest.servicer import Door as Ingest
         from fibstream.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server as add
 
         def designed(asked: Asked) -> Made:
@@ -101,19 +99,16 @@ def room(
 
         return Room(add, Ingest(root, designed, sources, telemetry), name)
     if service == "inference":
-        from fibstream.services.inference.door import Door as Inference
-
+        from fibstream.services.inference.servicer import Door as Inference
         from fibstream.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server as add
 
         return Room(add, Inference(root, settings), name)
     if service == "refine":
-        from fibstream.services.refine.door import Door as Refine
-
+        from fibstream.services.refine.servicer import Door as Refine
         from fibstream.v1.refine_pb2_grpc import add_RefineServiceServicer_to_server as add
 
         return Room(add, Refine(root, settings), name)
-    from fibstream.services.analysis.door import Door as Analysis
-
+    from fibstream.services.analysis.servicer import Door as Analysis
     from fibstream.v1.analysis_pb2_grpc import add_AnalysisServiceServicer_to_server as add
 
     return Room(add, Analysis(root, settings), name)

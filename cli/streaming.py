@@ -4,14 +4,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import cast, get_args
 
-from fibstream.services.ingest.landing import Order
-from fibstream.services.ingest.sources import open_volume
+from fibstream.app.design import design
+from fibstream.app.pipelines import read_pipeline
+from fibstream.core.errors import WrongUse
+from fibstream.runtime.settings import Settings
+from fibstream.services.ingest.edges.landing import Order
+from fibstream.volumes.sources import open_volume
 
-from fibstream.errors import WrongUse
-from fibstream.settings import Settings
-
-from .design import design
-from .pipeline import read_pipeline
+from .flags import parse_chunk
 from .progress import Display
 from .run import Report, check_output, run
 
@@ -24,12 +24,13 @@ def stream(
     """Stream a volume through a pipeline; raise WrongUse before anything is written."""
     if order not in get_args(Order):
         raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
+    edges = parse_chunk(chunk)
     check_output(out)
     recipe = read_pipeline(pipeline)
     source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
     with closing(source):
         made = design(
-            out.name.removesuffix(".zarr"), source, recipe, chunk=chunk, contrast=contrast,
+            out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
             invert=invert, threads=settings.threads,
         )  # fmt: skip
         return run(

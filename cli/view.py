@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fibstream.errors import FibstreamError, WrongUse
+from fibstream.cli.viewer.opening import shown
+from fibstream.cli.viewer.server import Server, Site
+from fibstream.core.errors import FibstreamError, WrongUse
 
-from .viewer.scene import shown
-from .viewer.server import Server, Site
 from .watch import asked_to_stop
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import MAX_AXIS
 from fibstream.services.ingest.arrivals import Rules
-from fibstream.services.ingest.watcher import Ending, Habits, Outcome, Port, Watcher
-
-from fibstream.errors import WrongUse
-from fibstream.grid import MAX_AXIS
+from fibstream.services.ingest.edges.watcher import Ending, Habits, Outcome, Port, Watcher
 
 DONE, INCOMPLETE, STOPPED = 0, 1, 130
 CODES: dict[Outcome, int] = {"done": DONE, "incomplete": INCOMPLETE, "stopped": STOPPED}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import WrongUse
+from fibstream.core.errors import WrongUse
 
 Grey = NDArray[np.uint8]
 BANDS = 12  # of spatial frequency, of equal ratio

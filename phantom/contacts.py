@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
 
 from .fields import Field, membrane_field, nearest_two
 from .scene import INFLUENCE

@@ -9,11 +9,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.kernels.compiled import compiled, inlined, lean
 
 from . import sizes
-from .compiled import compiled, inlined, lean
 from .materials import Kind
 from .near import FAR, Near, gather, nothing_near
 from .raster import envelope, outer, reticulum

@@ -9,8 +9,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.kernels.compiled import inlined, lean
+
 from . import sizes
-from .compiled import inlined, lean
 from .hashing import bits, noise, unit
 from .materials import MATERIAL as M
 from .shapes import Floats, ball_distance

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled, inlined
+from fibstream.kernels.compiled import compiled, inlined
+
 from .hashing import BELL, bell, bits, noise
 from .materials import MATERIAL as M
 from .spec import Look

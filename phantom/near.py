@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.kernels.compiled import compiled, lean
+
 from . import sizes
-from .compiled import compiled, lean
 from .materials import Kind
 from .scene import CELL_NM, World
 from .shapes import WIDTH, Floats, prim_distance

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import TooMuch, WrongUse
-from fibstream.grid import Box, Halo
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.grid import Box, Halo
 
 from . import micrograph, ribosomes
 from .fields import distance_field

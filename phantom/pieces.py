@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.grid import Box, Grid, Index
+from fibstream.core.grid import Box, Grid, Index
 
 from .phantom import MEMBERS, Phantom
 from .spec import PhantomSpec

@@ -9,8 +9,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.kernels.compiled import compiled, inlined, lean
+
 from . import sizes
-from .compiled import compiled, inlined, lean
 from .insides import (
     TONE,
     between,
@@ -28,13 +29,7 @@ from .materials import MATERIAL as M
 from .materials import Kind
 from .near import FAR, GROUPS, NEAR, NOTHING, ROOT_BLEND, Near, gather, nothing_near
 from .scene import BRICK, World
-from .shapes import (
-    Floats,
-    ball_distance,
-    capsule_distance,
-    ellipsoid_distance,
-    prim_distance,
-)  # fmt: skip
+from .shapes import Floats, ball_distance, capsule_distance, ellipsoid_distance, prim_distance
 from .tissue import CLEFT, CLEFT_TONE, process, tone_of
 
 DEEP = 260.0  # nm below the envelope: what lines it ends there

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled, lean
+from fibstream.kernels.compiled import compiled, lean
+
 from .shapes import Floats
 
 Bytes = NDArray[np.uint8]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import TooMuch, WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.grid import Box
 
 from .rays import BARED, FINER, LEVELS, REMOVED, Block, Bytes, trace
 from .shapes import Floats

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.kernels.compiled import compiled, inlined
+
 from . import sizes
-from .compiled import compiled, inlined
 from .hashing import bits, noise, unit
 from .materials import MATERIAL
 from .near import FAR, Near, gather, nothing_near

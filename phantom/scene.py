@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.kernels.compiled import compiled
+
 from . import mitochondria, nucleus, organs, protrusions, reticulum, tubules
-from .compiled import compiled
 from .materials import Kind
 from .scaffold import Line, Scaffold, Thing, foundation
 from .shapes import DISC, HOLE, WIDTH, Floats, prim_distance

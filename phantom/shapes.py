@@ -22,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import inlined
+from fibstream.kernels.compiled import inlined
+
 from .hashing import noise
 
 Floats = NDArray[np.float64]

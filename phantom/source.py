@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fibstream.services.ingest.formats import Voxels
-from fibstream.services.ingest.lengths import Lengths
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.volumes.formats import Voxels
+from fibstream.volumes.lengths import Lengths
 
 from .phantom import MEMBERS, Phantom
 from .spec import Look, PhantomSpec

@@ -9,7 +9,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from fibstream.kernels.compiled import compiled
+
 from .shapes import Floats, ellipsoid_distance
 
 Ints = NDArray[np.int64]

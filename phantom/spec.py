@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from fibstream.errors import TooMuch, WrongUse
-from fibstream.grid import MAX_CHUNK, Index
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.grid import MAX_CHUNK, Index
 
 ORGANELLES = (
     "nucleus", "er", "mito", "golgi", "vesicle", "MVB", "lysosome", "LD", "microtubules",

@@ -10,7 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import inlined, lean
+from fibstream.kernels.compiled import inlined, lean
+
 from .hashing import bits, noise, unit
 
 PITCH = 430.0  # nm: neurites are 0.2-1 um wide (Mishchenko et al., Neuron 67 (2010))

@@ -7,8 +7,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
 
 from .materials import FINE_IDS, GENERIC_NUCLEUS, SUPER
 from .scaffold import Line, Thing

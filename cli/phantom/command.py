@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..app import Chunk, command, say
+from fibstream.cli.app import Chunk, command, say
 
 
 @command

@@ -6,19 +6,18 @@ import json
 from pathlib import Path
 
 import numpy as np
+
+from fibstream.cli.oneshot import Volume
+from fibstream.cli.progress import track
+from fibstream.core.dataset import Dataset, clip_chunk
+from fibstream.core.errors import WrongUse
+from fibstream.core.stage import Output
 from fibstream.phantom import Phantom
 from fibstream.phantom.light import MODALITIES, Errors, LightField, Network
 from fibstream.phantom.light.drawing import FAMILIES
 from fibstream.phantom.light.dyes import MEMBRANES
 from fibstream.phantom.light.landmarks import landmarks
 from fibstream.phantom.light.prediction import CLASSES
-
-from fibstream.dataset import Dataset, clip_chunk
-from fibstream.errors import WrongUse
-from fibstream.stage import Output
-
-from ..oneshot import Volume
-from ..progress import track
 
 CHUNK = (64, 256, 256)
 TRANSFORM, LANDMARKS = "light.json", "landmarks.csv"

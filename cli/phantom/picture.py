@@ -5,17 +5,29 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from fibstream.app.colours import HUES, PALETTE
+from fibstream.app.picture import (
+    CUTS,
+    DARK,
+    GAP,
+    LIGHT,
+    MARK,
+    PANEL,
+    TITLE,
+    Panel,
+    bar,
+    font,
+    over,
+    rgb,
+)
+from fibstream.core.grid import Box, Index
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.materials import MATERIAL as M
 from fibstream.phantom.rendering import MARGIN, Cuts, Part, Rgb, View, outline_nm, render
 from fibstream.phantom.spec import VOXEL_NM
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-
-from fibstream.grid import Box, Index
-
-from ..colours import HUES, PALETTE
-from ..picture import CUTS, DARK, GAP, LIGHT, MARK, PANEL, TITLE, Panel, bar, font, over, rgb
 
 MOST_VOXELS = 64_000_000  # of what is drawn: half a minute of one core
 ROUNDED = 1.1  # times as many, because whole voxels fill the extent

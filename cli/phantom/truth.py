@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from fibstream.core.grid import Box
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.contacts import ContactFold, Pair, contacts_of_pairs
 from fibstream.phantom.ribosomes import CYTOSOLIC, NUCLEAR, SHEET, TUBE
 from fibstream.services.analysis.table import ROWS_A_GROUP
-
-from fibstream.grid import Box
 
 RIBOSOMES, CONTACTS = "ribosomes.parquet", "contacts.parquet"
 DISTANCES_NM = (10.0, 20.0)  # of the published analysis: organelles, and those with microtubules

@@ -6,20 +6,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from fibstream.cli.flags import parse_chunk, parse_triple
+from fibstream.cli.oneshot import Volume, check_file, new_groups, write_file
+from fibstream.cli.progress import track
+from fibstream.core.dataset import Dataset, clip_chunk
+from fibstream.core.errors import WrongUse
+from fibstream.core.keys import canonical, digest
+from fibstream.core.stage import Output
 from fibstream.phantom import Look, Phantom, PhantomSpec, pieces
 from fibstream.phantom.phantom import MEMBERS
 from fibstream.phantom.source import FINE, SUFFIX, written
 from fibstream.phantom.spec import LOOKS, ORGANELLES
 
-from fibstream.dataset import Dataset, clip_chunk
-from fibstream.errors import WrongUse
-from fibstream.grid import MAX_CHUNK, Index
-from fibstream.keys import canonical, digest
-from fibstream.stage import Output
-
-from ..flags import parse_triple
-from ..oneshot import Volume, check_file, new_groups, write_file
-from ..progress import track
 from .light import check_light, light_groups, write_light
 from .picture import paint
 from .truth import TruthTables, truth_tables
@@ -58,11 +56,7 @@ def make_spec(
 ) -> PhantomSpec:  # fmt: skip
     """Return what is asked for; raise WrongUse naming the flag that is wrong."""
     shape = parse_triple(size, "--size", int)
-    edges: Index = (128, 128, 128)
-    if chunk is not None:
-        edges = parse_triple(chunk, "--chunk", int)
-        if max(edges) > MAX_CHUNK:
-            raise WrongUse(f"--chunk {chunk}: expected Z,Y,X with edges from 1 to {MAX_CHUNK}")
+    edges = parse_chunk(chunk) or (128, 128, 128)
     return PhantomSpec(
         shape, parse_triple(voxel_size_nm, "--voxel-size-nm", float), seed,
         parse_organelles(organelles), look=look, tissue=tissue, chunk=clip_chunk(edges, shape),

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fibstream.services.ingest.sources import Source, open_volume
 from numpy.typing import NDArray
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.volumes.sources import Source, open_volume
 
-from .scene import Address, Surfaces
+from .port import Address, Surfaces
 from .state import Kind, Layer, Objects, Scene
 
 LOOK = 128  # voxels an edge, in the middle: where grey values and ids are taken from

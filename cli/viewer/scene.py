@@ -3,26 +3,25 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from fibstream.services.ingest.hierarchy import held_by
-from fibstream.services.ingest.sources import open_volume
 from numpy.typing import NDArray
 
-from fibstream import wire
-from fibstream.dataset import RECORD, Dataset
-from fibstream.errors import FibstreamError, WrongUse
-from fibstream.events import ObjectChanged
-from fibstream.grid import Box
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
-from fibstream.root import bus_path
-from fibstream.sqlite import SqliteBus
+from fibstream.bus import wire
+from fibstream.bus.sqlite import SqliteBus
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import FibstreamError
+from fibstream.core.events import ObjectChanged
+from fibstream.core.grid import Box
+from fibstream.runtime.loops import read_dataset
+from fibstream.runtime.root import bus_path
+from fibstream.store.local import LocalFiles
+from fibstream.volumes.sources import open_volume
 
+from .port import Address, Surfaces
 from .state import Layer, Objects, Scene, raw_window
 from .surface import surface
 
@@ -32,27 +31,7 @@ MESH_VOXELS = (
 MAX_ID = 2**64 - 1
 COLUMNS = ("id", "voxels", *(f"{end}_{axis}" for end in ("min", "max") for axis in "zyx"))
 
-Address = Callable[[str], str]  # of a group: its URL
-Surfaces = Callable[[str, int], str]  # the same of surfaces, of so many objects
 Table = dict[str, NDArray[Any]]
-
-
-class Shown(Protocol):
-    """What can be shown: a dataset, or one array."""
-
-    root: Path
-
-    def groups(self) -> list[str]:
-        """Return the paths of what is there now, below ``root``."""
-
-    def scene(self, data: Address, meshes: Surfaces) -> Scene:
-        """Return all there is to show."""
-
-    def mesh(self, group: str, number: int) -> bytes | None:
-        """Return the surface of an object in Neuroglancer's format; None if it has no row."""
-
-    def objects(self, group: str) -> Objects:
-        """Return the objects of a group of labels."""
 
 
 class DatasetShown:
@@ -212,27 +191,3 @@ class ObjectLog:
                 known.pop(change.id, None)
             else:
                 known[change.id] = change.voxels
-
-
-def shown(path: str, voxel_size_nm: tuple[float, float, float] | None = None) -> Shown:
-    """Return what a path names; raises WrongUse when it is nothing that can be shown.
-
-    ``voxel_size_nm`` (z, y, x) is of an array that does not tell its own.
-    """
-    place, _, inside = path.partition("#")
-    if "://" in place:
-        raise WrongUse(f"{place}: lies in a bucket; expected a path on this machine")
-    root = Path(place)
-    if not inside and (root / RECORD).is_file():
-        try:
-            read_dataset(LocalFiles(root))
-        except ValueError as error:
-            raise WrongUse(f"{path}: {RECORD} is not the record of a dataset") from error
-        return DatasetShown(root)
-    from .bare import ArrayShown, GroupShown
-
-    if not root.exists():
-        raise WrongUse(f"{place}: no such file or folder")
-    if not inside and root.is_dir() and len(held := held_by(root)) > 1:
-        return GroupShown(root, held, voxel_size_nm)
-    return ArrayShown(path, voxel_size_nm)

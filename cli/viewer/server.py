@@ -27,8 +27,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .files import VersionedFiles
+from .port import Shown
 from .ranges import NOT_TO_BE_HAD, wanted
-from .scene import Shown
 from .sharing import SharedState, placed
 from .state import ORIGIN, properties, viewer_state
 

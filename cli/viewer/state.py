@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colours import colours
+from fibstream.app.colours import colours
 
 State = dict[str, Any]
 Kind = Literal["raw", "prediction", "labels"]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
-from ..compiled import compiled
-from ..shapes import Floats
+from fibstream.kernels.compiled import compiled
+from fibstream.phantom.shapes import Floats
 
 BATCH = 1 << 16  # points at a time: a thin plate needs a distance to each of its nails
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from fibstream.errors import WrongUse
+from fibstream.core.errors import WrongUse
+from fibstream.phantom.hashing import Draw
+from fibstream.phantom.shapes import Floats
 
-from ..hashing import Draw
-from ..shapes import Floats
 from .deformations import Slabs, Spline, ThinPlate
 from .published import PUBLISHED, published
 from .warp import Affine, Deformation, Warp

@@ -12,16 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import TooMuch, WrongUse
-
-from .. import sizes
-from ..compiled import compiled
-from ..fields import kind_distance
-from ..hashing import bits, scramble, unit
-from ..materials import Kind
-from ..near import Near, gather, nothing_near
-from ..scene import Scene, World
-from ..shapes import Floats, ellipsoid_distance
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.kernels.compiled import compiled
+from fibstream.phantom import sizes
+from fibstream.phantom.fields import kind_distance
+from fibstream.phantom.hashing import bits, scramble, unit
+from fibstream.phantom.materials import Kind
+from fibstream.phantom.near import Near, gather, nothing_near
+from fibstream.phantom.scene import Scene, World
+from fibstream.phantom.shapes import Floats, ellipsoid_distance
 
 EDGE = 64.0  # nm of a cell of the lattice: what is near it is looked up once
 PROPOSED = 8  # places a cell

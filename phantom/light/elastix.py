@@ -8,9 +8,9 @@ import re
 
 import numpy as np
 
-from fibstream.errors import WrongUse
+from fibstream.core.errors import WrongUse
+from fibstream.phantom.shapes import Floats
 
-from ..shapes import Floats
 from .deformations import Spline
 from .warp import Affine
 

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import TooMuch, WrongUse
-from fibstream.grid import Box, Index
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.grid import Box, Index
+from fibstream.phantom.hashing import Draw, key_of
+from fibstream.phantom.phantom import Phantom
+from fibstream.phantom.scene import Scene, build
+from fibstream.phantom.shapes import Floats
+from fibstream.phantom.spec import MAX_EDGE_NM, MIN_EDGE_NM, PhantomSpec
 
-from ..hashing import Draw, key_of
-from ..phantom import Phantom
-from ..scene import Scene, build
-from ..shapes import Floats
-from ..spec import MAX_EDGE_NM, MIN_EDGE_NM, PhantomSpec
 from . import image
 from .drawing import Frame, draw_frame
 from .dyes import MEMBRANES, Dyes, dyes_on

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ..compiled import compiled, inlined
-from ..hashing import BELL, bell, bits, scramble, unit
-from ..shapes import Floats
+from fibstream.kernels.compiled import compiled, inlined
+from fibstream.phantom.hashing import BELL, bell, bits, scramble, unit
+from fibstream.phantom.shapes import Floats
+
 from .modality import HAZE_NM, OFFSET, READ_NOISE, STRAY_PER_UM3, Modality
 
 PART = 65536.0  # of a photon

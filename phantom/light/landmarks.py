@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..hashing import Draw
-from ..phantom import Phantom
-from ..shapes import Floats
+from fibstream.phantom.hashing import Draw
+from fibstream.phantom.phantom import Phantom
+from fibstream.phantom.shapes import Floats
 
 MOST = 300
 STREAM = 45  # of the seed

@@ -6,17 +6,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Box
-
-from .. import sizes
-from ..fields import distance_field
-from ..hashing import key_of
-from ..materials import Kind
-from ..phantom import Phantom
-from ..scaffold import Thing
-from ..scene import Scene
-from ..shapes import BALL, CAPSULE, FAR
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.phantom import sizes
+from fibstream.phantom.fields import distance_field
+from fibstream.phantom.hashing import key_of
+from fibstream.phantom.materials import Kind
+from fibstream.phantom.phantom import Phantom
+from fibstream.phantom.scaffold import Thing
+from fibstream.phantom.scene import Scene
+from fibstream.phantom.shapes import BALL, CAPSULE, FAR
 
 TANH_NM = 50.0  # Heinrich et al. 2021: a prediction is tanh(distance / 50 nm)
 # Of each class: the organelle, and how thick its membrane is (mitochondria have two). In

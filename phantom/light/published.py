@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fibstream.errors import WrongUse
+from fibstream.core.errors import WrongUse
+from fibstream.phantom.shapes import Floats
 
-from ..shapes import Floats
 from . import elastix
 from .deformations import Spline
 from .warp import Affine, Warp

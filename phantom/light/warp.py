@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..shapes import Floats
+from fibstream.phantom.shapes import Floats
 
 CLOSE_NM = 1e-6  # a solved point is this near; coordinates have about 1e-11 of rounding
 MOST_STEPS = 200

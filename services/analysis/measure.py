@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import WrongUse
-from fibstream.grid import MAX_AXIS, Box, Halo, Index
-from fibstream.stage import Arrays, Patch
-
-from .compiled import compiled
-from .runs import rank
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import MAX_AXIS, Box, Halo, Index
+from fibstream.core.stage import Arrays, Patch
+from fibstream.kernels.compiled import compiled
+from fibstream.kernels.runs import rank
 
 # A face belongs to the chunk of its lower voxel, which must see the voxel above.
 HALO = Halo((0, 0, 0), (1, 1, 1))

@@ -1,52 +1,14 @@
 """analysis: partial rows for each chunk of labels, and one table for each organelle."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from itertools import product
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+from fibstream.core.dataset import Dataset
+from fibstream.core.ports import Files
+from fibstream.core.stage import Stage
+from fibstream.runtime.loops import Service
 
-from fibstream.dataset import Dataset
-from fibstream.fold import NoFold, Result
-from fibstream.grid import Box, Grid, Index
-from fibstream.keys import canonical, digest
-from fibstream.loops import Service
-from fibstream.planner import RAW
-from fibstream.ports import Files
-from fibstream.stage import Arrays, Block, Input, Output, Stage
-
-from .fold import Fold
-from .measure import HALO, measure
-from .table import finish, to_parquet
-
-EPOCH = 64  # changed chunks: a table is written anew at most once in so many, or when all is quiet
-TABLE_VERSION = 1
-# To all neighbours: an object of connectivity 26 may go on across an edge or a corner alone.
-STEPS: tuple[Index, ...] = tuple(
-    (z, y, x) for z, y, x in product((-1, 0, 1), repeat=3) if (z, y, x) != (0, 0, 0)
-)
-
-
-def measure_stage(dataset: Dataset, name: str) -> Stage:
-    """Return the stage that measures one organelle's labels chunk by chunk."""
-    labels = Input(f"labels/{name}", f"labels/{name}", "uint64", HALO)
-    grey = (Input(RAW, RAW, dataset.dtype),) if with_raw(dataset) else ()
-
-    def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
-        raw = block.patches[RAW].array if grey else None
-        rows = measure(block.patches[f"labels/{name}"], block.core, raw)
-        return {f"summaries/measures/{name}": rows}
-
-    output = Output(f"summaries/measures/{name}")
-    return Stage(f"measures/{name}", 1, (labels, *grey), (output,), {}, compute)
-
-
-def with_raw(dataset: Dataset) -> bool:
-    """Whether intensities are measured: sums of integers are exact, sums of floats are not."""
-    dtype = np.dtype(dataset.dtype)
-    return dtype.kind in "ui" and dtype.itemsize <= 4
+from .stages.measures import measure_stage
+from .stages.tables import TableFold
 
 
 def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
@@ -54,81 +16,4 @@ def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
     return [measure_stage(dataset, o.recipe) for o in dataset.organelles]
 
 
-class Tables(NoFold):
-    """The tables of a dataset, folded from partial rows."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._grid = dataset.grid
-        self._folds = {o.recipe: Fold() for o in dataset.organelles}
-        self._contents: dict[str, dict[Index, str]] = {name: {} for name in self._folds}
-        self._changed = dict.fromkeys(self._folds, 0)
-        self.inputs = tuple(
-            Input(f"measures/{name}", f"summaries/measures/{name}") for name in self._folds
-        )
-
-    def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:
-        """Take the rows of one chunk."""
-        name = source.stage.partition("/")[2]
-        if self._contents[name].get(index) != content:
-            self._contents[name][index] = content
-            self._changed[name] += 1
-            self._folds[name].put(index, summary)
-
-    def seal(self, grid: Grid) -> None:
-        """Know where the volume ends: what touches its border has no more to come."""
-        self._grid = grid
-
-    def results(self, *, idle: bool) -> Iterable[Result]:
-        """Return each table that is due."""
-        for name, contents in self._contents.items():
-            if contents and (idle or self._changed[name] >= EPOCH):
-                self._changed[name] = 0
-                make = partial(self._make, name)
-                yield Result(f"tables/{name}", self._key(name), (_path(name),), make)
-
-    def _key(self, name: str) -> str:
-        voxel = list(self._dataset.voxel_size_nm)
-        rows = sorted(self._contents[name].items())
-        return digest(canonical([name, TABLE_VERSION, voxel, self._grid.shape, rows]))
-
-    def _make(self, name: str) -> dict[str, bytes]:
-        raw = with_raw(self._dataset)
-        total = self._folds[name].total()
-        whole = ~np.isin(total["id"], list(self._incomplete(name)))
-        rows = {column: values[whole] for column, values in total.items()}
-        table = finish(rows, self._dataset.voxel_size_nm, raw=raw)
-        metadata = {"organelle": name, "voxel_size_nm": str(list(self._dataset.voxel_size_nm))}
-        return {_path(name): to_parquet(table, metadata)}
-
-    def _incomplete(self, name: str) -> set[int]:
-        """Return the ids that reach a chunk which is not measured: a row is whole or not there."""
-        found: set[int] = set()
-        known = self._contents[name]
-        z, y, x = self._grid.count
-        if len(known) == z * y * x:
-            return found  # nothing more can come
-        for index in known:
-            box, rows = self._grid.box(index), self._folds[name].rows(index)
-            for step in STEPS:
-                z, y, x = (i + s for i, s in zip(index, step, strict=True))
-                if self._grid.contains((z, y, x)) and (z, y, x) not in known:
-                    found.update(rows["id"][_reaching(rows, box, step)].tolist())
-        return found
-
-
-def _reaching(rows: Arrays, box: Box, step: Index) -> NDArray[np.bool_]:
-    """Return which rows of a chunk may go on in the neighbour at ``step``."""
-    reaching = np.ones(len(rows["id"]), bool)
-    for axis, s in enumerate(step):
-        if s:
-            plane = box.start[axis] if s < 0 else box.stop[axis] - 1
-            reaching &= rows["low" if s < 0 else "high"][:, axis] == plane
-    return reaching
-
-
-def _path(name: str) -> str:
-    return f"tables/{name}.parquet"
-
-
-SERVICE = Service("analysis", stages, fold=Tables)
+SERVICE = Service("analysis", stages, fold=TableFold)

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fibstream.errors import WrongUse
-from fibstream.stage import Arrays
+from fibstream.core.errors import WrongUse
+from fibstream.core.stage import Arrays
 
-from .fold import LIMB_BITS
+from .totals import LIMB_BITS
 
 ROWS_A_GROUP = 1 << 17  # of Parquet; fixed, because it is part of the bytes
 

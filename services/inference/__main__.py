@@ -1,6 +1,6 @@
 """Run inference: ``python -m fibstream.services.inference plan|work --dataset PATH``."""
 
-from fibstream.server import main
+from fibstream.runtime.server import main
 
 from .service import SERVICE
 

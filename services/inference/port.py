@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Index
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Index
 
 VOXEL_SIZE_TOLERANCE = 0.10  # per axis: a network trained at 10 nm is used from 9 to 11 nm
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import Poison, WrongUse
+from fibstream.core.errors import Poison, WrongUse
 
 from .port import ModelSpec
 

@@ -11,8 +11,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.grid import Box, Halo, Index
-from fibstream.stage import Patch
+from fibstream.core.grid import Box, Halo, Index
+from fibstream.core.stage import Patch
 
 from .port import Engine, ModelSpec
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.errors import TooMuch, WrongUse
-from fibstream.grid import Box, Index
-from fibstream.stage import Patch
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.grid import Box, Index
+from fibstream.core.stage import Patch
 
 from .grey import MAX_WINDOW, contrast
 from .port import Engine, ModelSpec, check_voxel_size

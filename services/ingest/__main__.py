@@ -1,6 +1,6 @@
 """Run the ingest service: ``python -m fibstream.services.ingest plan|work --dataset PATH``."""
 
-from fibstream.server import main
+from fibstream.runtime.server import main
 
 from .service import SERVICE
 

@@ -5,9 +5,10 @@ promises.  Where it lies in z follows from the number in its name, so that neith
 in which files arrive nor what is removed later moves it; only names without any number go by rank.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from fibstream.volumes.slice_names import natural, number_of
 
 from .steady import Landed, Layer, Seen, Steady
 
@@ -15,8 +16,6 @@ UNCHECKED = 512  # headers opened between two looks: the slices of the thickest 
 COUNTS_FROM = 1  # the largest first number that nobody has to confirm when a run resumes
 
 _WHICH_FIRST = "give --first N, the number of the slice at z 0"
-_TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", "~")
-_DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -28,28 +27,6 @@ class Rules:
     first: int | None = None  # the number of the slice at z 0; None: the smallest
     absent: frozenset[int] = frozenset()  # numbers of slices that will never come
     pattern: str | None = None  # a regular expression; its group is the number of a slice
-
-
-def is_slice_name(name: str, suffixes: Collection[str]) -> bool:
-    """Whether a file looks like a slice by its name: not hidden, not temporary, a known ending."""
-    stem = name.rpartition(".")[0].lower()
-    temporary = name.startswith((".", "~", "#")) or stem.endswith(_TEMPORARY)
-    return bool(stem) and not temporary and name.lower().endswith(tuple(suffixes))
-
-
-def natural(name: str) -> tuple[list[str | int], str]:
-    """Return the key that sorts s2 before s10."""
-    parts = _DIGITS.split(name)
-    return [int(part) if n % 2 else part for n, part in enumerate(parts)], name
-
-
-def number_of(name: str, pattern: str | None = None) -> int | None:
-    """Return the number in a name: what ``pattern`` groups, else the last digits of the stem."""
-    if pattern is not None:
-        found = re.search(pattern, name)
-        return int(found.group(1)) if found and (found.group(1) or "").isdecimal() else None
-    groups = _DIGITS.findall(name.rpartition(".")[0])
-    return int(groups[-1]) if groups else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,18 @@
 """ingest: land chunks, announce them, and keep the raw pyramid."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from numpy.typing import NDArray
+from fibstream.core.dataset import Dataset
+from fibstream.core.ports import Files
+from fibstream.core.stage import RAW, Input, Stage
+from fibstream.runtime.loops import Service
 
-from fibstream.dataset import Dataset
-from fibstream.loops import Service
-from fibstream.planner import RAW
-from fibstream.ports import Files
-from fibstream.stage import Arrays, Block, Input, Output, Stage
+from .stages.pyramid import pyramid_stage
 
 
 def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
-    """Return the pyramid of raw: an ordinary derived output, unlike raw itself."""
-    if dataset.levels == 1:
-        return []
-    raw = Input(RAW, RAW, dataset.dtype)
-    coarser = Output(RAW, dataset.dtype, "mean", first=1)
-    return [Stage("pyramid/raw", 1, (raw,), (coarser,), {}, _same)]
-
-
-def _same(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
-    return {RAW: block.patches[RAW].array}
+    """Return the pyramid of raw, if there is one."""
+    return [] if dataset.levels == 1 else [pyramid_stage(dataset)]
 
 
 def arrays(dataset: Dataset) -> list[tuple[str, str, bool]]:

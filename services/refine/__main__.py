@@ -1,6 +1,6 @@
 """Run the refine service: ``python -m fibstream.services.refine plan|work --dataset PATH``."""
 
-from fibstream.server import main
+from fibstream.runtime.server import main
 
 from .service import SERVICE
 

@@ -12,14 +12,14 @@ from typing import Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fibstream.errors import WrongUse
+from fibstream.core.errors import WrongUse
+from fibstream.kernels.components import Connectivity
+from fibstream.kernels.smooth import LEVEL_BITS
 
-Connectivity = Literal[6, 18, 26]
 FillHoles = Literal["none", "one", "all"]
 MinRule = Literal["below", "ceil"]
 Voxel = tuple[float, float, float]  # edge lengths in nm, (z, y, x)
 
-LEVEL_BITS = 7  # a grey level is 2**7 units of the smoothed image
 SQUASH_NM = 50.0  # predictions are tanh(distance / 50 nm)
 
 

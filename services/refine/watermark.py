@@ -7,9 +7,9 @@ and what was last said of every object.
 import heapq
 from typing import NamedTuple
 
-from fibstream.events import Change
-from fibstream.grid import Grid, Index
-from fibstream.ids import voxel
+from fibstream.core.events import Change
+from fibstream.core.grid import Grid, Index
+from fibstream.core.ids import voxel
 
 OPEN: frozenset[Change] = frozenset({"opened", "grown"})
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fibstream.local import PRIVATE
-from fibstream.root import bus_path
+from fibstream.runtime.root import bus_path
+from fibstream.store.local import PRIVATE
 
 from ..support.command import apart, inside
 from ..support.services import rerun

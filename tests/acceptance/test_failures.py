@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fibstream.grid import Grid, Halo
-from fibstream.local import LocalFiles
-from fibstream.root import bus_path
-from fibstream.sqlite import SqliteBus
-from fibstream.store import Store
+from fibstream.bus.sqlite import SqliteBus
+from fibstream.core.grid import Grid, Halo
+from fibstream.runtime.root import bus_path
+from fibstream.store.local import LocalFiles
+from fibstream.store.store import Store
 
 from ..inference.net import write_net
 from ..support.command import Answer, finish, inside, start

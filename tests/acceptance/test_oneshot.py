@@ -9,12 +9,12 @@ import pytest
 import tensorstore
 import tifffile
 import zarr
-from fibstream.cli.design import make_engine
-from fibstream.cli.reference import prediction_of
-from fibstream.services.analysis.table import rows_hash
 
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
+from fibstream.app.design import make_engine
+from fibstream.app.reference import prediction_of
+from fibstream.runtime.loops import read_dataset
+from fibstream.services.analysis.table import rows_hash
+from fibstream.store.local import LocalFiles
 
 from ..support.command import inside
 from ..support.scene import CHUNK, blobs, save

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from ..ingest.fields import n5_array, n5_group
 from ..support.command import PROGRAM
+from ..volumes.fields import n5_array, n5_group
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)

@@ -1,9 +1,9 @@
 """Another pipeline on the same dataset: only what follows is redone, and the old is forgotten."""
 
-from fibstream.dataset import RECORD
-from fibstream.keys import canonical
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
+from fibstream.core.dataset import RECORD
+from fibstream.core.keys import canonical
+from fibstream.runtime.loops import read_dataset
+from fibstream.store.local import LocalFiles
 
 from ..inference.net import write_net
 from ..support.command import inside

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from fibstream.cli.catalogue import SERVICES
 
-from fibstream.grid import Grid, Index
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
-from fibstream.stage import Stage
-from fibstream.store import Object, Store
+from fibstream.app.catalogue import SERVICES
+from fibstream.core.grid import Grid, Index
+from fibstream.core.stage import Stage
+from fibstream.runtime.loops import read_dataset
+from fibstream.store.local import LocalFiles
+from fibstream.store.store import Object, Store
 
 from ..support.command import inside
 from ..support.scene import SHAPE, blobs, save, whole

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fibstream.root import bus_path
-from fibstream.sqlite import SqliteBus
+from fibstream.bus.sqlite import SqliteBus
+from fibstream.runtime.root import bus_path
 
 from ..support.command import Answer, finish, start
 from ..support.processes import holders, kill, records, services, wait_for

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fibstream.services.analysis.scores import count, scores
-from fibstream.services.inference.engine import CpuEngine
-from fibstream.services.inference.model import find_model
-from fibstream.services.inference.tiling import halo_of, predict
 
-from fibstream.grid import Grid
-from fibstream.stage import Patch
+from fibstream.core.grid import Grid
+from fibstream.core.stage import Patch
+from fibstream.kernels.scores import count, scores
+from fibstream.services.inference.edges.engine import CpuEngine
+from fibstream.services.inference.edges.model import find_model
+from fibstream.services.inference.tiling import halo_of, predict
 
 SHARED = Path(os.environ.get("FIBSTREAM_SHARED", "../shared"))
 EPFL = SHARED / "data" / "epfl_ca1" / "train_10nm_82x384x512.npz"

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 import zarr
 
-from fibstream.root import bus_path
+from fibstream.runtime.root import bus_path
 
 from ..inference.net import write_net
 from ..support.command import Answer, apart, inside

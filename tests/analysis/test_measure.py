@@ -4,16 +4,16 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from fibstream.services.analysis.fold import Fold, merge, widen
-from fibstream.services.analysis.measure import HALO, measure
-from fibstream.services.analysis.runs import rank
-from fibstream.services.analysis.table import finish
 from scipy import ndimage
 
-from fibstream.errors import WrongUse
-from fibstream.grid import MAX_AXIS, Box, Grid
-from fibstream.ids import gid, voxel
-from fibstream.stage import Patch
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import MAX_AXIS, Box, Grid
+from fibstream.core.ids import gid, voxel
+from fibstream.core.stage import Patch
+from fibstream.kernels.runs import rank
+from fibstream.services.analysis.measure import HALO, measure
+from fibstream.services.analysis.table import finish
+from fibstream.services.analysis.totals import RowTotals, merge, widen
 
 
 def random_volume(rng):
@@ -88,7 +88,7 @@ def test_chunks_in_any_order_equal_the_whole_and_brute_force(seed):
     rng = np.random.default_rng(seed)
     labels, raw = random_volume(rng)
     grid = random_grid(rng, labels.shape)
-    fold = Fold()
+    fold = RowTotals()
     chunks = list(grid.indices()) * 2  # every chunk is delivered twice
     for chunk in rng.permutation(chunks).tolist():
         fold.put(tuple(chunk), rows_of(grid, labels, raw, chunk))
@@ -104,7 +104,7 @@ def test_replaced_and_removed_chunks_leave_no_trace(seed):
     labels, raw = random_volume(rng)
     old = np.roll(labels, 1, axis=2)
     grid = random_grid(rng, labels.shape)
-    fold, content = Fold(), {}
+    fold, content = RowTotals(), {}
     for _ in range(60):
         chunk = tuple(int(rng.integers(0, n)) for n in grid.count)
         if chunk in content and rng.random() < 0.3:
@@ -135,7 +135,7 @@ def test_merge_is_a_commutative_monoid():
 def test_sums_beyond_64_bits_stay_exact():
     rows = whole(np.array([[[5]]], np.uint64), np.array([[[0]]], np.int32))
     far = rows | {"sum": np.full((1, 3), 2**62 + 3), "raw": np.array([-(2**61) - 1])}
-    fold = Fold()
+    fold = RowTotals()
     for z in range(1000):
         fold.put((z, 0, 0), far)
     high, low = fold.total()["wide"][0].T.tolist()
@@ -232,7 +232,7 @@ def test_the_published_rows_of_the_shapes_volume():
     sizes = np.bincount(labels.ravel())
     labels[(sizes == 1)[labels]] = 0
     grid = Grid((150, 150, 150), (64, 64, 64))
-    fold = Fold()
+    fold = RowTotals()
     for index in grid.indices():
         fold.put(index, rows_of(grid, labels, labels.astype(np.uint8), index))
     rows = finish(fold.total(), (4, 4, 4)).to_pylist()

@@ -8,7 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fibstream.services.analysis.fold import merge, widen
+
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.core.stage import Patch
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import (
     COSEM_HEADER,
@@ -18,10 +21,7 @@ from fibstream.services.analysis.table import (
     to_csv,
     to_parquet,
 )
-
-from fibstream.errors import WrongUse
-from fibstream.grid import Box
-from fibstream.stage import Patch
+from fibstream.services.analysis.totals import merge, widen
 
 BIG = 2**62 + 1  # a float would lose its last bit
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fibstream.services.analysis.measure import HALO, measure
-from fibstream.services.analysis.service import Tables
 from scipy import ndimage
 
-from fibstream.dataset import Dataset, Organelle
-from fibstream.grid import Grid
-from fibstream.stage import Patch
+from fibstream.core.dataset import Dataset, Organelle
+from fibstream.core.grid import Grid
+from fibstream.core.stage import Patch
+from fibstream.services.analysis.measure import HALO, measure
+from fibstream.services.analysis.stages.tables import TableFold
 
 SHAPE, CHUNK = (12, 13, 14), (4, 5, 7)
 
@@ -28,7 +28,7 @@ def labels(seed: int) -> np.ndarray:
     return ndimage.label(mask, np.ones((3, 3, 3)))[0].astype(np.uint64)
 
 
-def rows(tables: Tables) -> dict[int, dict]:
+def rows(tables: TableFold) -> dict[int, dict]:
     parquet = tables._make("generic")["tables/generic.parquet"]
     return {row["id"]: row for row in pq.read_table(pa.BufferReader(parquet)).to_pylist()}
 
@@ -37,7 +37,7 @@ def test_a_row_is_final_as_soon_as_it_is_there() -> None:
     early = 0
     for seed in range(30):
         volume, grid = labels(seed), Grid(SHAPE, CHUNK)
-        tables = Tables(dataset((None, *SHAPE[1:])))
+        tables = TableFold(dataset((None, *SHAPE[1:])))
         order = list(grid.indices())
         np.random.default_rng(seed).shuffle(order)
         seen: dict[int, dict] = {}

@@ -1,9 +1,9 @@
 """A triple is three positive numbers, or one for all; anything else is one line."""
 
 import pytest
-from fibstream.cli.flags import parse_triple
 
-from fibstream.errors import WrongUse
+from fibstream.cli.flags import parse_triple
+from fibstream.core.errors import WrongUse
 
 
 @pytest.mark.parametrize(

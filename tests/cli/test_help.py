@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import typer
+
 from fibstream.cli.main import SYSTEMS, app, unsupported
 
 from ..support.command import PROGRAM, apart, inside

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibstream.children import spawn
-from fibstream.settings import FILE, JsonLines, Settings, last_line, logs, words_of
+from fibstream.runtime.children import spawn
+from fibstream.runtime.settings import FILE, JsonLines, Settings, last_line, logs, words_of
 
 from ..support.broker import free_ports
 from ..support.command import apart, inside, start
@@ -133,9 +133,9 @@ def child(tmp_path, module: str, arguments: list[str], log_format: str):
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-@pytest.mark.parametrize("module", ["refine", "ingest.land"])
+@pytest.mark.parametrize("module", ["refine", "ingest.edges.land"])
 def test_a_process_that_cannot_work_says_why_in_its_format(tmp_path, log_format, module):
-    rest = ["--raw", "x"] if module == "ingest.land" else []
+    rest = ["--raw", "x"] if module == "ingest.edges.land" else []
     words = [*([] if rest else ["plan"]), "--dataset", str(tmp_path / "none"), *rest]
     found = child(tmp_path, f"fibstream.services.{module}", words, log_format)
     assert "not a fibstream dataset" in found.last_words()
@@ -149,7 +149,10 @@ def test_a_process_that_cannot_work_says_why_in_its_format(tmp_path, log_format,
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_bug_that_ends_a_process_is_told_in_its_format(log_format):
-    code = "from fibstream.server import running\nwith running(None, 'refine'):\n    {}['key']\n"
+    code = (
+        "from fibstream.runtime.server import running\n"
+        "with running(None, 'refine'):\n    {}['key']\n"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", code], env={"FIBSTREAM_LOG_FORMAT": log_format}, text=True,
         capture_output=True, timeout=60, check=False,

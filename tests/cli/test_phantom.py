@@ -5,12 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from fibstream.phantom import Look, Phantom, PhantomSpec
-from fibstream.phantom.light import Errors, LightField, Network
-from fibstream.services.ingest.sources import open_volume
 from scipy.ndimage import map_coordinates
 
-from fibstream.grid import Box
+from fibstream.core.grid import Box
+from fibstream.phantom import Look, Phantom, PhantomSpec
+from fibstream.phantom.light import Errors, LightField, Network
+from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
 

@@ -4,10 +4,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from fibstream.cli.phantom.picture import ORGANS, SOLID, paint, sampled
-from fibstream.cli.picture import GAP, PANEL, TITLE
-from fibstream.phantom import Look, Phantom, PhantomSpec
 from PIL import Image
+
+from fibstream.app.picture import GAP, PANEL, TITLE
+from fibstream.cli.phantom.picture import ORGANS, SOLID, paint, sampled
+from fibstream.phantom import Look, Phantom, PhantomSpec
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SPEC = PhantomSpec((48, 64, 80), (30.0, 25.0, 20.0), seed=3)

@@ -16,12 +16,19 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import tensorstore
-from fibstream.cli.colours import colours
-from fibstream.cli.reference import table_of
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fibstream.app.colours import colours
+from fibstream.app.reference import table_of
+from fibstream.bus import wire
+from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.view import client_folder, follow, serving
 from fibstream.cli.viewer.files import VersionedFiles
+from fibstream.cli.viewer.opening import shown
 from fibstream.cli.viewer.ranges import NOT_TO_BE_HAD, wanted
-from fibstream.cli.viewer.scene import ObjectLog, shown
+from fibstream.cli.viewer.scene import ObjectLog
 from fibstream.cli.viewer.sharing import SharedState
 from fibstream.cli.viewer.state import (
     MAX_COLOURED,
@@ -36,23 +43,18 @@ from fibstream.cli.viewer.state import (
     viewer_state,
 )
 from fibstream.cli.viewer.surface import surface
+from fibstream.core.dataset import RECORD, Dataset, Model, Organelle
+from fibstream.core.errors import WrongUse
+from fibstream.core.events import ObjectChanged
+from fibstream.core.ids import gid
+from fibstream.core.keys import canonical
+from fibstream.core.stage import Output
+from fibstream.runtime.root import bus_path
 from fibstream.services.analysis.table import to_parquet
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-
-from fibstream import ngff, wire
-from fibstream.dataset import RECORD, Dataset, Model, Organelle
-from fibstream.errors import WrongUse
-from fibstream.events import ObjectChanged
-from fibstream.ids import gid
-from fibstream.keys import canonical
-from fibstream.local import LocalFiles
-from fibstream.root import bus_path
-from fibstream.shard import Stamp
-from fibstream.sqlite import SqliteBus
-from fibstream.stage import Output
-from fibstream.store import Store
+from fibstream.store import ngff
+from fibstream.store.local import LocalFiles
+from fibstream.store.shard import Stamp
+from fibstream.store.store import Store
 
 from ..support.chromium import browser
 from ..support.command import inside

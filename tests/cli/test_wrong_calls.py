@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fibstream.cli.connect import WELCOME_S
 from fibstream.cli.serve import room
-from fibstream.services.ingest.datasets import Made, create
-
-from fibstream.dataset import Dataset
-from fibstream.door import Door
-from fibstream.root import Root
-from fibstream.settings import FILE, Settings
-from fibstream.telemetry import SILENT
+from fibstream.core.dataset import Dataset
+from fibstream.runtime.grpc import Door
+from fibstream.runtime.root import Root
+from fibstream.runtime.settings import FILE, Settings
+from fibstream.services.ingest.edges.datasets import Made, create
+from fibstream.telemetry.metrics import SILENT
 
 from ..acceptance.test_wrong_input import is_one_line, tree
 from ..support.broker import free_ports

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fibstream import wire
-from fibstream.kafka import KafkaBus
-from fibstream.memory import MemoryBus
-from fibstream.ports import Bus, Delivery
-from fibstream.sqlite import SqliteBus
+from fibstream.bus import wire
+from fibstream.bus.kafka.bus import KafkaBus
+from fibstream.bus.memory import MemoryBus
+from fibstream.bus.sqlite import SqliteBus
+from fibstream.core.ports import Bus, Delivery
 
 from ..support.broker import broker  # noqa: F401
 

@@ -7,7 +7,7 @@ that none of them can have been handed to two.
 import sys
 from pathlib import Path
 
-from fibstream.sqlite import SqliteBus
+from fibstream.bus.sqlite import SqliteBus
 
 
 def main() -> None:

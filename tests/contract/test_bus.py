@@ -6,8 +6,8 @@ every key, and a queue delivers *at least* the newest task of every key.
 
 import pytest
 
-from fibstream.memory import MemoryBus
-from fibstream.sqlite import SqliteBus
+from fibstream.bus.memory import MemoryBus
+from fibstream.bus.sqlite import SqliteBus
 
 from .conftest import Bench
 

@@ -10,14 +10,14 @@ from threading import Barrier
 
 import pytest
 
-from fibstream.sqlite import SqliteBus
+from fibstream.bus.sqlite import SqliteBus
 
 TAKER = Path(__file__).with_name("taker.py")
 HOLDER = """
 import sys
 from pathlib import Path
 from threading import Barrier
-from fibstream.sqlite import SqliteBus
+from fibstream.bus.sqlite import SqliteBus
 bus = SqliteBus(Path(sys.argv[1]))
 assert bus.take("tasks", "holder", 3600)
 print("held", flush=True)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fibstream.local import PRIVATE, LocalFiles
-from fibstream.memory import MemoryFiles
-from fibstream.ports import Moved
-from fibstream.remote import LOOK, RemoteFiles, open_files
+from fibstream.bus.memory import MemoryFiles
+from fibstream.core.ports import Moved
+from fibstream.store.local import PRIVATE, LocalFiles
+from fibstream.store.remote import LOOK, RemoteFiles, open_files
 
 from ..support.s3 import BUCKET, Weed, environment, moto
 

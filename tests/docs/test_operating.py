@@ -2,9 +2,9 @@
 
 import re
 
-from fibstream.addresses import FIRST_METRICS_PORT, FIRST_PORT, METRICS_PORTS, SERVICES
-from fibstream.prometheus import MOST, OTHER, REQUESTS
-from fibstream.telemetry import METRICS
+from fibstream.core.addresses import FIRST_METRICS_PORT, FIRST_PORT, METRICS_PORTS, SERVICES
+from fibstream.telemetry.metrics import METRICS
+from fibstream.telemetry.prometheus import MOST, OTHER, REQUESTS
 
 from .test_docs import PAGES, quoted, rows, text
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from fibstream.services.inference.engine import CpuEngine
-from fibstream.services.inference.selfcheck import self_check
 from onnx import TensorProto
 
-from fibstream.errors import Poison, WrongUse
+from fibstream.core.errors import Poison, WrongUse
+from fibstream.services.inference.edges.engine import CpuEngine
+from fibstream.services.inference.selfcheck import self_check
 
 from ..support.engines import TinyEngine
 from .net import pool, rounded, unet, write_net

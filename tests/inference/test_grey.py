@@ -5,9 +5,10 @@ from math import floor
 
 import numpy as np
 import pytest
-from fibstream.services.inference.grey import contrast, quantise
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fibstream.services.inference.grey import contrast, quantise
 
 INTEGERS = [np.uint8, np.int8, np.uint16, np.int16, np.int32, np.uint32, np.int64, np.uint64]
 

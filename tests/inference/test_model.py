@@ -5,11 +5,11 @@ import json
 
 import onnx
 import pytest
-from fibstream.services.inference.model import METADATA, find_model, read_model
-from fibstream.services.inference.port import check_voxel_size
 from onnx import TensorProto
 
-from fibstream.errors import WrongUse
+from fibstream.core.errors import WrongUse
+from fibstream.services.inference.edges.model import METADATA, find_model, read_model
+from fibstream.services.inference.port import check_voxel_size
 
 from .net import Graph, model, rounded, unet, write_net
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from fibstream.services.inference.engine import CpuEngine
-from fibstream.services.inference.port import ModelSpec
-from fibstream.services.inference.tiling import halo_of, predict, tiles, waste
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibstream.grid import Box, Grid
-from fibstream.stage import Patch
+from fibstream.core.grid import Box, Grid
+from fibstream.core.stage import Patch
+from fibstream.services.inference.edges.engine import CpuEngine
+from fibstream.services.inference.port import ModelSpec
+from fibstream.services.inference.tiling import halo_of, predict, tiles, waste
 
 from ..support.engines import TinyEngine
 from .net import write_net

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
+
 from fibstream.services.inference.training.samples import (
     MAX_DISTANCE_NM,
     Annotated,
@@ -10,7 +12,6 @@ from fibstream.services.inference.training.samples import (
     draw,
     signed_distance,
 )
-from scipy import ndimage
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 
 import pytest
-from fibstream.services.ingest.arrivals import Rules, Slices, is_slice_name, natural, number_of
-from fibstream.services.ingest.steady import LOOK_AGAIN, Seen, Steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fibstream.services.ingest.arrivals import Rules, Slices
+from fibstream.services.ingest.steady import LOOK_AGAIN, Seen, Steady
+from fibstream.volumes.slice_names import is_slice_name, natural, number_of
 
 STABLE_S, GIVEUP_S, DEPTH = 2.0, 60.0, 3
 FULL = 3  # pieces in which a whole file is written

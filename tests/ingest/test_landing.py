@@ -4,18 +4,17 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from fibstream.services.ingest.landing import land, ordered
 
-from fibstream import wire
-from fibstream.errors import WrongUse
-from fibstream.grid import Box, Grid
-from fibstream.keys import ABSENT, content_hash
-from fibstream.loops import drive, exhaust
-from fibstream.memory import MemoryBus, MemoryFiles
-from fibstream.planner import RAW
-from fibstream.stage import Input
-from fibstream.store import Object, Store
-from fibstream.worker import Site
+from fibstream.bus import wire
+from fibstream.bus.memory import MemoryBus, MemoryFiles
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box, Grid
+from fibstream.core.keys import ABSENT, content_hash
+from fibstream.core.stage import RAW, Input
+from fibstream.runtime.loops import drive, exhaust
+from fibstream.runtime.worker import Site
+from fibstream.services.ingest.edges.landing import land, ordered
+from fibstream.store.store import Object, Store
 
 INDEX = (1, 0, 0)
 ITEM = Object(RAW, INDEX, "uint16")

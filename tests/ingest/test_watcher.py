@@ -14,6 +14,8 @@ import pytest
 import tensorstore
 import tifffile
 import zarr
+
+from fibstream.bus.memory import MemoryBus
 from fibstream.cli.watch import (
     asked_to_stop,
     make_ending,
@@ -22,21 +24,18 @@ from fibstream.cli.watch import (
     parse_numbers,
     watch_folder,
 )
+from fibstream.core.errors import Retryable, TooMuch, WrongUse
+from fibstream.core.grid import Grid
+from fibstream.core.stage import RAW, Input
+from fibstream.runtime.loops import drive
+from fibstream.runtime.worker import Site
 from fibstream.services.ingest.arrivals import Rules
-from fibstream.services.ingest.growing import GrowingZarr, storage_of
-from fibstream.services.ingest.incoming import Plan, SliceFolder
-from fibstream.services.ingest.landing import land
-from fibstream.services.ingest.watcher import Ending, Habits, Watcher
-
-from fibstream.errors import Retryable, TooMuch, WrongUse
-from fibstream.grid import Grid
-from fibstream.local import LocalFiles
-from fibstream.loops import drive
-from fibstream.memory import MemoryBus
-from fibstream.planner import RAW
-from fibstream.stage import Input
-from fibstream.store import Object, Store
-from fibstream.worker import Site
+from fibstream.services.ingest.edges.growing import GrowingZarr, storage_of
+from fibstream.services.ingest.edges.incoming import Plan, SliceFolder
+from fibstream.services.ingest.edges.landing import land
+from fibstream.services.ingest.edges.watcher import Ending, Habits, Watcher
+from fibstream.store.local import LocalFiles
+from fibstream.store.store import Object, Store
 
 CHUNK = (4, 5, 6)
 PLANE = (12, 13)  # short last chunks in y and x

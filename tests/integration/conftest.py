@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fibstream.cli.landing import land_volume
 
-from fibstream.client import Client
+from fibstream.cli.landing import land_volume
+from fibstream.client.client import Client
 
 from ..support.broker import broker  # noqa: F401
 from ..support.cluster import Cluster

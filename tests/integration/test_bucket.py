@@ -4,12 +4,12 @@ import io
 
 import pyarrow.parquet as pq
 import pytest
+
 from fibstream.cli.landing import land_volume
 from fibstream.services.analysis.table import rows_hash
-from fibstream.services.ingest.sources import open_volume
-
-from fibstream.published import labels_hash, tables_hash
-from fibstream.remote import open_files
+from fibstream.store.published import labels_hash, tables_hash
+from fibstream.store.remote import open_files
+from fibstream.volumes.sources import open_volume
 
 from ..support.cluster import Cluster
 from ..support.command import apart

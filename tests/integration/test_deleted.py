@@ -6,17 +6,17 @@ import time
 from contextlib import closing
 
 import pytest
-from fibstream.services.ingest.datasets import Made, create
-from fibstream.services.ingest.service import SERVICE as INGEST
 
-from fibstream import root as root_module
-from fibstream.dataset import Dataset
-from fibstream.errors import NotFound
-from fibstream.host import Labourer, Planners
-from fibstream.local import LocalFiles
-from fibstream.root import Root
-from fibstream.settings import Settings
-from fibstream.sqlite import SqliteBus
+from fibstream.bus.sqlite import SqliteBus
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import NotFound
+from fibstream.runtime import root as root_module
+from fibstream.runtime.host import Labourer, Planners
+from fibstream.runtime.root import Root
+from fibstream.runtime.settings import Settings
+from fibstream.services.ingest.edges.datasets import Made, create
+from fibstream.services.ingest.service import SERVICE as INGEST
+from fibstream.store.local import LocalFiles
 
 DATASET = Dataset(
     name="cell", shape=(8, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from fibstream import wire
-from fibstream.events import DeadLetter
-from fibstream.root import Root
+from fibstream.bus import wire
+from fibstream.core.events import DeadLetter
+from fibstream.runtime.root import Root
 
 from ..acceptance.test_failures import GRID, WHITE, whitened
 from ..inference.net import write_net

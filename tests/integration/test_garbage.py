@@ -5,15 +5,11 @@ import random
 import grpc
 import numpy as np
 import pytest
-from fibstream.services.ingest.datasets import Made, create
-from fibstream.services.ingest.door import Door as Ingest
-from fibstream.services.ingest.uploads import Uploads, joined
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
-from fibstream.dataset import Dataset
-from fibstream.door import Door, Room
-from fibstream.errors import (
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import (
     AlreadyThere,
     NotFound,
     NotNow,
@@ -22,13 +18,14 @@ from fibstream.errors import (
     TooMuch,
     WrongUse,
 )
-from fibstream.root import Root
+from fibstream.runtime.grpc import Door, Room
+from fibstream.runtime.root import Root
+from fibstream.services.ingest.edges.datasets import Made, create
+from fibstream.services.ingest.edges.uploads import Uploads, joined
+from fibstream.services.ingest.servicer import Door as Ingest
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
-from fibstream.v1.ingest_pb2_grpc import (
-    IngestServiceStub,
-    add_IngestServiceServicer_to_server,
-)
+from fibstream.v1.ingest_pb2_grpc import IngestServiceStub, add_IngestServiceServicer_to_server
 
 SHAPE = (8, 8, 8)
 CODE = grpc.StatusCode
@@ -112,7 +109,7 @@ def piece(data):
 def landed(root) -> list[str]:
     """Everything that a landing would leave: files of raw, and records in the ledger."""
     with root.open("cell") as (_, site):
-        from fibstream import wire
+        from fibstream.bus import wire
 
         return [*root.files("cell").list("raw"), *site.bus.read(wire.LEDGER_TOPICS, 0)]
 

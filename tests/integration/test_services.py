@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fibstream.addresses import SERVICES
-from fibstream.errors import NotFound, WrongUse
+from fibstream.core.addresses import SERVICES
+from fibstream.core.errors import NotFound, WrongUse
 
 from ..support.broker import running, skip_or_fail
 from ..support.cluster import eventually

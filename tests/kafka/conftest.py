@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fibstream.kafka import KafkaBus
+from fibstream.bus.kafka.bus import KafkaBus
 
 from ..support.broker import Broker, broker  # noqa: F401
 

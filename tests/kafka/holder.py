@@ -2,7 +2,7 @@
 
 import sys
 
-from fibstream.kafka import KafkaBus
+from fibstream.bus.kafka.bus import KafkaBus
 
 
 def main() -> None:

@@ -13,12 +13,13 @@ from threading import Event, Thread
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
-from fibstream import kafka_log, wire
-from fibstream.errors import Retryable, WrongUse
-from fibstream.kafka import KafkaBus
-from fibstream.kafka_link import declare
-from fibstream.root import Root
-from fibstream.topics import partition_of
+from fibstream.bus import wire
+from fibstream.bus.kafka import log as kafka_log
+from fibstream.bus.kafka.bus import KafkaBus
+from fibstream.bus.kafka.link import declare
+from fibstream.bus.topics import partition_of
+from fibstream.core.errors import Retryable, WrongUse
+from fibstream.runtime.root import Root
 
 from ..support.broker import running, skip_or_fail
 

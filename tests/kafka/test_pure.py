@@ -6,12 +6,11 @@ import zlib
 import pytest
 from kafka import TopicPartition
 
-from fibstream import wire
-from fibstream.errors import WrongUse
-from fibstream.kafka_lease import Lease, decode, judge, lease_key
-from fibstream.kafka_link import parse_servers
-from fibstream.kafka_log import Count, Stall
-from fibstream.topics import (
+from fibstream.bus import wire
+from fibstream.bus.kafka.lease import Lease, decode, judge, lease_key
+from fibstream.bus.kafka.link import parse_servers
+from fibstream.bus.kafka.log import Count, Stall
+from fibstream.bus.topics import (
     SERVICES,
     content_type,
     declared,
@@ -21,6 +20,7 @@ from fibstream.topics import (
     partition_of,
     trace_parent,
 )
+from fibstream.core.errors import WrongUse
 
 RAW = wire.ledger_topic("raw")
 TASKS = wire.task_topic("refine")

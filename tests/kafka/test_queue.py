@@ -10,7 +10,7 @@ from kafka import TopicPartition
 from kafka.errors import IllegalGenerationError
 from kafka.structs import MemberState
 
-from fibstream.kafka_queue import TaskQueue
+from fibstream.bus.kafka.queue import TaskQueue
 
 PLACE = TopicPartition("tasks", 0)
 PATIENCE_S = 10.0

@@ -4,13 +4,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-from fibstream.phantom import Look, Phantom, PhantomSpec, grid_of, piece, pieces
-from fibstream.phantom.pieces import Piece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibstream.errors import TooMuch, WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.grid import Box
+from fibstream.phantom import Look, Phantom, PhantomSpec, grid_of, piece, pieces
+from fibstream.phantom.pieces import Piece
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE = (60, 70, 76)

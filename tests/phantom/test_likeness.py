@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
+from fibstream.core.errors import WrongUse
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.compare import compare, correlation_length, histogram_distance, spectrum
 from fibstream.phantom.spec import LOOKS, ORGANELLES
-
-from fibstream.errors import WrongUse
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SAMPLE = Path(__file__).parents[2] / "samples" / "flyem_medulla.tif"

@@ -4,10 +4,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+
+from fibstream.core.grid import Box
 from fibstream.phantom import Look, Phantom, PhantomSpec
 from fibstream.phantom import micrograph as image
-
-from fibstream.grid import Box
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE = (40, 150, 150)

@@ -6,16 +6,16 @@ from itertools import pairwise
 import cc3d
 import numpy as np
 import pytest
-from fibstream.phantom import Annotated, Crop, Phantom, PhantomSpec, sizes
-from fibstream.phantom.materials import FINE_IDS, MATERIAL, SUPER
-from fibstream.phantom.phantom import Voxels
-from fibstream.phantom.truth import annotation, label_mask, super_class
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from skimage.measure import euler_number, marching_cubes, mesh_surface_area
 
-from fibstream.grid import Box
+from fibstream.core.grid import Box
+from fibstream.phantom import Annotated, Crop, Phantom, PhantomSpec, sizes
+from fibstream.phantom.materials import FINE_IDS, MATERIAL, SUPER
+from fibstream.phantom.phantom import Voxels
+from fibstream.phantom.truth import annotation, label_mask, super_class
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fibstream.phantom.rendering import MARGIN, Cuts, Part, View, outline_nm, render
 
-from fibstream.errors import TooMuch, WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.grid import Box
+from fibstream.phantom.rendering import MARGIN, Cuts, Part, View, outline_nm, render
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 RED, BLUE, GREY = (200, 40, 40), (40, 40, 200), (150, 150, 150)

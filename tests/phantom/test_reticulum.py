@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fibstream.phantom import PhantomSpec
 from fibstream.phantom.scaffold import NUCLEUS
 from fibstream.phantom.scene import build

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+
+from fibstream.core.errors import FibstreamError, WrongUse
+from fibstream.core.grid import Box
 from fibstream.phantom import Look, Phantom, PhantomSpec
 from fibstream.phantom.source import MEMBERS, read_spec, written
-from fibstream.services.ingest.sources import open_volume
-
-from fibstream.errors import FibstreamError, WrongUse
-from fibstream.grid import Box
+from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from fibstream.phantom import Look, PhantomSpec
 
-from fibstream.errors import WrongUse
+from fibstream.core.errors import WrongUse
+from fibstream.phantom import Look, PhantomSpec
 
 
 @pytest.mark.parametrize(("given", "message"), [

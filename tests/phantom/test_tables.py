@@ -6,23 +6,16 @@ from itertools import pairwise, product
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fibstream.cli.phantom import truth as phantom_truth
-from fibstream.cli.phantom.truth import CONTACTS, RIBOSOMES, pairs_of, truth_tables
-from fibstream.phantom import (
-    Contact,
-    Phantom,
-    PhantomSpec,
-    contact_truth,
-    grid_of,
-    merge_contacts,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Box, Halo
+from fibstream.cli.phantom import truth as phantom_truth
+from fibstream.cli.phantom.truth import CONTACTS, RIBOSOMES, pairs_of, truth_tables
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box, Halo
+from fibstream.phantom import Contact, Phantom, PhantomSpec, contact_truth, grid_of, merge_contacts
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, VOXEL = (46, 70, 76), (22.0, 17.0, 16.0)

@@ -6,16 +6,16 @@ from itertools import pairwise
 import cc3d
 import numpy as np
 import pytest
-from fibstream.phantom import Annotated, Crop, Phantom, PhantomSpec, contact_truth, sizes
-from fibstream.phantom.materials import SUPER
-from fibstream.phantom.ribosomes import CYTOSOLIC, NUCLEAR
-from fibstream.phantom.truth import annotation, label_mask, record, super_class
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 from skimage.measure import euler_number
 
-from fibstream.errors import WrongUse
-from fibstream.grid import Box
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.phantom import Annotated, Crop, Phantom, PhantomSpec, contact_truth, sizes
+from fibstream.phantom.materials import SUPER
+from fibstream.phantom.ribosomes import CYTOSOLIC, NUCLEAR
+from fibstream.phantom.truth import annotation, label_mask, record, super_class
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, NM = (130, 200, 200), 6.0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fibstream import wire
-from fibstream.events import DeadLetter, ObjectChanged, Progress, Record, Sealed, Task
-from fibstream.keys import Named
+from fibstream.bus import wire
+from fibstream.core.events import DeadLetter, ObjectChanged, Progress, Record, Sealed, Task
+from fibstream.core.keys import Named
 
 PROTOS = Path(__file__).parents[2] / "protos"
 BUF = Path(sys.executable).with_name("buf")

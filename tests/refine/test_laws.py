@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from fibstream.services.refine.fold import ObjectFold
-from fibstream.services.refine.recipe import Settings, voxel_limits
-from fibstream.services.refine.relabel import relabel
 
-from fibstream.grid import Grid
-from fibstream.ids import gid
+from fibstream.core.grid import Grid
+from fibstream.core.ids import gid
+from fibstream.kernels.relabel import relabel
+from fibstream.services.refine.objects import ObjectFold
+from fibstream.services.refine.recipe import Settings, voxel_limits
 
 from .whole import VOXEL, absence, cut, random_absent, random_grid, random_volume, whole
 

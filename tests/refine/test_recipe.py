@@ -3,7 +3,10 @@
 import math
 
 import pytest
-from fibstream.services.refine.fragments import halo
+
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Halo
+from fibstream.services.refine.cut import halo
 from fibstream.services.refine.recipe import (
     RECIPES,
     Settings,
@@ -11,9 +14,6 @@ from fibstream.services.refine.recipe import (
     threshold_level,
     voxel_limits,
 )
-
-from fibstream.errors import WrongUse
-from fibstream.grid import Halo
 
 
 def test_the_recipes():

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from fibstream.services.refine.fold import ObjectFold
-from fibstream.services.refine.fragments import fragments, halo
-from fibstream.services.refine.recipe import Settings
-from fibstream.services.refine.watermark import Finality, Watermark, begins, least
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibstream.grid import MAX_AXIS, Grid
-from fibstream.ids import gid
-from fibstream.stage import Patch
+from fibstream.core.grid import MAX_AXIS, Grid
+from fibstream.core.ids import gid
+from fibstream.core.stage import Patch
+from fibstream.services.refine.cut import cut_fragments, halo
+from fibstream.services.refine.objects import ObjectFold
+from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.watermark import Finality, Watermark, begins, least
 
 GRID = Grid((10, 4, 6), (4, 4, 4))  # 3 layers of 1 x 2 chunks, the last one short
 OPEN_END = Grid((None, 4, 6), (4, 4, 4))
@@ -123,7 +123,7 @@ def test_it_never_moves_back_while_chunks_come_for_the_first_time(fill_holes, da
     for index in data.draw(st.permutations(CHUNKS)):
         box = GRID.block(index, halo(recipe, voxel))
         patch = Patch(volume[box.slices()].astype(np.uint8), box)
-        fold.put(index, fragments(patch, GRID.box(index), recipe, voxel)[1])
+        fold.put(index, cut_fragments(patch, GRID.box(index), recipe, voxel)[1])
         for change in fold.changes():
             finality.told(change.id, change.kind)
         finality.cut(index)

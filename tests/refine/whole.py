@@ -1,12 +1,12 @@
 """The whole-volume algorithm, written with other tools; volumes, and blocks cut from them."""
 
 import numpy as np
-from fibstream.services.refine.fragments import fragments, halo
 from scipy import ndimage
 
-from fibstream.grid import Box, Grid
-from fibstream.ids import gid
-from fibstream.stage import Patch
+from fibstream.core.grid import Box, Grid
+from fibstream.core.ids import gid
+from fibstream.core.stage import Patch
+from fibstream.services.refine.cut import cut_fragments, halo
 
 VOXEL = (8.0, 4.0, 4.0)
 RANK = {6: 1, 18: 2, 26: 3}
@@ -91,7 +91,7 @@ def block_of(volume, grid, index, absent, settings):
 
 
 def cut(volume, grid, index, absent, settings):
-    return fragments(*block_of(volume, grid, index, absent, settings), settings, VOXEL)
+    return cut_fragments(*block_of(volume, grid, index, absent, settings), settings, VOXEL)
 
 
 def one_box(array):

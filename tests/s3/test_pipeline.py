@@ -6,17 +6,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorstore
-from fibstream.cli.inprocess import InProcess
-from fibstream.services.analysis.table import rows_hash
-from fibstream.services.ingest.sources import open_volume
 
-from fibstream.dataset import RECORD
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
-from fibstream.memory import MemoryBus
-from fibstream.published import labels_hash, tables_hash
-from fibstream.remote import kvstore, open_files
-from fibstream.settings import Settings
+from fibstream.bus.memory import MemoryBus
+from fibstream.cli.inprocess import InProcess
+from fibstream.core.dataset import RECORD
+from fibstream.runtime.loops import read_dataset
+from fibstream.runtime.settings import Settings
+from fibstream.services.analysis.table import rows_hash
+from fibstream.store.local import LocalFiles
+from fibstream.store.published import labels_hash, tables_hash
+from fibstream.store.remote import kvstore, open_files
+from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
 from ..support.s3 import BUCKET

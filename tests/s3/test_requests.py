@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from fibstream import shard
-from fibstream.grid import Box, Grid
-from fibstream.ports import Moved
-from fibstream.remote import LOOK, open_files
-from fibstream.shard import Stamp, encode_object, seal_stamp
-from fibstream.stage import Input, Output
-from fibstream.store import OPENINGS, Changed, Object, Store
+from fibstream.core.grid import Box, Grid
+from fibstream.core.ports import Moved
+from fibstream.core.stage import Input, Output
+from fibstream.store import shard
+from fibstream.store.remote import LOOK, open_files
+from fibstream.store.shard import Stamp, encode_object, seal_stamp
+from fibstream.store.store import OPENINGS, Changed, Object, Store
 
 from ..support.s3 import BUCKET
 

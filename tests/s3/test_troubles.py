@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from fibstream.errors import DiskFull, Retryable, WrongUse
-from fibstream.local import LocalFiles
-from fibstream.remote import LOOK, RemoteFiles, kvstore, open_files
+from fibstream.core.errors import DiskFull, Retryable, WrongUse
+from fibstream.store.local import LocalFiles
+from fibstream.store.remote import LOOK, RemoteFiles, kvstore, open_files
 
 from ..support.s3 import BUCKET, REGION, _free_ports, environment
 
@@ -88,8 +88,8 @@ def test_nobody_there_is_retryable_within_seconds(monkeypatch):
 
 STALLED = """
 import os, sys, socket, time
-from fibstream.errors import Retryable
-from fibstream.remote import RemoteFiles, kvstore
+from fibstream.core.errors import Retryable
+from fibstream.store.remote import RemoteFiles, kvstore
 server = socket.create_server(("127.0.0.1", 0))
 os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{server.getsockname()[1]}"
 retries = {"max_retries": 1, "initial_delay": "10ms", "max_delay": "20ms"}

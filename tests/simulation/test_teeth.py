@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fibstream.services.inference import service as inference
-from fibstream.services.ingest.landing import land
 from numpy.typing import NDArray
 
-from fibstream import wire
-from fibstream.dataset import Dataset
-from fibstream.events import Task
-from fibstream.grid import Box, Grid, Index
-from fibstream.planner import RAW, raw_record
-from fibstream.shard import Stamp
-from fibstream.stage import Input, Output, Stage
-from fibstream.store import Changed, Object, Store
-from fibstream.worker import Outcome, Site, Worker
+from fibstream.bus import wire
+from fibstream.core.dataset import Dataset
+from fibstream.core.events import Task
+from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.stage import RAW, Input, Output, Stage
+from fibstream.runtime.planner import raw_record
+from fibstream.runtime.worker import Outcome, Site, Worker
+from fibstream.services.inference import service as inference
+from fibstream.services.ingest.edges.landing import land
+from fibstream.store.shard import Stamp
+from fibstream.store.store import Changed, Object, Store
 
 from .world import SERVICES, Diverged, Faults, Rules, World
 

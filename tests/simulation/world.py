@@ -14,28 +14,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from fibstream.bus import wire
+from fibstream.bus.memory import MemoryBus, MemoryFiles
+from fibstream.core.dataset import RECORD, Dataset, Model, Organelle
+from fibstream.core.events import ORIGIN, Record, Sealed, Task
+from fibstream.core.fold import NoFold
+from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.keys import canonical
+from fibstream.core.ports import Delivery
+from fibstream.core.stage import Block, Patch, Stage
+from fibstream.runtime.loops import Service, read_dataset
+from fibstream.runtime.planner import Planner
+from fibstream.runtime.worker import Site, Worker
 from fibstream.services.analysis import service as analysis
+from fibstream.services.analysis.stages.tables import TableFold
 from fibstream.services.analysis.table import rows_hash
 from fibstream.services.inference import service as inference
+from fibstream.services.inference.stages.prediction import prediction_stage
 from fibstream.services.ingest import service as ingest
-from fibstream.services.ingest.landing import land
+from fibstream.services.ingest.edges.landing import land
 from fibstream.services.refine import service as refine
 from fibstream.services.refine.recipe import resolve
-
-from fibstream import wire
-from fibstream.dataset import RECORD, Dataset, Model, Organelle
-from fibstream.events import ORIGIN, Record, Sealed, Task
-from fibstream.fold import NoFold
-from fibstream.grid import Box, Grid, Index
-from fibstream.keys import canonical
-from fibstream.loops import Service, read_dataset
-from fibstream.memory import MemoryBus, MemoryFiles
-from fibstream.planner import Planner
-from fibstream.ports import Delivery
-from fibstream.shard import decode_object
-from fibstream.stage import Block, Patch, Stage
-from fibstream.store import Object, Store
-from fibstream.worker import Site, Worker
+from fibstream.services.refine.stages.objects import ObjectsFold
+from fibstream.store.shard import decode_object
+from fibstream.store.store import Object, Store
 
 from ..support.engines import TinyEngine
 
@@ -139,7 +142,7 @@ class World:
     def stages(self, service: Service) -> list[Stage]:
         dataset = read_dataset(self.files)
         if service is inference.SERVICE:
-            return [inference.stage(dataset, m, lambda: self.engine) for m in dataset.models]
+            return [prediction_stage(dataset, m, lambda: self.engine) for m in dataset.models]
         return list(service.stages(dataset, self.files))
 
     def _planner(self, service: Service) -> Planner:
@@ -439,7 +442,7 @@ def table_hash(parquet: bytes) -> str:
 
 
 def read_array(store: Store, item: Object, box: Box) -> np.ndarray:
-    from fibstream.shard import Shard
+    from fibstream.store.shard import Shard
 
     handle = store.files.open(item.path)
     assert handle is not None
@@ -534,12 +537,12 @@ def whole(world: World) -> Whole:
         return Patch(array, volume, tuple(absent))
 
     arrays = {("raw", one.dtype): raw}
-    stage = inference.stage(one, one.models[0], lambda: world.engine)
+    stage = prediction_stage(one, one.models[0], lambda: world.engine)
     prediction = stage.compute(Block((0, 0, 0), volume, {"raw": patch(raw)}))["predictions/mito"]
     arrays["predictions/mito", "uint8"] = prediction
     cut, paint = refine.stages(one, world.files)
     pieces = cut.compute(Block((0, 0, 0), volume, {"predictions/mito": patch(prediction)}))
-    fold = refine.Objects(one)
+    fold = ObjectsFold(one)
     summary = pieces["summaries/fragments/generic"]
     fold.put(fold.inputs[0], (0, 0, 0), "", summary)
     labels = paint.compute(
@@ -553,6 +556,6 @@ def whole(world: World) -> Whole:
     rows = measured.compute(
         Block((0, 0, 0), volume, {"labels/generic": patch(labels), "raw": patch(raw)})
     )["summaries/measures/generic"]
-    tables = analysis.Tables(one)
+    tables = TableFold(one)
     tables.put(tables.inputs[0], (0, 0, 0), "", rows)
     return Whole(arrays, {"generic": table_hash(tables._make("generic")["tables/generic.parquet"])})

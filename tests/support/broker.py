@@ -18,9 +18,9 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from fibstream import wire
-from fibstream.errors import Retryable
-from fibstream.kafka import KafkaBus, declare
+from fibstream.bus import wire
+from fibstream.bus.kafka.bus import KafkaBus, declare
+from fibstream.core.errors import Retryable
 
 ROOT = Path(__file__).resolve().parents[2]
 POM = ROOT / "tests" / "kafka" / "pom.xml"

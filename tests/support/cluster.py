@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
-from fibstream.cli.run import hashes
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from fibstream.addresses import SERVICES
-from fibstream.client import Client
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
+from fibstream.cli.run import hashes
+from fibstream.client.client import Client
+from fibstream.core.addresses import SERVICES
+from fibstream.runtime.loops import read_dataset
+from fibstream.store.local import LocalFiles
 
 from .broker import free_ports
 from .command import PROGRAM

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
-from fibstream.services.inference.port import ModelSpec
 from numpy.typing import NDArray
+
+from fibstream.services.inference.port import ModelSpec
 
 
 class TinyEngine:

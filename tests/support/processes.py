@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.run import ledger
-
-from fibstream.events import Record
-from fibstream.root import bus_path
-from fibstream.sqlite import SqliteBus
+from fibstream.core.events import Record
+from fibstream.runtime.root import bus_path
 
 T = TypeVar("T")
 WAIT_S = 90.0  # processes take seconds to start on a busy machine
@@ -39,7 +38,7 @@ def services(out: Path) -> dict[int, str]:
             words = _command(folder)
             if "--parent" in words and str(out) in words:
                 module = words[words.index("-m") + 1].removeprefix("fibstream.services.")
-                landing = module == "ingest.land"
+                landing = module == "ingest.edges.land"
                 found[int(folder.name)] = "landing" if landing else f"{module} {words[3]}"
     return found
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fibstream.cli.design import make_engine
-from fibstream.cli.reference import labels_of, prediction_of, table_of
-from fibstream.services.analysis.table import rows_hash
-from fibstream.services.refine.recipe import Settings
 from numpy.typing import NDArray
 
-from fibstream.dataset import Dataset
-from fibstream.grid import Index
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
-from fibstream.published import labels_hash, tables_hash
+from fibstream.app.design import make_engine
+from fibstream.app.reference import labels_of, prediction_of, table_of
+from fibstream.core.dataset import Dataset
+from fibstream.core.grid import Index
+from fibstream.runtime.loops import read_dataset
+from fibstream.services.analysis.table import rows_hash
+from fibstream.services.refine.recipe import Settings
+from fibstream.store.local import LocalFiles
+from fibstream.store.published import labels_hash, tables_hash
 
 from ..inference.net import Graph, write_net
 

@@ -5,19 +5,18 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from fibstream.bus import wire
+from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.inprocess import InProcess
 from fibstream.cli.run import Report, conclude, prepare
-from fibstream.services.ingest.sources import open_volume
-
-from fibstream import wire
-from fibstream.events import ObjectChanged
-from fibstream.grid import Index
-from fibstream.local import LocalFiles
-from fibstream.loops import read_dataset
-from fibstream.ports import Bus
-from fibstream.root import bus_path
-from fibstream.settings import Settings
-from fibstream.sqlite import SqliteBus
+from fibstream.core.events import ObjectChanged
+from fibstream.core.grid import Index
+from fibstream.core.ports import Bus
+from fibstream.runtime.loops import read_dataset
+from fibstream.runtime.root import bus_path
+from fibstream.runtime.settings import Settings
+from fibstream.store.local import LocalFiles
+from fibstream.volumes.sources import open_volume
 
 Place = tuple[str, Index]
 

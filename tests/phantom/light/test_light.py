@@ -5,6 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.grid import Box
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.light import MODALITIES, Errors, LightField, Network, image
 from fibstream.phantom.light import dyes as dyes_module
@@ -12,12 +18,6 @@ from fibstream.phantom.light.dyes import PER_UM2, dyes_on
 from fibstream.phantom.light.field import neighbours, rim_nm
 from fibstream.phantom.light.landmarks import landmarks
 from fibstream.phantom.light.modality import OFFSET, READ_NOISE
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.ndimage import binary_dilation, binary_erosion
-
-from fibstream.errors import TooMuch, WrongUse
-from fibstream.grid import Box
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, NM = (90, 150, 150), 12.0

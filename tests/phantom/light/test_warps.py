@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
+
+from fibstream.core.errors import WrongUse
 from fibstream.phantom.light import Affine, Warp, elastix
 from fibstream.phantom.light.deformations import Slabs, Spline, ThinPlate
 from fibstream.phantom.light.drawing import FAMILIES, GENTLE, draw_frame
 from fibstream.phantom.light.published import PUBLISHED, published
-from scipy.ndimage import map_coordinates
-
-from fibstream.errors import WrongUse
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 EXTENT = np.array([3000.0, 9000.0, 7000.0])

@@ -1,0 +1,72 @@
+"""Every stage of every service of a dataset: what `verify` and the in-process runner go through."""
+
+from collections.abc import Iterator
+
+from fibstream.bus import wire
+from fibstream.core.dataset import Dataset
+from fibstream.core.events import ORIGIN, Record
+from fibstream.core.frontier import Place
+from fibstream.core.ports import Bus, Files
+from fibstream.core.stage import RAW
+from fibstream.runtime.loops import Service
+from fibstream.runtime.planner import raw_record
+from fibstream.services.analysis.service import SERVICE as ANALYSIS
+from fibstream.services.inference.service import SERVICE as INFERENCE
+from fibstream.services.ingest.service import SERVICE as INGEST
+from fibstream.services.refine.service import SERVICE as REFINE
+from fibstream.store.shard import Stamp
+from fibstream.store.store import Object, Store, objects
+
+SERVICES: tuple[Service, ...] = (INGEST, INFERENCE, REFINE, ANALYSIS)
+
+
+def stage_names(dataset: Dataset, files: Files) -> set[str]:
+    """Return the names of all stages of a dataset as its pipeline is now, raw and tables too."""
+    stages = (stage for service in SERVICES for stage in service.stages(dataset, files))
+    tables = (f"tables/{organelle.recipe}" for organelle in dataset.organelles)
+    return {RAW, *(stage.name for stage in stages), *tables}
+
+
+def remember(dataset: Dataset, store: Store, bus: Bus) -> None:
+    """Write a log that was lost (or was in memory) anew from the stamps, contents unread.
+
+    Without it a planner would see chunks arrive one after the other and make labels of open
+    objects that the store has already made final.
+    """
+    for place, items in outputs(dataset, store.files, store):
+        stamps = [(item, stamp) for item in items if (stamp := store.stamp(item)) is not None]
+        record = record_of(place, stamps) if len(stamps) == len(items) else None
+        if record is not None:
+            key = wire.record_key(dataset.name, *place)
+            bus.publish(wire.ledger_topic(place[0]), key, wire.encode(record))
+
+
+def record_of(place: Place, stamps: list[tuple[Object, Stamp]]) -> Record | None:
+    """Return the record that the objects of a stage output make together, if they do."""
+    if len({stamp.key for _, stamp in stamps}) != 1:
+        return None
+    if place[0] == RAW:
+        return raw_record(stamps[0][1])
+    contents = {item.label: stamp.hash for item, stamp in stamps}
+    return Record(*place, "ready", stamps[0][1].key, contents)
+
+
+def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Place, list[Object]]]:
+    """Yield every stage output of a dataset with the objects that it consists of, made or not.
+
+    Of an open volume only chunks whose raw has a file are known.
+    """
+    # Not by raw's files alone: a lost one says nothing of what was made of it.
+    chunks = sorted(dataset.grid.indices() if dataset.grid.sealed else store.chunks(RAW))
+    for index in chunks:
+        yield (RAW, index), [Object(RAW, index, dataset.dtype)]
+    for service in SERVICES:
+        for stage in service.stages(dataset, files):
+            for index in chunks:
+                yield (
+                    (stage.name, index),
+                    [i for o in stage.outputs for i in objects(o, index, dataset.chunk)],
+                )
+    for organelle in dataset.organelles:
+        table = Object(f"tables/{organelle.recipe}.parquet", ORIGIN)
+        yield (f"tables/{organelle.recipe}", ORIGIN), [table]

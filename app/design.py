@@ -1,0 +1,183 @@
+"""From what a user gives to a dataset record: all is checked before anything is written."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fibstream.core.dataset import Dataset, Model, Organelle, clip_chunk
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import MAX_CHUNK, Box, Index
+from fibstream.runtime.root import Root
+from fibstream.services.inference.edges.model import find_model, read_model, released
+from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
+from fibstream.services.inference.tiling import waste
+from fibstream.services.ingest.edges.datasets import Asked, Made
+from fibstream.services.refine.recipe import RECIPES, resolve
+from fibstream.volumes.sources import Source
+
+from .pipelines import Pipeline, Step, asked_pipeline
+
+AUTO_SLICES = 64  # of the source, for `--contrast auto`
+AUTO_PERCENTILES = (0.5, 99.5)
+WASTE_WORTH_SAYING = 2.0
+
+
+def default_chunk(spec: ModelSpec | None) -> Index:
+    """Return the multiple of 64 nearest to the tile's output, 64 to 256 an edge."""
+    edges = spec.output if spec else (128, 128, 128)
+    z, y, x = (min(max(64 * round(e / 64), 64), 256) for e in edges)
+    return z, y, x
+
+
+def fitting_chunk(given: Index | None, shape: Index, spec: ModelSpec | None) -> Index:
+    """Return the chunk that was given, else that of the network, no larger than the volume."""
+    return clip_chunk(default_chunk(spec) if given is None else given, shape)
+
+
+def check_chunk(chunk: Index, what: str) -> Index:
+    """Return a chunk; raise WrongUse when an edge is out of range."""
+    if not all(0 < c <= MAX_CHUNK for c in chunk):
+        raise WrongUse(f"{what}: expected Z,Y,X with edges from 1 to {MAX_CHUNK} voxels")
+    return chunk
+
+
+def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
+    """Return the window of grey values that networks see as black to white."""
+    if text is None:
+        if source.dtype == np.uint8:
+            return 0.0, 255.0
+        shown = source.display.window
+        hint = f" (the file shows {shown[0]:g},{shown[1]:g})" if shown else ""
+        raise WrongUse(f"{source.name} is {source.dtype}: give --contrast LOW,HIGH or auto{hint}")
+    if text == "auto":
+        return auto_contrast(source)
+    parts = text.split(",")
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise WrongUse(f"--contrast {text}: expected LOW,HIGH or auto") from None
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise WrongUse(f"--contrast {text}: expected finite LOW below HIGH")
+    return low, high
+
+
+def auto_contrast(source: Source) -> tuple[float, float]:
+    """Return percentiles of the first slices of the source."""
+    z, y, x = source.shape
+    first = source.read(Box((0, 0, 0), (min(z, AUTO_SLICES), y, x)))
+    low, high = np.percentile(first, AUTO_PERCENTILES, method="inverted_cdf")
+    if not low < high:
+        raise WrongUse(f"{source.name}: no contrast in its first slices; give --contrast LOW,HIGH")
+    return float(low), float(high)
+
+
+def make_engine(path: Path, threads: int) -> Engine:
+    """Load a network and let it check itself."""
+    from fibstream.services.inference.edges.engine import CpuEngine
+
+    return CpuEngine(path, threads)
+
+
+def design(
+    name: str,
+    source: Source,
+    pipeline: Pipeline,
+    *,
+    chunk: Index | None = None,
+    contrast: str | None = None,
+    invert: bool = False,
+    threads: int = 1,
+) -> Made:
+    """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit."""
+    asked = Asked(
+        name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
+        "",
+    )  # fmt: skip
+    networks = [_engine(find_model(given), asked, threads) for given in pipeline.models]
+    edges = fitting_chunk(chunk, source.shape, networks[0][1].spec)
+    asked = asked._replace(chunk=edges, contrast=parse_contrast(contrast, source))
+    return _made(asked, pipeline, networks)
+
+
+def design_asked(asked: Asked, root: Root, threads: int) -> Made:
+    """Return the dataset that a client asks for; it may name networks, but no files."""
+    pipeline = asked_pipeline(asked.pipeline)
+    networks = [_engine(released(name, root), asked, threads) for name in pipeline.models]
+    if asked.contrast is None:
+        if asked.dtype != "uint8":
+            raise WrongUse(f"dtype {asked.dtype}: give the contrast, two grey values")
+        asked = asked._replace(contrast=(0.0, 255.0))
+    low, high = asked.contrast or (0.0, 0.0)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise WrongUse(f"contrast {low}, {high}: expected finite LOW below HIGH")
+    return _made(asked, pipeline, networks)
+
+
+def _engine(path: Path, asked: Asked, threads: int) -> tuple[Path, Engine]:
+    check_voxel_size(read_model(path), asked.voxel_size_nm)
+    return path, make_engine(path, threads)
+
+
+def _made(asked: Asked, pipeline: Pipeline, networks: list[tuple[Path, Engine]]) -> Made:
+    specs = [engine.spec for _, engine in networks]
+    models = [_model(engine) for _, engine in networks]
+    files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
+    _distinct(models)
+    organelles = tuple(organelle(step, models) for step in pipeline.organelles)
+    wanted = check_chunk(asked.chunk or default_chunk(specs[0]), f"chunk {asked.chunk}")
+    edges = clip_chunk(wanted, asked.shape)
+    assert asked.contrast is not None
+    dataset = Dataset(
+        name=asked.name, shape=asked.shape, chunk=edges, dtype=asked.dtype,
+        voxel_size_nm=asked.voxel_size_nm, contrast=asked.contrast,
+        invert=asked.invert, models=tuple(models), organelles=organelles,
+    )  # fmt: skip
+    return Made(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
+
+
+def _model(engine: Engine) -> Model:
+    spec = engine.spec
+    return Model(
+        name=spec.name, classes=spec.classes, sha256=spec.sha256,
+        spec=spec.model_dump(mode="json"), profile=dict(engine.profile),
+    )  # fmt: skip
+
+
+def _distinct(models: list[Model]) -> None:
+    for what, names in (
+        ("network", [m.name for m in models]),
+        ("class", [c for m in models for c in m.classes]),
+    ):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise WrongUse(f"pipeline: {what} {twice[0]} is given twice")
+
+
+def _waste(spec: ModelSpec, chunk: Index) -> list[str]:
+    times = waste(spec, chunk)
+    if times < WASTE_WORTH_SAYING:
+        return []
+    edges, output = (",".join(map(str, e)) for e in (chunk, spec.output))
+    return [
+        f"chunk {edges} is small for the tiles of model {spec.name} (output {output}): "
+        f"the network computes {times:.1f} times as many voxels as are kept"
+    ]
+
+
+def organelle(step: Step, models: list[Model]) -> Organelle:
+    """Return an organelle with every parameter spelled out."""
+    settings = resolve(step.recipe, step.set)
+    classes = [c for m in models for c in m.classes]
+    wanted = RECIPES[step.recipe].predicted
+    if wanted is None and len(classes) != 1:
+        raise WrongUse(
+            f"recipe {step.recipe} takes the only predicted class, and there are {len(classes)}: "
+            + ", ".join(classes)
+        )
+    if wanted is not None and wanted not in classes:
+        raise WrongUse(
+            f"recipe {step.recipe} needs class {wanted}; the pipeline predicts {', '.join(classes)}"
+        )
+    return Organelle(
+        recipe=step.recipe, source=wanted or classes[0], settings=settings.model_dump(mode="json")
+    )

@@ -1,0 +1,109 @@
+"""What a dataset takes on disk, who is at work on it, what was left behind, and its removal."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fibstream.core.errors import WrongUse
+from fibstream.runtime.root import CATALOGUE, DELETED, SUFFIX, Root
+from fibstream.runtime.supervisor import temporaries
+from fibstream.store.local import PRIVATE
+
+from .folder import locked, open_dataset, owner_of
+
+GROUPS = ("raw", "predictions", "labels", "tables")  # what is told apart; the rest is "other"
+
+
+class Usage(NamedTuple):
+    """What lies in a dataset's folder, by the lengths of its files."""
+
+    groups: dict[str, int]  # bytes of GROUPS and of what is "other"
+    temporaries: int  # bytes that writers have under way, or left when they were killed
+    changed_s: float  # Unix time of the last change of anything that is not private
+
+
+def usage(path: Path) -> Usage:
+    """Return what a dataset takes; one that is being written may change meanwhile."""
+    groups = dict.fromkeys((*GROUPS, "other"), 0)
+    changed_s = 0.0
+    for name, state in _files(path):
+        first = name.parts[0]
+        groups[first if first in GROUPS else "other"] += state.st_size
+        if first != PRIVATE:  # the bus is touched by whoever looks
+            changed_s = max(changed_s, state.st_mtime)
+    waste = sum(state.st_size for _, state in temporaries(path))
+    groups["other"] -= min(waste, groups["other"])
+    return Usage(groups, waste, changed_s)
+
+
+def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder, name)
+            with contextlib.suppress(FileNotFoundError):  # replaced or removed meanwhile
+                yield file.relative_to(path), file.lstat()
+
+
+def told(path: Path) -> dict[str, Any]:
+    """Return usage and owner as ``status --json`` has them."""
+    found = usage(path)
+    return {
+        "bytes": found.groups,
+        "temporary_bytes": found.temporaries,
+        "changed": datetime.fromtimestamp(found.changed_s, UTC).isoformat(timespec="seconds"),
+        "in_use_by": owner_of(path),
+    }
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes for people, three digits: ``1.23 GB``."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.3g} {unit}"
+
+
+def age_text(changed: str, now: datetime | None = None) -> str:
+    """Return how long ago a time in ISO 8601 was, for people: ``3 h ago``."""
+    age_s = ((now or datetime.now(UTC)) - datetime.fromisoformat(changed)).total_seconds()
+    for unit, length_s in (("days", 86400), ("h", 3600), ("min", 60)):
+        if age_s >= 2 * length_s:
+            return f"{age_s // length_s:.0f} {unit} ago"
+    return f"{max(age_s, 0):.0f} s ago"
+
+
+def delete_folder(path: Path) -> None:
+    """Remove the folder of a dataset at once: it is moved away under its lock, then emptied.
+
+    Raises WrongUse when it is no dataset, or a run is at work on it, which is named. One that lies
+    below a root leaves its catalogue first: services that are at work on it let go of it.
+    """
+    path = path.resolve()
+    open_dataset(path)
+    gone = path.with_name(f".{path.name}.{uuid.uuid4().hex}{DELETED}")
+    with _unused(path):
+        name = path.name.removesuffix(SUFFIX)
+        if path.name.endswith(SUFFIX) and (path.parent / CATALOGUE / name).is_file():
+            Root(str(path.parent)).leave(name)
+        path.rename(gone)
+    shutil.rmtree(gone)
+    for left in path.parent.glob(f".{path.name}.*{DELETED}"):  # by a call that was killed
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _unused(path: Path) -> Iterator[None]:
+    """Hold the lock of a dataset; a refusal names it as the command does."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(path))
+        except WrongUse as error:
+            raise WrongUse(str(error).removeprefix("--out ")) from None
+        yield

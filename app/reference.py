@@ -1,0 +1,130 @@
+"""The whole volume as one block, by other code: what `demo` compares a streamed run with.
+
+It shares with the services what defines a voxel's prediction and its smoothing (the network, the
+tiles, the fixed-point kernel) and nothing of what is streamed: no planner, worker, frontier or
+store, no fragments, no fold. Components, holes and sizes are scipy's on the whole array; measures
+are plain numpy, object by object.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.grid import Box
+from fibstream.core.ids import gids
+from fibstream.core.stage import Arrays, Patch
+from fibstream.kernels.smooth import smooth
+from fibstream.services.analysis.table import finish
+from fibstream.services.inference.grey import contrast
+from fibstream.services.inference.port import Engine
+from fibstream.services.inference.tiling import predict
+from fibstream.services.refine.recipe import Settings, sigma_voxels, threshold_level, voxel_limits
+
+STRUCTURE = {6: 1, 18: 2, 26: 3}
+LIMB = 2**32
+
+
+def prediction_of(raw: NDArray[Any], dataset: Dataset, engine: Engine) -> NDArray[np.uint8]:
+    """Return the prediction (classes, z, y, x) of a whole volume."""
+    low, high = dataset.contrast
+    volume = Box((0, 0, 0), dataset.grid.extent)
+    return predict(Patch(contrast(raw, low, high, invert=dataset.invert), volume), volume, engine)
+
+
+def labels_of(
+    prediction: NDArray[np.uint8], settings: Settings, voxel_size_nm: tuple[float, float, float]
+) -> NDArray[np.uint64]:
+    """Return the labels of a whole prediction: components, holes, sizes, named by first voxel."""
+    z, y, x = prediction.shape
+    whole = Box((0, 0, 0), (z, y, x))
+    smoothed = smooth(prediction, sigma_voxels(settings, voxel_size_nm), whole)
+    mask = smoothed >= threshold_level(settings)
+    structure = ndimage.generate_binary_structure(3, STRUCTURE[settings.connectivity])
+    if settings.fill_holes == "all":
+        mask = ndimage.binary_fill_holes(mask)
+    found, count = ndimage.label(mask, structure)
+    if settings.fill_holes == "one":
+        found = _fill_holes_of_one(found)
+    return _named(found, count, voxel_limits(settings, voxel_size_nm))
+
+
+def _fill_holes_of_one(found: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Give a background component the one object around it, unless it reaches the border."""
+    holes, _ = ndimage.label(found == 0)
+    border = set(np.unique(holes[_shell(holes.shape)]).tolist())
+    filled = found.copy()
+    for number, place in enumerate(ndimage.find_objects(holes), 1):
+        if number in border:
+            continue
+        around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in place)
+        hole = holes[around] == number
+        rim = ndimage.binary_dilation(hole) & ~hole
+        owners = np.unique(found[around][rim])
+        if len(owners) == 1:
+            filled[around][hole] = owners[0]
+    return filled
+
+
+def _shell(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    shell = np.ones(shape, bool)
+    shell[1:-1, 1:-1, 1:-1] = False
+    return shell
+
+
+def _named(found: NDArray[np.int32], count: int, limits: tuple[int, float]) -> NDArray[np.uint64]:
+    z, y, x = found.shape
+    flat = found.reshape(-1)
+    numbers, first, voxels = np.unique(flat, return_index=True, return_counts=True)
+    names = np.zeros(count + 1, np.uint64)
+    names[numbers] = gids(first, (0, 0, 0), (z, y, x)) + np.uint64(1)
+    least, most = limits
+    gone = numbers[(voxels < least) | (voxels > most)]
+    names[gone] = 0
+    names[0] = 0
+    return names[found]
+
+
+def table_of(
+    labels: NDArray[np.uint64], raw: NDArray[Any], voxel_size_nm: tuple[float, float, float]
+) -> pa.Table:
+    """Return the table of a whole label volume, measured object by object."""
+    ids = [int(i) for i in np.unique(labels) if i]
+    dense = np.searchsorted(np.array([0, *ids], np.uint64), labels).astype(np.int32)
+    rows = [
+        _row(dense, raw, number, place)
+        for number, place in enumerate(ndimage.find_objects(dense), 1)
+        if place is not None
+    ]
+    total: Arrays = {"id": np.array(ids, np.uint64)}
+    for name, shape in (("voxels", ()), ("wide", (4, 2)), ("faces", (3,)), ("low", (3,)),
+                        ("high", (3,)), ("touches_border", ())):  # fmt: skip
+        kind = bool if name == "touches_border" else np.int64
+        total[name] = np.array([row[name] for row in rows], kind).reshape(len(rows), *shape)
+    return finish(total, voxel_size_nm, raw=raw.dtype.kind in "ui")
+
+
+def _row(
+    dense: NDArray[np.int32], raw: NDArray[Any], number: int, place: tuple[slice, ...]
+) -> dict[str, Any]:
+    inside = dense[place] == number
+    where = np.argwhere(inside) + [s.start for s in place]
+    sums = [*where.sum(0).tolist(), int(raw[place][inside].sum(dtype=np.int64))]
+    # A face is where the object and anything else meet; the volume's own border is none.
+    around = tuple(
+        slice(max(s.start - 1, 0), min(s.stop + 1, n))
+        for s, n in zip(place, dense.shape, strict=True)
+    )
+    near = dense[around] == number
+    low, high = where.min(0), where.max(0)
+    return {
+        "voxels": len(where),
+        "wide": [[total // LIMB, total % LIMB] for total in sums],
+        "faces": [int((np.diff(near.astype(np.int8), axis=axis) != 0).sum()) for axis in range(3)],
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "touches_border": bool((low == 0).any() or (high == np.array(dense.shape) - 1).any()),
+    }

@@ -1,0 +1,78 @@
+"""`fibstream status`: how far a dataset is, from its log, and what it takes, from its folder."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from fibstream.bus import wire
+from fibstream.bus.sqlite import SqliteBus
+from fibstream.core.events import ObjectChanged
+from fibstream.runtime.ledger import ledger
+from fibstream.runtime.root import bus_path
+
+from .catalogue import SERVICES, stage_names
+from .folder import open_dataset
+from .housekeeping import age_text, size_text, told
+
+
+def status_of(path: Path) -> dict[str, Any]:
+    """Return chunks per stage, objects per organelle, failures, bytes and who is at work."""
+    files, dataset = open_dataset(path)
+    kept = told(path)  # before the bus is opened, which writes beside itself
+    log = bus_path(path)
+    bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
+    records = list(ledger(bus))
+    ready = Counter(r.stage for r in records if r.status == "ready")
+    stages = [s.name for service in SERVICES for s in service.stages(dataset, files)]
+    names = stage_names(dataset, files)
+    objects: dict[str, Counter[str]] = {}
+    for entry in bus.read([wire.OBJECTS], 0, limit=1 << 30):
+        change = wire.decode(entry.value)
+        if isinstance(change, ObjectChanged):
+            objects.setdefault(change.organelle, Counter())[change.kind] += 1
+    bus.close()
+    z, y, x = dataset.grid.count
+    return {
+        "dataset": dataset.name,
+        "shape": list(dataset.shape),
+        "chunk": list(dataset.chunk),
+        "voxel_size_nm": list(dataset.voxel_size_nm),
+        "sealed": dataset.grid.sealed,
+        "chunks": z * y * x if dataset.grid.sealed else None,
+        "stages": {name: ready[name] for name in ["raw", *stages]},
+        "objects": {name: dict(kinds) for name, kinds in sorted(objects.items())},
+        "failed": [
+            {"stage": r.stage, "chunk": list(r.index), "reason": r.reason}
+            for r in records
+            if r.status == "failed" and r.stage in names
+        ],
+        **kept,
+    }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """Return a status as lines for people."""
+    size = " x ".join(str(s) for s in found["shape"])
+    chunk = " x ".join(str(s) for s in found["chunk"])
+    total = found["chunks"] if found["chunks"] is not None else "?"
+    lines = [f"{found['dataset']}: {size} voxels in chunks of {chunk}"]
+    lines += [f"  {name:<24} {count} of {total}" for name, count in found["stages"].items()]
+    for name, kinds in found["objects"].items():
+        said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
+        lines.append(f"  objects/{name:<16} {said}")
+    for item in found["failed"]:
+        lines.append(f"  failed: {item['stage']} {tuple(item['chunk'])}: {item['reason']}")
+    return "\n".join([*lines, *_kept(found)])
+
+
+def _kept(found: dict[str, Any]) -> list[str]:
+    """Return what a dataset takes, as lines."""
+    parts = ", ".join(f"{name} {size_text(n)}" for name, n in found["bytes"].items())
+    lines = [f"  on disk: {size_text(sum(found['bytes'].values()))} ({parts})"]
+    if found["temporary_bytes"]:
+        lines.append(f"  temporaries: {size_text(found['temporary_bytes'])}")
+    lines.append(f"  last change: {found['changed']} ({age_text(found['changed'])})")
+    if found["in_use_by"]:
+        lines.append(f"  at work: {found['in_use_by']}")
+    return lines

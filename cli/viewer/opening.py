@@ -1,0 +1,35 @@
+"""What a path names: a dataset, a group of arrays, or one array."""
+
+from pathlib import Path
+
+from fibstream.core.dataset import RECORD
+from fibstream.core.errors import WrongUse
+from fibstream.runtime.loops import read_dataset
+from fibstream.store.local import LocalFiles
+from fibstream.volumes.hierarchy import held_by
+
+from .bare import ArrayShown, GroupShown
+from .port import Shown
+from .scene import DatasetShown
+
+
+def shown(path: str, voxel_size_nm: tuple[float, float, float] | None = None) -> Shown:
+    """Return what a path names; raises WrongUse when it is nothing that can be shown.
+
+    ``voxel_size_nm`` (z, y, x) is of an array that does not tell its own.
+    """
+    place, _, inside = path.partition("#")
+    if "://" in place:
+        raise WrongUse(f"{place}: lies in a bucket; expected a path on this machine")
+    root = Path(place)
+    if not inside and (root / RECORD).is_file():
+        try:
+            read_dataset(LocalFiles(root))
+        except ValueError as error:
+            raise WrongUse(f"{path}: {RECORD} is not the record of a dataset") from error
+        return DatasetShown(root)
+    if not root.exists():
+        raise WrongUse(f"{place}: no such file or folder")
+    if not inside and root.is_dir() and len(held := held_by(root)) > 1:
+        return GroupShown(root, held, voxel_size_nm)
+    return ArrayShown(path, voxel_size_nm)

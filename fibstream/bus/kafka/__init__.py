@@ -1,0 +1,1 @@
+"""The bus of many machines: Apache Kafka behind the port ``Bus``."""

@@ -1,0 +1,134 @@
+"""Who holds which task of a queue on Kafka, and how many tasks are not acknowledged.
+
+Kafka's groups know positions, not tasks. So what a worker holds is written to a compacted topic
+beside the queue: when it dies, whoever takes the task next finds the lease that never ended.
+"""
+
+import json
+import logging
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from kafka import TopicPartition
+
+from fibstream.bus.wire import dataset_of
+from fibstream.core.keys import canonical, digest
+
+log = logging.getLogger(__name__)
+
+State = Literal["held", "free", "over"]  # over: finished or discarded, and not yet skipped
+Verdict = Literal["over", "busy"]
+
+
+class Waiting(NamedTuple):
+    """A task where it lies."""
+
+    place: TopicPartition
+    offset: int
+    key: str
+    value: bytes
+    sent_s: float  # Unix time
+
+
+class Lease(NamedTuple):
+    """What is known of a task: the last owner, and how many owners died of it."""
+
+    owner: str
+    crashes: int
+    partition: int
+    offset: int
+    state: State
+
+    def encode(self) -> bytes:
+        """Return the lease as it is written."""
+        return canonical(self._asdict())
+
+
+def decode(value: bytes) -> Lease:
+    """Read a lease; raise ValueError when it is none."""
+    try:
+        return Lease(**json.loads(value))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def lease_key(key: str, value: bytes, group: str = "") -> str:
+    """Return what names a task: its key, so that it lies by the dataset, content and group."""
+    return f"{key}#{digest(value, group.encode())}"
+
+
+def judge(
+    lease: Lease | None, owner: str, partition: int, offset: int, alive: Callable[[str], bool]
+) -> Lease | Verdict:
+    """Return the lease of an owner that takes a task, or why it is not to be taken.
+
+    A partition can move while a task in it is held. Its holder goes on, so the next one leaves the
+    task aside; but if the holder is no longer ``alive``, that is a crash. A lease on an earlier
+    record of an equal task says only what it counted.
+    """
+    fresh = Lease(owner, 0, partition, offset, "held")
+    if lease is None or lease.partition != partition or lease.offset > offset:
+        return fresh
+    if lease.offset < offset:
+        return fresh if lease.state == "over" else fresh._replace(crashes=lease.crashes)
+    if lease.state == "over":
+        return "over"
+    if lease.state == "held" and lease.owner != owner:
+        if alive(lease.owner):
+            return "busy"
+        return fresh._replace(crashes=lease.crashes + 1)
+    return fresh._replace(crashes=lease.crashes)
+
+
+class Leases:
+    """The leases of one queue, as far as they are read; a part of a follower."""
+
+    def __init__(self, places: Sequence[TopicPartition], scope: str | None) -> None:
+        self.places = places
+        self.seen = dict.fromkeys(places, 0)
+        self.state: dict[str, Lease] = {}
+        self._scope = scope
+
+    def accept(self, place: TopicPartition, records: Sequence[Any]) -> None:
+        """Apply records: the last of a key wins, a tombstone ends a lease."""
+        for record in records:
+            if record.offset < self.seen[place]:
+                continue
+            self.seen[place] = record.offset + 1
+            key = (record.key or b"").decode()
+            if self._scope is not None and dataset_of(key) != self._scope:
+                continue
+            if record.value is None:
+                self.state.pop(key, None)
+                continue
+            try:
+                self.state[key] = decode(record.value)
+            except ValueError as error:
+                log.error("%s at %d: not a lease: %s", place, record.offset, error)
+
+
+class Tail:
+    """The offsets of a queue's own tasks that are not acknowledged; a part of a follower."""
+
+    def __init__(self, start: Mapping[TopicPartition, int], scope: str | None) -> None:
+        self.places = list(start)
+        self.seen = dict(start)
+        self._scope = scope
+        self._offsets = {place: array("q") for place in start}
+
+    def accept(self, place: TopicPartition, records: Sequence[Any]) -> None:
+        """Remember where the own tasks lie."""
+        for record in records:
+            if record.offset < self.seen[place]:
+                continue
+            self.seen[place] = record.offset + 1
+            if self._scope is None or dataset_of(record.key.decode()) == self._scope:
+                self._offsets[place].append(record.offset)
+
+    def count(self, committed: Mapping[TopicPartition, int]) -> int:
+        """Return how many lie at or behind the committed offsets; forget the others."""
+        for place, offsets in self._offsets.items():
+            del offsets[: bisect_left(offsets, committed[place])]
+        return sum(map(len, self._offsets.values()))

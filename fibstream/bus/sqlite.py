@@ -1,0 +1,235 @@
+"""The embedded bus: one SQLite file, durable, shared by the processes of one machine."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
+
+from fibstream.core.errors import DiskFull, NotFound, Retryable, WrongUse
+from fibstream.core.ports import Delivery, Entry
+
+BUSY_S = 30.0  # a writer waits this long for another; each transaction takes microseconds
+POLL_S = 0.005  # how often a waiting process looks at SQLite's change counter (one page read)
+
+VERSION = 2  # of the tables below
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS log (
+    offset INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL,
+    value BLOB NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS log_key ON log (topic, key);
+CREATE TABLE IF NOT EXISTS tasks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL,
+    value BLOB NOT NULL, owner TEXT, lease REAL NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0, sent REAL NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS tasks_topic ON tasks (topic, id);
+"""
+_FREE = "(owner IS NULL OR lease < ?)"
+
+
+class SqliteBus:
+    """Logs are compacted at once: a record replaces the one before it of its key."""
+
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.time, *, read_only: bool = False
+    ) -> None:
+        self.path = path.absolute()
+        self._clock = clock
+        place = self.path.as_uri()
+        if read_only:  # of an archive nobody writes: then it needs no files beside it
+            place += "?mode=ro" if os.access(path.parent, os.W_OK) else "?immutable=1"
+        try:
+            if not read_only:
+                # Not its dataset's folder: a late bus must not bring back one that was deleted.
+                path.parent.mkdir(exist_ok=True)
+            # A connection may be made in one thread and used in another, never in two at a time.
+            self._db = sqlite3.connect(
+                place, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True
+            )
+        except FileNotFoundError as error:
+            raise NotFound(f"bus {path}: {path.parent.parent} is not there") from error
+        except (OSError, sqlite3.OperationalError) as error:
+            raise WrongUse(f"bus {path}: {error}") from error
+        if read_only:
+            self._file, self._seen = _identity(self.path), -1
+            return
+        self._journal()
+        # A kill loses nothing; after a power cut the last records may be gone, and reconcile
+        # finds their objects in the store.
+        self._run("PRAGMA synchronous=NORMAL")
+        self._create()
+        self._file = _identity(self.path)
+        self._seen = -1
+
+    def _journal(self) -> None:
+        """Switch to a write-ahead log: the one statement for which SQLite does not wait itself."""
+        switching = Retrying(
+            retry=retry_if_exception_type(Retryable) & retry_if_not_exception_type(DiskFull),
+            stop=stop_after_delay(BUSY_S), wait=wait_fixed(POLL_S), reraise=True,
+        )  # fmt: skip
+        switching(self._run, "PRAGMA journal_mode=WAL")
+
+    def _create(self) -> None:
+        self._run("BEGIN IMMEDIATE")  # others may open the same new file at this moment
+        if self._run("PRAGMA user_version")[0][0] != VERSION:
+            # Tasks can be sent again: what an earlier version left of them is not read.
+            self._run("DROP TABLE IF EXISTS tasks")
+            self._run(f"PRAGMA user_version = {VERSION}")
+        for statement in _SCHEMA.split(";"):
+            self._run(statement)
+        self._run("COMMIT")
+
+    def _run(self, sql: str, *values: object) -> list[Any]:
+        try:
+            # All rows at once: a statement that returns what it changes commits with its last row.
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise DiskFull(f"no space left for the bus: {error}") from error
+            raise Retryable(f"bus: {error}") from error
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise  # a wrong statement is ours; a wrong file is not
+            self._db.close()
+            raise WrongUse(
+                f"bus {self.path}: {error}; delete it, and verify --rebuild writes it anew"
+            ) from error
+
+    def _write(self, *statements: tuple[object, ...]) -> None:
+        self._run("BEGIN IMMEDIATE")
+        try:
+            for sql, *values in statements:
+                self._run(str(sql), *values)
+            self._run("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def publish(self, topic: str, key: str, value: bytes) -> None:
+        """Append to a log."""
+        self._write(
+            ("DELETE FROM log WHERE topic = ? AND key = ?", topic, key),
+            ("INSERT INTO log (topic, key, value) VALUES (?, ?, ?)", topic, key, value),
+        )
+
+    def read(self, topics: Collection[str], after: int, limit: int = 1000) -> list[Entry]:
+        """Return entries with an offset larger than ``after``, in order."""
+        marks = ",".join("?" * len(topics))
+        rows = self._run(
+            f"SELECT offset, topic, key, value FROM log WHERE offset > ? AND topic IN ({marks})"
+            " ORDER BY offset LIMIT ?",
+            after, *topics, limit,
+        )  # fmt: skip
+        return [Entry(*row) for row in rows]
+
+    def end(self, topics: Collection[str]) -> int:
+        """Return the largest offset in these logs."""
+        marks = ",".join("?" * len(topics))
+        sql = f"SELECT offset FROM log WHERE topic IN ({marks}) ORDER BY offset DESC LIMIT 1"
+        rows = self._run(sql, *topics)
+        return int(rows[0][0]) if rows else 0
+
+    def send(self, topic: str, key: str, value: bytes) -> None:
+        """Put a task on a queue; it replaces a waiting one of the same key."""
+        same = f"topic = ? AND key = ? AND {_FREE}"
+        now = self._clock()
+        self._write(
+            (
+                "INSERT INTO tasks (topic, key, value, sent, crashes) VALUES (?, ?, ?, ?, COALESCE("
+                f"(SELECT MAX(crashes) FROM tasks WHERE {same} AND value = ?), 0))",
+                topic, key, value, now, topic, key, now, value,
+            ),
+            (
+                f"DELETE FROM tasks WHERE {same} AND id != last_insert_rowid()",
+                topic, key, now,
+            ),
+        )  # fmt: skip
+
+    def take(self, topic: str, owner: str, lease_s: float) -> Delivery | None:
+        """Lease the oldest task that nobody holds."""
+        now = self._clock()
+        first = f"SELECT id FROM tasks WHERE topic = ? AND {_FREE} ORDER BY id LIMIT 1"
+        if not self._run(first, topic, now):
+            return None  # a look without the writer's lock: most looks find nothing
+        rows = self._run(
+            f"UPDATE tasks SET owner = ?, lease = ? WHERE id = ({first})"
+            " RETURNING id, key, value, crashes, sent",
+            owner, now + lease_s, topic, now,
+        )  # fmt: skip
+        return Delivery(*rows[0]) if rows else None
+
+    def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:
+        """Hold on to a task."""
+        sql = "UPDATE tasks SET lease = ? WHERE id = ? AND owner = ? RETURNING id"
+        return bool(self._run(sql, self._clock() + lease_s, delivery.id, owner))
+
+    def acknowledge(self, delivery: Delivery, owner: str) -> None:
+        """Take a finished task off its queue."""
+        self._run("DELETE FROM tasks WHERE id = ? AND owner = ?", delivery.id, owner)
+
+    def backlog(self, topic: str) -> int:
+        """Return how many tasks are not acknowledged."""
+        rows = self._run("SELECT COUNT(*) FROM tasks WHERE topic = ?", topic)
+        return int(rows[0][0])
+
+    def bury(self, owner: str) -> list[Delivery]:
+        """Release the tasks of an owner that died."""
+        rows = self._run(
+            "UPDATE tasks SET owner = NULL, crashes = crashes + 1 WHERE owner = ?"
+            " RETURNING id, key, value, crashes, sent",
+            owner,
+        )
+        return [Delivery(*row) for row in rows]
+
+    def discard(self, delivery: Delivery) -> None:
+        """Take a task off its queue, whoever holds it."""
+        self._run("DELETE FROM tasks WHERE id = ?", delivery.id)
+
+    def forget(self) -> None:
+        """Drop all tasks: planners will say again what they want; only while nobody works."""
+        self._run("DELETE FROM tasks")
+
+    def clear(self, topics: Collection[str]) -> None:
+        """Empty logs that belong to one run; only while nobody works."""
+        for topic in topics:
+            self._run("DELETE FROM log WHERE topic = ?", topic)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return True when another connection wrote, False after ``timeout_s`` if none did."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            version = self._run("PRAGMA data_version")[0][0]
+            if version != self._seen:
+                self._seen = version
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(POLL_S, left))
+
+    @property
+    def lives(self) -> bool:
+        """Whether the file that is open is the one that lies there: a dataset may be deleted."""
+        try:
+            return self._file == _identity(self.path)
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_dev, state.st_ino

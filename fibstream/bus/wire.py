@@ -1,0 +1,208 @@
+"""Bytes on the bus: the one place where events become protobuf and come back checked."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+from google.protobuf.message import DecodeError
+
+from fibstream.core.errors import Poison
+from fibstream.core.events import (
+    FAMILIES,
+    MAX_EVENT,
+    Change,
+    DeadLetter,
+    ObjectChanged,
+    Progress,
+    Record,
+    Sealed,
+    Status,
+    Task,
+)
+from fibstream.core.grid import MAX_AXIS, Index
+from fibstream.core.keys import Named
+from fibstream.v1 import chunk_pb2 as pb
+
+T = TypeVar("T")
+Event = Record | Sealed | Task | ObjectChanged | Progress | DeadLetter
+
+LEDGER = "fibstream.chunk-ready."
+LEDGER_TOPICS = tuple(LEDGER + family for family in FAMILIES)
+OBJECTS = "fibstream.objects"
+PROGRESS = "fibstream.progress"
+WORK = "fibstream.work"
+CONTROL = "fibstream.control"
+
+
+def ledger_topic(stage: str) -> str:
+    """Return the topic of a stage's records: one for each family of stages."""
+    return LEDGER + stage.partition("/")[0]
+
+
+def task_topic(service: str) -> str:
+    """Return the topic of a service's tasks."""
+    return f"fibstream.tasks.{service}"
+
+
+def dead_topic(service: str) -> str:
+    """Return the topic of the tasks that a service gave up."""
+    return f"fibstream.dead-letter.{service}"
+
+
+def record_key(dataset: str, stage: str, index: Index) -> str:
+    """Return the key that all records of one (stage, chunk) share."""
+    return f"{dataset}/{stage}/{index[0]}.{index[1]}.{index[2]}"
+
+
+def dataset_of(key: str) -> str:
+    """Return the dataset that a key of a log or of a queue belongs to."""
+    return key.partition("/")[0]
+
+
+# -- enumerations: a word in Python, its number on the wire ---------------------------------------
+
+_STATUS = {word: pb.ChunkStatus.Value(f"CHUNK_STATUS_{word.upper()}") for word in get_args(Status)}
+_CHANGE = {
+    word: pb.ObjectChange.Value(f"OBJECT_CHANGE_{word.upper()}") for word in get_args(Change)
+}
+_STATUS_WORD = {number: word for word, number in _STATUS.items()}
+_CHANGE_WORD = {number: word for word, number in _CHANGE.items()}
+
+
+def index3(index: Index) -> pb.Index3:
+    """Return a place on the grid as a message."""
+    z, y, x = index
+    return pb.Index3(z=z, y=y, x=x)
+
+
+def index_of(message: pb.Index3) -> Index:
+    """Return a place on the grid."""
+    return message.z, message.y, message.x
+
+
+# -- encoding --------------------------------------------------------------------------------------
+
+
+def _record(e: Record) -> pb.Event:
+    return pb.Event(
+        record=pb.ChunkRecord(
+            stage=e.stage, index=index3(e.index), status=_STATUS[e.status], key=e.key,
+            hashes=e.hashes, reason=e.reason, crashed=e.crashed,
+        )
+    )  # fmt: skip
+
+
+def task_message(e: Task) -> pb.ChunkTask:
+    """Return a task as a message."""
+    inputs = [
+        pb.NamedInput(stage=i.stage, name=i.name, chunk=index3(i.chunk), hash=i.hash)
+        for i in e.inputs
+    ]
+    return pb.ChunkTask(
+        stage=e.stage, index=index3(e.index), key=e.key, inputs=inputs, extra=e.extra
+    )
+
+
+def object_message(e: ObjectChanged) -> pb.ObjectChanged:
+    """Return news of an object as a message."""
+    return pb.ObjectChanged(
+        organelle=e.organelle, change=_CHANGE[e.kind], id=e.id, voxels=e.voxels, into=e.into or 0
+    )
+
+
+def progress_message(e: Progress) -> pb.PlannerProgress:
+    """Return how far a planner is as a message."""
+    return pb.PlannerProgress(
+        service=e.service, offset=e.offset, settled=e.settled, reconciled=e.reconciled,
+        wanted=e.wanted, recorded=e.recorded, failed=e.failed,
+    )  # fmt: skip
+
+
+def _dead_letter(e: DeadLetter) -> pb.Event:
+    return pb.Event(
+        dead_letter=pb.DeadLetter(
+            service=e.service, task=task_message(e.task), cause=e.cause, crashes=e.crashes,
+            owner=e.owner,
+        )
+    )  # fmt: skip
+
+
+_ENCODE: dict[type, Callable[[Any], pb.Event]] = {
+    Record: _record,
+    Sealed: lambda e: pb.Event(sealed=pb.DatasetSealed(extent_z=e.extent_z)),
+    Task: lambda e: pb.Event(task=task_message(e)),
+    ObjectChanged: lambda e: pb.Event(object=object_message(e)),
+    Progress: lambda e: pb.Event(progress=progress_message(e)),
+    DeadLetter: _dead_letter,
+}
+
+
+def encode(event: Event) -> bytes:
+    """Encode an event, always to the same bytes; raise Poison when it is larger than allowed."""
+    data: bytes = _ENCODE[type(event)](event).SerializeToString(deterministic=True)
+    if len(data) > MAX_EVENT:
+        raise Poison(
+            f"{type(event).__name__} of {len(data)} bytes; at most {MAX_EVENT} are allowed"
+        )
+    return data
+
+
+# -- decoding --------------------------------------------------------------------------------------
+
+
+def _known(words: dict[int, T], number: int) -> T:
+    if number not in words:
+        raise ValueError(f"unknown number {number}")
+    return words[number]
+
+
+def _record_of(m: pb.ChunkRecord) -> Record:
+    status = _known(_STATUS_WORD, m.status)
+    return Record(m.stage, index_of(m.index), status, m.key, dict(m.hashes), m.reason, m.crashed)
+
+
+def _sealed_of(m: pb.DatasetSealed) -> Sealed:
+    if not 0 < m.extent_z <= MAX_AXIS:
+        raise ValueError(f"extent {m.extent_z}")
+    return Sealed(m.extent_z)
+
+
+def _task_of(m: pb.ChunkTask) -> Task:
+    inputs = tuple(Named(i.stage, i.name, index_of(i.chunk), i.hash) for i in m.inputs)
+    return Task(m.stage, index_of(m.index), m.key, inputs, m.extra)
+
+
+def object_of(m: pb.ObjectChanged) -> ObjectChanged:
+    """Return news of an object; raise ValueError when its kind is unknown."""
+    kind = _known(_CHANGE_WORD, m.change)
+    return ObjectChanged(m.organelle, kind, m.id, m.voxels, m.into or None)
+
+
+def progress_of(m: pb.PlannerProgress) -> Progress:
+    """Return how far a planner is."""
+    return Progress(m.service, m.offset, m.settled, m.reconciled, m.wanted, m.recorded, m.failed)
+
+
+def _dead_letter_of(m: pb.DeadLetter) -> DeadLetter:
+    return DeadLetter(m.service, _task_of(m.task), m.cause, m.crashes, m.owner)
+
+
+_DECODE: dict[str, Callable[[Any], Event]] = {
+    "record": _record_of,
+    "sealed": _sealed_of,
+    "task": _task_of,
+    "object": object_of,
+    "progress": progress_of,
+    "dead_letter": _dead_letter_of,
+}
+
+
+def decode(data: bytes) -> Event:
+    """Decode an event; raise Poison when the bytes are not one."""
+    try:
+        message = pb.Event.FromString(data)
+        kind = message.WhichOneof("kind")
+        if kind is None:
+            raise ValueError("no known kind")
+        return _DECODE[kind](getattr(message, kind))
+    except (DecodeError, ValueError) as error:
+        raise Poison(f"not an event: {data[:60]!r} ({error})") from error

@@ -1,0 +1,5 @@
+"""The client of running services."""
+
+from .client import Client
+
+__all__ = ["Client"]

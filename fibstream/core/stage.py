@@ -1,0 +1,96 @@
+"""A stage declared as data: what it reads with which halo, what it writes, and its pure function.
+
+Dependencies, readiness and keys all derive from this one declaration.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .grid import Box, Halo, Index
+
+Arrays = dict[str, NDArray[Any]]  # a summary: named arrays, encoded canonically
+NONE = Halo.of(0)
+RAW = "raw"  # the stage and the array of what lands
+
+
+@dataclass(frozen=True, order=True)
+class Input:
+    """One object that a stage reads: the array or summary ``name``, written by ``stage``."""
+
+    stage: str
+    name: str
+    dtype: str = ""  # empty: a summary
+    halo: Halo = NONE
+
+
+@dataclass(frozen=True)
+class Output:
+    """One array (with its pyramid) or summary that a stage writes for each chunk."""
+
+    name: str  # the array's group inside the dataset, or the summary's
+    dtype: str = ""  # empty: a summary
+    pyramid: Literal["mean", "mode"] | None = None
+    first: int = 0  # the first level that this stage writes: raw's own pyramid starts at 1
+
+
+@dataclass(frozen=True)
+class Patch:
+    """An input as a block sees it: the voxels of ``box``, cut at the volume.
+
+    Voxels of chunks that were declared absent read as 0 and lie in one of the boxes ``absent``.
+    """
+
+    array: NDArray[Any]
+    box: Box
+    absent: tuple[Box, ...] = ()
+
+    def present(self) -> NDArray[np.bool_]:
+        """Return which voxels of the patch are not absent, shaped like the array."""
+        inside = np.ones(self.array.shape, bool)
+        for box in self.absent:
+            common = box.meet(self.box)
+            if not common.empty:
+                inside[common.slices(self.box.start)] = False
+        return inside
+
+
+@dataclass(frozen=True)
+class Block:
+    """All that a stage's function may know: one chunk, and its inputs read with their halos."""
+
+    index: Index
+    core: Box
+    patches: Mapping[str, Patch]  # by the input's name
+    summaries: Mapping[str, Arrays] = field(default_factory=dict)
+    extra: bytes = b""  # what a fold adds to the task: a mapping restricted to the chunk
+
+    @property
+    def absent(self) -> bool:
+        """Whether the chunk itself was declared absent (its first input is)."""
+        first = next(iter(self.patches.values()))
+        return any(self.core == box.meet(self.core) for box in first.absent)
+
+
+Compute = Callable[[Block], Mapping[str, NDArray[Any] | Arrays]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named step; ``version`` is raised by hand when its rule changes, never by a refactor."""
+
+    name: str
+    version: int
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    parameters: Mapping[str, Any]  # JSON values only: they enter the key
+    compute: Compute
+    folded: bool = False  # True: tasks carry ``extra`` bytes that a fold decides
+
+    @property
+    def family(self) -> str:
+        """The part of the name before the slash: the topic its records go to."""
+        return self.name.partition("/")[0]

@@ -1,0 +1,1 @@
+"""What every service process runs: planner, worker, their loops, gRPC and settings."""

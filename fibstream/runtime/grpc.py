@@ -1,0 +1,201 @@
+"""The gRPC side of a service: limits, health, reflection, errors as rich status, graceful stop.
+
+What a service answers is in its ``door.py``; handlers raise the errors of ``errors.py`` and never
+touch a status code.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status.rpc_status import to_status
+
+from fibstream.core.errors import (
+    AlreadyThere,
+    DiskFull,
+    FibstreamError,
+    NotFound,
+    NotNow,
+    Poison,
+    Retryable,
+    TooMuch,
+    WrongUse,
+)
+from fibstream.telemetry.metrics import SILENT, Telemetry
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "fibstream"
+MAX_MESSAGE = 8 << 20  # bytes: pieces are 1 to 4 MB; beyond 8 MB gRPC falls to a third of its speed
+MAX_CALLS = 64  # at a time, watching streams included: each holds a thread
+GRACE_S = 10.0  # calls may go on so long after a stop
+RETRY_S = 1
+MAX_DETAIL = 2000  # characters: trailers have a limit of 8 KB
+_CODES: tuple[tuple[type[Exception], Code.ValueType, str], ...] = (
+    (NotFound, Code.NOT_FOUND, "NOT_FOUND"),
+    (AlreadyThere, Code.ALREADY_EXISTS, "ALREADY_THERE"),
+    (NotNow, Code.FAILED_PRECONDITION, "NOT_NOW"),
+    (TooMuch, Code.RESOURCE_EXHAUSTED, "TOO_MUCH"),
+    (WrongUse, Code.INVALID_ARGUMENT, "WRONG_USE"),
+    (Poison, Code.INVALID_ARGUMENT, "POISON"),
+    (DiskFull, Code.RESOURCE_EXHAUSTED, "DISK_FULL"),
+    (Retryable, Code.UNAVAILABLE, "AWAY"),
+    (FibstreamError, Code.INTERNAL, "FAILED"),
+)
+
+
+class Room(NamedTuple):
+    """One gRPC service: how it is added to a server, who answers, and its full name."""
+
+    add: Callable[[Any, grpc.Server], None]
+    answers: object
+    name: str
+
+
+def status_of(error: FibstreamError) -> Status:
+    """Return an error as a rich status: code, message, reason, and when to try again."""
+    code, reason = next((c, r) for kind, c, r in _CODES if isinstance(error, kind))
+    details = [_packed(ErrorInfo(reason=reason, domain=DOMAIN))]
+    if isinstance(error, Retryable) and not isinstance(error, DiskFull):
+        details.append(_packed(RetryInfo(retry_delay=Duration(seconds=RETRY_S))))
+    message = " ".join(str(error).split())[:MAX_DETAIL]
+    return Status(code=code, message=message, details=details)
+
+
+def _packed(message: Any) -> Packed:
+    packed = Packed()
+    packed.Pack(message)
+    return packed
+
+
+class _Guard(grpc.ServerInterceptor):
+    """Counts every call, and turns what a handler raises into a status."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """Wrap the handler of a method; gRPC itself answers what has none."""
+        handler = continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method.rpartition("/")[2]
+        if handler.response_streaming:
+            inner = handler.stream_stream or handler.unary_stream
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            behaviour: Any = self._stream(inner, method)
+        else:
+            inner = handler.stream_unary or handler.unary_unary
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            behaviour = self._single(inner, method)
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+    def _single(self, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
+        def behave(request: Any, context: grpc.ServicerContext) -> Any:
+            begun = time.monotonic()
+            try:
+                return inner(request, context)
+            except Exception as error:
+                self._refuse(error, context)
+            finally:
+                self._count(method, context, begun)
+
+        return behave
+
+    def _stream(self, inner: Callable[..., Any], method: str) -> Callable[..., Iterator[Any]]:
+        def behave(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            begun = time.monotonic()
+            try:
+                yield from inner(request, context)
+            except Exception as error:
+                self._refuse(error, context)
+            finally:
+                self._count(method, context, begun)
+
+        return behave
+
+    def _refuse(self, error: Exception, context: grpc.ServicerContext) -> None:
+        """End the call with the status of an error; raises."""
+        if not context.is_active():
+            raise error  # the client is gone: nobody reads a status
+        if isinstance(error, FibstreamError):
+            context.abort_with_status(to_status(status_of(error)))
+        if context.code() is not None:
+            raise error  # aborted by the handler
+        log.exception("a call failed")
+        context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log says more")
+
+    def _count(self, method: str, context: grpc.ServicerContext, begun: float) -> None:
+        code = context.code() or grpc.StatusCode.OK
+        if not context.is_active() and context.code() is None:
+            code = grpc.StatusCode.CANCELLED
+        self._telemetry.called(method, code.name, time.monotonic() - begun)
+
+
+class Door:
+    """A gRPC server with the rooms of one service, its health and reflection."""
+
+    def __init__(self, address: str, rooms: Sequence[Room], telemetry: Telemetry = SILENT) -> None:
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.max_send_message_length", MAX_MESSAGE),
+            ("grpc.so_reuseport", 0),  # a second server on the port is a mistake
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+        self._rooms = rooms
+        self._pool = ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="door")
+        self._server = grpc.server(
+            self._pool, interceptors=[_Guard(telemetry)], options=options,
+            maximum_concurrent_rpcs=MAX_CALLS,
+        )  # fmt: skip
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        for room in rooms:
+            room.add(room.answers, self._server)
+        names = [room.name for room in rooms]
+        reflection.enable_server_reflection(
+            [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        )
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise WrongUse(f"--listen {address}: cannot be opened; expected a free HOST:PORT") \
+                from error  # fmt: skip
+        self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._server.start()
+
+    def open(self) -> None:
+        """Say that calls are welcome: what they need is there."""
+        self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    def close(self, grace_s: float = GRACE_S) -> None:
+        """Take no new call, let those under way end, then cancel them."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_s).wait()
+        self._pool.shutdown()
+
+    def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
+        for name in ("", *(room.name for room in self._rooms)):
+            self._health.set(name, status)

@@ -1,0 +1,247 @@
+"""One process of a service for all datasets below a root: its planners, or a worker."""
+
+import contextlib
+import logging
+import time
+from typing import Protocol
+
+from fibstream.bus import wire
+from fibstream.core.errors import NotFound, Retryable, WrongUse
+from fibstream.core.ports import Bus, Delivery
+from fibstream.telemetry.metrics import SILENT, Telemetry
+
+from .loops import PlannerLoop, Service, WorkerLoop
+from .root import OneDataset, Root
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+SCAN_S = 1.0  # how often the catalogue is read: a new dataset waits at most so long
+CALM = 50  # a bus that was quiet for some time is looked at again after this part of it
+SELDOM_S = 0.5  # or after this, when that is shorter
+PAUSE_S = 0.02  # between two rounds over several datasets that had nothing to do
+
+
+class Host(Protocol):
+    """What a process does until it is told to stop."""
+
+    def turn(self) -> bool:
+        """Do what can be done now; whether there was anything."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there may be something to do, or after ``timeout_s``."""
+
+    def close(self) -> None:
+        """Let go of all buses."""
+
+
+class Planned:
+    """A planner and its bus, which is looked at the more seldom the longer it was quiet."""
+
+    def __init__(self, loop: PlannerLoop, bus: Bus) -> None:
+        self.loop = loop
+        self.bus = bus
+        self._news = True
+        self._last = self._look = time.monotonic()  # when there was news; when to look next
+
+    def look(self) -> bool:
+        """Whether its planner has something to do."""
+        now = time.monotonic()
+        if now >= self._look:
+            self._news |= self.bus.wait(0)
+            self._last = now if self._news else self._last
+            self._look = now + min((now - self._last) / CALM, SELDOM_S)
+        found, self._news = self._news or now >= self.loop.due, False
+        return found
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when its planner may have something to do, or after ``timeout_s``."""
+        left = max(self.loop.due - time.monotonic(), 0)
+        self._news |= self.bus.wait(min(timeout_s, left))
+        self._look = 0.0
+
+
+class Planners:
+    """The planners of one service, one for each dataset below a root."""
+
+    def __init__(
+        self,
+        service: Service,
+        root: Root | OneDataset,
+        settings: Settings,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._service = service
+        self._root = root
+        self._settings = settings
+        self._telemetry = telemetry
+        self._loops: dict[str, Planned] = {}
+        self._refused: set[str] = set()
+        self._due = 0.0
+
+    def turn(self) -> bool:
+        """Let every planner that has something to do take its turn; whether one goes on at once."""
+        if time.monotonic() >= self._due:
+            self._scan()
+        for name, planned in list(self._loops.items()):
+            if planned.look():
+                try:
+                    planned.loop.turn()
+                except NotFound:
+                    self._drop(name)  # deleted under our feet
+        now = time.monotonic()
+        return any(planned.loop.due <= now for planned in self._loops.values())
+
+    def _scan(self) -> None:
+        names = set(self._root.names())
+        for name in self._loops.keys() - names:
+            self._drop(name)
+        self._refused &= names
+        for name in sorted(names - self._loops.keys() - self._refused):
+            self._take(name)
+        self._due = time.monotonic() + SCAN_S
+
+    def _take(self, name: str) -> None:
+        try:
+            self._loops[name] = self._open(name)
+        except NotFound:  # its record is on its way, or it is being deleted
+            if self._root.single:
+                raise
+        except WrongUse as error:
+            if self._root.single:
+                raise
+            log.error("dataset %s: %s", name, error)
+            self._refused.add(name)
+
+    def _open(self, name: str) -> Planned:
+        bus = self._root.bus(name)
+        try:
+            files = self._root.files(name)
+            loop = PlannerLoop(self._service, files, bus, self._settings, self._telemetry)
+        except BaseException:
+            bus.close()
+            raise
+        return Planned(loop, bus)
+
+    def _drop(self, name: str) -> None:
+        planned = self._loops.pop(name)
+        planned.loop.close()
+        planned.bus.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait on the one bus, or a moment when there are several."""
+        if len(self._loops) == 1:
+            (planned,) = self._loops.values()
+            planned.wait(timeout_s)
+        else:
+            time.sleep(PAUSE_S if self._loops else timeout_s)
+
+    def close(self) -> None:
+        """Let go of all buses."""
+        for name in list(self._loops):
+            self._drop(name)
+
+
+class Labourer:
+    """One worker of a service that serves every dataset below a root, one task at a time."""
+
+    def __init__(
+        self, service: Service, root: Root | OneDataset, settings: Settings, owner: str,
+        telemetry: Telemetry = SILENT,
+    ) -> None:  # fmt: skip
+        self._service = service
+        self._root = root
+        self._settings = settings
+        self._owner = owner
+        self._telemetry = telemetry
+        self._shared = root.shared_bus()
+        self._loops: dict[str, tuple[WorkerLoop, Bus]] = {}
+        self._names: list[str] = []
+        self._due = 0.0
+        self.held: tuple[str, Delivery] | None = None  # the dataset, and its task at hand
+
+    def turn(self) -> bool:
+        """Take one task of any dataset and carry it out."""
+        if self._shared is not None:
+            return self._serve(self._shared)
+        if time.monotonic() >= self._due:
+            self._names = self._root.names()
+            self._due = time.monotonic() + SCAN_S
+        # A task of each dataset in turn: one with much to do does not starve the others.
+        return sum(self._visit(name) for name in list(self._names)) > 0
+
+    def _visit(self, name: str) -> bool:
+        """Take a task from a dataset's own bus."""
+        loop = self._loop(name, None)
+        return loop is not None and self._serve(self._loops[name][1])
+
+    def _serve(self, bus: Bus) -> bool:
+        topic = wire.task_topic(self._service.name)
+        delivery = bus.take(topic, self._owner, self._settings.lease_s)
+        if delivery is None:
+            return False
+        name = wire.dataset_of(delivery.key)
+        self.held = name, delivery
+        try:
+            loop = self._loop(name, bus)
+            if loop is not None:
+                loop.carry_out(delivery)
+                return True
+        except NotFound:
+            if self._root.single or self._root.exists(name):
+                raise
+        finally:
+            self.held = None
+        self._give_up(name, bus, delivery)
+        return True
+
+    def _give_up(self, name: str, bus: Bus, delivery: Delivery) -> None:
+        """Let go of a task whose dataset was deleted, with the bus if it was the dataset's own."""
+        with contextlib.suppress(Retryable):
+            bus.acknowledge(delivery, self._owner)
+        if name in self._loops:
+            self._drop(name)
+
+    def _loop(self, name: str, shared: Bus | None) -> WorkerLoop | None:
+        if name in self._loops:
+            if self._root.exists(name):
+                return self._loops[name][0]
+            self._drop(name)
+            return None
+        try:
+            bus = shared or self._root.bus(name)
+        except NotFound:  # deleted since the catalogue was read
+            return None
+        try:
+            loop = WorkerLoop(
+                self._service, self._root.files(name), bus, self._settings, self._owner,
+                self._telemetry,
+            )  # fmt: skip
+        except NotFound:
+            if bus is not shared:
+                bus.close()
+            return None
+        self._loops[name] = loop, bus
+        return loop
+
+    def _drop(self, name: str) -> None:
+        _, bus = self._loops.pop(name)
+        if bus is not self._shared:
+            bus.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait on the one bus, or a moment when there are several."""
+        if self._shared is not None:
+            self._shared.wait(timeout_s)
+        elif len(self._loops) == 1:
+            ((_, bus),) = self._loops.values()
+            bus.wait(timeout_s)
+        else:
+            time.sleep(PAUSE_S if self._loops else timeout_s)
+
+    def close(self) -> None:
+        """Let go of all buses."""
+        for name in list(self._loops):
+            self._drop(name)
+        if self._shared is not None:
+            self._shared.close()

@@ -1,0 +1,270 @@
+"""All datasets below one root, and the bus on which the services talk about them."""
+
+import contextlib
+import re
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from fibstream.bus.memory import MemoryBus
+from fibstream.bus.sqlite import SqliteBus
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import NotFound, WrongUse
+from fibstream.core.ports import Bus, Files
+from fibstream.store.local import PRIVATE, LocalFiles
+from fibstream.store.remote import open_files
+from fibstream.store.store import Store
+
+from .loops import read_dataset, software
+from .worker import Site
+
+SUFFIX = ".zarr"
+SWEEPS = 3  # of an object store, into which a worker may put its last output meanwhile
+DELETED = ".deleted"
+IDLE = 16  # embedded buses kept open: as many as calls that are answered at once
+TEAM = "catalogue.team"  # a word chosen by the first process that uses a root
+CATALOGUE = "catalogue"  # one empty file per dataset: an object store cannot list folders cheaply
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def bus_path(root: Path) -> Path:
+    """Return where a dataset keeps its embedded bus."""
+    return root / PRIVATE / "bus.sqlite"
+
+
+def open_bus(
+    url: str | None, root: Path, dataset: str | None = None, *, private: bool = False,
+    team: str = "",
+) -> Bus:  # fmt: skip
+    """Open the bus that a URL names; the embedded one of the dataset in ``root`` by default.
+
+    ``dataset`` narrows a bus that datasets share to one of them; ``private``: its tasks are for
+    this dataset's own workers alone; ``team``: they are for the workers of one root.
+    """
+    scheme, colon, rest = (url or f"sqlite:{bus_path(root)}").partition(":")
+    if colon and scheme == "sqlite" and rest:
+        return SqliteBus(Path(rest))
+    if colon and scheme == "memory" and not rest:
+        return MemoryBus()
+    if url and is_kafka(url):
+        from fibstream.bus.kafka.bus import KafkaBus  # its client takes half a second to import
+
+        return KafkaBus(servers_of(url), dataset, private=private, team=team)
+    raise WrongUse(f"--bus {url}: expected sqlite:PATH, kafka://HOST:PORT[,HOST:PORT] or memory:")
+
+
+def is_kafka(url: str | None) -> bool:
+    """Whether a bus is one that datasets share."""
+    return url is not None and url.startswith("kafka://")
+
+
+def servers_of(url: str) -> str:
+    """Return the brokers that ``kafka://HOST:PORT,..`` names."""
+    return url.removeprefix("kafka://")
+
+
+def check_name(name: str) -> str:
+    """Return a dataset's name; raise WrongUse when it could be anything else than one folder."""
+    if not _NAME.fullmatch(name) or name.endswith(SUFFIX):
+        raise WrongUse(
+            f"dataset {name[:140]!r}: expected at most 128 letters, digits, '.', '-' and '_',"
+            " a letter or digit first"
+        )
+    return name
+
+
+class OneDataset:
+    """One dataset anywhere, served as if it were alone below a root."""
+
+    single = True
+
+    def __init__(self, path: Path, bus_url: str | None = None) -> None:
+        self._path = path
+        self._bus_url = bus_url
+        self._name = read_dataset(LocalFiles(path)).name
+
+    @property
+    def shared(self) -> bool:
+        """Whether its bus is one that datasets share."""
+        return is_kafka(self._bus_url)
+
+    def names(self) -> list[str]:
+        """Return the one name."""
+        return [self._name]
+
+    def files(self, name: str) -> Files:  # noqa: ARG002
+        """Return the dataset's files."""
+        return LocalFiles(self._path)
+
+    def exists(self, name: str) -> bool:
+        """Whether it is the one."""
+        return name == self._name
+
+    def bus(self, name: str) -> Bus:  # noqa: ARG002
+        """Open its bus; the caller closes it."""
+        return open_bus(self._bus_url, self._path, self._name, private=True)
+
+    def shared_bus(self) -> Bus | None:
+        """Open the bus whose queues hold tasks of several datasets, if it is such a bus."""
+        return self.bus(self._name) if self.shared else None
+
+
+class Root:
+    """A folder or an object store's prefix with datasets, ``NAME.zarr`` each."""
+
+    single = False
+
+    def __init__(self, url: str, bus_url: str | None = None) -> None:
+        self.url = url.rstrip("/") or "/"
+        self.bus_url = bus_url
+        self._files = open_files(self.url)
+        self._idle: list[tuple[str, SqliteBus]] = []  # open, not in use; the last used last
+        self._lock = threading.Lock()
+        if self.local is None and not self.shared:
+            raise WrongUse(f"--root {url}: an object store needs --bus kafka://HOST:PORT")
+
+    @property
+    def local(self) -> Path | None:
+        """The root as a folder, if it is one."""
+        return None if "://" in self.url else Path(self.url).absolute()
+
+    @property
+    def shared(self) -> bool:
+        """Whether all datasets share one bus."""
+        return is_kafka(self.bus_url)
+
+    def names(self) -> list[str]:
+        """Return the names of all datasets that were created below this root."""
+        return [path.rpartition("/")[2] for path in self._files.list(CATALOGUE)]
+
+    def make(self, name: str) -> None:
+        """Make the folder of a dataset; on an object store there are none."""
+        if self.local is not None:
+            Path(self.place(name)).mkdir(parents=True, exist_ok=True)
+
+    def enter(self, name: str) -> None:
+        """Put a dataset into the catalogue: from now on the services look after it."""
+        self._files.put(f"{CATALOGUE}/{check_name(name)}", b"")
+
+    def leave(self, name: str) -> None:
+        """Take a dataset out of the catalogue."""
+        self._files.delete(f"{CATALOGUE}/{check_name(name)}")
+
+    def remove(self, name: str) -> None:
+        """Delete a dataset: a folder at once, on an object store first the record."""
+        self.dataset(name)
+        self.leave(name)
+        if self.local is not None:
+            _remove_folder(Path(self.place(name)))
+            return
+        files = self.files(name)
+        files.delete(RECORD)
+        for _ in range(SWEEPS):
+            for path in list(files.list("")):
+                files.delete(path)
+
+    def place(self, name: str) -> str:
+        """Return the path or URL of a dataset, made or not."""
+        return f"{self.url.rstrip('/')}/{check_name(name)}{SUFFIX}"
+
+    def files(self, name: str) -> Files:
+        """Return the files of a dataset, made or not."""
+        return open_files(self.place(name))
+
+    def dataset(self, name: str) -> Dataset:
+        """Read a dataset's record; raise NotFound when there is none."""
+        try:
+            return read_dataset(self.files(name))
+        except NotFound:
+            raise NotFound(f"dataset {name!r}: not found") from None
+
+    def exists(self, name: str) -> bool:
+        """Whether a dataset has a record."""
+        handle = self.files(name).open(RECORD)
+        if handle is not None:
+            handle.close()
+        return handle is not None
+
+    def bus(self, name: str) -> Bus:
+        """Open the bus as one dataset uses it; the caller closes it."""
+        folder = Path(self.place(name)) if self.local else Path()
+        return open_bus(self.bus_url, folder, name, team=self.team)
+
+    def shared_bus(self) -> Bus | None:
+        """Open the bus whose queues hold tasks of all datasets, if there is one."""
+        return open_bus(self.bus_url, Path(), team=self.team) if self.shared else None
+
+    @cached_property
+    def team(self) -> str:
+        """The name under which this root's workers share tasks; roots may share a broker."""
+        if not self.shared:
+            return ""
+        new = self._files.put(TEAM, uuid.uuid4().hex[:12].encode(), expected=())
+        handle = self._files.open(TEAM)
+        assert handle is not None
+        with contextlib.closing(handle):
+            team = handle.read(0, handle.size).decode()
+        if new:
+            from fibstream.bus.kafka.bus import KafkaBus
+
+            with contextlib.closing(KafkaBus(servers_of(self.bus_url or ""), team=team)) as bus:
+                bus.skip()  # what was sent before is for others
+        return team
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[tuple[Dataset, Site]]:
+        """Open a dataset's store and bus for one call or stream.
+
+        An embedded bus is used again by later calls: the last one that closes it writes its log
+        back and syncs, which takes longer than most calls.
+        """
+        dataset = self.dataset(name)
+        bus = self._reuse(name) or self.bus(name)
+        try:
+            store = Store(self.files(name), dataset.grid)
+            yield dataset, Site(dataset.name, store, bus, software())
+        except BaseException:
+            bus.close()
+            raise
+        self._keep(name, bus)
+
+    def _reuse(self, name: str) -> Bus | None:
+        """Return an open bus of a dataset that nobody uses, if there is one."""
+        while True:
+            with self._lock:
+                found = next((at for at, (idle, _) in enumerate(self._idle) if idle == name), None)
+                if found is None:
+                    return None
+                _, bus = self._idle.pop(found)
+            if bus.lives:
+                return bus
+            bus.close()
+
+    def _keep(self, name: str, bus: Bus) -> None:
+        if not isinstance(bus, SqliteBus):
+            bus.close()
+            return
+        with self._lock:
+            self._idle.append((name, bus))
+            over = [idle for _, idle in self._idle[:-IDLE]]
+            del self._idle[:-IDLE]
+        for idle in over:
+            idle.close()
+
+    def close(self) -> None:
+        """Close what later calls would use again."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, bus in idle:
+            bus.close()
+
+
+def _remove_folder(folder: Path) -> None:
+    """Move a folder away, so that nobody can go on writing into it, and then remove it."""
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{DELETED}"))
+    for gone in folder.parent.glob(f".*{DELETED}"):  # also what a killed process left
+        shutil.rmtree(gone, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Files of a dataset: shards with stamps inside, metadata, adapters of the port ``Files``."""

@@ -1,0 +1,152 @@
+"""Files in a folder of this machine, replaced atomically and durably."""
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fibstream.core.errors import DiskFull, NotFound, Retryable
+from fibstream.core.ports import Generation
+
+PRIVATE = ".fibstream"  # what is not part of the Zarr hierarchy
+
+
+class LocalHandle:
+    """One generation of one file: the open descriptor keeps reading it when the name moves on."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        state = os.fstat(descriptor)
+        self.size = state.st_size
+        self.generation: Generation = (state.st_ino, state.st_mtime_ns, state.st_size)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes ``[start, stop)``."""
+        return os.pread(self._descriptor, max(stop - start, 0), start)
+
+    def end(self, count: int) -> bytes:
+        """Return the last ``count`` bytes."""
+        return self.read(max(self.size - count, 0), self.size)
+
+    def parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several ranges."""
+        return [self.read(start, stop) for start, stop in ranges]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+class LocalFiles:
+    """Whole files below ``root``, a folder that whoever makes a dataset makes.
+
+    ``put`` never makes it: a straggler cannot bring back a dataset that was deleted.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._temporary = root / PRIVATE / "tmp"
+        # Threads, processes and machines write below one root: each has temporaries of its own.
+        self._writer = uuid.uuid4().hex
+        self._numbers = itertools.count()
+
+    def open(self, path: str) -> LocalHandle | None:
+        """Open one generation of a file."""
+        try:
+            return LocalHandle(os.open(self.root / path, os.O_RDONLY | os.O_CLOEXEC))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Retryable(f"{self.root / path}: {error.strerror}") from error
+
+    def put(self, path: str, data: bytes, expected: Generation | None = None) -> bool:
+        """Write a temporary file, sync it, and move it over the name.
+
+        Raises NotFound when the root is gone.
+        """
+        target = self.root / path
+        try:
+            part = self._write(data)
+            with contextlib.ExitStack() as stack:
+                stack.callback(part.unlink, missing_ok=True)
+                if expected is not None:
+                    stack.enter_context(self._locked())
+                    if self._generation(target) != expected:
+                        return False
+                self._move(part, target)
+        except OSError as error:
+            if not self.root.is_dir():
+                raise NotFound(f"{self.root}: not found, or deleted just now") from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(f"no space left for {target}") from error
+            raise Retryable(f"{target}: {error.strerror}") from error
+        return True
+
+    def _write(self, data: bytes) -> Path:
+        self._make(self._temporary)
+        part = self._temporary / f"{self._writer}-{next(self._numbers)}"
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        return part
+
+    def _move(self, part: Path, target: Path) -> None:
+        try:
+            os.replace(part, target)
+        except FileNotFoundError:
+            self._make(target.parent)
+            os.replace(part, target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # without it the rename itself may be lost with the power
+        finally:
+            os.close(folder)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder below the root, which must be there."""
+        if folder != self.root and not folder.is_dir():
+            self._make(folder.parent)
+            folder.mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock under which generations are compared: a rename alone cannot compare."""
+        with (self._temporary.parent / "put.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def _generation(target: Path) -> Generation:
+        try:
+            state = target.stat()
+        except FileNotFoundError:
+            return ()
+        return (state.st_ino, state.st_mtime_ns, state.st_size)
+
+    def delete(self, path: str) -> None:
+        """Remove a file if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.root / path).unlink()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Yield the paths below a folder."""
+        yield from sorted(
+            str((Path(folder) / name).relative_to(self.root))
+            for folder, _, names in os.walk(self.root / prefix)
+            for name in names
+        )
+
+    def sweep(self) -> None:
+        """Remove the temporaries that killed processes left; only while no process writes."""
+        if self._temporary.is_dir():
+            for part in self._temporary.iterdir():
+                part.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""Zarr v3 and OME-NGFF 0.5 metadata of a dataset, as plain documents. Pure.
+
+Every level of the tree is a group, every multiscale group lists its levels with scale and
+translation in nanometres, and all of it is valid while the volume grows.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.grid import Index
+from fibstream.core.pyramid import level_box
+
+from .shard import ZSTD_LEVEL, Layout
+
+Document = dict[str, Any]
+
+
+def array(shape: Index, layout: Layout) -> Document:
+    """Describe one array whose shards are ``layout``."""
+    inner: list[Document] = [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}},
+        {"name": "crc32c"},
+    ]
+    if layout.dtype in ("uint8", "int8"):
+        inner[0] = {"name": "bytes"}
+    sharding = {
+        "chunk_shape": list(layout.inner),
+        "codecs": inner,
+        "index_codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "crc32c"},
+        ],
+        "index_location": "end",
+    }
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": layout.dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(layout.chunk)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "dimension_names": ["z", "y", "x"],
+        "attributes": {},
+    }
+
+
+def group(attributes: Document | None = None) -> Document:
+    """Describe one group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
+
+
+def multiscale(name: str, dataset: Dataset, levels: int) -> Document:
+    """Return the OME attributes of a group with ``levels`` levels."""
+    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    scales = []
+    for level in range(levels):
+        scale = [size * 2**level for size in dataset.voxel_size_nm]
+        # A coarse voxel's centre lies between those it stands for (OpenOrganelle's convention).
+        shift = [size * (2**level - 1) / 2 for size in dataset.voxel_size_nm]
+        transforms = [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": shift},
+        ]
+        scales.append({"path": f"s{level}", "coordinateTransformations": transforms})
+    return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": scales}]}
+
+
+def documents(dataset: Dataset, arrays: Iterable[tuple[str, str, bool]]) -> dict[str, Document]:
+    """Return every metadata document of ``arrays``: (group's path, dtype, multiscale?) each.
+
+    Keys are paths of ``zarr.json`` files, parents before children. An open extent in z shows as
+    the largest one so far known to the caller through ``dataset.shape``.
+    """
+    found: dict[str, Document] = {"zarr.json": group()}
+    for path, dtype, scaled in arrays:
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            found.setdefault("/".join(parts[:depth]) + "/zarr.json", group())
+        levels = dataset.levels if scaled else 1
+        found[f"{path}/zarr.json"] = group(_attributes(path, dataset, levels))
+        box = dataset.grid.volume
+        for level in range(levels):
+            z, y, x = (c >> level for c in dataset.chunk)
+            layout = Layout((z, y, x), dtype)
+            found[f"{path}/s{level}/zarr.json"] = array(level_box(box, level).shape, layout)
+    labels = sorted(p.partition("/")[2] for p, _, _ in arrays if p.startswith("labels/"))
+    if labels:
+        found["labels/zarr.json"] = group({"ome": {"version": "0.5", "labels": labels}})
+    return found
+
+
+def _attributes(path: str, dataset: Dataset, levels: int) -> Document:
+    ome = multiscale(path.rpartition("/")[2], dataset, levels)
+    if path.startswith("labels/"):
+        ome["image-label"] = {"source": {"image": "../../raw"}}
+    return {"ome": ome}

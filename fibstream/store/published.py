@@ -1,0 +1,42 @@
+"""Hashes of results as they are published: independent of chunks, order and workers. Pure."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.keys import canonical
+
+BOX = 64  # voxels an edge: the fixed grid of the hash, whatever the chunks are
+
+Read = Callable[[Box], NDArray[Any]]
+
+
+def labels_hash(volumes: Mapping[str, tuple[Index, Read]]) -> str:
+    """Return sha256 over 64³ boxes in raster order of each volume, volumes by name.
+
+    Each box contributes its shape and dtype as JSON and its little-endian bytes in C order.
+    """
+    state = hashlib.sha256()
+    for name in sorted(volumes):
+        shape, read = volumes[name]
+        edges = tuple(min(BOX, s) for s in shape)
+        grid = Grid(shape, (edges[0], edges[1], edges[2]))
+        state.update(name.encode() + b"\n")
+        for index in grid.indices():
+            part = read(grid.box(index))
+            plain = np.ascontiguousarray(part, part.dtype.newbyteorder("<"))
+            state.update(canonical([list(plain.shape), plain.dtype.str]))
+            state.update(plain.tobytes())
+    return state.hexdigest()
+
+
+def tables_hash(tables: Mapping[str, str]) -> str:
+    """Return one sha256 over the hashes of all tables' rows, by name."""
+    state = hashlib.sha256()
+    for name in sorted(tables):
+        state.update(canonical([name, tables[name]]))
+    return state.hexdigest()

@@ -1,0 +1,317 @@
+"""Bytes of stored objects: Zarr shards and summaries that carry their own stamp. Pure.
+
+A shard follows the Zarr v3 ``sharding_indexed`` codec (inner chunks: little-endian bytes, zstd,
+crc32c; index with crc32c at the end). The codec allows gaps, so the stamp lies between the last
+inner chunk and the index: one read of the file's end brings both, and readers that know nothing of
+it read the array as ever. A foreign partial write drops the stamp: the object is then not ours.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Protocol, Self
+
+import google_crc32c
+import numpy as np
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
+
+from fibstream.core.grid import Box, Index, inner_edge
+from fibstream.core.keys import ABSENT, canonical, content_hash, digest
+from fibstream.core.stage import Arrays
+
+MISSING = 2**64 - 1  # in a shard's index: this inner chunk is all zero and not stored
+ZSTD_LEVEL = 1  # levels above cost twice the time for 2 % of noisy electron micrographs
+_MAGIC = b"FIBSTAMP"
+_TRAILER = struct.Struct("<II8s")  # length and crc32c of the stamp, magic
+_GUESS = 4096  # bytes of stamp read along with the index; longer stamps take a second read
+# Bytes of inner chunks read together: enough to fill a line to a remote store, and small beside
+# the block that the voxels are for.
+_AT_ONCE = 64 << 20
+_ANY = 1 << 33  # a size that no footer exceeds, where the true one is not known
+
+
+class Corrupt(Exception):
+    """Stored bytes are not what their checksums say."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The only name that a stored object has, kept inside it (protocol rule P1)."""
+
+    stage: str
+    index: Index
+    key: str
+    hash: str
+    inputs: tuple[tuple[str, str, Index, str], ...] = ()
+    version: str = ""
+    parameters: str = ""
+    revision: int = 0  # raw only: larger is newer, chosen by whoever acquires
+    shape: tuple[int, ...] = ()  # of an array: a last chunk is short, which an open z cannot know
+
+    @property
+    def absent(self) -> bool:
+        """Whether the object stands for a chunk declared absent."""
+        return self.hash == ABSENT
+
+
+def seal_stamp(stamp: Stamp) -> bytes:
+    """Encode a stamp with its trailer; it ends with a checksum of itself."""
+    body = canonical(asdict(stamp))
+    return body + _TRAILER.pack(len(body), google_crc32c.value(body), _MAGIC)
+
+
+def find_stamp(end: bytes) -> tuple[Stamp | None, int]:
+    """Decode the stamp at the end of ``end``; the number is the length of all of it.
+
+    A wrong checksum counts as no stamp. The number is 0 when there is no stamp at all, and larger
+    than ``end`` when more bytes are needed.
+    """
+    if len(end) < _TRAILER.size:
+        return None, 0
+    length, crc, magic = _TRAILER.unpack(end[-_TRAILER.size :])
+    if magic != _MAGIC:
+        return None, 0
+    total = length + _TRAILER.size
+    body = end[-total : -_TRAILER.size]
+    if total > len(end) or google_crc32c.value(body) != crc:
+        return None, total
+    fields = json.loads(body)
+    fields["index"] = tuple(fields["index"])
+    fields["shape"] = tuple(fields["shape"])
+    fields["inputs"] = tuple((s, n, tuple(i), h) for s, n, i, h in fields["inputs"])
+    return Stamp(**fields), total
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How chunks of one array level become shards: ``chunk`` is the shard's shape."""
+
+    chunk: Index
+    dtype: str
+
+    @property
+    def inner(self) -> Index:
+        """Shape of the inner chunks."""
+        z, y, x = (inner_edge(c) for c in self.chunk)
+        return z, y, x
+
+    @property
+    def counts(self) -> Index:
+        """Inner chunks per axis."""
+        z, y, x = (c // i for c, i in zip(self.chunk, self.inner, strict=True))
+        return z, y, x
+
+    @property
+    def index_size(self) -> int:
+        """Bytes of the shard's index with its checksum."""
+        z, y, x = self.counts
+        return 16 * z * y * x + 4
+
+
+def encode_shard(array: NDArray[Any], layout: Layout, stamp: Stamp) -> bytes:
+    """Encode one chunk (a last one may be short); inner chunks of zeros are left out."""
+    voxels = np.ascontiguousarray(array, np.dtype(layout.dtype).newbyteorder("<"))
+    blobs: list[bytes] = []
+    index = np.full((np.prod(layout.counts), 2), MISSING, "<u8")
+    offset = 0
+    for number, inner in enumerate(_inner_boxes(layout)):
+        part = np.ascontiguousarray(voxels[inner.slices()])
+        if part.view(np.uint8).any():  # by bytes: -0.0 is not the fill value
+            blob = _encode_inner(part, layout)
+            index[number] = offset, len(blob)
+            blobs.append(blob)
+            offset += len(blob)
+    table = index.tobytes()
+    return b"".join([*blobs, seal_stamp(stamp), table, _crc(table)])
+
+
+def _inner_boxes(layout: Layout) -> Iterator[Box]:
+    for place in product(*(range(n) for n in layout.counts)):
+        z, y, x = (p * i for p, i in zip(place, layout.inner, strict=True))
+        iz, iy, ix = layout.inner
+        yield Box((z, y, x), (z + iz, y + iy, x + ix))
+
+
+def _encode_inner(part: NDArray[Any], layout: Layout) -> bytes:
+    if part.shape != layout.inner:  # at the volume's end Zarr stores inner chunks padded
+        padded = np.zeros(layout.inner, part.dtype)
+        padded[tuple(slice(n) for n in part.shape)] = part
+        part = padded
+    blob = bytes(Zstd(ZSTD_LEVEL).encode(np.ascontiguousarray(part)))
+    return blob + _crc(blob)
+
+
+def _crc(data: bytes) -> bytes:
+    return struct.pack("<I", google_crc32c.value(data))
+
+
+class Source(Protocol):
+    """Bytes that can be read by range: an open file."""
+
+    def end(self, count: int) -> bytes:
+        """Return the last ``count`` bytes, all of them when there are fewer."""
+
+    def parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several ranges ``[start, stop)``."""
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A source made of a function that reads one range, and the number of bytes."""
+
+    read: Callable[[int, int], bytes]
+    size: int
+
+    def end(self, count: int) -> bytes:
+        """Return the last ``count`` bytes."""
+        return self.read(max(self.size - count, 0), self.size)
+
+    def parts(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several ranges."""
+        return [self.read(start, stop) for start, stop in ranges]
+
+
+class Shard:
+    """An opened shard: its stamp, and its voxels checked piece by piece as they are read."""
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int, layout: Layout) -> None:
+        self._open(Sized(read, size), layout)
+
+    @classmethod
+    def of(cls, source: Source, layout: Layout) -> Self:
+        """Open a shard whose size need not be known: its end is one read, its pieces another."""
+        shard = cls.__new__(cls)
+        shard._open(source, layout)
+        return shard
+
+    def _open(self, source: Source, layout: Layout) -> None:
+        self._source = source
+        self._layout = layout
+        end = source.end(layout.index_size + _GUESS)
+        table = end[-layout.index_size :]
+        if len(table) < layout.index_size or _crc(table[:-4]) != table[-4:]:
+            raise Corrupt("shard index")
+        self._index = np.frombuffer(table[:-4], "<u8").reshape(-1, 2)
+        before = end[: -layout.index_size]
+        self.stamp, needed = find_stamp(before)
+        if self.stamp is None and needed > len(before):
+            longer = source.end(layout.index_size + needed)
+            self.stamp, _ = find_stamp(longer[: -layout.index_size])
+
+    def voxels(self, box: Box) -> NDArray[Any]:
+        """Return the voxels of ``box`` in the chunk; raise Corrupt where bytes are wrong."""
+        out = np.zeros(box.shape, np.dtype(self._layout.dtype))
+        wanted: list[tuple[Box, int, int]] = []
+        for number, inner in enumerate(_inner_boxes(self._layout)):
+            if not inner.meet(box).empty and self._index[number, 0] != MISSING:
+                offset, length = (int(v) for v in self._index[number])
+                wanted.append((inner, offset, length))
+        for group in _groups(wanted):
+            blobs = self._source.parts([(offset, offset + length) for _, offset, length in group])
+            for (inner, _, length), blob in zip(group, blobs, strict=True):
+                common = inner.meet(box)
+                part = self._inner(blob, length)
+                out[common.slices(box.start)] = part[common.slices(inner.start)]
+        return out
+
+    def _inner(self, blob: bytes, length: int) -> NDArray[Any]:
+        if len(blob) != length or length < 4 or _crc(blob[:-4]) != blob[-4:]:
+            raise Corrupt("inner chunk")
+        raw = Zstd().decode(blob[:-4])
+        return np.frombuffer(raw, np.dtype(self._layout.dtype)).reshape(self._layout.inner)
+
+    def intact(self) -> bool:
+        """Whether all voxels are those of the stamp."""
+        if self.stamp is None:
+            return False
+        z, y, x = self.stamp.shape
+        try:
+            voxels = self.voxels(Box((0, 0, 0), (z, y, x)))
+        except Corrupt:
+            return False
+        return not voxels.any() if self.stamp.absent else content_hash(voxels) == self.stamp.hash
+
+
+def _groups(
+    pieces: Sequence[tuple[Box, int, int]],
+) -> Iterator[Sequence[tuple[Box, int, int]]]:
+    """Yield pieces in lots that are read at once, each of a bounded number of bytes."""
+    first = total = 0
+    for number, (_, _, length) in enumerate(pieces):
+        if total + length > _AT_ONCE and number > first:
+            yield pieces[first:number]
+            first, total = number, 0
+        total += length
+    if pieces:
+        yield pieces[first:]
+
+
+def encode_arrays(arrays: Arrays) -> bytes:
+    """Encode named arrays canonically: equal arrays are equal bytes."""
+    plain = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for name, a in arrays.items()}
+    header = canonical([[n, a.dtype.str, list(a.shape)] for n, a in sorted(plain.items())])
+    body = b"".join(a.tobytes() for _, a in sorted(plain.items()))
+    return bytes(Zstd(ZSTD_LEVEL).encode(header + b"\n" + body))
+
+
+def decode_arrays(data: bytes) -> Arrays:
+    """Decode ``encode_arrays``."""
+    header, _, body = bytes(Zstd().decode(data)).partition(b"\n")
+    arrays: Arrays = {}
+    offset = 0
+    for name, dtype, shape in json.loads(header):
+        count = int(np.prod(shape))
+        arrays[name] = np.frombuffer(body, np.dtype(dtype), count, offset).reshape(shape)
+        offset += count * np.dtype(dtype).itemsize
+    return arrays
+
+
+def _footer(size: int, end: bytes) -> int:
+    """Return the length of what must stay last in a file: a Parquet file's footer, else nothing.
+
+    Parquet is read from its end and its offsets are absolute, so a stamp between the last row group
+    and the footer is a gap that readers pass over.
+    """
+    if len(end) < 8 or end[-4:] != b"PAR1":
+        return 0
+    length = struct.unpack("<I", end[-8:-4])[0] + 8
+    return int(length) if length <= size else 0
+
+
+def encode_object(body: bytes, stamp: Stamp) -> bytes:
+    """Encode an object without inner checksums: the body, and its stamp at the end of it."""
+    cut = len(body) - _footer(len(body), body)
+    return body[:cut] + seal_stamp(stamp) + body[cut:]
+
+
+def object_stamp(read: Callable[[int, int], bytes], size: int) -> Stamp | None:
+    """Read the stamp of an object without inner checksums, and not the object."""
+    return source_stamp(Sized(read, size))
+
+
+def source_stamp(source: Source) -> Stamp | None:
+    """Read the stamp of an object without inner checksums: in one read, unless it is long."""
+    end = source.end(_GUESS)
+    footer = _footer(_ANY, end)
+    if footer:
+        end = source.end(footer + _GUESS)
+        footer = _footer(len(end), end)
+    before = end[: len(end) - footer]
+    stamp, needed = find_stamp(before)
+    if stamp is None and needed > len(before):
+        longer = source.end(footer + needed)
+        stamp, _ = find_stamp(longer[: len(longer) - footer])
+    return stamp
+
+
+def decode_object(data: bytes) -> tuple[bytes, Stamp] | None:
+    """Return body and stamp; None unless the stamp is whole and all other bytes have its hash."""
+    stop = len(data) - _footer(len(data), data)
+    stamp, length = find_stamp(data[:stop])
+    if stamp is None:
+        return None
+    body = data[: stop - length] + data[stop:]
+    return (body, stamp) if digest(body) == stamp.hash else None

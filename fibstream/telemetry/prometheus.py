@@ -1,0 +1,256 @@
+"""The numbers of one process, kept for Prometheus and served at ``/metrics``."""
+
+import copy
+import logging
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from itertools import product
+from socketserver import TCPServer, ThreadingMixIn
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import MetricsHandler
+
+from fibstream.core.errors import WrongUse
+
+from .metrics import BUILD_INFO, METRICS, SERVICE, STAGE, Label, Metric, Telemetry
+
+log = logging.getLogger(__name__)
+
+MOST = 64  # values of an open label that are told apart in one process: a scrape stays small
+OTHER = "other"  # stands for every value that a label may not have
+REQUEST_S = 5.0  # a client that is slower is let go, before Prometheus' own limit of 10
+REQUESTS = 8  # at a time: two Prometheis and a person need three
+POLL_S = 0.1  # how soon the server sees that it shall stop
+PATH = "/metrics"
+
+
+class Prometheus(Telemetry):
+    """Keeps the numbers of one process; ``serve`` lets Prometheus fetch them.
+
+    ``service`` fills the label of that name wherever a metric has it. Several threads may use it.
+    ``clock`` and ``wall`` return seconds: of a clock that only runs forward, and since 1970.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        version: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        # Else twice the series, for times that nobody looks at.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._made = {metric.name: _make(metric, self.registry) for metric in METRICS}
+        self._clock = clock
+        self._wall = wall
+        self._service = service
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str], set[str]] = {}
+        self._series: dict[tuple[object, ...], Any] = {}
+        self.set(BUILD_INFO, 1, version=version)
+        self._appear()
+
+    def of(self, service: str) -> Self:
+        """Return where another service of the same process puts its numbers."""
+        other = copy.copy(self)
+        other._service = service
+        other._appear()
+        return other
+
+    def _appear(self) -> None:
+        """Start counters at 0: Prometheus sees no increase in a series that begins at 1."""
+        for metric in METRICS:
+            labels = [label for label in metric.labels if label is not SERVICE]
+            known = STAGE not in labels and all(label.values for label in labels)
+            if metric.kind == "counter" and known:
+                for values in product(*(label.values for label in labels)):
+                    names = (label.name for label in labels)
+                    self.add(metric, 0, **dict(zip(names, values, strict=True)))
+
+    # -- taking numbers --------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Return the seconds of a clock that only runs forward."""
+        return self._clock()
+
+    def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
+        """Raise a counter, or move a gauge; 0 makes a series appear before its first event."""
+        self._one(metric, labels).inc(amount)
+
+    def set(self, metric: Metric, value: float, /, **labels: str) -> None:
+        """Set a gauge."""
+        self._one(metric, labels).set(value)
+
+    def stamp(self, metric: Metric, /, **labels: str) -> None:
+        """Set a gauge to the Unix time in seconds."""
+        self._one(metric, labels).set(self._wall())
+
+    def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
+        """Put one value into a histogram."""
+        self._one(metric, labels).observe(value)
+
+    def laps(self, metric: Metric, /, **labels: str) -> Callable[[str], None]:
+        """Return what ends a step of the given name, and begins another; the first begins now."""
+        begun = self._clock()
+
+        def lap(step: str) -> None:
+            nonlocal begun
+            ended = self._clock()
+            self.observe(metric, ended - begun, **labels, step=step)
+            begun = ended
+
+        return lap
+
+    def _one(self, metric: Metric, labels: dict[str, str]) -> Any:
+        """Return the series that labels name; the library would take longer to find it."""
+        place = (metric.name, self._service, *labels.items())
+        found = self._series.get(place)
+        return self._find(metric, labels, place) if found is None else found
+
+    def _find(self, metric: Metric, labels: dict[str, str], place: tuple[object, ...]) -> Any:
+        given = {SERVICE.name: self._service, **labels} if SERVICE in metric.labels else labels
+        assert given.keys() == {label.name for label in metric.labels}, (metric.name, labels)
+        made = self._made[metric.name]
+        if not given:
+            return made
+        with self._lock:
+            values = {x.name: self._bounded(metric, x, given[x.name]) for x in metric.labels}
+            found = made.labels(**values)
+            if values == given:  # what is folded is not bounded, and must not be remembered
+                self._series[place] = found
+        return found
+
+    def _bounded(self, metric: Metric, label: Label, value: str) -> str:
+        if label.values:
+            return value if value in label.values else OTHER
+        seen = self._seen.setdefault((metric.name, label.name), set())
+        if value not in seen and len(seen) >= MOST:
+            return OTHER
+        seen.add(value)
+        return value
+
+    # -- serving them ----------------------------------------------------------------------------
+
+    def serve(self, address: str) -> "Exporter":
+        """Answer ``/metrics`` on HOST:PORT until the exporter is closed; port 0 takes a free one.
+
+        Raises WrongUse when the address is not of that form or cannot be taken.
+        """
+        host, port = _parse(address)
+        try:
+            server = _Server(host, port, _Handler.factory(self.registry))
+        except OSError as error:
+            raise WrongUse(f"metrics address {address}: {error.strerror or error}") from error
+        exporter = Exporter(server)
+        exporter.start()
+        return exporter
+
+
+def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    names = [label.name for label in metric.labels]
+    if metric.kind == "counter":
+        return Counter(metric.name, metric.help, names, registry=registry)
+    if metric.kind == "gauge":
+        return Gauge(metric.name, metric.help, names, registry=registry)
+    return Histogram(metric.name, metric.help, names, registry=registry, buckets=metric.buckets)
+
+
+def _parse(address: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s:\[\]]+)):(\d{1,5})", address)
+    if found is None or int(found[3]) > 65535:
+        raise WrongUse(f"metrics address {address!r}: expected HOST:PORT, such as 127.0.0.1:9464")
+    return found[1] or found[2], int(found[3])
+
+
+class _Handler(MetricsHandler):
+    """Answers one request for the numbers, and no other."""
+
+    timeout = REQUEST_S
+
+    def do_GET(self) -> None:  # noqa: N802
+        """Answer with all series in the format that is asked for."""
+        if self.path.partition("?")[0] == PATH:
+            super().do_GET()
+        else:
+            self.send_error(404, f"only {PATH} is here")
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    """One thread for each request, and not too many."""
+
+    daemon_threads = True
+    allow_reuse_address = True  # a service that is started again has its port at once
+
+    def __init__(self, host: str, port: int, handler: type[MetricsHandler]) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        self.address_family = found[0][0]
+        place: Any = found[0][4]  # typed by the standard library for every family at once
+        self._free = threading.BoundedSemaphore(REQUESTS)
+        super().__init__(place, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Let a request in, or hang up."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Make room for the next one afterwards."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """A client that goes away is no error of ours."""
+        log.debug("a request for metrics from %s broke off", client_address, exc_info=True)
+
+
+class Exporter:
+    """A server of metrics in a thread of its own; ``address`` is where."""
+
+    def __init__(self, server: TCPServer) -> None:
+        host, port = server.server_address[:2]
+        self.address = f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
+        self._server = server
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(POLL_S,), name="metrics", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering and let go of the port."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        """Serve for the length of a block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop answering."""
+        self.close()

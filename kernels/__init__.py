@@ -1,0 +1,1 @@
+"""Array algorithms that services share: pure functions with laws."""

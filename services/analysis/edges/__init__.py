@@ -1,0 +1,1 @@
+"""Where analysis touches the outside: DuckDB and its process."""

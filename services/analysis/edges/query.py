@@ -1,0 +1,216 @@
+"""Questions to tables, in SQL that reaches nothing but these tables.
+
+The statement is a stranger's. DuckDB keeps it from files, the network and settings; memory and
+time, which it cannot keep in every case (``range(1e9)`` in one cell), are kept by the process that
+this runs in: see `asking`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from fibstream.core.errors import TooMuch, WrongUse
+
+MAX_MEMORY = "512MB"  # of DuckDB: a table of a million objects is 110 MB, sorted once more
+MAX_ROWS = 100_000  # of one answer; more belong into a file, and the tables are files
+MAX_BYTES = 6 << 20  # of one answer: with its columns it must stay below a message of 8 MB
+MAX_TEXT = 20_000  # characters of SQL: more is not written by a person, and nests too deep
+BATCH = 2048  # rows between two looks at these limits
+
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": False,
+    "python_enable_replacements": False,  # a table's name must not find a variable of ours
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    "allow_community_extensions": False,
+    "temp_directory": "",  # never spill: the folder may be read-only, and the disk is not ours
+    "memory_limit": MAX_MEMORY,
+    "threads": 1,  # sums of floats come out the same each time
+}
+_LOCK = "SET lock_configuration = true"
+_SERIALIZE = "SELECT json_serialize_sql(?)"
+_FICKLE = (
+    "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability IN"
+    " ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')"
+)
+
+
+_UNKNOWN = (duckdb.BinderException, duckdb.CatalogException)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows of one table: those that fulfil ``filter``, in a total order, from ``offset`` on."""
+
+    table: str
+    filter: str
+    order: tuple[tuple[str, bool], ...]  # column, whether it descends
+    offset: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows, and how many there are in all."""
+
+    rows: pa.Table
+    total: int
+
+
+def parse_order(text: str, columns: list[str]) -> tuple[tuple[str, bool], ...]:
+    """Return columns and directions of ``a, b DESC``; raise WrongUse naming what is wrong."""
+    found = []
+    for part in text.split(",") if text.strip() else ():
+        words = part.split() or [""]
+        direction = words[1].lower() if len(words) > 1 else "asc"
+        name = words[0].strip('"')
+        if name not in columns:
+            raise WrongUse(f"order_by: no column {name[:60]!r}: one of {', '.join(columns)}")
+        if direction not in ("asc", "desc") or len(words) > 2:
+            raise WrongUse(f"order_by {part.strip()[:60]!r}: expected COLUMN, COLUMN ASC or DESC")
+        found.append((name, direction == "desc"))
+    if len({name for name, _ in found}) != len(found):
+        raise WrongUse(f"order_by {text[:60]!r}: names a column twice")
+    return tuple(found)
+
+
+def page(tables: Mapping[str, pa.Table], wanted: Page) -> Answer:
+    """Return one page of a table; raise WrongUse for a filter that is not one condition."""
+    table = tables[wanted.table]
+    with _connect(tables) as connection:
+        where = _condition(connection, wanted)
+        source = f"FROM {_quoted(wanted.table)} WHERE (\n{where}\n)"
+        names = ", ".join(table.column_names)
+        total = _capped(connection, f"SELECT count(*) {source}", "filter", names)[0][0].as_py()
+        order = [f"{_quoted(name)}{' DESC' if down else ''}" for name, down in wanted.order]
+        order += [] if "id" in dict(wanted.order) else ["id"]
+        statement = (
+            f"SELECT * {source} ORDER BY {', '.join(order)}"
+            f" LIMIT {wanted.limit} OFFSET {wanted.offset}"
+        )
+        return Answer(_capped(connection, statement, "filter", names), total)
+
+
+def select(tables: Mapping[str, pa.Table], sql: str) -> Answer:
+    """Return the answer to one SELECT; raise WrongUse for anything else, TooMuch beyond a limit."""
+    _check_length(sql, "sql")
+    with _connect(tables) as connection:
+        try:
+            statements = connection.extract_statements(sql)
+        except duckdb.Error as error:
+            raise _wrong("sql", error) from None
+        if len(statements) != 1:
+            raise WrongUse(f"sql: {len(statements)} statements; expected one SELECT")
+        if statements[0].type != duckdb.StatementType.SELECT:
+            kind = statements[0].type.name
+            raise WrongUse(f"sql: a statement of kind {kind}; expected one SELECT")
+        known = "; ".join(f"{n}: {', '.join(t.column_names)}" for n, t in tables.items())
+        rows = _capped(connection, sql, "sql", known)
+        return Answer(rows, rows.num_rows)
+
+
+def _connect(tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:", config=_CONFIG)
+    for name, table in tables.items():
+        connection.register(name, table)
+    connection.execute(_LOCK)
+    return connection
+
+
+def _condition(connection: duckdb.DuckDBPyConnection, wanted: Page) -> str:
+    """Return the filter when it is one condition that gives the same each time.
+
+    It is parsed in its place: but for the condition, nothing may differ from a plain one.
+    """
+    if not wanted.filter.strip():
+        return "true"
+    _check_length(wanted.filter, "filter")
+    plain, own = (
+        _parsed(connection, f"SELECT * FROM {_quoted(wanted.table)} WHERE (\n{condition}\n)")
+        for condition in ("true", wanted.filter)
+    )
+    condition = own["statements"][0]["node"].pop("where_clause", None)
+    plain["statements"][0]["node"].pop("where_clause")
+    if condition is None or _without_places(plain) != _without_places(own):
+        raise WrongUse(f"filter {wanted.filter[:60]!r}: expected one condition, nothing else")
+    fickle = {name for (name,) in connection.execute(_FICKLE).fetchall()}
+    for name in _functions(condition):
+        if name in fickle:
+            raise WrongUse(f"filter: {name}() may give another value for each page")
+    return wanted.filter
+
+
+def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    ((text,),) = connection.execute(_SERIALIZE, [sql]).fetchall()
+    found = json.loads(text)
+    if found["error"]:
+        raise WrongUse(f"filter: {_line(found['error_message'])}")
+    return found
+
+
+def _without_places(node: Any) -> Any:
+    """Return a syntax tree without where in the text its parts stood."""
+    if isinstance(node, dict):
+        kept = {k: v for k, v in node.items() if not k.startswith("query_location")}
+        return {k: _without_places(v) for k, v in kept.items()}
+    return [_without_places(item) for item in node] if isinstance(node, list) else node
+
+
+def _functions(node: Any) -> Iterator[str]:
+    """Yield the names of all functions in a syntax tree."""
+    if isinstance(node, dict):
+        name = node.get("function_name")
+        if isinstance(name, str):
+            yield name.lower()
+    if isinstance(node, dict | list):
+        for item in node.values() if isinstance(node, dict) else node:
+            yield from _functions(item)
+
+
+def _capped(
+    connection: duckdb.DuckDBPyConnection, statement: str, what: str, columns: str
+) -> pa.Table:
+    """Run a statement; raise TooMuch as soon as its rows are more than one answer may hold."""
+    batches, rows, size = [], 0, 0
+    try:
+        reader = connection.sql(statement).to_arrow_reader(BATCH)
+        for batch in reader:
+            batches.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if rows > MAX_ROWS or size > MAX_BYTES:
+                raise TooMuch(
+                    f"{what}: the answer is more than {MAX_ROWS} rows or {MAX_BYTES >> 20} MB;"
+                    " ask for fewer rows or columns (LIMIT), or read the table's file"
+                )
+        return pa.Table.from_batches(batches, reader.schema)
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise _wrong(what, error, columns) from None
+
+
+def _wrong(what: str, error: Exception, columns: str = "") -> WrongUse:
+    """Return the error of a statement that is not ours, in one line."""
+    text = str(error)
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in text:
+        return TooMuch(f"{what}: needs more than {MAX_MEMORY} of memory; ask for less")
+    # A name was not found: say which there are.
+    named = f"; there are: {columns}" if isinstance(error, _UNKNOWN) and columns else ""
+    return WrongUse(f"{what}: {_line(text)}{named}")
+
+
+def _line(text: str) -> str:
+    """Return the first line of an error of DuckDB without its kind."""
+    first = text.strip().splitlines()[0] if text.strip() else "cannot be run"
+    return first.split("Error: ", 1)[-1][:300]
+
+
+def _check_length(text: str, what: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise TooMuch(f"{what}: {len(text)} characters; at most {MAX_TEXT}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,194 @@
+"""The gRPC door of analysis: what tables there are, and questions to them."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
+
+import grpc
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fibstream.bus import wire
+from fibstream.core.addresses import SERVICES
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import NotFound, NotNow, TooMuch, WrongUse
+from fibstream.core.events import Progress, Record
+from fibstream.core.keys import canonical, digest
+from fibstream.core.ports import Bus, Entry, Files
+from fibstream.runtime.root import Root
+from fibstream.runtime.settings import Settings
+from fibstream.services.analysis.edges.asking import Asking, Reply
+from fibstream.services.analysis.edges.query import MAX_ROWS, Page, parse_order
+from fibstream.store.shard import decode_object
+from fibstream.v1 import analysis_pb2 as pb
+from fibstream.v1.analysis_pb2_grpc import AnalysisServiceServicer
+
+from .columns import described
+from .stages.measures import with_raw
+from .table import finish, to_parquet
+from .totals import merge
+
+MAX_PAGE = 10_000  # rows: with a hundred bytes each a page is 1 MB, which gRPC sends fastest
+PAGE = 1000  # rows, when nothing is said
+MAX_TOKEN = 400  # characters: an offset and two hashes take 200
+assert MAX_PAGE <= MAX_ROWS
+
+
+class _Table(NamedTuple):
+    """One table as it is now; ``hash`` is that of its content, empty while there is none."""
+
+    data: bytes  # Parquet
+    hash: str
+
+
+class Door(AnalysisServiceServicer):
+    """Answers for all datasets below a root."""
+
+    def __init__(self, root: Root, settings: Settings) -> None:
+        self._root = root
+        self._asking = Asking()
+
+    def close(self) -> None:
+        """End the processes that answer questions; they also end with this one."""
+        self._asking.close()
+
+    def Describe(
+        self, request: pb.DescribeRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeResponse:
+        """Name the tables of a dataset and their columns."""
+        with self._root.open(request.dataset) as (dataset, site):
+            # What is said of the log must not be newer than what is then read.
+            final = _final(dataset, site.bus)
+            tables = [
+                _described(name, _table(dataset, site.store.files, name), final)
+                for name in _names(dataset)
+            ]
+        return pb.DescribeResponse(tables=tables)
+
+    def QueryObjects(
+        self, request: pb.QueryObjectsRequest, context: grpc.ServicerContext
+    ) -> pb.QueryObjectsResponse:
+        """Answer with rows of one table, or with what one SELECT makes of all."""
+        dataset = self._root.dataset(request.dataset)
+        files = self._root.files(request.dataset)
+        if request.sql:
+            return self._select(request, dataset, files, context)
+        return self._page(request, dataset, files, context)
+
+    def _select(
+        self, request: pb.QueryObjectsRequest, dataset: Dataset, files: Files,
+        context: grpc.ServicerContext,
+    ) -> pb.QueryObjectsResponse:  # fmt: skip
+        for field in ("organelle", "filter", "order_by", "page_size", "page_token"):
+            if getattr(request, field):
+                raise WrongUse(f"{field}: not together with sql, which says all of it")
+        tables = {name: _table(dataset, files, name).data for name in _names(dataset)}
+        return _answer(self._asking.ask(request.sql, tables, context))
+
+    def _page(
+        self, request: pb.QueryObjectsRequest, dataset: Dataset, files: Files,
+        context: grpc.ServicerContext,
+    ) -> pb.QueryObjectsResponse:  # fmt: skip
+        name = request.organelle
+        if name not in _names(dataset):
+            known = ", ".join(_names(dataset)) or "none"
+            raise NotFound(f"organelle {name[:60]!r}: {dataset.name} has {known}")
+        table = _table(dataset, files, name)
+        if request.page_size > MAX_PAGE:
+            raise TooMuch(f"page_size {request.page_size}: at most {MAX_PAGE}")
+        columns = pq.read_schema(pa.BufferReader(table.data)).names
+        order = parse_order(request.order_by, columns)
+        asked = digest(canonical([dataset.name, name, request.filter, order]))
+        offset = _offset(request.page_token, table.hash, asked)
+        page = Page(name, request.filter, order, offset, request.page_size or PAGE)
+        reply = self._asking.ask(page, {name: table.data}, context)
+        end = offset + page.limit
+        token = _token(end, table.hash, asked) if end < reply.total else ""
+        return _answer(reply, token)
+
+
+def _answer(reply: Reply, token: str = "") -> pb.QueryObjectsResponse:
+    return pb.QueryObjectsResponse(
+        columns=reply.columns, rows=reply.rows, next_page_token=token, total=reply.total
+    )
+
+
+def _names(dataset: Dataset) -> list[str]:
+    return [organelle.recipe for organelle in dataset.organelles]
+
+
+def _table(dataset: Dataset, files: Files, name: str) -> _Table:
+    """Read a table; one that was not made yet has its columns and no rows."""
+    handle = files.open(f"tables/{name}.parquet")
+    if handle is None:
+        empty = finish(merge([]), dataset.voxel_size_nm, raw=with_raw(dataset))
+        return _Table(to_parquet(empty, {}), "")
+    with closing(handle):
+        found = decode_object(handle.read(0, handle.size))
+    if found is None:
+        raise NotNow(f"table {name}: damaged; analysis makes it anew when it next reconciles")
+    body, stamp = found
+    return _Table(body, stamp.hash)
+
+
+def _described(name: str, table: _Table, final: dict[str, str]) -> pb.Table:
+    file = pq.ParquetFile(pa.BufferReader(table.data))
+    columns = [
+        pb.Column(name=column, type=kind, meaning=meaning)
+        for column, kind, meaning in described(file.schema_arrow)
+    ]
+    rows = file.metadata.num_rows
+    last = bool(table.hash) and final.get(name) == table.hash
+    return pb.Table(organelle=name, rows=rows, columns=columns, final=last)
+
+
+def _final(dataset: Dataset, bus: Bus) -> dict[str, str]:
+    """Return the content hash of each table that is the last word, as the log has it.
+
+    That is so when the dataset is sealed, every planner has read the log to its end, has nothing
+    left to do, and no chunk has failed.
+    """
+    events = (wire.decode(entry.value) for entry in _all(bus, [wire.PROGRESS]))
+    progress = {event.service: event for event in events if isinstance(event, Progress)}
+    events = (wire.decode(entry.value) for entry in _all(bus, [wire.ledger_topic("tables")]))
+    ready = [e for e in events if isinstance(e, Record) and e.status == "ready"]
+    end = bus.end(wire.LEDGER_TOPICS)  # last: whatever came meanwhile shows here
+    quiet = set(SERVICES) <= progress.keys() and all(
+        p.settled and p.offset >= end and not p.failed for p in progress.values()
+    )
+    if not (dataset.grid.sealed and quiet):
+        return {}
+    return {r.stage.partition("/")[2]: next(iter(r.hashes.values()), "") for r in ready}
+
+
+def _all(bus: Bus, topics: list[str]) -> Iterator[Entry]:
+    after = 0
+    while entries := bus.read(topics, after):
+        yield from entries
+        after = entries[-1].offset
+
+
+def _token(offset: int, table: str, asked: str) -> str:
+    return base64.urlsafe_b64encode(canonical([offset, table, asked])).decode()
+
+
+def _offset(token: str, table: str, asked: str) -> int:
+    """Return where a page starts; raise WrongUse for what is not a token of this question."""
+    if not token:
+        return 0
+    wrong = WrongUse("page_token: not one that this question was answered with")
+    if len(token) > MAX_TOKEN:
+        raise wrong
+    try:
+        found = json.loads(base64.b64decode(token.encode("ascii"), b"-_", validate=True))
+        offset, of_table, of_question = found
+    except (UnicodeError, binascii.Error, ValueError, TypeError):
+        raise wrong from None
+    if type(offset) is not int or not 0 < offset < 1 << 63 or of_question != asked:
+        raise wrong
+    if of_table != table:
+        raise NotNow("the table changed since the first page: start again without a page_token")
+    return offset

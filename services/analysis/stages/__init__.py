@@ -1,0 +1,1 @@
+"""The stages of analysis, one file each; pure."""

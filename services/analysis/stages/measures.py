@@ -1,0 +1,31 @@
+"""``measures/<organelle>``: the partial rows of one chunk of labels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.stage import RAW, Arrays, Block, Input, Output, Stage
+from fibstream.services.analysis.measure import HALO, measure
+
+
+def measure_stage(dataset: Dataset, name: str) -> Stage:
+    """Return the stage that measures one organelle's labels chunk by chunk."""
+    labels = Input(f"labels/{name}", f"labels/{name}", "uint64", HALO)
+    grey = (Input(RAW, RAW, dataset.dtype),) if with_raw(dataset) else ()
+
+    def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
+        raw = block.patches[RAW].array if grey else None
+        rows = measure(block.patches[f"labels/{name}"], block.core, raw)
+        return {f"summaries/measures/{name}": rows}
+
+    output = Output(f"summaries/measures/{name}")
+    return Stage(f"measures/{name}", 1, (labels, *grey), (output,), {}, compute)
+
+
+def with_raw(dataset: Dataset) -> bool:
+    """Whether intensities are measured: sums of integers are exact, sums of floats are not."""
+    dtype = np.dtype(dataset.dtype)
+    return dtype.kind in "ui" and dtype.itemsize <= 4

@@ -1,0 +1,1 @@
+"""Where inference touches the outside: the ONNX runtime and model files."""

@@ -1,0 +1,99 @@
+"""The reference engine: ONNX Runtime on the CPU, fp32; the only file that imports the runtime."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from fibstream.core.errors import FibstreamError, Poison, WrongUse
+from fibstream.services.inference.grey import quantise
+from fibstream.services.inference.port import ModelSpec
+from fibstream.services.inference.selfcheck import self_check
+
+from .model import read_model
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class CpuEngine:
+    """An ``Engine`` of ONNX Runtime's CPU provider; checks itself once when it is made.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    threads
+        Threads of one inference; the result does not depend on them.
+
+    Raises
+    ------
+    WrongUse
+        When the file is not a network that fibstream can run, or fails its self-check.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.spec: ModelSpec = read_model(path)
+        model = onnx.load(path)
+        self._rounded = _before_cast(model.graph)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), _options(threads), providers=[PROVIDER]
+            )
+            digest = self_check(self.infer, self.spec)
+        except FibstreamError:
+            raise
+        except Exception as error:  # the runtime's errors have no other base
+            why = str(error).strip().splitlines()[0]
+            raise WrongUse(f"model {path}: the runtime cannot execute it: {why}") from error
+        self.profile: Mapping[str, str] = MappingProxyType(
+            {
+                "runtime": f"onnxruntime {onnxruntime.__version__}",
+                "provider": PROVIDER,
+                "precision": "fp32",
+                "tile": "x".join(map(str, self.spec.tile)),
+                "digest": digest,
+            }
+        )
+
+    def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the prediction of one tile; see ``Engine``."""
+        assert tile.dtype == np.uint8 and tile.shape == self.spec.tile, (tile.dtype, tile.shape)
+        name = self._session.get_inputs()[0].name
+        found: NDArray[np.float32] = self._session.run(None, {name: tile[None, None]})[0][0]
+        if not np.isfinite(found).all():
+            raise Poison(f"model {self.spec.name}: yields values that are not finite")
+        return np.clip(found, 0, 255).astype(np.uint8) if self._rounded else quantise(found)
+
+
+def _before_cast(graph: onnx.GraphProto) -> bool:
+    """Make the output what it is before a last cast to uint8, and say whether there was one.
+
+    Such a cast turns what is not a number into some grey value, silently.
+    """
+    output = graph.output[0]
+    if output.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
+        return False
+    maker = next(node for node in graph.node if output.name in node.output)
+    if maker.op_type == "Cast":
+        graph.node.remove(maker)
+        output.name = maker.input[0]
+        output.ClearField("type")  # the runtime infers it
+    return True
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Workers share the cores: a thread without work must not spin on one.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Planning one block of memory for all tensors holds 335 MB instead of 237 for a tile of 112³
+    # and saves 4 % of the time; no arena at all costs 13 % and saves nothing more at the peak.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3  # what matters comes as an error
+    return options

@@ -1,0 +1,44 @@
+"""The engine of a dataset's network, made from the file that the dataset keeps."""
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from fibstream.core.dataset import Model
+from fibstream.core.errors import Poison, WrongUse
+from fibstream.core.ports import Files
+from fibstream.runtime.settings import load
+from fibstream.services.inference.port import Engine
+
+
+class EngineSupplier:
+    """Makes the engine once, and refuses the dataset when it is not the one it was created with."""
+
+    def __init__(self, model: Model, files: Files) -> None:
+        self._model = model
+        self._files = files
+        self._engine: Engine | None = None
+
+    def __call__(self) -> Engine:
+        """Return the engine; raise WrongUse when this machine has another one."""
+        if self._engine is None:
+            self._engine = self._make()
+        return self._engine
+
+    def _make(self) -> Engine:
+        from .engine import CpuEngine  # the runtime is loaded by those who compute, not by planners
+
+        handle = self._files.open(self._model.path)
+        if handle is None:
+            raise Poison(f"the dataset has no file {self._model.path}")
+        with closing(handle), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{self._model.name}.onnx"
+            path.write_bytes(handle.read(0, handle.size))
+            engine = CpuEngine(path, load()[0].threads)
+        differs = [k for k, v in self._model.profile.items() if engine.profile.get(k) != v]
+        if differs:
+            found = ", ".join(
+                f"{k} {engine.profile.get(k)} instead of {self._model.profile[k]}" for k in differs
+            )
+            raise WrongUse(f"this machine does not reproduce model {self._model.name}: {found}")
+        return engine

@@ -1,0 +1,200 @@
+"""The gRPC door of inference: the networks there are, and predictions of small volumes."""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from fibstream.bus import wire
+from fibstream.core.errors import NotFound, NotNow, TooMuch, WrongUse
+from fibstream.runtime.root import Root
+from fibstream.runtime.settings import Settings
+from fibstream.services.inference.edges.model import MODELS, MODELS_FOLDER, read_model, released
+from fibstream.v1 import chunk_pb2
+from fibstream.v1 import inference_pb2 as pb
+from fibstream.v1.inference_pb2_grpc import InferenceServiceServicer
+
+from .port import Engine, ModelSpec
+from .volume import Asked, Interruptible, check, predicted
+
+log = logging.getLogger(__name__)
+
+MAX_PIECE = 4 << 20  # bytes: above that gRPC loses its speed
+PIECE = 2 << 20  # bytes of an answer's pieces: between 1 and 4 MB gRPC is fastest
+MAX_HELD = 4  # volumes in memory: one is computed, the others have come and wait
+MAX_ENGINES = 2  # in memory: one holds some hundred MB
+MAX_MODELS = 64  # of a folder: every one of them is read, and run once, to be listed
+LOOK_S = 0.25  # how often one that waits looks whether its client is still there
+GONE = "the call was cancelled"
+
+
+class Door(InferenceServiceServicer):
+    """Answers with the released networks and those in the folder ``models`` of the root."""
+
+    def __init__(self, root: Root, settings: Settings) -> None:
+        self._models = Models(root, settings.threads)
+        self._held = threading.BoundedSemaphore(MAX_HELD)
+        self._computing = threading.BoundedSemaphore(1)
+
+    def ListModels(
+        self, request: pb.ListModelsRequest, context: grpc.ServicerContext
+    ) -> pb.ListModelsResponse:
+        """Describe every network; one that was never run is run on noise, which takes seconds."""
+        listed = []
+        for name, spec in self._models.all().items():
+            profile = self._models.profiles.get(spec.sha256)
+            if profile is None:
+                with _waited(self._computing, context):
+                    profile = dict(self._models.engine(name, spec).profile)
+            listed.append(_model(spec, profile))
+        return pb.ListModelsResponse(models=listed)
+
+    def Predict(
+        self, request_iterator: Iterator[pb.PredictRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.PredictResponse]:
+        """Predict one small volume."""
+        header = _header(request_iterator)
+        spec = self._models.find(header.model)
+        asked = _asked(header)
+        window = check(asked, spec)
+        with _waited(self._held, context):
+            given = _joined(request_iterator, asked.size)
+            with _waited(self._computing, context):
+                engine = Interruptible(
+                    self._models.engine(header.model, spec), lambda: _check_active(context)
+                )
+                found = predicted(given, asked, window, engine)
+            first = pb.PredictionHeader(classes=spec.classes, shape=header.shape)
+            yield pb.PredictResponse(header=first)
+            data = found.tobytes()
+            for start in range(0, len(data), PIECE):
+                yield pb.PredictResponse(piece=data[start : start + PIECE])
+
+
+class Models:
+    """The networks that clients of a root may name, and engines of those last used."""
+
+    def __init__(self, root: Root, threads: int) -> None:
+        self._root = root
+        self._threads = threads
+        self._specs: dict[tuple[Path, int, int], ModelSpec] = {}
+        self._engines: OrderedDict[str, Engine] = OrderedDict()  # by digest, last used last
+        self.profiles: dict[str, dict[str, str]] = {}  # by digest
+
+    def all(self) -> dict[str, ModelSpec]:
+        """Return every network by name; a file that is none is left out, and the log says why."""
+        folders = [self._root.local / MODELS_FOLDER] if self._root.local else []
+        found: dict[str, ModelSpec] = {}
+        for folder in (*folders, MODELS):
+            for path in sorted(folder.glob("*.onnx"))[:MAX_MODELS]:
+                if self._path(path.stem) == path:  # not hidden by another, and it can be named
+                    try:
+                        found[path.stem] = self._read(path)
+                    except WrongUse as error:
+                        log.warning("%s", error)
+        return dict(sorted(found.items()))
+
+    def find(self, name: str) -> ModelSpec:
+        """Return one network; raise NotFound, naming those there are."""
+        path = self._path(name)
+        if path is None:
+            known = ", ".join(self.all()) or "none"
+            raise NotFound(f"model {name[:60]!r}: not found; expected one of {known}")
+        return self._read(path)
+
+    def engine(self, name: str, spec: ModelSpec) -> Engine:
+        """Return a network ready to run; only one thread at a time may ask, and run it."""
+        from fibstream.services.inference.edges.engine import CpuEngine
+
+        if spec.sha256 not in self._engines:
+            path = self._path(name)
+            if path is None:
+                raise NotFound(f"model {name!r}: its file is gone")
+            while len(self._engines) >= MAX_ENGINES:
+                self._engines.popitem(last=False)
+            made = CpuEngine(path, self._threads)
+            if made.spec.sha256 != spec.sha256:
+                raise NotNow(f"model {name}: its file was replaced just now; ask again")
+            self._engines[spec.sha256] = made
+            self.profiles[spec.sha256] = dict(made.profile)
+        self._engines.move_to_end(spec.sha256)
+        return self._engines[spec.sha256]
+
+    def _path(self, name: str) -> Path | None:
+        """Return the file of a network that a client may name."""
+        try:
+            return released(name, self._root)
+        except WrongUse:
+            return None
+
+    def _read(self, path: Path) -> ModelSpec:
+        state = path.stat()
+        key = path, state.st_mtime_ns, state.st_size
+        if key not in self._specs:
+            self._specs = {k: s for k, s in self._specs.items() if k[0] != path}
+            self._specs[key] = read_model(path)
+        return self._specs[key]
+
+
+@contextmanager
+def _waited(
+    place: "threading.Lock | threading.BoundedSemaphore", context: grpc.ServicerContext
+) -> Iterator[None]:
+    """Hold a place, waiting for it as long as the client does."""
+    while not place.acquire(timeout=LOOK_S):
+        _check_active(context)
+    try:
+        _check_active(context)
+        yield
+    finally:
+        place.release()
+
+
+def _check_active(context: grpc.ServicerContext) -> None:
+    if not context.is_active():
+        raise NotNow(GONE)
+
+
+def _header(requests: Iterator[pb.PredictRequest]) -> pb.PredictHeader:
+    first = next(requests, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise WrongUse("the first message of Predict: expected a header")
+    return first.header
+
+
+def _asked(header: pb.PredictHeader) -> Asked:
+    size = header.voxel_size_nm
+    window = header.contrast_low, header.contrast_high
+    return Asked(
+        wire.index_of(header.shape), header.dtype, (size.z, size.y, size.x),
+        window if any(window) else None, header.invert,
+    )  # fmt: skip
+
+
+def _joined(requests: Iterator[pb.PredictRequest], size: int) -> bytearray:
+    """Return all pieces in one; raise WrongUse unless they are ``size`` bytes together."""
+    whole = bytearray()
+    for request in requests:
+        if request.WhichOneof("part") != "piece":
+            raise WrongUse("Predict: expected pieces of voxels after the header")
+        if len(request.piece) > MAX_PIECE:
+            raise TooMuch(f"a piece of {len(request.piece)} bytes: at most {MAX_PIECE}")
+        if len(whole) + len(request.piece) > size:
+            raise WrongUse(f"pieces: more than the {size} bytes that the header promised")
+        whole += request.piece
+    if len(whole) != size:
+        raise WrongUse(f"pieces: {len(whole)} bytes, and the header promised {size}")
+    return whole
+
+
+def _model(spec: ModelSpec, profile: dict[str, str]) -> pb.Model:
+    z, y, x = spec.voxel_size_nm
+    return pb.Model(
+        name=spec.name, classes=spec.classes,
+        voxel_size_nm=chunk_pb2.Nanometres3(z=z, y=y, x=x), tile=wire.index3(spec.tile),
+        output=wire.index3(spec.output), sha256=spec.sha256, profile=profile,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The stages of inference, one file each; pure."""

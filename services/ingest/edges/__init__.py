@@ -1,0 +1,1 @@
+"""Where ingest touches the outside: disk, bus and clock: how chunks come in."""

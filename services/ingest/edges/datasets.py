@@ -1,0 +1,126 @@
+"""Datasets below a root: made, described, sealed, removed."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from fibstream.bus import wire
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import AlreadyThere, NotFound, NotNow, WrongUse
+from fibstream.core.events import Sealed
+from fibstream.core.grid import MAX_AXIS, Index
+from fibstream.core.keys import canonical
+from fibstream.core.ports import Files
+from fibstream.core.stage import RAW
+from fibstream.runtime.root import Root
+from fibstream.runtime.worker import Site
+from fibstream.store.store import Store
+
+DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver
+
+
+class Asked(NamedTuple):
+    """A dataset as a client asks for it; what is None is chosen by the pipeline."""
+
+    name: str
+    shape: tuple[int | None, int, int]
+    chunk: Index | None
+    dtype: str
+    voxel_size_nm: tuple[float, float, float]
+    contrast: tuple[float, float] | None
+    invert: bool
+    pipeline: str
+
+
+class Made(NamedTuple):
+    """A dataset that can be made: its record, the networks' files, what the client should hear."""
+
+    dataset: Dataset
+    files: Mapping[str, bytes]
+    warnings: list[str]
+
+
+Designer = Callable[[Asked], Made]
+
+
+def check_asked(asked: Asked) -> None:
+    """Raise WrongUse, naming the field, where no dataset can be as asked for."""
+    z, y, x = asked.shape
+    if not all(0 < edge <= MAX_AXIS for edge in (y, x, z or 1)):
+        raise WrongUse(f"shape {asked.shape}: expected z, y, x from 1 to {MAX_AXIS}; z may be open")
+    if asked.dtype not in DTYPES:
+        raise WrongUse(f"dtype {asked.dtype!r}: expected one of {', '.join(DTYPES)}")
+    if not all(np.isfinite(v) and v > 0 for v in asked.voxel_size_nm):
+        raise WrongUse(f"voxel_size_nm {asked.voxel_size_nm}: expected three lengths above 0")
+
+
+def create(root: Root, made: Made) -> bool:
+    """Write a dataset's record and networks; return whether it was new.
+
+    Raises AlreadyThere when the name is taken by a dataset that differs in anything.
+    """
+    dataset = made.dataset
+    root.make(dataset.name)
+    files = root.files(dataset.name)
+    for path, content in made.files.items():
+        files.put(path, content)
+    new = files.put(RECORD, canonical(dataset.model_dump(mode="json")), expected=())
+    if not new:
+        there = root.dataset(dataset.name)
+        if dataset.shape[0] is None:  # it may have been sealed since
+            there = there.model_copy(update={"shape": (None, *there.shape[1:])})
+        if there.model_dump(mode="json") != dataset.model_dump(mode="json"):
+            differences = there.differences(dataset) or ["pipeline or contrast is another"]
+            raise AlreadyThere(
+                f"dataset {dataset.name!r} is there: its {'; its '.join(differences)}"
+            )
+    root.enter(dataset.name)
+    return new
+
+
+def seal(files: Files, site: Site, extent_z: int | None) -> int:
+    """Fix the extent in z, announce it, and return it; None means the end of what has landed.
+
+    Raises NotNow when the volume is sealed with another extent, WrongUse when chunks have landed
+    at or beyond the end.
+    """
+    while True:
+        handle = files.open(RECORD)
+        if handle is None:
+            raise NotFound(f"dataset {site.dataset!r}: not found")
+        record = Dataset.model_validate_json(handle.read(0, handle.size))
+        generation = handle.generation
+        handle.close()
+        there = record.shape[0]
+        if there is None:
+            extent = _extent(record, Store(files, record.grid), extent_z)
+            data = canonical(record.sealed(extent).model_dump(mode="json"))
+            if not files.put(RECORD, data, expected=generation):
+                continue
+        elif extent_z in (None, there):
+            extent = there
+        else:
+            raise NotNow(f"dataset {site.dataset!r}: sealed at {there} slices, not {extent_z}")
+        announce_seal(site, extent)
+        return extent
+
+
+def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
+    landed = max((z + 1 for z, _, _ in store.chunks(RAW)), default=0) * record.chunk[0]
+    if extent_z is None:
+        if not landed:
+            raise NotNow(f"dataset {record.name!r}: nothing has landed; give its extent in z")
+        return landed
+    if not landed <= extent_z <= MAX_AXIS or extent_z < 1:
+        raise WrongUse(
+            f"extent {extent_z}: chunks have landed up to slice {landed};"
+            f" expected {max(landed, 1)} to {MAX_AXIS}"
+        )
+    return extent_z
+
+
+def announce_seal(site: Site, extent_z: int) -> None:
+    """Say that the extent is known."""
+    key = f"{site.dataset}/dataset"
+    site.bus.publish(wire.ledger_topic("dataset"), key, wire.encode(Sealed(extent_z)))

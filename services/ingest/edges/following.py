@@ -1,0 +1,71 @@
+"""How far a dataset is, followed on the bus: each planner's progress, failures, completeness."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from fibstream.bus import wire
+from fibstream.core.addresses import SERVICES
+from fibstream.core.events import Progress, Record
+from fibstream.core.frontier import Place
+from fibstream.core.ports import Bus, Entry
+
+
+class Following:
+    """What the bus says of one dataset; ``look`` brings it up to date.
+
+    Memory is in proportion to the failed chunks alone.
+    """
+
+    def __init__(self, bus: Bus, dataset: str) -> None:
+        self.progress: dict[str, Progress] = {}
+        self.failed: dict[Place, Record] = {}
+        self.complete = False
+        self.proving = False  # all is quiet, and a reconcile that would prove it is under way
+        self._bus = bus
+        self._dataset = dataset
+        self._offsets: dict[Sequence[str], int] = {}
+        self._last = 0  # number of the last request that anybody made
+        self._asked: tuple[int, int] | None = None  # our request: its number, and the log's end
+
+    def look(self, *, sealed: bool) -> None:
+        """Read what is new; when all is quiet, ask for a reconcile that proves it."""
+        for entry in self._new(wire.LEDGER_TOPICS):
+            event = wire.decode(entry.value)
+            if isinstance(event, Record):
+                self._follow(event)
+        for entry in self._new((wire.PROGRESS,)):
+            event = wire.decode(entry.value)
+            if isinstance(event, Progress):
+                self.progress[event.service] = event
+        for entry in self._new((wire.CONTROL,)):
+            self._last = max(self._last, int(entry.value))
+        end = self._bus.end(wire.LEDGER_TOPICS)
+        quiet = sealed and is_quiet(self.progress, end)
+        if quiet and (self._asked is None or self._asked[1] != end):
+            self._asked = self._last + 1, end
+            self._bus.publish(wire.CONTROL, self._dataset, str(self._asked[0]).encode())
+        self.complete = (
+            quiet
+            and self._asked is not None
+            and all(p.reconciled >= self._asked[0] for p in self.progress.values())
+        )
+
+        self.proving = quiet and not self.complete
+
+    def _new(self, topics: Sequence[str]) -> Iterator[Entry]:
+        while entries := self._bus.read(topics, self._offsets.get(topics, 0)):
+            self._offsets[topics] = entries[-1].offset
+            yield from entries
+
+    def _follow(self, record: Record) -> None:
+        place = record.stage, record.index
+        if record.status == "failed":
+            self.failed[place] = record
+        else:
+            self.failed.pop(place, None)
+
+
+def is_quiet(progress: Mapping[str, Progress], end: int) -> bool:
+    """Whether every planner has seen the ledger up to ``end`` and has nothing left to do."""
+    return progress.keys() == set(SERVICES) and all(
+        p.settled and p.offset >= end for p in progress.values()
+    )

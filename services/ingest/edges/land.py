@@ -1,0 +1,59 @@
+"""The simulated microscope: land every chunk of a volume in the asked order, then seal."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import WrongUse
+from fibstream.runtime.loops import drive, open_site, read_dataset, stubborn
+from fibstream.runtime.root import open_bus
+from fibstream.runtime.server import orphaned, running
+from fibstream.runtime.worker import Site
+from fibstream.store.local import LocalFiles
+from fibstream.volumes.sources import Source, open_volume
+
+from .datasets import announce_seal
+from .landing import Order, land, ordered
+
+
+def land_all(
+    site: Site, dataset: Dataset, source: Source, order: Order, seed: int
+) -> Iterator[None]:
+    """Land all of ``source``; yields after each chunk. What is there already is left as it is."""
+    extent_z = dataset.shape[0]  # a source whose end can be seen is sealed from the start
+    assert extent_z is not None
+    announce_seal(site, extent_z)
+    for index in ordered(dataset.grid, order, seed):
+        voxels = source.read(dataset.grid.box(index))
+        for attempt in stubborn():
+            with attempt:
+                drive(land(site, index, voxels, dataset.dtype))
+        yield
+
+
+def main() -> None:
+    """Land a volume into a dataset that exists."""
+    parser = argparse.ArgumentParser(prog="python -m fibstream.services.ingest.edges.land")
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--raw", required=True)
+    parser.add_argument("--order", default="raster", choices=("raster", "random", "slab"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bus")
+    parser.add_argument("--parent", type=int)
+    given = parser.parse_args()
+    with running(given.parent) as (_, stopping):
+        files = LocalFiles(given.dataset)
+        bus = open_bus(given.bus, given.dataset, read_dataset(files).name)
+        dataset, site = open_site(files, bus)
+        source = open_volume(given.raw, kind="raw", voxel_size_nm=dataset.voxel_size_nm)
+        if source.shape != dataset.shape:
+            raise WrongUse(f"{given.raw} is {source.shape}; the dataset is {dataset.shape}")
+        for _ in land_all(site, dataset, source, given.order, given.seed):
+            if stopping.is_set() or orphaned(given.parent):
+                sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The stages of ingest, one file each; pure."""

@@ -1,0 +1,225 @@
+"""The gRPC door of refine: its recipes, and the objects of a dataset as they come to be."""
+
+import base64
+import binascii
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from heapq import nsmallest
+
+import grpc
+
+from fibstream.bus import wire
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import NotFound, Poison, TooMuch, WrongUse
+from fibstream.core.events import ObjectChanged, Progress, Record, Sealed
+from fibstream.core.keys import canonical
+from fibstream.core.ports import Bus, Entry
+from fibstream.runtime.root import Root
+from fibstream.runtime.settings import Settings
+from fibstream.v1 import refine_pb2 as pb
+from fibstream.v1.refine_pb2_grpc import RefineServiceServicer
+
+from .recipe import RECIPES
+from .watermark import Finality, Watermark, least
+
+log = logging.getLogger(__name__)
+
+MAX_PAGE = 10_000  # objects: with forty bytes each a page is well below a message
+PAGE = 1000  # objects, when nothing is said
+MAX_TOKEN = 500  # characters: two names and an id take less
+WAIT_S = 0.25  # how often a watching stream looks whether its client is still there
+EXISTS_S = 5.0  # how often it looks whether its dataset is: on an object store that is a request
+GONE = frozenset({"merged_into", "withdrawn"})
+
+
+class Door(RefineServiceServicer):
+    """Answers for all datasets below a root."""
+
+    def __init__(self, root: Root, settings: Settings) -> None:
+        self._root = root
+
+    def ListRecipes(
+        self, request: pb.ListRecipesRequest, context: grpc.ServicerContext
+    ) -> pb.ListRecipesResponse:
+        """Name every recipe with its parameters."""
+        recipes = [
+            pb.Recipe(
+                name=name,
+                settings={
+                    key: canonical(value).decode()
+                    for key, value in recipe.settings.model_dump(mode="json").items()
+                },
+                predicted=recipe.predicted or "",
+            )
+            for name, recipe in sorted(RECIPES.items())
+        ]
+        return pb.ListRecipesResponse(recipes=recipes)
+
+    def ListObjects(
+        self, request: pb.ListObjectsRequest, context: grpc.ServicerContext
+    ) -> pb.ListObjectsResponse:
+        """Return the objects of one organelle that exist, by id."""
+        if request.page_size > MAX_PAGE:
+            raise TooMuch(f"page_size {request.page_size}: at most {MAX_PAGE}")
+        with self._root.open(request.dataset) as (dataset, site):
+            if not request.organelle:
+                raise WrongUse("organelle: expected the name of one")
+            (name,) = _watched(dataset, request.organelle)
+            after = _after(request.page_token, dataset.name, name)
+            size = request.page_size or PAGE
+            found = _existing(site.bus, dataset.name, name, after, size + 1)
+        token = _token(dataset.name, name, found[size - 1].id) if len(found) > size else ""
+        objects = [wire.object_message(change) for change in found[:size]]
+        return pb.ListObjectsResponse(objects=objects, next_page_token=token)
+
+    def WatchObjects(
+        self, request: pb.WatchObjectsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.WatchObjectsResponse]:
+        """Tell of every object, then of every change, until nobody listens any more."""
+        with self._root.open(request.dataset) as (dataset, site):
+            following = Following(site.bus, dataset, _watched(dataset, request.organelle))
+            said, looked = None, time.monotonic()
+            while context.is_active():
+                for change in following.look():
+                    yield pb.WatchObjectsResponse(object=wire.object_message(change))
+                mark = following.watermark
+                if mark != said:
+                    said = mark
+                    yield pb.WatchObjectsResponse(
+                        watermark=pb.FinalityWatermark(z=mark.z, open_objects=mark.open_objects)
+                    )
+                site.bus.wait(WAIT_S)
+                if time.monotonic() - looked > EXISTS_S:
+                    self._root.dataset(request.dataset)  # NotFound when it was deleted
+                    looked = time.monotonic()
+
+
+class Following:
+    """The objects of some organelles of one dataset, followed on the bus.
+
+    A planner publishes what it knows of objects before it says how far it has read the ledger. So
+    that progress is read first: a chunk counts as cut when the planner has seen it, and whatever
+    it had to say of objects in it is then there to be read.
+    """
+
+    def __init__(self, bus: Bus, dataset: Dataset, organelles: Sequence[str]) -> None:
+        self._bus = bus
+        self._dataset = dataset
+        self._finality = {name: Finality(dataset.grid) for name in organelles}
+        self._offsets: dict[Sequence[str], int] = {}
+        self._seen = 0  # how far refine's planner has read the ledger
+        self._ahead: deque[tuple[int, Record | Sealed]] = deque()  # what it has not seen yet
+
+    @property
+    def watermark(self) -> Watermark:
+        """The watermark of all these organelles together; 0 when there is none of them."""
+        marks = [finality.watermark for finality in self._finality.values()]
+        return least(marks) if marks else Watermark(0, 0)
+
+    def look(self) -> Iterator[ObjectChanged]:
+        """Read what is new; yield the last change of each object."""
+        for entry in self._new((wire.PROGRESS,)):
+            event = _decoded(entry)
+            if isinstance(event, Progress) and event.service == "refine":
+                self._seen = event.offset
+        self._read_ledger()
+        last: dict[str, Entry] = {}  # a log may hold older records of a key as well
+        for entry in self._new((wire.OBJECTS,)):
+            last.pop(entry.key, None)
+            last[entry.key] = entry
+        for entry in last.values():
+            event = _decoded(entry)
+            if isinstance(event, ObjectChanged) and event.organelle in self._finality:
+                self._finality[event.organelle].told(event.id, event.kind)
+                yield event
+        while self._ahead and self._ahead[0][0] <= self._seen:
+            self._apply(self._ahead.popleft()[1])
+
+    def _read_ledger(self) -> None:
+        for entry in self._new(wire.LEDGER_TOPICS):
+            if entry.topic not in (wire.ledger_topic("fragments"), wire.ledger_topic("dataset")):
+                continue
+            event = _decoded(entry)
+            if isinstance(event, Record | Sealed):
+                self._ahead.append((entry.offset, event))
+
+    def _new(self, topics: Sequence[str]) -> Iterator[Entry]:
+        while entries := self._bus.read(topics, self._offsets.get(topics, 0)):
+            self._offsets[topics] = entries[-1].offset
+            yield from (e for e in entries if wire.dataset_of(e.key) == self._dataset.name)
+
+    def _apply(self, event: Record | Sealed) -> None:
+        if isinstance(event, Sealed):
+            for finality in self._finality.values():
+                finality.grid = self._dataset.sealed(event.extent_z).grid
+            return
+        own = self._finality.get(event.stage.partition("/")[2])
+        # A suspect chunk is looked at again, and what was said of its objects stands until then.
+        if own is not None and event.status in ("ready", "failed"):
+            own.cut(event.index, done=event.status == "ready")
+
+
+def _decoded(entry: Entry) -> wire.Event | None:
+    """Return what a log says; None for what nobody can read, as planners do."""
+    try:
+        return wire.decode(entry.value)
+    except Poison as poison:
+        log.error("%s at %d: %s", entry.topic, entry.offset, poison)
+        return None
+
+
+def _watched(dataset: Dataset, organelle: str) -> list[str]:
+    """Return the organelles that a request names; all with an empty name."""
+    names = [o.recipe for o in dataset.organelles]
+    if organelle and organelle not in names:
+        known = ", ".join(names) or "none"
+        raise NotFound(f"organelle {organelle[:60]!r}: {dataset.name} has {known}")
+    return [organelle] if organelle else names
+
+
+def _existing(
+    bus: Bus, dataset: str, organelle: str, after: int, count: int
+) -> list[ObjectChanged]:
+    """Return the first objects with an id above ``after`` that exist, by id.
+
+    The last record of a key stands; only those that may be on the page are decoded.
+    """
+    prefix = f"{dataset}/{organelle}/"
+    last: dict[int, Entry] = {}
+    offset = 0
+    while entries := bus.read((wire.OBJECTS,), offset):
+        offset = entries[-1].offset
+        for entry in entries:
+            if entry.key.startswith(prefix) and (id_ := int(entry.key[len(prefix) :])) > after:
+                last[id_] = entry
+    found: list[ObjectChanged] = []
+    while last and len(found) < count:
+        for id_ in nsmallest(count, last):
+            change = _decoded(last.pop(id_))
+            if isinstance(change, ObjectChanged) and change.kind not in GONE:
+                found.append(change)
+    return found[:count]
+
+
+def _token(dataset: str, organelle: str, last: int) -> str:
+    return base64.urlsafe_b64encode(canonical([dataset, organelle, last])).decode()
+
+
+def _after(token: str, dataset: str, organelle: str) -> int:
+    """Return the last id of the page before; raise WrongUse for a token of another list."""
+    if not token:
+        return 0
+    wrong = WrongUse("page_token: not one that this list was answered with")
+    if len(token) > MAX_TOKEN:
+        raise wrong
+    try:
+        found = json.loads(base64.b64decode(token.encode("ascii"), b"-_", validate=True))
+        of_dataset, of_organelle, last = found
+    except (UnicodeError, binascii.Error, ValueError, TypeError):
+        raise wrong from None
+    if [of_dataset, of_organelle] != [dataset, organelle] or type(last) is not int:
+        raise wrong
+    return last

@@ -1,0 +1,1 @@
+"""The stages of refine, one file each; pure."""

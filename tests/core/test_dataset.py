@@ -1,0 +1,68 @@
+"""The dataset record: what may change about an acquisition, and what makes it another one."""
+
+import pytest
+from pydantic import ValidationError
+
+from fibstream.core.dataset import Dataset, Model, Organelle, clip_chunk
+from fibstream.core.keys import canonical
+
+MODEL = Model(name="m", classes=("mito",), sha256="0", spec={"a": 1}, profile={"runtime": "x"})
+BASE = Dataset(
+    name="x", shape=(None, 40, 50), chunk=(32, 32, 16), dtype="uint8", voxel_size_nm=(8, 4, 4),
+    contrast=(0, 255), models=(MODEL,),
+    organelles=(Organelle(recipe="generic", source="mito", settings={"smooth_nm": 0}),),
+)  # fmt: skip
+
+
+def test_a_record_comes_back_from_its_bytes():
+    assert Dataset.model_validate_json(canonical(BASE.model_dump(mode="json"))) == BASE
+
+
+def test_only_what_was_acquired_makes_another_dataset():
+    changes = {
+        "shape": (70, 40, 50),
+        "chunk": (32, 32, 32),
+        "dtype": "uint16",
+        "voxel_size_nm": (8.0, 4.0, 5.0),
+    }
+    for field, value in changes.items():
+        (said,) = BASE.model_copy(update={field: value}).differences(BASE)
+        assert said == f"{field} is {value}, not {getattr(BASE, field)}"
+    assert len(BASE.model_copy(update=changes).differences(BASE)) == 4
+
+
+def test_other_parameters_are_the_same_dataset():
+    other = {"name": "y", "contrast": (3, 9), "invert": True, "models": (), "organelles": ()}
+    assert BASE.model_copy(update=other).differences(BASE) == []
+
+
+def test_sealing_sets_the_extent_and_nothing_else():
+    sealed = BASE.sealed(70)
+    assert sealed.shape == (70, 40, 50)
+    assert sealed.grid.sealed and not BASE.grid.sealed
+    assert sealed.model_copy(update={"shape": BASE.shape}) == BASE
+    assert sealed.grid.count == (3, 2, 4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"colour": "red"}, {"format": 2}, {"shape": (0, 4, 4)}, {"shape": (4, None, 4)},
+        {"chunk": (4, 4, -1)}, {"voxel_size_nm": (8, 0, 8)}, {"voxel_size_nm": (8, 8)},
+    ],
+)  # fmt: skip
+def test_a_record_that_says_anything_else_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        Dataset.model_validate(BASE.model_dump() | wrong)
+
+
+def test_a_record_does_not_change_in_place():
+    with pytest.raises(ValidationError):
+        BASE.name = "y"
+
+
+def test_levels_and_sizes_follow_from_the_chunk():
+    assert BASE.levels == 2
+    assert BASE.chunk_bytes(2) == 2 * 32 * 32 * 16
+    assert clip_chunk((64, 64, 64), (None, 40, 100)) == (64, 40, 64)
+    assert clip_chunk((64, 64, 64), (9, 64, 65)) == (9, 64, 64)

@@ -1,0 +1,109 @@
+"""Scores: counts add up over chunks, ratios are exact, empty cases are defined."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Grid
+from fibstream.kernels.scores import Overlap, Pairs, count, count_pairs, instance_scores, scores
+
+
+def random_labels(rng, shape, most=6):
+    ids = np.append(np.uint64(0), rng.integers(1, 2**63, most, np.uint64))
+    return (
+        rng.choice(ids, [n // 3 + 1 for n in shape])
+        .repeat(3, 0)
+        .repeat(3, 1)
+        .repeat(3, 2)[: shape[0], : shape[1], : shape[2]]
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_chunks_add_up_to_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 23, 3))
+    grid = Grid(shape, tuple(int(rng.integers(1, n + 1)) for n in shape))
+    truth, test = random_labels(rng, shape), random_labels(rng, shape)
+    boxes = [grid.box(index).slices() for index in grid.indices()]
+    overlap = sum((count(truth[box], test[box]) for box in boxes), Overlap())
+    pairs = sum((count_pairs(truth[box], test[box]) for box in boxes), Pairs())
+    assert overlap == count(truth, test)
+    assert pairs == count_pairs(truth, test)
+    t, p = truth > 0, test > 0
+    assert overlap == Overlap((t & p).sum(), (~t & p).sum(), (t & ~p).sum(), (~t & ~p).sum())
+    both = zip(truth.ravel().tolist(), test.ravel().tolist(), strict=True)
+    assert pairs == Pairs(pair for pair in both if pair != (0, 0))
+
+
+def test_scores_of_known_counts():
+    assert scores(Overlap(6, 2, 4, 88)) == {
+        "dice": 12 / 18, "iou": 6 / 12, "precision": 6 / 8, "recall": 6 / 10,
+        "tp": 6, "fp": 2, "fn": 4, "tn": 88,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (Overlap(tn=5), (1, 1, 1, 1)),
+        (Overlap(), (1, 1, 1, 1)),
+        (Overlap(fp=3, tn=5), (0, 0, 0, 0)),
+        (Overlap(fn=3, tn=5), (0, 0, 0, 0)),
+    ],
+)
+def test_scores_of_the_empty(counts, expected):
+    result = scores(counts)
+    assert tuple(result[name] for name in ("dice", "iou", "precision", "recall")) == expected
+
+
+def test_a_threshold_is_for_the_test_only_and_includes_itself():
+    truth = np.array([[[1, 0, 255, 0]]], np.uint8)
+    test = np.array([[[127, 127, 126, 126]]], np.uint8)
+    assert count(truth, test, 127) == Overlap(1, 1, 1, 1)
+    assert count(truth, test) == Overlap(2, 2, 0, 0)
+
+
+def test_shapes_must_agree():
+    a, b = np.zeros((1, 2, 3)), np.zeros((1, 2, 4))
+    for compare in (count, count_pairs):
+        with pytest.raises(WrongUse, match=r"test: shape \(1, 2, 4\); expected .*\(1, 2, 3\)"):
+            compare(a, b)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_matches_are_those_of_the_best_assignment(seed):
+    rng = np.random.default_rng(seed)
+    truth = random_labels(rng, (12, 12, 12), 8)
+    test = np.where(rng.random(truth.shape) < 0.4, random_labels(rng, truth.shape, 3), truth)
+    names, found = np.unique(truth[truth > 0]), np.unique(test[test > 0])
+    iou = np.array(
+        [[((truth == a) & (test == b)).sum() / ((truth == a) | (test == b)).sum() for b in found]
+         for a in names]
+    )  # fmt: skip
+    rows, columns = linear_sum_assignment(-np.where(iou > 0.5, iou, 0))
+    matched = [v for v in iou[rows, columns] if v > 0.5]
+    result = instance_scores(count_pairs(truth, test))
+    tp, fp, fn = len(matched), len(found) - len(matched), len(names) - len(matched)
+    assert (result["tp"], result["fp"], result["fn"]) == (tp, fp, fn)
+    assert result["f1"] == 2 * tp / (2 * tp + fp + fn)
+    assert result["sq"] == pytest.approx(np.mean(matched) if matched else 0)
+    assert result["pq"] == pytest.approx(result["sq"] * result["f1"])
+
+
+def test_half_is_no_match_and_the_order_of_pairs_does_not_show():
+    assert instance_scores(Pairs({(1, 1): 1, (1, 0): 1}))["tp"] == 0
+    assert instance_scores(Pairs({(1, 1): 2, (1, 0): 1}))["tp"] == 1
+    pairs = [((n, n), 7 * n) for n in range(1, 60)] + [((n, 0), n) for n in range(1, 60)]
+    forward, backward = (instance_scores(Pairs(dict(p))) for p in (pairs, pairs[::-1]))
+    assert forward == backward
+    assert forward["sq"] == float(Fraction(7, 8))
+
+
+def test_instance_scores_of_the_empty():
+    names = ("precision", "recall", "f1", "sq", "pq")
+    for pairs, expected in (({}, 1), ({(1, 0): 4}, 0), ({(0, 1): 4}, 0)):
+        result = instance_scores(Pairs(pairs))
+        assert [result[name] for name in names] == [expected] * 5

@@ -1,0 +1,155 @@
+"""The dataset as others see it: valid OME-NGFF at any moment, and plain Zarr to every reader."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorstore
+import zarr
+from ome_zarr_models import v05
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.keys import canonical
+from fibstream.core.pyramid import levels
+from fibstream.core.stage import Output
+from fibstream.store import ngff
+from fibstream.store.local import LocalFiles
+from fibstream.store.store import Object, Store
+
+from .objects import noise, stamp
+
+BASE = Dataset(
+    name="x", shape=(None, 40, 27), chunk=(16, 32, 16), dtype="uint16", voxel_size_nm=(8, 4, 5),
+    contrast=(0, 255),
+)  # fmt: skip
+EXTENT = (41, 40, 27)
+ARRAYS = [
+    ("raw", "uint16", True),
+    ("predictions/mito", "uint8", True),
+    ("fragments/mito", "uint64", False),
+    ("labels/mito", "uint64", True),
+]
+OUTPUTS = {
+    name: Output(name, dtype, ("mode" if "labels" in name else "mean") if scaled else None)
+    for name, dtype, scaled in ARRAYS
+}
+VOXELS = {
+    "raw": noise(EXTENT, "uint16", filled=0.6),
+    "predictions/mito": noise(EXTENT, "uint8"),
+    "fragments/mito": noise(EXTENT, "uint64"),
+    "labels/mito": noise(EXTENT, "uint64").repeat(2, 0)[: EXTENT[0]],
+}
+
+
+def describe(files, dataset):
+    for path, document in ngff.documents(dataset, ARRAYS).items():
+        files.put(path, canonical(document))
+
+
+def grow(root, layers, *, sealed):
+    """Store the chunks of the first ``layers`` of z and describe what has landed so far."""
+    root.mkdir(exist_ok=True)
+    files = LocalFiles(root)
+    dataset = BASE.sealed(EXTENT[0] if sealed else layers * BASE.chunk[0])
+    describe(files, dataset)
+    whole = BASE.sealed(EXTENT[0]).grid
+    store = Store(files, BASE.grid)
+    for index in whole.indices():
+        if index[0] < layers:
+            for name, output in OUTPUTS.items():
+                voxels = VOXELS[name][whole.box(index).slices()]
+                for item, data, _ in store.encode(output, voxels, stamp(index=index)):
+                    files.put(item.path, data)
+    return dataset
+
+
+@pytest.fixture(scope="module", params=[(1, False), (2, False), (3, True)], ids=str)
+def grown(request, tmp_path_factory):
+    root: Path = tmp_path_factory.mktemp("growing") / "x.zarr"
+    layers, sealed = request.param
+    for landed in range(1, layers + 1):
+        dataset = grow(root, landed, sealed=sealed and landed == layers)
+    return root, dataset
+
+
+def expected(name, dataset, level):
+    """Return a level of all that was written, zeros where the extent is not yet reached."""
+    shape = dataset.grid.extent
+    volume = np.zeros(shape, VOXELS[name].dtype)
+    known = min(shape[0], EXTENT[0])
+    volume[:known] = VOXELS[name][:known]
+    return levels(volume, OUTPUTS[name].pyramid or "mean", level + 1)[level]
+
+
+def every_level():
+    return [(name, level) for name, _, scaled in ARRAYS for level in range(2 if scaled else 1)]
+
+
+def test_readers_find_the_voxels_that_were_written(grown):
+    root, dataset = grown
+    assert dataset.levels == 2
+    for name, level in every_level():
+        wanted = expected(name, dataset, level)
+        path = root / name / f"s{level}"
+        by_zarr = zarr.open_array(path, mode="r")
+        assert by_zarr.shape == wanted.shape
+        assert np.array_equal(by_zarr[...], wanted)
+        spec = {"driver": "zarr3", "kvstore": f"file://{path}/"}
+        by_tensorstore = tensorstore.open(spec, open=True, read=True).result()
+        assert by_tensorstore.domain.labels == ("z", "y", "x")
+        assert np.array_equal(by_tensorstore.read().result(), wanted)
+
+
+def test_every_group_is_valid_at_any_moment(grown):
+    root, _ = grown
+    for name in ("raw", "predictions/mito", "fragments/mito"):
+        image = v05.Image.from_zarr(zarr.open_group(root / name, mode="r"))
+        assert image.attributes.ome.multiscales[0].axes[0].unit == "nanometer"
+    label = v05.ImageLabel.from_zarr(zarr.open_group(root / "labels/mito", mode="r"))
+    assert label.attributes.ome.image_label.source.image == "../../raw"
+    assert (root / "labels/mito" / "../../raw/zarr.json").resolve().is_file()
+    labels = v05.Labels.from_zarr(zarr.open_group(root / "labels", mode="r"))
+    assert list(labels.attributes.ome.labels) == ["mito"]
+
+
+@pytest.mark.filterwarnings("ignore:Object at .fibstream is not:UserWarning")
+def test_every_folder_down_to_an_array_is_a_group(grown):
+    root, _ = grown
+    found = dict(zarr.open_group(root, mode="r").members(max_depth=None))
+    arrays = {name for name, node in found.items() if isinstance(node, zarr.Array)}
+    assert arrays == {f"{name}/s{level}" for name, level in every_level()}
+    assert found.keys() - arrays == {
+        "raw", "predictions", "predictions/mito", "fragments", "fragments/mito", "labels",
+        "labels/mito",
+    }  # fmt: skip
+
+
+def test_levels_say_where_their_voxels_are(grown):
+    root, _ = grown
+    ome = zarr.open_group(root / "raw", mode="r").attrs["ome"]
+    found = [
+        [t[t["type"]] for t in d["coordinateTransformations"]]
+        for d in ome["multiscales"][0]["datasets"]
+    ]
+    assert found == [[[8, 4, 5], [0, 0, 0]], [[16, 8, 10], [4, 2, 2.5]]]
+
+
+def test_a_chunk_that_has_not_landed_reads_as_zero(tmp_path):
+    grow(tmp_path, 1, sealed=False)
+    describe(LocalFiles(tmp_path), BASE.sealed(32))
+    found = zarr.open_array(tmp_path / "labels/mito/s0", mode="r")
+    assert not found[16:].any()
+    assert np.array_equal(found[:16], VOXELS["labels/mito"][:16])
+
+
+def test_a_foreign_write_makes_a_shard_not_ours(tmp_path):
+    """A partial write drops the stamp; the rest of the array stays as it was."""
+    dataset = grow(tmp_path, 3, sealed=True)
+    store = Store(LocalFiles(tmp_path), dataset.grid)
+    touched, apart = (Object("raw", i, "uint16") for i in ((0, 0, 0), (0, 0, 1)))
+    assert store.intact(touched) is not None
+    array = zarr.open_array(tmp_path / "raw/s0", mode="r+")
+    array[0, 0, 0] = array[0, 0, 0] + 1
+    assert store.intact(touched) is None
+    assert store.stamp(touched) is None
+    assert store.intact(apart) is not None

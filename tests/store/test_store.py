@@ -1,0 +1,174 @@
+"""Verified reads: what a task names is what it gets, all of one generation, or the task ends."""
+
+import numpy as np
+import pytest
+
+from fibstream.bus.memory import MemoryFiles
+from fibstream.core.grid import Box, Grid
+from fibstream.core.keys import content_hash
+from fibstream.core.stage import Input, Output
+from fibstream.store.local import LocalFiles
+from fibstream.store.store import Changed, Object, Store, objects
+
+from .objects import bare_store, content, noise, put_array, put_summary, stamp
+
+SHAPE, CHUNK = (10, 7, 9), (4, 4, 4)
+SOURCE = Input("maker/a", "a", "uint16")
+FACTS = Input("maker/a", "summaries/a")
+
+
+def filled(files=None):
+    """Return a store whose array ``a`` holds ``volume``, the volume, and the hash of each chunk."""
+    store = Store(files or MemoryFiles(), Grid(SHAPE, CHUNK))
+    volume = noise(SHAPE, "uint16", filled=0.9)
+    hashes = {}
+    for index in store.grid.indices():
+        voxels = volume[store.grid.box(index).slices()]
+        _, hashes[index] = put_array(store, "a", voxels, index)
+    return store, volume, hashes
+
+
+def test_a_block_is_read_over_chunks():
+    store, volume, hashes = filled()
+    for box in (Box((0, 0, 0), SHAPE), Box((3, 2, 1), (9, 7, 9)), Box((4, 4, 4), (5, 5, 5))):
+        expected = {i: hashes[i] for i in store.grid.covering(box)}
+        patch = store.read(SOURCE, box, expected)
+        assert patch.box == box
+        assert patch.absent == ()
+        assert np.array_equal(patch.array, volume[box.slices()])
+
+
+def lost(store, item):
+    store.files.delete(item.path)
+
+
+def emptied(store, item):
+    store.files.put(item.path, b"")
+
+
+def replaced(store, item):
+    put_array(store, "a", noise((4, 4, 4), "uint16", seed=9), item.index)
+
+
+def without_stamp(store, item):
+    data = content(store, item)
+    start = data.index(b'{"hash"')
+    stop = data.index(b"FIBSTAMP") + 8
+    store.files.put(item.path, data[:start] + data[stop:])
+
+
+def rotten(store, item):
+    data = bytearray(content(store, item))
+    data[5] ^= 1
+    store.files.put(item.path, bytes(data))
+
+
+@pytest.mark.parametrize("damage", [lost, emptied, replaced, without_stamp, rotten])
+def test_a_read_that_finds_anything_else_names_the_chunk(damage):
+    store, _, hashes = filled()
+    damage(store, Object("a", (1, 0, 1), "uint16"))
+    box = Box((0, 0, 0), SHAPE)
+    with pytest.raises(Changed) as changed:
+        store.read(SOURCE, box, hashes)
+    assert (changed.value.stage, changed.value.index) == ("maker/a", (1, 0, 1))
+    apart = Box((8, 0, 0), SHAPE)  # the other chunks are as good as before
+    store.read(SOURCE, apart, {i: hashes[i] for i in store.grid.covering(apart)})
+
+
+def test_a_summary_is_read_as_expected_or_not_at_all():
+    store = bare_store(SHAPE, CHUNK)
+    with pytest.raises(Changed):
+        store.read_summary(FACTS, (0, 0, 0), "anything")
+    item, first = put_summary(store, "summaries/a", {"n": np.arange(3)})
+    assert store.read_summary(FACTS, (0, 0, 0), first)["n"].tolist() == [0, 1, 2]
+    _, second = put_summary(store, "summaries/a", {"n": np.arange(4)})
+    with pytest.raises(Changed):
+        store.read_summary(FACTS, (0, 0, 0), first)
+    rotten(store, item)
+    with pytest.raises(Changed) as changed:
+        store.read_summary(FACTS, (0, 0, 0), second)
+    assert (changed.value.stage, changed.value.index) == ("maker/a", (0, 0, 0))
+
+
+class Restless:
+    """Files of which each is replaced right after it was opened."""
+
+    def __init__(self, files, other):
+        self._files = files
+        self._other = other
+
+    def open(self, path):
+        handle = self._files.open(path)
+        if handle is not None:
+            self._files.put(path, self._other)
+        return handle
+
+
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_stamp_and_voxels_are_of_one_generation(kind, tmp_path):
+    """A replacement between two reads of one object must not be seen by the second."""
+    files = MemoryFiles() if kind == "memory" else LocalFiles(tmp_path)
+    store = Store(files, Grid((64, 64, 64), (64, 64, 64)))
+    after, before = (noise((64, 64, 64), "uint16", seed=s, filled=1) for s in (1, 2))
+    put_array(store, "a", after)
+    item = Object("a", (0, 0, 0), "uint16")
+    other = content(store, item)
+    _, hash_ = put_array(store, "a", before)
+    moving = Store(Restless(files, other), store.grid)
+    patch = moving.read(SOURCE, store.grid.volume, {(0, 0, 0): hash_})
+    assert np.array_equal(patch.array, before)
+    assert store.intact(item).hash == content_hash(after)
+
+
+def test_the_generation_of_a_look_guards_a_conditional_put():
+    store = bare_store((4, 4, 4), (4, 4, 4))
+    item = Object("a", (0, 0, 0), "uint8")
+    assert store.look(item) == (None, ())
+    put_array(store, "a", noise((4, 4, 4), "uint8"))
+    found, generation = store.look(item)
+    assert found == store.stamp(item)
+    put_array(store, "a", noise((4, 4, 4), "uint8"))  # the same bytes, and yet another put
+    assert not store.files.put(item.path, b"late", expected=generation)
+    assert store.intact(item) is not None
+
+
+def test_the_objects_of_an_output_are_its_levels_one_path_each():
+    chunk = (64, 64, 32)
+    output = Output("raw", "uint8", "mean")
+    every = objects(output, (3, 0, 12), chunk)
+    assert [o.path for o in every] == [
+        "raw/s0/c/3/0/12", "raw/s1/c/3/0/12", "raw/s2/c/3/0/12",
+    ]  # fmt: skip
+    assert len({o.label for o in every}) == 3
+    coarser = Output("raw", "uint8", "mean", first=1)
+    assert objects(coarser, (3, 0, 12), chunk) == every[1:]
+    assert objects(Output("raw", "uint8"), (3, 0, 12), chunk) == every[:1]
+    (summary,) = objects(Output("summaries/x"), (3, 0, 12), chunk)
+    assert summary.path == "summaries/x/3.0.12"
+
+
+def test_every_level_that_is_written_verifies():
+    store = bare_store((48, 32, 32), (32, 32, 32))
+    voxels = noise((16, 32, 32), "uint8")  # a short last chunk
+    made = store.encode(Output("a", "uint8", "mean"), voxels, stamp(index=(1, 0, 0)))
+    assert [item.level for item, _, _ in made] == [0, 1, 2]
+    for item, data, hash_ in made:
+        store.files.put(item.path, data)
+        found = store.intact(item)
+        assert (found.hash, found.shape) == (hash_, tuple(n >> item.level for n in voxels.shape))
+
+
+def test_the_stored_chunks_of_an_array_are_listed():
+    store, _, hashes = filled()
+    assert set(store.chunks("a")) == set(hashes)
+    assert list(store.chunks("b")) == []
+
+
+def test_an_object_that_lies_in_another_chunks_place_is_nobodys():
+    store, _, _ = filled()
+    here, there = Object("a", (0, 0, 0), "uint16"), Object("a", (1, 1, 1), "uint16")
+    handle = store.files.open(there.path)
+    store.files.put(here.path, handle.read(0, handle.size))
+    assert store.stamp(here) is None and store.intact(here) is None
+    assert store.look(here)[1] != ()  # something is there, and a conditional put may replace it
+    assert store.intact(there) is not None

@@ -1,0 +1,195 @@
+"""Files as other programs write them, byte by byte from the published layouts, and how to hold one.
+
+Nothing here goes through the packages that fibstream reads with, except compressors.
+"""
+
+import bz2
+import gzip
+import json
+import lzma
+import struct
+import zlib
+from itertools import product
+from pathlib import Path
+
+import imagecodecs
+import numcodecs
+import numpy as np
+import xxhash
+
+from fibstream.core.grid import Box
+from fibstream.volumes.sources import Source, open_volume
+
+SHAPE = (5, 6, 7)
+SIZE = (8.0, 4.0, 5.0)
+VOLUME = np.random.default_rng(11).integers(0, 60_000, SHAPE).astype(np.uint16)
+
+
+def assert_holds(source: Source, volume=VOLUME, size=SIZE) -> None:
+    """The whole volume, and a box at its far corner, in the machine's byte order."""
+    assert source.shape == volume.shape
+    assert source.dtype == volume.dtype.newbyteorder("=")
+    assert np.allclose(source.voxel_size_nm, size, rtol=1e-5)
+    corner = Box(tuple(edge // 2 for edge in volume.shape), volume.shape)
+    for box in (Box((0, 0, 0), volume.shape), corner):
+        np.testing.assert_array_equal(source.read(box), volume[box.slices()])
+
+
+def opened(path, **options) -> Source:
+    return open_volume(str(path), **options)
+
+
+# -- N5: attributes.json, and blocks of big-endian numbers, the first axis fastest -----------------
+
+
+def lz4_stream(data: bytes, block: int = 64) -> bytes:
+    """lz4-java's LZ4BlockOutputStream: blocks of at most ``block`` bytes, then an empty one."""
+    out = b""
+    for at in [*range(0, len(data), block), len(data)]:
+        part = data[at : at + block]
+        packed = imagecodecs.lz4_encode(part) if part else b""
+        token = 0x20 if len(packed) < len(part) else 0x10  # kept raw where it did not shrink
+        packed = packed if token == 0x20 else part
+        checksum = xxhash.xxh32(part, seed=0x9747B28C).intdigest() & 0xFFFFFFF if part else 0
+        out += b"LZ4Block" + struct.pack("<Biii", token | 5, len(packed), len(part), checksum)
+        out += packed
+    return out
+
+
+PACK = {
+    "raw": bytes,
+    "gzip": gzip.compress,
+    "zlib": zlib.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": lambda data: bytes(numcodecs.Zstd(3).encode(data)),
+    "blosc": lambda data: bytes(
+        numcodecs.Blosc("zstd", 6, numcodecs.Blosc.BITSHUFFLE).encode(data)
+    ),
+    "lz4": lz4_stream,
+}
+
+
+def n5_array(
+    path: Path, volume=VOLUME, compression=None, block=(4, 3, 2), attributes=None, pack=None
+) -> Path:
+    """``volume`` is in C order; N5 lists its axes from the last to the first."""
+    compression = {"type": "raw"} if compression is None else compression
+    kind = compression["type"] if isinstance(compression, dict) else compression
+    pack = pack or PACK[kind]
+    path.mkdir(parents=True, exist_ok=True)
+    stated = {
+        "dataType": volume.dtype.name,
+        "dimensions": list(volume.shape[::-1]),
+        "blockSize": list(block),
+        **({"compression": compression} if isinstance(compression, dict) else {}),
+        **(attributes or {}),
+    }
+    (path / "attributes.json").write_text(json.dumps(stated))
+    turned = volume.T
+    counts = [-(-n // edge) for n, edge in zip(turned.shape, block, strict=True)]
+    for index in product(*map(range, counts)):
+        corner = [slice(i * e, (i + 1) * e) for i, e in zip(index, block, strict=True)]
+        part = turned[tuple(corner)]
+        header = struct.pack(f">HH{part.ndim}I", 0, part.ndim, *part.shape)
+        file = path.joinpath(*map(str, index))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        data = part.astype(part.dtype.newbyteorder(">")).tobytes(order="F")
+        file.write_bytes(header + pack(data))
+    return path
+
+
+def n5_group(path: Path, attributes: dict) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "attributes.json").write_text(json.dumps(attributes))
+    return path
+
+
+# -- MRC2014 ---------------------------------------------------------------------------------------
+
+MODES = {"int8": 0, "uint8": 0, "int16": 1, "float32": 2, "uint16": 6}
+
+
+def mrc_file(
+    path: Path, volume=VOLUME, size=SIZE, *, order="<", axes=(1, 2, 3), extended=b"", imod=None,
+    stats=(0.0, -1.0, -2.0), cell=None, samples=None, ispg=1,
+) -> Path:  # fmt: skip
+    """``volume`` is (z, y, x); ``axes`` says which of x, y, z lies along column, row, section."""
+    names = ["xyz"[axis - 1] if axis else "xyz"[n] for n, axis in enumerate(axes)][::-1]
+    stored = volume.transpose(["zyx".index(name) for name in names])
+    nz, ny, nx = stored.shape
+    mz, my, mx = samples or volume.shape
+    edges = cell or [10 * s * n for s, n in zip(size, (mz, my, mx), strict=True)]
+    header = struct.pack(f"{order}4i", nx, ny, nz, MODES[volume.dtype.name])
+    header += struct.pack(f"{order}3i3i", 0, 0, 0, mx, my, mz)
+    header += struct.pack(f"{order}3f3f", *edges[::-1], 90, 90, 90)
+    header += struct.pack(f"{order}3i3f2i", *axes, *stats, ispg, len(extended))
+    extra = bytearray(100)
+    extra[8:12] = b"SERI"
+    if imod is not None:
+        extra[56:64] = struct.pack(f"{order}2i", 1146047817, imod)
+    header += bytes(extra) + struct.pack(f"{order}3f", 0, 0, 0) + b"MAP "
+    header += b"\x44\x44\0\0" if order == "<" else b"\x11\x11\0\0"
+    header += struct.pack(f"{order}fi", -1.0, 0) + bytes(800)
+    assert len(header) == 1024
+    data = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+    path.write_bytes(header + extended + data)
+    return path
+
+
+# -- TIFF 6 ----------------------------------------------------------------------------------------
+
+
+def tiff_file(
+    path: Path, volume=VOLUME, description="", *, order=">", pixels=None, unit=1, photometric=1,
+    directories=1, big=False, second="",
+) -> Path:  # fmt: skip
+    """Planes one after the other; with one directory as ImageJ writes large stacks.
+
+    ``pixels`` are X and YResolution as (number, number), ``second`` another description.
+    """
+    planes = volume.astype(volume.dtype.newbyteorder(order))
+    step, offset_at = (20, 8) if big else (12, 4)
+    text = description.encode("latin-1") + b"\0"
+    rationals = [struct.pack(f"{order}2I", *pair) for pair in pixels or ((1, 1), (1, 1))]
+    more = second.encode() + b"\0"
+    count = 14 if second else 13
+    size = (8 + count * step + 8) if big else (2 + count * step + 4)
+    begin = 16 if big else 8
+    extra = begin + directories * size
+    places = [extra, extra + len(text), extra + len(text) + 8]
+    data = extra + len(text) + 16 + len(more)
+    sample = {"u": 1, "i": 2, "f": 3}[volume.dtype.kind]
+    out = (b"II" if order == "<" else b"MM") + (
+        struct.pack(f"{order}HHHQ", 43, 8, 0, begin)
+        if big
+        else struct.pack(f"{order}HI", 42, begin)
+    )
+    height, width = volume.shape[1:]
+    for n in range(directories):
+        entries = [
+            (254, 4, 1, 0), (256, 4, 1, width), (257, 4, 1, height),
+            (258, 3, 1, 8 * volume.dtype.itemsize), (259, 3, 1, 1), (262, 3, 1, photometric),
+            (270, 2, len(text), places[0]), (273, 16 if big else 4, 1, data + n * planes[0].nbytes),
+            (278, 4, 1, height), (279, 4, 1, planes[0].nbytes), (282, 5, 1, places[1]),
+            (283, 5, 1, places[2]), (296, 3, 1, unit),
+        ]  # fmt: skip
+        entries = [e if e[0] != 296 else (339, 3, 1, sample) for e in entries]
+        if second:
+            entries.insert(7, (270, 2, len(more), extra + len(text) + 16))
+        assert len(entries) == count
+        table = struct.pack(f"{order}Q" if big else f"{order}H", count)
+        for tag, kind, number, value in entries:
+            short = {3: "H2x", 4: "I", 2: "I", 5: "I", 16: "Q"}[kind]
+            field = struct.pack(f"{order}{short}", value)
+            if big and kind == 2:
+                field = struct.pack(f"{order}Q", value)
+            elif big and kind == 5:  # eight bytes have room in the entry
+                field = rationals[tag - 282]
+            table += struct.pack(f"{order}HH{'Q' if big else 'I'}", tag, kind, number)
+            table += field.ljust(offset_at, b"\0")
+        last = n + 1 == directories
+        following = 0 if last else begin + (n + 1) * size
+        out += table + struct.pack(f"{order}{'Q' if big else 'I'}", following)
+    path.write_bytes(out + text + b"".join(rationals) + more + planes.tobytes())
+    return path

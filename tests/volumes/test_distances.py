@@ -1,0 +1,81 @@
+"""Predictions of COSEM's two byte scales have their surface at 127 when they are read."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.volumes.encoding import table_of
+
+from .fields import n5_array, n5_group, opened
+
+BYTES = np.arange(256, dtype=np.uint8)
+STATED = {"resolution": [4, 4, 4], "float_range": [-1, 1]}
+
+
+def stored(distance_nm, *, safe: bool):
+    """COSEM's bytes, after the definition."""
+    scale, shift = (127, 128) if safe else (128, 127)
+    return np.clip(np.round(np.tanh(distance_nm / 50) * scale + shift), 0, 255).astype(np.uint8)
+
+
+def test_the_other_scale_becomes_ours_within_one_level():
+    distance_nm = np.linspace(-150, 150, 3001)
+    ours, theirs = stored(distance_nm, safe=False), stored(distance_nm, safe=True)
+    turned = table_of({"safe_scale": True}, "p")[theirs]
+    # The lowest level is cut off in ours; two roundings are off by one level at most.
+    assert np.abs(turned.astype(int) - ours).max() <= 1
+
+
+def test_the_surface_stays_where_it_is():
+    table = table_of({"float_range": [-1, 1], "safe_scale": 1}, "p")
+    assert table.dtype == np.uint8
+    assert [table[0], table[128], table[255]] == [0, 127, 255]
+    np.testing.assert_array_equal(table >= 127, BYTES >= 128)
+    assert (np.diff(table.astype(int)) >= 0).all()
+    exact = [128 * (byte - 128) / 127 + 127 for byte in range(1, 256)]
+    np.testing.assert_array_equal(table[1:], np.maximum(np.round(exact), 0))
+    assert math.isclose(exact[0], -1)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"safe_scale": False}, {"float_range": [-1.0, 1.0]}])
+def test_ours_stays_as_it_is(attributes):
+    assert table_of(attributes, "p") is None
+
+
+@pytest.mark.parametrize("span", [[0, 1], [0.0, 255.0], 1, "all", [-1]])
+def test_what_is_no_distance_is_refused(span):
+    with pytest.raises(WrongUse, match=r"p holds values of the float_range .*; expected"):
+        table_of({"float_range": span}, "p")
+
+
+@pytest.mark.parametrize("where", ["array", "group"])
+@pytest.mark.parametrize("safe", [False, True])
+def test_an_n5_prediction_is_read_on_our_scale(where, safe, tmp_path, caplog):
+    attributes = STATED | {"safe_scale": safe}
+    bytes_ = BYTES.reshape(4, 8, 8)
+    n5_group(tmp_path / "mito", attributes if where == "group" else {})
+    path = n5_array(
+        tmp_path / "mito" / "s0", bytes_, {"type": "gzip", "level": 6},
+        attributes=attributes if where == "array" else STATED,
+    )  # fmt: skip
+    expected = table_of(attributes, "p")[bytes_] if safe else bytes_
+    source = opened(path, kind="prediction")
+    np.testing.assert_array_equal(source.fetch(whole(source)), expected)
+    assert source.voxel_size_nm == (4, 4, 4)
+    assert [("128 is the surface" in note) for note in source.notes] == [True] * safe
+    assert len(caplog.records) == safe
+    # As raw, or as anything, bytes are bytes.
+    np.testing.assert_array_equal(opened(path, kind="raw").read(whole(source)), bytes_)
+
+
+def whole(source):
+    return Box((0, 0, 0), source.shape)
+
+
+def test_probabilities_are_no_prediction(tmp_path):
+    path = n5_array(tmp_path / "p", BYTES.reshape(4, 8, 8), attributes={"float_range": [0, 1]})
+    with pytest.raises(WrongUse, match="float_range"):
+        opened(path, kind="prediction", voxel_size_nm=(4, 4, 4))

@@ -1,0 +1,50 @@
+"""Predictions stored as bytes: signed distances on the scale of ours, or turned into it.
+
+COSEM's inference writes t = tanh(distance / 50 nm) as ``clip(round(a t + b), 0, 255)`` and notes in
+the attributes of the array how (Heinrich et al. 2021, ``clip_float_to_uint8`` of simpleference).
+``safe_scale`` false: a = 128 and b = 127, so that 127 is the surface; that is the scale of
+fibstream, and the lowest distance is cut off.  ``safe_scale`` true: a = 127 and b = 128, so that
+128 is the surface.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.errors import WrongUse
+
+RANGE = (-1.0, 1.0)  # of a tanh; other ranges are those of probabilities, which have no surface
+
+
+def table_of(attributes: Mapping[str, Any], name: str) -> NDArray[np.uint8] | None:
+    """Return what each byte of a prediction becomes, (256,) uint8; None: it stays what it is.
+
+    Parameters
+    ----------
+    attributes
+        Of the array. Without ``float_range`` and ``safe_scale`` the bytes are taken as they are.
+    name
+        How messages call the array.
+
+    Raises
+    ------
+    WrongUse
+        If the attributes say that the bytes are no signed distances.
+    """
+    span = attributes.get("float_range", list(RANGE))
+    if not isinstance(span, list | tuple) or tuple(span) != RANGE:
+        raise WrongUse(
+            f"{name} holds values of the float_range {span}; expected a signed tanh distance, "
+            "float_range [-1, 1]"
+        )
+    safe = attributes.get("safe_scale", False)
+    if not isinstance(safe, bool | int):
+        raise WrongUse(f"{name} has the safe_scale {safe!r}; expected true or false")
+    if not safe:
+        return None
+    # Halves never occur: 128/127 (v - 128) is a whole number only at v = 1, 128 and 255.
+    grey = [math.floor(128 * (byte - 128) / 127 + 127.5) for byte in range(256)]
+    return np.clip(grey, 0, 255).astype(np.uint8)

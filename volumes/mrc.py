@@ -1,0 +1,137 @@
+"""MRC files (MRC2014): their volume, its type and axes, and the size of a voxel, in angstrom.
+
+Of what is told here the format's description is Cheng et al. 2015, doi 10.1016/j.jsb.2015.04.002.
+"""
+
+import math
+import struct
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.errors import WrongUse
+
+from .formats import Voxels, of_array
+from .lengths import Lengths, Stated, state, weigh
+
+HEADER_BYTES = 1024
+BIG_ENDIAN = 0x11  # the first byte of the machine stamp
+IMOD_STAMP = 1146047817  # marks a header written by IMOD, whose flags say if bytes are signed
+BYTES = (
+    "its bytes (mode 0) are read as {}: its header has neither IMOD's flags nor the least and the "
+    "largest value"
+)
+
+
+def open_mrc(path: Path) -> Voxels:
+    """Return the volume of an MRC file, mapped into memory, as (z, y, x).
+
+    Modes 0 (int8 or uint8, see ``_unsigned``), 1 (int16), 2 (float32) and 6 (uint16); both byte
+    orders; any extended header; axes in any order.
+
+    Raises
+    ------
+    WrongUse
+        If the header does not say which axis is which.
+    """
+    import mrcfile
+
+    with path.open("rb") as start:
+        _refuse_lost_header(start.read(HEADER_BYTES), path.stat().st_size)
+    with warnings.catch_warnings():  # a few bytes too many are no reason to stop
+        warnings.simplefilter("ignore")
+        with mrcfile.mmap(path, mode="r") as file:
+            header, stored = file.header, file.data  # the map outlives it
+    volume = _volume(header, stored, str(path))
+    return of_array(volume, _lengths(header), notes=_notes(header, stored))
+
+
+def read_mrc(data: bytes, name: str) -> NDArray[Any]:
+    """Return the volume (z, y, x) of an MRC file, given all its bytes; else as ``open_mrc``."""
+    from mrcfile.mrcinterpreter import MrcInterpreter
+
+    _refuse_lost_header(data[:HEADER_BYTES], len(data))
+    with warnings.catch_warnings():  # as above
+        warnings.simplefilter("ignore")
+        file = MrcInterpreter(iostream=BytesIO(data))
+    return _volume(file.header, file.data, name)
+
+
+def _refuse_lost_header(header: bytes, size: int) -> None:
+    """Raise ValueError if an extended header is longer than the file: it would be made room for."""
+    if len(header) < HEADER_BYTES:
+        raise ValueError(f"it has {size} bytes; expected a header of {HEADER_BYTES}")
+    order = ">" if header[212] == BIG_ENDIAN else "<"
+    (extended,) = struct.unpack_from(f"{order}i", header, 92)
+    if not 0 <= extended <= size - HEADER_BYTES:
+        raise ValueError(f"its extended header has {extended} bytes; the file has {size}")
+
+
+def _volume(header: Any, stored: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return what is stored, (section, row, column), as (z, y, x) of the type that is meant."""
+    order = (int(header.mapc), int(header.mapr), int(header.maps))
+    if order == (0, 0, 0):  # left empty by older programs, which know of no other order
+        order = (1, 2, 3)
+    if sorted(order) != [1, 2, 3]:
+        raise WrongUse(f"{name} has its axes in the order {order}; expected 1, 2, 3 for x, y, z")
+    array = stored if stored.ndim > 2 else stored[None]
+    if array.dtype == np.int8 and _unsigned(header):
+        array = array.view(np.uint8)
+    names = ["xyz"[axis - 1] for axis in order[::-1]]  # of sections, rows, columns
+    lead = array.ndim - 3
+    return array.transpose(*range(lead), *(lead + names.index(axis) for axis in "zyx"))
+
+
+def _unsigned(header: Any) -> bool:
+    """Whether mode 0 is uint8, as it was before MRC2014 made it int8.
+
+    IMOD says so in its flags. Of other files it is known by the least value, if the header has it:
+    where it is not negative the bytes are unsigned, or the same numbers in both readings. That a
+    stack is read alike whatever the range of each of its slices is the reason for taking uint8.
+    """
+    flags = _imod_flags(header)
+    if flags is not None:
+        return not flags & 1
+    low, high = float(header.dmin), float(header.dmax)
+    return 0 <= low <= high < 256  # a maximum below the minimum: not determined (MRC2014)
+
+
+def _imod_flags(header: Any) -> int | None:
+    """Return IMOD's flags, or None if it did not write the file.
+
+    ``extra2`` begins at byte 112 of the header; the stamp is at byte 152, the flags at 156.
+    """
+    extra = bytes(header.extra2)
+    for order in "<>":
+        stamp, flags = struct.unpack(f"{order}2i", extra[40:48])
+        if stamp == IMOD_STAMP:
+            return int(flags)
+    return None
+
+
+def _notes(header: Any, stored: NDArray[Any]) -> tuple[str, ...]:
+    low, high = float(header.dmin), float(header.dmax)
+    if stored.dtype != np.int8 or _imod_flags(header) is not None or low < high:
+        return ()
+    return (BYTES.format("unsigned" if _unsigned(header) else "signed"),)
+
+
+def _lengths(header: Any) -> Lengths:
+    """Return the cell's edges over its samples: both are named x, y, z, whatever the order."""
+    cell = [float(header.cella[axis]) for axis in "zyx"]
+    samples = [int(header[f"m{axis}"]) for axis in "zyx"]
+    where = "the MRC header"
+    if not all(count > 0 for count in samples):
+        return weigh([Stated(where, None, f"its cell has {tuple(samples)} samples")])
+    edges = [edge / count for edge, count in zip(cell, samples, strict=True)]
+    # 1 angstrom is what programs write that do not know it, 0 is for unknown.
+    if any(math.isclose(edge, 1, rel_tol=1e-6) for edge in edges):
+        said = ", ".join(f"{edge:g}" for edge in edges)
+        return weigh([Stated(where, None, f"{said} angstrom stand for an unset size")])
+    if int(header.ispg) == 0 and samples[0] == 1 and int(header.nz) > 1:
+        return weigh([Stated(where, None, "it is a stack of images, without a depth")])
+    return weigh([state(where, edges, ["angstrom"] * 3)])

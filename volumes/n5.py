@@ -1,0 +1,189 @@
+"""Arrays in N5: opened by tensorstore, or block by block where it cannot decompress them.
+
+N5 lists axes with the fastest first, in ``dimensions``, in ``blockSize`` and in each block; its
+numbers are big-endian.  tensorstore refuses whatever it does not know in ``attributes.json`` (a
+``units`` that is one word, ``nthreads`` of blosc), so it is shown only what it needs.
+The format: the README of saalfeldlab/n5, "File-system specification".
+"""
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from fibstream.core.errors import WrongUse
+
+from .formats import CACHE_BYTES
+
+# What compressors were told is of no use to decompress, and its members differ between writers.
+_BLOSC = {"type": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}
+_PLAIN = ("raw", "bzip2", "xz", "zstd")
+_ZLIB = {"type": "gzip", "useZlib": True}
+COMPRESSIONS = (*_PLAIN, "gzip", "zlib", "blosc", "lz4")
+INTEGERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
+DTYPES = (*INTEGERS, "float32", "float64")
+
+# Of lz4-java, LZ4BlockOutputStream: magic, token, length compressed, length, checksum; then bytes.
+LZ4_HEADER = struct.Struct("<8sBiii")
+LZ4_MAGIC, LZ4_RAW, LZ4_PACKED = b"LZ4Block", 0x10, 0x20  # the token's other bits: the level
+LZ4_SEED, LZ4_MASK = 0x9747B28C, 0x0FFFFFFF  # of xxh32; lz4-java drops four bits of it
+
+BLOCK_BYTES = 2**31  # of one block, decoded: beyond it N5's own writers fail
+
+
+def open_n5(store: Any, attributes: Mapping[str, Any], name: str) -> Any:
+    """Return an N5 array as a tensorstore, axes as N5 lists them (the fastest first).
+
+    Parameters
+    ----------
+    store
+        tensorstore.KvStore of the array, whose path ends with /.
+    attributes
+        What is in its ``attributes.json``.
+    name
+        How messages call it.
+
+    Raises
+    ------
+    WrongUse
+        If the type, the compression or the kind of array is none that can be read.
+    """
+    import tensorstore
+
+    if attributes.get("isLabelMultiset"):
+        raise WrongUse(f"{name} is a label multiset (Paintera); expected plain labels")
+    if (dtype := attributes["dataType"]) not in DTYPES:
+        raise WrongUse(f"{name} has the dataType {dtype!r}; expected one of {', '.join(DTYPES)}")
+    compression = _compression(attributes, name)
+    context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
+    needed = {key: attributes[key] for key in ("dataType", "dimensions", "blockSize")}
+    if compression["type"] == "lz4":
+        return _by_block(store, needed, context)
+    # A layer above the store holds the attributes that tensorstore is to see.
+    shown = tensorstore.KvStore.open("memory://shown/", context=context).result()
+    shown.write("attributes.json", json.dumps(needed | {"compression": compression})).result()
+    layers = [
+        {"base": store.spec().to_json()},
+        {"base": "memory://shown/attributes.json", "exact": "attributes.json"},
+    ]
+    spec = {"driver": "n5", "kvstore": {"driver": "kvstack", "layers": layers}}
+    return tensorstore.open(spec, open=True, read=True, context=context).result()
+
+
+def _compression(attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return tensorstore's name for the compression; the oldest N5 files hold a bare word."""
+    stated = attributes.get("compression", attributes.get("compressionType"))
+    stated = stated if isinstance(stated, dict) else {"type": stated}
+    kind = stated.get("type")
+    if kind not in COMPRESSIONS:
+        known = ", ".join(COMPRESSIONS)
+        raise WrongUse(f"{name} has the compression {kind!r}; expected one of {known}")
+    if kind == "gzip":
+        return {"type": "gzip", "useZlib": bool(stated.get("useZlib", False))}
+    return {"zlib": _ZLIB, "blosc": _BLOSC}.get(kind, {"type": kind})
+
+
+def _by_block(store: Any, needed: Mapping[str, Any], context: Any) -> Any:
+    """Return an array whose blocks are decoded here; tensorstore caches them."""
+    import tensorstore
+
+    shape, block = needed["dimensions"], tuple(needed["blockSize"])
+    dtype = np.dtype(needed["dataType"]).newbyteorder(">")
+
+    # Nothing waits in here: it would hold a thread that the read it waits for may need.
+    def read(domain: Any, out: NDArray[Any], _: Any) -> Any:
+        index = [start // edge for start, edge in zip(domain.origin, block, strict=True)]
+        key = "/".join(map(str, index))
+        promise: Any
+        filled: Any
+        promise, filled = tensorstore.Promise.new()
+
+        def fill(found: Any) -> None:
+            try:
+                _fill(out, found.result(), dtype, block)
+            # Whatever is raised here would be lost; the promise takes it to who reads.
+            except Exception as error:
+                promise.set_exception(ValueError(f"block {key}: {error}"))
+            else:
+                promise.set_result(None)
+
+        store.read(key).add_done_callback(fill)
+        return filled
+
+    return tensorstore.virtual_chunked(
+        read,
+        dtype=tensorstore.dtype(needed["dataType"]),
+        domain=tensorstore.IndexDomain(shape=shape),
+        chunk_layout=tensorstore.ChunkLayout(read_chunk_shape=block),
+        context=context,
+    )
+
+
+def _fill(out: NDArray[Any], found: Any, dtype: np.dtype[Any], block: tuple[int, ...]) -> None:
+    """Write what was found of a block, or zeros if it was never written."""
+    out[...] = 0
+    if found.state == "value":
+        part = decode_block(bytes(found.value), dtype, block)
+        inside = tuple(slice(min(a, b)) for a, b in zip(part.shape, out.shape, strict=True))
+        out[inside] = part[inside]
+
+
+def decode_block(data: bytes, dtype: np.dtype[Any], block: tuple[int, ...]) -> NDArray[Any]:
+    """Return one lz4 block of an N5 array.
+
+    Parameters
+    ----------
+    data
+        The whole file: N5's header, then lz4-java's stream.
+    dtype
+        Of the voxels, big-endian.
+    block
+        The edges that a block has at most, the fastest axis first.
+
+    Returns
+    -------
+    ndarray, axes as in ``block``; at the end of the volume it may be smaller.
+
+    Raises
+    ------
+    ValueError, RuntimeError, struct.error
+        If it is not such a block, or damaged.
+    """
+    mode, axes = struct.unpack_from(">HH", data)
+    if mode != 0 or axes != len(block):
+        raise ValueError(f"mode {mode} with {axes} axes; expected mode 0 with {len(block)}")
+    shape = struct.unpack_from(f">{axes}I", data, 4)
+    if not all(0 < edge <= most for edge, most in zip(shape, block, strict=True)):
+        raise ValueError(f"shape {shape}; expected at most {block}")
+    length = math.prod(shape) * dtype.itemsize
+    if length > BLOCK_BYTES:
+        raise ValueError(f"{length} bytes; expected at most {BLOCK_BYTES}")
+    voxels = _unpack_lz4(memoryview(data)[4 + 4 * axes :], length)
+    return np.frombuffer(voxels, dtype).reshape(shape, order="F")
+
+
+def _unpack_lz4(data: memoryview, length: int) -> bytes:
+    """Return the ``length`` bytes that lz4-java's stream holds."""
+    from numcodecs import lz4
+
+    out, at = bytearray(), 0
+    while len(out) < length:
+        magic, token, packed, plain, checksum = LZ4_HEADER.unpack_from(data, at)
+        at += LZ4_HEADER.size
+        if magic != LZ4_MAGIC or not 0 < plain <= length - len(out) or packed < 0:
+            raise ValueError(f"lz4 breaks off after {len(out)} of {length} bytes")
+        part, kind = bytes(data[at : at + packed]), token & 0xF0
+        if kind not in (LZ4_RAW, LZ4_PACKED):
+            raise ValueError(f"lz4 token {token}; expected {LZ4_RAW} or {LZ4_PACKED}")
+        # numcodecs wants the length before the bytes.
+        part = lz4.decompress(struct.pack("<i", plain) + part) if kind == LZ4_PACKED else part
+        if len(part) != plain or xxhash.xxh32_intdigest(part, LZ4_SEED) & LZ4_MASK != checksum:
+            raise ValueError(f"lz4 has another checksum after {len(out)} bytes")
+        out += part
+        at += packed
+    return bytes(out)

@@ -1,0 +1,168 @@
+"""What a hierarchy's attributes say of an array: which axis is which, and how large a voxel is.
+
+Metadata of four kinds, in the order of trust where they differ:
+
+1. ``multiscales`` of a group that names the array: OME-NGFF (axes, units, scale; a translation does
+   not change the size), or OpenOrganelle's ``transform`` of each level;
+2. ``transform`` of the array: axes, units, scale, by name;
+3. ``pixelResolution`` (N5 viewer; x first in any store) and ``resolution`` (COSEM, Paintera,
+   gunpowder; in the store's order, nanometres where no unit is given) of the array;
+4. the same of the group, for its full level, times the factors of the level.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .axes import ZYX, Above, Array, Attributes, axes_of, levels_of, mapping, ngff_axes, ngff_names
+from .lengths import Lengths, Stated, state, weigh
+
+
+@dataclass(frozen=True)
+class Said:
+    """What attributes say of an array."""
+
+    axes: tuple[str, ...] | None  # z first if they are in the usual order; None: the last are zyx
+    lengths: Lengths
+    notes: tuple[str, ...] = ()
+
+
+def describe(array: Array) -> Said:
+    """Return axes and voxel size; WrongUse if OME-NGFF names other axes than z, y and x."""
+    axes = axes_of(array)
+    statements = [*_of_levels(array), *_of_array(array, axes)]
+    return Said(axes, weigh(statements), tuple(_notes(array)))
+
+
+def _notes(array: Array) -> Iterator[str]:
+    """Yield what is odd: a ``transform`` of N5 that lists its axes the other way round."""
+    transform = mapping(array.attributes.get("transform"))
+    names = transform.get("axes")
+    axes = [str(axis).lower() for axis in names][-3:] if isinstance(names, list) else []
+    order = transform.get("order") or "C"  # the default of cellmap-schemas
+    if array.x_first and axes and axes != list(ZYX if order == "C" else ZYX[::-1]):
+        yield (
+            f"its transform has the axes {', '.join(axes)} in the order {order}; "
+            "the sizes are taken by name, the voxels x first as N5 lists them"
+        )
+
+
+# -- sizes -----------------------------------------------------------------------------------------
+
+
+def _of_levels(array: Array) -> Iterator[Stated]:
+    for image, level in levels_of(array):
+        if "coordinateTransformations" in {*image, *level}:
+            yield _of_ngff(image, level)
+        if "transform" in level:
+            yield _of_transform("multiscales", level["transform"])
+
+
+def _of_ngff(image: Mapping[str, Any], level: Mapping[str, Any]) -> Stated:
+    """Return the product of all scales; the level's go first, but that makes no difference."""
+    where, axes = "multiscales", ngff_axes(image)
+    steps = [step for holder in (level, image) for step in _steps(holder)]
+    scales = [step.get("scale") for step in steps if step.get("type") == "scale"]
+    if not scales:
+        return Stated(where, None, "it has no scale")
+    if not all(isinstance(scale, list) and len(scale) == len(axes) for scale in scales):
+        return Stated(where, None, f"its scale has not one number for each of {len(axes)} axes")
+    columns = list(zip(*scales, strict=True))
+    if bad := [n for column in columns for n in column if not isinstance(n, int | float) or n <= 0]:
+        return Stated(where, None, f"its scale holds {bad[0]!r}")
+    sizes = []
+    for column in columns:
+        product = 1.0
+        for factor in column:
+            product *= factor
+        sizes.append(product)
+    return _by_name(where, ngff_names(image), [axis.get("unit") for axis in axes], sizes)
+
+
+def _steps(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    steps = holder.get("coordinateTransformations")
+    return [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
+
+
+def _of_transform(where: str, transform: object) -> Stated:
+    stated = mapping(transform)
+    names, units, scale = (stated.get(word) for word in ("axes", "units", "scale"))
+    lists = [part for part in (names, units, scale) if isinstance(part, list)]
+    if len(lists) != 3 or len({len(part) for part in lists}) != 1:
+        return Stated(where, None, "expected axes, units and scale of one length")
+    return _by_name(where, [str(name).lower() for name in lists[0]], lists[1], lists[2])
+
+
+def _by_name(
+    where: str, names: Sequence[str], units: Sequence[object], sizes: Sequence[object]
+) -> Stated:
+    if not set(ZYX) <= set(names):
+        return Stated(where, None, f"its axes are {', '.join(names) or 'not named'}")
+    places = [names.index(axis) for axis in ZYX]
+    return state(where, [sizes[place] for place in places], [units[place] for place in places])
+
+
+def _of_array(array: Array, axes: tuple[str, ...] | None) -> Iterator[Stated]:
+    own, group = array.attributes, array.above[0] if array.above else Above("", {})
+    if "transform" in own:
+        yield _of_transform("transform", own["transform"])
+    dimensions = array.dimensions
+    factors = own.get("downsamplingFactors")
+    told = _factors(factors, dimensions)
+    yield from _resolutions("", own, told or [1.0] * dimensions, array, axes)
+    if (factors := told or _factors_of_level(group, dimensions)) is not None:
+        yield from _resolutions(" of the group", group.attributes, factors, array, axes)
+
+
+def _factors_of_level(group: Above, dimensions: int) -> list[float] | None:
+    """Return the factors of the array's level, from the group's table of them; s0 has ones."""
+    number = re.fullmatch(r"s([0-9]{1,3})", group.path)
+    if number is None:
+        return None
+    for word in ("downsamplingFactors", "scales"):
+        table = group.attributes.get(word)
+        if isinstance(table, list) and int(number[1]) < len(table):
+            return _factors(table[int(number[1])], dimensions)
+    return [1.0] * dimensions if int(number[1]) == 0 else None
+
+
+def _factors(stated: object, dimensions: int) -> list[float] | None:
+    if not isinstance(stated, list) or len(stated) != dimensions:
+        return None
+    usable = all(isinstance(n, int | float) and n > 0 for n in stated)
+    return [float(n) for n in stated] if usable else None
+
+
+def _resolutions(
+    whose: str, stated: Attributes, factors: list[float], array: Array, axes: tuple[str, ...] | None
+) -> Iterator[Stated]:
+    """Yield what ``pixelResolution`` and ``resolution`` say, times the factors."""
+    units = stated.get("units", stated.get("unit"))
+    for word, x_first, default in (
+        ("pixelResolution", True, units),
+        ("resolution", array.x_first, units or "nm"),
+    ):
+        if (found := stated.get(word)) is None:
+            continue
+        where, unit = word + whose, default
+        if isinstance(found, Mapping):
+            unit = found.get("unit", default)
+            found = found.get("dimensions")
+        if not isinstance(found, list) or not 3 <= len(found) <= len(factors):
+            yield Stated(where, None, "expected one number for each dimension")
+            continue
+        turned = factors if array.x_first == x_first else factors[::-1]
+        sizes = [_times(size, factor) for size, factor in zip(found, turned, strict=False)]
+        every = unit if isinstance(unit, list) else [unit] * len(sizes)
+        if len(every) != len(sizes):
+            yield Stated(where, None, f"it has {len(every)} units for {len(sizes)} dimensions")
+            continue
+        names = list(axes or ())
+        if len(names) != len(sizes):
+            names = [*(str(n) for n in range(len(sizes) - 3)), *ZYX]
+        yield _by_name(where, names[::-1] if x_first else names, every, sizes)
+
+
+def _times(size: object, factor: float) -> object:
+    return size * factor if isinstance(size, int | float) else size
