@@ -106,7 +106,8 @@ class Phantom:
         tone = np.empty(box.shape, np.uint8)
         origin = np.array(box.start, np.int64)
         rasterize(self._scene.world, origin, material, thing, tone)
-        found = self._ribosomes(box)
+        # One whose sphere ends before the box may still shade voxels of it.
+        found = self._ribosomes(box.grow(ribosomes.SHADE))
         dark = float(TONE[MATERIAL.RIBOSOME]) * 255.0
         ribosomes.draw(found, origin, self._voxel, material, thing, tone, dark)
         return Voxels(material, thing, tone, found)

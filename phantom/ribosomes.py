@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.grid import Halo
 from fibstream.kernels.compiled import compiled, inlined
 
 from . import sizes
@@ -165,6 +166,9 @@ def _wins(
                 if far < apart:
                     return False
     return True
+
+
+SHADE = Halo.of(2)  # voxels beyond its sphere that a ribosome may shade, see `draw`
 
 
 @compiled
