@@ -15,7 +15,7 @@ from fibstream.services.inference.service import SERVICE as INFERENCE
 from fibstream.services.ingest.service import SERVICE as INGEST
 from fibstream.services.refine.service import SERVICE as REFINE
 from fibstream.store.shard import Stamp
-from fibstream.store.store import Object, Store, objects
+from fibstream.store.store import Blob, Store, blobs
 
 SERVICES: tuple[Service, ...] = (INGEST, INFERENCE, REFINE, ANALYSIS)
 
@@ -41,7 +41,7 @@ def remember(dataset: Dataset, store: Store, bus: Bus) -> None:
             bus.publish(wire.ledger_topic(place[0]), key, wire.encode(record))
 
 
-def record_of(place: Place, stamps: list[tuple[Object, Stamp]]) -> Record | None:
+def record_of(place: Place, stamps: list[tuple[Blob, Stamp]]) -> Record | None:
     """Return the record that the objects of a stage output make together, if they do."""
     if len({stamp.key for _, stamp in stamps}) != 1:
         return None
@@ -51,7 +51,7 @@ def record_of(place: Place, stamps: list[tuple[Object, Stamp]]) -> Record | None
     return Record(*place, "ready", stamps[0][1].key, contents)
 
 
-def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Place, list[Object]]]:
+def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Place, list[Blob]]]:
     """Yield every stage output of a dataset with the objects that it consists of, made or not.
 
     Of an open volume only chunks whose raw has a file are known.
@@ -59,14 +59,14 @@ def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Plac
     # Not by raw's files alone: a lost one says nothing of what was made of it.
     chunks = sorted(dataset.grid.indices() if dataset.grid.sealed else store.chunks(RAW))
     for index in chunks:
-        yield (RAW, index), [Object(RAW, index, dataset.dtype)]
+        yield (RAW, index), [Blob(RAW, index, dataset.dtype)]
     for service in SERVICES:
         for stage in service.stages(dataset, files):
             for index in chunks:
                 yield (
                     (stage.name, index),
-                    [i for o in stage.outputs for i in objects(o, index, dataset.chunk)],
+                    [i for o in stage.outputs for i in blobs(o, index, dataset.chunk)],
                 )
     for organelle in dataset.organelles:
-        table = Object(f"tables/{organelle.recipe}.parquet", ORIGIN)
+        table = Blob(f"tables/{organelle.recipe}.parquet", ORIGIN)
         yield (f"tables/{organelle.recipe}", ORIGIN), [table]

@@ -11,11 +11,11 @@ from fibstream.runtime.root import Root
 from fibstream.services.inference.edges.model import find_model, read_model, released
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.tiling import waste
-from fibstream.services.ingest.edges.datasets import Asked, Made
+from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.refine.recipe import RECIPES, resolve
 from fibstream.volumes.sources import Source
 
-from .pipelines import Pipeline, Step, asked_pipeline
+from .pipelines import Pipeline, Step, requested_pipeline
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 AUTO_PERCENTILES = (0.5, 99.5)
@@ -87,9 +87,9 @@ def design(
     contrast: str | None = None,
     invert: bool = False,
     threads: int = 1,
-) -> Made:
+) -> DatasetDesign:
     """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit."""
-    asked = Asked(
+    asked = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
         "",
     )  # fmt: skip
@@ -99,9 +99,9 @@ def design(
     return _made(asked, pipeline, networks)
 
 
-def design_asked(asked: Asked, root: Root, threads: int) -> Made:
+def design_request(asked: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
     """Return the dataset that a client asks for; it may name networks, but no files."""
-    pipeline = asked_pipeline(asked.pipeline)
+    pipeline = requested_pipeline(asked.pipeline)
     networks = [_engine(released(name, root), asked, threads) for name in pipeline.models]
     if asked.contrast is None:
         if asked.dtype != "uint8":
@@ -113,12 +113,14 @@ def design_asked(asked: Asked, root: Root, threads: int) -> Made:
     return _made(asked, pipeline, networks)
 
 
-def _engine(path: Path, asked: Asked, threads: int) -> tuple[Path, Engine]:
+def _engine(path: Path, asked: DatasetRequest, threads: int) -> tuple[Path, Engine]:
     check_voxel_size(read_model(path), asked.voxel_size_nm)
     return path, make_engine(path, threads)
 
 
-def _made(asked: Asked, pipeline: Pipeline, networks: list[tuple[Path, Engine]]) -> Made:
+def _made(
+    asked: DatasetRequest, pipeline: Pipeline, networks: list[tuple[Path, Engine]]
+) -> DatasetDesign:
     specs = [engine.spec for _, engine in networks]
     models = [_model(engine) for _, engine in networks]
     files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
@@ -132,7 +134,7 @@ def _made(asked: Asked, pipeline: Pipeline, networks: list[tuple[Path, Engine]])
         voxel_size_nm=asked.voxel_size_nm, contrast=asked.contrast,
         invert=asked.invert, models=tuple(models), organelles=organelles,
     )  # fmt: skip
-    return Made(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
+    return DatasetDesign(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
 
 
 def _model(engine: Engine) -> Model:

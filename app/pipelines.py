@@ -42,7 +42,7 @@ def read_pipeline(name_or_path: str) -> Pipeline:
     return parse_pipeline(text, str(path))
 
 
-def asked_pipeline(text: str) -> Pipeline:
+def requested_pipeline(text: str) -> Pipeline:
     """Return the pipeline that a client sends: a built-in name, or YAML."""
     if len(text) > MAX_TEXT:
         raise WrongUse(f"pipeline: {len(text)} characters; at most {MAX_TEXT} are allowed")

@@ -22,7 +22,12 @@ from fibstream.services.analysis.table import finish
 from fibstream.services.inference.grey import contrast
 from fibstream.services.inference.port import Engine
 from fibstream.services.inference.tiling import predict
-from fibstream.services.refine.recipe import Settings, sigma_voxels, threshold_level, voxel_limits
+from fibstream.services.refine.recipe import (
+    RecipeSettings,
+    sigma_voxels,
+    threshold_level,
+    voxel_limits,
+)
 
 STRUCTURE = {6: 1, 18: 2, 26: 3}
 LIMB = 2**32
@@ -36,7 +41,9 @@ def prediction_of(raw: NDArray[Any], dataset: Dataset, engine: Engine) -> NDArra
 
 
 def labels_of(
-    prediction: NDArray[np.uint8], settings: Settings, voxel_size_nm: tuple[float, float, float]
+    prediction: NDArray[np.uint8],
+    settings: RecipeSettings,
+    voxel_size_nm: tuple[float, float, float],
 ) -> NDArray[np.uint64]:
     """Return the labels of a whole prediction: components, holes, sizes, named by first voxel."""
     z, y, x = prediction.shape

@@ -10,13 +10,13 @@ from fibstream.core.frontier import Place
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import open_bus
 from fibstream.store.shard import Stamp
-from fibstream.store.store import Object, Store
+from fibstream.store.store import Blob, Store
 
 from .catalogue import outputs, record_of, stage_names
 from .folder import locked, open_dataset
 from .hashes import hashes
 
-Output = tuple[Place, list[Object]]
+Output = tuple[Place, list[Blob]]
 Track = Callable[[Sequence[Output], str], Iterable[Output]]  # shows how far a loop is
 
 
@@ -68,13 +68,13 @@ def verify_dataset(
     return damaged, seen, found
 
 
-def _look(store: Store, place: Place, items: list[Object]) -> Record | None:
+def _look(store: Store, place: Place, items: list[Blob]) -> Record | None:
     """Return the record that a stage output's objects make together; None when one is damaged."""
     stamps = list(_stamps(store, items))
     return record_of(place, stamps) if len(stamps) == len(items) else None
 
 
-def _stamps(store: Store, items: list[Object]) -> Iterator[tuple[Object, Stamp]]:
+def _stamps(store: Store, items: list[Blob]) -> Iterator[tuple[Blob, Stamp]]:
     for item in items:
         stamp = store.intact(item)
         if stamp is not None:

@@ -17,7 +17,7 @@ from fibstream.core.stage import Patch
 from fibstream.kernels import components, relabel, smooth
 from fibstream.services.refine.cut import cut_fragments, halo
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.recipe import RecipeSettings
 
 VOXEL = (4.0, 4.0, 4.0)
 ROUNDS = 5
@@ -78,7 +78,7 @@ def main(edge):
     for holes in ("none", "one", "all"):
         for connectivity in (6, 26):
             for chunk in (128, 256):
-                settings = Settings(connectivity=connectivity, fill_holes=holes)
+                settings = RecipeSettings(connectivity=connectivity, fill_holes=holes)
                 grid = Grid(volume.shape, (chunk,) * 3)
                 stream(volume[:9, :9, :9], Grid((9, 9, 9), (5, 5, 5)), settings)
                 compare(volume, grid, settings)

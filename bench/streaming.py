@@ -36,8 +36,8 @@ from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.port import ModelSpec
 from fibstream.services.inference.tiling import tiles
 from fibstream.services.ingest.edges.datasets import announce_seal
-from fibstream.services.ingest.edges.following import is_quiet
 from fibstream.services.ingest.edges.landing import land, ordered
+from fibstream.services.ingest.edges.progress import is_quiet
 from fibstream.store.local import LocalFiles
 from fibstream.volumes.sources import Source, open_volume
 

@@ -13,17 +13,17 @@ from fibstream.core.errors import WrongUse
 from .oneshot import write_file
 
 EXACT = 1e15  # below it a float is told from the next whole number
-MOST = 50  # rows that are printed; a file takes them all
+MAX_ROWS = 50  # rows that are printed; a file takes them all
 
 
 def print_table(table: pa.Table, say: Callable[[str], None]) -> None:
     """Print the first rows in columns."""
-    rows = [[_text(v) for v in row.values()] for row in table.slice(0, MOST).to_pylist()]
+    rows = [[_text(v) for v in row.values()] for row in table.slice(0, MAX_ROWS).to_pylist()]
     widths = [max(map(len, column)) for column in zip(table.column_names, *rows, strict=True)]
     for row in [table.column_names, *rows]:
         say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-    if table.num_rows > MOST:
-        say(f"... {table.num_rows - MOST} more rows; --out FILE.csv takes them all")
+    if table.num_rows > MAX_ROWS:
+        say(f"... {table.num_rows - MAX_ROWS} more rows; --out FILE.csv takes them all")
 
 
 def _text(value: Any) -> str:

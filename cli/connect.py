@@ -55,10 +55,10 @@ def _greet(address: str, service: str) -> None:
 
 def pipeline_text(given: str) -> str:
     """Return what a server takes for a pipeline, checked: a file's text, YAML, or the name."""
-    from fibstream.app.pipelines import asked_pipeline, read_pipeline
+    from fibstream.app.pipelines import read_pipeline, requested_pipeline
 
     if "\n" in given or ": " in given:
-        asked_pipeline(given)
+        requested_pipeline(given)
         return given
     read_pipeline(given)
     path = Path(given)

@@ -10,7 +10,7 @@ from fibstream.core.grid import Box
 from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.table import rows_hash
-from fibstream.services.refine.recipe import Settings as Recipe
+from fibstream.services.refine.recipe import RecipeSettings as Recipe
 from fibstream.store.local import LocalFiles
 from fibstream.store.published import labels_hash, tables_hash
 from fibstream.volumes.sources import open_volume

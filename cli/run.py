@@ -28,7 +28,7 @@ from fibstream.runtime.ledger import entries_of, ledger
 from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.root import bus_path, is_kafka, open_bus, servers_of
 from fibstream.runtime.settings import Settings
-from fibstream.services.ingest.edges.datasets import Made
+from fibstream.services.ingest.edges.datasets import DatasetDesign
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Store
@@ -131,7 +131,7 @@ def prepare(bus: Bus, dataset: str) -> int:
 
 
 def run(
-    out: Path, made: Made, source: Source, raw: str, *, order: Order, seed: int,
+    out: Path, made: DatasetDesign, source: Source, raw: str, *, order: Order, seed: int,
     settings: Settings, display: Display, bus_url: str | None = None,
 ) -> Report:  # fmt: skip
     """Carry out a run whose design was checked; return its report."""

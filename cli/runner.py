@@ -98,7 +98,7 @@ class Runner:
             raise DiskFull(f"no space left for {self._root}")  # nor for the process's last words
         log.info("%s ended (%d) and is started again: %s", child.name, code, child.last_words())
         # A task that goes on killing is parked by the worker that is handed it next.
-        blamed = self._bus.bury(f"{gethostname()}:{child.number}")
+        blamed = self._bus.reclaim(f"{gethostname()}:{child.number}")
         restarts = child.restarts + (not blamed)
         if restarts > RESTARTS:
             raise Broken(f"{child.name} ended {restarts} times ({code}): {child.last_words()}")
@@ -170,7 +170,7 @@ class Runner:
     def _stop(self, children: list[Child]) -> None:
         join(children)
         for child in children:
-            self._bus.bury(f"{gethostname()}:{child.number}")
+            self._bus.reclaim(f"{gethostname()}:{child.number}")
         self._children = [c for c in self._children if c not in children]
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fibstream.app.design import design_asked
+from fibstream.app.design import design_request
 from fibstream.core.addresses import SERVICES, default_listen
 from fibstream.core.errors import WrongUse
-from fibstream.runtime.grpc import Door, Room
+from fibstream.runtime.grpc import GrpcServer, ServicerBinding
 from fibstream.runtime.root import Root, servers_of
 from fibstream.runtime.server import running, shown
 from fibstream.runtime.settings import Settings
@@ -70,45 +70,45 @@ def serve(given: Serving, say: Callable[[str], None]) -> None:
         workers = given.workers or settings.workers
         supervisor = Supervisor(given.service, root, given.roles, workers, given.metrics)
         held.callback(supervisor.close)
-        rooms = []
+        bindings = []
         if "door" in given.roles:
-            rooms = [room(given.service, root, settings, given.sources, telemetry)]
-        door = Door(given.listen or default_listen(given.service), rooms, telemetry)
-        for each in rooms:
-            held.callback(getattr(each.answers, "close", lambda: None))
+            bindings = [binding(given.service, root, settings, given.sources, telemetry)]
+        grpc = GrpcServer(given.listen or default_listen(given.service), bindings, telemetry)
+        for each in bindings:
+            held.callback(getattr(each.servicer, "close", lambda: None))
         held.callback(root.close)
-        held.callback(door.close)
-        door.open()
-        say(f"{given.service}: listening on port {door.port}, datasets below {root.url}")
+        held.callback(grpc.close)
+        grpc.open()
+        say(f"{given.service}: listening on port {grpc.port}, datasets below {root.url}")
         while not stopping.wait(WATCH_S):
             supervisor.watch()
 
 
-def room(
+def binding(
     service: str, root: Root, settings: Settings, sources: Sequence[Path], telemetry: Telemetry
-) -> Room:
+) -> ServicerBinding:
     """Return what answers the calls of one service; each brings only what it needs."""
     name = f"fibstream.v1.{service.capitalize()}Service"
     if service == "ingest":
-        from fibstream.services.ingest.edges.datasets import Asked, Made
-        from fibstream.services.ingest.servicer import Door as Ingest
+        from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
+        from fibstream.services.ingest.servicer import IngestServicer
         from fibstream.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server as add
 
-        def designed(asked: Asked) -> Made:
-            return design_asked(asked, root, settings.threads)
+        def designed(asked: DatasetRequest) -> DatasetDesign:
+            return design_request(asked, root, settings.threads)
 
-        return Room(add, Ingest(root, designed, sources, telemetry), name)
+        return ServicerBinding(add, IngestServicer(root, designed, sources, telemetry), name)
     if service == "inference":
-        from fibstream.services.inference.servicer import Door as Inference
+        from fibstream.services.inference.servicer import InferenceServicer
         from fibstream.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server as add
 
-        return Room(add, Inference(root, settings), name)
+        return ServicerBinding(add, InferenceServicer(root, settings), name)
     if service == "refine":
-        from fibstream.services.refine.servicer import Door as Refine
+        from fibstream.services.refine.servicer import RefineServicer
         from fibstream.v1.refine_pb2_grpc import add_RefineServiceServicer_to_server as add
 
-        return Room(add, Refine(root, settings), name)
-    from fibstream.services.analysis.servicer import Door as Analysis
+        return ServicerBinding(add, RefineServicer(root, settings), name)
+    from fibstream.services.analysis.servicer import AnalysisServicer
     from fibstream.v1.analysis_pb2_grpc import add_AnalysisServiceServicer_to_server as add
 
-    return Room(add, Analysis(root, settings), name)
+    return ServicerBinding(add, AnalysisServicer(root, settings), name)

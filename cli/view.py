@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fibstream.cli.viewer.opening import shown
-from fibstream.cli.viewer.server import Server, Site
+from fibstream.cli.viewer.server import Server, ViewerState
 from fibstream.core.errors import FibstreamError, WrongUse
 
 from .watch import asked_to_stop
@@ -32,7 +32,7 @@ VoxelSize = tuple[float, float, float]
 class Viewing(NamedTuple):
     """A viewer that is being served, and its address."""
 
-    site: Site
+    site: ViewerState
     url: str
 
 
@@ -76,7 +76,7 @@ def serving(
     client, what = client_folder(), shown(path, voxel_size_nm)
     if not what.groups():
         raise WrongUse(f"{path}: holds nothing to show yet")
-    site = Site(what, client)
+    site = ViewerState(what, client)
     try:
         server = Server(site, host, port)
     except OSError as error:
@@ -95,7 +95,7 @@ def serving(
         server.server_close()
 
 
-def follow(site: Site) -> bool:
+def follow(site: ViewerState) -> bool:
     """Show what has come since; a dataset that is being deleted or mended does not end the view."""
     try:
         return site.follow()

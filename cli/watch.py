@@ -13,7 +13,7 @@ from pathlib import Path
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS
 from fibstream.services.ingest.arrivals import Rules
-from fibstream.services.ingest.edges.watcher import Ending, Habits, Outcome, Port, Watcher
+from fibstream.services.ingest.edges.watcher import Ending, Outcome, Port, Watcher, WatchSettings
 
 DONE, INCOMPLETE, STOPPED = 0, 1, 130
 CODES: dict[Outcome, int] = {"done": DONE, "incomplete": INCOMPLETE, "stopped": STOPPED}
@@ -27,7 +27,7 @@ def watch_folder(
     *,
     ending: Ending,
     rules: Rules,
-    habits: Habits,
+    habits: WatchSettings,
 ) -> int:
     """Watch until the end; return the exit code, and say on stderr what happens.
 
@@ -76,11 +76,11 @@ def make_ending(*, slices: int | None, end_file: str | None, idle_s: float | Non
     return Ending(slices, end_file, idle_s)
 
 
-def make_habits(*, poll_s: float, again: bool, memory_gb: float) -> Habits:
+def make_habits(*, poll_s: float, again: bool, memory_gb: float) -> WatchSettings:
     """Return what the flags say of how to go about it; raises WrongUse as ``make_rules``."""
     positive("--poll-s", poll_s)
     positive("--memory-gb", memory_gb)
-    return Habits(poll_s, again, int(memory_gb * 1e9))
+    return WatchSettings(poll_s, again, int(memory_gb * 1e9))
 
 
 def positive(flag: str, value: float) -> None:

@@ -46,9 +46,9 @@ class Classes:
         self._beside: list[list[int]] = []  # of background: objects; of objects: undecided holes
         self._waiting: defaultdict[Index, list[int]] = defaultdict(list)  # nodes by missing chunk
         self._pieces: dict[Index, list[int]] = {}
-        self._ripe_holes: list[int] = []
-        self._ripe_objects: list[int] = []
-        self.stirred: set[int] = set()
+        self._ready_holes: list[int] = []
+        self._ready_objects: list[int] = []
+        self.changed: set[int] = set()
         self.fixed: set[Index] = set()
         self._closed[self._nodes([OUT])[0]] = True
 
@@ -61,7 +61,7 @@ class Classes:
             root = self.root(node)
             self._voxels[root] += voxels
             self._chunks[root].append(chunk)
-            self.stirred.add(self._name[root])
+            self.changed.add(self._name[root])
         ends = self._nodes(summary["links"].ravel().tolist())
         for one, other in zip(ends[::2], ends[1::2], strict=True):
             self._join(one, other)
@@ -72,7 +72,7 @@ class Classes:
         for node in self._waiting.pop(chunk, ()):
             self._release(node)
         for node in nodes:
-            self._ripen(self.root(node))
+            self._make_ready(self.root(node))
         self._settle()
 
     def root(self, node: int) -> int:
@@ -160,11 +160,11 @@ class Classes:
         root = self.root(node)
         if root != OUTSIDE:
             self._waits[root] -= 1
-            self._ripen(root)
+            self._make_ready(root)
 
-    def _ripen(self, root: int) -> None:
+    def _make_ready(self, root: int) -> None:
         if self._waits[root] == 0 and not self._closed[root]:
-            (self._ripe_objects if self.is_object(root) else self._ripe_holes).append(root)
+            (self._ready_objects if self.is_object(root) else self._ready_holes).append(root)
 
     def _join(self, one: int, other: int) -> None:
         """Make two classes one: that with the larger name moves into the other."""
@@ -177,7 +177,7 @@ class Classes:
             self.fixed.update(self._pieces)
             self._closed[to] = to == OUTSIDE
         self._parent[gone] = to
-        self.stirred |= {self._name[to], self._name[gone]}
+        self.changed |= {self._name[to], self._name[gone]}
         chunks, self._chunks[gone] = self._chunks[gone], []
         beside, self._beside[gone] = self._beside[gone], []
         if to == OUTSIDE:
@@ -192,7 +192,7 @@ class Classes:
         if self.is_object(to):
             # A hole between these two, and only these, is now inside one object.
             fewer: list[int] = min(self._beside[to], beside, key=len)
-            self._ripe_holes += fewer
+            self._ready_holes += fewer
         self._beside[to] = _merge(self._beside[to], beside)
 
     def _contradicts(self, to: int, gone: int) -> bool:
@@ -203,14 +203,14 @@ class Classes:
 
     def _settle(self) -> None:
         """Decide what is ripe, holes first: they may still change objects."""
-        while self._ripe_holes or self._ripe_objects:
-            if self._ripe_holes:
-                self._decide(self._ripe_holes.pop())
+        while self._ready_holes or self._ready_objects:
+            if self._ready_holes:
+                self._decide(self._ready_holes.pop())
                 continue
-            root = self.root(self._ripe_objects.pop())
+            root = self.root(self._ready_objects.pop())
             if self._waits[root] == 0 and not self._closed[root] and self.is_object(root):
                 self._closed[root] = True
-                self.stirred.add(self._name[root])
+                self.changed.add(self._name[root])
                 self.fixed.update(self._chunks[root])
                 self._beside[root] = []
 

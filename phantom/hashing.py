@@ -20,7 +20,7 @@ _Z, _Y, _X = (
 )
 _R30, _R27, _R31, _R11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 _WORD = 2**64 - 1
-BELL = 37837  # standard deviation of bell
+NORMAL_DEVIATION = 37837  # standard deviation of bell
 
 
 @inlined
@@ -45,7 +45,7 @@ def unit(word: np.uint64) -> float:
 
 
 @inlined
-def bell(word: np.uint64) -> int:
+def noise_normal(word: np.uint64) -> int:
     """Return a whole number near a bell of standard deviation BELL, from four 16-bit numbers."""
     mask = np.uint64(0xFFFF)
     total = int(word & mask) + int((word >> np.uint64(16)) & mask)

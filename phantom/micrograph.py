@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fibstream.kernels.compiled import compiled, inlined
 
-from .hashing import BELL, bell, bits, noise
+from .hashing import NORMAL_DEVIATION, bits, noise, noise_normal
 from .materials import MATERIAL as M
 from .spec import Look
 
@@ -138,8 +138,8 @@ def textured(
                 smooth,
             )  # fmt: skip
             for c in range(nx):
-                white = bell(bits(key, origin[0] + a, origin[1] + b, origin[2] + c))
-                rough = (white * speck) // BELL + math.floor(smooth[c])
+                white = noise_normal(bits(key, origin[0] + a, origin[1] + b, origin[2] + c))
+                rough = (white * speck) // NORMAL_DEVIATION + math.floor(smooth[c])
                 rough = (rough * TEXTURE[material[a, b, c]]) >> 6
                 level = UNIT * int(tone[a, b, c]) + rough
                 out[a, b, c] = min(max(level, 0), 255 * UNIT)
@@ -236,8 +236,8 @@ def detected(
                 level = int(optics.grey[min(max(tone, 0), len(optics.grey) - 1)])
                 level = ((level * gain) >> 10) + column[c] + line[b]
                 spread = optics.shot[min(max(level >> 4, 0), 255)]
-                white = bell(bits(key + np.uint64(3), z, origin[1] + b, origin[2] + c))
-                level += (white * spread) // BELL
+                white = noise_normal(bits(key + np.uint64(3), z, origin[1] + b, origin[2] + c))
+                level += (white * spread) // NORMAL_DEVIATION
                 out[a, b, c] = np.uint8(min(max((level + 8) >> 4, 0), 255))
 
 

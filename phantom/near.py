@@ -23,7 +23,7 @@ SLACK[[Kind.ER, Kind.NUCLEOLUS, Kind.GOLGI, Kind.MVB, Kind.LYSOSOME]] = 0.8
 BEYOND = np.zeros(len(Kind))
 BEYOND[[Kind.PORE, Kind.NUCLEOLUS, Kind.CENTROSOME]] = 130.0, 110.0, sizes.APPENDAGE + 30.0
 BEYOND[Kind.PM] = ROOT_BLEND
-MOST = 512  # primitives near one brick; what is placed never comes close
+MAX_NEAR = 512  # primitives near one brick; what is placed never comes close
 GROUPS = len(Kind) + 1
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int32]
@@ -62,8 +62,9 @@ class Near(NamedTuple):
 def nothing_near(world: World) -> Near:
     """Return room for what is near a brick."""
     return Near(
-        np.empty(MOST, np.uint8), np.empty(MOST, np.uint8), np.empty(MOST, np.int32),
-        np.empty(MOST, np.int32), np.empty((MOST, WIDTH)), world.keys, np.zeros(GROUPS, np.int32),
+        np.empty(MAX_NEAR, np.uint8), np.empty(MAX_NEAR, np.uint8), np.empty(MAX_NEAR, np.int32),
+        np.empty(MAX_NEAR, np.int32), np.empty((MAX_NEAR, WIDTH)),
+        world.keys, np.zeros(GROUPS, np.int32),
         np.zeros((2, 8)), np.zeros(6), world.tissue,
     )  # fmt: skip
 
@@ -76,7 +77,7 @@ def gather(world: World, near: Near, z: float, y: float, x: float, reach: float)
     for i in range(world.start[cell], world.start[cell + 1]):
         p = world.items[i]
         d = prim_distance(world.shape[p], world.rows, p, world.keys[2], z, y, x)
-        if d * SLACK[world.kind[p]] - BEYOND[world.kind[p]] < reach and found < MOST:
+        if d * SLACK[world.kind[p]] - BEYOND[world.kind[p]] < reach and found < MAX_NEAR:
             while kind < world.kind[p]:
                 kind += 1
                 near.group[kind] = found

@@ -8,7 +8,7 @@ from .scaffold import MEMBRANE, Scaffold, across
 from .shapes import Floats, capsule, ellipsoid_distance
 
 PER_UM2 = 0.7  # microvilli on a square micrometre; cells in culture have few (Alberts, chapter 16)
-MOST = 3000  # of a whole cell
+MAX_PROTRUSIONS = 3000  # of a whole cell
 RADIUS = 48.0  # nm: about 100 nm thick (Alberts)
 LENGTH = (300.0, 1100.0)  # nm
 STEP = 60.0
@@ -21,7 +21,7 @@ def place(scene: Scaffold) -> None:
     draw = scene.draw(17)
     owner = scene.add("plasma_membrane", scene.bodies[MEMBRANE][:3])
     area = float(np.prod(scene.high - scene.low) / (scene.high - scene.low).min()) * 1e-6
-    for _ in range(min(MOST, round(4.0 * PER_UM2 * area))):
+    for _ in range(min(MAX_PROTRUSIONS, round(4.0 * PER_UM2 * area))):
         at = draw.point(scene.low, scene.high)
         d, normal = _outward(scene, at)
         if abs(d) > 700.0:

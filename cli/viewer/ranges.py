@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-NOT_TO_BE_HAD: Final = (-1, -1)  # the range lies beyond the file
+UNSATISFIABLE: Final = (-1, -1)  # the range lies beyond the file
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -17,9 +17,9 @@ def wanted(header: str | None, size: int) -> tuple[int, int] | None:
         return None
     if not found[1]:  # the last so many bytes
         count = min(int(found[2]), size)
-        return (size - count, size) if count else NOT_TO_BE_HAD
+        return (size - count, size) if count else UNSATISFIABLE
     start = int(found[1])
     last = int(found[2]) if found[2] else size - 1
     if found[2] and last < start:
         return None  # not a range
-    return (start, min(last + 1, size)) if start < size else NOT_TO_BE_HAD
+    return (start, min(last + 1, size)) if start < size else UNSATISFIABLE

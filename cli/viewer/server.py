@@ -28,7 +28,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from .files import VersionedFiles
 from .port import Shown
-from .ranges import NOT_TO_BE_HAD, wanted
+from .ranges import UNSATISFIABLE, wanted
 from .sharing import SharedState, placed
 from .state import ORIGIN, properties, viewer_state
 
@@ -49,7 +49,7 @@ Answers = dict[str, Callable[[list[str]], None]]  # to the rest of a path
 SUFFIX = ".surface"  # of a mesh's one fragment
 
 
-class Site:
+class ViewerState:
     """What is served: a scene, its files and the state in which it is seen."""
 
     def __init__(self, shown: Shown, client: Path) -> None:
@@ -90,7 +90,7 @@ class Server(ThreadingHTTPServer):
     block_on_close = False  # a stream of events ends when the process does
     request_queue_size = MAX_CONNECTIONS
 
-    def __init__(self, site: Site, host: str, port: int) -> None:
+    def __init__(self, site: ViewerState, host: str, port: int) -> None:
         self.site = site
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
@@ -186,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             span = wanted(self.headers.get("Range"), found.size)
-            if span is NOT_TO_BE_HAD:
+            if span is UNSATISFIABLE:
                 none = {"Content-Range": f"bytes */{found.size}"}
                 self._refuse(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, none)
                 return

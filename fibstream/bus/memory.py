@@ -89,7 +89,7 @@ class MemoryBus:
         """Return how many tasks are not acknowledged."""
         return sum(task.topic == topic for task in self._tasks.values())
 
-    def bury(self, owner: str) -> list[Delivery]:
+    def reclaim(self, owner: str) -> list[Delivery]:
         """Release the tasks of an owner that died."""
         released = []
         for number, task in self._tasks.items():

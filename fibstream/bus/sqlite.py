@@ -182,7 +182,7 @@ class SqliteBus:
         rows = self._run("SELECT COUNT(*) FROM tasks WHERE topic = ?", topic)
         return int(rows[0][0])
 
-    def bury(self, owner: str) -> list[Delivery]:
+    def reclaim(self, owner: str) -> list[Delivery]:
         """Release the tasks of an owner that died."""
         rows = self._run(
             "UPDATE tasks SET owner = NULL, crashes = crashes + 1 WHERE owner = ?"

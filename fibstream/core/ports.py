@@ -70,7 +70,7 @@ class Bus(Protocol):
     def backlog(self, topic: str) -> int:
         """Return how many tasks of a queue are not acknowledged."""
 
-    def bury(self, owner: str) -> list[Delivery]:
+    def reclaim(self, owner: str) -> list[Delivery]:
         """Release the tasks of an owner that died and count the crash against each."""
 
     def discard(self, delivery: Delivery) -> None:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from .grid import Box, Index
 
 SMALLEST = 8  # voxels an edge: below it a shard is mostly its own index and stamp
-MOST = 5  # levels with the full one
+MAX_LEVELS = 5  # levels with the full one
 
 
 def level_count(chunk: Index) -> int:
     """Return how many levels the owner of a chunk writes, the full one included."""
     levels = 1
-    while levels < MOST and all(c % 2**levels == 0 and c >> levels >= SMALLEST for c in chunk):
+    while levels < MAX_LEVELS and all(
+        c % 2**levels == 0 and c >> levels >= SMALLEST for c in chunk
+    ):
         levels += 1
     return levels
 

@@ -54,11 +54,11 @@ _CODES: tuple[tuple[type[Exception], Code.ValueType, str], ...] = (
 )
 
 
-class Room(NamedTuple):
+class ServicerBinding(NamedTuple):
     """One gRPC service: how it is added to a server, who answers, and its full name."""
 
     add: Callable[[Any, grpc.Server], None]
-    answers: object
+    servicer: object
     name: str
 
 
@@ -78,7 +78,7 @@ def _packed(message: Any) -> Packed:
     return packed
 
 
-class _Guard(grpc.ServerInterceptor):
+class _StatusInterceptor(grpc.ServerInterceptor):
     """Counts every call, and turns what a handler raises into a status."""
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -154,27 +154,29 @@ class _Guard(grpc.ServerInterceptor):
         self._telemetry.called(method, code.name, time.monotonic() - begun)
 
 
-class Door:
+class GrpcServer:
     """A gRPC server with the rooms of one service, its health and reflection."""
 
-    def __init__(self, address: str, rooms: Sequence[Room], telemetry: Telemetry = SILENT) -> None:
+    def __init__(
+        self, address: str, bindings: Sequence[ServicerBinding], telemetry: Telemetry = SILENT
+    ) -> None:
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.max_send_message_length", MAX_MESSAGE),
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake
             ("grpc.keepalive_permit_without_calls", 1),
         ]
-        self._rooms = rooms
+        self._bindings = bindings
         self._pool = ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="door")
         self._server = grpc.server(
-            self._pool, interceptors=[_Guard(telemetry)], options=options,
+            self._pool, interceptors=[_StatusInterceptor(telemetry)], options=options,
             maximum_concurrent_rpcs=MAX_CALLS,
         )  # fmt: skip
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        for room in rooms:
-            room.add(room.answers, self._server)
-        names = [room.name for room in rooms]
+        for binding in bindings:
+            binding.add(binding.servicer, self._server)
+        names = [binding.name for binding in bindings]
         reflection.enable_server_reflection(
             [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
         )
@@ -197,5 +199,5 @@ class Door:
         self._pool.shutdown()
 
     def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
-        for name in ("", *(room.name for room in self._rooms)):
+        for name in ("", *(binding.name for binding in self._bindings)):
             self._health.set(name, status)

@@ -35,7 +35,7 @@ class Host(Protocol):
         """Let go of all buses."""
 
 
-class Planned:
+class HostedPlanner:
     """A planner and its bus, which is looked at the more seldom the longer it was quiet."""
 
     def __init__(self, loop: PlannerLoop, bus: Bus) -> None:
@@ -61,7 +61,7 @@ class Planned:
         self._look = 0.0
 
 
-class Planners:
+class PlannerHost:
     """The planners of one service, one for each dataset below a root."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Planners:
         self._root = root
         self._settings = settings
         self._telemetry = telemetry
-        self._loops: dict[str, Planned] = {}
+        self._loops: dict[str, HostedPlanner] = {}
         self._refused: set[str] = set()
         self._due = 0.0
 
@@ -113,7 +113,7 @@ class Planners:
             log.error("dataset %s: %s", name, error)
             self._refused.add(name)
 
-    def _open(self, name: str) -> Planned:
+    def _open(self, name: str) -> HostedPlanner:
         bus = self._root.bus(name)
         try:
             files = self._root.files(name)
@@ -121,7 +121,7 @@ class Planners:
         except BaseException:
             bus.close()
             raise
-        return Planned(loop, bus)
+        return HostedPlanner(loop, bus)
 
     def _drop(self, name: str) -> None:
         planned = self._loops.pop(name)
@@ -142,7 +142,7 @@ class Planners:
             self._drop(name)
 
 
-class Labourer:
+class WorkerHost:
     """One worker of a service that serves every dataset below a root, one task at a time."""
 
     def __init__(

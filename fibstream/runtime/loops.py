@@ -272,16 +272,16 @@ class WorkerLoop:
             work = canonical([delivery.key, begun, time.time()])
             self._bus.publish(wire.WORK, delivery.key, work)
         if outcome == "failed":
-            self._bury(task, "poison", self._worker.cause, delivery.crashes)
+            self._give_up(task, "poison", self._worker.cause, delivery.crashes)
 
     def _park(self, task: Task, delivery: Delivery) -> None:
         reason = f"its worker died {delivery.crashes} times"
         self._site.publish(
             Record(task.stage, task.index, "failed", task.key, reason=reason, crashed=True)
         )
-        self._bury(task, "crashed", reason, delivery.crashes)
+        self._give_up(task, "crashed", reason, delivery.crashes)
 
-    def _bury(self, task: Task, reason: str, cause: str, crashes: int) -> None:
+    def _give_up(self, task: Task, reason: str, cause: str, crashes: int) -> None:
         self._site.telemetry.add(DEAD_LETTERS, reason=reason)
         letter = DeadLetter(self._service, task, cause, crashes, self._owner)
         key = wire.record_key(self._site.dataset, task.stage, task.index)

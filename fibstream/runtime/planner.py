@@ -16,8 +16,8 @@ from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Grid
 from fibstream.core.keys import digest
 from fibstream.core.stage import RAW, Input, Stage
-from fibstream.store.shard import Stamp, encode_object
-from fibstream.store.store import Changed, Object
+from fibstream.store.shard import Stamp, encode_blob
+from fibstream.store.store import Blob, Changed
 from fibstream.telemetry.metrics import LEDGER_LAG, QUEUE, RECONCILE_SECONDS, RECONCILES, Watch
 
 from .worker import Site
@@ -53,7 +53,7 @@ class Planner:
         self._grid = grid
         self._lands = lands
         self._landed: set[tuple[int, int, int]] = set()
-        self._results: dict[str, list[Object]] = {}
+        self._results: dict[str, list[Blob]] = {}
         self._doubted: set[tuple[int, int, int]] = set()  # raw chunks to verify and announce
         if self.frontier.grid.sealed:
             fold.seal(self.frontier.grid)
@@ -160,7 +160,7 @@ class Planner:
         """Say what a raw chunk now holds; raw cannot be recomputed, so a damaged one has failed."""
         assert self._lands is not None
         self._doubted.discard(index)
-        item = Object(self._lands.name, index, self._lands.dtype)
+        item = Blob(self._lands.name, index, self._lands.dtype)
         stamp = self.site.store.intact(item)
         reason = "the raw chunk is damaged or gone: land it again"
         record = raw_record(stamp) if stamp else Record(RAW, index, "failed", reason=reason)
@@ -170,20 +170,20 @@ class Planner:
 
     def _publish(self, result: Result) -> Iterator[None]:
         """Write and announce files that belong to no chunk, unless they are there."""
-        self._results[result.stage] = [Object(path, ORIGIN) for path in result.paths]
+        self._results[result.stage] = [Blob(path, ORIGIN) for path in result.paths]
         record = self.frontier.records.get((result.stage, ORIGIN))
         if record is not None and record.key == result.key:
             return
         made = result.make()
         hashes = {}
         for path, body in made.items():
-            item = Object(path, ORIGIN)
+            item = Blob(path, ORIGIN)
             stamp = Stamp(result.stage, ORIGIN, result.key, digest(body), version=self.site.version)
             hashes[path] = stamp.hash
             whole = self.site.store.intact(item)
             if whole is None or (whole.key, whole.hash) != (stamp.key, stamp.hash):
                 yield
-                self.site.store.files.put(path, encode_object(body, stamp))
+                self.site.store.files.put(path, encode_blob(body, stamp))
         yield
         self.settled = False  # the ledger goes on
         record = Record(result.stage, ORIGIN, "ready", result.key, hashes)
@@ -265,7 +265,7 @@ class Planner:
             if (source.stage, index) in asked:
                 continue
             yield
-            if self.site.store.stamp(Object(source.name, index, source.dtype)) is not None:
+            if self.site.store.stamp(Blob(source.name, index, source.dtype)) is not None:
                 asked.add((source.stage, index))
                 self._doubt(source.stage, index)
 
@@ -302,7 +302,7 @@ class Planner:
         for index in sorted(stored | self._landed):
             yield
             record = self.frontier.records.get((RAW, index))
-            stamp = self.site.store.stamp(Object(lands.name, index, lands.dtype))
+            stamp = self.site.store.stamp(Blob(lands.name, index, lands.dtype))
             if stamp is None and record is None:
                 continue
             if stamp is None or record is None or record.status != "ready":

@@ -25,7 +25,7 @@ SUFFIX = ".zarr"
 SWEEPS = 3  # of an object store, into which a worker may put its last output meanwhile
 DELETED = ".deleted"
 IDLE = 16  # embedded buses kept open: as many as calls that are answered at once
-TEAM = "catalogue.team"  # a word chosen by the first process that uses a root
+DEPLOYMENT = "catalogue.team"  # a word chosen by the first process that uses a root
 CATALOGUE = "catalogue"  # one empty file per dataset: an object store cannot list folders cheaply
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -37,7 +37,7 @@ def bus_path(root: Path) -> Path:
 
 def open_bus(
     url: str | None, root: Path, dataset: str | None = None, *, private: bool = False,
-    team: str = "",
+    deployment: str = "",
 ) -> Bus:  # fmt: skip
     """Open the bus that a URL names; the embedded one of the dataset in ``root`` by default.
 
@@ -52,7 +52,7 @@ def open_bus(
     if url and is_kafka(url):
         from fibstream.bus.kafka.bus import KafkaBus  # its client takes half a second to import
 
-        return KafkaBus(servers_of(url), dataset, private=private, team=team)
+        return KafkaBus(servers_of(url), dataset, private=private, deployment=deployment)
     raise WrongUse(f"--bus {url}: expected sqlite:PATH, kafka://HOST:PORT[,HOST:PORT] or memory:")
 
 
@@ -191,28 +191,30 @@ class Root:
     def bus(self, name: str) -> Bus:
         """Open the bus as one dataset uses it; the caller closes it."""
         folder = Path(self.place(name)) if self.local else Path()
-        return open_bus(self.bus_url, folder, name, team=self.team)
+        return open_bus(self.bus_url, folder, name, deployment=self.deployment)
 
     def shared_bus(self) -> Bus | None:
         """Open the bus whose queues hold tasks of all datasets, if there is one."""
-        return open_bus(self.bus_url, Path(), team=self.team) if self.shared else None
+        return open_bus(self.bus_url, Path(), deployment=self.deployment) if self.shared else None
 
     @cached_property
-    def team(self) -> str:
+    def deployment(self) -> str:
         """The name under which this root's workers share tasks; roots may share a broker."""
         if not self.shared:
             return ""
-        new = self._files.put(TEAM, uuid.uuid4().hex[:12].encode(), expected=())
-        handle = self._files.open(TEAM)
+        new = self._files.put(DEPLOYMENT, uuid.uuid4().hex[:12].encode(), expected=())
+        handle = self._files.open(DEPLOYMENT)
         assert handle is not None
         with contextlib.closing(handle):
-            team = handle.read(0, handle.size).decode()
+            deployment = handle.read(0, handle.size).decode()
         if new:
             from fibstream.bus.kafka.bus import KafkaBus
 
-            with contextlib.closing(KafkaBus(servers_of(self.bus_url or ""), team=team)) as bus:
+            with contextlib.closing(
+                KafkaBus(servers_of(self.bus_url or ""), deployment=deployment)
+            ) as bus:
                 bus.skip()  # what was sent before is for others
-        return team
+        return deployment
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[tuple[Dataset, Site]]:

@@ -17,8 +17,8 @@ from fibstream.core.ports import Bus
 from fibstream.telemetry.metrics import CONSUMER_STALLS, Telemetry
 from fibstream.telemetry.prometheus import Prometheus
 
-from .grpc import Door
-from .host import Host, Labourer, Planners
+from .grpc import GrpcServer
+from .host import Host, PlannerHost, WorkerHost
 from .loops import Service
 from .root import OneDataset, Root
 from .settings import Settings, last_line, load, logs
@@ -51,7 +51,7 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> None:
         )
         host = make_host(service, given.role, root, settings, telemetry, held)
         if given.listen:
-            door = Door(given.listen, (), telemetry)
+            door = GrpcServer(given.listen, (), telemetry)
             held.callback(door.close)
             door.open()
         told = 0
@@ -87,11 +87,11 @@ def make_host(
 ) -> Host:  # fmt: skip
     """Return what the process does; ``held`` closes it at the end."""
     if role == "plan":
-        planners = Planners(service, root, settings, telemetry)
+        planners = PlannerHost(service, root, settings, telemetry)
         held.callback(planners.close)
         return planners
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    worker = Labourer(service, root, settings, owner, telemetry)
+    worker = WorkerHost(service, root, settings, owner, telemetry)
     held.callback(worker.close)
     renewing = (worker, root, owner, settings.lease_s)
     if not root.shared:  # a client of Kafka polls by itself, and holds its task by that
@@ -99,7 +99,7 @@ def make_host(
     return worker
 
 
-def _renew(worker: Labourer, root: Root | OneDataset, owner: str, lease_s: float) -> None:
+def _renew(worker: WorkerHost, root: Root | OneDataset, owner: str, lease_s: float) -> None:
     """Renew the lease of the task at hand from a thread with a connection of its own."""
     own: dict[str, Bus] = {}
     pause = threading.Event()

@@ -101,7 +101,7 @@ class Supervisor:
             for name in [None] if self._root.shared else self._root.names():
                 bus = self._root.shared_bus() if name is None else self._root.bus(name)
                 if bus is not None:
-                    bus.bury(owner)
+                    bus.reclaim(owner)
                     bus.close()
         except FibstreamError as error:
             log.warning("%s %s: %s", self._service, child.name, error)  # its lease will run out

@@ -20,7 +20,7 @@ from fibstream.core.keys import parameters_digest
 from fibstream.core.ports import Bus
 from fibstream.core.stage import Arrays, Block, Patch, Stage
 from fibstream.store.shard import Stamp
-from fibstream.store.store import Changed, Object, Store, objects
+from fibstream.store.store import Blob, Changed, Store, blobs
 from fibstream.telemetry.metrics import (
     LAST_COMMIT,
     OUTCOME,
@@ -55,10 +55,10 @@ class Site:
         if record.status == "suspect":
             self.telemetry.add(SUSPECTS, stage=record.stage.partition("/")[0])
 
-    def items(self, stage: Stage, index: tuple[int, int, int]) -> list[Object]:
+    def items(self, stage: Stage, index: tuple[int, int, int]) -> list[Blob]:
         """Return every object that a stage writes for one chunk."""
         chunk = self.store.grid.chunk
-        return [item for output in stage.outputs for item in objects(output, index, chunk)]
+        return [item for output in stage.outputs for item in blobs(output, index, chunk)]
 
 
 class Worker:
@@ -171,7 +171,7 @@ class Worker:
         outputs: Mapping[str, NDArray[Any] | Arrays],
         *,
         absent: bool,
-    ) -> list[tuple[Object, bytes, str]]:
+    ) -> list[tuple[Blob, bytes, str]]:
         stamp = Stamp(
             stage.name, task.index, task.key, "",
             tuple((i.stage, i.name, i.chunk, i.hash) for i in task.inputs),

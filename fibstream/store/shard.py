@@ -281,7 +281,7 @@ def _footer(size: int, end: bytes) -> int:
     return int(length) if length <= size else 0
 
 
-def encode_object(body: bytes, stamp: Stamp) -> bytes:
+def encode_blob(body: bytes, stamp: Stamp) -> bytes:
     """Encode an object without inner checksums: the body, and its stamp at the end of it."""
     cut = len(body) - _footer(len(body), body)
     return body[:cut] + seal_stamp(stamp) + body[cut:]

@@ -23,7 +23,7 @@ from .shard import (
     decode_arrays,
     decode_object,
     encode_arrays,
-    encode_object,
+    encode_blob,
     encode_shard,
     source_stamp,
 )
@@ -45,7 +45,7 @@ class Changed(Exception):
 
 
 @dataclass(frozen=True)
-class Object:
+class Blob:
     """One stored object of a chunk: an array at a level; with no ``dtype`` a summary or table."""
 
     name: str
@@ -68,17 +68,17 @@ class Object:
         return f"{self.name}/s{self.level}/c/{z}/{y}/{x}"
 
 
-def _own(item: Object, stamp: Stamp | None) -> Stamp | None:
+def _own(item: Blob, stamp: Stamp | None) -> Stamp | None:
     """Return a stamp if it names the chunk that it lies at: a file moved here is not ours."""
     return stamp if stamp is not None and stamp.index == item.index else None
 
 
-def objects(output: Output, index: Index, chunk: Index) -> list[Object]:
+def blobs(output: Output, index: Index, chunk: Index) -> list[Blob]:
     """Return the fixed list of objects that one output of one chunk consists of."""
     if not output.dtype:
-        return [Object(output.name, index)]
+        return [Blob(output.name, index)]
     count = level_count(chunk) if output.pyramid else 1
-    return [Object(output.name, index, output.dtype, n) for n in range(output.first, count)]
+    return [Blob(output.name, index, output.dtype, n) for n in range(output.first, count)]
 
 
 def _anew(read: Callable[P, T]) -> Callable[P, T]:
@@ -110,13 +110,13 @@ class Store:
 
     def encode(
         self, output: Output, value: NDArray[Any] | Arrays, stamp: Stamp, *, absent: bool = False
-    ) -> list[tuple[Object, bytes, str]]:
+    ) -> list[tuple[Blob, bytes, str]]:
         """Encode one output of one chunk: each object with its bytes and content hash."""
-        items = objects(output, stamp.index, self.grid.chunk)
+        items = blobs(output, stamp.index, self.grid.chunk)
         if isinstance(value, dict):
             body = encode_arrays(value)
             named = replace(stamp, hash=digest(body))
-            return [(items[0], encode_object(body, named), named.hash)]
+            return [(items[0], encode_blob(body, named), named.hash)]
         count = items[-1].level + 1 if items else 1
         arrays = levels(value, output.pyramid or "mean", count)
         made = []
@@ -132,12 +132,12 @@ class Store:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def stamp(self, item: Object) -> Stamp | None:
+    def stamp(self, item: Blob) -> Stamp | None:
         """Read an object's stamp alone; None when there is no object or no whole stamp."""
         return self.look(item)[0]
 
     @_anew
-    def look(self, item: Object) -> tuple[Stamp | None, Generation]:
+    def look(self, item: Blob) -> tuple[Stamp | None, Generation]:
         """Read a stamp with the generation that carries it."""
         handle = self.files.open(item.path)
         if handle is None:
@@ -152,7 +152,7 @@ class Store:
                 return None, handle.generation
 
     @_anew
-    def intact(self, item: Object) -> Stamp | None:
+    def intact(self, item: Blob) -> Stamp | None:
         """Read an object completely; its stamp if every byte is true to it, else None."""
         handle = self.files.open(item.path)
         if handle is None:
@@ -186,7 +186,7 @@ class Store:
     def _verified(
         self, source: Input, index: Index, wanted: str, box: Box, origin: Index
     ) -> NDArray[Any] | None:
-        item = Object(source.name, index, source.dtype)
+        item = Blob(source.name, index, source.dtype)
         handle = self.files.open(item.path)
         if handle is None:
             raise Changed(source.stage, index)
@@ -205,7 +205,7 @@ class Store:
     @_anew
     def read_summary(self, source: Input, index: Index, expected: str) -> Arrays:
         """Read a summary; raise Changed when it is not as expected."""
-        handle = self.files.open(Object(source.name, index).path)
+        handle = self.files.open(Blob(source.name, index).path)
         if handle is None:
             raise Changed(source.stage, index)
         with closing(handle):

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 # -- the table -----------------------------------------------------------------------------------
 
-MOST = 64  # values of an open label in one process: more are folded, a scrape must stay small
+# Values of an open label in one process; later ones count as OTHER: a scrape must stay small.
+MAX_LABEL_VALUES = 64
 OTHER = "other"  # stands for every value that a label may not have
 # Seconds, from one hop of the bus to the ten minutes of a large block on a slow machine.
 BUCKETS = (

@@ -24,12 +24,20 @@ from prometheus_client.exposition import MetricsHandler
 
 from fibstream.core.errors import WrongUse
 
-from .metrics import BUILD_INFO, METRICS, SERVICE, STAGE, Label, Metric, Telemetry
+from .metrics import (
+    BUILD_INFO,
+    MAX_LABEL_VALUES,
+    METRICS,
+    OTHER,
+    SERVICE,
+    STAGE,
+    Label,
+    Metric,
+    Telemetry,
+)
 
 log = logging.getLogger(__name__)
 
-MOST = 64  # values of an open label that are told apart in one process: a scrape stays small
-OTHER = "other"  # stands for every value that a label may not have
 REQUEST_S = 5.0  # a client that is slower is let go, before Prometheus' own limit of 10
 REQUESTS = 8  # at a time: two Prometheis and a person need three
 POLL_S = 0.1  # how soon the server sees that it shall stop
@@ -138,7 +146,7 @@ class Prometheus(Telemetry):
         if label.values:
             return value if value in label.values else OTHER
         seen = self._seen.setdefault((metric.name, label.name), set())
-        if value not in seen and len(seen) >= MOST:
+        if value not in seen and len(seen) >= MAX_LABEL_VALUES:
             return OTHER
         seen.add(value)
         return value

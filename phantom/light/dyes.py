@@ -26,7 +26,7 @@ EDGE = 64.0  # nm of a cell of the lattice: what is near it is looked up once
 PROPOSED = 8  # places a cell
 REACH = 12.0  # nm from the surface at which a place slides to it
 PER_UM2 = PROPOSED * 2.0 * REACH / EDGE**3 * 1e6  # dyes: 732 on a square micrometre
-MOST = 60_000_000  # dyes of one channel: 1 GiB
+MAX_DYES = 60_000_000  # dyes of one channel: 1 GiB
 SLOPE = 2.0  # nm of the differences that give the way to the surface
 # Where the stained membrane lies: half its width below the surface of the organelle.
 MEMBRANES = {
@@ -72,8 +72,10 @@ def dyes_on(scene: Scene, organelle: str, low: Floats, high: Floats) -> Dyes:
             scene.world, int(kind), level, layer, first, last, low, high, place, thing, luck
         )
         layers.append(Dyes(place[:count].copy(), thing[:count].copy(), luck[:count].copy()))
-        if (total := total + count) > MOST:
-            raise TooMuch(f"channel {organelle}: more than {MOST} dyes; expected a smaller phantom")
+        if (total := total + count) > MAX_DYES:
+            raise TooMuch(
+                f"channel {organelle}: more than {MAX_DYES} dyes; expected a smaller phantom"
+            )
     return Dyes(*(np.concatenate(columns) for columns in zip(*layers, strict=True)))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from fibstream.kernels.compiled import compiled, inlined
-from fibstream.phantom.hashing import BELL, bell, bits, scramble, unit
+from fibstream.phantom.hashing import NORMAL_DEVIATION, bits, noise_normal, scramble, unit
 from fibstream.phantom.shapes import Floats
 
 from .modality import HAZE_NM, OFFSET, READ_NOISE, STRAY_PER_UM3, Modality
@@ -97,7 +97,10 @@ def localise(
             for k in range(3):
                 word = scramble(word + np.uint64(13))
                 at[k] = (
-                    math.floor((place[n, k] + sigma[k] * bell(word) / BELL) / voxel[k]) - first[k]
+                    math.floor(
+                        (place[n, k] + sigma[k] * noise_normal(word) / NORMAL_DEVIATION) / voxel[k]
+                    )
+                    - first[k]
                 )
                 inside &= 0 <= at[k] < out.shape[k]
             if inside:
@@ -143,7 +146,7 @@ def expose(
                 mean = light[a, b, c] / PART + haze_share * per_cell * _between(haze, z, y, x)
                 word = bits(key, first[0] + a, first[1] + b, first[2] + c)
                 count = _poisson(mean * fade[a], word)
-                read = READ_NOISE * bell(scramble(word + np.uint64(5))) / BELL
+                read = READ_NOISE * noise_normal(scramble(word + np.uint64(5))) / NORMAL_DEVIATION
                 level = math.floor(count + OFFSET + read + 0.5)
                 out[a, b, c] = np.uint16(min(max(level, 0), WHITE))
 
@@ -169,7 +172,9 @@ def _poisson(mean: float, word: np.uint64) -> float:
     if mean <= 0.0:
         return 0.0
     if mean > LARGE:
-        return max(math.floor(mean + math.sqrt(mean) * bell(word) / BELL + 0.5), 0.0)
+        return max(
+            math.floor(mean + math.sqrt(mean) * noise_normal(word) / NORMAL_DEVIATION + 0.5), 0.0
+        )
     left, share, count = unit(word), math.exp(-mean), 0.0
     while left > share and count < 4.0 * LARGE:
         left -= share

@@ -6,11 +6,11 @@ from fibstream.phantom.hashing import Draw
 from fibstream.phantom.phantom import Phantom
 from fibstream.phantom.shapes import Floats
 
-MOST = 300
+MAX_LANDMARKS = 300
 STREAM = 45  # of the seed
 
 
-def landmarks(phantom: Phantom, most: int = MOST) -> Floats:
+def landmarks(phantom: Phantom, most: int = MAX_LANDMARKS) -> Floats:
     """Return junctions of the reticulum inside a phantom, (n, 3) nm ``(z, y, x)``.
 
     Where more than two tubules meet; drawn from the seed when there are more than ``most``.

@@ -44,7 +44,7 @@ class _Table(NamedTuple):
     hash: str
 
 
-class Door(AnalysisServiceServicer):
+class AnalysisServicer(AnalysisServiceServicer):
     """Answers for all datasets below a root."""
 
     def __init__(self, root: Root, settings: Settings) -> None:

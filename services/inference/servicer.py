@@ -19,7 +19,7 @@ from fibstream.v1 import inference_pb2 as pb
 from fibstream.v1.inference_pb2_grpc import InferenceServiceServicer
 
 from .port import Engine, ModelSpec
-from .volume import Asked, Interruptible, check, predicted
+from .volume import DatasetRequest, Interruptible, check, predicted
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ LOOK_S = 0.25  # how often one that waits looks whether its client is still ther
 GONE = "the call was cancelled"
 
 
-class Door(InferenceServiceServicer):
+class InferenceServicer(InferenceServiceServicer):
     """Answers with the released networks and those in the folder ``models`` of the root."""
 
     def __init__(self, root: Root, settings: Settings) -> None:
@@ -166,10 +166,10 @@ def _header(requests: Iterator[pb.PredictRequest]) -> pb.PredictHeader:
     return first.header
 
 
-def _asked(header: pb.PredictHeader) -> Asked:
+def _asked(header: pb.PredictHeader) -> DatasetRequest:
     size = header.voxel_size_nm
     window = header.contrast_low, header.contrast_high
-    return Asked(
+    return DatasetRequest(
         wire.index_of(header.shape), header.dtype, (size.z, size.y, size.x),
         window if any(window) else None, header.invert,
     )  # fmt: skip

@@ -23,7 +23,7 @@ DTYPES = ("uint8", "int8", "uint16", "int16", "float32")
 
 
 @dataclass(frozen=True)
-class Asked:
+class DatasetRequest:
     """What a volume is: axes (z, y, x), and the grey values that are black and white."""
 
     shape: Index
@@ -38,7 +38,7 @@ class Asked:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-def check(asked: Asked, spec: ModelSpec) -> tuple[float, float]:
+def check(asked: DatasetRequest, spec: ModelSpec) -> tuple[float, float]:
     """Return the contrast window; raise WrongUse or TooMuch when the volume cannot be predicted."""
     if 0 in asked.shape:
         raise WrongUse(f"shape {asked.shape}: expected voxels on each axis")
@@ -62,7 +62,7 @@ def check(asked: Asked, spec: ModelSpec) -> tuple[float, float]:
 
 
 def predicted(
-    data: bytes | bytearray, asked: Asked, window: tuple[float, float], engine: Engine
+    data: bytes | bytearray, asked: DatasetRequest, window: tuple[float, float], engine: Engine
 ) -> NDArray[np.uint8]:
     """Return the prediction of a whole volume, as the pipeline makes it of its chunks.
 

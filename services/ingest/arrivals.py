@@ -160,7 +160,7 @@ class Slices:
         return max(max(self._places, default=-1) + 1, self._resumed)
 
     @property
-    def strangers(self) -> list[str]:
+    def unnumbered(self) -> list[str]:
         """Names without a number, where others carry one: they are left out."""
         placed = set(self._places.values())
         return [n for n in self._names if n not in placed and n not in self._odd]
@@ -211,9 +211,9 @@ class Slices:
         """Say what was found in a file that was opened: the reason why it is not whole, or none."""
         self._verdicts[seen.name] = _Verdict(seen, reason, certain)
 
-    def upset(self, name: str) -> None:
+    def invalidate(self, name: str) -> None:
         """A file changed while it was read."""
-        self.steady.upset(name)
+        self.steady.invalidate(name)
         self._verdicts.pop(name, None)
 
     def _whole(self, z: int) -> Seen | None:

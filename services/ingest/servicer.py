@@ -20,11 +20,17 @@ from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import raw_record
 from fibstream.runtime.root import Root, check_name
 from fibstream.runtime.worker import Site
-from fibstream.services.ingest.edges.datasets import Asked, Designer, check_asked, create, seal
-from fibstream.services.ingest.edges.following import Following
+from fibstream.services.ingest.edges.datasets import (
+    DatasetRequest,
+    Designer,
+    check_request,
+    create,
+    seal,
+)
 from fibstream.services.ingest.edges.landing import Landed, land
+from fibstream.services.ingest.edges.progress import DatasetFollower
 from fibstream.services.ingest.edges.uploads import Uploads, joined, voxels_of
-from fibstream.store.store import Object
+from fibstream.store.store import Blob
 from fibstream.telemetry.metrics import LANDED_BYTES, LANDED_CHUNKS, SILENT, Telemetry
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
@@ -41,7 +47,7 @@ _LANDING: dict[Landed, pb.Landing] = {
 }
 
 
-class Door(IngestServiceServicer):
+class IngestServicer(IngestServiceServicer):
     """Answers for all datasets below a root; ``sources`` are folders that may be announced from."""
 
     def __init__(
@@ -63,7 +69,7 @@ class Door(IngestServiceServicer):
     ) -> pb.CreateDatasetResponse:
         """Make a dataset, or find the same one there."""
         asked = _asked(request.dataset)
-        check_asked(asked)
+        check_request(asked)
         made = self._design(asked)
         created = create(self._root, made)
         spec = described(self._root.dataset(asked.name))
@@ -127,7 +133,7 @@ class Door(IngestServiceServicer):
     ) -> pb.GetChunkResponse:
         """Say what the store holds of one raw chunk."""
         with self._root.open(request.dataset) as (dataset, site):
-            item = Object(RAW, _place(dataset, request.index), dataset.dtype)
+            item = Blob(RAW, _place(dataset, request.index), dataset.dtype)
             stamp = site.store.stamp(item)
             if stamp is None:
                 return pb.GetChunkResponse()
@@ -192,11 +198,11 @@ class Door(IngestServiceServicer):
         self._telemetry.add(LANDED_CHUNKS, outcome=outcome)
         if outcome == "written" and voxels is not None:
             self._telemetry.add(LANDED_BYTES, float(voxels.nbytes))
-        stamp = site.store.stamp(Object(RAW, index, dataset.dtype))
+        stamp = site.store.stamp(Blob(RAW, index, dataset.dtype))
         return _LANDING[outcome], stamp.revision if stamp else 0
 
     def _announce(self, site: Site, dataset: Dataset, index: Index) -> pb.AnnounceChunkResponse:
-        stamp = site.store.intact(Object(RAW, index, dataset.dtype))
+        stamp = site.store.intact(Blob(RAW, index, dataset.dtype))
         if stamp is None:
             raise NotNow(f"raw chunk {index}: not in the store of {site.dataset!r}, or damaged")
         site.publish(raw_record(stamp))
@@ -224,7 +230,7 @@ class Door(IngestServiceServicer):
     ) -> Iterator[pb.WatchDatasetResponse]:
         """Tell how far a dataset is, until it is complete or nobody listens any more."""
         with self._root.open(request.dataset) as (dataset, site):
-            following = Following(site.bus, dataset.name)
+            following = DatasetFollower(site.bus, dataset.name)
             said, patience = None, time.monotonic() + PROOF_S
             while context.is_active():
                 now = self._root.dataset(request.dataset)  # it may be sealed meanwhile
@@ -246,7 +252,7 @@ class Door(IngestServiceServicer):
     ) -> pb.ReplayFailedResponse:
         """Un-record failed chunks, so that they are wanted again."""
         with self._root.open(request.dataset) as (dataset, site):
-            following = Following(site.bus, dataset.name)
+            following = DatasetFollower(site.bus, dataset.name)
             following.look(sealed=False)
             chosen = [
                 record
@@ -258,12 +264,12 @@ class Door(IngestServiceServicer):
         return pb.ReplayFailedResponse(replayed=map(_failed, chosen))
 
 
-def _asked(spec: pb.DatasetSpec) -> Asked:
+def _asked(spec: pb.DatasetSpec) -> DatasetRequest:
     z, y, x = wire.index_of(spec.shape)
     chunk = wire.index_of(spec.chunk)
     size = spec.voxel_size_nm
     contrast = spec.contrast_low, spec.contrast_high
-    return Asked(
+    return DatasetRequest(
         check_name(spec.name), (z or None, y, x), chunk if any(chunk) else None, spec.dtype,
         (size.z, size.y, size.x), contrast if any(contrast) else None, spec.invert, spec.pipeline,
     )  # fmt: skip
@@ -315,7 +321,7 @@ def _failed(record: Record) -> pb.FailedChunk:
     return pb.FailedChunk(stage=record.stage, index=wire.index3(record.index), reason=record.reason)
 
 
-def _watched(dataset: Dataset, following: Following) -> pb.WatchDatasetResponse:
+def _watched(dataset: Dataset, following: DatasetFollower) -> pb.WatchDatasetResponse:
     failed = sorted(following.failed.values(), key=lambda r: (r.stage, r.index))
     return pb.WatchDatasetResponse(
         dataset=described(dataset), sealed=dataset.grid.sealed, complete=following.complete,

@@ -91,7 +91,7 @@ class Steady:
         traces = (self._traces.get(name) for name in names)
         return all(trace is None or trace.steady for trace in traces)
 
-    def upset(self, name: str) -> None:
+    def invalidate(self, name: str) -> None:
         """A file is not what the last look saw: it has to become steady again."""
         self._traces.pop(name, None)
 

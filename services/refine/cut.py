@@ -38,20 +38,20 @@ from fibstream.kernels.components import (
 from fibstream.kernels.smooth import LEVEL_BITS, radius, smooth
 from fibstream.kernels.union_find import OUT
 
-from .recipe import Settings, Voxel, sigma_voxels, threshold_level
+from .recipe import RecipeSettings, Voxel, sigma_voxels, threshold_level
 
 Bits = NDArray[np.bool_]
 Names = NDArray[np.uint64]
 
 
-def halo(settings: Settings, voxel_size_nm: Voxel) -> Halo:
+def halo(settings: RecipeSettings, voxel_size_nm: Voxel) -> Halo:
     """Return the voxels of prediction that a block reads beyond its chunk."""
     z, y, x = radius(sigma_voxels(settings, voxel_size_nm))
     return Halo((z, y, x), (z + 1, y + 1, x + 1))
 
 
 def cut_fragments(
-    patch: Patch, core: Box, settings: Settings, voxel_size_nm: Voxel
+    patch: Patch, core: Box, settings: RecipeSettings, voxel_size_nm: Voxel
 ) -> tuple[Names, Arrays]:
     """Cut a chunk of a prediction into fragments.
 
@@ -108,7 +108,7 @@ def _extent(patch: Patch, core: Box) -> tuple[Box, int]:
     return Box(core.start, (stop[0], stop[1], stop[2])), border
 
 
-def _foreground(patch: Patch, block: Box, settings: Settings, voxel_size_nm: Voxel) -> Bits:
+def _foreground(patch: Patch, block: Box, settings: RecipeSettings, voxel_size_nm: Voxel) -> Bits:
     level = threshold_level(settings)
     if settings.smooth_nm == 0:
         mask: Bits = patch.array[block.slices(patch.box.start)] >= -(-level >> LEVEL_BITS)
@@ -121,12 +121,12 @@ def _foreground(patch: Patch, block: Box, settings: Settings, voxel_size_nm: Vox
     return mask
 
 
-def _pieces(mask: Bits, settings: Settings, core: Index) -> Pieces:
+def _pieces(mask: Bits, settings: RecipeSettings, core: Index) -> Pieces:
     background = settings.fill_holes != "none"
     return find_pieces(mask, settings.connectivity, background=background, core=core)
 
 
-def _pairs(pieces: Pieces, settings: Settings, out: Bits) -> Ints:
+def _pairs(pieces: Pieces, settings: RecipeSettings, out: Bits) -> Ints:
     """Return the adjacent pairs (background, foreground) that may matter, as columns."""
     if settings.fill_holes == "none":
         return np.empty((2, 0), np.int32)
@@ -183,7 +183,7 @@ def _shared_planes(block: Box, border: int) -> Iterator[tuple[int, int]]:
 
 
 def _plane_parts(
-    mask: Bits, axis: int, at: int, settings: Settings
+    mask: Bits, axis: int, at: int, settings: RecipeSettings
 ) -> tuple[Pieces, NDArray[np.integer]]:
     """Return the components of one plane and the positions in the block that name them.
 

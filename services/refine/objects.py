@@ -16,7 +16,7 @@ from fibstream.core.stage import Arrays
 from fibstream.kernels.relabel import encode_mapping
 from fibstream.kernels.union_find import Classes
 
-from .recipe import Settings, Voxel, voxel_limits
+from .recipe import RecipeSettings, Voxel, voxel_limits
 
 State = Literal["open", "closed", "final"]
 Kind = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
@@ -41,7 +41,7 @@ class ObjectFold:
     and removing a chunk take a snapshot by themselves.
     """
 
-    def __init__(self, settings: Settings, voxel_size_nm: Voxel) -> None:
+    def __init__(self, settings: RecipeSettings, voxel_size_nm: Voxel) -> None:
         self._merging = settings.fill_holes == "all"
         self._least, self._most = voxel_limits(settings, voxel_size_nm)
         self._summaries: dict[Index, Arrays] = {}
@@ -74,7 +74,7 @@ class ObjectFold:
     def seal(self) -> None:
         """From now on closed objects are final: no chunk will be acquired again."""
         self._sealed = True
-        self._classes().stirred.update(self._told)
+        self._classes().changed.update(self._told)
 
     def snapshot(self) -> None:
         """Let the mappings of open pieces say what is known now."""
@@ -97,9 +97,9 @@ class ObjectFold:
 
     def changes(self) -> list[ObjectChange]:
         """Return what became of the objects since the last call, by id."""
-        stirred = self._classes().stirred
-        changes = [change for id_ in sorted(stirred) if (change := self._change(id_))]
-        stirred.clear()
+        changed = self._classes().changed
+        changes = [change for id_ in sorted(changed) if (change := self._change(id_))]
+        changed.clear()
         return changes
 
     def objects(self) -> dict[int, tuple[int, State]]:
@@ -118,7 +118,7 @@ class ObjectFold:
             for chunk in sorted(self._summaries):
                 self._cache.add(chunk, self._summaries[chunk])
             self._cache.fixed.clear()  # comparing with before says it more tightly
-            self._cache.stirred.update(self._told)
+            self._cache.changed.update(self._told)
             self._unsettled = set(self._summaries)
             self._freeze(before)
         return self._cache

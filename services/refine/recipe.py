@@ -23,7 +23,7 @@ Voxel = tuple[float, float, float]  # edge lengths in nm, (z, y, x)
 SQUASH_NM = 50.0  # predictions are tanh(distance / 50 nm)
 
 
-class Settings(BaseModel):
+class RecipeSettings(BaseModel):
     """How a prediction becomes objects.
 
     Smoothing and threshold make a mask; connected components of the mask are objects; holes are
@@ -51,13 +51,13 @@ class Settings(BaseModel):
 class Recipe:
     """Settings with a name, and the predicted class they are made for (``None``: any)."""
 
-    settings: Settings
+    settings: RecipeSettings
     predicted: str | None = None
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "generic": Recipe(Settings()),
-    "mito": Recipe(Settings(smooth_nm=12, min_volume_nm3=1e6), predicted="mito"),
+    "generic": Recipe(RecipeSettings()),
+    "mito": Recipe(RecipeSettings(smooth_nm=12, min_volume_nm3=1e6), predicted="mito"),
 }
 
 _EXPECTED = {
@@ -71,7 +71,7 @@ _EXPECTED = {
 }
 
 
-def resolve(name: str, overrides: Mapping[str, object]) -> Settings:
+def resolve(name: str, overrides: Mapping[str, object]) -> RecipeSettings:
     """Return the settings of the recipe ``name`` with ``overrides`` put in.
 
     Raises
@@ -85,7 +85,7 @@ def resolve(name: str, overrides: Mapping[str, object]) -> Settings:
         if key not in _EXPECTED:
             raise WrongUse(f"recipe {name}: no setting {key!r}: one of {', '.join(_EXPECTED)}")
     try:
-        return Settings.model_validate(RECIPES[name].settings.model_dump() | dict(overrides))
+        return RecipeSettings.model_validate(RECIPES[name].settings.model_dump() | dict(overrides))
     except ValidationError as error:
         place = error.errors()[0]["loc"]
         key = str(place[0]) if place else "max_volume_nm3"  # no place: the limits as a pair
@@ -93,13 +93,13 @@ def resolve(name: str, overrides: Mapping[str, object]) -> Settings:
         raise WrongUse(f"recipe {name}: {key} is {value!r}: expected {_EXPECTED[key]}") from None
 
 
-def sigma_voxels(settings: Settings, voxel_size_nm: Voxel) -> Voxel:
+def sigma_voxels(settings: RecipeSettings, voxel_size_nm: Voxel) -> Voxel:
     """Return the Gaussian's standard deviation in voxels, ``(z, y, x)``."""
     z, y, x = (settings.smooth_nm / edge for edge in voxel_size_nm)
     return z, y, x
 
 
-def threshold_level(settings: Settings) -> int:
+def threshold_level(settings: RecipeSettings) -> int:
     """Return the least smoothed value that is foreground, in units of 2**-7 grey levels.
 
     A prediction holds ``128 tanh(distance / 50 nm) + 127``; 0 nm is grey level 127.
@@ -108,7 +108,7 @@ def threshold_level(settings: Settings) -> int:
     return math.ceil(grey * (1 << LEVEL_BITS))
 
 
-def voxel_limits(settings: Settings, voxel_size_nm: Voxel) -> tuple[int, float]:
+def voxel_limits(settings: RecipeSettings, voxel_size_nm: Voxel) -> tuple[int, float]:
     """Return the least and the largest number of voxels that an object may have.
 
     Exact for sizes and volumes read as decimals.  ``below``: an object goes when its volume is

@@ -35,7 +35,7 @@ EXISTS_S = 5.0  # how often it looks whether its dataset is: on an object store 
 GONE = frozenset({"merged_into", "withdrawn"})
 
 
-class Door(RefineServiceServicer):
+class RefineServicer(RefineServiceServicer):
     """Answers for all datasets below a root."""
 
     def __init__(self, root: Root, settings: Settings) -> None:
@@ -80,7 +80,7 @@ class Door(RefineServiceServicer):
     ) -> Iterator[pb.WatchObjectsResponse]:
         """Tell of every object, then of every change, until nobody listens any more."""
         with self._root.open(request.dataset) as (dataset, site):
-            following = Following(site.bus, dataset, _watched(dataset, request.organelle))
+            following = ObjectFollower(site.bus, dataset, _watched(dataset, request.organelle))
             said, looked = None, time.monotonic()
             while context.is_active():
                 for change in following.look():
@@ -97,7 +97,7 @@ class Door(RefineServiceServicer):
                     looked = time.monotonic()
 
 
-class Following:
+class ObjectFollower:
     """The objects of some organelles of one dataset, followed on the bus.
 
     A planner publishes what it knows of objects before it says how far it has read the ledger. So

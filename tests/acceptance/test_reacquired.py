@@ -9,7 +9,7 @@ from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Stage
 from fibstream.runtime.loops import read_dataset
 from fibstream.store.local import LocalFiles
-from fibstream.store.store import Object, Store
+from fibstream.store.store import Blob, Store
 
 from ..support.command import inside
 from ..support.scene import SHAPE, blobs, save, whole
@@ -39,7 +39,7 @@ def contents(out: Path) -> dict[tuple[str, str, Index], str]:
     for stage in stages(out).values():
         for output in stage.outputs:
             for index in GRID.indices():
-                stamp = store.stamp(Object(output.name, index, output.dtype, output.first))
+                stamp = store.stamp(Blob(output.name, index, output.dtype, output.first))
                 assert stamp is not None
                 found[stage.name, output.name, index] = stamp.hash
     return found

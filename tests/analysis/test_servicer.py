@@ -16,17 +16,17 @@ from fibstream.core.addresses import SERVICES
 from fibstream.core.dataset import RECORD, Dataset, Organelle
 from fibstream.core.events import ORIGIN, Progress, Record
 from fibstream.core.keys import canonical, digest
-from fibstream.runtime.grpc import Door as Server
-from fibstream.runtime.grpc import Room
+from fibstream.runtime.grpc import GrpcServer as Server
+from fibstream.runtime.grpc import ServicerBinding
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.columns import MEANING
 from fibstream.services.analysis.edges.asking import Asking
 from fibstream.services.analysis.edges.query import MAX_ROWS
-from fibstream.services.analysis.servicer import MAX_PAGE, Door
+from fibstream.services.analysis.servicer import MAX_PAGE, AnalysisServicer
 from fibstream.services.analysis.table import finish, to_parquet
 from fibstream.services.analysis.totals import merge, widen
-from fibstream.store.shard import Stamp, encode_object
+from fibstream.store.shard import Stamp, encode_blob
 from fibstream.v1 import analysis_pb2 as pb
 from fibstream.v1.analysis_pb2_grpc import (
     AnalysisServiceStub,
@@ -39,7 +39,9 @@ COUNT = 100
 
 @contextmanager
 def serving(answers):
-    room = Room(add_AnalysisServiceServicer_to_server, answers, "fibstream.v1.AnalysisService")
+    room = ServicerBinding(
+        add_AnalysisServiceServicer_to_server, answers, "fibstream.v1.AnalysisService"
+    )
     server = Server("127.0.0.1:0", [room])
     server.open()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -83,7 +85,7 @@ class Cell:
         """Write a table as analysis does; return its content hash."""
         path, body = f"tables/{name}.parquet", to_parquet(table, {"organelle": name})
         stamp = Stamp(f"tables/{name}", ORIGIN, "key", digest(body))
-        self.files.put(path, encode_object(body, stamp))
+        self.files.put(path, encode_blob(body, stamp))
         record = Record(f"tables/{name}", ORIGIN, "ready", "key", {path: stamp.hash})
         self.publish(record)
         return stamp.hash
@@ -101,7 +103,7 @@ class Cell:
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
     """One door for the module: what answers questions takes half a second to start."""
-    made = Door(Root(str(tmp_path_factory.mktemp("root"))), Settings())
+    made = AnalysisServicer(Root(str(tmp_path_factory.mktemp("root"))), Settings())
     yield made
     made.close()
 
@@ -421,7 +423,7 @@ ENDLESS = [
 
 @pytest.mark.parametrize("sql", ENDLESS)
 def test_what_takes_too_long_is_ended(cell, root, sql):
-    answers = Door(root, Settings())
+    answers = AnalysisServicer(root, Settings())
     answers._asking = Asking(limit_s=2.0)
     cell.write(rows(1))
     with serving(answers) as stub:

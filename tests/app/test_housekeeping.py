@@ -21,7 +21,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound, Retryable, WrongUse
 from fibstream.runtime.root import Root, bus_path
 from fibstream.runtime.supervisor import ABANDONED_S, Supervisor, sweep_abandoned, temporaries
-from fibstream.services.ingest.edges.datasets import Made, create
+from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.store.local import PRIVATE, LocalFiles
 
 from ..acceptance.test_wrong_input import is_one_line, tree
@@ -38,7 +38,7 @@ HERE = f"process {os.getpid()} on {socket.gethostname()}"
 def root(tmp_path):
     (tmp_path / "root").mkdir()
     made = Root(str(tmp_path / "root"))
-    create(made, Made(DATASET, {}, []))
+    create(made, DatasetDesign(DATASET, {}, []))
     yield made
     made.close()
 

@@ -27,7 +27,7 @@ from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.view import client_folder, follow, serving
 from fibstream.cli.viewer.files import VersionedFiles
 from fibstream.cli.viewer.opening import shown
-from fibstream.cli.viewer.ranges import NOT_TO_BE_HAD, wanted
+from fibstream.cli.viewer.ranges import UNSATISFIABLE, wanted
 from fibstream.cli.viewer.scene import ObjectLog
 from fibstream.cli.viewer.sharing import SharedState
 from fibstream.cli.viewer.state import (
@@ -307,8 +307,8 @@ def test_an_object_without_a_row_has_no_mesh(finished):
     ("header", "found"),
     [
         (None, None), ("bytes=0-9", (0, 10)), ("bytes=90-", (90, 100)), ("bytes=-7", (93, 100)),
-        ("bytes=-700", (0, 100)), ("bytes=95-300", (95, 100)), ("bytes=100-", NOT_TO_BE_HAD),
-        ("bytes=-0", NOT_TO_BE_HAD), ("bytes=9-3", None), ("bytes=0-1,5-6", None),
+        ("bytes=-700", (0, 100)), ("bytes=95-300", (95, 100)), ("bytes=100-", UNSATISFIABLE),
+        ("bytes=-0", UNSATISFIABLE), ("bytes=9-3", None), ("bytes=0-1,5-6", None),
         ("bytes=-", None), ("lines=0-1", None), ("bytes=" + "9" * 30 + "-", None), ("", None),
     ],
 )  # fmt: skip
@@ -318,7 +318,7 @@ def test_ranges(header, found):
 
 def test_an_empty_file_has_no_range():
     for header in ("bytes=0-0", "bytes=0-", "bytes=-5"):
-        assert wanted(header, 0) == NOT_TO_BE_HAD
+        assert wanted(header, 0) == UNSATISFIABLE
 
 
 def contents(files, version, path):

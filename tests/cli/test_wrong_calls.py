@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from fibstream.cli.connect import WELCOME_S
-from fibstream.cli.serve import room
+from fibstream.cli.serve import binding
 from fibstream.core.dataset import Dataset
-from fibstream.runtime.grpc import Door
+from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import FILE, Settings
-from fibstream.services.ingest.edges.datasets import Made, create
+from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.telemetry.metrics import SILENT
 
 from ..acceptance.test_wrong_input import is_one_line, tree
@@ -296,7 +296,7 @@ def test_a_name_that_is_a_folder_here_is_not_deleted_elsewhere(place, monkeypatc
 
 def test_a_report_over_a_file(place):
     root = Root(str(place.folder))
-    create(root, Made(DATASET, {}, []))
+    create(root, DatasetDesign(DATASET, {}, []))
     note = place.file("note.txt")
     before = tree(place.folder)
     arguments = ["report", place.folder / "cell.zarr", "--out", note]
@@ -334,14 +334,14 @@ def test_services_that_are_not_there_are_named_soon(place, monkeypatch, name):
 def server(tmp_path_factory):
     """All calls of ingest and analysis in this process, and a dataset that nothing landed in."""
     root = Root(str(tmp_path_factory.mktemp("served")))
-    create(root, Made(DATASET, {}, []))
-    rooms = [room(name, root, Settings(), (), SILENT) for name in ("ingest", "analysis")]
-    door = Door("127.0.0.1:0", rooms)
+    create(root, DatasetDesign(DATASET, {}, []))
+    bindings = [binding(name, root, Settings(), (), SILENT) for name in ("ingest", "analysis")]
+    door = GrpcServer("127.0.0.1:0", bindings)
     door.open()
     yield ",".join(f"{name}=127.0.0.1:{door.port}" for name in ("ingest", "analysis"))
     door.close(grace_s=0)
-    for each in rooms:
-        getattr(each.answers, "close", lambda: None)()
+    for each in bindings:
+        getattr(each.servicer, "close", lambda: None)()
     root.close()
 
 

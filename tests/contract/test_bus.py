@@ -250,25 +250,25 @@ def test_the_tasks_of_a_dead_owner_are_free_and_carry_its_crash(bench, bus):
         send(bench, key)
     held = {d.key: d for d in (bench.take("w1"), bench.take("w1"))}
     bench.die("w1")
-    buried = bus.bury("w1")
+    buried = bus.reclaim("w1")
     assert sorted((d.id, d.key, d.crashes) for d in buried) == sorted(
         (d.id, d.key, 1) for d in held.values()
     )
-    assert bus.bury("w1") == []
+    assert bus.reclaim("w1") == []
     crashes = {d.key: d.crashes for d in (bench.take("w3") for _ in range(3))}
     assert crashes == {bench.key(k): int(bench.key(k) in held) for k in "abc"}
-    assert sorted(d.crashes for d in bus.bury("w3")) == [1, 2, 2]
+    assert sorted(d.crashes for d in bus.reclaim("w3")) == [1, 2, 2]
 
 
 def test_a_crash_stays_with_the_same_task_and_not_with_another_of_its_key(bench, bus):
     send(bench, "a", b"x")
     bench.take("w1")
     bench.die("w1")
-    bus.bury("w1")
+    bus.reclaim("w1")
     send(bench, "a", b"x")
     assert bench.take("w2").crashes == 1
     bench.die("w2")
-    bus.bury("w2")
+    bus.reclaim("w2")
     send(bench, "a", b"y")
     crashes = []
     while (found := bench.take("w3")).value == b"x":
@@ -282,7 +282,7 @@ def test_a_crash_stays_with_the_same_task_and_not_with_another_of_its_key(bench,
 def test_of_two_free_tasks_of_one_key_the_most_crashes_are_kept(bench, bus):
     send(bench, "a", b"x")
     bench.take("w1")
-    bus.bury("w1")
+    bus.reclaim("w1")
     bench.take("w2")
     send(bench, "a", b"x")  # a second one, for the first is held
     bench.lose("w2")
@@ -306,7 +306,7 @@ def test_a_task_that_was_discarded_by_another_never_comes_again(bench, bus):
     send(bench, "a", b"x")
     bench.take("w1")
     bench.die("w1")
-    (buried,) = bus.bury("w1")
+    (buried,) = bus.reclaim("w1")
     bus.discard(buried)
     send(bench, "b", b"y")
     assert bench.take("w2").key == bench.key("b")

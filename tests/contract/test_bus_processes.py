@@ -60,7 +60,7 @@ def test_a_killed_process_keeps_its_lease_until_it_is_buried(bus, path):
         child.kill()
     assert child.returncode == -signal.SIGKILL
     assert bus.take("tasks", "w2", 10) is None
-    assert [d.key for d in bus.bury("holder")] == ["a"]
+    assert [d.key for d in bus.reclaim("holder")] == ["a"]
     again = bus.take("tasks", "w2", 10)
     assert (again.key, again.crashes) == ("a", 1)
 

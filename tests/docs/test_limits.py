@@ -9,7 +9,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [
     p
-    for f in ("fibstream", "kernels", "volumes", "services", "app", "cli", "phantom", "bench", ".ci")
+    for f in (
+        "fibstream",
+        "kernels",
+        "volumes",
+        "services",
+        "app",
+        "cli",
+        "phantom",
+        "bench",
+        ".ci",
+    )
     for p in (ROOT / f).rglob("*.py")
     if p.parent.name != "v1"  # generated
 ]

@@ -4,7 +4,7 @@ import re
 
 from fibstream.core.addresses import FIRST_METRICS_PORT, FIRST_PORT, METRICS_PORTS, SERVICES
 from fibstream.telemetry.metrics import METRICS
-from fibstream.telemetry.prometheus import MOST, OTHER, REQUESTS
+from fibstream.telemetry.prometheus import MAX_LABEL_VALUES, OTHER, REQUESTS
 
 from .test_docs import PAGES, quoted, rows, text
 
@@ -62,6 +62,6 @@ def test_ports_and_limits_are_those_of_the_code() -> None:
         (name, str(FIRST_PORT + n), str(FIRST_METRICS_PORT + n * METRICS_PORTS))
         for n, name in enumerate(SERVICES)
     ]
-    assert f"tells {MOST} values" in text(PAGE)
+    assert f"tells {MAX_LABEL_VALUES} values" in text(PAGE)
     assert f"counts as `{OTHER}`" in text(PAGE)
     assert (REQUESTS, "at most eight requests at a time" in text(PAGE)) == (8, True)

@@ -10,12 +10,12 @@ import pytest
 
 from fibstream.cli.oneshot import predict_volume
 from fibstream.core.grid import Box
-from fibstream.runtime.grpc import Door as Server
-from fibstream.runtime.grpc import Room
+from fibstream.runtime.grpc import GrpcServer as Server
+from fibstream.runtime.grpc import ServicerBinding
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.inference import servicer as doors
-from fibstream.services.inference.servicer import Door, Models
+from fibstream.services.inference.servicer import InferenceServicer, Models
 from fibstream.services.inference.volume import MAX_VOXELS
 from fibstream.v1 import inference_pb2 as pb
 from fibstream.v1.chunk_pb2 import Index3, Nanometres3
@@ -34,7 +34,9 @@ CODE = grpc.StatusCode
 
 @contextmanager
 def serving(answers):
-    room = Room(add_InferenceServiceServicer_to_server, answers, "fibstream.v1.InferenceService")
+    room = ServicerBinding(
+        add_InferenceServiceServicer_to_server, answers, "fibstream.v1.InferenceService"
+    )
     server = Server("127.0.0.1:0", [room])
     server.open()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -46,7 +48,7 @@ def serving(answers):
 def answers(tmp_path):
     (tmp_path / "models").mkdir()
     write_net(tmp_path / "models" / "net.onnx")
-    return Door(Root(str(tmp_path)), Settings())
+    return InferenceServicer(Root(str(tmp_path)), Settings())
 
 
 @pytest.fixture

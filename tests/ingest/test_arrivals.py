@@ -225,7 +225,7 @@ def test_a_file_that_changed_while_it_was_read_has_to_become_steady_again():
     for seen in there.slices.unchecked():
         there.slices.judge(seen)
     assert [layer.index for layer in there.slices.ready(None)] == [0]
-    there.slices.upset("s1.tif")
+    there.slices.invalidate("s1.tif")
     assert there.slices.ready(None) == []
     there.settle()
     assert there.landed == [0]
@@ -360,7 +360,7 @@ def test_names_without_a_number_among_others_are_left_out():
     there.fill([*names(range(3)), "overview.tif"])
     there.settle()
     assert there.landed == [0]
-    assert there.slices.strangers == ["overview.tif"]
+    assert there.slices.unnumbered == ["overview.tif"]
 
 
 def test_without_numbers_a_late_one_that_sorts_before_is_left_out():

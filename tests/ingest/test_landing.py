@@ -14,10 +14,10 @@ from fibstream.core.stage import RAW, Input
 from fibstream.runtime.loops import drive, exhaust
 from fibstream.runtime.worker import Site
 from fibstream.services.ingest.edges.landing import land, ordered
-from fibstream.store.store import Object, Store
+from fibstream.store.store import Blob, Store
 
 INDEX = (1, 0, 0)
-ITEM = Object(RAW, INDEX, "uint16")
+ITEM = Blob(RAW, INDEX, "uint16")
 A, B = (np.full((2, 3, 4), value, np.uint16) for value in (7, 9))
 SOURCE = Input(RAW, RAW, "uint16")
 

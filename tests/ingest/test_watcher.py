@@ -33,9 +33,9 @@ from fibstream.services.ingest.arrivals import Rules
 from fibstream.services.ingest.edges.growing import GrowingZarr, storage_of
 from fibstream.services.ingest.edges.incoming import Plan, SliceFolder
 from fibstream.services.ingest.edges.landing import land
-from fibstream.services.ingest.edges.watcher import Ending, Habits, Watcher
+from fibstream.services.ingest.edges.watcher import Ending, Watcher, WatchSettings
 from fibstream.store.local import LocalFiles
-from fibstream.store.store import Object, Store
+from fibstream.store.store import Blob, Store
 
 CHUNK = (4, 5, 6)
 PLANE = (12, 13)  # short last chunks in y and x
@@ -131,7 +131,7 @@ class Local:
     def volume(self):
         store, out = self.site.store, np.zeros(VOLUME.shape, np.uint16)
         for index in store.grid.indices():
-            item, box = Object(RAW, index, "uint16"), store.grid.box(index)
+            item, box = Blob(RAW, index, "uint16"), store.grid.box(index)
             stamp = store.intact(item)
             patch = store.read(Input(RAW, RAW, "uint16"), box, {index: stamp.hash})
             out[box.slices()] = patch.array
@@ -165,7 +165,7 @@ class Microscope:
 def watcher(folder, port, scope, ending=None, *, habits=None, **given):
     return Watcher(
         str(folder), "d", port, rules=Rules(**given), ending=ending or Ending(),
-        habits=habits or Habits(), clock=lambda: scope.now, pause=scope.pause,
+        habits=habits or WatchSettings(), clock=lambda: scope.now, pause=scope.pause,
         say=scope.lines.append,
     )  # fmt: skip
 
@@ -272,7 +272,8 @@ def test_the_landed_volume_is_the_source_byte_by_byte(tmp_path, folder):
     watching = Watcher(
         str(folder), "d", port,
         rules=Rules(stable_s=0.1, first=0), ending=Ending(end_file="finished"),
-        habits=Habits(poll_s=0.02), clock=time.monotonic, pause=asked.wait, say=scope.lines.append,
+        habits=WatchSettings(poll_s=0.02), clock=time.monotonic, pause=asked.wait,
+        say=scope.lines.append,
     )  # fmt: skip
     assert watching.run() == "done"
     thread.join()
@@ -409,7 +410,7 @@ def test_what_changed_while_nobody_watched_lands_with_again(folder):
     fill(folder, [5], volume=second)
     assert watcher(folder, port, Microscope(), first=8).run() == "done"
     assert np.array_equal(port.volume(), VOLUME[:8])
-    habits = Habits(again=True)
+    habits = WatchSettings(again=True)
     assert watcher(folder, port, scope := Microscope(), first=8, habits=habits).run() == "done"
     assert np.array_equal(port.volume(), second[:8])
     assert "slices 0 to 3 landed: chunks 9 unchanged" in scope.said
@@ -463,11 +464,11 @@ def test_a_layer_beyond_the_memory_is_read_by_rows_of_chunks(folder):
     port = Memory()
     fill(folder, range(10), "deflated")
     row_bytes = CHUNK[0] * CHUNK[1] * PLANE[1] * 2
-    habits = Habits(layer_bytes=2 * row_bytes)
+    habits = WatchSettings(layer_bytes=2 * row_bytes)
     assert watcher(folder, port, Microscope(), Ending(slices=10), habits=habits).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
     with pytest.raises(TooMuch, match="a row of chunks of 4 x 5 x 13 voxels takes 520 bytes"):
-        habits = Habits(layer_bytes=row_bytes - 1)
+        habits = WatchSettings(layer_bytes=row_bytes - 1)
         watcher(folder, port, Microscope(), habits=habits).run()
 
 
@@ -489,7 +490,7 @@ def test_a_slice_that_changes_while_its_layer_lands_lands_again(folder):
     second[2] += 1
     fill(folder, range(4))
     port.meddle = lambda: fill(folder, [2], volume=second)
-    habits = Habits(layer_bytes=CHUNK[0] * CHUNK[1] * PLANE[1] * 2)
+    habits = WatchSettings(layer_bytes=CHUNK[0] * CHUNK[1] * PLANE[1] * 2)
     assert watcher(folder, port, Microscope(), Ending(slices=4), habits=habits).run() == "done"
     assert np.array_equal(port.volume(), second[:4])
 

@@ -11,10 +11,10 @@ from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound
 from fibstream.runtime import root as root_module
-from fibstream.runtime.host import Labourer, Planners
+from fibstream.runtime.host import PlannerHost, WorkerHost
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
-from fibstream.services.ingest.edges.datasets import Made, create
+from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.ingest.service import SERVICE as INGEST
 from fibstream.store.local import LocalFiles
 
@@ -28,7 +28,7 @@ DATASET = Dataset(
 def root(tmp_path):
     (tmp_path / "root").mkdir()
     made = Root(str(tmp_path / "root"))
-    create(made, Made(DATASET, {}, []))
+    create(made, DatasetDesign(DATASET, {}, []))
     return made
 
 
@@ -42,9 +42,9 @@ def test_a_straggler_that_writes_is_told_and_makes_nothing(root, tmp_path):
     assert {path.name for path in (tmp_path / "root").iterdir()} == {".fibstream", "catalogue"}
 
 
-@pytest.mark.parametrize("kind", [Planners, Labourer])
+@pytest.mark.parametrize("kind", [PlannerHost, WorkerHost])
 def test_a_process_that_has_read_the_catalogue_lets_it_go(root, tmp_path, kind):
-    names = ("w",) if kind is Labourer else ()
+    names = ("w",) if kind is WorkerHost else ()
     with closing(kind(INGEST, root, Settings(), *names)) as host:
         host.turn()
         assert "cell" in host._loops
@@ -92,7 +92,7 @@ def test_calls_use_one_bus_again_until_its_dataset_is_another(root):
         with root.open("cell") as (_, beside):  # a bus is not for two threads
             assert beside.bus is not first.bus
     root.remove("cell")
-    create(root, Made(DATASET, {}, []))
+    create(root, DatasetDesign(DATASET, {}, []))
     with root.open("cell") as (_, other):
         assert other.bus is not first.bus
         assert other.bus.read(["control"], 0) == []

@@ -18,11 +18,11 @@ from fibstream.core.errors import (
     TooMuch,
     WrongUse,
 )
-from fibstream.runtime.grpc import Door, Room
+from fibstream.runtime.grpc import GrpcServer, ServicerBinding
 from fibstream.runtime.root import Root
-from fibstream.services.ingest.edges.datasets import Made, create
+from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.ingest.edges.uploads import Uploads, joined
-from fibstream.services.ingest.servicer import Door as Ingest
+from fibstream.services.ingest.servicer import IngestServicer as Ingest
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
 from fibstream.v1.ingest_pb2_grpc import IngestServiceStub, add_IngestServiceServicer_to_server
@@ -53,7 +53,7 @@ def root(tmp_path):
         name="cell", shape=SHAPE, chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
         contrast=(0, 255),
     )  # fmt: skip
-    create(made, Made(dataset, {}, []))
+    create(made, DatasetDesign(dataset, {}, []))
     return made
 
 
@@ -62,8 +62,10 @@ def serve():
     doors, channels = [], []
 
     def start(answers):
-        room = Room(add_IngestServiceServicer_to_server, answers, "fibstream.v1.IngestService")
-        doors.append(Door("127.0.0.1:0", [room]))
+        room = ServicerBinding(
+            add_IngestServiceServicer_to_server, answers, "fibstream.v1.IngestService"
+        )
+        doors.append(GrpcServer("127.0.0.1:0", [room]))
         doors[-1].open()
         channels.append(
             grpc.insecure_channel(

@@ -432,7 +432,10 @@ def test_a_broker_that_was_never_there_is_told_of_in_time():
 
 def test_workers_of_another_team_take_nothing_away(broker, dataset):
     """Two deployments share a broker: each has all its tasks, and no lease of the other's."""
-    first, second = KafkaBus(broker.servers, team="one"), KafkaBus(broker.servers, team="two")
+    first, second = (
+        KafkaBus(broker.servers, deployment="one"),
+        KafkaBus(broker.servers, deployment="two"),
+    )
     with closing(first), closing(second):
         for bus in (first, second):
             bus.skip()  # as a new root does: what other tests sent is not theirs
@@ -452,7 +455,7 @@ def test_workers_of_another_team_take_nothing_away(broker, dataset):
 
 
 def test_a_root_has_one_team_that_begins_after_what_was_sent_before(broker, dataset, tmp_path):
-    with closing(KafkaBus(broker.servers, team="before")) as bus:
+    with closing(KafkaBus(broker.servers, deployment="before")) as bus:
         bus.send(TASKS, f"{dataset}/old", b"")
         bus.backlog(TASKS)
     root = Root(str(tmp_path), f"kafka://{broker.servers}")
@@ -464,6 +467,6 @@ def test_a_root_has_one_team_that_begins_after_what_was_sent_before(broker, data
         assert planner.backlog(TASKS) == 1
         bus.acknowledge(found, "w1")
         assert planner.backlog(TASKS) == 0
-    assert Root(str(tmp_path), f"kafka://{broker.servers}").team == root.team
+    assert Root(str(tmp_path), f"kafka://{broker.servers}").deployment == root.deployment
     (tmp_path / "other").mkdir()
-    assert Root(str(tmp_path / "other"), f"kafka://{broker.servers}").team != root.team
+    assert Root(str(tmp_path / "other"), f"kafka://{broker.servers}").deployment != root.deployment

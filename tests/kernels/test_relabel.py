@@ -10,7 +10,7 @@ from fibstream.core.grid import Grid
 from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.kernels.relabel import decode_mapping, encode_mapping, relabel
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.recipe import RecipeSettings
 
 from ..refine.whole import VOXEL, cut
 
@@ -74,7 +74,7 @@ def test_a_fragment_without_a_summary_is_poison():
 def test_a_mapping_of_a_hundred_thousand_pieces_is_an_event(holes):
     """The worst a chunk holds is noise; its mapping still fits into 64 KB."""
     rng = np.random.default_rng(3)
-    grid, settings = Grid((200, 128, 64), (100, 128, 64)), Settings(fill_holes=holes)
+    grid, settings = Grid((200, 128, 64), (100, 128, 64)), RecipeSettings(fill_holes=holes)
     volume = np.where(rng.random(grid.extent) < 0.16, 255, 0).astype(np.uint8)
     fold = ObjectFold(settings, VOXEL)
     summaries = {i: cut(volume, grid, i, set(), settings)[1] for i in grid.indices()}

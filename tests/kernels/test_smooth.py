@@ -8,7 +8,7 @@ from fibstream.core.grid import Box, Halo
 from fibstream.core.ids import gid
 from fibstream.kernels.smooth import radius, smooth, taps
 from fibstream.services.refine.cut import cut_fragments
-from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.recipe import RecipeSettings
 
 from ..refine.whole import VOXEL, absence, block_of, one_box, random_absent, random_grid
 
@@ -51,7 +51,7 @@ def test_extreme_values_stay_what_they_are():
 
 def test_fragments_of_a_smoothed_prediction_are_those_of_the_whole():
     """Each voxel is foreground in its block exactly if it is in the whole; absent ones never."""
-    settings = Settings(smooth_nm=8, threshold_nm=-30, fill_holes="none")
+    settings = RecipeSettings(smooth_nm=8, threshold_nm=-30, fill_holes="none")
     rng = np.random.default_rng(3)
     for _ in range(6):
         volume = rng.integers(0, 180, rng.integers(1, 25, 3)).astype(np.uint8)
@@ -73,9 +73,9 @@ def test_a_fragment_is_named_by_its_first_voxel():
     core = Box((0, 0, 4), (4, 4, 8))
     grid = random_grid(np.random.default_rng(0), volume.shape)
     grid = type(grid)(volume.shape, (4, 4, 4))
-    patch, core = block_of(volume, grid, (0, 0, 1), set(), Settings())
-    pieces, summary = cut_fragments(patch, core, Settings(), VOXEL)
+    patch, core = block_of(volume, grid, (0, 0, 1), set(), RecipeSettings())
+    pieces, summary = cut_fragments(patch, core, RecipeSettings(), VOXEL)
     assert summary["ids"].tolist() == [1 + gid((2, 1, 5))]
     assert pieces[2, 2, 1] == 1 + gid((2, 1, 5))
-    patch, core = block_of(volume, grid, (0, 0, 0), set(), Settings())
-    assert cut_fragments(patch, core, Settings(), VOXEL)[0][0, 0, 0] == 1
+    patch, core = block_of(volume, grid, (0, 0, 0), set(), RecipeSettings())
+    assert cut_fragments(patch, core, RecipeSettings(), VOXEL)[0][0, 0, 0] == 1

@@ -7,7 +7,7 @@ from fibstream.core.grid import Grid
 from fibstream.core.ids import gid
 from fibstream.kernels.relabel import relabel
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import Settings, voxel_limits
+from fibstream.services.refine.recipe import RecipeSettings, voxel_limits
 
 from .whole import VOXEL, absence, cut, random_absent, random_grid, random_volume, whole
 
@@ -20,7 +20,7 @@ class Case:
     def __init__(self, seed, connectivity, holes, top=22):
         self.rng = np.random.default_rng(seed)
         voxel = 8 * 4 * 4
-        self.settings = Settings(
+        self.settings = RecipeSettings(
             connectivity=connectivity,
             fill_holes=holes,
             min_volume_nm3=float(self.rng.integers(0, 5)) * voxel,
@@ -194,7 +194,7 @@ def test_a_part_of_the_chunks_gives_the_same_in_any_order(holes):
 def test_dense_volumes(connectivity, holes):
     """Small holes between many objects, and absent chunks inside objects: no hole is unknown."""
     rng = np.random.default_rng(5)
-    settings = Settings(connectivity=connectivity, fill_holes=holes)
+    settings = RecipeSettings(connectivity=connectivity, fill_holes=holes)
     for density in (0.5, 0.6, 0.7, 0.8, 0.97, 1.0):
         mask = rng.random((10, 11, 12)) < density
         grid = Grid(mask.shape, (3, 4, 5))
@@ -222,7 +222,7 @@ def crossed_box():
 
 def test_a_hole_waits_until_the_objects_beside_it_are_one():
     """The first chunk shows a hole between arms; that they are one object, only the others show."""
-    mask, settings = crossed_box(), Settings()
+    mask, settings = crossed_box(), RecipeSettings()
     grid = Grid(mask.shape, (6, 6, 6))
     volume = np.where(mask, 255, 0).astype(np.uint8)
     cuts = {i: cut(volume, grid, i, set(), settings) for i in grid.indices()}
@@ -241,7 +241,7 @@ def test_an_object_closes_as_soon_as_it_can():
     """Its chunks and what it could still touch are there: what happens elsewhere is no matter."""
     mask = np.zeros((4, 4, 32), bool)
     mask[1, 1, 1:10] = mask[2, 2, 12:30] = True
-    settings = Settings(fill_holes="all", connectivity=26)
+    settings = RecipeSettings(fill_holes="all", connectivity=26)
     grid = Grid(mask.shape, (4, 4, 8))
     volume = np.where(mask, 255, 0).astype(np.uint8)
     fold = ObjectFold(settings, VOXEL)
@@ -272,7 +272,7 @@ def test_an_object_behind_the_chunk_counts_too(axis):
     mask[5, 1:4, 1:4] = True
     mask[4, 2, 2], mask[5, 2, 2] = True, False
     mask, chunk = np.moveaxis(mask, 0, axis), np.roll((4, 5, 5), axis)
-    settings, grid = Settings(), Grid(mask.shape, tuple(map(int, chunk)))
+    settings, grid = RecipeSettings(), Grid(mask.shape, tuple(map(int, chunk)))
     volume = np.where(mask, 255, 0).astype(np.uint8)
     fold = ObjectFold(settings, VOXEL)
     for index in grid.indices():

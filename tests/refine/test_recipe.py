@@ -9,7 +9,7 @@ from fibstream.core.grid import Halo
 from fibstream.services.refine.cut import halo
 from fibstream.services.refine.recipe import (
     RECIPES,
-    Settings,
+    RecipeSettings,
     resolve,
     threshold_level,
     voxel_limits,
@@ -17,7 +17,7 @@ from fibstream.services.refine.recipe import (
 
 
 def test_the_recipes():
-    assert resolve("generic", {}) == Settings()
+    assert resolve("generic", {}) == RecipeSettings()
     mito = resolve("mito", {"fill_holes": "all"})
     assert (mito.smooth_nm, mito.connectivity, mito.min_volume_nm3) == (12, 6, 1e6)
     assert mito.fill_holes == "all"
@@ -58,7 +58,7 @@ def test_wrong_use_is_one_clear_line(name, overrides, said):
     ],
 )
 def test_the_least_volume_is_exact(rule, volume, least):
-    assert voxel_limits(Settings(min_volume_nm3=volume, min_rule=rule), (4, 4, 4)) == (
+    assert voxel_limits(RecipeSettings(min_volume_nm3=volume, min_rule=rule), (4, 4, 4)) == (
         least,
         math.inf,
     )
@@ -66,16 +66,18 @@ def test_the_least_volume_is_exact(rule, volume, least):
 
 def test_volumes_are_read_as_decimals():
     """In binary 3 * 0.1 * 0.1 * 0.1 is not 0.003: an object of 3 voxels would go."""
-    settings = Settings(min_volume_nm3=0.003, max_volume_nm3=0.007)
+    settings = RecipeSettings(min_volume_nm3=0.003, max_volume_nm3=0.007)
     assert voxel_limits(settings, (0.1, 0.1, 0.1)) == (3, 7)
 
 
 def test_the_threshold_is_a_distance():
-    assert threshold_level(Settings()) == 127 * 128
-    assert threshold_level(Settings(threshold_nm=50)) == math.ceil((128 * math.tanh(1) + 127) * 128)
-    assert threshold_level(Settings(threshold_nm=-50)) < 127 * 128
+    assert threshold_level(RecipeSettings()) == 127 * 128
+    assert threshold_level(RecipeSettings(threshold_nm=50)) == math.ceil(
+        (128 * math.tanh(1) + 127) * 128
+    )
+    assert threshold_level(RecipeSettings(threshold_nm=-50)) < 127 * 128
 
 
 def test_the_halo_is_the_kernel_and_one_voxel():
-    assert halo(Settings(), (8, 4, 4)) == Halo((0, 0, 0), (1, 1, 1))
-    assert halo(Settings(smooth_nm=12), (8, 4, 4)) == Halo((6, 12, 12), (7, 13, 13))
+    assert halo(RecipeSettings(), (8, 4, 4)) == Halo((0, 0, 0), (1, 1, 1))
+    assert halo(RecipeSettings(smooth_nm=12), (8, 4, 4)) == Halo((6, 12, 12), (7, 13, 13))

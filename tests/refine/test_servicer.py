@@ -17,13 +17,13 @@ from fibstream.core.dataset import RECORD, Dataset, Organelle
 from fibstream.core.events import ObjectChanged, Progress, Record, Sealed
 from fibstream.core.ids import gid
 from fibstream.core.keys import canonical
-from fibstream.runtime.grpc import Door as Server
-from fibstream.runtime.grpc import Room
+from fibstream.runtime.grpc import GrpcServer as Server
+from fibstream.runtime.grpc import ServicerBinding
 from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.refine.recipe import RECIPES, resolve
-from fibstream.services.refine.servicer import MAX_PAGE, Door
+from fibstream.services.refine.servicer import MAX_PAGE, RefineServicer
 from fibstream.services.refine.watermark import begins
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import refine_pb2 as pb
@@ -40,8 +40,10 @@ EXISTING = ["opened", "grown", "closed", "final"]
 
 @contextmanager
 def serving(root):
-    room = Room(
-        add_RefineServiceServicer_to_server, Door(root, Settings()), "fibstream.v1.RefineService"
+    room = ServicerBinding(
+        add_RefineServiceServicer_to_server,
+        RefineServicer(root, Settings()),
+        "fibstream.v1.RefineService",
     )
     server = Server("127.0.0.1:0", [room])
     server.open()

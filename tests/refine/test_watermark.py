@@ -10,7 +10,7 @@ from fibstream.core.ids import gid
 from fibstream.core.stage import Patch
 from fibstream.services.refine.cut import cut_fragments, halo
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.recipe import RecipeSettings
 from fibstream.services.refine.watermark import Finality, Watermark, begins, least
 
 GRID = Grid((10, 4, 6), (4, 4, 4))  # 3 layers of 1 x 2 chunks, the last one short
@@ -115,7 +115,7 @@ def test_any_history_gives_what_the_definition_says(events):
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_it_never_moves_back_while_chunks_come_for_the_first_time(fill_holes, data, seed):
     """With the real fold, any volume and any order; every object is announced from one voxel on."""
-    recipe = Settings(fill_holes=fill_holes, connectivity=data.draw(st.sampled_from([6, 26])))
+    recipe = RecipeSettings(fill_holes=fill_holes, connectivity=data.draw(st.sampled_from([6, 26])))
     share = data.draw(st.sampled_from([0.15, 0.35, 0.6]))
     volume = np.where(np.random.default_rng(seed).random(GRID.extent) < share, 255, 0)
     voxel = (8.0, 8.0, 8.0)

@@ -18,7 +18,7 @@ from fibstream.runtime.loops import drive, exhaust
 from fibstream.runtime.planner import Planner, raw_record
 from fibstream.runtime.worker import Site, Worker
 from fibstream.services.ingest.edges.landing import land
-from fibstream.store.store import Object, Store
+from fibstream.store.store import Blob, Store
 
 STAGE = "prediction/blur"
 SUMMARY = "summaries/prediction/blur"
@@ -109,7 +109,7 @@ class Line:
         """Return the task of each chunk that can be made, by the raw chunks that are stored."""
         frontier = Frontier([self.stage], self.grid, lambda stage, index: None)
         for index in self.site.store.chunks(RAW):
-            stamp = self.site.store.stamp(Object(RAW, index, "uint8"))
+            stamp = self.site.store.stamp(Blob(RAW, index, "uint8"))
             frontier.apply(raw_record(stamp))
         return {task.index: task for task in frontier.tasks()}
 
@@ -172,4 +172,4 @@ def turn(planner, *, reconcile=False):
 
 
 def raw_item(index):
-    return Object(RAW, index, "uint8")
+    return Blob(RAW, index, "uint8")

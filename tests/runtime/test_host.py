@@ -7,7 +7,7 @@ import pytest
 
 from fibstream.core.errors import NotFound
 from fibstream.runtime import host as hosts
-from fibstream.runtime.host import Planned, Planners
+from fibstream.runtime.host import HostedPlanner, PlannerHost
 
 
 class Loop:
@@ -62,8 +62,8 @@ def clock(monkeypatch):
 
 
 def planners(*names):
-    made = Planners(None, Nothing(names), None)
-    made._loops = {name: Planned(Loop(), Bus()) for name in names}
+    made = PlannerHost(None, Nothing(names), None)
+    made._loops = {name: HostedPlanner(Loop(), Bus()) for name in names}
     return made
 
 

@@ -11,7 +11,7 @@ from fibstream.core.keys import ABSENT
 from fibstream.core.stage import Input
 from fibstream.runtime.loops import drive, exhaust
 from fibstream.runtime.planner import raw_record
-from fibstream.store.store import Object
+from fibstream.store.store import Blob
 
 from .line import (
     CHUNKS,
@@ -29,7 +29,7 @@ from .line import (
 )
 
 MIDDLE = (1, 0, 0)
-TABLE = Object("tables/sums.csv", ORIGIN)
+TABLE = Blob("tables/sums.csv", ORIGIN)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from fibstream.core.frontier import key_of
 from fibstream.core.grid import Box
 from fibstream.core.keys import ABSENT, parameters_digest
 from fibstream.core.stage import Input, Output, Stage
-from fibstream.store.store import Object
+from fibstream.store.store import Blob
 
 from .line import (
     CHUNKS,
@@ -318,4 +318,4 @@ def test_a_full_disk_ends_the_task_before_it_is_announced():
     assert statuses(line) == []
     line.files.__class__ = MemoryFiles  # room was made
     assert line.handle(task) == "computed"
-    assert Object(SUMMARY, MIDDLE).path in line.content()
+    assert Blob(SUMMARY, MIDDLE).path in line.content()

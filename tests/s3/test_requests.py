@@ -8,8 +8,8 @@ from fibstream.core.ports import Moved
 from fibstream.core.stage import Input, Output
 from fibstream.store import shard
 from fibstream.store.remote import LOOK, open_files
-from fibstream.store.shard import Stamp, encode_object, seal_stamp
-from fibstream.store.store import OPENINGS, Changed, Object, Store
+from fibstream.store.shard import Stamp, encode_blob, seal_stamp
+from fibstream.store.store import OPENINGS, Blob, Changed, Store
 
 from ..support.s3 import BUCKET
 
@@ -107,10 +107,10 @@ def test_a_short_object_costs_a_second_request_only_when_it_is_met_anew(s3, stor
 
 
 def test_the_stamp_of_a_table_is_looked_at_with_one_request(s3, store):
-    item = Object("tables/x.parquet", (0, 0, 0))
+    item = Blob("tables/x.parquet", (0, 0, 0))
     footer = bytes(3000) + (3000).to_bytes(4, "little") + b"PAR1"
     stamp = Stamp("t", (0, 0, 0), "key", "hash")
-    store.files.put(item.path, encode_object(noise().tobytes()[:100_000] + footer, stamp))
+    store.files.put(item.path, encode_blob(noise().tobytes()[:100_000] + footer, stamp))
     s3.seen.clear()
     assert store.stamp(item) == stamp
     assert asked(s3) == [("GET", f"bytes=-{LOOK}")]
@@ -211,7 +211,7 @@ def test_a_chunk_larger_than_what_is_read_at_once_comes_in_lots(s3, store, monke
 
 
 def test_what_only_looks_like_a_footer_is_none(store):
-    item = Object("tables/x.parquet", (0, 0, 0))
+    item = Blob("tables/x.parquet", (0, 0, 0))
     body = b"x" * 50 + (1 << 30).to_bytes(4, "little") + b"PAR1"
     store.files.put(item.path, body)
     assert store.stamp(item) is None

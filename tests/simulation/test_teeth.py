@@ -21,7 +21,7 @@ from fibstream.runtime.worker import Outcome, Site, Worker
 from fibstream.services.inference import service as inference
 from fibstream.services.ingest.edges.landing import land
 from fibstream.store.shard import Stamp
-from fibstream.store.store import Changed, Object, Store
+from fibstream.store.store import Blob, Changed, Store
 
 from .world import SERVICES, Diverged, Faults, Rules, World
 
@@ -54,7 +54,7 @@ class UnverifiedReads(Store):
     def _verified(
         self, source: Input, index: Index, wanted: str, box: Box, origin: Index
     ) -> NDArray[Any] | None:
-        item = Object(source.name, index, source.dtype)
+        item = Blob(source.name, index, source.dtype)
         stamp = self.intact(item)
         if stamp is None:
             raise Changed(source.stage, index)
@@ -206,7 +206,7 @@ def c3(*, reconcile: bool) -> None:
     next(zombie)
     next(zombie)  # it has read A and computed, and stops before its first put
     script.land(script.b, 3)
-    script.world.bus.bury("zombie")
+    script.world.bus.reclaim("zombie")
     script.drain()  # the redelivered task finds no A and is dropped
     for _ in range(len(planner.site.items(planner._stages["prediction/tiny"], (0, 0, 0)))):
         next(zombie)  # it puts every object, and dies before its record
@@ -218,7 +218,7 @@ def c7(*, reconcile: bool) -> None:
     script = Script(reconcile=reconcile)
     script.land(script.b, 2)
     script.drain()
-    old = script.world.site().store.stamp(Object(RAW, (0, 0, 0), script.world.dataset.dtype))
+    old = script.world.site().store.stamp(Blob(RAW, (0, 0, 0), script.world.dataset.dtype))
     assert old is not None
     script.land(script.a, 3)
     script.world.site().publish(raw_record(old))

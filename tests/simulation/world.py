@@ -38,7 +38,7 @@ from fibstream.services.refine import service as refine
 from fibstream.services.refine.recipe import resolve
 from fibstream.services.refine.stages.objects import ObjectsFold
 from fibstream.store.shard import decode_object
-from fibstream.store.store import Object, Store
+from fibstream.store.store import Blob, Store
 
 from ..support.engines import TinyEngine
 
@@ -299,7 +299,7 @@ class World:
     def _kill(self, actor: Actor) -> None:
         self.actors.remove(actor)
         if actor.delivery is not None:
-            self.bus.bury(actor.owner)
+            self.bus.reclaim(actor.owner)
 
     def _sleep(self, actor: Actor) -> None:
         """An actor stops without dying: its lease runs out, and it may go on at any later time."""
@@ -398,7 +398,7 @@ class World:
             for index in self.final.grid.indices()
             for item in site.items(stage, index)
         ]
-        items.append(("tables/generic", ORIGIN, Object("tables/generic.parquet", ORIGIN)))
+        items.append(("tables/generic", ORIGIN, Blob("tables/generic.parquet", ORIGIN)))
         for stage, index, item in items:
             if self.files.open(item.path) is not None and site.store.intact(item) is None:
                 site.publish(Record(stage, index, "suspect"))
@@ -407,7 +407,7 @@ class World:
         """A prediction made while the volume grows is that of the whole volume, or damaged."""
         self._oracle = self._oracle or whole(self)
         store = Store(self.files, self.final.grid)
-        item = Object("predictions/mito", index, "uint8")
+        item = Blob("predictions/mito", index, "uint8")
         if store.intact(item) is not None:
             box = self.final.grid.box(index)
             wanted = self._oracle.arrays["predictions/mito", "uint8"][box.slices()]
@@ -420,7 +420,7 @@ class World:
         store = Store(self.files, self.final.grid)
         for (name, dtype), array in wanted.arrays.items():
             for index in self.final.grid.indices():
-                item = Object(name, index, dtype)
+                item = Blob(name, index, dtype)
                 box = self.final.grid.box(index)
                 if store.intact(item) is None:
                     raise Diverged(f"seed {self.seed}: {item.path} is missing or damaged")
@@ -441,7 +441,7 @@ def table_hash(parquet: bytes) -> str:
     return rows_hash(pq.read_table(pa.BufferReader(parquet)))
 
 
-def read_array(store: Store, item: Object, box: Box) -> np.ndarray:
+def read_array(store: Store, item: Blob, box: Box) -> np.ndarray:
     from fibstream.store.shard import Shard
 
     handle = store.files.open(item.path)

@@ -11,11 +11,11 @@ from fibstream.core.events import ORIGIN
 from fibstream.core.grid import Grid
 from fibstream.core.keys import digest
 from fibstream.core.stage import Output
-from fibstream.store.shard import Stamp, encode_object
-from fibstream.store.store import Object, Store
+from fibstream.store.shard import Stamp, encode_blob
+from fibstream.store.store import Blob, Store
 
 INPUTS = (("raw", "raw", (0, 0, 1), "abc"),)
-TABLE = Object("tables/x.parquet", ORIGIN)
+TABLE = Blob("tables/x.parquet", ORIGIN)
 LONG = tuple(("raw", "raw", (0, 0, n), "f" * 32) for n in range(200))  # a stamp beyond 4096 bytes
 
 
@@ -50,7 +50,7 @@ def parquet(rows=3):
 def put_table(store, inputs=INPUTS):
     _, body = parquet()
     made = Stamp("tables/x", ORIGIN, "key", digest(body), inputs, "1")
-    store.files.put(TABLE.path, encode_object(body, made))
+    store.files.put(TABLE.path, encode_blob(body, made))
     return TABLE, made.hash
 
 

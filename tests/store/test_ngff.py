@@ -14,7 +14,7 @@ from fibstream.core.pyramid import levels
 from fibstream.core.stage import Output
 from fibstream.store import ngff
 from fibstream.store.local import LocalFiles
-from fibstream.store.store import Object, Store
+from fibstream.store.store import Blob, Store
 
 from .objects import noise, stamp
 
@@ -146,7 +146,7 @@ def test_a_foreign_write_makes_a_shard_not_ours(tmp_path):
     """A partial write drops the stamp; the rest of the array stays as it was."""
     dataset = grow(tmp_path, 3, sealed=True)
     store = Store(LocalFiles(tmp_path), dataset.grid)
-    touched, apart = (Object("raw", i, "uint16") for i in ((0, 0, 0), (0, 0, 1)))
+    touched, apart = (Blob("raw", i, "uint16") for i in ((0, 0, 0), (0, 0, 1)))
     assert store.intact(touched) is not None
     array = zarr.open_array(tmp_path / "raw/s0", mode="r+")
     array[0, 0, 0] = array[0, 0, 0] + 1

@@ -8,7 +8,7 @@ from fibstream.core.grid import Box, Grid
 from fibstream.core.keys import content_hash
 from fibstream.core.stage import Input, Output
 from fibstream.store.local import LocalFiles
-from fibstream.store.store import Changed, Object, Store, objects
+from fibstream.store.store import Blob, Changed, Store, blobs
 
 from .objects import bare_store, content, noise, put_array, put_summary, stamp
 
@@ -66,7 +66,7 @@ def rotten(store, item):
 @pytest.mark.parametrize("damage", [lost, emptied, replaced, without_stamp, rotten])
 def test_a_read_that_finds_anything_else_names_the_chunk(damage):
     store, _, hashes = filled()
-    damage(store, Object("a", (1, 0, 1), "uint16"))
+    damage(store, Blob("a", (1, 0, 1), "uint16"))
     box = Box((0, 0, 0), SHAPE)
     with pytest.raises(Changed) as changed:
         store.read(SOURCE, box, hashes)
@@ -111,7 +111,7 @@ def test_stamp_and_voxels_are_of_one_generation(kind, tmp_path):
     store = Store(files, Grid((64, 64, 64), (64, 64, 64)))
     after, before = (noise((64, 64, 64), "uint16", seed=s, filled=1) for s in (1, 2))
     put_array(store, "a", after)
-    item = Object("a", (0, 0, 0), "uint16")
+    item = Blob("a", (0, 0, 0), "uint16")
     other = content(store, item)
     _, hash_ = put_array(store, "a", before)
     moving = Store(Restless(files, other), store.grid)
@@ -122,7 +122,7 @@ def test_stamp_and_voxels_are_of_one_generation(kind, tmp_path):
 
 def test_the_generation_of_a_look_guards_a_conditional_put():
     store = bare_store((4, 4, 4), (4, 4, 4))
-    item = Object("a", (0, 0, 0), "uint8")
+    item = Blob("a", (0, 0, 0), "uint8")
     assert store.look(item) == (None, ())
     put_array(store, "a", noise((4, 4, 4), "uint8"))
     found, generation = store.look(item)
@@ -135,15 +135,15 @@ def test_the_generation_of_a_look_guards_a_conditional_put():
 def test_the_objects_of_an_output_are_its_levels_one_path_each():
     chunk = (64, 64, 32)
     output = Output("raw", "uint8", "mean")
-    every = objects(output, (3, 0, 12), chunk)
+    every = blobs(output, (3, 0, 12), chunk)
     assert [o.path for o in every] == [
         "raw/s0/c/3/0/12", "raw/s1/c/3/0/12", "raw/s2/c/3/0/12",
     ]  # fmt: skip
     assert len({o.label for o in every}) == 3
     coarser = Output("raw", "uint8", "mean", first=1)
-    assert objects(coarser, (3, 0, 12), chunk) == every[1:]
-    assert objects(Output("raw", "uint8"), (3, 0, 12), chunk) == every[:1]
-    (summary,) = objects(Output("summaries/x"), (3, 0, 12), chunk)
+    assert blobs(coarser, (3, 0, 12), chunk) == every[1:]
+    assert blobs(Output("raw", "uint8"), (3, 0, 12), chunk) == every[:1]
+    (summary,) = blobs(Output("summaries/x"), (3, 0, 12), chunk)
     assert summary.path == "summaries/x/3.0.12"
 
 
@@ -166,7 +166,7 @@ def test_the_stored_chunks_of_an_array_are_listed():
 
 def test_an_object_that_lies_in_another_chunks_place_is_nobodys():
     store, _, _ = filled()
-    here, there = Object("a", (0, 0, 0), "uint16"), Object("a", (1, 1, 1), "uint16")
+    here, there = Blob("a", (0, 0, 0), "uint16"), Blob("a", (1, 1, 1), "uint16")
     handle = store.files.open(there.path)
     store.files.put(here.path, handle.read(0, handle.size))
     assert store.stamp(here) is None and store.intact(here) is None

@@ -18,7 +18,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
 from fibstream.runtime.loops import read_dataset
 from fibstream.services.analysis.table import rows_hash
-from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.recipe import RecipeSettings
 from fibstream.store.local import LocalFiles
 from fibstream.store.published import labels_hash, tables_hash
 
@@ -157,7 +157,7 @@ def whole_labels(prediction: NDArray[np.uint8], dataset: Dataset) -> dict[str, N
     """Return the labels of each organelle, computed as one block."""
     return {
         o.recipe: labels_of(
-            prediction, Settings.model_validate(dict(o.settings)), dataset.voxel_size_nm
+            prediction, RecipeSettings.model_validate(dict(o.settings)), dataset.voxel_size_nm
         )
         for o in dataset.organelles
     }

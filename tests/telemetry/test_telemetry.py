@@ -25,7 +25,7 @@ from fibstream.services.ingest.edges.landing import Landed
 from fibstream.store.store import Store
 from fibstream.telemetry import metrics as table
 from fibstream.telemetry.metrics import METRICS, SILENT, Telemetry, Watch
-from fibstream.telemetry.prometheus import MOST, OTHER, REQUESTS, Prometheus
+from fibstream.telemetry.prometheus import MAX_LABEL_VALUES, OTHER, REQUESTS, Prometheus
 
 from ..runtime.line import CHUNKS, SHAPE, STAGE, Line, blur, make_stage, raw_item, turn, volume
 
@@ -124,7 +124,7 @@ def test_labels_are_bounded(metric):
     for label in metric.labels:
         assert bool(label.values) != bool(label.source), label  # a list, or where it comes from
         assert label.name not in {"chunk", "index", "object", "id", "dataset", "key", "le"}
-        assert len(set(label.values)) == len(label.values) <= MOST
+        assert len(set(label.values)) == len(label.values) <= MAX_LABEL_VALUES
     assert names[:1] != ["service"] or metric.labels[0] is table.SERVICE
 
 
@@ -165,12 +165,12 @@ def test_a_value_that_a_label_does_not_have_is_folded(numbers):
 
 def test_an_open_label_is_cut_at_its_limit_and_forgets_the_rest(numbers):
     before = len(samples(numbers.registry))
-    for number in range(10 * MOST):
+    for number in range(10 * MAX_LABEL_VALUES):
         numbers.add(table.OPEN_OBJECTS, organelle=f"recipe{number}")
     kept = len(numbers._series)
     found = samples(numbers.registry)
-    assert len(found) - before == MOST + 1
-    assert found[table.OPEN_OBJECTS.name, ("organelle", OTHER)] == 9 * MOST
+    assert len(found) - before == MAX_LABEL_VALUES + 1
+    assert found[table.OPEN_OBJECTS.name, ("organelle", OTHER)] == 9 * MAX_LABEL_VALUES
     numbers.add(table.OPEN_OBJECTS, organelle="recipe0")
     numbers.add(table.OPEN_OBJECTS, organelle="one more")
     assert len(numbers._series) == kept

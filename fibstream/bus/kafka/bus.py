@@ -66,7 +66,7 @@ class KafkaBus:
         scope: str | None = None,
         *,
         private: bool = False,
-        team: str = "",
+        deployment: str = "",
         stall_s: float = 30.0,
         session_s: float = 10.0,
         keep: int = KEEP,
@@ -75,7 +75,7 @@ class KafkaBus:
         assert scope is not None or not private
         self.scope = scope
         self._private = private
-        self._team = (scope or "") if private else team
+        self._team = (scope or "") if private else deployment
         self._worked = scope if private else None  # whose tasks are taken
         self._stall_s, self._session_s = stall_s, session_s
         self._keep, self._poll_interval_s = keep, poll_interval_s
@@ -269,7 +269,7 @@ class KafkaBus:
 
     # -- tasks: cleaning up ----------------------------------------------------------------------
 
-    def bury(self, owner: str) -> list[Delivery]:
+    def reclaim(self, owner: str) -> list[Delivery]:
         """Free the tasks of a process that died, count the crash, and let its group go on."""
         released = []
         for topic in self._queue_topics():

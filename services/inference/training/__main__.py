@@ -14,9 +14,9 @@ import torch
 import yaml
 from torch import nn
 
+from .config import TrainingConfig
 from .export import evaluate, export
 from .network import HALO, Deployed, DistanceNet
-from .recipe import Recipe
 from .samples import annotate, draw
 
 log = logging.getLogger("training")
@@ -35,7 +35,7 @@ def loss_of(distance: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -
 class Trainer:
     """The state of one training, saved whole so that a stopped run goes on where it was."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: TrainingConfig, folder: Path) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.checkpoint = folder / f"{recipe.name}.pt"
@@ -91,7 +91,7 @@ class Trainer:
 
 def main(config: str) -> None:
     """Train, export and evaluate what ``config`` describes."""
-    recipe = Recipe.model_validate(yaml.safe_load(Path(config).read_text()))
+    recipe = TrainingConfig.model_validate(yaml.safe_load(Path(config).read_text()))
     folder = Path(recipe.output)
     folder.mkdir(parents=True, exist_ok=True)
     raw, mask = recipe.load()

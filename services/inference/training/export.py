@@ -9,11 +9,11 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from .config import TrainingConfig
 from .network import HALO, STRIDE, Deployed
-from .recipe import Recipe
 
 
-def export(net: Deployed, recipe: Recipe, folder: Path) -> Path:
+def export(net: Deployed, recipe: TrainingConfig, folder: Path) -> Path:
     """Write ``<name>.onnx`` with free spatial axes and the metadata that the engine reads."""
     path = folder / f"{recipe.name}.onnx"
     edge = recipe.patch + 2 * HALO
@@ -38,7 +38,7 @@ def export(net: Deployed, recipe: Recipe, folder: Path) -> Path:
 
 
 def evaluate(
-    path: Path, raw: NDArray[np.uint8], mask: NDArray[np.bool_], recipe: Recipe
+    path: Path, raw: NDArray[np.uint8], mask: NDArray[np.bool_], recipe: TrainingConfig
 ) -> dict[str, float]:
     """Dice at 127 on the held-out slices, predicted within the whole volume, rim by reflection."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

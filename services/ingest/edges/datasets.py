@@ -20,7 +20,7 @@ from fibstream.store.store import Store
 DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver
 
 
-class Asked(NamedTuple):
+class DatasetRequest(NamedTuple):
     """A dataset as a client asks for it; what is None is chosen by the pipeline."""
 
     name: str
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
     pipeline: str
 
 
-class Made(NamedTuple):
+class DatasetDesign(NamedTuple):
     """A dataset that can be made: its record, the networks' files, what the client should hear."""
 
     dataset: Dataset
@@ -41,10 +41,10 @@ class Made(NamedTuple):
     warnings: list[str]
 
 
-Designer = Callable[[Asked], Made]
+Designer = Callable[[DatasetRequest], DatasetDesign]
 
 
-def check_asked(asked: Asked) -> None:
+def check_request(asked: DatasetRequest) -> None:
     """Raise WrongUse, naming the field, where no dataset can be as asked for."""
     z, y, x = asked.shape
     if not all(0 < edge <= MAX_AXIS for edge in (y, x, z or 1)):
@@ -55,7 +55,7 @@ def check_asked(asked: Asked) -> None:
         raise WrongUse(f"voxel_size_nm {asked.voxel_size_nm}: expected three lengths above 0")
 
 
-def create(root: Root, made: Made) -> bool:
+def create(root: Root, made: DatasetDesign) -> bool:
     """Write a dataset's record and networks; return whether it was new.
 
     Raises AlreadyThere when the name is taken by a dataset that differs in anything.

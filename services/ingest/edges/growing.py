@@ -234,7 +234,7 @@ class GrowingZarr:
             self._fault = None
             changed = [piece for piece in layer.pieces if self._stat(piece.name) != piece]
         for piece in changed:
-            self._steady.upset(piece.name)
+            self._steady.invalidate(piece.name)
         return None if changed else np.ascontiguousarray(found, self._plan.dtype)
 
     def add(self, layer: Layer) -> None:
@@ -252,7 +252,7 @@ class GrowingZarr:
             for piece in kept.pieces:
                 self._holders.setdefault(piece.name, []).append(kept.index)
         for piece in (piece for piece in dropped if piece.name not in self._holders):
-            self._steady.upset(piece.name)
+            self._steady.invalidate(piece.name)
 
     def able(self, extent_z: int) -> bool:
         """Whether all layers of an extent have landed or could land now."""

@@ -157,10 +157,10 @@ class SliceFolder:
             self._slices.judge(piece, str(error))
             return None
         except (FileNotFoundError, PermissionError):  # writers on shares may lock what they change
-            self._slices.upset(piece.name)
+            self._slices.invalidate(piece.name)
             return None
         if seen_as(piece.name, state) != piece:
-            self._slices.upset(piece.name)
+            self._slices.invalidate(piece.name)
             return None
         return found
 
@@ -185,8 +185,8 @@ class SliceFolder:
         found = {}
         if self._others:
             found["others"] = f"{some(self._others)}: no slices ({', '.join(SLICE_SUFFIXES)})"
-        if self._slices.strangers:
-            found["strangers"] = f"{some(self._slices.strangers)}: no number in the name"
+        if self._slices.unnumbered:
+            found["strangers"] = f"{some(self._slices.unnumbered)}: no number in the name"
         if self._extent_z is not None and self.count > self._extent_z:
             found["beyond"] = f"slices from {self._extent_z} on: beyond the end of the volume"
         return found

@@ -18,7 +18,7 @@ from fibstream.core.stage import RAW, Output
 from fibstream.runtime.planner import raw_record
 from fibstream.runtime.worker import Site
 from fibstream.store.shard import Stamp
-from fibstream.store.store import Object
+from fibstream.store.store import Blob
 
 Order = Literal["raster", "random", "slab"]
 Landed = Literal["written", "unchanged", "older"]
@@ -57,7 +57,7 @@ def land(
         hint = "" if site.store.grid.sealed else "; seal the volume before a short last chunk"
         raise WrongUse(f"raw chunk {index}: is {voxels.shape}, expected {shape}{hint}")
     content = ABSENT if absent else content_hash(voxels)
-    item = Object(RAW, index, dtype)
+    item = Blob(RAW, index, dtype)
     while True:
         yield
         stamp, generation = site.store.look(item)

@@ -96,7 +96,7 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Habits:
+class WatchSettings:
     """How the watcher goes about it."""
 
     poll_s: float = 1.0  # between two looks
@@ -138,7 +138,7 @@ class Watcher:
         *,
         rules: Rules,
         ending: Ending,
-        habits: Habits,
+        habits: WatchSettings,
         clock: Callable[[], float],
         pause: Callable[[float], bool],
         say: Callable[[str], None],
@@ -299,7 +299,7 @@ class Watcher:
         try:
             self._end_file.look(now_s, [seen_as(name, (self._folder / name).stat())])
         except FileNotFoundError:
-            self._end_file.upset(name)
+            self._end_file.invalidate(name)
 
     def _over(self, incoming: Incoming) -> bool:
         """Whether nothing more is going to come."""

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from fibstream.core.dataset import Dataset, Organelle
 from fibstream.core.stage import Arrays, Block, Input, Output, Stage
 from fibstream.services.refine.cut import cut_fragments, halo
-from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.recipe import RecipeSettings
 
 
 def fragment_stage(dataset: Dataset, organelle: Organelle) -> Stage:
     """Return the stage that cuts a prediction into fragments."""
-    name, settings = organelle.recipe, Settings.model_validate(dict(organelle.settings))
+    name, settings = organelle.recipe, RecipeSettings.model_validate(dict(organelle.settings))
     voxel = dataset.voxel_size_nm
     array = f"predictions/{organelle.source}"
     # Size limits hold for whole objects: they are the fold's, and change no fragment.

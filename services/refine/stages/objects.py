@@ -9,7 +9,7 @@ from fibstream.core.frontier import Place
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays, Input
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import Settings
+from fibstream.services.refine.recipe import RecipeSettings
 
 EPOCH = 64  # chunks: labels of open objects follow the fold once in so many landings
 
@@ -19,7 +19,9 @@ class ObjectsFold(NoFold):
 
     def __init__(self, dataset: Dataset) -> None:
         self._folds = {
-            o.recipe: ObjectFold(Settings.model_validate(dict(o.settings)), dataset.voxel_size_nm)
+            o.recipe: ObjectFold(
+                RecipeSettings.model_validate(dict(o.settings)), dataset.voxel_size_nm
+            )
             for o in dataset.organelles
         }
         self._epoch = 0

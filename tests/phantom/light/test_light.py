@@ -270,7 +270,7 @@ def test_wrong_requests_are_refused() -> None:
 
 
 def test_too_many_dyes_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr(dyes_module, "MOST", 1000)
+    monkeypatch.setattr(dyes_module, "MAX_DYES", 1000)
     with pytest.raises(TooMuch, match="more than 1000 dyes; expected a smaller phantom"):
         dyes(cell(), "mito")
 

@@ -9,7 +9,7 @@ from fibstream.core.frontier import Place
 from fibstream.core.ports import Bus, Entry
 
 
-class Following:
+class DatasetFollower:
     """What the bus says of one dataset; ``look`` brings it up to date.
 
     Memory is in proportion to the failed chunks alone.

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 
-class Recipe(BaseModel):
+class TrainingConfig(BaseModel):
     """One network: data, architecture and schedule."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
