@@ -34,10 +34,9 @@ from fibstream.runtime.root import open_bus
 from fibstream.runtime.worker import Site
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Store
-
-from ..inference.net import write_net
-from ..support.cluster import Cluster
-from ..support.scene import GEOMETRY, PIPELINE, bright
+from tests.inference.net import write_net
+from tests.support.cluster import Cluster
+from tests.support.scene import GEOMETRY, PIPELINE, bright
 
 EDGE = 128  # of an uploaded chunk: 4 MB as uint16
 UPLOADS = 24
