@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml notice what they are there for."""
+"""The import contracts of pyproject.toml report every kind of forbidden import."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("kernels", "volumes", "services", "app", "cli", "phantom")
-# What each contract must not let pass: a line added to a file.
+# For each contract an import that it must report, added to a file.
 BROKEN = {
     "fibstream/core/grid.py": "import os",
     "fibstream/core/frontier.py": "import fibstream.bus.wire",
@@ -27,8 +27,8 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory) -> Path:
-    """Copy the code as it lies when installed."""
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the code into the layout of an installed package."""
     top = tmp_path_factory.mktemp("tree")
     only = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
     shutil.copytree(ROOT / "fibstream", top / "fibstream", ignore=only)
@@ -38,18 +38,18 @@ def tree(tmp_path_factory) -> Path:
 
 
 def contracts(tree: Path) -> str:
-    """Return what the checker says of a tree."""
+    """Return the output of the import linter for a tree."""
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     command += ["--config", str(ROOT / "pyproject.toml")]
     return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False).stdout
 
 
-def test_every_broken_rule_is_seen(tree: Path) -> None:
+def test_every_broken_contract_is_reported(tree: Path) -> None:
     for name, line in BROKEN.items():
         inside = name if name.startswith("fibstream/") else f"fibstream/{name}"
         with (tree / inside).open("a") as file:
             file.write(f"\n{line}\n")
-    said = contracts(tree)
+    report = contracts(tree)
     for name in BROKEN:
         module = name.removesuffix(".py").replace("/", ".").removeprefix("fibstream.")
-        assert f"fibstream.{module} -> " in said, name
+        assert f"fibstream.{module} -> " in report, name

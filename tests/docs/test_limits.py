@@ -1,4 +1,4 @@
-"""Files and functions keep the length at which they can still be read at a sitting."""
+"""Files and functions keep to their length limits."""
 
 import ast
 from collections.abc import Iterator
@@ -32,11 +32,11 @@ def functions(tree: ast.Module) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             first = node.body[0]
-            said = 0
+            in_docstring = 0
             if ast.get_docstring(node) is not None:
                 assert first.end_lineno is not None
-                said = first.end_lineno - first.lineno + 1
-            yield node.name, node.end_lineno - node.lineno + 1 - said
+                in_docstring = first.end_lineno - first.lineno + 1
+            yield node.name, node.end_lineno - node.lineno + 1 - in_docstring
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

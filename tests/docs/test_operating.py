@@ -1,4 +1,4 @@
-"""docs/operating.md and the table of metrics are one thing, said twice."""
+"""docs/operating.md documents exactly the metrics, labels, ports and limits of the code."""
 
 import re
 
@@ -15,33 +15,33 @@ SERIES = {metric.name for metric in METRICS} | {
 }
 
 
-def test_every_metric_is_told_with_exactly_its_labels_and_meaning() -> None:
-    told = [(quoted(r[0])[0], r[1], quoted(r[2]), r[3]) for r in rows(PAGE, "metric")]
-    real = [(m.name, m.kind, [label.name for label in m.labels], m.help) for m in METRICS]
-    assert told == real
+def test_every_metric_is_documented_with_its_labels_and_meaning() -> None:
+    documented = [(quoted(r[0])[0], r[1], quoted(r[2]), r[3]) for r in rows(PAGE, "metric")]
+    actual = [(m.name, m.kind, [label.name for label in m.labels], m.help) for m in METRICS]
+    assert documented == actual
 
 
-def test_every_label_is_told_with_exactly_its_values() -> None:
-    told = {}
+def test_every_label_is_documented_with_exactly_its_values() -> None:
+    documented = {}
     for cell, values in rows(PAGE, "label"):
         name, *metrics = quoted(cell)
-        told[name, *metrics] = tuple(quoted(values)) or values
-    real = {}
+        documented[name, *metrics] = tuple(quoted(values)) or values
+    actual = {}
     for metric in METRICS:
         for label in metric.labels:
             homes = {o for m in METRICS for o in m.labels if o.name == label.name}
             place = (label.name, metric.name) if len(homes) > 1 else (label.name,)
-            real[place] = label.values or label.source
-    assert told == real
+            actual[place] = label.values or label.source
+    assert documented == actual
 
 
-def test_no_page_names_a_metric_that_is_not_there() -> None:
+def test_every_named_metric_exists() -> None:
     for page in PAGES:
         named = set(re.findall(r"\bfibstream_[a-z0-9_]+", page.read_text()))
         assert named <= SERIES, page
 
 
-def test_alarms_ask_for_labels_that_are_there() -> None:
+def test_labels_of_alarms_exist() -> None:
     labels = {metric.name: {x.name: x for x in metric.labels} for metric in METRICS}
     found = re.findall(r"(fibstream_\w+)\{(\w+)=~?\"([^\"]+)\"\}", text(PAGE))
     assert found
@@ -49,7 +49,7 @@ def test_alarms_ask_for_labels_that_are_there() -> None:
         assert set(re.split(r"\\?\|", values)) <= set(labels[name][label].values), name
 
 
-def test_no_alarm_is_raised_by_what_is_normal() -> None:
+def test_no_alarm_is_raised_by_normal_events() -> None:
     alarms = " ".join(row[1] for row in rows(PAGE, "alarm"))
     assert "nondeterministic" in alarms and "dead_letters" in alarms
     assert not re.search("suspect|duplicate|dropped|reused", alarms)
@@ -57,11 +57,11 @@ def test_no_alarm_is_raised_by_what_is_normal() -> None:
 
 
 def test_ports_and_limits_are_those_of_the_code() -> None:
-    told = [tuple(row) for row in rows(PAGE, "service")]
-    assert told == [
+    documented = [tuple(row) for row in rows(PAGE, "service")]
+    assert documented == [
         (name, str(FIRST_PORT + n), str(FIRST_METRICS_PORT + n * METRICS_PORTS))
         for n, name in enumerate(SERVICES)
     ]
-    assert f"tells {MAX_LABEL_VALUES} values" in text(PAGE)
+    assert f"at most {MAX_LABEL_VALUES} values" in text(PAGE)
     assert f"counts as `{OTHER}`" in text(PAGE)
     assert (REQUESTS, "at most eight requests at a time" in text(PAGE)) == (8, True)
