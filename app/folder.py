@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
-from fibstream.runtime.loops import read_dataset
 from fibstream.store.local import PRIVATE, LocalFiles
+from fibstream.store.record import read_dataset
 
 LOCK = f"{PRIVATE}/run.lock"
 _OWNER = re.compile(r"process (\d+) on (\S+)")

@@ -11,9 +11,10 @@ from fibstream.core.events import ObjectChanged
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 
-from .catalogue import SERVICES, stage_names
+from .catalogue import stage_names
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, told
+from .registry import services
 
 
 def status_of(path: Path) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def status_of(path: Path) -> dict[str, Any]:
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
-    stages = [s.name for service in SERVICES for s in service.stages(dataset, files)]
+    stages = [s.name for service in services() for s in service.stages(dataset, files)]
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}
     for entry in bus.read([wire.OBJECTS], 0, limit=1 << 30):

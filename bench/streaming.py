@@ -29,9 +29,10 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.events import Progress
 from fibstream.core.grid import Box
 from fibstream.core.ports import Bus
-from fibstream.runtime.loops import drive, open_site
+from fibstream.runtime.loops import drive
 from fibstream.runtime.root import bus_path, open_bus
 from fibstream.runtime.settings import Settings
+from fibstream.runtime.site import open_site
 from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.port import ModelSpec
 from fibstream.services.inference.tiling import tiles

@@ -28,11 +28,12 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.events import Record
 from fibstream.core.fold import NoFold
 from fibstream.core.grid import Grid
-from fibstream.runtime.loops import exhaust, read_dataset
+from fibstream.runtime.loops import exhaust
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.root import open_bus
-from fibstream.runtime.worker import Site
+from fibstream.runtime.site import Site
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.store.store import Store
 from tests.inference.net import write_net
 from tests.support.cluster import Cluster
@@ -134,7 +135,7 @@ def print_many(services: Cluster, chunks: int) -> None:
     z stays open and only one row is landed, so that inference and the rest have little to do.
     """
     first = services.processes["ingest"].pid
-    watched = {"door": first} | {role: pid for pid, role in services.children("ingest").items()}
+    watched = {"grpc": first} | {role: pid for pid, role in services.children("ingest").items()}
     voxels = np.random.default_rng(2).integers(0, 255, SMALL).astype(np.uint8)
     marks, begun = [], time.perf_counter()
     with services.client() as client:
@@ -280,7 +281,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(f"on {given.bus or 'the embedded bus'}")
-        services = cluster(folder / "door", given.bus, "ingest", roles="door")
+        services = cluster(folder / "door", given.bus, "ingest", roles="grpc")
         try:
             print_upload(services)
         finally:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar, cast
 import typer
 
 from fibstream.core.errors import DiskFull, FibstreamError, WrongUse
-from fibstream.runtime.settings import Settings, Value, last_line, load, logs
+from fibstream.runtime.settings import Settings, Value, load
+from fibstream.telemetry.logs import last_line, logs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,7 +69,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 def in_force() -> AbstractContextManager[None]:
     """Return the context of a command: its log lines; settings that are wrong end it at once."""
     try:
-        return logs(settings()[0])
+        found, _ = settings()
+        return logs(found.log_level, found.log_format)
     except WrongUse as error:
         fail(str(error), WRONG)
 

@@ -9,7 +9,7 @@ import typer
 
 from fibstream.core.addresses import SERVICES
 from fibstream.core.errors import WrongUse
-from fibstream.runtime.settings import logs
+from fibstream.telemetry.logs import logs
 
 from .app import GIVEN, Chunk, Voxel, command, fail, say, settings, triple
 from .connect import check_name, check_volume, check_watched, connected, pipeline_text
@@ -270,11 +270,13 @@ def serve(
     ],
     root: Annotated[str, typer.Option(metavar="PATH|s3://..", help="Where datasets lie.")],
     bus: Annotated[str | None, typer.Option(metavar="kafka://H:P", help="A shared bus.")] = None,
-    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The door.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where it answers.")
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="First of a row, for Prometheus.")
     ] = None,
-    role: Annotated[str, typer.Option(help="Some of door,plan,work.")] = "door,plan,work",
+    role: Annotated[str, typer.Option(help="Some of grpc,plan,work.")] = "grpc,plan,work",
     source: Annotated[
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="Files below it may be landed by their path."),
@@ -293,20 +295,19 @@ def serve(
         check_address(listen, "--listen")
     if metrics is not None:
         check_address(metrics, "--metrics", row=2 + chosen.workers)
-    # Its own lines say less than the one of ours, and are no JSON.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from .serve import Serving
-    from .serve import serve as run_service
+    from fibstream.app import registry
+    from fibstream.runtime.serve import Serving
+    from fibstream.runtime.serve import serve as run_service
 
     # The processes of a service have their settings from the environment.
     os.environ.update(
         {f"FIBSTREAM_{name.upper()}": value for name, value in GIVEN.get().items() if value}
     )
     given = Serving(
-        service, root, bus, listen, metrics, tuple(role.split(",")), tuple(source or ()), workers
+        root, bus, listen, metrics, tuple(role.split(",")), tuple(source or ()), workers
     )
-    with logs(chosen, service):
-        run_service(given, say)
+    with logs(chosen.log_level, chosen.log_format, service):
+        run_service(registry.service(service), given, say)
 
 
 def show_status(name: str, server: str, *, as_json: bool) -> None:

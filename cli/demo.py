@@ -7,12 +7,12 @@ from fibstream.app.design import make_engine
 from fibstream.app.reference import labels_of, prediction_of, table_of
 from fibstream.app.report import Row, rows_of, write_report
 from fibstream.core.grid import Box
-from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.table import rows_hash
 from fibstream.services.refine.recipe import RecipeSettings as Recipe
 from fibstream.store.local import LocalFiles
 from fibstream.store.published import labels_hash, tables_hash
+from fibstream.store.record import read_dataset
 from fibstream.volumes.sources import open_volume
 
 from .streaming import stream

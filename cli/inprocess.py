@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from itertools import cycle
 
-from fibstream.app.catalogue import SERVICES
+from fibstream.app.registry import services
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Progress
-from fibstream.runtime.loops import PlannerLoop, WorkerLoop, open_site
+from fibstream.runtime.loops import PlannerLoop, WorkerLoop
 from fibstream.runtime.settings import Settings
+from fibstream.runtime.site import open_site
 from fibstream.services.ingest.edges.land import land_all
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.store.local import LocalFiles
@@ -24,10 +25,10 @@ class InProcess:
         seed: int, settings: Settings,
     ) -> None:  # fmt: skip
         self._bus = bus
-        self._planners = [PlannerLoop(service, files, bus, settings) for service in SERVICES]
+        self._planners = [PlannerLoop(service, files, bus, settings) for service in services()]
         self._workers = [
             WorkerLoop(service, files, bus, settings, f"{service.name}-{number}")
-            for service in SERVICES
+            for service in services()
             for number in range(settings.workers)
         ]
         _, site = open_site(files, bus)

@@ -25,12 +25,12 @@ from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus
 from fibstream.runtime.ledger import entries_of, ledger
-from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.root import bus_path, is_kafka, open_bus, servers_of
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.store.store import Store
 from fibstream.volumes.sources import Source
 

@@ -14,7 +14,7 @@ from fibstream.core.errors import DiskFull, FibstreamError, Retryable, WrongUse
 from fibstream.core.events import Progress
 from fibstream.core.ports import Bus
 from fibstream.runtime.children import Child, join, spawn
-from fibstream.runtime.server import EXIT_DISK_FULL, EXIT_WRONG_USE
+from fibstream.runtime.process import EXIT_DISK_FULL, EXIT_WRONG_USE
 from fibstream.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -93,15 +93,15 @@ class Runner:
 
     def _replace(self, child: Child, code: int) -> Child:
         if code == EXIT_WRONG_USE:
-            raise WrongUse(child.last_words())
+            raise WrongUse(child.last_message())
         if code == EXIT_DISK_FULL:
             raise DiskFull(f"no space left for {self._root}")  # nor for the process's last words
-        log.info("%s ended (%d) and is started again: %s", child.name, code, child.last_words())
+        log.info("%s ended (%d) and is started again: %s", child.name, code, child.last_message())
         # A task that goes on killing is parked by the worker that is handed it next.
         blamed = self._bus.reclaim(f"{gethostname()}:{child.number}")
         restarts = child.restarts + (not blamed)
         if restarts > RESTARTS:
-            raise Broken(f"{child.name} ended {restarts} times ({code}): {child.last_words()}")
+            raise Broken(f"{child.name} ended {restarts} times ({code}): {child.last_message()}")
         fresh = self._spawn(child.name, child.module, child.arguments)
         fresh.restarts = restarts
         return fresh

@@ -7,7 +7,7 @@ runs after He, Chao and Suzuki 2008).
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from fibstream.core.grid import Box, Index
 
 from .compiled import compiled
+from .conventions import Connectivity
 
 Ints = NDArray[np.int32]
-Connectivity = Literal[6, 18, 26]  # by faces; and edges; and corners
 
 # Rows before this one in raster order whose voxels may be neighbours: (dz, dy, reach along x).
 EARLIER_ROWS = {

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from fibstream.core.grid import Box, Index
 
 from .compiled import compiled
+from .conventions import LEVEL_BITS
 
 Triple = tuple[float, float, float]  # a standard deviation per axis, (z, y, x)
 
-LEVEL_BITS = 7  # a grey level is 2**7 units of the smoothed image
 TRUNCATE = 4  # standard deviations: the kernel ends there
 TAP_BITS = 15
 STRIP = 1024  # voxels smoothed together: a strip of every tap's row stays in the cache

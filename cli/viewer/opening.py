@@ -4,16 +4,16 @@ from pathlib import Path
 
 from fibstream.core.dataset import RECORD
 from fibstream.core.errors import WrongUse
-from fibstream.runtime.loops import read_dataset
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.volumes.hierarchy import held_by
 
-from .bare import ArrayShown, GroupShown
-from .port import Shown
-from .scene import DatasetShown
+from .bare import ViewableArray, ViewableGroup
+from .port import Viewable
+from .scene import ViewableDataset
 
 
-def shown(path: str, voxel_size_nm: tuple[float, float, float] | None = None) -> Shown:
+def open_viewable(path: str, voxel_size_nm: tuple[float, float, float] | None = None) -> Viewable:
     """Return what a path names; raises WrongUse when it is nothing that can be shown.
 
     ``voxel_size_nm`` (z, y, x) is of an array that does not tell its own.
@@ -27,9 +27,9 @@ def shown(path: str, voxel_size_nm: tuple[float, float, float] | None = None) ->
             read_dataset(LocalFiles(root))
         except ValueError as error:
             raise WrongUse(f"{path}: {RECORD} is not the record of a dataset") from error
-        return DatasetShown(root)
+        return ViewableDataset(root)
     if not root.exists():
         raise WrongUse(f"{place}: no such file or folder")
     if not inside and root.is_dir() and len(held := held_by(root)) > 1:
-        return GroupShown(root, held, voxel_size_nm)
-    return ArrayShown(path, voxel_size_nm)
+        return ViewableGroup(root, held, voxel_size_nm)
+    return ViewableArray(path, voxel_size_nm)

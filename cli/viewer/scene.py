@@ -16,12 +16,12 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.errors import FibstreamError
 from fibstream.core.events import ObjectChanged
 from fibstream.core.grid import Box
-from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.root import bus_path
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.volumes.sources import open_volume
 
-from .port import Address, Surfaces
+from .port import DataUrl, MeshUrl
 from .state import Layer, Objects, Scene, raw_window
 from .surface import surface
 
@@ -34,7 +34,7 @@ COLUMNS = ("id", "voxels", *(f"{end}_{axis}" for end in ("min", "max") for axis 
 Table = dict[str, NDArray[Any]]
 
 
-class DatasetShown:
+class ViewableDataset:
     """A dataset of `fibstream run` or of running services, finished or growing."""
 
     def __init__(self, root: Path) -> None:
@@ -49,7 +49,7 @@ class DatasetShown:
         wanted += [f"labels/{o.recipe}" for o in dataset.organelles]
         return [group for group in wanted if (self.root / group / "zarr.json").is_file()]
 
-    def scene(self, data: Address, meshes: Surfaces) -> Scene:
+    def scene(self, data: DataUrl, meshes: MeshUrl) -> Scene:
         """Return raw, predictions and labels; the panels meet in the middle."""
         dataset, groups = self._dataset(), self.groups()
         layers = []

@@ -6,7 +6,7 @@ from .errors import WrongUse
 
 SERVICES = ("ingest", "inference", "refine", "analysis")
 FIRST_PORT = 7801  # of ingest; the others follow in the order above
-FIRST_METRICS_PORT = 9801  # a service takes METRICS_PORTS in a row: door, planner, workers
+FIRST_METRICS_PORT = 9801  # a service takes METRICS_PORTS in a row: gRPC, planner, workers
 METRICS_PORTS = 100
 EXPECTED = "expected HOST, HOST:PORT (of ingest, the others follow), or SERVICE=HOST:PORT,.."
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .settings import SERVICE, words_of
+from fibstream.telemetry.logs import SERVICE_VARIABLE, message_of
 
 JOIN_S = 60.0  # longest task that a worker may finish when asked to stop; then it is killed
 
@@ -31,13 +31,13 @@ class Child:
         """The process id."""
         return self.process.pid
 
-    def last_words(self) -> str:
+    def last_message(self) -> str:
         """Return the last line that the process wrote to its log."""
         if self.log is None:
             return "see its log"
         with self.log.open(errors="replace") as lines:
             last = next(iter(deque((line.strip() for line in lines if line.strip()), 1)), "")
-        return words_of(last)
+        return message_of(last)
 
 
 def spawn(
@@ -47,7 +47,7 @@ def spawn(
     """Start a module that ends when this process does; without ``log`` it shares our stderr."""
     line = [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())]
     service = module.removeprefix("fibstream.services.").partition(".")[0]
-    given = {**environment, SERVICE: service}  # its log lines carry that name
+    given = {**environment, SERVICE_VARIABLE: service}  # its log lines carry that name
     file = log.open("ab") if log else None
     try:
         process = subprocess.Popen(

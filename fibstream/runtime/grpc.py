@@ -167,7 +167,7 @@ class GrpcServer:
             ("grpc.keepalive_permit_without_calls", 1),
         ]
         self._bindings = bindings
-        self._pool = ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="door")
+        self._pool = ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="grpc")
         self._server = grpc.server(
             self._pool, interceptors=[_StatusInterceptor(telemetry)], options=options,
             maximum_concurrent_rpcs=MAX_CALLS,

@@ -10,8 +10,9 @@ from fibstream.core.errors import NotFound, Retryable, WrongUse
 from fibstream.core.ports import Bus, Delivery
 from fibstream.telemetry.metrics import SILENT, Telemetry
 
-from .loops import PlannerLoop, Service, WorkerLoop
+from .loops import PlannerLoop, WorkerLoop
 from .root import OneDataset, Root
+from .service import Service
 from .settings import Settings
 
 log = logging.getLogger(__name__)

@@ -1,32 +1,28 @@
 """What every service process repeats: a planner's turn, and a worker's task."""
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.metadata import version
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from fibstream.bus import wire
-from fibstream.core.dataset import RECORD, Dataset
-from fibstream.core.errors import DiskFull, NotFound, Poison, Retryable
+from fibstream.core.errors import DiskFull, Poison, Retryable
 from fibstream.core.events import DeadLetter, Progress, Record, Task
-from fibstream.core.fold import Fold, NoFold
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Delivery, Files
-from fibstream.core.stage import Input, Stage
 from fibstream.store import ngff
-from fibstream.store.store import Store
+from fibstream.store.record import read_dataset
 from fibstream.telemetry.metrics import DEAD_LETTERS, SILENT, TASK_SECONDS, Telemetry
 
 from .planner import Planner
+from .service import Service
 from .settings import Settings
-from .worker import Site, Worker
+from .site import open_site
+from .worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -37,40 +33,6 @@ UNSETTLED_S = 0.25  # how often a planner looks whether the last tasks are off i
 TELL_S = 0.2  # between two reports of a planner that is at work
 MEASURE_S = 5.0  # how often lag and queue are asked of the bus: half of a usual scrape interval
 CRASHES = 3  # of workers on one task, then it is parked
-
-
-@dataclass(frozen=True)
-class Service:
-    """One service as data: its stages, its fold, and what else its planner looks after."""
-
-    name: str
-    stages: Callable[[Dataset, Files], Sequence[Stage]]
-    fold: Callable[[Dataset], Fold] = field(default=lambda _: NoFold())
-    arrays: Callable[[Dataset], list[tuple[str, str, bool]]] = field(default=lambda _: [])
-    lands: Callable[[Dataset], Input | None] = field(default=lambda _: None)
-    describe: Callable[[Dataset, Telemetry], None] = field(default=lambda *_: None)
-
-
-def read_dataset(files: Files) -> Dataset:
-    """Read the dataset record."""
-    handle = files.open(RECORD)
-    if handle is None:
-        raise NotFound("not a fibstream dataset: it has no " + RECORD)
-    with contextlib.closing(handle):
-        return Dataset.model_validate_json(handle.read(0, handle.size))
-
-
-@cache
-def software() -> str:
-    """Return the version that stamps name."""
-    return version("fibstream")
-
-
-def open_site(files: Files, bus: Bus, telemetry: Telemetry = SILENT) -> tuple[Dataset, Site]:
-    """Open a dataset's store and bus."""
-    dataset = read_dataset(files)
-    store = Store(files, dataset.grid)
-    return dataset, Site(dataset.name, store, bus, software(), telemetry)
 
 
 def stubborn() -> Retrying:

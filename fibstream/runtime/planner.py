@@ -20,7 +20,7 @@ from fibstream.store.shard import Stamp, encode_blob
 from fibstream.store.store import Blob, Changed
 from fibstream.telemetry.metrics import LEDGER_LAG, QUEUE, RECONCILE_SECONDS, RECONCILES, Watch
 
-from .worker import Site
+from .site import Site
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import NotFound, WrongUse
 from fibstream.core.ports import Bus, Files
 from fibstream.store.local import PRIVATE, LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.store.remote import open_files
 from fibstream.store.store import Store
 
-from .loops import read_dataset, software
-from .worker import Site
+from .site import Site, software
 
 SUFFIX = ".zarr"
 SWEEPS = 3  # of an object store, into which a worker may put its last output meanwhile

@@ -6,59 +6,30 @@ simulation stops it at any of these points, kills it there, or lets it sleep and
 
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from fibstream.bus import wire
 from fibstream.core.errors import Poison
 from fibstream.core.events import Record, Task
 from fibstream.core.frontier import boxes, key_of
 from fibstream.core.grid import Grid
 from fibstream.core.keys import parameters_digest
-from fibstream.core.ports import Bus
 from fibstream.core.stage import Arrays, Block, Patch, Stage
 from fibstream.store.shard import Stamp
-from fibstream.store.store import Blob, Changed, Store, blobs
+from fibstream.store.store import Blob, Changed
 from fibstream.telemetry.metrics import (
-    LAST_COMMIT,
     OUTCOME,
-    SILENT,
-    SUSPECTS,
     TASK_SECONDS,
     TASKS,
-    Telemetry,
 )
+
+from .site import Site
 
 log = logging.getLogger(__name__)
 
 MAX_REASON = 1000  # characters: a line that a person reads
 Outcome = Literal["computed", "reused", "dropped", "failed"]
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where a service works: one dataset's store and bus."""
-
-    dataset: str
-    store: Store
-    bus: Bus
-    version: str = ""
-    telemetry: Telemetry = SILENT
-
-    def publish(self, record: Record) -> None:
-        """Append a record to the ledger."""
-        key = wire.record_key(self.dataset, record.stage, record.index)
-        self.bus.publish(wire.ledger_topic(record.stage), key, wire.encode(record))
-        self.telemetry.stamp(LAST_COMMIT)
-        if record.status == "suspect":
-            self.telemetry.add(SUSPECTS, stage=record.stage.partition("/")[0])
-
-    def items(self, stage: Stage, index: tuple[int, int, int]) -> list[Blob]:
-        """Return every object that a stage writes for one chunk."""
-        chunk = self.store.grid.chunk
-        return [item for output in stage.outputs for item in blobs(output, index, chunk)]
 
 
 class Worker:

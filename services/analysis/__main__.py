@@ -1,6 +1,6 @@
-"""Run the analysis service: ``python -m fibstream.services.analysis plan|work --dataset PATH``."""
+"""Run analysis, whole or one role of it: ``python -m fibstream.services.analysis serve``."""
 
-from fibstream.runtime.server import main
+from fibstream.runtime.main import main
 
 from .service import SERVICE
 

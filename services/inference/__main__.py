@@ -1,6 +1,6 @@
-"""Run inference: ``python -m fibstream.services.inference plan|work --dataset PATH``."""
+"""Run inference, whole or one role of it: ``python -m fibstream.services.inference serve``."""
 
-from fibstream.runtime.server import main
+from fibstream.runtime.main import main
 
 from .service import SERVICE
 

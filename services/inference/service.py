@@ -1,15 +1,19 @@
 """inference: predict every class of every network, one chunk at a time."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.ports import Files
 from fibstream.core.stage import Stage
-from fibstream.runtime.loops import Service
+from fibstream.runtime.service import Service, ServicerContext
 from fibstream.telemetry.metrics import MODEL_INFO, Telemetry
 
 from .edges.supplier import EngineSupplier
 from .stages.prediction import prediction_stage
+
+if TYPE_CHECKING:
+    from fibstream.runtime.grpc import ServicerBinding
 
 
 def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:
@@ -34,4 +38,16 @@ def arrays(dataset: Dataset) -> list[tuple[str, str, bool]]:
     return [(f"predictions/{c}", "uint8", True) for m in dataset.models for c in m.classes]
 
 
-SERVICE = Service("inference", stages, arrays=arrays, describe=describe)
+def servicer(context: ServicerContext) -> "ServicerBinding":
+    """Return what answers the calls of inference."""
+    from fibstream.runtime.grpc import ServicerBinding
+    from fibstream.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server as add
+
+    from .servicer import InferenceServicer
+
+    return ServicerBinding(
+        add, InferenceServicer(context.root, context.settings), "fibstream.v1.InferenceService"
+    )
+
+
+SERVICE = Service("inference", stages, arrays=arrays, describe=describe, servicer=servicer)

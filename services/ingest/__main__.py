@@ -1,6 +1,6 @@
-"""Run the ingest service: ``python -m fibstream.services.ingest plan|work --dataset PATH``."""
+"""Run ingest, whole or one role of it: ``python -m fibstream.services.ingest serve``."""
 
-from fibstream.runtime.server import main
+from fibstream.runtime.main import main
 
 from .service import SERVICE
 

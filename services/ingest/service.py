@@ -1,13 +1,17 @@
 """ingest: land chunks, announce them, and keep the raw pyramid."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.ports import Files
 from fibstream.core.stage import RAW, Input, Stage
-from fibstream.runtime.loops import Service
+from fibstream.runtime.service import Service, ServicerContext
 
 from .stages.pyramid import pyramid_stage
+
+if TYPE_CHECKING:
+    from fibstream.runtime.grpc import ServicerBinding
 
 
 def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
@@ -25,4 +29,17 @@ def lands(dataset: Dataset) -> Input:
     return Input(RAW, RAW, dataset.dtype)
 
 
-SERVICE = Service("ingest", stages, arrays=arrays, lands=lands)
+def servicer(context: ServicerContext) -> "ServicerBinding":
+    """Return what answers the calls of ingest."""
+    from fibstream.runtime.grpc import ServicerBinding
+    from fibstream.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server as add
+
+    from .edges.designer import PluggedDesigner
+    from .servicer import IngestServicer
+
+    designer = PluggedDesigner(context.root, context.settings.threads)
+    answering = IngestServicer(context.root, designer, context.sources, context.telemetry)
+    return ServicerBinding(add, answering, "fibstream.v1.IngestService")
+
+
+SERVICE = Service("ingest", stages, arrays=arrays, lands=lands, servicer=servicer)

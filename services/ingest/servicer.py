@@ -19,7 +19,7 @@ from fibstream.core.stage import RAW
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import raw_record
 from fibstream.runtime.root import Root, check_name
-from fibstream.runtime.worker import Site
+from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.datasets import (
     DatasetRequest,
     Designer,

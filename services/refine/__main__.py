@@ -1,6 +1,6 @@
-"""Run the refine service: ``python -m fibstream.services.refine plan|work --dataset PATH``."""
+"""Run refine, whole or one role of it: ``python -m fibstream.services.refine serve``."""
 
-from fibstream.runtime.server import main
+from fibstream.runtime.main import main
 
 from .service import SERVICE
 

@@ -35,7 +35,8 @@ from fibstream.kernels.components import (
     mark_within,
     paint,
 )
-from fibstream.kernels.smooth import LEVEL_BITS, radius, smooth
+from fibstream.kernels.conventions import LEVEL_BITS
+from fibstream.kernels.smooth import radius, smooth
 from fibstream.kernels.union_find import OUT
 
 from .recipe import RecipeSettings, Voxel, sigma_voxels, threshold_level

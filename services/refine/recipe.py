@@ -13,8 +13,7 @@ from typing import Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fibstream.core.errors import WrongUse
-from fibstream.kernels.components import Connectivity
-from fibstream.kernels.smooth import LEVEL_BITS
+from fibstream.kernels.conventions import LEVEL_BITS, Connectivity
 
 FillHoles = Literal["none", "one", "all"]
 MinRule = Literal["below", "ceil"]

@@ -1,15 +1,19 @@
 """refine: predictions become fragments, fragments become objects, objects become labels."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.ports import Files
 from fibstream.core.stage import Stage
-from fibstream.runtime.loops import Service
+from fibstream.runtime.service import Service, ServicerContext
 
 from .stages.fragments import fragment_stage
 from .stages.labels import label_stage
 from .stages.objects import ObjectsFold
+
+if TYPE_CHECKING:
+    from fibstream.runtime.grpc import ServicerBinding
 
 
 def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
@@ -26,4 +30,16 @@ def arrays(dataset: Dataset) -> list[tuple[str, str, bool]]:
     return fragments_ + [(f"labels/{n}", "uint64", True) for n in names]
 
 
-SERVICE = Service("refine", stages, fold=ObjectsFold, arrays=arrays)
+def servicer(context: ServicerContext) -> "ServicerBinding":
+    """Return what answers the calls of refine."""
+    from fibstream.runtime.grpc import ServicerBinding
+    from fibstream.v1.refine_pb2_grpc import add_RefineServiceServicer_to_server as add
+
+    from .servicer import RefineServicer
+
+    return ServicerBinding(
+        add, RefineServicer(context.root, context.settings), "fibstream.v1.RefineService"
+    )
+
+
+SERVICE = Service("refine", stages, fold=ObjectsFold, arrays=arrays, servicer=servicer)

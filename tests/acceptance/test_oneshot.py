@@ -12,9 +12,9 @@ import zarr
 
 from fibstream.app.design import make_engine
 from fibstream.app.reference import prediction_of
-from fibstream.runtime.loops import read_dataset
 from fibstream.services.analysis.table import rows_hash
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 
 from ..support.command import inside
 from ..support.scene import CHUNK, blobs, save

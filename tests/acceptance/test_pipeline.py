@@ -2,8 +2,8 @@
 
 from fibstream.core.dataset import RECORD
 from fibstream.core.keys import canonical
-from fibstream.runtime.loops import read_dataset
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 
 from ..inference.net import write_net
 from ..support.command import inside

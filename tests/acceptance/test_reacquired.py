@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fibstream.app.catalogue import SERVICES
+from fibstream.app.registry import services
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Stage
-from fibstream.runtime.loops import read_dataset
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.store.store import Blob, Store
 
 from ..support.command import inside
@@ -29,7 +29,7 @@ def other() -> np.ndarray:
 
 def stages(out: Path) -> dict[str, Stage]:
     dataset, files = read_dataset(LocalFiles(out)), LocalFiles(out)
-    return {s.name: s for service in SERVICES for s in service.stages(dataset, files)}
+    return {s.name: s for service in services() for s in service.stages(dataset, files)}
 
 
 def contents(out: Path) -> dict[tuple[str, str, Index], str]:

@@ -18,8 +18,8 @@ from fibstream.app.picture import GAP, PANEL, TITLE, over, section
 from fibstream.app.report import histogram, is_black, point, rows_of, write_report
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
-from fibstream.runtime.loops import read_dataset
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside

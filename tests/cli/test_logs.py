@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibstream.runtime.children import spawn
-from fibstream.runtime.settings import FILE, JsonLines, Settings, last_line, logs, words_of
+from fibstream.runtime.settings import FILE, Settings
+from fibstream.telemetry.logs import JsonLines, last_line, logs, message_of
 
 from ..support.broker import free_ports
 from ..support.command import apart, inside, start
@@ -41,7 +42,10 @@ def objects(text: str) -> list[dict]:
 
 def caught(settings: Settings, act, service: str | None = "refine") -> str:
     """Return what an action logs."""
-    with redirect_stderr(io.StringIO()) as err, logs(settings, service):
+    with (
+        redirect_stderr(io.StringIO()) as err,
+        logs(settings.log_level, settings.log_format, service),
+    ):
         act()
     return err.getvalue()
 
@@ -53,12 +57,12 @@ def test_whatever_is_said_is_one_line_and_comes_back(message, level):
     assert line.isascii() and "\n" not in line
     (said,) = objects(line)
     assert (said["message"], said["level"], said["service"]) == (message, level, "ingest")
-    assert words_of(line) == message
+    assert message_of(line) == message
 
 
 @given(st.text())
 def test_what_is_no_object_is_itself(line):
-    assert words_of(f"fibstream: {line}") == line
+    assert message_of(f"fibstream: {line}") == line
 
 
 def test_an_exception_is_text_in_the_object():
@@ -91,8 +95,8 @@ def test_levels_are_those_of_our_own_lines(level, said):
 def test_an_inner_context_takes_over_and_gives_back():
     root = logging.getLogger()
     before = list(root.handlers), root.level, threading.excepthook
-    with redirect_stderr(io.StringIO()) as err, logs(JSON, "ingest"):
-        with logs(JSON):
+    with redirect_stderr(io.StringIO()) as err, logs("info", "json", "ingest"):
+        with logs("info", "json"):
             log.warning("inner")
         log.warning("outer")
     assert (list(root.handlers), root.level, threading.excepthook) == before
@@ -121,7 +125,7 @@ def test_the_last_line_of_a_process_names_its_error(log_format):
         sys.stderr.write(last_line("a.tif:\n no such file") + "\n")
 
     line = caught(Settings(log_format=log_format), act)
-    assert words_of(line.strip()) == "a.tif: no such file"
+    assert message_of(line.strip()) == "a.tif: no such file"
     assert line.startswith("{" if log_format == "json" else "fibstream: ")
 
 
@@ -138,19 +142,19 @@ def test_a_process_that_cannot_work_says_why_in_its_format(tmp_path, log_format,
     rest = ["--raw", "x"] if module == "ingest.edges.land" else []
     words = [*([] if rest else ["plan"]), "--dataset", str(tmp_path / "none"), *rest]
     found = child(tmp_path, f"fibstream.services.{module}", words, log_format)
-    assert "not a fibstream dataset" in found.last_words()
+    assert "not a fibstream dataset" in found.last_message()
     text = (tmp_path / "x.log").read_text()
     if log_format == "json":
         (said,) = objects(text)
         assert (said["level"], said["service"]) == ("error", module.partition(".")[0])
     else:
-        assert text == f"fibstream: {found.last_words()}\n"
+        assert text == f"fibstream: {found.last_message()}\n"
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_bug_that_ends_a_process_is_told_in_its_format(log_format):
     code = (
-        "from fibstream.runtime.server import running\n"
+        "from fibstream.runtime.process import running\n"
         "with running(None, 'refine'):\n    {}['key']\n"
     )
     ended = subprocess.run(
@@ -217,7 +221,7 @@ def test_a_service_logs_objects_only(tmp_path):
     first = start(*flags, *words, "--workers", "1")
     try:
         assert first.stdout is not None and "listening" in first.stdout.readline()
-        second = apart(*flags, *words, "--role", "door")  # its port is taken
+        second = apart(*flags, *words, "--role", "grpc")  # its port is taken
         assert second.code == 2
         (said,) = objects(second.err)
         assert "cannot be opened" in said["message"] and said["service"] == "ingest"

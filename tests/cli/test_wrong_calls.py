@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fibstream.app.registry import service
 from fibstream.cli.connect import WELCOME_S
-from fibstream.cli.serve import binding
 from fibstream.core.dataset import Dataset
 from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
+from fibstream.runtime.service import ServicerContext
 from fibstream.runtime.settings import FILE, Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
-from fibstream.telemetry.metrics import SILENT
 
 from ..acceptance.test_wrong_input import is_one_line, tree
 from ..support.broker import free_ports
@@ -184,7 +184,7 @@ CASES: dict[str, tuple[Case, str]] = {
     "serve nothing": (lambda p: ["serve"], "SERVICE"),
     "serve without a root": (lambda p: ["serve", "ingest"], "--root"),
     "an unknown service": (lambda p: p.serve(service="ingress"), "service ingress: expected"),
-    "an unknown role": (lambda p: p.serve("--role", "door,cook"), "--role door,cook: expected"),
+    "an unknown role": (lambda p: p.serve("--role", "grpc,cook"), "--role grpc,cook: expected"),
     "no role": (lambda p: p.serve("--role", ""), "--role : expected"),
     "no workers": (lambda p: p.serve("--workers", "0"), "workers = 0 .from --workers.*greater"),
     "too many workers": (lambda p: p.serve("--workers", "999"), "workers = 999.*less than"),
@@ -335,7 +335,8 @@ def server(tmp_path_factory):
     """All calls of ingest and analysis in this process, and a dataset that nothing landed in."""
     root = Root(str(tmp_path_factory.mktemp("served")))
     create(root, DatasetDesign(DATASET, {}, []))
-    bindings = [binding(name, root, Settings(), (), SILENT) for name in ("ingest", "analysis")]
+    context = ServicerContext(root, Settings())
+    bindings = [service(name).servicer(context) for name in ("ingest", "analysis")]
     door = GrpcServer("127.0.0.1:0", bindings)
     door.open()
     yield ",".join(f"{name}=127.0.0.1:{door.port}" for name in ("ingest", "analysis"))
@@ -378,6 +379,6 @@ def test_another_volume_does_not_land(server, place, raw, pattern):
 
 def test_a_service_ends_with_one_line_when_its_port_is_taken(server, place):
     port = server.rpartition(":")[2]
-    answer = apart(*place.serve("--listen", f"127.0.0.1:{port}", "--role", "door"))
+    answer = apart(*place.serve("--listen", f"127.0.0.1:{port}", "--role", "grpc"))
     is_one_line(answer, "--listen 127.* cannot be opened; expected a free HOST:PORT")
     shutil.rmtree(place.folder / "root", ignore_errors=True)

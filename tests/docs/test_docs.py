@@ -1,4 +1,4 @@
-"""The documentation says what there is, and there is what the documentation says."""
+"""The documentation describes exactly what the code has: commands, settings, limits, topics."""
 
 import re
 import shlex
@@ -8,11 +8,13 @@ from dataclasses import fields
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
+import click
 import pytest
 import typer
 
-from fibstream.app.catalogue import SERVICES
+from fibstream.app.registry import services
 from fibstream.bus import wire
 from fibstream.cli.main import app
 from fibstream.cli.run import Report
@@ -24,7 +26,7 @@ from fibstream.volumes.sources import DTYPES, OPENERS
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("docs", "models", "samples")
 PAGES = sorted([*ROOT.glob("*.md"), *chain(*((ROOT / f).rglob("*.md") for f in FOLDERS))])
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = cast("click.Group", typer.main.get_command(app)).commands
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 
@@ -58,22 +60,24 @@ def targets() -> set[str]:
 
 
 def test_every_command_is_in_the_readme_with_exactly_its_flags() -> None:
-    told = {
+    documented = {
         quoted(row[0])[0].split()[1]: set(quoted(row[2])) for row in rows("README.md", "command")
     }
-    real = {
+    actual = {
         name: {o for p in command.params for o in p.opts if o.startswith("--")}
         for name, command in COMMANDS.items()
     }
-    assert told == real
+    assert documented == actual
 
 
 def test_every_setting_is_in_the_readme_with_its_default() -> None:
-    told = {quoted(row[0])[0]: row[1].strip("`") for row in rows("README.md", "setting")}
-    real = {name: field.default for name, field in Settings.model_fields.items()}
-    assert told.keys() == real.keys()
-    for name, default in real.items():
-        assert told[name] == (f"{default:g}" if isinstance(default, float) else str(default)), name
+    documented = {quoted(row[0])[0]: row[1].strip("`") for row in rows("README.md", "setting")}
+    actual = {name: field.default for name, field in Settings.model_fields.items()}
+    assert documented.keys() == actual.keys()
+    for name, default in actual.items():
+        assert documented[name] == (
+            f"{default:g}" if isinstance(default, float) else str(default)
+        ), name
 
 
 def test_every_target_is_in_the_readme_and_is_phony() -> None:
@@ -83,40 +87,42 @@ def test_every_target_is_in_the_readme_and_is_phony() -> None:
 
 
 def test_every_topic_is_in_the_architecture() -> None:
-    told = set(re.findall(r"`(fibstream\.[a-z.-]+)`", text("docs/architecture.md")))
+    documented = set(re.findall(r"`(fibstream\.[a-z.-]+)`", text("docs/architecture.md")))
     run = {wire.OBJECTS, wire.PROGRESS, wire.WORK, wire.CONTROL}
-    queues = {f(s.name) for s in SERVICES for f in (wire.task_topic, wire.dead_topic)}
-    real = {*wire.LEDGER_TOPICS, *run, *queues}
-    assert told == real
+    queues = {f(s.name) for s in services() for f in (wire.task_topic, wire.dead_topic)}
+    actual = {*wire.LEDGER_TOPICS, *run, *queues}
+    assert documented == actual
 
 
 def test_limits_are_those_of_the_code() -> None:
-    told = [(quoted(row[1])[-1], int(row[0].split()[0].replace(",", "")))
+    documented = [(quoted(row[1])[-1], int(row[0].split()[0].replace(",", "")))
             for row in rows("docs/architecture.md", "limit")]  # fmt: skip
     names = [quoted(row[1])[0] for row in rows("docs/architecture.md", "limit")]
-    for name, (home, number) in zip(names, told, strict=True):
+    for name, (home, number) in zip(names, documented, strict=True):
         module = home.removesuffix(".py").replace("/", ".").removeprefix("fibstream.")
         assert getattr(import_module(f"fibstream.{module}"), name) == number, name
 
 
-def test_every_format_and_data_type_is_told() -> None:
+def test_every_format_and_data_type_is_documented() -> None:
     paths = " ".join(row[0] for row in rows("docs/formats.md", "PATH"))
     assert all(suffix in paths for suffix in (*OPENERS, ".npz", ".zarr", ".n5"))
-    told = {row[0]: row[1] for row in rows("docs/formats.md", "as")}
-    assert told["raw"].split(", ") == list(DTYPES["raw"])
-    assert told["prediction"].split(", ") == list(DTYPES["prediction"])
+    documented = {row[0]: row[1] for row in rows("docs/formats.md", "as")}
+    assert documented["raw"].split(", ") == list(DTYPES["raw"])
+    assert documented["prediction"].split(", ") == list(DTYPES["prediction"])
 
 
-def test_every_field_of_a_report_is_told() -> None:
-    told = [quoted(row[0])[0] for row in rows("docs/formats.md", "field")]
-    assert told == [field.name for field in fields(Report)]
+def test_every_field_of_a_report_is_documented() -> None:
+    documented = [quoted(row[0])[0] for row in rows("docs/formats.md", "field")]
+    assert documented == [field.name for field in fields(Report)]
 
 
-def test_every_column_of_a_table_is_told() -> None:
-    told = {name: row[1] for row in rows("docs/formats.md", "column") for name in quoted(row[0])}
+def test_every_column_of_a_table_is_documented() -> None:
+    documented = {
+        name: row[1] for row in rows("docs/formats.md", "column") for name in quoted(row[0])
+    }
     table = finish(merge([]), (1.0, 1.0, 1.0), raw=True)
-    real = {field.name: str(field.type).replace("double", "float64") for field in table.schema}
-    assert told == real
+    actual = {field.name: str(field.type).replace("double", "float64") for field in table.schema}
+    assert documented == actual
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -128,13 +134,13 @@ def test_links_resolve(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_are_named_exist(page: Path) -> None:
-    tops = "fibstream|services|cli|tests|bench|models|samples|docs"
+    tops = "fibstream|kernels|volumes|services|app|cli|phantom|tests|bench|models|samples|docs"
     for path in re.findall(rf"`((?:{tops})/[\w/.-]+\.(?:py|md|yaml|toml|tif))`", page.read_text()):
         assert (ROOT / path).is_file(), path
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/testing.md"])
-def test_shell_commands_are_such_that_exist(page: str) -> None:
+def test_shell_commands_exist(page: str) -> None:
     lines = list(shell_lines(page))
     assert lines
     for words in lines:
@@ -148,10 +154,10 @@ def test_shell_commands_are_such_that_exist(page: str) -> None:
             assert (module / "__main__.py").is_file() or module.with_suffix(".py").is_file(), words
 
 
-def test_make_targets_that_are_spoken_of_exist() -> None:
+def test_make_targets_that_are_named_exist() -> None:
     for page in PAGES:
-        spoken = set(re.findall(r"`make ([a-z]+)", page.read_text()))
-        assert spoken <= targets(), page
+        named = set(re.findall(r"`make ([a-z]+)", page.read_text()))
+        assert named <= targets(), page
 
 
 def test_every_decision_is_listed() -> None:
@@ -165,22 +171,24 @@ def test_every_decision_is_listed() -> None:
             assert part in page.read_text(), page
 
 
-def test_every_folder_of_tests_is_told() -> None:
-    told = {name for row in rows("docs/testing.md", "layer") for name in quoted(row[1])}
-    real = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
-    assert told == real
+def test_every_folder_of_tests_is_documented() -> None:
+    documented = {name for row in rows("docs/testing.md", "layer") for name in quoted(row[1])}
+    actual = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert documented == actual
 
 
-def test_the_fates_of_failures_are_those_of_the_code() -> None:
-    told = {quoted(row[0])[0] for row in rows("docs/architecture.md", "fate") if quoted(row[0])}
-    real = set(
+def test_kinds_of_failures_are_those_of_the_code() -> None:
+    documented = {
+        quoted(row[0])[0] for row in rows("docs/architecture.md", "fate") if quoted(row[0])
+    }
+    actual = set(
         re.findall(
             r"^class (\w+)\((?:FibstreamError|Retryable)\)", text("fibstream/core/errors.py"), re.M
         )
     )
-    assert told == real
+    assert documented == actual
 
 
 def test_images_that_are_locked_have_an_extra() -> None:
     extras = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"]
-    assert {service.name for service in SERVICES} <= extras.keys()
+    assert {service.name for service in services()} <= extras.keys()

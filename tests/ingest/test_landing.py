@@ -12,7 +12,7 @@ from fibstream.core.grid import Box, Grid
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.stage import RAW, Input
 from fibstream.runtime.loops import drive, exhaust
-from fibstream.runtime.worker import Site
+from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.landing import land, ordered
 from fibstream.store.store import Blob, Store
 

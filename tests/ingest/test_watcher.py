@@ -28,7 +28,7 @@ from fibstream.core.errors import Retryable, TooMuch, WrongUse
 from fibstream.core.grid import Grid
 from fibstream.core.stage import RAW, Input
 from fibstream.runtime.loops import drive
-from fibstream.runtime.worker import Site
+from fibstream.runtime.site import Site
 from fibstream.services.ingest.arrivals import Rules
 from fibstream.services.ingest.edges.growing import GrowingZarr, storage_of
 from fibstream.services.ingest.edges.incoming import Plan, SliceFolder

@@ -19,12 +19,12 @@ from fibstream.core.ids import gid
 from fibstream.core.keys import canonical
 from fibstream.runtime.grpc import GrpcServer as Server
 from fibstream.runtime.grpc import ServicerBinding
-from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.refine.recipe import RECIPES, resolve
 from fibstream.services.refine.servicer import MAX_PAGE, RefineServicer
 from fibstream.services.refine.watermark import begins
+from fibstream.store.record import read_dataset
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import refine_pb2 as pb
 from fibstream.v1.refine_pb2_grpc import RefineServiceStub, add_RefineServiceServicer_to_server

@@ -16,7 +16,8 @@ from fibstream.core.grid import Grid
 from fibstream.core.stage import RAW, Input, Output, Stage
 from fibstream.runtime.loops import drive, exhaust
 from fibstream.runtime.planner import Planner, raw_record
-from fibstream.runtime.worker import Site, Worker
+from fibstream.runtime.site import Site
+from fibstream.runtime.worker import Worker
 from fibstream.services.ingest.edges.landing import land
 from fibstream.store.store import Blob, Store
 

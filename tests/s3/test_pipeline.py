@@ -10,11 +10,11 @@ import tensorstore
 from fibstream.bus.memory import MemoryBus
 from fibstream.cli.inprocess import InProcess
 from fibstream.core.dataset import RECORD
-from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.table import rows_hash
 from fibstream.store.local import LocalFiles
 from fibstream.store.published import labels_hash, tables_hash
+from fibstream.store.record import read_dataset
 from fibstream.store.remote import kvstore, open_files
 from fibstream.volumes.sources import open_volume
 

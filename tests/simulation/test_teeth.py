@@ -17,7 +17,8 @@ from fibstream.core.events import Task
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.stage import RAW, Input, Output, Stage
 from fibstream.runtime.planner import raw_record
-from fibstream.runtime.worker import Outcome, Site, Worker
+from fibstream.runtime.site import Site
+from fibstream.runtime.worker import Outcome, Worker
 from fibstream.services.inference import service as inference
 from fibstream.services.ingest.edges.landing import land
 from fibstream.store.shard import Stamp

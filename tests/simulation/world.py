@@ -24,9 +24,10 @@ from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Delivery
 from fibstream.core.stage import Block, Patch, Stage
-from fibstream.runtime.loops import Service, read_dataset
 from fibstream.runtime.planner import Planner
-from fibstream.runtime.worker import Site, Worker
+from fibstream.runtime.service import Service
+from fibstream.runtime.site import Site
+from fibstream.runtime.worker import Worker
 from fibstream.services.analysis import service as analysis
 from fibstream.services.analysis.stages.tables import TableFold
 from fibstream.services.analysis.table import rows_hash
@@ -37,6 +38,7 @@ from fibstream.services.ingest.edges.landing import land
 from fibstream.services.refine import service as refine
 from fibstream.services.refine.recipe import resolve
 from fibstream.services.refine.stages.objects import ObjectsFold
+from fibstream.store.record import read_dataset
 from fibstream.store.shard import decode_object
 from fibstream.store.store import Blob, Store
 

@@ -16,11 +16,11 @@ from fibstream.app.design import make_engine
 from fibstream.app.reference import labels_of, prediction_of, table_of
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
-from fibstream.runtime.loops import read_dataset
 from fibstream.services.analysis.table import rows_hash
 from fibstream.services.refine.recipe import RecipeSettings
 from fibstream.store.local import LocalFiles
 from fibstream.store.published import labels_hash, tables_hash
+from fibstream.store.record import read_dataset
 
 from ..inference.net import Graph, write_net
 

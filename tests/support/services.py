@@ -12,10 +12,10 @@ from fibstream.cli.run import Report, conclude, prepare
 from fibstream.core.events import ObjectChanged
 from fibstream.core.grid import Index
 from fibstream.core.ports import Bus
-from fibstream.runtime.loops import read_dataset
 from fibstream.runtime.root import bus_path
 from fibstream.runtime.settings import Settings
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.volumes.sources import open_volume
 
 Place = tuple[str, Index]

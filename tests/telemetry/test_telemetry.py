@@ -19,7 +19,8 @@ from fibstream.core.errors import Poison, WrongUse
 from fibstream.core.events import ObjectChanged, Record
 from fibstream.core.fold import NoFold
 from fibstream.runtime.loops import exhaust
-from fibstream.runtime.worker import Outcome, Site, Worker
+from fibstream.runtime.site import Site
+from fibstream.runtime.worker import Outcome, Worker
 from fibstream.services.inference.service import describe
 from fibstream.services.ingest.edges.landing import Landed
 from fibstream.store.store import Store

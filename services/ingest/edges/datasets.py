@@ -14,7 +14,7 @@ from fibstream.core.keys import canonical
 from fibstream.core.ports import Files
 from fibstream.core.stage import RAW
 from fibstream.runtime.root import Root
-from fibstream.runtime.worker import Site
+from fibstream.runtime.site import Site
 from fibstream.store.store import Store
 
 DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
-from fibstream.runtime.loops import drive, open_site, read_dataset, stubborn
+from fibstream.runtime.loops import drive, stubborn
+from fibstream.runtime.process import orphaned, running
 from fibstream.runtime.root import open_bus
-from fibstream.runtime.server import orphaned, running
-from fibstream.runtime.worker import Site
+from fibstream.runtime.site import Site, open_site
 from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.volumes.sources import Source, open_volume
 
 from .datasets import announce_seal

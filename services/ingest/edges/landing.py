@@ -16,7 +16,7 @@ from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.stage import RAW, Output
 from fibstream.runtime.planner import raw_record
-from fibstream.runtime.worker import Site
+from fibstream.runtime.site import Site
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob
 

@@ -1,0 +1,82 @@
+"""Serving: one service for all datasets below a root, with its gRPC server and its processes."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fibstream.core.addresses import default_listen
+from fibstream.core.errors import WrongUse
+
+from .process import metrics_of, running
+from .root import Root, servers_of
+from .service import Service, ServicerContext
+from .supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+ROLES = ("grpc", "plan", "work")
+WATCH_S = 0.1  # how often processes are looked at
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What ``serve`` is given; None stands for the default."""
+
+    root: str
+    bus: str | None = None
+    listen: str | None = None  # HOST:PORT of gRPC
+    metrics: str | None = None  # HOST:PORT, the first of a row, for Prometheus
+    roles: tuple[str, ...] = ROLES
+    sources: tuple[Path, ...] = ()  # folders of files that may be landed by their path
+    workers: int | None = None
+
+
+def check(given: Serving) -> Root:
+    """Return the root; raise WrongUse naming what cannot be served."""
+    wrong = set(given.roles) - set(ROLES)
+    if wrong or not given.roles:
+        raise WrongUse(f"--role {','.join(given.roles)}: expected some of {', '.join(ROLES)}")
+    for source in given.sources:
+        if not source.is_dir():
+            raise WrongUse(f"--source {source}: not a folder")
+    if given.bus is not None and not given.bus.startswith("kafka://"):
+        raise WrongUse(f"--bus {given.bus}: expected kafka://HOST:PORT[,HOST:PORT], or nothing")
+    if "://" not in given.root:
+        Path(given.root).mkdir(parents=True, exist_ok=True)
+    return Root(given.root, given.bus)
+
+
+def serve(service: Service, given: Serving, report: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; ``report`` takes the line that says where."""
+    # gRPC's own log lines say less than the one of ours, and are no JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from .grpc import GrpcServer
+
+    with running(None, service.name) as (settings, stopping), contextlib.ExitStack() as held:
+        root = check(given)
+        if given.bus:
+            from fibstream.bus.kafka.link import declare
+
+            declare(servers_of(given.bus))
+            bus = root.shared_bus()
+            assert bus is not None
+            # Calls open buses of their own; they share its connections, which take long to make.
+            held.callback(bus.close)
+        telemetry = metrics_of(service.name, given.metrics, held)
+        workers = given.workers or settings.workers
+        supervisor = Supervisor(service.name, root, given.roles, workers, given.metrics)
+        held.callback(supervisor.close)
+        context = ServicerContext(root, settings, given.sources, telemetry)
+        bindings = [service.servicer(context)] if "grpc" in given.roles else []
+        server = GrpcServer(given.listen or default_listen(service.name), bindings, telemetry)
+        for binding in bindings:
+            held.callback(getattr(binding.servicer, "close", lambda: None))
+        held.callback(root.close)
+        held.callback(server.close)
+        server.open()
+        report(f"{service.name}: listening on port {server.port}, datasets below {root.url}")
+        while not stopping.wait(WATCH_S):
+            supervisor.watch()

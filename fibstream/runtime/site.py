@@ -1,0 +1,51 @@
+"""Where a service works: the store and the bus of one dataset."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+from fibstream.bus import wire
+from fibstream.core.dataset import Dataset
+from fibstream.core.events import Record
+from fibstream.core.ports import Bus, Files
+from fibstream.core.stage import Stage
+from fibstream.store.record import read_dataset
+from fibstream.store.store import Blob, Store, blobs
+from fibstream.telemetry.metrics import LAST_COMMIT, SILENT, SUSPECTS, Telemetry
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a service works: one dataset's store and bus."""
+
+    dataset: str
+    store: Store
+    bus: Bus
+    version: str = ""
+    telemetry: Telemetry = SILENT
+
+    def publish(self, record: Record) -> None:
+        """Append a record to the ledger."""
+        key = wire.record_key(self.dataset, record.stage, record.index)
+        self.bus.publish(wire.ledger_topic(record.stage), key, wire.encode(record))
+        self.telemetry.stamp(LAST_COMMIT)
+        if record.status == "suspect":
+            self.telemetry.add(SUSPECTS, stage=record.stage.partition("/")[0])
+
+    def items(self, stage: Stage, index: tuple[int, int, int]) -> list[Blob]:
+        """Return every object that a stage writes for one chunk."""
+        chunk = self.store.grid.chunk
+        return [item for output in stage.outputs for item in blobs(output, index, chunk)]
+
+
+@cache
+def software() -> str:
+    """Return the version that stamps name."""
+    return version("fibstream")
+
+
+def open_site(files: Files, bus: Bus, telemetry: Telemetry = SILENT) -> tuple[Dataset, Site]:
+    """Open a dataset's store and bus."""
+    dataset = read_dataset(files)
+    store = Store(files, dataset.grid)
+    return dataset, Site(dataset.name, store, bus, software(), telemetry)

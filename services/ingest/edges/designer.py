@@ -1,0 +1,39 @@
+"""Who makes a dataset of what a client asks for: ingest knows neither networks nor recipes.
+
+The composition of all services does (``fibstream.app.design``), and it is found by its entry point:
+no import leads from a service up to it.
+"""
+
+from importlib.metadata import entry_points
+
+from fibstream.core.errors import NotNow
+from fibstream.runtime.root import Root
+
+from .datasets import DatasetDesign, DatasetRequest
+
+GROUP = "fibstream.designer"  # entry points: a function of a request, a root and threads
+
+
+class PluggedDesigner:
+    """The installed designer, loaded with the first request: it brings the network runtime."""
+
+    def __init__(self, root: Root, threads: int) -> None:
+        self._root = root
+        self._threads = threads
+
+    def __call__(self, request: DatasetRequest) -> DatasetDesign:
+        """Return the dataset that is asked for.
+
+        Raises NotNow when this installation cannot check networks, WrongUse when the request
+        cannot be met.
+        """
+        try:
+            (entry,) = entry_points(group=GROUP)
+            design = entry.load()
+        except (ValueError, ImportError) as error:
+            raise NotNow(
+                f"datasets cannot be created here: {error}; expected an installation of "
+                "fibstream[ingest] with its networks' runtime"
+            ) from error
+        found: DatasetDesign = design(request, self._root, self._threads)
+        return found
