@@ -6,24 +6,23 @@ import logging
 import os
 import socket
 import sys
-import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fibstream.cli.viewer.opening import shown
-from fibstream.cli.viewer.server import Server, ViewerState
 from fibstream.core.errors import FibstreamError, WrongUse
 
+from .viewer.connection import listening
+from .viewer.opening import open_viewable
+from .viewer.server import Viewer
 from .watch import asked_to_stop
 
 log = logging.getLogger(__name__)
 
-FOLLOW_S = 10.0  # between looks at the dataset: what is new makes the viewer draw anew, in 1 s
+FOLLOW_S = 10.0  # between reads of the dataset: a change makes the viewer redraw, which takes 1 s
 ANYWHERE = ("", "0.0.0.0", "::")
-PACKAGE = "neuroglancer"  # of PyPI: only the client that lies in it is used, no code of it runs
-LOOK_S = 0.05  # between looks of the server whether it is to end
+PACKAGE = "neuroglancer"  # of PyPI: only the client in it is used, none of its code runs
 LAST_PORT = 65_535
 
 VoxelSize = tuple[float, float, float]
@@ -32,7 +31,7 @@ VoxelSize = tuple[float, float, float]
 class Viewing(NamedTuple):
     """A viewer that is being served, and its address."""
 
-    site: ViewerState
+    viewer: Viewer
     url: str
 
 
@@ -56,14 +55,14 @@ def view(
     """
     with (
         asked_to_stop() as pause,
-        serving(path, host=host, port=port, voxel_size_nm=voxel_size_nm) as (site, url),
+        serving(path, host=host, port=port, voxel_size_nm=voxel_size_nm) as (viewer, url),
     ):
         say(url)
         sys.stdout.flush()  # whoever reads a pipe waits for this line
         if browser and not opened(url):
             hint("no browser found; open the address in one that has WebGL 2")
         while not pause(FOLLOW_S):
-            follow(site)
+            follow(viewer)
 
 
 @contextlib.contextmanager
@@ -73,43 +72,37 @@ def serving(
     """Serve a viewer of ``path`` while the context lasts; port 0 is any that is free."""
     if not 0 <= port <= LAST_PORT:
         raise WrongUse(f"--port {port}: expected 0 (any) to {LAST_PORT}")
-    client, what = client_folder(), shown(path, voxel_size_nm)
-    if not what.groups():
+    client, content = client_folder(), open_viewable(path, voxel_size_nm)
+    if not content.groups():
         raise WrongUse(f"{path}: holds nothing to show yet")
-    site = ViewerState(what, client)
-    try:
-        server = Server(site, host, port)
-    except OSError as error:
-        where = f"--bind {host} --port {port}"
-        raise WrongUse(f"{where}: cannot listen there: {error.strerror or error}") from error
-    threading.Thread(
-        target=server.serve_forever, args=(LOOK_S,), name="viewer", daemon=True
-    ).start()
-    try:
+    viewer = Viewer(content, client)
+    with contextlib.ExitStack() as stack:
+        try:
+            actual = stack.enter_context(listening(viewer.app(), host, port))
+        except OSError as error:
+            where, why = f"--bind {host} --port {port}", error.strerror or error
+            raise WrongUse(f"{where}: cannot listen there: {why}") from error
+        stack.callback(viewer.state.close)
         name = socket.gethostname() if host in ANYWHERE else host
         place = f"[{name}]" if ":" in name else name
-        yield Viewing(site, f"http://{place}:{server.port}/v/{site.token}/")
-    finally:
-        site.state.close()
-        server.shutdown()
-        server.server_close()
+        yield Viewing(viewer, f"http://{place}:{actual}/v/{viewer.token}/")
 
 
-def follow(site: ViewerState) -> bool:
-    """Show what has come since; a dataset that is being deleted or mended does not end the view."""
+def follow(viewer: Viewer) -> bool:
+    """Show what has changed; a dataset that cannot be read at this moment does not end the view."""
     try:
-        return site.follow()
+        return viewer.follow()
     except (FibstreamError, OSError, ValueError) as error:
         log.debug("not followed: %s", error)
         return False
 
 
 def client_folder() -> Path:
-    """Return where Neuroglancer's client lies; raise WrongUse if it is not installed."""
+    """Return the folder of Neuroglancer's client; raise WrongUse if it is not installed."""
     found = importlib.util.find_spec(PACKAGE)
-    places = list(found.submodule_search_locations or []) if found else []
-    for place in places:
-        folder = Path(place, "static", "client")
+    parents = list(found.submodule_search_locations or []) if found else []
+    for parent in parents:
+        folder = Path(parent, "static", "client")
         if (folder / "index.html").is_file():
             return folder
     raise WrongUse(f"the viewer is not installed; expected the package: pip install {PACKAGE}")

@@ -12,17 +12,17 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.volumes.sources import Source, open_volume
 
-from .port import Address, Surfaces
+from .port import DataUrl, MeshUrl
 from .state import Kind, Layer, Objects, Scene
 
-LOOK = 128  # voxels an edge, in the middle: where grey values and ids are taken from
-PERCENTILES = (0.5, 99.5)  # that become black and white where the file does not say
+SAMPLE = 128  # voxels an edge, in the middle: where grey values and ids are taken from
+PERCENTILES = (0.5, 99.5)  # that become black and white where the metadata has no window
 FULL = 0.5  # of the middle: labels of more than this would hide what lies below them
 FORMATS = {"zarr.json": "zarr3", ".zarray": "zarr2", ".zgroup": "zarr2"}
 
 
-class ArrayShown:
-    """One array; axes are those that the file tells, else (z, y, x)."""
+class ViewableArray:
+    """One array; axes are those of its metadata, else (z, y, x)."""
 
     def __init__(self, path: str, voxel_size_nm: tuple[float, float, float] | None = None) -> None:
         place, _, inside = path.partition("#")
@@ -32,16 +32,16 @@ class ArrayShown:
         self._source = open_volume(path, voxel_size_nm=voxel_size_nm)
         chosen = self._source.name.removeprefix(place).lstrip("#").strip("/")
         above = str(Path(chosen).parent) if chosen else "."
-        # Who names an array wants that array; who names a group gets all its levels.
+        # A path to an array shows that level alone; a path to a group shows all levels.
         whole = chosen != inside.strip("/") and _multiscale(self.root / above)
         self._group = ("" if above == "." else above) if whole else chosen
-        self._alone = not whole
+        self._single = not whole
 
     def groups(self) -> list[str]:
         """Return the one group or array that is shown."""
         return [self._group]
 
-    def scene(self, data: Address, meshes: Surfaces) -> Scene:  # noqa: ARG002
+    def scene(self, data: DataUrl, meshes: MeshUrl) -> Scene:  # noqa: ARG002
         """Return the one layer, the panels meeting in its middle."""
         source = self._source
         name = Path(self._group).name or self.root.stem
@@ -52,13 +52,13 @@ class ArrayShown:
             name, kind, f"{data(self._group)}|{FORMATS[found]}:",
             window=_window(source, middle) if kind == "raw" else None,
             objects=_objects(middle) if kind == "labels" else None,
-            transform=self._transform() if self._alone else None,
+            transform=self._transform() if self._single else None,
         )  # fmt: skip
         z, y, x = (float((n - 1) // 2) for n in source.shape)
         return Scene(self.root.stem, source.voxel_size_nm, source.shape, (z, y, x), (layer,))
 
     def mesh(self, group: str, number: int) -> bytes | None:  # noqa: ARG002
-        """Return None: without a table it is not known where an object lies."""
+        """Return None: without a table the boxes of objects are unknown."""
         return None
 
     def objects(self, group: str) -> Objects:  # noqa: ARG002
@@ -71,33 +71,33 @@ class ArrayShown:
         return "labels" if wide or (named and self._source.dtype.kind != "f") else "raw"
 
     def _transform(self) -> dict[str, Any]:
-        """Return what the axes of a lone array are, in the order in which it is stored."""
+        """Return the axes of a single array, in the order in which it is stored."""
         sizes = zip("zyx", self._source.voxel_size_nm, strict=True)
         axes = {axis: [size * 1e-9, "m"] for axis, size in sizes}
         return {"inputDimensions": axes, "outputDimensions": axes}
 
 
-class GroupShown:
-    """Several arrays in one group without a dataset, such as a phantom: one layer each."""
+class ViewableGroup:
+    """Several arrays in one group that is no dataset, such as a phantom: one layer each."""
 
     def __init__(
-        self, root: Path, held: list[str], voxel_size_nm: tuple[float, float, float] | None = None
+        self, root: Path, names: list[str], voxel_size_nm: tuple[float, float, float] | None = None
     ) -> None:
         self.root = root
-        self._parts = {place: ArrayShown(f"{root}#{place}", voxel_size_nm) for place in held}
+        self._parts = {name: ViewableArray(f"{root}#{name}", voxel_size_nm) for name in names}
 
     def groups(self) -> list[str]:
         """Return the arrays and multiscale groups that are shown."""
         return [group for part in self._parts.values() for group in part.groups()]
 
-    def scene(self, data: Address, meshes: Surfaces) -> Scene:
+    def scene(self, data: DataUrl, meshes: MeshUrl) -> Scene:
         """Return one layer for each, the panels meeting in the middle of the first."""
-        scenes = {place: part.scene(data, meshes) for place, part in self._parts.items()}
-        layers = [_among_others(place, s.layers[0]) for place, s in scenes.items()]
+        scenes = {name: part.scene(data, meshes) for name, part in self._parts.items()}
+        layers = [_among_others(name, s.layers[0]) for name, s in scenes.items()]
         return replace(next(iter(scenes.values())), layers=tuple(layers))
 
     def mesh(self, group: str, number: int) -> bytes | None:  # noqa: ARG002
-        """Return None: without a table it is not known where an object lies."""
+        """Return None: without a table the boxes of objects are unknown."""
         return None
 
     def objects(self, group: str) -> Objects:  # noqa: ARG002
@@ -105,9 +105,9 @@ class GroupShown:
         return Objects(np.zeros(0, np.uint64))
 
 
-def _among_others(place: str, layer: Layer) -> Layer:
-    """Return a layer as it is shown beside others: not in the way of them."""
-    if place.startswith("predictions/"):
+def _among_others(name: str, layer: Layer) -> Layer:
+    """Return a layer as it is shown beside others: it must not cover them."""
+    if name.startswith("predictions/"):
         return replace(layer, name=f"prediction {layer.name}", kind="prediction", window=None)
     full = layer.objects is not None and layer.objects.share > FULL
     return replace(layer, hidden=full)
@@ -123,14 +123,14 @@ def _multiscale(group: Path) -> bool:
 
 
 def _middle(source: Source) -> NDArray[Any]:
-    low = [max(n // 2 - LOOK // 2, 0) for n in source.shape]
-    high = [min(a + LOOK, n) for a, n in zip(low, source.shape, strict=True)]
+    low = [max(n // 2 - SAMPLE // 2, 0) for n in source.shape]
+    high = [min(a + SAMPLE, n) for a, n in zip(low, source.shape, strict=True)]
     (az, ay, ax), (bz, by, bx) = low, high
     return source.read(Box((az, ay, ax), (bz, by, bx)))
 
 
 def _window(source: Source, middle: NDArray[Any]) -> tuple[float, float]:
-    """Return what is black and white: as the file says, all of a byte, else percentiles."""
+    """Return the values of black and white: from the metadata, all of a byte, else percentiles."""
     if source.display.window:
         low, high = source.display.window
         return (high, low) if source.display.inverted else (low, high)
@@ -141,7 +141,7 @@ def _window(source: Source, middle: NDArray[Any]) -> tuple[float, float]:
 
 
 def _objects(middle: NDArray[Any]) -> Objects:
-    """Return the ids in the middle of a volume: what lies elsewhere has Neuroglancer's colours."""
+    """Return the ids in the middle of a volume: others have Neuroglancer's colours."""
     ids, counts = np.unique(middle, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     labelled = 1.0 - float(counts[ids == 0].sum()) / middle.size

@@ -1,8 +1,8 @@
-"""The files that a viewer reads, each read noted: what has changed since gets a new address.
+"""The files that a viewer reads; what has changed since it was read gets a new address.
 
-A viewer keeps what it has read, also that a chunk was not there. So the address of a group holds a
-version, which rises when a file that was asked for is another one now, or has come or gone. Under
-one version a file is always the same, or not there: never half an old chunk and half a new one.
+A browser caches what it has read, also that a chunk was missing. So the address of a group holds a
+version, which rises when a file that was requested has been replaced, added or removed. Under one
+version a file is always the same, or missing: never half an old chunk and half a new one.
 """
 
 import os
@@ -13,18 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-MAX_NOTED = 20_000  # reads per group that are looked at again: 0.1 s of looking; older ones are not
+MAX_READS = 20_000  # per group that are checked for changes, the latest: it takes 0.1 s
 
-Mark = tuple[int, int, int] | None  # inode, time of change, size; None: not there
-ABSENT: Mark = None
+Identity = tuple[int, int, int] | None  # inode, time of change, size; None: missing
+MISSING: Identity = None
 
 
 class Opened(NamedTuple):
-    """An open file; whoever gets it closes it."""
+    """An open file, to be closed by who receives it."""
 
     descriptor: int
-    size: int
-    mark: Mark
+    status: os.stat_result
 
 
 class VersionedFiles:
@@ -33,13 +32,13 @@ class VersionedFiles:
     def __init__(self, root: Path, groups: Sequence[str]) -> None:
         self._root = root.resolve()
         self._lock = threading.Lock()
-        self._noted: dict[str, OrderedDict[str, Mark]] = {g: OrderedDict() for g in groups}
+        self._reads: dict[str, OrderedDict[str, Identity]] = {g: OrderedDict() for g in groups}
         self._versions = dict.fromkeys(groups, 1)
 
     def add(self, group: str) -> None:
-        """Show one more group."""
+        """Serve one more group."""
         with self._lock:
-            self._noted.setdefault(group, OrderedDict())
+            self._reads.setdefault(group, OrderedDict())
             self._versions.setdefault(group, 1)
 
     def version(self, group: str) -> int:
@@ -48,43 +47,43 @@ class VersionedFiles:
             return self._versions[group]
 
     def open(self, version: int, path: str) -> Opened | None:
-        """Open a file of a group by its path below the folder; None if it is not to be had.
+        """Open a file of a group by its path below the folder.
 
-        That is: not there, not of a group that is shown, of another version, or changed since it
+        None if it is missing, in no group that is served, of another version, or changed since it
         was read under this one.
         """
         group = self._group(path)
         if group is None or version != self.version(group) or not self._below(path):
             return None
         found = self._find(path)
-        mark = found.mark if found else ABSENT
+        identity = _identity(found.status) if found else MISSING
         with self._lock:
-            noted = self._noted[group]
-            known = noted.setdefault(path, mark)
-            noted.move_to_end(path)
-            if len(noted) > MAX_NOTED:
-                noted.popitem(last=False)
-            same = known == mark and version == self._versions[group]
+            reads = self._reads[group]
+            before = reads.setdefault(path, identity)
+            reads.move_to_end(path)
+            if len(reads) > MAX_READS:
+                reads.popitem(last=False)
+            same = before == identity and version == self._versions[group]
         if found and not same:
             os.close(found.descriptor)
             return None
         return found
 
-    def look(self) -> bool:
-        """Raise the versions of groups of which something read is another now; whether any is."""
+    def refresh(self) -> bool:
+        """Raise the versions of groups with a file that has changed; return whether any has."""
         changed = False
         with self._lock:
-            noted = {group: dict(marks) for group, marks in self._noted.items()}
-        for group, marks in noted.items():
-            if any(self._mark(path) != mark for path, mark in marks.items()):
+            groups = {group: dict(reads) for group, reads in self._reads.items()}
+        for group, reads in groups.items():
+            if any(self._identity_of(path) != before for path, before in reads.items()):
                 changed = True
                 with self._lock:
                     self._versions[group] += 1
-                    self._noted[group].clear()
+                    self._reads[group].clear()
         return changed
 
     def _group(self, path: str) -> str | None:
-        """Return the group that a path lies in; None of a path that tries to leave it."""
+        """Return the group that a path lies in; None if it may lead out of it."""
         parts = path.split("/")
         if any(part in ("", ".", "..") or "\0" in part for part in parts):
             return None
@@ -96,31 +95,31 @@ class VersionedFiles:
         return None
 
     def _below(self, path: str) -> bool:
-        """Whether a path stays below the folder: a link is a way out as well as two dots."""
+        """Whether a path stays below the folder once links are followed."""
         try:
             return (self._root / path).resolve().is_relative_to(self._root)
-        except (OSError, RuntimeError):  # RuntimeError: a ring of links
+        except (OSError, RuntimeError):  # RuntimeError: links in a circle
             return False
 
     def _find(self, path: str) -> Opened | None:
         try:
-            # Not blocking: a pipe in the place of a file would wait for someone to write.
+            # Not blocking: a pipe in the place of a file would wait for a writer.
             descriptor = os.open(self._root / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return None
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             return None
-        return Opened(descriptor, state.st_size, _marked(state))
+        return Opened(descriptor, status)
 
-    def _mark(self, path: str) -> Mark:
+    def _identity_of(self, path: str) -> Identity:
         try:
-            state = (self._root / path).stat()
+            status = (self._root / path).stat()
         except OSError:
-            return ABSENT
-        return _marked(state) if stat.S_ISREG(state.st_mode) else ABSENT
+            return MISSING
+        return _identity(status) if stat.S_ISREG(status.st_mode) else MISSING
 
 
-def _marked(state: os.stat_result) -> Mark:
-    return state.st_ino, state.st_mtime_ns, state.st_size
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_ino, status.st_mtime_ns, status.st_size

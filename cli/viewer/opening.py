@@ -14,9 +14,9 @@ from .scene import ViewableDataset
 
 
 def open_viewable(path: str, voxel_size_nm: tuple[float, float, float] | None = None) -> Viewable:
-    """Return what a path names; raises WrongUse when it is nothing that can be shown.
+    """Return what a path names; raise WrongUse when it cannot be shown.
 
-    ``voxel_size_nm`` (z, y, x) is of an array that does not tell its own.
+    ``voxel_size_nm`` (z, y, x) is of an array whose metadata has none.
     """
     place, _, inside = path.partition("#")
     if "://" in place:

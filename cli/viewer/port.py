@@ -1,4 +1,4 @@
-"""What can be shown, and how the viewer asks for it."""
+"""The interface between the viewer and what it shows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,20 +6,20 @@ from typing import Protocol
 
 from .state import Objects, Scene
 
-Address = Callable[[str], str]  # of a group: its URL
-Surfaces = Callable[[str, int], str]  # the same of surfaces, of so many objects
+DataUrl = Callable[[str], str]  # from a group to its URL
+MeshUrl = Callable[[str, int], str]  # from a group and its number of surfaces to their URL
 
 
-class Shown(Protocol):
-    """What can be shown: a dataset, or one array."""
+class Viewable(Protocol):
+    """A dataset, a group of arrays or one array."""
 
     root: Path
 
     def groups(self) -> list[str]:
-        """Return the paths of what is there now, below ``root``."""
+        """Return the paths below ``root`` of the arrays and groups that exist now."""
 
-    def scene(self, data: Address, meshes: Surfaces) -> Scene:
-        """Return all there is to show."""
+    def scene(self, data: DataUrl, meshes: MeshUrl) -> Scene:
+        """Return all layers and where the panels meet."""
 
     def mesh(self, group: str, number: int) -> bytes | None:
         """Return the surface of an object in Neuroglancer's format; None if it has no row."""

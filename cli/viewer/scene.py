@@ -1,4 +1,4 @@
-"""What a dataset holds at this moment, as a scene for the viewer."""
+"""The current contents of a dataset, as a scene for the viewer."""
 
 import contextlib
 import json
@@ -25,9 +25,7 @@ from .port import DataUrl, MeshUrl
 from .state import Layer, Objects, Scene, raw_window
 from .surface import surface
 
-MESH_VOXELS = (
-    2_000_000  # of the box that a surface is made of: 1 s; a larger object is made coarser
-)
+MESH_VOXELS = 2_000_000  # of the box of an object: 1 s; larger ones are taken at a coarser level
 MAX_ID = 2**64 - 1
 COLUMNS = ("id", "voxels", *(f"{end}_{axis}" for end in ("min", "max") for axis in "zyx"))
 
@@ -42,7 +40,7 @@ class ViewableDataset:
         self._log = ObjectLog(bus_path(root))
 
     def groups(self) -> list[str]:
-        """Return raw, predictions and labels, as far as they are there."""
+        """Return raw, predictions and labels, as far as they exist."""
         dataset = self._dataset()
         classes = [c for model in dataset.models for c in model.classes]
         wanted = ["raw", *(f"predictions/{c}" for c in dict.fromkeys(classes))]
@@ -83,16 +81,16 @@ class ViewableDataset:
     def _focus(self, dataset: Dataset) -> tuple[float, float, float]:
         """Return the voxel in the middle; while the volume grows, the landed one nearest to it.
 
-        Chunks lie in folders named by their place along z and y: at each step the nearest one is
-        gone into, so that not all of a million are looked at.
+        Chunks are stored in folders named by their index along z and y: only the nearest folder is
+        listed at each step, not all of a million chunks.
         """
         folder, found = self.root / "raw/s0/c", []
         for extent, edge in zip(self._shape(dataset), dataset.chunk, strict=True):
             middle = (extent - 1) // 2
             with contextlib.suppress(OSError):
-                places = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()]
-                nearest = [min(max(middle, n * edge), (n + 1) * edge - 1) for n in places]
-                if places:
+                indices = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()]
+                nearest = [min(max(middle, n * edge), (n + 1) * edge - 1) for n in indices]
+                if indices:
                     middle = min(nearest, key=lambda voxel: abs(voxel - middle))
                     folder /= str(middle // edge)
             found.append(float(middle))
@@ -155,9 +153,9 @@ def fragment(vertices_nm: NDArray[Any], triangles: NDArray[np.uint32]) -> bytes:
 
 
 class ObjectLog:
-    """The objects that the log of a dataset tells of, read on from where it was read to.
+    """The objects in the log of a dataset, which is read on from where it was read to.
 
-    A shared bus (Kafka) is not asked: there, only rows of the table have colours of ours.
+    A shared bus (Kafka) is not read: there, only rows of the table have our colours.
     """
 
     def __init__(self, path: Path) -> None:
@@ -166,7 +164,7 @@ class ObjectLog:
         self._alive: dict[str, dict[int, int]] = {}
 
     def alive(self, organelle: str) -> list[int]:
-        """Return the ids of objects that are, the largest first."""
+        """Return the ids of objects that still exist, the largest first."""
         # A log that cannot be read costs colours, not the view: the volume may be read-only.
         if self._path.is_file():
             with contextlib.suppress(FibstreamError, sqlite3.Error, OSError):

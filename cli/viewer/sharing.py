@@ -1,7 +1,7 @@
-"""What the viewer shows, shared between the server and the browsers that look at it.
+"""The state of the viewer, shared between the server and the browsers that show it.
 
 A browser sends its state whenever its user moves; the server sends one when the dataset has grown.
-Each state has a name (a generation): whoever made a state from an older one than there is loses.
+Each state has a name, its generation; one that was derived from an older generation is rejected.
 """
 
 import json
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from .state import State, merged
 
 
-class Told(NamedTuple):
-    """A state as it is sent: JSON, and the name it goes by."""
+class Snapshot(NamedTuple):
+    """A state as JSON, and its generation."""
 
     text: str
     generation: str
@@ -23,59 +23,62 @@ class SharedState:
 
     def __init__(self, state: State) -> None:
         self._changed = threading.Condition()
-        self._made = state  # as it was made of the dataset
-        self._told = Told(json.dumps(state), "fibstream/0")
+        self._derived = state  # from the dataset alone
+        self._current = Snapshot(json.dumps(state), "fibstream/0")
         self._count = 0
         self._closed = False
 
     def renew(self, state: State) -> None:
-        """Take what is new in a state made of the dataset; where the user looks stays."""
+        """Merge in what is new in a state of the dataset; the user's own changes stay."""
         with self._changed:
-            seen = merged(json.loads(self._told.text), self._made, state)
-            self._made = state
+            seen = merged(json.loads(self._current.text), self._derived, state)
+            self._derived = state
             self._count += 1
-            self._told = Told(json.dumps(seen), f"fibstream/{self._count}")
+            self._current = Snapshot(json.dumps(seen), f"fibstream/{self._count}")
             self._changed.notify_all()
 
     def post(self, state: State, *, client: str, number: str, previous: str) -> str | None:
-        """Take the state of a browser; return its name, or None if it was made from an old one."""
+        """Take the state of a browser; return its generation, None if ``previous`` is outdated."""
         with self._changed:
-            if previous != self._told.generation:
+            if previous != self._current.generation:
                 return None
-            self._told = Told(json.dumps(state), f"{client}/{number}")
+            self._current = Snapshot(json.dumps(state), f"{client}/{number}")
             self._changed.notify_all()
-            return self._told.generation
+            return self._current.generation
 
-    def wait(self, *, client: str, last: str, timeout_s: float) -> Told | None:
-        """Return the state once it is neither the last one that a browser has, nor its own."""
+    def wait(self, *, client: str, last: str, timeout_s: float) -> Snapshot | None:
+        """Return the state once it is neither the last that a browser received, nor its own.
+
+        None after ``timeout_s``, or when it is closed.
+        """
 
         def other() -> bool:
-            generation = self._told.generation
+            generation = self._current.generation
             own = generation.rpartition("/")[0] == client
             return self._closed or (generation != last and (not own or not last))
 
         with self._changed:
             self._changed.wait_for(other, timeout_s)
-            return self._told if other() and not self._closed else None
+            return self._current if other() and not self._closed else None
 
     @property
     def closed(self) -> bool:
-        """Whether nothing will come any more."""
+        """Whether no state follows."""
         return self._closed
 
     def close(self) -> None:
-        """Wake all who wait."""
+        """Wake all that wait."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
-def placed(value: Any, old: str, new: str) -> Any:
-    """Return a JSON value with one address in all texts replaced by another."""
+def replaced(value: Any, old: str, new: str) -> Any:
+    """Return a JSON value with a text replaced by another in all its strings."""
     if isinstance(value, str):
         return value.replace(old, new)
     if isinstance(value, list):
-        return [placed(item, old, new) for item in value]
+        return [replaced(item, old, new) for item in value]
     if isinstance(value, dict):
-        return {key: placed(item, old, new) for key, item in value.items()}
+        return {key: replaced(item, old, new) for key, item in value.items()}
     return value

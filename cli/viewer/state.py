@@ -1,4 +1,4 @@
-"""What Neuroglancer is told to show: a document made of what a dataset holds. Pure.
+"""The state of Neuroglancer that shows a dataset, as a JSON document. Pure.
 
 In its coordinates voxel ``i`` of an OME-NGFF array reaches from ``i - 0.5`` to ``i + 0.5`` (OME
 counts centres), so that a mean voxel index is a position as it stands.
@@ -14,31 +14,31 @@ from numpy.typing import NDArray
 
 from fibstream.app.colours import colours
 
-State = dict[str, Any]
+State = dict[str, Any]  # as Neuroglancer has it in JSON
 Kind = Literal["raw", "prediction", "labels"]
 
 ORIGIN = "http://fibstream.invalid"  # stands for the address under which the browser came
-MAX_COLOURED = 10_000  # objects with a colour of ours: the state travels whole when it changes
+MAX_COLOURED = 10_000  # objects with our colours: the state is sent whole when it changes
 MAX_MESHES = 100  # of the largest objects in the 3-D panel: each is cut out of the labels
 PANEL = (480.0, 340.0)  # pixels (width, height) of one of four panels in a window of 1280 x 800
 MARGIN = 0.95  # of a panel that the volume fills
 LIST_WIDTH = 300  # pixels, of the list of objects at the side
-DARK = "#181818"
-CHOSEN = ("segments", "segmentQuery")  # what is made anew until the user chooses something else
-MAX_SIZE = 2**32 - 1  # voxels that the list can tell: Neuroglancer's largest integer type
-VEIL = 0.45  # how much colour of the labels lies over the grey
-SEED = 1  # of Neuroglancer's own colours, for ids without one of ours: they stay the same
+BACKGROUND = "#181818"
+USER_CHOICES = ("segments", "segmentQuery")  # renewed until the user changes them
+MAX_SIZE = 2**32 - 1  # voxels that the list can show: Neuroglancer's largest integer type
+LABEL_ALPHA = 0.45  # how much colour of the labels lies over the grey
+SEED = 1  # of Neuroglancer's own colours, which ids beyond MAX_COLOURED have: fixed
 OBLIQUE = (0.8, 0.25, 0.15, 0.45)  # of the 3-D panel: a corner of the volume towards the eye
 AXES = ("x", "y", "z")  # in the order of the panels: the first is to the right, the second down
 # 127 is the surface: nothing outside, stronger inwards (docs/formats.md).
-VEILED = (
+PREDICTION_SHADER = (
     "#uicontrol vec3 color color(default=\"#56b4e9\")\n"
     "void main() {\n"
     "  float inside = (float(toRaw(getDataValue())) - 127.0) / 128.0;\n"
     "  emitRGBA(vec4(color, clamp(inside, 0.0, 1.0)));\n"
     "}\n"
 )  # fmt: skip
-GREY = "#uicontrol invlerp grey\nvoid main() {\n  emitGrayscale(grey());\n}\n"
+RAW_SHADER = "#uicontrol invlerp grey\nvoid main() {\n  emitGrayscale(grey());\n}\n"
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Objects:
 
     ids: NDArray[np.uint64]
     voxels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    rows: int = 0  # so many of them have a row in the table: they are whole, and have a surface
-    share: float = 0.0  # of the voxels looked at that belong to one, where that is known
+    rows: int = 0  # of them have a row in the table: they are whole, and have a surface
+    share: float = 0.0  # of the sampled voxels that belong to one, where that is known
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,18 @@ class Layer:
     name: str
     kind: Kind
     source: str  # its URL, with what Neuroglancer calls the format
-    window: tuple[float, float] | None = None  # of raw: black and white; turned round if inverted
+    window: tuple[float, float] | None = (
+        None  # of raw: black and white; in descending order if inverted
+    )
     objects: Objects | None = None  # of labels
     meshes: str = ""  # URL of their surfaces
-    transform: Mapping[str, Any] | None = None  # of an array that does not tell its axes
-    hidden: bool = False  # until the user asks for it; predictions always are
+    transform: Mapping[str, Any] | None = None  # of an array without axes in its metadata
+    hidden: bool = False  # until the user switches it on; predictions always are
 
 
 @dataclass(frozen=True)
 class Scene:
-    """All there is to show; axes (z, y, x)."""
+    """All layers, and the geometry of the volume; axes (z, y, x)."""
 
     name: str
     voxel_size_nm: tuple[float, float, float]
@@ -90,12 +92,12 @@ def viewer_state(scene: Scene) -> State:
         "layers": [layer_state(layer) for layer in scene.layers],
         "showSlices": False,
         "layout": {"type": "4panel", "orthographicProjection": True},  # has a scale bar
-        "crossSectionBackgroundColor": DARK,
-        "projectionBackgroundColor": DARK,
+        "crossSectionBackgroundColor": BACKGROUND,
+        "projectionBackgroundColor": BACKGROUND,
     }
-    chosen = next((layer.name for layer in scene.layers if layer.kind == "labels"), None)
-    listed = {"layer": chosen, "visible": True, "size": LIST_WIDTH}
-    return state | {"selectedLayer": listed} if chosen else state
+    first = next((layer.name for layer in scene.layers if layer.kind == "labels"), None)
+    listed = {"layer": first, "visible": True, "size": LIST_WIDTH}
+    return state | {"selectedLayer": listed} if first else state
 
 
 def _lengths(scene: Scene) -> tuple[float, float, float]:
@@ -126,18 +128,18 @@ def layer_state(layer: Layer) -> State:
         control = {"range": list(layer.window)} if layer.window else {}
         return {
             "type": "image", "name": layer.name, "source": [source], "tab": "rendering",
-            "opacity": 1.0, "shader": GREY, "shaderControls": {"grey": control},
+            "opacity": 1.0, "shader": RAW_SHADER, "shaderControls": {"grey": control},
         }  # fmt: skip
     if layer.kind == "prediction":
         return {
             "type": "image", "name": layer.name, "source": [source], "tab": "rendering",
-            "opacity": 0.5, "shader": VEILED, "visible": False,
+            "opacity": 0.5, "shader": PREDICTION_SHADER, "visible": False,
         }  # fmt: skip
     meshes = [{"url": layer.meshes}] if layer.meshes else []
     objects = layer.objects or Objects(np.zeros(0, np.uint64))
     return {
         "type": "segmentation", "name": layer.name, "source": [source, *meshes], "tab": "segments",
-        "selectedAlpha": VEIL, "notSelectedAlpha": VEIL, "colorSeed": SEED,
+        "selectedAlpha": LABEL_ALPHA, "notSelectedAlpha": LABEL_ALPHA, "colorSeed": SEED,
         **coloured(objects), **listing(objects), **({"visible": False} if layer.hidden else {}),
     }  # fmt: skip
 
@@ -161,16 +163,16 @@ def listing(objects: Objects) -> State:
 
 
 def merged(seen: State, before: State, fresh: State) -> State:
-    """Return what the user sees, with what is new in the dataset.
+    """Return the state of the user, updated with what is new in the dataset.
 
     Parameters
     ----------
     seen : dict
         The state as the user has changed it.
     before, fresh : dict
-        The state as it was made of the dataset last time, and is now. Only sources, colours and
-        layers that ``before`` lacks are taken over; the objects shown in 3-D and how they are
-        listed as long as the user has not chosen otherwise.
+        The states of the dataset at the last update, and now. Sources, colours and layers that
+        ``before`` lacks are taken over; the objects shown in 3-D and the order of the list only
+        while the user has not changed them.
     """
     old = {layer["name"]: layer for layer in before["layers"]}
     new = {layer["name"]: layer for layer in fresh["layers"]}
@@ -180,21 +182,21 @@ def merged(seen: State, before: State, fresh: State) -> State:
         if name not in new:
             layers.append(layer)
             continue
-        taken = [key for key in ("source", "segmentColors") if key in new[name]]
-        taken += [key for key in CHOSEN if key in new[name] and _left(layer, old.get(name), key)]
-        layers.append(layer | {key: new[name][key] for key in taken})
+        choices = [key for key in USER_CHOICES if _unchanged(layer, old.get(name), key)]
+        keys = [key for key in ("source", "segmentColors", *choices) if key in new[name]]
+        layers.append(layer | {key: new[name][key] for key in keys})
     layers += [layer for name, layer in new.items() if name not in old]
     return seen | {"layers": layers}
 
 
-def _left(seen: State, before: State | None, key: str) -> bool:
-    """Whether the user has left a choice as it was made; ids may come back in another order."""
+def _unchanged(seen: State, before: State | None, key: str) -> bool:
+    """Whether the user has not changed a choice; ids may come back in another order."""
     was, now = ((layer or {}).get(key) or [] for layer in (before, seen))
     return before is not None and set(was) == set(now)
 
 
 def properties(objects: Objects) -> State:
-    """Return what the list of objects tells of each: its size, by which it can be sorted."""
+    """Return the segment properties: the size of each object, by which the list can be sorted."""
     rows = min(objects.rows, MAX_COLOURED)
     size = {
         "id": "voxels", "type": "number", "data_type": "uint32", "description": "size in voxels",
@@ -208,6 +210,6 @@ def properties(objects: Objects) -> State:
 
 
 def raw_window(contrast: Sequence[float], *, invert: bool) -> tuple[float, float]:
-    """Return the grey values that are black and white, as the networks see them."""
+    """Return the grey values of black and white, as the networks see them."""
     low, high = contrast
     return (high, low) if invert else (low, high)
