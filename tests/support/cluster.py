@@ -56,16 +56,25 @@ class Cluster:
         """Return a client of all services."""
         return Client(self.server, **options)
 
+    def command(self, name: str) -> list[str]:
+        """Return the words that serve one service."""
+        return [PROGRAM, "serve", name]
+
+    def variables(self, name: str) -> dict[str, str]:
+        """Return what the environment of one service has besides."""
+        return {}
+
     def start(self, *names: str, environment: Mapping[str, str] | None = None) -> "Cluster":
         """Start services, by default all, and wait until they say that calls are welcome."""
         names = names or SERVICES
         for name in names:
             with (self._folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    [PROGRAM, "serve", name, "--root", str(self.root), *self._bus,
+                    [*self.command(name), "--root", str(self.root), *self._bus,
                      "--listen", self.addresses[name], *self._more],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                    env={**os.environ, "FIBSTREAM_RECONCILE_S": "5", **(environment or {})},
+                    env={**os.environ, "FIBSTREAM_RECONCILE_S": "5", **self.variables(name),
+                         **(environment or {})},
                 )  # fmt: skip
         for name in names:
             eventually(lambda name=name: self.serving(name), f"{name} serving")
