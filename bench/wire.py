@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' cluster is how 
 
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.client.client import PIECE, Client
+from fibstream.client import Client
+from fibstream.client.connection import PIECE
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Record
 from fibstream.core.fold import NoFold

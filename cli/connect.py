@@ -13,7 +13,7 @@ from fibstream.core.errors import Retryable, WrongUse
 from .flags import check_server
 
 if TYPE_CHECKING:
-    from fibstream.client.client import Client
+    from fibstream.client import Client
 
 WELCOME_S = 3.0  # services may be starting at this moment; beyond that somebody should look
 AGAIN_S = 0.2  # between two tries
@@ -32,7 +32,7 @@ def connected(server: str, service: str = "ingest", *, patient: bool = False) ->
         if not patient:
             raise
         typer.echo(f"note: {error}; is tried again and again", err=True)
-    from fibstream.client.client import Client
+    from fibstream.client import Client
 
     return Client(server)
 

@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import cast, get_args
 
-from fibstream.client.client import Client, Info
+from fibstream.client import Client
+from fibstream.client.ingest import Info
 from fibstream.core.dataset import clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index

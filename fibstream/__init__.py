@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fibstream.client.client import Client
+    from fibstream.client import Client
 
 __all__ = ["Client"]
 
@@ -11,7 +11,7 @@ __all__ = ["Client"]
 def __getattr__(name: str) -> Any:
     # The client brings gRPC with it: only those who ask for it wait for that.
     if name == "Client":
-        from fibstream.client.client import Client
+        from fibstream.client import Client
 
         return Client
     raise AttributeError(name)

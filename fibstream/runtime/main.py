@@ -49,9 +49,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
         where.add_argument("--root", metavar="PATH|URL", help="serve every dataset below")
         one.add_argument("--parent", type=int, help="end when this process ends")
     for command in commands.choices.values():
-        command.add_argument(
-            "--bus", help="sqlite:PATH or kafka://..; else the dataset's"
-        )
+        command.add_argument("--bus", help="sqlite:PATH or kafka://..; else the dataset's")
         command.add_argument("--listen", metavar="HOST:PORT", help="answer calls and health checks")
         command.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics to Prometheus")
     return parser

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fibstream.cli.landing import land_volume
-from fibstream.client.client import Client
+from fibstream.client import Client
 
 from ..support.broker import broker  # noqa: F401
 from ..support.cluster import Cluster

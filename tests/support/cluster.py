@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fibstream.cli.run import hashes
-from fibstream.client.client import Client
+from fibstream.client import Client
 from fibstream.core.addresses import SERVICES
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset

@@ -1,0 +1,180 @@
+"""Calls of ingest."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.bus import wire
+from fibstream.core.errors import AlreadyThere, Retryable
+from fibstream.core.grid import Index
+from fibstream.core.keys import ABSENT, content_hash
+from fibstream.v1 import chunk_pb2, ingest_pb2, ingest_pb2_grpc
+
+from .connection import Connection, named_errors, pieces_of
+
+CHOICES = 100  # of a revision, while other clients land the same chunk: each loss is another's win
+
+
+@dataclass(frozen=True)
+class Info:
+    """A dataset as its server has it; axes (z, y, x), lengths in voxels."""
+
+    name: str
+    shape: tuple[int | None, int, int]
+    chunk: Index
+    dtype: str
+    voxel_size_nm: tuple[float, float, float]
+    contrast: tuple[float, float]
+    pipeline: str
+    sealed: bool
+    landed: frozenset[Index]
+
+
+class IngestCalls(Connection):
+    """What ingest answers."""
+
+    @property
+    def _ingest(self) -> Any:
+        return ingest_pb2_grpc.IngestServiceStub(self._channel("ingest"))
+
+    def create(
+        self, name: str, shape: tuple[int | None, int, int], *,
+        voxel_size_nm: tuple[float, float, float], dtype: str = "uint8",
+        chunk: Index | None = None, contrast: tuple[float, float] | None = None,
+        invert: bool = False, pipeline: str = "mito",
+    ) -> tuple[bool, list[str]]:  # fmt: skip
+        """Make a dataset; return whether it is new, and warnings. ``shape[0]`` None: still open."""
+        z, y, x = voxel_size_nm
+        low, high = contrast or (0.0, 0.0)
+        spec = ingest_pb2.DatasetSpec(
+            name=name, shape=wire.index3((shape[0] or 0, shape[1], shape[2])), dtype=dtype,
+            chunk=wire.index3(chunk or (0, 0, 0)),
+            voxel_size_nm=chunk_pb2.Nanometres3(z=z, y=y, x=x),
+            contrast_low=low, contrast_high=high, invert=invert, pipeline=pipeline,
+        )  # fmt: skip
+        answer = self._call(
+            self._ingest.CreateDataset, ingest_pb2.CreateDatasetRequest(dataset=spec)
+        )
+        return answer.created, list(answer.warnings)
+
+    def datasets(self) -> list[str]:
+        """Return the names of all datasets."""
+        return list(self._call(self._ingest.ListDatasets, ingest_pb2.ListDatasetsRequest()).names)
+
+    def info(self, dataset: str) -> Info:
+        """Describe a dataset and what has landed."""
+        answer = self._call(self._ingest.GetDataset, ingest_pb2.GetDatasetRequest(dataset=dataset))
+        spec, size = answer.dataset, answer.dataset.voxel_size_nm
+        z, y, x = wire.index_of(spec.shape)
+        count = wire.index_of(answer.count)
+        bits = np.unpackbits(np.frombuffer(answer.landed, np.uint8), bitorder="little")
+        landed = np.argwhere(bits[: int(np.prod(count))].reshape(count))
+        return Info(
+            spec.name, (z or None, y, x), wire.index_of(spec.chunk), spec.dtype,
+            (size.z, size.y, size.x), (spec.contrast_low, spec.contrast_high), spec.pipeline,
+            answer.sealed, frozenset((int(a), int(b), int(c)) for a, b, c in landed),
+        )  # fmt: skip
+
+    def land(
+        self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None
+    ) -> str:
+        """Land one chunk; return ``written``, ``unchanged`` or ``older``.
+
+        Without ``revision`` the same content keeps the stored one and other content takes the
+        next; raises AlreadyThere when a given ``revision`` has other content.
+        """
+        plain = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
+        content = content_hash(plain)
+
+        def put(number: int) -> Any:
+            header = ingest_pb2.ChunkHeader(
+                dataset=dataset, index=wire.index3(index), revision=number, size=plain.nbytes,
+                checksum=content,
+            )  # fmt: skip
+            return self._call(self._ingest.PutChunk, lambda: _upload(header, plain))
+
+        return self._landed(dataset, index, content, revision, put)
+
+    def absent(self, dataset: str, index: Index, *, revision: int | None = None) -> str:
+        """Say that a chunk will never be acquired."""
+
+        def put(number: int) -> Any:
+            request = ingest_pb2.DeclareAbsentRequest(
+                dataset=dataset, index=wire.index3(index), revision=number
+            )
+            return self._call(self._ingest.DeclareAbsent, request)
+
+        return self._landed(dataset, index, ABSENT, revision, put)
+
+    def announce(self, dataset: str, index: Index, source: str = "", *, revision: int = 0) -> str:
+        """Have the server land a chunk of a volume that it can read itself."""
+        request = ingest_pb2.AnnounceChunkRequest(
+            dataset=dataset, index=wire.index3(index), source=source, revision=revision
+        )
+        return _landing(self._call(self._ingest.AnnounceChunk, request).landing)
+
+    def _landed(
+        self, dataset: str, index: Index, content: str, revision: int | None,
+        put: Callable[[int], Any],
+    ) -> str:  # fmt: skip
+        """Land under a given revision, or under the one that follows what is stored."""
+        for _ in range(CHOICES if revision is None else 1):
+            number = revision
+            if number is None:
+                request = ingest_pb2.GetChunkRequest(dataset=dataset, index=wire.index3(index))
+                there = self._call(self._ingest.GetChunk, request)
+                if there.hash == content and there.intact:
+                    return "unchanged"
+                number = there.revision if there.hash == content else there.revision + 1
+            try:
+                return _landing(put(number).landing)
+            except AlreadyThere:  # another client was faster: what it landed is older than ours
+                if revision is not None:
+                    raise
+        raise Retryable(f"chunk {index}: other clients land it all the time")
+
+    def seal(self, dataset: str, extent_z: int | None = None) -> int:
+        """Fix the extent in z, by default at the end of what has landed; return it."""
+        request = ingest_pb2.SealDatasetRequest(dataset=dataset, extent_z=extent_z or 0)
+        return int(self._call(self._ingest.SealDataset, request).extent_z)
+
+    def watch(self, dataset: str, *, once: bool = False) -> Iterator[Any]:
+        """Yield ``WatchDatasetResponse`` whenever something changed, until it is complete."""
+        request = ingest_pb2.WatchDatasetRequest(dataset=dataset, once=once)
+        with named_errors():
+            yield from self._ingest.WatchDataset(request)
+
+    def wait(self, dataset: str) -> Any:
+        """Return the last progress of a dataset when it is complete; reconnects as needed."""
+        for attempt in self._patience.copy():
+            with attempt:
+                for answer in self.watch(dataset):
+                    if answer.complete:
+                        return answer
+                raise Retryable(f"dataset {dataset!r}: the stream ended")
+        raise AssertionError  # unreachable: the last attempt raises
+
+    def replay(self, dataset: str, stage: str = "") -> list[tuple[str, Index]]:
+        """Put failed chunks back; return them."""
+        request = ingest_pb2.ReplayFailedRequest(dataset=dataset, stage=stage)
+        answer = self._call(self._ingest.ReplayFailed, request)
+        return [(item.stage, wire.index_of(item.index)) for item in answer.replayed]
+
+    def delete(self, dataset: str) -> None:
+        """Remove a dataset with everything derived from it."""
+        self._call(self._ingest.DeleteDataset, ingest_pb2.DeleteDatasetRequest(dataset=dataset))
+
+
+def _upload(
+    header: ingest_pb2.ChunkHeader, voxels: NDArray[Any]
+) -> Iterator[ingest_pb2.PutChunkRequest]:
+    yield ingest_pb2.PutChunkRequest(header=header)
+    for piece in pieces_of(voxels):
+        yield ingest_pb2.PutChunkRequest(piece=piece)
+
+
+def _landing(number: int) -> str:
+    return str(ingest_pb2.Landing.Name(number)).removeprefix("LANDING_").lower()
