@@ -4,12 +4,12 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
+from statistics import median
 from typing import Any, NamedTuple
 
+import jinja2
 import numpy as np
 import pyarrow.parquet as pq
 
@@ -23,7 +23,6 @@ from .picture import paint
 ROWS = 100  # of a table on the page: the largest objects; the file has all
 BINS = 24  # of the histogram
 BLACK = 0.02  # of the contrast: the inside of a mitochondrion is ten times as bright
-PAGE = Template(Path(__file__).with_name("report.html").read_text("utf-8"))
 COLUMNS: Mapping[str, str] = {
     "voxels": "voxels",
     "volume_nm3": "volume / µm³",
@@ -33,7 +32,7 @@ COLUMNS: Mapping[str, str] = {
     "centroid_x_nm": "x / nm",
     "touches_border": "cut by the border",
 }
-_UNITS = {"volume_nm3": 1e9, "area_nm2": 1e6}
+UNITS = {"volume_nm3": 1e9, "area_nm2": 1e6}  # of a column on the page, in that of the table
 
 Row = dict[str, Any]
 
@@ -54,6 +53,7 @@ def write_report(
     dataset.
     """
     files, dataset = open_dataset(out)
+    store = Store(files, dataset.grid)
     folder.mkdir(parents=True, exist_ok=True)
     sections, pictures = [], []
     for number, organelle in enumerate(dataset.organelles):
@@ -61,17 +61,29 @@ def write_report(
         image = paint(out, dataset, number, point(rows, dataset))
         pictures.append(folder / f"{organelle.recipe}.png")
         image.save(pictures[-1])
-        landed = len(list(Store(files, dataset.grid).chunks(f"labels/{organelle.recipe}")))
-        black = [row for row in rows if is_black(row, dataset)]
-        sections.append(_section(organelle, rows, black, _embedded(image), landed))
-    facts = provenance(dataset, hashes, credit)
+        chunks = len(list(store.chunks(f"labels/{organelle.recipe}")))
+        sections.append(_section(organelle.recipe, rows, dataset, _data_url(image), chunks))
     page = folder / "report.html"
-    text = PAGE.substitute(
-        name=escape(dataset.name), sections="\n".join(sections), facts=_facts(facts),
-        summary=escape(summary(dataset)),
+    text = PAGE.render(
+        name=dataset.name, summary=summary(dataset), sections=sections, columns=COLUMNS,
+        facts=provenance(dataset, hashes, credit),
     )  # fmt: skip
     page.write_text(text, encoding="utf-8")
     return Written(page, pictures)
+
+
+def _section(
+    name: str, rows: Sequence[Row], dataset: Dataset, picture: str, chunks: int
+) -> dict[str, Any]:
+    """Return what the page shows of one organelle; volumes in cubic micrometres."""
+    whole = [row for row in rows if not row["touches_border"]]
+    black = [row for row in rows if is_black(row, dataset)]
+    volumes = _volumes(rows)
+    return {
+        "name": name, "picture": picture, "chunks": chunks, "objects": len(rows),
+        "volumes": volumes, "whole": _volumes(whole), "black": _volumes(black),
+        "histogram": histogram(volumes), "rows": rows[:ROWS],
+    }  # fmt: skip
 
 
 def rows_of(out: Path, organelle: Organelle) -> list[Row]:
@@ -135,91 +147,52 @@ def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-# -- as HTML ---------------------------------------------------------------------------------------
-
-
-def _section(
-    organelle: Organelle, rows: Sequence[Row], black: Sequence[Row], picture: str, landed: int
-) -> str:
-    volumes = _volumes(rows)
-    whole = _volumes([row for row in rows if not row["touches_border"]])
-    told = f"{len(rows)} objects, {len(whole)} of them whole; {landed} chunks labelled."
-    if whole:
-        told += f" Median volume of the whole ones {float(np.median(whole)):.4g} µm³."
-    if volumes:
-        told += f" In all {sum(volumes):.4g} µm³."
-    if black:
-        told += (
-            f" <b>{len(black)} of them, {sum(_volumes(black)):.4g} µm³, "
-            f"{'is' if len(black) == 1 else 'are'} black throughout: was nothing imaged there?</b>"
-        )
-    more = f"<p>The {ROWS} largest are shown.</p>" if len(rows) > ROWS else ""
-    return (
-        f"<h2>{escape(organelle.recipe)}</h2><p>{told}</p>"
-        f'<img alt="raw, prediction and labels along three axes" src="{picture}">'
-        f"{histogram(volumes)}{_table(rows[:ROWS])}{more}"
-    )
-
-
 def _volumes(rows: Sequence[Row]) -> list[float]:
     """Return volumes in cubic micrometres."""
-    return [row["volume_nm3"] / 1e9 for row in rows]
+    return [row["volume_nm3"] / UNITS["volume_nm3"] for row in rows]
 
 
-def _table(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "<p>No object is closed yet.</p>"
-    head = "".join(f"<th>{name}</th>" for name in ("", "id", *COLUMNS.values()))
-    lines = [
-        f'<tr><td><i style="background:{css(row["id"])}"></i></td><td>{row["id"]}</td>'
-        + "".join(f"<td>{_cell(row[name], name)}</td>" for name in COLUMNS)
-        + "</tr>"
-        for row in rows
-    ]
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+class Histogram(NamedTuple):
+    """Counts in bins of equal width on a logarithmic axis, from one power of ten to another."""
+
+    counts: list[int]
+    low: int
+    high: int
 
 
-def _cell(value: Any, name: str) -> str:
+def histogram(volumes: Sequence[float]) -> Histogram | None:
+    """Return a histogram of volumes in cubic micrometres; None of fewer than two."""
+    if len(volumes) < 2:
+        return None
+    logs = np.log10(np.asarray(volumes))
+    low = math.floor(logs.min())
+    high = max(math.ceil(logs.max() + 1e-9), low + 1)
+    return Histogram(np.histogram(logs, BINS, (low, high))[0].tolist(), low, high)
+
+
+def _cell(value: Any, column: str) -> str:
+    """Return a value of a table as text."""
     if isinstance(value, bool):
         return "yes" if value else ""
-    if name in _UNITS:
-        return f"{value / _UNITS[name]:.4g}"
+    if column in UNITS:
+        return f"{value / UNITS[column]:.4g}"
     return f"{value:.0f}"
 
 
-def histogram(volumes: Sequence[float]) -> str:
-    """Return a histogram of volumes in cubic micrometres on a logarithmic axis, as SVG."""
-    if len(volumes) < 2:
-        return ""
-    logs = np.log10(np.asarray(volumes))
-    low, high = math.floor(logs.min()), math.ceil(logs.max() + 1e-9)
-    counts, _ = np.histogram(logs, BINS, (low, max(high, low + 1)))
-    width, height, foot = 640, 150, 34
-    step, tallest = width / BINS, max(int(counts.max()), 1)
-    bars = [
-        f'<rect x="{n * step + 1:.1f}" width="{step - 2:.1f}" y="{height * (1 - c / tallest):.1f}"'
-        f' height="{height * c / tallest:.1f}"><title>{c} objects</title></rect>'
-        for n, c in enumerate(counts.tolist()) if c
-    ]  # fmt: skip
-    decades = range(low, max(high, low + 1) + 1)
-    marks = [
-        f'<text x="{min(max((d - low) * width / (len(decades) - 1), 22), width - 22):.0f}"'
-        f' y="{height + 16}">{10.0**d:g}</text>' for d in decades
-    ]  # fmt: skip
-    return (
-        f'<svg viewBox="0 -16 {width} {height + foot + 16}" role="img">'
-        f'<text x="22" y="-4">{tallest}</text>{"".join(bars)}'
-        f'<line x1="0" x2="{width}" y1="{height}" y2="{height}"/>{"".join(marks)}'
-        f'<text x="{width / 2:.0f}" y="{height + 32}">volume / µm³, objects per bin</text></svg>'
-    )
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> str:
-    return "".join(f"<dt>{escape(n)}</dt><dd>{escape(v)}</dd>" for n, v in facts)
-
-
-def _embedded(image: Any) -> str:
-    """Return an image as an address that holds it."""
+def _data_url(image: Any) -> str:
+    """Return a URL that holds an image."""
     data = io.BytesIO()
     image.save(data, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters.update(cell=_cell, css=css, median=median)
+    return environment.get_template("report.html")
+
+
+PAGE = _template()
