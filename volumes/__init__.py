@@ -1,1 +1,15 @@
-"""Readers of the field's volume formats."""
+"""Readers of the volume formats of the field, behind one function: ``sources.open_volume``.
+
+Each returns ``formats.Voxels``; ``sources`` checks them and reads them box by box, axes (z, y, x).
+
+- ``numpy_files.py``: ``.npy`` and ``.npz``;
+- ``tiff.py``: ``.tif`` and ``.tiff``, stacks; OME-TIFF, ImageJ, BigTIFF;
+- ``mrc.py``: ``.mrc`` and ``.rec``, MRC2014;
+- ``slices.py``: a folder of TIFF or MRC slices, in the order of ``slice_names.py``;
+- ``zarr_n5/``: Zarr v2 and v3 (OME-NGFF, OpenOrganelle) and N5, on disk or in a bucket.
+
+``registry.py`` selects the reader, by the suffix or in a folder by its metadata.  A further format
+needs no change here: an installed package declares an entry point of the group
+``fibstream.volumes``, as ``registry.py`` describes.  ``lengths.py`` turns stated voxel sizes into
+nanometres; ``display.py`` reads how grey values are to be shown.
+"""

@@ -1,4 +1,4 @@
-"""How a file wants its grey values to be shown: which are black and white, and whether inverted."""
+"""How a file wants its grey values to be shown: the window of grey values, and inversion."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Display:
-    """What the metadata say; None and False where they say nothing."""
+    """The display that metadata state; None and False where they state none."""
 
     window: tuple[float, float] | None = None  # grey values that are black and white
     inverted: bool = False  # high values are dark
 
 
 def display_of(places: Iterable[Mapping[str, Any]]) -> Display:
-    """Return the first display that attributes state, given of the array and the groups above it.
+    """Return the first display stated in attributes: the array's, then those of its parent groups.
 
     ``omero`` is that of OME-NGFF, of which the first channel counts; ``contrastAdjustment`` is that
-    of COSEM, where the smaller grey value may be called max: then the picture is inverted.
+    of COSEM, where the smaller grey value may be called max: then the image is inverted.
     """
     for attributes in places:
         omero = attributes.get("ome", attributes)
@@ -26,16 +26,16 @@ def display_of(places: Iterable[Mapping[str, Any]]) -> Display:
         if isinstance(channels, list) and channels and isinstance(channels[0], Mapping):
             window = channels[0].get("window")
             window = window if isinstance(window, Mapping) else {}
-            shown = shown_between(window.get("start"), window.get("end"))
+            shown = display_between(window.get("start"), window.get("end"))
             return Display(shown.window, bool(channels[0].get("inverted")) != shown.inverted)
         stated = attributes.get("contrastAdjustment")
         if isinstance(stated, Mapping):
-            return shown_between(stated.get("min"), stated.get("max"))
+            return display_between(stated.get("min"), stated.get("max"))
     return Display()
 
 
-def shown_between(black: object, white: object) -> Display:
-    """Return the display in which two grey values are black and white; none if they are not two."""
+def display_between(black: object, white: object) -> Display:
+    """Return the display in which two grey values are black and white; none unless both differ."""
     if not isinstance(black, int | float) or not isinstance(white, int | float) or black == white:
         return Display()
     return Display((float(min(black, white)), float(max(black, white))), black > white)

@@ -1,7 +1,7 @@
-"""How long a voxel's edges are: units, what metadata state about them, and which statement stands.
+"""The edges of a voxel in nanometres: units, and which of several statements of a file holds.
 
-A file may state the size in several places.  They are listed with the one to be trusted most first;
-the first that serves is taken, and what disagrees with it is told.
+A file may state the voxel size in several places.  Statements are listed with the most trusted one
+first; the first that is usable is taken, and a warning names those that disagree with it.
 """
 
 import math
@@ -14,7 +14,7 @@ from types import MappingProxyType
 Size = tuple[float, float, float]  # edges of a voxel (z, y, x) in nanometres
 
 TOLERANCE = 0.01  # of a length: rounding of metadata, far below what changes a result
-SHOWN = 40  # characters of a unit that was not understood: enough to find it in the file
+SHOWN = 40  # characters of an unknown unit in messages: enough to find it in the file
 
 # Case counts: "Mm" is a megametre.
 _SYMBOLS_NM = MappingProxyType(
@@ -29,27 +29,28 @@ _WORDS_NM = MappingProxyType(
 
 @dataclass(frozen=True)
 class Stated:
-    """What one place in the metadata says about the size of a voxel."""
+    """The size of a voxel as one place in the metadata states it."""
 
     where: str  # as messages call it
-    size_nm: Size | None  # None: it does not serve
-    why: str = ""  # it does not
+    size_nm: Size | None  # None: it is not usable
+    why: str = ""  # it is not usable
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """What all places together say."""
+    """The size of a voxel from all statements of a file."""
 
     size_nm: Size | None = None
-    others: tuple[Size, ...] = ()  # stated too, and different
-    why: str = ""  # there is no size
+    others: tuple[Size, ...] = ()  # that other places state, and differ
+    why: str = ""  # there is no usable size
     warnings: tuple[str, ...] = ()
 
 
 def unit_nm(unit: object) -> float | None:
-    """Return the length of ``unit`` in nanometres, or None if it is no length that is known.
+    """Return the length of ``unit`` in nanometres, or None if it is no known unit of length.
 
-    Symbols from pm to m, their names in British or American spelling, plural or not, and micron.
+    Known are the symbols from pm to m, the names in British or American spelling, singular or
+    plural, and micron.
     """
     if not isinstance(unit, str):
         return None
@@ -61,11 +62,18 @@ def unit_nm(unit: object) -> float | None:
     return _SYMBOLS_NM.get(text) or _WORDS_NM.get(word) or _WORDS_NM.get(word.removesuffix("s"))
 
 
-def state(where: str, sizes: Sequence[object], units: Sequence[object]) -> Stated:
+def statement(where: str, sizes: Sequence[object], units: Sequence[object]) -> Stated:
     """Return a statement from three numbers and their units, both (z, y, x).
 
-    A number may be text. Zero, negative and infinite ones, those that are no numbers, and units
-    that ``unit_nm`` does not know make a statement that does not serve.
+    A number may be text. The statement is not usable, with the reason, where a number is not
+    positive and finite, or ``unit_nm`` does not know its unit.
+
+    Parameters
+    ----------
+    where
+        The place in the metadata, for messages.
+    sizes, units
+        Of the axes z, y, x, as the metadata hold them.
     """
     lengths = []
     for axis, size, unit in zip("zyx", sizes, units, strict=True):
@@ -73,23 +81,23 @@ def state(where: str, sizes: Sequence[object], units: Sequence[object]) -> State
         if number is None or not 0 < number < math.inf:
             return Stated(where, None, f"its size along {axis} is {_quoted(size)}")
         if nm is None:
-            said = "without a unit" if unit in (None, "") else f"in the unit {_quoted(unit)}"
-            return Stated(where, None, f"its size along {axis} is {said}")
+            described = "without a unit" if unit in (None, "") else f"in the unit {_quoted(unit)}"
+            return Stated(where, None, f"its size along {axis} is {described}")
         lengths.append(number * nm)
     z, y, x = lengths
     return Stated(where, (z, y, x))
 
 
-def weigh(statements: Sequence[Stated]) -> Lengths:
-    """Return what statements say together, given with the one to be trusted most first."""
-    served = [(s.where, s.size_nm) for s in statements if s.size_nm is not None]
-    if not served:
+def combine(statements: Sequence[Stated]) -> Lengths:
+    """Return the voxel size from statements, the most trusted one first."""
+    usable = [(s.where, s.size_nm) for s in statements if s.size_nm is not None]
+    if not usable:
         return Lengths(why="; ".join(f"{s.where}: {s.why}" for s in statements if s.why))
-    (first, size), *rest = served
+    (first, size), *rest = usable
     others = [(where, other) for where, other in rest if not agree(size, other)]
     warnings = (
-        f"{first} says {text(size)} nm, but {where} {text(other)} nm; the first is taken, "
-        f"--voxel-size-nm {text(other)} takes the other"
+        f"{first} says {size_text(size)} nm, but {where} {size_text(other)} nm; "
+        f"the first is taken, --voxel-size-nm {size_text(other)} takes the other"
         for where, other in others
     )
     return Lengths(size, tuple(other for _, other in others), "", tuple(warnings))
@@ -100,7 +108,7 @@ def agree(one: Size, two: Size) -> bool:
     return all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(one, two, strict=True))
 
 
-def text(size: Iterable[float]) -> str:
+def size_text(size: Iterable[float]) -> str:
     """Return a size as a user writes it."""
     return ",".join(f"{edge:g}" for edge in size)
 
@@ -115,5 +123,5 @@ def _number(value: object) -> float | None:
 
 
 def _quoted(value: object) -> str:
-    said = f"{value:g}" if isinstance(value, float) else repr(value)
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
+    shown = f"{value:g}" if isinstance(value, float) else repr(value)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."

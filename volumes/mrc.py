@@ -1,6 +1,6 @@
-"""MRC files (MRC2014): their volume, its type and axes, and the size of a voxel, in angstrom.
+"""MRC files: the volume, its dtype and axes, and the voxel size, which the header has in angstrom.
 
-Of what is told here the format's description is Cheng et al. 2015, doi 10.1016/j.jsb.2015.04.002.
+The format is MRC2014 (Cheng et al. 2015, doi 10.1016/j.jsb.2015.04.002).
 """
 
 import math
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 
 from .formats import Voxels, of_array
-from .lengths import Lengths, Stated, state, weigh
+from .lengths import Lengths, Stated, combine, statement
 
 HEADER_BYTES = 1024
 BIG_ENDIAN = 0x11  # the first byte of the machine stamp
@@ -28,21 +28,31 @@ BYTES = (
 
 
 def open_mrc(path: Path) -> Voxels:
-    """Return the volume of an MRC file, mapped into memory, as (z, y, x).
+    """Return the volume of an MRC file, mapped into memory.
 
-    Modes 0 (int8 or uint8, see ``_unsigned``), 1 (int16), 2 (float32) and 6 (uint16); both byte
-    orders; any extended header; axes in any order.
+    Parameters
+    ----------
+    path : Path
+        Modes 0 (int8 or uint8, see ``_unsigned``), 1 (int16), 2 (float32) and 6 (uint16); either
+        byte order; any extended header; axes in any order (MAPC, MAPR, MAPS).
+
+    Returns
+    -------
+    Voxels
+        (z, y, x); the voxel size is the header's CELLA over MX, MY, MZ, from angstrom.
 
     Raises
     ------
     WrongUse
-        If the header does not say which axis is which.
+        If the header does not assign x, y and z to its axes.
+    ValueError
+        If the file is shorter than its header states.
     """
     import mrcfile
 
     with path.open("rb") as start:
         _refuse_lost_header(start.read(HEADER_BYTES), path.stat().st_size)
-    with warnings.catch_warnings():  # a few bytes too many are no reason to stop
+    with warnings.catch_warnings():  # mrcfile warns of a few bytes too many
         warnings.simplefilter("ignore")
         with mrcfile.mmap(path, mode="r") as file:
             header, stored = file.header, file.data  # the map outlives it
@@ -51,18 +61,18 @@ def open_mrc(path: Path) -> Voxels:
 
 
 def read_mrc(data: bytes, name: str) -> NDArray[Any]:
-    """Return the volume (z, y, x) of an MRC file, given all its bytes; else as ``open_mrc``."""
+    """Return the volume (z, y, x) from all bytes of an MRC file; raises as ``open_mrc``."""
     from mrcfile.mrcinterpreter import MrcInterpreter
 
     _refuse_lost_header(data[:HEADER_BYTES], len(data))
-    with warnings.catch_warnings():  # as above
+    with warnings.catch_warnings():  # as in open_mrc
         warnings.simplefilter("ignore")
         file = MrcInterpreter(iostream=BytesIO(data))
     return _volume(file.header, file.data, name)
 
 
 def _refuse_lost_header(header: bytes, size: int) -> None:
-    """Raise ValueError if an extended header is longer than the file: it would be made room for."""
+    """Raise ValueError if an extended header exceeds the file: its memory would be allocated."""
     if len(header) < HEADER_BYTES:
         raise ValueError(f"it has {size} bytes; expected a header of {HEADER_BYTES}")
     order = ">" if header[212] == BIG_ENDIAN else "<"
@@ -72,9 +82,9 @@ def _refuse_lost_header(header: bytes, size: int) -> None:
 
 
 def _volume(header: Any, stored: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return what is stored, (section, row, column), as (z, y, x) of the type that is meant."""
+    """Return the stored array, (section, row, column), as (z, y, x), with bytes signed or not."""
     order = (int(header.mapc), int(header.mapr), int(header.maps))
-    if order == (0, 0, 0):  # left empty by older programs, which know of no other order
+    if order == (0, 0, 0):  # left empty by older programs, which have no other order
         order = (1, 2, 3)
     if sorted(order) != [1, 2, 3]:
         raise WrongUse(f"{name} has its axes in the order {order}; expected 1, 2, 3 for x, y, z")
@@ -89,9 +99,9 @@ def _volume(header: Any, stored: NDArray[Any], name: str) -> NDArray[Any]:
 def _unsigned(header: Any) -> bool:
     """Whether mode 0 is uint8, as it was before MRC2014 made it int8.
 
-    IMOD says so in its flags. Of other files it is known by the least value, if the header has it:
-    where it is not negative the bytes are unsigned, or the same numbers in both readings. That a
-    stack is read alike whatever the range of each of its slices is the reason for taking uint8.
+    IMOD states it in its flags. In other files the header's least value decides: where it is not
+    negative the bytes are unsigned, or the same numbers in both readings. Taking uint8 there reads
+    all slices of a stack alike, whatever the range of each.
     """
     flags = _imod_flags(header)
     if flags is not None:
@@ -101,7 +111,7 @@ def _unsigned(header: Any) -> bool:
 
 
 def _imod_flags(header: Any) -> int | None:
-    """Return IMOD's flags, or None if it did not write the file.
+    """Return IMOD's flags, or None if IMOD did not write the file.
 
     ``extra2`` begins at byte 112 of the header; the stamp is at byte 152, the flags at 156.
     """
@@ -121,17 +131,17 @@ def _notes(header: Any, stored: NDArray[Any]) -> tuple[str, ...]:
 
 
 def _lengths(header: Any) -> Lengths:
-    """Return the cell's edges over its samples: both are named x, y, z, whatever the order."""
+    """Return the edges of a voxel: CELLA over MX, MY, MZ, which are x, y, z in any axis order."""
     cell = [float(header.cella[axis]) for axis in "zyx"]
     samples = [int(header[f"m{axis}"]) for axis in "zyx"]
     where = "the MRC header"
     if not all(count > 0 for count in samples):
-        return weigh([Stated(where, None, f"its cell has {tuple(samples)} samples")])
+        return combine([Stated(where, None, f"its cell has {tuple(samples)} samples")])
     edges = [edge / count for edge, count in zip(cell, samples, strict=True)]
-    # 1 angstrom is what programs write that do not know it, 0 is for unknown.
+    # Programs that do not know the size write 1 angstrom; 0 means unknown.
     if any(math.isclose(edge, 1, rel_tol=1e-6) for edge in edges):
-        said = ", ".join(f"{edge:g}" for edge in edges)
-        return weigh([Stated(where, None, f"{said} angstrom stand for an unset size")])
+        shown = ", ".join(f"{edge:g}" for edge in edges)
+        return combine([Stated(where, None, f"{shown} angstrom stand for an unset size")])
     if int(header.ispg) == 0 and samples[0] == 1 and int(header.nz) > 1:
-        return weigh([Stated(where, None, "it is a stack of images, without a depth")])
-    return weigh([state(where, edges, ["angstrom"] * 3)])
+        return combine([Stated(where, None, "it is a stack of images, without a depth")])
+    return combine([statement(where, edges, ["angstrom"] * 3)])

@@ -1,4 +1,4 @@
-"""A folder of slices, one TIFF or MRC file for each z, as one volume."""
+"""A folder of slices, one TIFF or MRC file for each z, read as one volume (z, y, x)."""
 
 import os
 from functools import lru_cache
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 
-from .formats import Voxels, Window, naming, of_windows, without_leading
+from .formats import PlaneReader, Voxels, named_errors, of_planes, without_leading
 from .lengths import Lengths
 from .mrc import open_mrc, read_mrc
 from .slice_names import natural, number_of
-from .tiff import open_page, read_page, refuse_cut_short, windows
+from .tiff import open_page, plane_reader, read_page, refuse_cut_short
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".mrc")
@@ -33,12 +33,17 @@ def slices_in(folder: Path) -> list[Path]:
 
 
 def open_slices(paths: list[Path]) -> Voxels:
-    """Return the stack of slices, in the order given; a slice does not know the voxel size.
+    """Return the stack of slices (z, y, x), in the order given; it has no voxel size.
+
+    Parameters
+    ----------
+    paths : list of Path
+        All TIFF or all MRC, one plane each, of one shape and dtype.
 
     Raises
     ------
     WrongUse
-        If a slice cannot be read, or differs in shape or dtype from the first; it is named.
+        If a slice, which the message names, cannot be read, or differs from the first.
     """
     tiffs = [path for path in paths if path.suffix.lower() in TIFF_SUFFIXES]
     if tiffs and len(tiffs) != len(paths):
@@ -51,17 +56,21 @@ def open_slices(paths: list[Path]) -> Voxels:
                 f"{path} has shape {found[0]} and dtype {found[1]}; "
                 f"expected {shape} and {dtype} as in {paths[0].name}"
             )
-    read = windows(lru_cache(PAGES)(lambda z: open_page(paths[z]))) if tiffs else _mrc(paths)
+    read = (
+        plane_reader(lru_cache(PAGES)(lambda z: open_page(paths[z])))
+        if tiffs
+        else _mrc_plane_reader(paths)
+    )
 
-    def window(z: int, rows: slice, columns: slice) -> NDArray[Any]:
-        with naming(str(paths[z])):
+    def read_plane(z: int, rows: slice, columns: slice) -> NDArray[Any]:
+        with named_errors(str(paths[z])):
             return read(z, rows, columns)
 
-    return of_windows((len(paths), *shape), dtype, Lengths(), window, _gaps(paths))
+    return of_planes((len(paths), *shape), dtype, Lengths(), read_plane, _gaps(paths))
 
 
 def _gaps(paths: list[Path]) -> tuple[str, ...]:
-    """Return a note where numbers that otherwise follow each other leave one out."""
+    """Return a note where otherwise consecutive numbers leave some out."""
     found = [number_of(path.name) for path in paths]
     numbers = [n for n in found if n is not None]
     steps = np.diff(numbers) if len(numbers) == len(paths) else np.zeros(0, int)
@@ -85,11 +94,11 @@ def whole_header(path: Path) -> Header:
     Raises
     ------
     WrongUse
-        If it is not one slice, or the file is shorter than its header promises.
+        If it is not one slice, or the file is shorter than its header states.
     """
     if path.suffix.lower() not in TIFF_SUFFIXES:
-        return _mrc_header(path)  # mapped: that alone needs every byte to be there
-    with naming(str(path)):
+        return _mrc_header(path)  # mapping it fails unless every byte is there
+    with named_errors(str(path)):
         page = open_page(path)
         refuse_cut_short(page, path.stat().st_size)
         return page.shape, page.dtype
@@ -98,8 +107,8 @@ def whole_header(path: Path) -> Header:
 def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
     """Return the voxels (y, x) of one slice, and the state of the file they were read from.
 
-    The file is read, not mapped: where it is cut short by its writer, or the share it lies on goes
-    away, a map would end the process.
+    The file is read, not mapped: a process that reads a map is killed when the file is truncated
+    by its writer, or its network share goes away.
 
     Raises
     ------
@@ -110,7 +119,7 @@ def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
     """
     with path.open("rb") as file:
         data, state = file.read(), os.fstat(file.fileno())
-    with naming(str(path)):
+    with named_errors(str(path)):
         if path.suffix.lower() in TIFF_SUFFIXES:
             return read_page(data, path), state
         volume = without_leading(read_mrc(data, str(path)))
@@ -120,13 +129,13 @@ def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
 
 
 def _tiff_header(path: Path) -> Header:
-    with naming(str(path)):
+    with named_errors(str(path)):
         page = open_page(path)
         return page.shape, page.dtype
 
 
 def _mrc_header(path: Path) -> Header:
-    with naming(str(path)):
+    with named_errors(str(path)):
         found = open_mrc(path)
     _refuse_depth(path, found.shape)
     return found.shape[1:], found.dtype.newbyteorder("=")
@@ -137,10 +146,10 @@ def _refuse_depth(path: Path, shape: tuple[int, ...]) -> None:
         raise WrongUse(f"{path} has shape {shape}; expected one slice with axes (y, x)")
 
 
-def _mrc(paths: list[Path]) -> Window:
-    def window(z: int, rows: slice, columns: slice) -> NDArray[Any]:
+def _mrc_plane_reader(paths: list[Path]) -> PlaneReader:
+    def read_plane(z: int, rows: slice, columns: slice) -> NDArray[Any]:
         box = Box((0, rows.start, columns.start), (1, rows.stop, columns.stop))
         plane: NDArray[Any] = open_mrc(paths[z]).fetch(box)[0]
         return plane
 
-    return window
+    return read_plane

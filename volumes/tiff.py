@@ -1,4 +1,7 @@
-"""TIFF stacks and slices: mapped where voxels lie plain in the file, else strip by strip."""
+"""TIFF stacks and slices: mapped where uncompressed and contiguous, else read by strip or tile.
+
+The format is TIFF 6.0 with BigTIFF; metadata are those of OME-TIFF (OME-XML) and ImageJ.
+"""
 
 import logging
 import math
@@ -16,9 +19,9 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 
-from .display import Display, shown_between
-from .formats import CACHE_BYTES, Voxels, Window, of_array, of_windows
-from .lengths import Lengths, Stated, state, weigh
+from .display import Display, display_between
+from .formats import CACHE_BYTES, PlaneReader, Voxels, of_array, of_planes
+from .lengths import Lengths, Stated, combine, statement
 
 MIN_IS_WHITE = 0  # of the tag PhotometricInterpretation
 
@@ -34,7 +37,8 @@ def open_tiff(path: Path) -> Voxels:
     Returns
     -------
     Voxels
-        (z, y, x); the voxel size is that of OME-XML, else of ImageJ. Dots per inch are none.
+        (z, y, x), of the dtype in the file; the voxel size is that of OME-XML, else of ImageJ.
+        Dots per inch are not taken for one.
 
     Raises
     ------
@@ -51,23 +55,23 @@ def open_tiff(path: Path) -> Voxels:
         pages = list(series.pages)
     if len(pages) != shape[0] or None in pages:
         raise ValueError(f"its {len(pages)} pages do not make a stack of shape {shape}")
-    return of_windows(shape, series.dtype, own, windows(pages.__getitem__), display=display)
+    return of_planes(shape, series.dtype, own, plane_reader(pages.__getitem__), display=display)
 
 
 def open_page(path: Path) -> Any:
-    """Return the only page of a TIFF file, whose grey values ``windows`` reads.
+    """Return the only page of a TIFF file, of shape (y, x), for ``plane_reader``.
 
     Raises
     ------
     WrongUse
-        If there are more pages, or colours.
+        If there are more pages, or the page is in colour.
     """
     with _open(path) as tiff:
         return _only_page(tiff, path)
 
 
 def read_page(data: bytes, path: Path) -> NDArray[Any]:
-    """Return the grey values (y, x) of a TIFF file with one page, given all its bytes.
+    """Return the grey values (y, x) from all bytes of a TIFF file with one page.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def read_page(data: bytes, path: Path) -> NDArray[Any]:
 def refuse_cut_short(page: Any, size: int) -> None:
     """Raise ValueError unless a file of ``size`` bytes holds every strip and tile of its page.
 
-    An empty one counts as missing: programs write the table first and fill it in at the end.
+    An empty one counts as missing: some programs write the table first and fill it in at the end.
     """
     places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     held = sum(count for _, count in places)
@@ -106,7 +110,7 @@ def _only_page(tiff: Any, path: Path) -> Any:
 
 
 def _open(path: Path | BytesIO) -> Any:
-    """Open a TIFF file; what is wrong with it is raised here, not logged to the terminal."""
+    """Open a TIFF file; faults are raised here, so tifffile's own log is switched off."""
     import tifffile
 
     logging.getLogger("tifffile").disabled = True
@@ -120,7 +124,7 @@ def _open(path: Path | BytesIO) -> Any:
 
 
 def _refuse_lost_pages(tiff: Any) -> None:
-    """Raise if the chain of pages breaks off: what is left would be taken for the whole."""
+    """Raise ValueError if the chain of pages breaks off: tifffile takes the rest for the whole."""
     file, form, last = tiff.filehandle, tiff.tiff, tiff.pages[len(tiff.pages) - 1]
     file.seek(last.offset)
     (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
@@ -131,11 +135,11 @@ def _refuse_lost_pages(tiff: Any) -> None:
 
 
 def _stack_shape(path: Path, tiff: Any) -> tuple[int, ...]:
-    """Return (z, y, x); z is whichever axis before y has more than one image."""
+    """Return the shape (z, y, x); z is the axis before y with more than one image."""
     if len(tiff.series) != 1:
         raise WrongUse(f"{path} holds {len(tiff.series)} images that differ; expected one stack")
     shape, axes = tiff.series[0].get_shape(squeeze=False), tiff.series[0].get_axes(squeeze=False)
-    if axes.endswith("S") and shape[-1] == 1:  # one sample a voxel is not a colour
+    if axes.endswith("S") and shape[-1] == 1:  # one sample per pixel is grey
         shape, axes = shape[:-1], axes[:-1]
     depth = [n for n in shape[:-2] if n != 1]
     if not axes.endswith("YX") or len(shape) < 3 or len(depth) > 1:
@@ -144,27 +148,27 @@ def _stack_shape(path: Path, tiff: Any) -> tuple[int, ...]:
 
 
 def _lengths(tiff: Any) -> Lengths:
-    """Return the voxel size; OME-XML goes first, for it names the unit of each axis."""
-    return weigh([said for said in (_ome_states(tiff), _imagej_states(tiff)) if said])
+    """Return the voxel size; OME-XML is trusted first, since it names the unit of each axis."""
+    return combine([s for s in (_ome_statement(tiff), _imagej_statement(tiff)) if s])
 
 
-def _imagej_states(tiff: Any) -> Stated | None:
+def _imagej_statement(tiff: Any) -> Stated | None:
     stated, where = tiff.imagej_metadata, "ImageJ's description"
     if not stated:
         return None
     tags = tiff.pages[0].tags
     pixels = [tags[name].value for name in ("YResolution", "XResolution") if name in tags]
-    # One pixel in a unit is what is written when nobody has set a scale.
+    # One pixel in a unit is written when no scale is set.
     if len(pixels) != 2 or any(0 in pair or pair[0] == pair[1] for pair in pixels):
         return Stated(where, None, "no scale is set")
-    if "spacing" not in stated:  # left out where it is 1, which is also what it is when unset
+    if "spacing" not in stated:  # left out where it is 1, which is also the value when unset
         return Stated(where, None, "no distance of slices is set")
     unit = stated.get("unit")
     units = [stated.get("zunit", unit), stated.get("yunit", unit), unit]
-    return state(where, [stated["spacing"], *(n / count for count, n in pixels)], units)
+    return statement(where, [stated["spacing"], *(n / count for count, n in pixels)], units)
 
 
-def _ome_states(tiff: Any) -> Stated | None:
+def _ome_statement(tiff: Any) -> Stated | None:
     if not tiff.ome_metadata:
         return None
     pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
@@ -175,27 +179,33 @@ def _ome_states(tiff: Any) -> Stated | None:
         return Stated("OME-XML", None, f"it has no {missing}")
     # Micrometres are the default of the schema.
     units = [stated.get(f"PhysicalSize{axis}Unit", "um") for axis in "ZYX"]
-    return state("OME-XML", sizes, units)
+    return statement("OME-XML", sizes, units)
 
 
 def _display(tiff: Any) -> Display:
-    """Return ImageJ's window, and whether the smallest value is white."""
+    """Return ImageJ's window of grey values, and whether the smallest is white."""
     stated = tiff.imagej_metadata or {}
-    window = shown_between(stated.get("min"), stated.get("max")).window
+    window = display_between(stated.get("min"), stated.get("max")).window
     return Display(window, inverted=int(tiff.pages[0].photometric) == MIN_IS_WHITE)
 
 
-def windows(page_of: Callable[[int], Any]) -> Window:
-    """Return the reader of parts of pages; only the strips and tiles they touch are decoded."""
+def plane_reader(page_of: Callable[[int], Any]) -> PlaneReader:
+    """Return the reader of parts of pages, (y, x); it decodes the strips and tiles they touch.
+
+    Parameters
+    ----------
+    page_of : callable
+        Returns the page of a plane z; all have the shape, dtype and segments of page 0.
+    """
     first = page_of(0)
     segment_bytes = max(1, math.prod(first.chunks) * first.dtype.itemsize)
     segment = lru_cache(max(1, CACHE_BYTES // segment_bytes))(
         lambda z, number: _segment(page_of(z), number)
     )
 
-    def window(z: int, rows: slice, columns: slice) -> NDArray[Any]:
+    def read_plane(z: int, rows: slice, columns: slice) -> NDArray[Any]:
         page = page_of(z)
-        if page.is_final and _in_one_piece(page):
+        if page.is_final and _is_contiguous(page):
             dtype = np.dtype(page.parent.byteorder + page.dtype.char)
             path = page.parent.filehandle.path
             return np.memmap(path, dtype, "r", page.dataoffsets[0], page.shape)[rows, columns]
@@ -212,17 +222,17 @@ def windows(page_of: Callable[[int], Any]) -> Window:
             corner[: part.shape[0], : part.shape[1]] = part
         return out[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
 
-    return window
+    return read_plane
 
 
-def _in_one_piece(page: Any) -> bool:
-    """Whether the strips of a page follow each other without a gap."""
+def _is_contiguous(page: Any) -> bool:
+    """Whether the strips of a page follow one another without a gap."""
     ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
     return ends[:-1] == list(page.dataoffsets[1:])
 
 
 def _segment(page: Any, number: int) -> NDArray[Any]:
-    """Return one strip or tile, decoded; an empty one is 0."""
+    """Return one strip or tile, decoded, (y, x); an empty one is 0."""
     count = page.databytecounts[number]
     with Path(page.parent.filehandle.path).open("rb") as file:
         file.seek(page.dataoffsets[number])

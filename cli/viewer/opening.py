@@ -6,7 +6,7 @@ from fibstream.core.dataset import RECORD
 from fibstream.core.errors import WrongUse
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
-from fibstream.volumes.hierarchy import held_by
+from fibstream.volumes.zarr_n5.arrays import volumes_in
 
 from .bare import ViewableArray, ViewableGroup
 from .port import Viewable
@@ -30,6 +30,6 @@ def open_viewable(path: str, voxel_size_nm: tuple[float, float, float] | None = 
         return ViewableDataset(root)
     if not root.exists():
         raise WrongUse(f"{place}: no such file or folder")
-    if not inside and root.is_dir() and len(held := held_by(root)) > 1:
+    if not inside and root.is_dir() and len(held := volumes_in(root)) > 1:
         return ViewableGroup(root, held, voxel_size_nm)
     return ViewableArray(path, voxel_size_nm)

@@ -21,7 +21,8 @@ from fibstream.cli.run import Report
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.table import finish
 from fibstream.services.analysis.totals import merge
-from fibstream.volumes.sources import DTYPES, OPENERS
+from fibstream.volumes.registry import OPENERS
+from fibstream.volumes.sources import DTYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("docs", "models", "samples")
@@ -89,7 +90,7 @@ def test_every_target_is_in_the_readme_and_is_phony() -> None:
 def test_every_topic_is_in_the_architecture() -> None:
     documented = set(re.findall(r"`(fibstream\.[a-z.-]+)`", text("docs/architecture.md")))
     run = {wire.OBJECTS, wire.PROGRESS, wire.WORK, wire.CONTROL}
-    queues = {f(s.name) for s in services() for f in (wire.task_topic, wire.dead_topic)}
+    queues = {f(s.name) for s in services() for f in (wire.task_topic, wire.dead_letter_topic)}
     actual = {*wire.LEDGER_TOPICS, *run, *queues}
     assert documented == actual
 

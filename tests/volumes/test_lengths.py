@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibstream.volumes.lengths import Lengths, Stated, agree, state, unit_nm, weigh
+from fibstream.volumes.lengths import Lengths, Stated, agree, combine, statement, unit_nm
 
 SYMBOLS = {"pm": 1e-3, "Å": 0.1, "nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "mm": 1e6, "m": 1e9}
 NM = ["nm"] * 3
@@ -34,9 +34,9 @@ def test_lengths_that_are_not(unit):
 @settings(deadline=None)
 @given(st.tuples(*[st.tuples(st.floats(1e-6, 1e6), st.sampled_from(list(SYMBOLS)))] * 3))
 def test_a_size_is_number_times_unit_on_each_axis(edges):
-    said = state("here", [size for size, _ in edges], [unit for _, unit in edges])
+    said = statement("here", [size for size, _ in edges], [unit for _, unit in edges])
     assert said.size_nm == pytest.approx([size * SYMBOLS[unit] for size, unit in edges])
-    assert said == state("here", [repr(size) for size, _ in edges], [unit for _, unit in edges])
+    assert said == statement("here", [repr(size) for size, _ in edges], [unit for _, unit in edges])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_size_is_number_times_unit_on_each_axis(edges):
      (None, "None"), (True, "True"), ([4], "[4]"), ("x" * 99, "...")],
 )  # fmt: skip
 def test_a_number_that_is_no_length_does_not_serve(size, why):
-    said = state("here", [8, size, 5], NM)
+    said = statement("here", [8, size, 5], NM)
     assert said.size_nm is None
     assert said.why.startswith("its size along y is ")
     assert said.why.endswith(why)
@@ -56,32 +56,32 @@ def test_a_number_that_is_no_length_does_not_serve(size, why):
     ("unit", "why"), [("pixel", "in the unit 'pixel'"), (None, "without a unit"), ("", "without")]
 )
 def test_a_unit_that_is_no_length_does_not_serve(unit, why):
-    said = state("here", [8, 4, 5], ["nm", "nm", unit])
+    said = statement("here", [8, 4, 5], ["nm", "nm", unit])
     assert said.size_nm is None
     assert f"along x is {why}" in said.why
-    assert weigh([said]).why == f"here: {said.why}"
+    assert combine([said]).why == f"here: {said.why}"
 
 
 def test_the_first_that_serves_stands_and_what_differs_is_told():
-    bad, a = state("one", [8, 4, 0], NM), state("two", [8, 4, 5], NM)
-    near, b = state("three", [8.04, 4, 5], NM), state("four", [16, 8, 10], NM)
-    found = weigh([bad, a, near, b])
+    bad, a = statement("one", [8, 4, 0], NM), statement("two", [8, 4, 5], NM)
+    near, b = statement("three", [8.04, 4, 5], NM), statement("four", [16, 8, 10], NM)
+    found = combine([bad, a, near, b])
     assert found.size_nm == (8, 4, 5)
     assert found.others == ((16, 8, 10),)
     (warning,) = found.warnings
     assert "two says 8,4,5 nm, but four 16,8,10 nm" in warning
     assert "--voxel-size-nm 16,8,10" in warning
-    assert weigh([a, near]) == Lengths((8, 4, 5))
+    assert combine([a, near]) == Lengths((8, 4, 5))
 
 
 @settings(deadline=None)
 @given(st.permutations([(8.0, 4.0, 5.0), (8.0, 4.0, 4.0), (4.0, 4.0, 4.0)]))
 def test_every_size_stated_can_be_had(sizes):
-    found = weigh([Stated(str(n), size) for n, size in enumerate(sizes)])
+    found = combine([Stated(str(n), size) for n, size in enumerate(sizes)])
     assert [found.size_nm, *found.others] == sizes
 
 
 def test_nothing_stated_is_no_size():
-    assert weigh([]) == Lengths()
+    assert combine([]) == Lengths()
     assert agree((8, 4, 5), (8.07, 4, 5))
     assert not agree((8, 4, 5), (8, 4, 5.1))

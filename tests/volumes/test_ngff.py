@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fibstream.core.errors import WrongUse
-from fibstream.volumes.hierarchy import open_hierarchy
-from fibstream.volumes.nodes import Hierarchy
-from fibstream.volumes.selection import array_meant
+from fibstream.volumes.zarr_n5.arrays import open_hierarchy
+from fibstream.volumes.zarr_n5.hierarchy import Hierarchy
+from fibstream.volumes.zarr_n5.selection import select_array
 
 from .fields import SIZE, VOLUME, assert_holds, opened
 
@@ -393,7 +393,7 @@ def test_where_nothing_is_listed_metadata_name_what_a_group_holds(form, version,
     hierarchy = Hierarchy(f"file://{tmp_path}/")
     assert not hierarchy.local
     root = hierarchy.node(PurePosixPath("d.zarr"))
-    found = array_meant(hierarchy, root, "d", "labels" if form == "labels" else "any")
+    found = select_array(hierarchy, root, "d", "labels" if form == "labels" else "any")
     assert found.key == PurePosixPath("d.zarr", inner, "0")
 
 

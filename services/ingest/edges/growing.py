@@ -1,7 +1,6 @@
 """A Zarr array (v2 or v3) that is watched while it grows along z, or while its chunks appear."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -15,9 +14,9 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.services.ingest.arrivals import Rules
 from fibstream.services.ingest.steady import Landed, Layer, Seen, Steady
-from fibstream.volumes.formats import Voxels, naming
-from fibstream.volumes.hierarchy import METADATA, open_hierarchy
-from fibstream.volumes.sources import TOLERANCE
+from fibstream.volumes.formats import Voxels, named_errors
+from fibstream.volumes.lengths import agree
+from fibstream.volumes.zarr_n5.arrays import METADATA, open_hierarchy
 
 from .incoming import Plan, seen_as, some
 
@@ -130,7 +129,7 @@ class GrowingZarr:
         if state is not None and state == self._state:
             return
         try:
-            with naming(self._path):
+            with named_errors(self._path):
                 url = f"file://{self._root.resolve()}/{self._inside}"
                 found = open_hierarchy(url, self._path, "raw")
                 if found is None:
@@ -160,7 +159,7 @@ class GrowingZarr:
         if found.dtype.newbyteorder("=") != plan.dtype:
             raise WrongUse(f"{self._path} has dtype {found.dtype.name}; expected {plan.dtype}")
         own, wanted = found.voxel_size_nm, plan.voxel_size_nm
-        if own and not all(map(lambda a, b: math.isclose(a, b, rel_tol=TOLERANCE), own, wanted)):
+        if own and not agree(own, wanted):
             raise WrongUse(f"{self._path} has the voxel size {own} nm; the dataset has {wanted}")
 
     def _pending(self) -> list[str]:
@@ -225,7 +224,7 @@ class GrowingZarr:
         assert self._voxels is not None
         box = Box((layer.start, rows.start, 0), (layer.stop, rows.stop, self._plan.plane[1]))
         try:
-            with naming(f"{self._path} at {list(box.start)} to {list(box.stop)}"):
+            with named_errors(f"{self._path} at {list(box.start)} to {list(box.stop)}"):
                 found = self._voxels.fetch(box)
         except WrongUse as error:
             self._failed(str(error))

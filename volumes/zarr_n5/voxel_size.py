@@ -1,6 +1,6 @@
-"""What a hierarchy's attributes say of an array: which axis is which, and how large a voxel is.
+"""The axes and voxel size of an array, from the attributes of a hierarchy.
 
-Metadata of four kinds, in the order of trust where they differ:
+Four kinds of metadata, the most trusted first:
 
 1. ``multiscales`` of a group that names the array: OME-NGFF (axes, units, scale; a translation does
    not change the size), or OpenOrganelle's ``transform`` of each level;
@@ -15,29 +15,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .axes import ZYX, Above, Array, Attributes, axes_of, levels_of, mapping, ngff_axes, ngff_names
-from .lengths import Lengths, Stated, state, weigh
+from fibstream.volumes.lengths import Lengths, Stated, combine, statement
+
+from .axes import (
+    ZYX,
+    ArrayMetadata,
+    Attributes,
+    ParentGroup,
+    as_mapping,
+    axes_of,
+    levels_of,
+    ngff_axes,
+    ngff_names,
+)
 
 
 @dataclass(frozen=True)
-class Said:
-    """What attributes say of an array."""
+class Description:
+    """The axes and voxel size of an array."""
 
-    axes: tuple[str, ...] | None  # z first if they are in the usual order; None: the last are zyx
+    axes: tuple[str, ...] | None  # in C order; None: the last three are (z, y, x)
     lengths: Lengths
     notes: tuple[str, ...] = ()
 
 
-def describe(array: Array) -> Said:
-    """Return axes and voxel size; WrongUse if OME-NGFF names other axes than z, y and x."""
+def describe(array: ArrayMetadata) -> Description:
+    """Return axes and voxel size; raises WrongUse as ``axes_of``."""
     axes = axes_of(array)
     statements = [*_of_levels(array), *_of_array(array, axes)]
-    return Said(axes, weigh(statements), tuple(_notes(array)))
+    return Description(axes, combine(statements), tuple(_notes(array)))
 
 
-def _notes(array: Array) -> Iterator[str]:
-    """Yield what is odd: a ``transform`` of N5 that lists its axes the other way round."""
-    transform = mapping(array.attributes.get("transform"))
+def _notes(array: ArrayMetadata) -> Iterator[str]:
+    """Yield a warning where a ``transform`` of N5 lists its axes in the other order."""
+    transform = as_mapping(array.attributes.get("transform"))
     names = transform.get("axes")
     axes = [str(axis).lower() for axis in names][-3:] if isinstance(names, list) else []
     order = transform.get("order") or "C"  # the default of cellmap-schemas
@@ -51,7 +62,7 @@ def _notes(array: Array) -> Iterator[str]:
 # -- sizes -----------------------------------------------------------------------------------------
 
 
-def _of_levels(array: Array) -> Iterator[Stated]:
+def _of_levels(array: ArrayMetadata) -> Iterator[Stated]:
     for image, level in levels_of(array):
         if "coordinateTransformations" in {*image, *level}:
             yield _of_ngff(image, level)
@@ -60,7 +71,7 @@ def _of_levels(array: Array) -> Iterator[Stated]:
 
 
 def _of_ngff(image: Mapping[str, Any], level: Mapping[str, Any]) -> Stated:
-    """Return the product of all scales; the level's go first, but that makes no difference."""
+    """Return the product of all scales, of the level and of the image, as a statement."""
     where, axes = "multiscales", ngff_axes(image)
     steps = [step for holder in (level, image) for step in _steps(holder)]
     scales = [step.get("scale") for step in steps if step.get("type") == "scale"]
@@ -86,7 +97,7 @@ def _steps(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _of_transform(where: str, transform: object) -> Stated:
-    stated = mapping(transform)
+    stated = as_mapping(transform)
     names, units, scale = (stated.get(word) for word in ("axes", "units", "scale"))
     lists = [part for part in (names, units, scale) if isinstance(part, list)]
     if len(lists) != 3 or len({len(part) for part in lists}) != 1:
@@ -100,23 +111,23 @@ def _by_name(
     if not set(ZYX) <= set(names):
         return Stated(where, None, f"its axes are {', '.join(names) or 'not named'}")
     places = [names.index(axis) for axis in ZYX]
-    return state(where, [sizes[place] for place in places], [units[place] for place in places])
+    return statement(where, [sizes[place] for place in places], [units[place] for place in places])
 
 
-def _of_array(array: Array, axes: tuple[str, ...] | None) -> Iterator[Stated]:
-    own, group = array.attributes, array.above[0] if array.above else Above("", {})
+def _of_array(array: ArrayMetadata, axes: tuple[str, ...] | None) -> Iterator[Stated]:
+    own, group = array.attributes, array.parents[0] if array.parents else ParentGroup("", {})
     if "transform" in own:
         yield _of_transform("transform", own["transform"])
     dimensions = array.dimensions
     factors = own.get("downsamplingFactors")
-    told = _factors(factors, dimensions)
-    yield from _resolutions("", own, told or [1.0] * dimensions, array, axes)
-    if (factors := told or _factors_of_level(group, dimensions)) is not None:
+    own_factors = _factors(factors, dimensions)
+    yield from _resolutions("", own, own_factors or [1.0] * dimensions, array, axes)
+    if (factors := own_factors or _factors_of_level(group, dimensions)) is not None:
         yield from _resolutions(" of the group", group.attributes, factors, array, axes)
 
 
-def _factors_of_level(group: Above, dimensions: int) -> list[float] | None:
-    """Return the factors of the array's level, from the group's table of them; s0 has ones."""
+def _factors_of_level(group: ParentGroup, dimensions: int) -> list[float] | None:
+    """Return the factors of the array's level from the table in its group; those of s0 are 1."""
     number = re.fullmatch(r"s([0-9]{1,3})", group.path)
     if number is None:
         return None
@@ -135,33 +146,38 @@ def _factors(stated: object, dimensions: int) -> list[float] | None:
 
 
 def _resolutions(
-    whose: str, stated: Attributes, factors: list[float], array: Array, axes: tuple[str, ...] | None
-) -> Iterator[Stated]:
-    """Yield what ``pixelResolution`` and ``resolution`` say, times the factors."""
+    whose: str, stated: Attributes, factors: list[float], array: ArrayMetadata,
+    axes: tuple[str, ...] | None,
+) -> Iterator[Stated]:  # fmt: skip
+    """Yield the statements of ``pixelResolution`` and ``resolution``, times the factors."""
     units = stated.get("units", stated.get("unit"))
     for word, x_first, default in (
         ("pixelResolution", True, units),
         ("resolution", array.x_first, units or "nm"),
     ):
-        if (found := stated.get(word)) is None:
-            continue
-        where, unit = word + whose, default
-        if isinstance(found, Mapping):
-            unit = found.get("unit", default)
-            found = found.get("dimensions")
-        if not isinstance(found, list) or not 3 <= len(found) <= len(factors):
-            yield Stated(where, None, "expected one number for each dimension")
-            continue
-        turned = factors if array.x_first == x_first else factors[::-1]
-        sizes = [_times(size, factor) for size, factor in zip(found, turned, strict=False)]
-        every = unit if isinstance(unit, list) else [unit] * len(sizes)
-        if len(every) != len(sizes):
-            yield Stated(where, None, f"it has {len(every)} units for {len(sizes)} dimensions")
-            continue
-        names = list(axes or ())
-        if len(names) != len(sizes):
-            names = [*(str(n) for n in range(len(sizes) - 3)), *ZYX]
-        yield _by_name(where, names[::-1] if x_first else names, every, sizes)
+        if (found := stated.get(word)) is not None:
+            in_order = factors if array.x_first == x_first else factors[::-1]
+            yield _resolution(word + whose, found, default, in_order, axes, x_first=x_first)
+
+
+def _resolution(
+    where: str, found: object, unit: object, factors: list[float], axes: tuple[str, ...] | None,
+    *, x_first: bool,
+) -> Stated:  # fmt: skip
+    """Return the statement of one value: a list of sizes, or an object with a unit of its own."""
+    if isinstance(found, Mapping):
+        unit = found.get("unit", unit)
+        found = found.get("dimensions")
+    if not isinstance(found, list) or not 3 <= len(found) <= len(factors):
+        return Stated(where, None, "expected one number for each dimension")
+    sizes = [_times(size, factor) for size, factor in zip(found, factors, strict=False)]
+    units = unit if isinstance(unit, list) else [unit] * len(sizes)
+    if len(units) != len(sizes):
+        return Stated(where, None, f"it has {len(units)} units for {len(sizes)} dimensions")
+    names = list(axes or ())
+    if len(names) != len(sizes):
+        names = [*(str(n) for n in range(len(sizes) - 3)), *ZYX]
+    return _by_name(where, names[::-1] if x_first else names, units, sizes)
 
 
 def _times(size: object, factor: float) -> object:

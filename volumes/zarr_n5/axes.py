@@ -1,4 +1,4 @@
-"""Arrays of a hierarchy apart from their voxels, and which of their axes is which."""
+"""The metadata of an array in a hierarchy, and the names of its axes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ Attributes = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Above:
-    """A group above an array."""
+class ParentGroup:
+    """A group that contains an array, at any depth."""
 
     path: str  # of the array, from the group
     attributes: Attributes
 
 
 @dataclass(frozen=True)
-class Array:
-    """What is known of an array apart from its voxels."""
+class ArrayMetadata:
+    """The metadata of an array and of its parent groups."""
 
-    name: str  # as messages call it
+    name: str  # in messages
     attributes: Attributes
-    above: Sequence[Above]  # nearest first
+    parents: Sequence[ParentGroup]  # nearest first
     dimensions: int
     dimension_names: Sequence[Any] | None  # of Zarr v3
-    x_first: bool  # N5
+    x_first: bool  # N5 lists axes with the fastest first
 
 
 def multiscales(attributes: Attributes) -> list[Mapping[str, Any]]:
-    """Return the multiscale images that a group states; ValueError if they are malformed."""
+    """Return the multiscale images that a group states; raises ValueError if malformed."""
     for holder in (attributes.get("ome"), attributes):
         stated = holder.get("multiscales") if isinstance(holder, Mapping) else None
         if stated is not None:
@@ -53,35 +53,35 @@ def _check_multiscales(stated: Any) -> None:
 
 
 def level_path(level: Mapping[str, Any]) -> str:
-    """Return where a level lies, from its group; writers begin it with / and ./ too."""
+    """Return the path of a level from its group, without the / or ./ of some writers."""
     return "/".join(part for part in str(level["path"]).split("/") if part not in ("", "."))
 
 
-def levels_of(array: Array) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Yield the multiscale images that name the array, each with its entry of it."""
-    for group in array.above:
+def levels_of(array: ArrayMetadata) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield the multiscale images that list the array, each with its entry for it."""
+    for group in array.parents:
         for image in multiscales(group.attributes):
             for level in image["datasets"]:
                 if level_path(level) == group.path:
                     yield image, level
 
 
-def axes_of(array: Array) -> tuple[str, ...] | None:
-    """Return the names of an array's axes in C order, z first if they are in the usual order.
+def axes_of(array: ArrayMetadata) -> tuple[str, ...] | None:
+    """Return the names of an array's axes in C order, or None where no metadata name them.
 
-    None: no metadata names them, then the last three are (z, y, x). In N5 they may be named by
-    ``axes``, in the order of ``dimensions``; in Zarr by the nearest OME-NGFF multiscale group, else
-    by ``dimension_names`` (v3), ``_ARRAY_DIMENSIONS`` (xarray), ``transform`` (OpenOrganelle).
+    Without names the last three are (z, y, x). In N5 they are named by ``axes``, in the order of
+    ``dimensions``; in Zarr by the nearest OME-NGFF multiscale group, else by ``dimension_names``
+    (v3), ``_ARRAY_DIMENSIONS`` (xarray) or ``transform`` (OpenOrganelle).
 
     Raises
     ------
     WrongUse
-        If OME-NGFF names other axes than those of a volume.
+        If OME-NGFF names axes without z, y and x among them.
     """
     return _axes_of_n5(array) if array.x_first else _axes_of_zarr(array)
 
 
-def _axes_of_zarr(array: Array) -> tuple[str, ...] | None:
+def _axes_of_zarr(array: ArrayMetadata) -> tuple[str, ...] | None:
     for image, _ in levels_of(array):
         if names := ngff_names(image):
             if len(names) != array.dimensions or not set(ZYX) <= set(names):
@@ -91,21 +91,21 @@ def _axes_of_zarr(array: Array) -> tuple[str, ...] | None:
                 )
             return names
     own = array.attributes
-    transform = mapping(own.get("transform"))
-    turned = -1 if transform.get("order") == "F" else 1
+    transform = as_mapping(own.get("transform"))
+    step = -1 if transform.get("order") == "F" else 1
     hints = [array.dimension_names, own.get("_ARRAY_DIMENSIONS"), transform.get("axes")]
-    return _usable(hints[0], array) or _usable(hints[1], array) or _usable(hints[2], array, turned)
+    return _usable(hints[0], array) or _usable(hints[1], array) or _usable(hints[2], array, step)
 
 
-def _axes_of_n5(array: Array) -> tuple[str, ...] | None:
-    """Return the names in ``axes``, which go with ``dimensions`` (neuroglancer, tensorstore)."""
-    nearest = [array.attributes, *(group.attributes for group in array.above[:1])]
+def _axes_of_n5(array: ArrayMetadata) -> tuple[str, ...] | None:
+    """Return the names in ``axes``, in the order of ``dimensions`` (neuroglancer, tensorstore)."""
+    nearest = [array.attributes, *(group.attributes for group in array.parents[:1])]
     stated = (_usable(attributes.get("axes"), array, -1) for attributes in nearest)
     return next(filter(None, stated), None)
 
 
-def _usable(names: object, array: Array, step: int = 1) -> tuple[str, ...] | None:
-    """Return names as axes, if they can be: hints are in use for other things too."""
+def _usable(names: object, array: ArrayMetadata, step: int = 1) -> tuple[str, ...] | None:
+    """Return names as axes, or None: these attributes are used for other purposes too."""
     if not isinstance(names, list | tuple) or len(names) != array.dimensions:
         return None
     axes = tuple(str(name).lower() for name in names)[::step]
@@ -124,6 +124,6 @@ def ngff_axes(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [axis if isinstance(axis, Mapping) else {"name": axis} for axis in axes]
 
 
-def mapping(value: object) -> Attributes:
-    """Return a JSON object; an empty one where something else stands."""
+def as_mapping(value: object) -> Attributes:
+    """Return a JSON object; an empty one for any other value."""
     return value if isinstance(value, Mapping) else {}

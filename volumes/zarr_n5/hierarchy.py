@@ -1,7 +1,7 @@
-"""Groups and arrays of a Zarr (v2, v3) or N5 hierarchy, as they lie in a key-value store.
+"""Groups and arrays of a Zarr (v2, v3) or N5 hierarchy in a key-value store.
 
-A place in a hierarchy is a *key*: the path below the root of the store, which is the file system or
-a bucket.
+A node is named by its *key*: the path below the root of the store, which is the file system or a
+bucket.
 """
 
 import json
@@ -12,23 +12,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fibstream.store.remote import kvstore
+from fibstream.volumes.formats import CACHE_BYTES
 
-from .formats import CACHE_BYTES
 from .n5 import open_n5
 
-LISTED = 10_000  # entries of a folder that are looked at: a group holds tens, chunks are not wanted
+LISTED = 10_000  # entries of a folder that are read: a group has tens, an array millions
 
 
 @dataclass(frozen=True)
 class Node:
-    """One array or group, and what its metadata say."""
+    """One array or group, and its metadata."""
 
     key: PurePosixPath
     driver: str  # tensorstore's name of the format; empty for a bare folder
     is_array: bool
     attributes: dict[str, Any]
     dimension_names: list[Any] | None = None  # of a Zarr v3 array
-    consolidated: tuple[str, ...] = ()  # paths of what lies below, where the group lists it
+    consolidated: tuple[str, ...] = ()  # paths of descendants, where the group lists them
 
 
 class Hierarchy:
@@ -70,10 +70,10 @@ class Hierarchy:
         return found
 
     def children(self, group: Node) -> list[Node]:
-        """Return what a group holds, by name; bare folders too, for N5 needs no file in a group.
+        """Return the children of a group, by name; bare folders too: a group of N5 needs no file.
 
-        A bucket is not listed, for a listing names every chunk: there a group holds what its own
-        metadata name.
+        A bucket is not listed, since a listing names every chunk: there the children are those that
+        the group's metadata name.
         """
         names = self._folders(group.key) if self.local else _named(group)
         nodes = []
@@ -93,7 +93,7 @@ class Hierarchy:
         return sorted(path.name for path in listed if path.is_dir())
 
     def open(self, node: Node, name: str) -> Any:
-        """Return the array as a tensorstore, axes in C order as it is stored."""
+        """Return the array as a tensorstore, with all its axes in C order."""
         import tensorstore
 
         place = self.store / f"{node.key}/".removeprefix("./")
@@ -105,13 +105,13 @@ class Hierarchy:
 
 
 def _below(consolidated: Any) -> tuple[str, ...]:
-    """Return the paths that consolidated metadata list (Zarr v2: of files)."""
+    """Return the paths in consolidated metadata (in Zarr v2 those of files)."""
     listed = consolidated.get("metadata") if isinstance(consolidated, dict) else None
     return tuple(listed) if isinstance(listed, dict) else ()
 
 
 def _named(group: Node) -> list[str]:
-    """Return what the metadata of a group say that it holds."""
+    """Return the names of children in the metadata of a group."""
     return sorted(set(_names(group)))
 
 

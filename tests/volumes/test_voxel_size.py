@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibstream.core.errors import WrongUse
-from fibstream.volumes.axes import Above, Array
 from fibstream.volumes.display import Display, display_of
-from fibstream.volumes.scales import describe
+from fibstream.volumes.zarr_n5.axes import ArrayMetadata, ParentGroup
+from fibstream.volumes.zarr_n5.voxel_size import describe
 
 WORDS = (
     "ome", "multiscales", "datasets", "path", "axes", "name", "unit", "units", "scale", "order",
@@ -31,7 +31,7 @@ ATTRIBUTES = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=5)
 @settings(deadline=None)
 @given(ATTRIBUTES, ATTRIBUTES, st.booleans(), st.integers(0, 5), JSON)
 def test_any_attributes_are_a_size_or_a_line(own, group, x_first, dimensions, names):
-    array = Array("v", own, [Above("s0", group)], dimensions, names, x_first)
+    array = ArrayMetadata("v", own, [ParentGroup("s0", group)], dimensions, names, x_first)
     try:
         said = describe(array)
     except (WrongUse, ValueError) as error:
@@ -48,9 +48,7 @@ def test_a_level_of_another_path_says_nothing_of_the_array():
     level = {"path": "s1", "transform": {"axes": ["z", "y", "x"], "units": ["nm"] * 3}}
     level["transform"]["scale"] = [8, 4, 5]
     group = {"multiscales": [{"datasets": [level]}]}
-    assert describe(Array("v", {}, [Above("s1", group)], 3, None, True)).lengths.size_nm == (
-        8,
-        4,
-        5,
-    )
-    assert describe(Array("v", {}, [Above("s0", group)], 3, None, True)).lengths.size_nm is None
+    listed = ArrayMetadata("v", {}, [ParentGroup("s1", group)], 3, None, True)
+    other = ArrayMetadata("v", {}, [ParentGroup("s0", group)], 3, None, True)
+    assert describe(listed).lengths.size_nm == (8, 4, 5)
+    assert describe(other).lengths.size_nm is None

@@ -1,8 +1,8 @@
 """Arrays in N5: opened by tensorstore, or block by block where it cannot decompress them.
 
 N5 lists axes with the fastest first, in ``dimensions``, in ``blockSize`` and in each block; its
-numbers are big-endian.  tensorstore refuses whatever it does not know in ``attributes.json`` (a
-``units`` that is one word, ``nthreads`` of blosc), so it is shown only what it needs.
+numbers are big-endian.  tensorstore refuses members of ``attributes.json`` that it does not know
+(``units`` of one word, ``nthreads`` of blosc), so it is given only those that it needs.
 The format: the README of saalfeldlab/n5, "File-system specification".
 """
 
@@ -17,10 +17,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
+from fibstream.volumes.formats import CACHE_BYTES
 
-from .formats import CACHE_BYTES
-
-# What compressors were told is of no use to decompress, and its members differ between writers.
+# Parameters of compression are not needed to decompress, and differ between writers.
 _BLOSC = {"type": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}
 _PLAIN = ("raw", "bzip2", "xz", "zstd")
 _ZLIB = {"type": "gzip", "useZlib": True}
@@ -46,12 +45,12 @@ def open_n5(store: Any, attributes: Mapping[str, Any], name: str) -> Any:
     attributes
         What is in its ``attributes.json``.
     name
-        How messages call it.
+        The array's name in messages.
 
     Raises
     ------
     WrongUse
-        If the type, the compression or the kind of array is none that can be read.
+        If the type, the compression or the kind of array cannot be read.
     """
     import tensorstore
 
@@ -64,12 +63,12 @@ def open_n5(store: Any, attributes: Mapping[str, Any], name: str) -> Any:
     needed = {key: attributes[key] for key in ("dataType", "dimensions", "blockSize")}
     if compression["type"] == "lz4":
         return _by_block(store, needed, context)
-    # A layer above the store holds the attributes that tensorstore is to see.
-    shown = tensorstore.KvStore.open("memory://shown/", context=context).result()
-    shown.write("attributes.json", json.dumps(needed | {"compression": compression})).result()
+    # A layer above the store replaces the attributes that tensorstore reads.
+    overlay = tensorstore.KvStore.open("memory://overlay/", context=context).result()
+    overlay.write("attributes.json", json.dumps(needed | {"compression": compression})).result()
     layers = [
         {"base": store.spec().to_json()},
-        {"base": "memory://shown/attributes.json", "exact": "attributes.json"},
+        {"base": "memory://overlay/attributes.json", "exact": "attributes.json"},
     ]
     spec = {"driver": "n5", "kvstore": {"driver": "kvstack", "layers": layers}}
     return tensorstore.open(spec, open=True, read=True, context=context).result()
@@ -95,7 +94,7 @@ def _by_block(store: Any, needed: Mapping[str, Any], context: Any) -> Any:
     shape, block = needed["dimensions"], tuple(needed["blockSize"])
     dtype = np.dtype(needed["dataType"]).newbyteorder(">")
 
-    # Nothing waits in here: it would hold a thread that the read it waits for may need.
+    # Nothing here may block: it would hold a thread that the awaited read may need.
     def read(domain: Any, out: NDArray[Any], _: Any) -> Any:
         index = [start // edge for start, edge in zip(domain.origin, block, strict=True)]
         key = "/".join(map(str, index))
@@ -106,7 +105,7 @@ def _by_block(store: Any, needed: Mapping[str, Any], context: Any) -> Any:
         def fill(found: Any) -> None:
             try:
                 _fill(out, found.result(), dtype, block)
-            # Whatever is raised here would be lost; the promise takes it to who reads.
+            # An exception raised here would be lost; the promise hands it to the reader.
             except Exception as error:
                 promise.set_exception(ValueError(f"block {key}: {error}"))
             else:
@@ -125,7 +124,7 @@ def _by_block(store: Any, needed: Mapping[str, Any], context: Any) -> Any:
 
 
 def _fill(out: NDArray[Any], found: Any, dtype: np.dtype[Any], block: tuple[int, ...]) -> None:
-    """Write what was found of a block, or zeros if it was never written."""
+    """Copy a stored block into ``out``; zeros where it was never written."""
     out[...] = 0
     if found.state == "value":
         part = decode_block(bytes(found.value), dtype, block)
@@ -139,15 +138,16 @@ def decode_block(data: bytes, dtype: np.dtype[Any], block: tuple[int, ...]) -> N
     Parameters
     ----------
     data
-        The whole file: N5's header, then lz4-java's stream.
+        The whole file: N5's header, then the stream of lz4-java.
     dtype
         Of the voxels, big-endian.
     block
-        The edges that a block has at most, the fastest axis first.
+        The largest edges of a block in voxels, the fastest axis first.
 
     Returns
     -------
-    ndarray, axes as in ``block``; at the end of the volume it may be smaller.
+    ndarray
+        Axes as in ``block``; at the end of the volume it may be smaller.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def decode_block(data: bytes, dtype: np.dtype[Any], block: tuple[int, ...]) -> N
 
 
 def _unpack_lz4(data: memoryview, length: int) -> bytes:
-    """Return the ``length`` bytes that lz4-java's stream holds."""
+    """Return the ``length`` bytes in a stream of lz4-java."""
     from numcodecs import lz4
 
     out, at = bytearray(), 0

@@ -7,7 +7,7 @@ import pytest
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
-from fibstream.volumes.encoding import table_of
+from fibstream.volumes.zarr_n5.prediction_bytes import table_of
 
 from .fields import n5_array, n5_group, opened
 

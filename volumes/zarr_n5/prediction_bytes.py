@@ -1,10 +1,10 @@
-"""Predictions stored as bytes: signed distances on the scale of ours, or turned into it.
+"""Predictions stored as bytes: signed distances, converted to the scale of fibstream if needed.
 
-COSEM's inference writes t = tanh(distance / 50 nm) as ``clip(round(a t + b), 0, 255)`` and notes in
-the attributes of the array how (Heinrich et al. 2021, ``clip_float_to_uint8`` of simpleference).
-``safe_scale`` false: a = 128 and b = 127, so that 127 is the surface; that is the scale of
-fibstream, and the lowest distance is cut off.  ``safe_scale`` true: a = 127 and b = 128, so that
-128 is the surface.
+COSEM's inference writes t = tanh(distance / 50 nm) as ``clip(round(a t + b), 0, 255)``, with a and
+b stated by ``safe_scale`` in the attributes of the array (Heinrich et al. 2021,
+``clip_float_to_uint8`` of simpleference).  False: a = 128 and b = 127, so that 127 is the surface;
+that is the scale of fibstream, and the lowest distance is cut off.  True: a = 127 and b = 128, so
+that 128 is the surface.
 """
 
 import math
@@ -16,23 +16,28 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 
-RANGE = (-1.0, 1.0)  # of a tanh; other ranges are those of probabilities, which have no surface
+RANGE = (-1.0, 1.0)  # of a tanh; other ranges are probabilities, which have no surface
 
 
 def table_of(attributes: Mapping[str, Any], name: str) -> NDArray[np.uint8] | None:
-    """Return what each byte of a prediction becomes, (256,) uint8; None: it stays what it is.
+    """Return the byte that replaces each byte of a prediction, or None if all stay.
 
     Parameters
     ----------
     attributes
-        Of the array. Without ``float_range`` and ``safe_scale`` the bytes are taken as they are.
+        Of the array. Without ``float_range`` and ``safe_scale`` the bytes stay.
     name
-        How messages call the array.
+        The array's name in messages.
+
+    Returns
+    -------
+    ndarray of uint8, shape (256,)
+        Indexed by the stored byte.
 
     Raises
     ------
     WrongUse
-        If the attributes say that the bytes are no signed distances.
+        If the attributes state that the bytes are no signed distances.
     """
     span = attributes.get("float_range", list(RANGE))
     if not isinstance(span, list | tuple) or tuple(span) != RANGE:

@@ -1,0 +1,104 @@
+"""Which reader opens which path: by its suffix, in a folder by its metadata.
+
+A further format enters by an entry point of the group ``fibstream.volumes``, declared by any
+installed package: its name is the suffix, such as ``.raw``; it loads a function of the path
+(``Path``) and of what follows the # in the user's path (``str``), which returns ``formats.Voxels``.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+from fibstream.core.errors import WrongUse
+
+from .formats import Voxels
+from .mrc import open_mrc
+from .numpy_files import open_npy, open_npz
+from .slices import open_slices, slices_in
+from .tiff import open_tiff
+from .zarr_n5.arrays import METADATA, open_hierarchy
+from .zarr_n5.selection import Kind
+
+SCHEMES = ("s3://", "gs://", "file://")
+
+OPENERS: Mapping[str, Callable[[Path], Voxels]] = MappingProxyType(
+    {
+        ".npy": open_npy,
+        ".tif": open_tiff,
+        ".tiff": open_tiff,
+        ".mrc": open_mrc,
+        ".rec": open_mrc,
+    }
+)
+
+PLUG_INS = "fibstream.volumes"  # a group of entry points; their names are suffixes
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """Return file, folder or URL, and what follows the #, which may be part of a file's name."""
+    place, mark, inside = path.rpartition("#")
+    if not mark or Path(path).exists():
+        return path, ""
+    return place, inside.strip("/")
+
+
+def find_volume(path: str, place: str, inside: str, kind: Kind) -> Voxels:
+    """Return the array at a path, unchecked.
+
+    Parameters
+    ----------
+    path : str
+        As the user wrote it, for messages.
+    place, inside : str
+        The parts of it: see ``split_path``.
+    kind : {"raw", "prediction", "labels", "any"}
+        Which array is selected where there are several.
+
+    Raises
+    ------
+    WrongUse
+        If nothing is there, the format is unknown, or no array of that kind is selected.
+    """
+    if place.startswith(SCHEMES):
+        found = open_hierarchy(f"{place.rstrip('/')}/{inside}", path, kind, transpose=True)
+        if found is None:
+            raise WrongUse(f"{path}: there is no Zarr or N5 array or group")
+        return found
+    file = Path(place)
+    if file.is_dir():
+        return _find_in_folder(path, file, inside, kind)
+    if not file.exists():
+        raise WrongUse(f"{place}: no such file or folder")
+    suffix = file.suffix.lower()
+    if suffix == ".npz":
+        return open_npz(file, inside or None, prefer="raw" if kind == "raw" else None)
+    if (reader := _plug_in_reader(suffix)) is not None:
+        return reader(file, inside)
+    if suffix not in OPENERS:
+        raise WrongUse(f"{place}: unknown format; expected .npz, {', '.join(OPENERS)} or a folder")
+    if inside:
+        raise WrongUse(f"{path}: only .npz files and Zarr or N5 hierarchies take #")
+    return OPENERS[suffix](file)
+
+
+@lru_cache
+def _plug_in_reader(suffix: str) -> Callable[[Path, str], Voxels] | None:
+    """Return the reader of an installed package for files of a suffix, if there is one."""
+    for point in entry_points(group=PLUG_INS, name=suffix):
+        return cast("Callable[[Path, str], Voxels]", point.load())
+    return None
+
+
+def _find_in_folder(path: str, folder: Path, inside: str, kind: Kind) -> Voxels:
+    bare = not inside and not any((folder / name).exists() for name in METADATA)
+    if bare and (slices := slices_in(folder)):
+        return open_slices(slices)
+    found = open_hierarchy(f"file://{folder.resolve()}/{inside}", path, kind, transpose=True)
+    if found is None and inside:
+        raise WrongUse(f"{folder} has no array or group {inside}")
+    if found is None:
+        raise WrongUse(f"{folder} holds neither slices (.tif, .tiff, .mrc) nor a Zarr or N5 array")
+    return found

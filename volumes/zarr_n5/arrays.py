@@ -1,0 +1,142 @@
+"""Open an array in a Zarr (v2, v3) or N5 hierarchy as ``Voxels`` with axes (z, y, x)."""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.volumes.display import display_of
+from fibstream.volumes.formats import Voxels, without_leading
+
+from .axes import ZYX, ArrayMetadata, ParentGroup
+from .hierarchy import Hierarchy, Node
+from .prediction_bytes import table_of
+from .selection import Kind, candidates_in, select_array
+from .voxel_size import describe
+
+METADATA = ("zarr.json", ".zarray", ".zgroup", "attributes.json")  # of an array or group
+GAPS = 2  # groups of N5 without metadata between an array and the groups that describe it
+
+
+def open_hierarchy(url: str, name: str, kind: Kind, *, transpose: bool = False) -> Voxels | None:
+    """Return the array that ``url`` selects, or None if no array or group is there.
+
+    Parameters
+    ----------
+    url : str
+        Of an array; of a multiscale group, which selects its first level; of a group (a dataset),
+        which selects the only array of the wanted kind.
+    name : str
+        The array's name in messages.
+    kind : {"raw", "prediction", "labels", "any"}
+        The array that is selected in a dataset. Bytes of a prediction are converted to the scale
+        of fibstream where ``safe_scale`` states COSEM's other one.
+    transpose : bool
+        Whether Zarr axes in another order than (z, y, x) are transposed, else refused: a watcher
+        of an array that grows counts files along its first axis.
+
+    Returns
+    -------
+    Voxels
+        (z, y, x); the voxel size in nanometres is that of OME-NGFF ``multiscales``, ``transform``,
+        ``pixelResolution`` or ``resolution``: see ``voxel_size``.
+
+    Raises
+    ------
+    WrongUse
+        If none or several arrays of that kind are there, or the array has no axes z, y and x.
+    """
+    scheme, _, path = url.partition("://")
+    bucket, _, rest = path.partition("/")
+    hierarchy, key = Hierarchy(f"{scheme}://{bucket}/"), PurePosixPath(rest)
+    node = hierarchy.node(key) or Node(key, "", False, {})
+    if not node.driver and not hierarchy.children(node):
+        return None
+    return _voxels(hierarchy, key, select_array(hierarchy, node, name, kind), name, kind, transpose)
+
+
+def volumes_in(folder: Path) -> list[str]:
+    """Return the paths, below a folder, of the volumes in a group: arrays and multiscale groups.
+
+    These are raw, predictions and labels of a dataset, of another group all; there are none in an
+    array or a multiscale group.
+    """
+    hierarchy, key = Hierarchy("file:///"), PurePosixPath(str(folder.resolve()).lstrip("/"))
+    node = hierarchy.node(key)
+    found = candidates_in(hierarchy, node, str(folder)) if node else []
+    return [str(node.key.relative_to(key)) for node in found]
+
+
+def _voxels(
+    hierarchy: Hierarchy, key: PurePosixPath, node: Node, name: str, kind: Kind, transpose: bool
+) -> Voxels:
+    parents = list(_parents(hierarchy, node))
+    stored = hierarchy.open(node, name)
+    is_n5 = node.driver == "n5"
+    description = describe(
+        ArrayMetadata(name, node.attributes, parents, stored.ndim, node.dimension_names, is_n5)
+    )
+    axes = description.axes
+    if axes and axes[-3:] != ZYX and not transpose and not is_n5:
+        raise WrongUse(f"{name} has axes ({', '.join(axes)}); expected (z, y, x) last")
+    array = _as_zyx(stored, axes, name)
+    places: list[Mapping[str, Any]] = [node.attributes, *(group.attributes for group in parents)]
+    table = _table(places, name) if kind == "prediction" else None
+
+    def fetch(box: Box) -> NDArray[Any]:
+        voxels: NDArray[Any] = array[box.slices()].read().result()
+        return voxels if table is None else table[voxels]
+
+    notes = [*description.notes, *_notes(places, kind)]
+    if table is not None:
+        notes.append("its safe_scale says that 128 is the surface; turned to 127 at the surface")
+    return Voxels(
+        tuple(array.shape), np.dtype(array.dtype.numpy_dtype), description.lengths, fetch,
+        "" if node.key == key else str(node.key.relative_to(key)), tuple(notes), display_of(places),
+    )  # fmt: skip
+
+
+def _parents(hierarchy: Hierarchy, node: Node) -> list[ParentGroup]:
+    """Return the parent groups of an array, nearest first; one of N5 may have no metadata."""
+    found, gaps = [], 0
+    for key in node.key.parents:
+        if (group := hierarchy.node(key)) is not None:
+            found.append(ParentGroup(str(node.key.relative_to(key)), group.attributes))
+        elif node.driver == "n5" and gaps < GAPS:
+            gaps += 1
+        else:
+            break
+    return found
+
+
+def _as_zyx(array: Any, axes: tuple[str, ...] | None, name: str) -> Any:
+    """Return an array with axes (z, y, x); other axes have to have length one and are dropped."""
+    if axes is None:
+        return without_leading(array)
+    for axis in [axis for axis in axes if axis not in ZYX]:
+        place = axes.index(axis)
+        if array.shape[place] != 1:
+            raise WrongUse(
+                f"{name} has shape {tuple(array.shape)} with axes ({', '.join(axes)}); "
+                f"expected (z, y, x), and 1 along {axis}"
+            )
+        array = array[(slice(None),) * place + (0,)]
+        axes = (*axes[:place], *axes[place + 1 :])
+    return array.transpose([axes.index(axis) for axis in ZYX])
+
+
+def _table(places: list[Mapping[str, Any]], name: str) -> NDArray[np.uint8] | None:
+    """Return the conversion that the attributes of the array state, or else those of its group."""
+    words = ("float_range", "safe_scale")
+    stated = {w: place[w] for place in places[1::-1] for w in words if w in place}
+    return table_of(stated, name)
+
+
+def _notes(places: list[Mapping[str, Any]], kind: Kind) -> list[str]:
+    nearest = [place.get("ome", place) for place in places[:2]]
+    labelled = any("image-label" in place for place in nearest if isinstance(place, Mapping))
+    return ["it is marked as labels (image-label)"] if labelled and kind == "raw" else []
