@@ -2,8 +2,8 @@
 
 A *chunk* is a unit of landing, of storage and of announcement.  A *block* is a unit of work: one
 chunk, read with a halo that reaches into its neighbours.  Every index, shape and halo is
-``(z, y, x)``; lengths are voxels unless the name says ``_nm``.  A planner asks for boxes more often than
-for anything else: their arithmetic is written out, three times as fast as loops over axes.
+``(z, y, x)``; lengths are voxels unless the name says ``_nm``.  Planners ask for boxes more often
+than for anything else: their arithmetic is written out, three times as fast as loops over axes.
 """
 
 from collections.abc import Iterator
