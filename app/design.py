@@ -89,50 +89,50 @@ def design(
     threads: int = 1,
 ) -> DatasetDesign:
     """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit."""
-    asked = DatasetRequest(
+    request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
         "",
     )  # fmt: skip
-    networks = [_engine(find_model(given), asked, threads) for given in pipeline.models]
+    networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec)
-    asked = asked._replace(chunk=edges, contrast=parse_contrast(contrast, source))
-    return _made(asked, pipeline, networks)
+    request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source))
+    return _designed(request, pipeline, networks)
 
 
-def design_request(asked: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
-    """Return the dataset that a client asks for; it may name networks, but no files."""
-    pipeline = requested_pipeline(asked.pipeline)
-    networks = [_engine(released(name, root), asked, threads) for name in pipeline.models]
-    if asked.contrast is None:
-        if asked.dtype != "uint8":
-            raise WrongUse(f"dtype {asked.dtype}: give the contrast, two grey values")
-        asked = asked._replace(contrast=(0.0, 255.0))
-    low, high = asked.contrast or (0.0, 0.0)
+def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
+    """Return the dataset that a client requests; it may name networks, but no files."""
+    pipeline = requested_pipeline(request.pipeline)
+    networks = [_engine(released(name, root), request, threads) for name in pipeline.models]
+    if request.contrast is None:
+        if request.dtype != "uint8":
+            raise WrongUse(f"dtype {request.dtype}: give the contrast, two grey values")
+        request = request._replace(contrast=(0.0, 255.0))
+    low, high = request.contrast or (0.0, 0.0)
     if not (np.isfinite([low, high]).all() and low < high):
         raise WrongUse(f"contrast {low}, {high}: expected finite LOW below HIGH")
-    return _made(asked, pipeline, networks)
+    return _designed(request, pipeline, networks)
 
 
-def _engine(path: Path, asked: DatasetRequest, threads: int) -> tuple[Path, Engine]:
-    check_voxel_size(read_model(path), asked.voxel_size_nm)
+def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, Engine]:
+    check_voxel_size(read_model(path), request.voxel_size_nm)
     return path, make_engine(path, threads)
 
 
-def _made(
-    asked: DatasetRequest, pipeline: Pipeline, networks: list[tuple[Path, Engine]]
+def _designed(
+    request: DatasetRequest, pipeline: Pipeline, networks: list[tuple[Path, Engine]]
 ) -> DatasetDesign:
     specs = [engine.spec for _, engine in networks]
     models = [_model(engine) for _, engine in networks]
     files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
     _distinct(models)
     organelles = tuple(organelle(step, models) for step in pipeline.organelles)
-    wanted = check_chunk(asked.chunk or default_chunk(specs[0]), f"chunk {asked.chunk}")
-    edges = clip_chunk(wanted, asked.shape)
-    assert asked.contrast is not None
+    wanted = check_chunk(request.chunk or default_chunk(specs[0]), f"chunk {request.chunk}")
+    edges = clip_chunk(wanted, request.shape)
+    assert request.contrast is not None
     dataset = Dataset(
-        name=asked.name, shape=asked.shape, chunk=edges, dtype=asked.dtype,
-        voxel_size_nm=asked.voxel_size_nm, contrast=asked.contrast,
-        invert=asked.invert, models=tuple(models), organelles=organelles,
+        name=request.name, shape=request.shape, chunk=edges, dtype=request.dtype,
+        voxel_size_nm=request.voxel_size_nm, contrast=request.contrast,
+        invert=request.invert, models=tuple(models), organelles=organelles,
     )  # fmt: skip
     return DatasetDesign(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
 

@@ -84,8 +84,6 @@ def check_volume(raw: str) -> None:
 
 def check_watched(path: str) -> None:
     """Raise WrongUse when the folder that is to be watched is not there."""
-    from fibstream.services.ingest.edges.growing import is_zarr, split
+    from fibstream.services.ingest.edges.watch.zarr_files import watched_folder
 
-    folder = split(path)[0] if is_zarr(path) else Path(path)
-    if not folder.is_dir():
-        raise WrongUse(f"{folder}: no such folder")
+    watched_folder(path)

@@ -13,7 +13,9 @@ from pathlib import Path
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS
 from fibstream.services.ingest.arrivals import Rules
-from fibstream.services.ingest.edges.watcher import Ending, Outcome, Port, Watcher, WatchSettings
+from fibstream.services.ingest.edges.watch.ending import EndCondition
+from fibstream.services.ingest.edges.watch.port import Port
+from fibstream.services.ingest.edges.watch.watcher import Outcome, Watcher, WatchSettings
 
 DONE, INCOMPLETE, STOPPED = 0, 1, 130
 CODES: dict[Outcome, int] = {"done": DONE, "incomplete": INCOMPLETE, "stopped": STOPPED}
@@ -25,65 +27,65 @@ def watch_folder(
     dataset: str,
     folder: str,
     *,
-    ending: Ending,
+    ending: EndCondition,
     rules: Rules,
-    habits: WatchSettings,
+    settings: WatchSettings,
 ) -> int:
-    """Watch until the end; return the exit code, and say on stderr what happens.
+    """Watch until the end and report on stderr; return the exit code.
 
     0: all has landed and the volume is sealed. 1: something is missing, or was left out. 130:
-    stopped by a signal; called again it goes on.
+    stopped by a signal; the next call continues.
     """
     with asked_to_stop() as pause:
         watcher = Watcher(
-            folder, dataset, port, rules=rules, ending=ending, habits=habits,
-            clock=time.monotonic, pause=pause, say=_say,
+            folder, dataset, port, rules=rules, end=ending, settings=settings,
+            clock=time.monotonic, pause=pause, report=_report,
         )  # fmt: skip
         outcome = watcher.run()
     if outcome == "stopped":
-        _say(f"{dataset}: stopped, not sealed; call again to go on")
+        _report(f"{dataset}: stopped, not sealed; call again to go on")
     elif outcome == "done":
-        _say(f"{dataset}: all slices have landed")
+        _report(f"{dataset}: all slices have landed")
     return INCOMPLETE if outcome == "done" and watcher.problems else CODES[outcome]
 
 
 def make_rules(
     *, stable_s: float, giveup_s: float, first: int | None, absent: str | None, pattern: str | None
 ) -> Rules:
-    """Return what the flags say of when a slice is complete and how its name is read.
+    """Return from flags when a slice is complete and how its name is read.
 
     Raises
     ------
     WrongUse
-        If a flag is not what it should be; it is named.
+        If a flag is invalid; the message names it.
     """
     for flag, seconds in (("--stable-s", stable_s), ("--giveup-s", giveup_s)):
-        positive(flag, seconds)
+        check_positive(flag, seconds)
     if first is not None and first < 0:
         raise WrongUse(f"--first {first}: expected the number of a slice, 0 or more")
     numbers = frozenset[int]() if absent is None else parse_numbers(absent, "--absent")
-    return Rules(stable_s, giveup_s, first, numbers, pattern and _checked(pattern))
+    return Rules(stable_s, giveup_s, first, numbers, pattern and _check_pattern(pattern))
 
 
-def make_ending(*, slices: int | None, end_file: str | None, idle_s: float | None) -> Ending:
-    """Return what the flags say of the end; raises WrongUse as ``make_rules``."""
+def make_ending(*, slices: int | None, end_file: str | None, idle_s: float | None) -> EndCondition:
+    """Return from flags when the volume ends; raises WrongUse as ``make_rules``."""
     if slices is not None and not 1 <= slices <= MAX_AXIS:
         raise WrongUse(f"--slices {slices}: expected 1 to {MAX_AXIS}")
     if end_file is not None and Path(end_file).name != end_file:
         raise WrongUse(f"--end-file {end_file!r}: expected a name in the folder, not a path")
     if idle_s is not None:
-        positive("--idle-s", idle_s)
-    return Ending(slices, end_file, idle_s)
+        check_positive("--idle-s", idle_s)
+    return EndCondition(slices, end_file, idle_s)
 
 
 def make_habits(*, poll_s: float, again: bool, memory_gb: float) -> WatchSettings:
-    """Return what the flags say of how to go about it; raises WrongUse as ``make_rules``."""
-    positive("--poll-s", poll_s)
-    positive("--memory-gb", memory_gb)
+    """Return the other settings from flags; raises WrongUse as ``make_rules``."""
+    check_positive("--poll-s", poll_s)
+    check_positive("--memory-gb", memory_gb)
     return WatchSettings(poll_s, again, int(memory_gb * 1e9))
 
 
-def positive(flag: str, value: float) -> None:
+def check_positive(flag: str, value: float) -> None:
     """Raise WrongUse unless a number is positive and finite."""
     if not 0 < value < float("inf"):
         raise WrongUse(f"{flag} {value:g}: expected a positive number")
@@ -109,7 +111,7 @@ def parse_numbers(text: str, what: str) -> frozenset[int]:
     return frozenset(found)
 
 
-def _checked(pattern: str) -> str:
+def _check_pattern(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
@@ -119,17 +121,17 @@ def _checked(pattern: str) -> str:
     return pattern
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
     sys.stderr.flush()
 
 
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[float], bool]]:
-    """Give a wait for so many seconds, which SIGINT and SIGTERM end: then it returns True.
+    """Yield a wait for some seconds, which SIGINT and SIGTERM end: then it returns True.
 
-    A second signal does what it always does. An event of ``threading`` would not do: set in a
-    handler it can wait for the very thread that it interrupted.
+    A second signal has its usual effect. No event of ``threading`` is used: set in a handler it
+    can wait for the very thread that the signal has interrupted.
     """
     read, write = os.pipe()
     os.set_blocking(write, False)

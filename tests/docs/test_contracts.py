@@ -20,7 +20,7 @@ BROKEN = {
     "services/analysis/stages/tables.py": "import fibstream.services.analysis.edges.query",
     "services/inference/port.py": "import fibstream.services.refine.recipe",
     "services/ingest/edges/uploads.py": "import fibstream.app.pipelines",
-    "volumes/tiff.py": "import fibstream.services.ingest.steady",
+    "volumes/tiff.py": "import fibstream.services.ingest.stability",
     "app/status.py": "import fibstream.cli.flags",
     "fibstream/telemetry/prometheus.py": "import torch",
 }

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibstream.services.ingest.arrivals import Rules, Slices
-from fibstream.services.ingest.steady import LOOK_AGAIN, Seen, Steady
+from fibstream.services.ingest.stability import EXAMINED_AGAIN, FileState, StableFiles
 from fibstream.volumes.slice_names import is_slice_name, natural, number_of
 
 STABLE_S, GIVEUP_S, DEPTH = 2.0, 60.0, 3
@@ -24,7 +24,7 @@ class Disk:
     """A folder as the watcher's core is told of it; a file of ``FULL`` pieces is whole."""
 
     slices: Slices
-    files: dict[str, Seen] = field(default_factory=dict)
+    files: dict[str, FileState] = field(default_factory=dict)
     now: float = 0.0
     extent: int | None = None
     landed: list[int] = field(default_factory=list)
@@ -32,31 +32,32 @@ class Disk:
 
     def write(self, name, size=None):
         """Append a piece to a file that is not whole, or write one that has ``size`` of them."""
-        before = self.files.get(name, Seen(name, 0, 0)).size
+        before = self.files.get(name, FileState(name, 0, 0)).size
         if size is None and before == FULL:
             return
         size = before + 1 if size is None else size
-        self.files[name] = Seen(name, size, int(self.now * 1e9) + 1)
+        self.files[name] = FileState(name, size, int(self.now * 1e9) + 1)
 
     def look(self, wait_s=0.0):
         self.now += wait_s
         names = sorted(self.files)
         due = self.slices.due(names)
-        self.slices.look(self.now, names, [self.files[name] for name in due])
+        self.slices.update(self.now, names, [self.files[name] for name in due])
         for seen in self.slices.unchecked():
             assert seen == self.files[seen.name]
-            self.slices.judge(seen, "" if seen.size == FULL else f"{seen.name} is cut short")
+            fault = "" if seen.size == FULL else f"{seen.name} is cut short"
+            self.slices.checks.record(seen, fault)
         for layer in self.slices.ready(self.extent):
             self.land(layer)
 
     def land(self, layer):
         self.slices.begin(layer)
-        for z, piece in enumerate(layer.pieces, layer.start):
+        for z, piece in enumerate(layer.files, layer.start):
             assert piece.size == FULL
             assert piece == self.files[piece.name]
             assert self.now * 1e9 - piece.mtime_ns >= STABLE_S * 1e9 - 1
             self.content[z] = piece.name
-        assert layer.absent or len(layer.pieces) == layer.stop - layer.start
+        assert layer.absent or len(layer.files) == layer.stop - layer.start
         self.landed.append(layer.index)
         self.slices.landed.add(layer)
 
@@ -116,7 +117,7 @@ def test_every_layer_lands_once_whatever_the_order_of_pieces_and_looks(steps, by
     there.settle()
     assert sorted(there.landed) == [0, 1, 2]
     assert [there.content[z] for z in range(COUNT)] == every
-    assert there.slices.done(COUNT)
+    assert there.slices.is_complete(COUNT)
     assert there.lines(ended=True) == ""
 
 
@@ -139,10 +140,10 @@ def test_a_growing_file_never_counts_as_complete(changes):
     there = disk()
     there.fill(names(range(3)))
     for size, wait in enumerate(changes):
-        there.files["s1.tif"] = Seen("s1.tif", FULL, size)  # even if it looks whole each time
+        there.files["s1.tif"] = FileState("s1.tif", FULL, size)  # even if it looks whole each time
         there.look(wait)
         assert there.landed == []
-    there.files["s1.tif"] = Seen("s1.tif", FULL, int(there.now * 1e9) + 1)
+    there.files["s1.tif"] = FileState("s1.tif", FULL, int(there.now * 1e9) + 1)
     there.settle()
     assert there.landed == [0]
 
@@ -206,9 +207,9 @@ def test_what_can_never_be_right_is_told_at_once():
     there.fill(names(range(3)))
     there.look()
     there.now += STABLE_S
-    there.slices.look(there.now, sorted(there.files), there.files.values())
+    there.slices.update(there.now, sorted(there.files), there.files.values())
     for seen in there.slices.unchecked():
-        there.slices.judge(seen, "another shape", certain=True)
+        there.slices.checks.record(seen, "another shape", permanent=True)
     assert there.slices.unchecked() == []
     assert (
         there.lines()
@@ -221,9 +222,9 @@ def test_a_file_that_changed_while_it_was_read_has_to_become_steady_again():
     there.fill(names(range(3)))
     there.look()
     there.now += STABLE_S
-    there.slices.look(there.now, sorted(there.files), there.files.values())
+    there.slices.update(there.now, sorted(there.files), there.files.values())
     for seen in there.slices.unchecked():
-        there.slices.judge(seen)
+        there.slices.checks.record(seen)
     assert [layer.index for layer in there.slices.ready(None)] == [0]
     there.slices.invalidate("s1.tif")
     assert there.slices.ready(None) == []
@@ -232,14 +233,14 @@ def test_a_file_that_changed_while_it_was_read_has_to_become_steady_again():
 
 
 def test_looks_are_few_once_files_are_steady_and_still_find_every_change():
-    steady = Steady(STABLE_S)
-    files = {f"s{n}": Seen(f"s{n}", 1, 1) for n in range(4 * LOOK_AGAIN + 7)}
+    steady = StableFiles(STABLE_S)
+    files = {f"s{n}": FileState(f"s{n}", 1, 1) for n in range(4 * EXAMINED_AGAIN + 7)}
     every = list(files)
     for now in (0.0, STABLE_S):
         assert steady.due(every) == every
-        steady.look(now, files.values())
+        steady.update(now, files.values())
     seen = [steady.due(every) for _ in range(5)]
-    assert all(len(part) == LOOK_AGAIN for part in seen)
+    assert all(len(part) == EXAMINED_AGAIN for part in seen)
     assert set().union(*seen) == set(every)
     assert steady.due([*every, "new"])[0] == "new"
 
@@ -392,7 +393,7 @@ def test_what_has_landed_before_is_left_and_the_rest_follows():
     there = disk(landed={0})
     there.fill(names(range(6)))
     there.look()
-    assert there.slices.settle() == ""
+    assert there.slices.resume() == ""
     there.settle()
     assert there.landed == [1]
     there.write("s1.tif", FULL)  # and what changes from now on is seen
@@ -419,14 +420,14 @@ def test_a_resumed_folder_that_may_have_lost_its_beginning_is_refused(files, lin
     there = disk(landed={0, 1})
     there.fill(files)
     there.look()
-    assert line in there.slices.settle()
+    assert line in there.slices.resume()
 
 
 def test_with_its_first_number_given_a_resumed_folder_may_have_lost_its_beginning():
     there = disk(landed={0, 1}, first=0)
     there.fill(names(range(6, 9)))
     there.look()
-    assert there.slices.settle() == ""
+    assert there.slices.resume() == ""
     there.settle()
     assert there.landed == [2]
     assert there.content == {6: "s6.tif", 7: "s7.tif", 8: "s8.tif"}
@@ -436,7 +437,7 @@ def test_ranks_go_on_where_they_were():
     there = disk(landed={0})
     there.fill(["a.tif", "b.tif", "c.tif", "d.tif", "e.tif", "f.tif"])
     there.look()
-    assert there.slices.settle() == ""
+    assert there.slices.resume() == ""
     there.settle()
     assert there.landed == [1]
     there.fill(["aa.tif"])
@@ -449,10 +450,10 @@ def test_a_sealed_volume_that_ends_with_a_short_layer_resumes():
     there = disk(landed={0, 1}, extent=5)
     there.fill(names(range(5)))
     there.look()
-    assert there.slices.settle() == ""
+    assert there.slices.resume() == ""
     there.settle()
     assert there.landed == []
-    assert there.slices.done(5)
+    assert there.slices.is_complete(5)
     assert there.slices.count == 5
 
 
@@ -461,8 +462,8 @@ def test_a_short_layer_waits_for_the_extent():
     there.fill(names(range(5)))
     there.settle()
     assert there.landed == [0]
-    assert there.slices.able(5)
-    assert not there.slices.able(6)
+    assert there.slices.can_complete(5)
+    assert not there.slices.can_complete(6)
     there.extent = 5
     there.look()
     assert there.landed == [0, 1]
@@ -475,8 +476,8 @@ def test_what_was_found_in_a_file_says_nothing_of_the_next_one_with_its_name():
     there.write("s1.tif", FULL)
     for _ in range(2):
         there.now += STABLE_S
-        there.slices.look(there.now, sorted(there.files), there.files.values())
-    assert there.slices.steady.get("s1.tif") == there.files["s1.tif"]
+        there.slices.update(there.now, sorted(there.files), there.files.values())
+    assert there.slices.files.get("s1.tif") == there.files["s1.tif"]
     assert there.slices.ready(None) == []  # it landed before, but nobody opened it since
     there.look()
     assert there.landed == [0, 0]

@@ -11,7 +11,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.stage import RAW, Input
-from fibstream.runtime.loops import drive, exhaust
+from fibstream.runtime.loops import drive
 from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.landing import land, ordered
 from fibstream.store.store import Blob, Store
@@ -47,7 +47,7 @@ def announced(site):
 
 
 def generation(site):
-    return site.store.look(ITEM)[1]
+    return site.store.stamp_and_generation(ITEM)[1]
 
 
 def flip(site, where=5):
@@ -217,8 +217,8 @@ def test_two_landings_at_once_end_with_the_larger_in_every_interleaving(before):
         old, new = steps_of(site, (2, A), (3, B))
         for turn in range(10):
             advance(old if turn in turns else new)
-        exhaust(new)
-        exhaust(old)
+        drive(new)
+        drive(old)
         now(site, 3, B)
         refused += site.store.files.refused
     assert refused > 0

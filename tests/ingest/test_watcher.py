@@ -24,16 +24,19 @@ from fibstream.cli.watch import (
     parse_numbers,
     watch_folder,
 )
-from fibstream.core.errors import Retryable, TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, Retryable, WrongUse
 from fibstream.core.grid import Grid
 from fibstream.core.stage import RAW, Input
 from fibstream.runtime.loops import drive
 from fibstream.runtime.site import Site
 from fibstream.services.ingest.arrivals import Rules
-from fibstream.services.ingest.edges.growing import GrowingZarr, storage_of
-from fibstream.services.ingest.edges.incoming import Plan, SliceFolder
 from fibstream.services.ingest.edges.landing import land
-from fibstream.services.ingest.edges.watcher import Ending, Watcher, WatchSettings
+from fibstream.services.ingest.edges.watch.ending import EndCondition
+from fibstream.services.ingest.edges.watch.growing import ExpectedVolume
+from fibstream.services.ingest.edges.watch.slice_folder import SliceFolder
+from fibstream.services.ingest.edges.watch.watcher import Watcher, WatchSettings
+from fibstream.services.ingest.edges.watch.zarr_array import GrowingZarr
+from fibstream.services.ingest.edges.watch.zarr_files import chunk_files
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Blob, Store
 
@@ -158,15 +161,15 @@ class Microscope:
         return event() is True if event else False
 
     @property
-    def said(self):
+    def text(self):
         return "\n".join(self.lines)
 
 
-def watcher(folder, port, scope, ending=None, *, habits=None, **given):
+def watcher(folder, port, scope, ending=None, *, settings=None, **given):
     return Watcher(
-        str(folder), "d", port, rules=Rules(**given), ending=ending or Ending(),
-        habits=habits or WatchSettings(), clock=lambda: scope.now, pause=scope.pause,
-        say=scope.lines.append,
+        str(folder), "d", port, rules=Rules(**given), end=ending or EndCondition(),
+        settings=settings or WatchSettings(), clock=lambda: scope.now, pause=scope.pause,
+        report=scope.lines.append,
     )  # fmt: skip
 
 
@@ -224,7 +227,7 @@ def folder(tmp_path):
 def test_a_folder_that_is_already_full_lands_and_is_sealed(folder, kind):
     port, scope = Memory(), Microscope()
     fill(folder, range(10), kind)
-    assert watcher(folder, port, scope, Ending(slices=10)).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(slices=10)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
     assert port.extent == 10
     assert port.calls == {"info": 1, "land": 3 * LAYER, "seal": 1}
@@ -249,7 +252,7 @@ def test_slices_written_in_pieces_land_only_when_the_last_byte_is_there(tmp_path
                 assert np.array_equal(port.volume(12)[: done // 4 * 4], VOLUME[: done // 4 * 4])
 
     scope = Microscope(events())
-    assert watcher(folder, port, scope, Ending(slices=10)).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(slices=10)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
     assert port.calls["land"] == 3 * LAYER
 
@@ -271,9 +274,9 @@ def test_the_landed_volume_is_the_source_byte_by_byte(tmp_path, folder):
     asked = threading.Event()
     watching = Watcher(
         str(folder), "d", port,
-        rules=Rules(stable_s=0.1, first=0), ending=Ending(end_file="finished"),
-        habits=WatchSettings(poll_s=0.02), clock=time.monotonic, pause=asked.wait,
-        say=scope.lines.append,
+        rules=Rules(stable_s=0.1, first=0), end=EndCondition(end_file="finished"),
+        settings=WatchSettings(poll_s=0.02), clock=time.monotonic, pause=asked.wait,
+        report=scope.lines.append,
     )  # fmt: skip
     assert watching.run() == "done"
     thread.join()
@@ -289,7 +292,7 @@ def test_what_is_no_slice_is_ignored_with_one_note(folder):
     for name in ("Thumbs.db", ".hidden.tif", "s3.tif.part", "~s4.tif", "log.txt"):
         (folder / name).write_bytes(b"nothing")
     fill(folder, range(4))
-    assert watcher(folder, port, scope, Ending(slices=4)).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(slices=4)).run() == "done"
     notes = [line for line in scope.lines if "no slices" in line]
     assert notes == [".hidden.tif, Thumbs.db, log.txt and 2 more: no slices (.tif, .tiff, .mrc)"]
 
@@ -327,7 +330,7 @@ def test_a_slice_that_stays_unreadable_is_named_once_and_waited_for(folder):
         (folder / "slice_9.tif").write_bytes(whole)
 
     scope = Microscope([None] * 70 + [mend])
-    assert watcher(folder, port, scope, Ending(slices=8)).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(slices=8)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME[:8])
 
 
@@ -342,7 +345,7 @@ def test_damage_that_only_shows_when_it_is_decoded_does_not_land(folder):
     scope = Microscope([None] * 70 + [stop])
     assert watcher(folder, port, scope).run() == "stopped"
     assert {index[0] for index in port.chunks} == {1}
-    assert "slice_9.tiff cannot be read" in scope.said
+    assert "slice_9.tiff cannot be read" in scope.text
 
 
 def test_a_tiff_whose_table_is_written_before_its_data_waits_for_them(folder):
@@ -363,7 +366,7 @@ def test_a_tiff_whose_table_is_written_before_its_data_waits_for_them(folder):
         path.write_bytes(whole)
 
     scope = Microscope([None] * 10 + [finish])
-    assert watcher(folder, port, scope, Ending(slices=4)).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(slices=4)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME[:4])
 
 
@@ -394,7 +397,7 @@ def test_started_again_it_goes_on_and_sends_nothing_twice(folder):
     assert watcher(folder, port, Microscope([None] * 6 + [stop]), first=8).run() == "stopped"
     assert port.calls["land"] == 2 * LAYER
     fill(folder, range(6, 10))
-    assert watcher(folder, port, Microscope(), Ending(slices=10), first=8).run() == "done"
+    assert watcher(folder, port, Microscope(), EndCondition(slices=10), first=8).run() == "done"
     assert port.calls["land"] == 4 * LAYER
     assert np.array_equal(port.volume(), VOLUME)
     assert watcher(folder, port, Microscope(), first=8).run() == "done"
@@ -410,10 +413,10 @@ def test_what_changed_while_nobody_watched_lands_with_again(folder):
     fill(folder, [5], volume=second)
     assert watcher(folder, port, Microscope(), first=8).run() == "done"
     assert np.array_equal(port.volume(), VOLUME[:8])
-    habits = WatchSettings(again=True)
-    assert watcher(folder, port, scope := Microscope(), first=8, habits=habits).run() == "done"
+    settings = WatchSettings(again=True)
+    assert watcher(folder, port, scope := Microscope(), first=8, settings=settings).run() == "done"
     assert np.array_equal(port.volume(), second[:8])
-    assert "slices 0 to 3 landed: chunks 9 unchanged" in scope.said
+    assert "slices 0 to 3 landed: chunks 9 unchanged" in scope.text
 
 
 def test_a_folder_that_may_have_lost_its_beginning_is_refused(folder):
@@ -429,7 +432,8 @@ def test_a_layer_that_is_declared_absent_reads_as_zero(folder):
     expected[4:8] = 0
     fill(folder, [0, 1, 2, 3, 8, 9])
     absent = frozenset(range(12, 16))
-    assert watcher(folder, port, Microscope(), Ending(slices=10), absent=absent).run() == "done"
+    end = EndCondition(slices=10)
+    assert watcher(folder, port, Microscope(), end, absent=absent).run() == "done"
     assert np.array_equal(port.volume(), expected)
     assert port.calls["absent"] == LAYER
 
@@ -440,7 +444,8 @@ def test_a_first_layer_that_is_absent_does_not_hold_up_a_short_last_one(folder):
     for number in (0, 1, 3, 4, 5, 6):  # counted from 0: no smaller number can come
         tif(folder / f"slice_{number}.tif", VOLUME[number])
     absent = frozenset(range(4))
-    assert watcher(folder, port, Microscope(), Ending(slices=7), absent=absent).run() == "done"
+    end = EndCondition(slices=7)
+    assert watcher(folder, port, Microscope(), end, absent=absent).run() == "done"
     assert np.array_equal(port.volume(), expected)
 
 
@@ -448,28 +453,29 @@ def test_where_a_smaller_number_may_come_the_first_one_is_asked_for(folder):
     scope = Microscope([None] * 8 + [stop])
     fill(folder, [0, 1, 3, 4, 5, 6])  # counted from 8
     absent = frozenset(range(8, 12))
-    watching = watcher(folder, Memory(), scope, Ending(slices=7), absent=absent)
+    watching = watcher(folder, Memory(), scope, EndCondition(slices=7), absent=absent)
     assert watching.run() == "stopped"
-    assert "give --first 8 if none will" in scope.said
+    assert "give --first 8 if none will" in scope.text
 
 
 def test_the_first_slices_are_told_of_before_a_layer_is_whole(folder):
     port, scope = Memory(), Microscope([None] * 3 + [stop])
     fill(folder, range(2))
     assert watcher(folder, port, scope).run() == "stopped"
-    assert "2 slices so far; 4 land together" in scope.said
+    assert "2 slices so far; 4 land together" in scope.text
 
 
 def test_a_layer_beyond_the_memory_is_read_by_rows_of_chunks(folder):
     port = Memory()
     fill(folder, range(10), "deflated")
     row_bytes = CHUNK[0] * CHUNK[1] * PLANE[1] * 2
-    habits = WatchSettings(layer_bytes=2 * row_bytes)
-    assert watcher(folder, port, Microscope(), Ending(slices=10), habits=habits).run() == "done"
+    settings = WatchSettings(layer_bytes=2 * row_bytes)
+    end = EndCondition(slices=10)
+    assert watcher(folder, port, Microscope(), end, settings=settings).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
-    with pytest.raises(TooMuch, match="a row of chunks of 4 x 5 x 13 voxels takes 520 bytes"):
-        habits = WatchSettings(layer_bytes=row_bytes - 1)
-        watcher(folder, port, Microscope(), habits=habits).run()
+    with pytest.raises(LimitExceeded, match="a row of chunks of 4 x 5 x 13 voxels takes 520 bytes"):
+        settings = WatchSettings(layer_bytes=row_bytes - 1)
+        watcher(folder, port, Microscope(), settings=settings).run()
 
 
 class Meddling(Memory):
@@ -490,19 +496,20 @@ def test_a_slice_that_changes_while_its_layer_lands_lands_again(folder):
     second[2] += 1
     fill(folder, range(4))
     port.meddle = lambda: fill(folder, [2], volume=second)
-    habits = WatchSettings(layer_bytes=CHUNK[0] * CHUNK[1] * PLANE[1] * 2)
-    assert watcher(folder, port, Microscope(), Ending(slices=4), habits=habits).run() == "done"
+    settings = WatchSettings(layer_bytes=CHUNK[0] * CHUNK[1] * PLANE[1] * 2)
+    end = EndCondition(slices=4)
+    assert watcher(folder, port, Microscope(), end, settings=settings).run() == "done"
     assert np.array_equal(port.volume(), second[:4])
 
 
-PLAN = Plan(PLANE, np.dtype(np.uint16), SIZE, CHUNK[0], None, frozenset())
+PLAN = ExpectedVolume(PLANE, np.dtype(np.uint16), SIZE, CHUNK[0], None, frozenset())
 
 
 def test_what_is_read_is_what_the_look_saw_or_nothing(folder):
     fill(folder, range(4))
     incoming = SliceFolder(folder, Rules(), PLAN)
     for now_s in (0.0, 5.0):
-        incoming.look(now_s)
+        incoming.poll(now_s)
     (layer,) = incoming.ready(None)
     rows = slice(5, 12)
     assert np.array_equal(incoming.read(layer, rows), VOLUME[:4, rows])
@@ -518,7 +525,7 @@ def test_what_is_read_of_an_array_is_what_the_look_saw_or_nothing(tmp_path):
     array[:] = VOLUME[:4]
     incoming = GrowingZarr(str(tmp_path / "a.zarr"), Rules(), PLAN)
     for now_s in (0.0, 5.0):
-        incoming.look(now_s)
+        incoming.poll(now_s)
     (layer,) = incoming.ready(None)
     rows = slice(5, 12)
     assert np.array_equal(incoming.read(layer, rows), VOLUME[:4, rows])
@@ -545,7 +552,7 @@ def test_an_end_file_ends_it_once_all_slices_are_whole(folder):
         (folder / "slice_17.tif").write_bytes(whole)
 
     scope = Microscope([None] * 5 + [finish] + [None] * 10 + [complete])
-    assert watcher(folder, port, scope, Ending(end_file="done.txt")).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(end_file="done.txt")).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
 
 
@@ -553,7 +560,7 @@ def test_a_long_pause_ends_it_but_not_before_the_first_slice(folder):
     port = Memory()
     events = [None] * 50 + [lambda: fill(folder, range(5))] + [None] * 15
     scope = Microscope([*events, lambda: fill(folder, range(5, 10))])
-    assert watcher(folder, port, scope, Ending(idle_s=20)).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(idle_s=20)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
     assert 50 + 16 + 20 <= scope.now <= 50 + 16 + 20 + 3
 
@@ -580,21 +587,21 @@ def test_an_end_with_something_missing_is_not_sealed(folder):
     port, scope = Memory(), Microscope()
     fill(folder, [0, 1, 2, 3, 5, 6])
     (folder / "end").touch()
-    watching = watcher(folder, port, scope, Ending(end_file="end"))
+    watching = watcher(folder, port, scope, EndCondition(end_file="end"))
     assert watching.run() == "incomplete"
     assert port.extent is None
     assert len(port.chunks) == LAYER
-    assert "slice 12 is missing" in scope.said
-    assert "not sealed: 7 slices were expected, 7 came with those that are missing" in scope.said
-    assert "the end is there, what is missing has" in scope.said
+    assert "slice 12 is missing" in scope.text
+    assert "not sealed: 7 slices were expected, 7 came with those that are missing" in scope.text
+    assert "the end is there, what is missing has" in scope.text
     assert not any("no slices" in line for line in scope.lines)  # the end file is none of them
 
 
 def test_fewer_slices_than_promised_are_not_sealed(folder):
     port, scope = Memory(), Microscope()
     fill(folder, range(8))
-    assert watcher(folder, port, scope, Ending(slices=10, idle_s=20)).run() == "incomplete"
-    assert "not sealed: 10 slices were expected, 8 came" in scope.said
+    assert watcher(folder, port, scope, EndCondition(slices=10, idle_s=20)).run() == "incomplete"
+    assert "not sealed: 10 slices were expected, 8 came" in scope.text
     assert len(port.chunks) == 2 * LAYER
 
 
@@ -609,7 +616,7 @@ def test_with_another_sign_of_the_end_that_many_slices_are_not_enough(folder):
         (folder / "end").touch()
 
     scope = Microscope([None] * 20 + [acquire_again])
-    assert watcher(folder, port, scope, Ending(slices=6, end_file="end")).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(slices=6, end_file="end")).run() == "done"
     assert np.array_equal(port.volume(), second[:6])
 
 
@@ -628,7 +635,7 @@ def test_what_changed_just_before_the_end_is_not_lost(folder):
         tif(folder / "s999.tif", second[0])
 
     port.meddle = change
-    assert watcher(folder, port, Microscope(), Ending(slices=count)).run() == "done"
+    assert watcher(folder, port, Microscope(), EndCondition(slices=count)).run() == "done"
     landed = port.volume()
     assert np.array_equal(landed[996:1000], [VOLUME[0], VOLUME[0], VOLUME[0], second[0]])
     assert port.calls["land"] == 2 * LAYER
@@ -637,13 +644,13 @@ def test_what_changed_just_before_the_end_is_not_lost(folder):
 def test_more_slices_than_promised_are_left_out(folder):
     port = Memory()
     fill(folder, range(10))
-    assert watcher(folder, port, Microscope(), Ending(slices=6)).run() == "done"
+    assert watcher(folder, port, Microscope(), EndCondition(slices=6)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME[:6])
 
 
 def test_a_promise_that_contradicts_the_seal_is_refused(folder):
     with pytest.raises(WrongUse, match="--slices 9: d is sealed at 10"):
-        watcher(folder, Memory(extent_z=10), Microscope(), Ending(slices=9)).run()
+        watcher(folder, Memory(extent_z=10), Microscope(), EndCondition(slices=9)).run()
 
 
 # -- trouble ---------------------------------------------------------------------------------------
@@ -653,7 +660,7 @@ def test_a_server_that_is_away_is_called_again_and_told_once(folder):
     port, scope = Memory(), Microscope()
     fill(folder, range(4))
     port.away = 5
-    assert watcher(folder, port, scope, Ending(slices=4)).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(slices=4)).run() == "done"
     assert scope.waits[:5] == [1, 2, 4, 8, 16]
     assert scope.lines[:2] == ["away, is tried again and again: the server is away", "there again"]
     assert np.array_equal(port.volume(), VOLUME[:4])
@@ -672,7 +679,7 @@ def test_a_share_that_goes_away_comes_back(folder, tmp_path):
         fill(folder, range(6, 10))
 
     scope = Microscope([None] * 6 + [unmount] + [None] * 12 + [mount])
-    assert watcher(folder, port, scope, Ending(slices=10)).run() == "done"
+    assert watcher(folder, port, scope, EndCondition(slices=10)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
     assert sum("away" in line for line in scope.lines) == 1
     assert port.calls["land"] == 3 * LAYER
@@ -731,7 +738,7 @@ def test_an_array_that_gets_longer_lands_as_it_grows(tmp_path, form):
 
     events = [step for z in range(10) for step in (append(z), None, None, None)]
     scope = Microscope(events)
-    assert watcher(path, port, scope, Ending(slices=10)).run() == "done"
+    assert watcher(path, port, scope, EndCondition(slices=10)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
 
 
@@ -748,7 +755,7 @@ def test_an_array_made_beforehand_lands_as_its_chunks_appear(tmp_path, form):
         return event
 
     events = [None] * 5 + [write(5, 10)] + [None] * 6 + [write(2, 5), None, None, None, write(0, 2)]
-    ending = Ending(slices=10, idle_s=8)
+    ending = EndCondition(slices=10, idle_s=8)
     assert watcher(path, port, Microscope(events), ending).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
 
@@ -767,7 +774,7 @@ def test_an_array_that_comes_later_in_a_group_is_found(tmp_path):
         group.create_array("0", shape=(10, *PLANE), chunks=(5, 8, 8), dtype="uint16")[:] = VOLUME
 
     scope = Microscope([None] * 5 + [make])
-    assert watcher(path, port, scope, Ending(idle_s=20)).run() == "done"
+    assert watcher(path, port, scope, EndCondition(idle_s=20)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
 
 
@@ -783,7 +790,7 @@ def test_a_storage_chunk_that_is_written_in_pieces_waits(tmp_path):
         torn.write_bytes(whole)
 
     scope = Microscope([None] * 8 + [mend])
-    assert watcher(path, port, scope, Ending(slices=10)).run() == "done"
+    assert watcher(path, port, scope, EndCondition(slices=10)).run() == "done"
     assert np.array_equal(port.volume(), VOLUME)
 
 
@@ -792,10 +799,10 @@ def test_a_storage_chunk_that_never_comes_is_named(tmp_path):
     array = make_array(path, 12, "v2")
     array[:4], array[8:] = VOLUME[:4], VOLUME[:4]
     scope = Microscope()
-    assert watcher(path, port, scope, Ending(idle_s=5)).run() == "incomplete"
+    assert watcher(path, port, scope, EndCondition(idle_s=5)).run() == "incomplete"
     assert {index[0] for index in port.chunks} == {0, 2}
     assert port.extent is None
-    assert "planes 4 to 7 wait for 1.0.0; chunks that hold only zeros have to be" in scope.said
+    assert "planes 4 to 7 wait for 1.0.0; chunks that hold only zeros have to be" in scope.text
 
 
 @pytest.mark.parametrize(
@@ -826,9 +833,9 @@ def test_the_names_of_storage_chunks_are_those_that_are_written(tmp_path, form):
     array = make_array(path, 10, form)
     array[:] = VOLUME
     metadata = path / ("zarr.json" if form.startswith("v3") else ".zarray")
-    storage = storage_of(json.loads(metadata.read_text()))
+    storage = chunk_files(json.loads(metadata.read_text()))
     there = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()}
-    assert set(storage.keys(0, 10)) == there - {"zarr.json", ".zarray", ".zattrs"}
+    assert set(storage.names(0, 10)) == there - {"zarr.json", ".zarray", ".zattrs"}
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -838,7 +845,7 @@ def test_the_command_says_how_it_ended(folder, capsys):
     fill(folder, range(8))
     given = {
         "rules": make_rules(stable_s=0.05, giveup_s=0.2, first=None, absent=None, pattern=None),
-        "habits": make_habits(poll_s=0.02, again=False, memory_gb=1),
+        "settings": make_habits(poll_s=0.02, again=False, memory_gb=1),
     }
     ending = make_ending(slices=None, end_file=None, idle_s=0.3)
     assert watch_folder(Memory(), "d", str(folder), ending=ending, **given) == 0
@@ -862,8 +869,9 @@ def test_a_signal_stops_the_command_and_a_second_one_does_what_it_always_does(fo
     thread = threading.Thread(target=interrupt)
     thread.start()
     rules = make_rules(stable_s=0.05, giveup_s=60, first=None, absent=None, pattern=None)
-    habits = make_habits(poll_s=0.02, again=False, memory_gb=1)
-    code = watch_folder(port, "d", str(folder), ending=Ending(), rules=rules, habits=habits)
+    settings = make_habits(poll_s=0.02, again=False, memory_gb=1)
+    end = EndCondition()
+    code = watch_folder(port, "d", str(folder), ending=end, rules=rules, settings=settings)
     thread.join()
     assert code == 130
     assert "stopped, not sealed; call again to go on" in capsys.readouterr().err

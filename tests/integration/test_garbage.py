@@ -10,18 +10,18 @@ from grpc_status import rpc_status
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import (
-    AlreadyThere,
+    AlreadyExists,
     NotFound,
-    NotNow,
+    WrongState,
     Poison,
     Retryable,
-    TooMuch,
+    LimitExceeded,
     WrongUse,
 )
 from fibstream.runtime.grpc import GrpcServer, ServicerBinding
 from fibstream.runtime.root import Root
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
-from fibstream.services.ingest.edges.uploads import Uploads, joined
+from fibstream.services.ingest.edges.uploads import Uploads, join
 from fibstream.services.ingest.servicer import IngestServicer as Ingest
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
@@ -120,9 +120,9 @@ def landed(root) -> list[str]:
     ("error", "code", "reason"),
     [
         (NotFound("x"), CODE.NOT_FOUND, "NOT_FOUND"),
-        (AlreadyThere("x"), CODE.ALREADY_EXISTS, "ALREADY_THERE"),
-        (NotNow("x"), CODE.FAILED_PRECONDITION, "NOT_NOW"),
-        (TooMuch("x"), CODE.RESOURCE_EXHAUSTED, "TOO_MUCH"),
+        (AlreadyExists("x"), CODE.ALREADY_EXISTS, "ALREADY_THERE"),
+        (WrongState("x"), CODE.FAILED_PRECONDITION, "NOT_NOW"),
+        (LimitExceeded("x"), CODE.RESOURCE_EXHAUSTED, "TOO_MUCH"),
         (WrongUse("x"), CODE.INVALID_ARGUMENT, "WRONG_USE"),
         (Poison("x"), CODE.INVALID_ARGUMENT, "POISON"),
         (Retryable("x"), CODE.UNAVAILABLE, "AWAY"),
@@ -295,10 +295,10 @@ def test_sealing_keeps_what_has_landed(channel, root):
 
 def test_uploads_share_a_limit():
     uploads = Uploads(limit=10)
-    with uploads.room(6):
-        with pytest.raises(TooMuch, match="6 bytes are under way"), uploads.room(5):
+    with uploads.reserve(6):
+        with pytest.raises(LimitExceeded, match="6 bytes are under way"), uploads.reserve(5):
             pass
-        with uploads.room(4):
+        with uploads.reserve(4):
             pass
-    with uploads.room(10):
-        assert joined([b"ab", b"c"], 3) == b"abc"
+    with uploads.reserve(10):
+        assert join([b"ab", b"c"], 3) == b"abc"

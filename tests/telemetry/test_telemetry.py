@@ -18,14 +18,14 @@ from fibstream.core.dataset import Dataset, Model
 from fibstream.core.errors import Poison, WrongUse
 from fibstream.core.events import ObjectChanged, Record
 from fibstream.core.fold import NoFold
-from fibstream.runtime.loops import exhaust
+from fibstream.runtime.loops import drive
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker import Outcome, Worker
 from fibstream.services.inference.service import describe
-from fibstream.services.ingest.edges.landing import Landed
+from fibstream.services.ingest.edges.landing import LandingOutcome
 from fibstream.store.store import Store
 from fibstream.telemetry import metrics as table
-from fibstream.telemetry.metrics import METRICS, SILENT, Telemetry, Watch
+from fibstream.telemetry.metrics import METRICS, SILENT, PlannerMetrics, Telemetry
 from fibstream.telemetry.prometheus import MAX_LABEL_VALUES, OTHER, REQUESTS, Prometheus
 
 from ..runtime.line import CHUNKS, SHAPE, STAGE, Line, blur, make_stage, raw_item, turn, volume
@@ -145,7 +145,7 @@ def test_buckets_reach_from_five_milliseconds_to_ten_minutes(metric):
 
 def test_labels_have_the_words_of_the_code():
     assert table.OUTCOME.values == get_args(Outcome)
-    assert table.LANDING.values == (*get_args(Landed), "refused")
+    assert table.LANDING.values == (*get_args(LandingOutcome), "refused")
     assert table.CODE.values == tuple(code.name for code in grpc.StatusCode)
 
 
@@ -346,14 +346,14 @@ def test_a_whole_run_gives_exact_counts():
     planner = line.planner()
     line.land()
     turn(planner)
-    planner.measure()
+    planner.update_gauges()
     assert line.count(table.QUEUE) == 3
     assert line.work() == ["computed"] * 3
-    planner.measure()
+    planner.update_gauges()
     assert (line.count(table.QUEUE), line.count(table.LEDGER_LAG)) == (0, 3)
     line.clock.seconds += 7
     turn(planner, reconcile=True)
-    planner.measure()
+    planner.update_gauges()
     assert line.count(table.LEDGER_LAG) == 0
     assert line.outcomes() == {"computed": 3}
     assert line.count(table.FRESHNESS) == 3
@@ -408,14 +408,14 @@ def test_what_never_landed_has_no_freshness():
 def test_a_chunk_that_failed_leaves_no_clock_running(line):
     planner = line.planner()
     line.land(MIDDLE, raw=volume(1))
-    watch = Watch(line.numbers, [STAGE])
+    watch = PlannerMetrics(line.numbers, [STAGE])
     watch.live = True
     watch.landed(MIDDLE)
     line.clock.seconds += 5
     watch.recorded(Record(STAGE, MIDDLE, "failed", "k"), None)
     watch.recorded(Record(STAGE, MIDDLE, "ready", "k", {"blur": "a"}), None)
     assert line.count(table.FRESHNESS) is None
-    assert planner.watch is not watch
+    assert planner.metrics is not watch
 
 
 def test_a_task_that_is_sent_again_is_a_duplicate(line):
@@ -530,7 +530,7 @@ def test_a_reconcile_says_whether_it_found_something_and_how_long_it_took(line):
     steps = planner.reconcile()
     next(steps)
     line.clock.seconds += 6
-    exhaust(steps)
+    drive(steps)
     assert line.count(table.RECONCILES, found="differences") == 1
     assert line.count(table.SUSPECTS) == 1
     seconds = table.RECONCILE_SECONDS
@@ -549,11 +549,11 @@ def test_a_damaged_raw_chunk_is_one_difference_and_no_more(line):
 
 def test_planners_of_two_datasets_add_up_and_take_back_what_was_theirs(line):
     first, second = line.planner(), line.planner()
-    first.measure()
-    second.measure()
+    first.update_gauges()
+    second.update_gauges()
     assert line.count(table.LEDGER_LAG) == 2 * len(CHUNKS)
-    second.watch.told(ObjectChanged("mito", "opened", 1, 1))
-    second.watch.close()
+    second.metrics.object_changed(ObjectChanged("mito", "opened", 1, 1))
+    second.metrics.close()
     assert line.count(table.LEDGER_LAG) == len(CHUNKS)
     assert line.count(table.OPEN_OBJECTS, organelle="mito") == 0
 
@@ -563,7 +563,7 @@ def test_planners_of_two_datasets_add_up_and_take_back_what_was_theirs(line):
 
 @pytest.fixture
 def watch(line):
-    made = Watch(line.numbers, [])
+    made = PlannerMetrics(line.numbers, [])
     made.live = True
     return made
 
@@ -571,7 +571,7 @@ def watch(line):
 def tell(watch, *kinds, id_=7, organelle="mito"):
     for kind in kinds:
         into = 1 if kind == "merged_into" else None
-        watch.told(ObjectChanged(organelle, kind, id_, 5, into))
+        watch.object_changed(ObjectChanged(organelle, kind, id_, 5, into))
 
 
 def finality(line):
@@ -631,7 +631,7 @@ def test_organelles_are_counted_apart(line, watch):
 
 def test_news_of_a_fold_reach_the_numbers(line):
     class News(NoFold):
-        def news(self):
+        def changes(self):
             return [ObjectChanged("mito", "opened", n, 1) for n in (1, 2)]
 
     turn(line.planner(News()))

@@ -1,4 +1,4 @@
-"""Datasets below a root: made, described, sealed, removed."""
+"""Datasets below a root: created and sealed."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from fibstream.bus import wire
 from fibstream.core.dataset import RECORD, Dataset
-from fibstream.core.errors import AlreadyThere, NotFound, NotNow, WrongUse
+from fibstream.core.errors import AlreadyExists, NotFound, WrongState, WrongUse
 from fibstream.core.events import Sealed
 from fibstream.core.grid import MAX_AXIS, Index
 from fibstream.core.keys import canonical
@@ -21,7 +21,7 @@ DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver
 
 
 class DatasetRequest(NamedTuple):
-    """A dataset as a client asks for it; what is None is chosen by the pipeline."""
+    """A dataset that a client requests; a field that is None is chosen by the pipeline."""
 
     name: str
     shape: tuple[int | None, int, int]
@@ -34,7 +34,7 @@ class DatasetRequest(NamedTuple):
 
 
 class DatasetDesign(NamedTuple):
-    """A dataset that can be made: its record, the networks' files, what the client should hear."""
+    """A dataset that can be created: its record, its networks' files, warnings for the client."""
 
     dataset: Dataset
     files: Mapping[str, bytes]
@@ -44,35 +44,37 @@ class DatasetDesign(NamedTuple):
 Designer = Callable[[DatasetRequest], DatasetDesign]
 
 
-def check_request(asked: DatasetRequest) -> None:
-    """Raise WrongUse, naming the field, where no dataset can be as asked for."""
-    z, y, x = asked.shape
+def check_request(request: DatasetRequest) -> None:
+    """Raise WrongUse, naming the field, where no dataset can be as requested."""
+    z, y, x = request.shape
     if not all(0 < edge <= MAX_AXIS for edge in (y, x, z or 1)):
-        raise WrongUse(f"shape {asked.shape}: expected z, y, x from 1 to {MAX_AXIS}; z may be open")
-    if asked.dtype not in DTYPES:
-        raise WrongUse(f"dtype {asked.dtype!r}: expected one of {', '.join(DTYPES)}")
-    if not all(np.isfinite(v) and v > 0 for v in asked.voxel_size_nm):
-        raise WrongUse(f"voxel_size_nm {asked.voxel_size_nm}: expected three lengths above 0")
+        raise WrongUse(
+            f"shape {request.shape}: expected z, y, x from 1 to {MAX_AXIS}; z may be open"
+        )
+    if request.dtype not in DTYPES:
+        raise WrongUse(f"dtype {request.dtype!r}: expected one of {', '.join(DTYPES)}")
+    if not all(np.isfinite(v) and v > 0 for v in request.voxel_size_nm):
+        raise WrongUse(f"voxel_size_nm {request.voxel_size_nm}: expected three lengths above 0")
 
 
-def create(root: Root, made: DatasetDesign) -> bool:
+def create(root: Root, design: DatasetDesign) -> bool:
     """Write a dataset's record and networks; return whether it was new.
 
-    Raises AlreadyThere when the name is taken by a dataset that differs in anything.
+    Raises AlreadyExists when the name is taken by a dataset that differs.
     """
-    dataset = made.dataset
+    dataset = design.dataset
     root.make(dataset.name)
     files = root.files(dataset.name)
-    for path, content in made.files.items():
+    for path, content in design.files.items():
         files.put(path, content)
     new = files.put(RECORD, canonical(dataset.model_dump(mode="json")), expected=())
     if not new:
-        there = root.dataset(dataset.name)
+        existing = root.dataset(dataset.name)
         if dataset.shape[0] is None:  # it may have been sealed since
-            there = there.model_copy(update={"shape": (None, *there.shape[1:])})
-        if there.model_dump(mode="json") != dataset.model_dump(mode="json"):
-            differences = there.differences(dataset) or ["pipeline or contrast is another"]
-            raise AlreadyThere(
+            existing = existing.model_copy(update={"shape": (None, *existing.shape[1:])})
+        if existing.model_dump(mode="json") != dataset.model_dump(mode="json"):
+            differences = existing.differences(dataset) or ["pipeline or contrast is another"]
+            raise AlreadyExists(
                 f"dataset {dataset.name!r} is there: its {'; its '.join(differences)}"
             )
     root.enter(dataset.name)
@@ -82,8 +84,8 @@ def create(root: Root, made: DatasetDesign) -> bool:
 def seal(files: Files, site: Site, extent_z: int | None) -> int:
     """Fix the extent in z, announce it, and return it; None means the end of what has landed.
 
-    Raises NotNow when the volume is sealed with another extent, WrongUse when chunks have landed
-    at or beyond the end.
+    Raises WrongState when the volume is sealed with another extent, WrongUse when chunks have
+    landed at or beyond the end.
     """
     while True:
         handle = files.open(RECORD)
@@ -92,16 +94,18 @@ def seal(files: Files, site: Site, extent_z: int | None) -> int:
         record = Dataset.model_validate_json(handle.read(0, handle.size))
         generation = handle.generation
         handle.close()
-        there = record.shape[0]
-        if there is None:
+        sealed_z = record.shape[0]
+        if sealed_z is None:
             extent = _extent(record, Store(files, record.grid), extent_z)
             data = canonical(record.sealed(extent).model_dump(mode="json"))
             if not files.put(RECORD, data, expected=generation):
                 continue
-        elif extent_z in (None, there):
-            extent = there
+        elif extent_z in (None, sealed_z):
+            extent = sealed_z
         else:
-            raise NotNow(f"dataset {site.dataset!r}: sealed at {there} slices, not {extent_z}")
+            raise WrongState(
+                f"dataset {site.dataset!r}: sealed at {sealed_z} slices, not {extent_z}"
+            )
         announce_seal(site, extent)
         return extent
 
@@ -110,7 +114,7 @@ def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
     landed = max((z + 1 for z, _, _ in store.chunks(RAW)), default=0) * record.chunk[0]
     if extent_z is None:
         if not landed:
-            raise NotNow(f"dataset {record.name!r}: nothing has landed; give its extent in z")
+            raise WrongState(f"dataset {record.name!r}: nothing has landed; give its extent in z")
         return landed
     if not landed <= extent_z <= MAX_AXIS or extent_z < 1:
         raise WrongUse(
@@ -121,6 +125,6 @@ def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
 
 
 def announce_seal(site: Site, extent_z: int) -> None:
-    """Say that the extent is known."""
+    """Publish the extent of a sealed dataset."""
     key = f"{site.dataset}/dataset"
     site.bus.publish(wire.ledger_topic("dataset"), key, wire.encode(Sealed(extent_z)))

@@ -1,4 +1,4 @@
-"""Who makes a dataset of what a client asks for: ingest knows neither networks nor recipes.
+"""The designer turns a client's request into a dataset: ingest knows no networks or recipes.
 
 The composition of all services does (``fibstream.app.design``), and it is found by its entry point:
 no import leads from a service up to it.
@@ -6,7 +6,7 @@ no import leads from a service up to it.
 
 from importlib.metadata import entry_points
 
-from fibstream.core.errors import NotNow
+from fibstream.core.errors import WrongState
 from fibstream.runtime.root import Root
 
 from .datasets import DatasetDesign, DatasetRequest
@@ -22,18 +22,18 @@ class PluggedDesigner:
         self._threads = threads
 
     def __call__(self, request: DatasetRequest) -> DatasetDesign:
-        """Return the dataset that is asked for.
+        """Return the dataset that is requested.
 
-        Raises NotNow when this installation cannot check networks, WrongUse when the request
+        Raises WrongState when this installation cannot check networks, WrongUse when the request
         cannot be met.
         """
         try:
             (entry,) = entry_points(group=GROUP)
             design = entry.load()
         except (ValueError, ImportError) as error:
-            raise NotNow(
+            raise WrongState(
                 f"datasets cannot be created here: {error}; expected an installation of "
                 "fibstream[ingest] with its networks' runtime"
             ) from error
-        found: DatasetDesign = design(request, self._root, self._threads)
-        return found
+        designed: DatasetDesign = design(request, self._root, self._threads)
+        return designed

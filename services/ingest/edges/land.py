@@ -1,4 +1,4 @@
-"""The simulated microscope: land every chunk of a volume in the asked order, then seal."""
+"""The simulated microscope: seal a dataset, then land every chunk of a volume in an order."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
-from fibstream.runtime.loops import drive, stubborn
+from fibstream.runtime.loops import backoff, drive
 from fibstream.runtime.process import orphaned, running
 from fibstream.runtime.root import open_bus
 from fibstream.runtime.site import Site, open_site
@@ -22,13 +22,13 @@ from .landing import Order, land, ordered
 def land_all(
     site: Site, dataset: Dataset, source: Source, order: Order, seed: int
 ) -> Iterator[None]:
-    """Land all of ``source``; yields after each chunk. What is there already is left as it is."""
-    extent_z = dataset.shape[0]  # a source whose end can be seen is sealed from the start
+    """Land all chunks of ``source``, unless they have landed before; yields after each."""
+    extent_z = dataset.shape[0]  # the end of a whole source is known from the start
     assert extent_z is not None
     announce_seal(site, extent_z)
     for index in ordered(dataset.grid, order, seed):
         voxels = source.read(dataset.grid.box(index))
-        for attempt in stubborn():
+        for attempt in backoff():
             with attempt:
                 drive(land(site, index, voxels, dataset.dtype))
         yield
@@ -43,16 +43,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bus")
     parser.add_argument("--parent", type=int)
-    given = parser.parse_args()
-    with running(given.parent) as (_, stopping):
-        files = LocalFiles(given.dataset)
-        bus = open_bus(given.bus, given.dataset, read_dataset(files).name)
+    arguments = parser.parse_args()
+    with running(arguments.parent) as (_, stopping):
+        files = LocalFiles(arguments.dataset)
+        bus = open_bus(arguments.bus, arguments.dataset, read_dataset(files).name)
         dataset, site = open_site(files, bus)
-        source = open_volume(given.raw, kind="raw", voxel_size_nm=dataset.voxel_size_nm)
+        source = open_volume(arguments.raw, kind="raw", voxel_size_nm=dataset.voxel_size_nm)
         if source.shape != dataset.shape:
-            raise WrongUse(f"{given.raw} is {source.shape}; the dataset is {dataset.shape}")
-        for _ in land_all(site, dataset, source, given.order, given.seed):
-            if stopping.is_set() or orphaned(given.parent):
+            raise WrongUse(f"{arguments.raw} is {source.shape}; the dataset is {dataset.shape}")
+        for _ in land_all(site, dataset, source, arguments.order, arguments.seed):
+            if stopping.is_set() or orphaned(arguments.parent):
                 sys.exit(1)
 
 

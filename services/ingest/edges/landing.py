@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import AlreadyThere, WrongUse
+from fibstream.core.errors import AlreadyExists, WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.stage import RAW, Output
@@ -21,27 +21,29 @@ from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob
 
 Order = Literal["raster", "random", "slab"]
-Landed = Literal["written", "unchanged", "older"]
+LandingOutcome = Literal["written", "unchanged", "older"]
 
 
 def ordered(grid: Grid, order: Order, seed: int) -> Iterator[Index]:
     """Yield every chunk of a sealed grid in the order in which it lands.
 
-    ``slab``: slabs of z one after the other, shuffled inside, as a stage that tiles a face does.
+    ``slab``: layers of z one after the other, each shuffled, as when a microscope tiles a face.
     """
     indices = list(grid.indices())
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     if order == "random":
-        chance.shuffle(indices)
+        rng.shuffle(indices)
     if order == "slab":
-        indices.sort(key=lambda index: (index[0], chance.random()))
+        indices.sort(key=lambda index: (index[0], rng.random()))
     yield from indices
 
 
 def land(
     site: Site, index: Index, voxels: NDArray[Any] | None, dtype: str, revision: int | None = None
-) -> Generator[None, None, Landed]:
-    """Land one chunk (``None``: declare it absent) and announce what the store then holds.
+) -> Generator[None, None, LandingOutcome]:
+    """Land one chunk, (z, y, x) voxels of ``dtype``, and announce what the store then holds.
+
+    ``voxels`` None declares the chunk absent.
 
     Without a ``revision`` the same content keeps the stored one and other content takes the next:
     right only for a client that never retries. Raises AlreadyThere when ``revision`` is taken by
@@ -52,26 +54,26 @@ def land(
     if voxels is None:
         voxels = np.zeros(shape, np.dtype(dtype))
     if voxels.shape != shape:
-        # A short last chunk says where the volume ends: while z is open its neighbours would
-        # take what is not there for voxels.
+        # A short last chunk marks the end of the volume: while z is open, its neighbours would
+        # read beyond it.
         hint = "" if site.store.grid.sealed else "; seal the volume before a short last chunk"
         raise WrongUse(f"raw chunk {index}: is {voxels.shape}, expected {shape}{hint}")
     content = ABSENT if absent else content_hash(voxels)
-    item = Blob(RAW, index, dtype)
+    blob = Blob(RAW, index, dtype)
     while True:
         yield
-        stamp, generation = site.store.look(item)
-        whole = stamp is not None and site.store.intact(item) is not None
+        stamp, generation = site.store.stamp_and_generation(blob)
+        whole = stamp is not None and site.store.intact(blob) is not None
         number, outcome = _decide(stamp, content, revision, index, whole=whole)
         if outcome != "written":
             break
-        made = Stamp(RAW, index, "", content, version=site.version, revision=number)
-        ((_, data, _),) = site.store.encode(Output(RAW, dtype), voxels, made, absent=absent)
+        written = Stamp(RAW, index, "", content, version=site.version, revision=number)
+        ((_, data, _),) = site.store.encode(Output(RAW, dtype), voxels, written, absent=absent)
         yield
-        if site.store.files.put(item.path, data, expected=generation):
+        if site.store.files.put(blob.path, data, expected=generation):
             break
     yield
-    stamp = site.store.stamp(item)
+    stamp = site.store.stamp(blob)
     if stamp is not None:
         site.publish(raw_record(stamp))
     return outcome
@@ -79,7 +81,7 @@ def land(
 
 def _decide(
     stamp: Stamp | None, content: str, revision: int | None, index: Index, *, whole: bool
-) -> tuple[int, Landed]:
+) -> tuple[int, LandingOutcome]:
     """Return the revision to write, and whether to write it."""
     if stamp is None:
         return 1 if revision is None else revision, "written"
@@ -90,6 +92,6 @@ def _decide(
         return revision, "older"
     if revision == stamp.revision:
         if not same:
-            raise AlreadyThere(f"raw chunk {index}: revision {revision} already has other content")
+            raise AlreadyExists(f"raw chunk {index}: revision {revision} already has other content")
         return revision, "unchanged" if whole else "written"
     return revision, "written"

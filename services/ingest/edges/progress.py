@@ -1,4 +1,4 @@
-"""How far a dataset is, followed on the bus: each planner's progress, failures, completeness."""
+"""The progress of a dataset, read from the bus: planners, failed chunks, completeness."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,28 +10,28 @@ from fibstream.core.ports import Bus, Entry
 
 
 class DatasetFollower:
-    """What the bus says of one dataset; ``look`` brings it up to date.
+    """The state of one dataset as published on the bus; ``poll`` brings it up to date.
 
-    Memory is in proportion to the failed chunks alone.
+    Its memory grows with the failed chunks alone.
     """
 
     def __init__(self, bus: Bus, dataset: str) -> None:
         self.progress: dict[str, Progress] = {}
         self.failed: dict[Place, Record] = {}
         self.complete = False
-        self.proving = False  # all is quiet, and a reconcile that would prove it is under way
+        self.proving = False  # quiet, while a reconcile that would prove it complete runs
         self._bus = bus
         self._dataset = dataset
         self._offsets: dict[Sequence[str], int] = {}
-        self._last = 0  # number of the last request that anybody made
-        self._asked: tuple[int, int] | None = None  # our request: its number, and the log's end
+        self._last = 0  # number of the last reconcile request, by any client
+        self._request: tuple[int, int] | None = None  # our request: its number, the log's end
 
-    def look(self, *, sealed: bool) -> None:
-        """Read what is new; when all is quiet, ask for a reconcile that proves it."""
+    def poll(self, *, sealed: bool) -> None:
+        """Read what is new; when all is quiet, request a reconcile that proves completeness."""
         for entry in self._new(wire.LEDGER_TOPICS):
             event = wire.decode(entry.value)
             if isinstance(event, Record):
-                self._follow(event)
+                self._update_failed(event)
         for entry in self._new((wire.PROGRESS,)):
             event = wire.decode(entry.value)
             if isinstance(event, Progress):
@@ -40,15 +40,14 @@ class DatasetFollower:
             self._last = max(self._last, int(entry.value))
         end = self._bus.end(wire.LEDGER_TOPICS)
         quiet = sealed and is_quiet(self.progress, end)
-        if quiet and (self._asked is None or self._asked[1] != end):
-            self._asked = self._last + 1, end
-            self._bus.publish(wire.CONTROL, self._dataset, str(self._asked[0]).encode())
+        if quiet and (self._request is None or self._request[1] != end):
+            self._request = self._last + 1, end
+            self._bus.publish(wire.CONTROL, self._dataset, str(self._request[0]).encode())
         self.complete = (
             quiet
-            and self._asked is not None
-            and all(p.reconciled >= self._asked[0] for p in self.progress.values())
+            and self._request is not None
+            and all(p.reconciled >= self._request[0] for p in self.progress.values())
         )
-
         self.proving = quiet and not self.complete
 
     def _new(self, topics: Sequence[str]) -> Iterator[Entry]:
@@ -56,7 +55,7 @@ class DatasetFollower:
             self._offsets[topics] = entries[-1].offset
             yield from entries
 
-    def _follow(self, record: Record) -> None:
+    def _update_failed(self, record: Record) -> None:
         place = record.stage, record.index
         if record.status == "failed":
             self.failed[place] = record

@@ -1,0 +1,117 @@
+"""The gRPC messages of ingest, to and from the types that the services use."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from fibstream.bus import wire
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import WrongUse
+from fibstream.core.events import Record
+from fibstream.core.grid import Index
+from fibstream.runtime.root import check_name
+from fibstream.v1 import chunk_pb2
+from fibstream.v1 import ingest_pb2 as pb
+
+from .datasets import DatasetRequest
+from .landing import LandingOutcome
+from .progress import DatasetFollower
+
+MAX_FAILED = 100  # failed chunks in one answer: the first ones show the cause
+LANDINGS: dict[LandingOutcome, pb.Landing] = {
+    "written": pb.LANDING_WRITTEN,
+    "unchanged": pb.LANDING_UNCHANGED,
+    "older": pb.LANDING_OLDER,
+}
+
+
+def dataset_request(spec: pb.DatasetSpec) -> DatasetRequest:
+    """Return the dataset that a client requests."""
+    z, y, x = wire.index_of(spec.shape)
+    chunk = wire.index_of(spec.chunk)
+    size = spec.voxel_size_nm
+    contrast = spec.contrast_low, spec.contrast_high
+    return DatasetRequest(
+        check_name(spec.name), (z or None, y, x), chunk if any(chunk) else None, spec.dtype,
+        (size.z, size.y, size.x), contrast if any(contrast) else None, spec.invert, spec.pipeline,
+    )  # fmt: skip
+
+
+def dataset_spec(dataset: Dataset) -> pb.DatasetSpec:
+    """Return a dataset as a message."""
+    z, y, x = dataset.shape
+    sz, sy, sx = dataset.voxel_size_nm
+    pipeline = {
+        "models": [model.name for model in dataset.models],
+        "organelles": [{"recipe": o.recipe, "set": dict(o.settings)} for o in dataset.organelles],
+    }
+    return pb.DatasetSpec(
+        name=dataset.name, shape=wire.index3((z or 0, y, x)), chunk=wire.index3(dataset.chunk),
+        dtype=dataset.dtype, voxel_size_nm=chunk_pb2.Nanometres3(z=sz, y=sy, x=sx),
+        contrast_low=dataset.contrast[0], contrast_high=dataset.contrast[1],
+        invert=dataset.invert, pipeline=yaml.safe_dump(pipeline, sort_keys=False),
+    )  # fmt: skip
+
+
+def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetResponse:
+    """Return a dataset and a bit for each chunk of its grid, (z, y, x) in C order: 1 if landed."""
+    layers = max((z + 1 for z, _, _ in landed), default=0)
+    count = dataset.grid.count if dataset.grid.sealed else _open_count(dataset, layers)
+    return pb.GetDatasetResponse(
+        dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, count=wire.index3(count),
+        landed=np.packbits(_landed_bits(count, landed), bitorder="little").tobytes(),
+    )  # fmt: skip
+
+
+def _open_count(dataset: Dataset, layers: int) -> Index:
+    z, y, x = dataset.sealed(max(layers, 1) * dataset.chunk[0]).grid.count
+    return (z if layers else 0), y, x
+
+
+def _landed_bits(count: Index, landed: set[Index]) -> NDArray[np.bool_]:
+    bits = np.zeros(count, bool)
+    for index in landed:
+        if all(i < c for i, c in zip(index, count, strict=True)):
+            bits[index] = True
+    return bits
+
+
+def chunk_index(dataset: Dataset, message: chunk_pb2.Index3) -> Index:
+    """Return the index of a chunk; raise WrongUse outside the grid."""
+    index = wire.index_of(message)
+    if not dataset.grid.contains(index):
+        raise WrongUse(f"chunk {index}: outside the grid of {dataset.shape} by {dataset.chunk}")
+    return index
+
+
+def upload_header(requests: Iterator[pb.PutChunkRequest]) -> pb.ChunkHeader:
+    """Return the first message of an upload; raise WrongUse unless it is a header."""
+    first = next(requests, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise WrongUse("the first message of PutChunk: expected a header")
+    return first.header
+
+
+def upload_pieces(requests: Iterator[pb.PutChunkRequest]) -> Iterator[bytes]:
+    """Yield the pieces that follow; raise WrongUse at a message that is none."""
+    for request in requests:
+        if request.WhichOneof("part") != "piece":
+            raise WrongUse("PutChunk: expected pieces of voxels after the header")
+        yield request.piece
+
+
+def failed_chunk(record: Record) -> pb.FailedChunk:
+    """Return a failed chunk as a message."""
+    return pb.FailedChunk(stage=record.stage, index=wire.index3(record.index), reason=record.reason)
+
+
+def watch_response(dataset: Dataset, follower: DatasetFollower) -> pb.WatchDatasetResponse:
+    """Return the progress of a dataset as a message."""
+    failed = sorted(follower.failed.values(), key=lambda r: (r.stage, r.index))
+    return pb.WatchDatasetResponse(
+        dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, complete=follower.complete,
+        services=[wire.progress_message(p) for _, p in sorted(follower.progress.items())],
+        failed=map(failed_chunk, failed[:MAX_FAILED]), failed_count=len(failed),
+    )  # fmt: skip
