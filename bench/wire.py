@@ -29,7 +29,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.events import Record
 from fibstream.core.fold import NoFold
 from fibstream.core.grid import Grid
-from fibstream.runtime.loops import exhaust
+from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.root import open_bus
 from fibstream.runtime.site import Site
@@ -254,7 +254,7 @@ def print_rebuild(folder: Path, url: str | None, chunks: int) -> None:
     planner = Planner(site, "inference", stage_list, NoFold(), lambda: dataset.grid)
     end, tasks = bus.end(wire.LEDGER_TOPICS), 0
     while planner.offset < end:
-        exhaust(planner.consume())
+        drive(planner.consume())
     taken = time.perf_counter() - begun
     begun = time.perf_counter()
     for _ in planner.frontier.tasks():

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Halo
 
 from . import micrograph, ribosomes
@@ -176,7 +176,7 @@ class Phantom:
         if not inside:
             raise WrongUse(f"box {box}: expected a part of the volume of {self.spec.shape} voxels")
         if np.prod(box.shape, dtype=np.int64) > MAX_VOXELS:
-            raise TooMuch(f"box {box}: at most {MAX_VOXELS} voxels at a time")
+            raise LimitExceeded(f"box {box}: at most {MAX_VOXELS} voxels at a time")
         return box
 
     @cached_property

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box
 
 from .rays import BARED, FINER, LEVELS, REMOVED, Block, Bytes, trace
@@ -133,7 +133,7 @@ def render(
     right, down, into = view.axes()
     size = [math.ceil(edge * MARGIN / pixel_nm) for edge in outline_nm(tuple(extent), view)]
     if max(size) > MOST_PIXELS:
-        raise TooMuch(f"a picture of {size} pixels: an edge has at most {MOST_PIXELS}")
+        raise LimitExceeded(f"a picture of {size} pixels: an edge has at most {MOST_PIXELS}")
     step = pixel_nm / FINER
     deep = float(np.abs(into) @ extent)
     middle = (right * (size[1] * FINER - 1) + down * (size[0] * FINER - 1)) * step / 2
@@ -164,7 +164,7 @@ def _check(
     if len(voxel_size_nm) != 3 or not all(edge > 0 for edge in (*voxel_size_nm, pixel_nm)):
         raise WrongUse(f"voxel {voxel_size_nm}, pixel {pixel_nm} nm: expected lengths above 0")
     if len(parts) > MOST_PARTS:
-        raise TooMuch(f"{len(parts)} parts: at most {MOST_PARTS}")
+        raise LimitExceeded(f"{len(parts)} parts: at most {MOST_PARTS}")
     for part in parts:
         if not all(0 <= c <= 255 for c in part.colour) or not 0 <= part.veil <= 1:
             raise WrongUse(f"{part}: expected colours of 0 to 255 and a veil of 0 to 1")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import MAX_CHUNK, Index
 
 ORGANELLES = (
@@ -84,9 +84,9 @@ class PhantomSpec:
             if len(edges) != 3 or any(not isinstance(n, int) or n < 1 for n in edges):
                 raise WrongUse(f"{name} {edges}: expected three whole numbers Z,Y,X of at least 1")
         if max(self.shape) > MAX_EDGE:
-            raise TooMuch(f"shape {self.shape}: an edge has at most {MAX_EDGE} voxels")
+            raise LimitExceeded(f"shape {self.shape}: an edge has at most {MAX_EDGE} voxels")
         if max(self.chunk) > MAX_CHUNK:
-            raise TooMuch(f"chunk {self.chunk}: an edge has at most {MAX_CHUNK} voxels")
+            raise LimitExceeded(f"chunk {self.chunk}: an edge has at most {MAX_CHUNK} voxels")
         low, high = VOXEL_NM
         if len(self.voxel_size_nm) != 3 or not all(low <= v <= high for v in self.voxel_size_nm):
             raise WrongUse(

@@ -1,4 +1,4 @@
-"""Bus and files in memory: what tests and the simulation run on, under the same contract suite."""
+"""A bus and files in memory, for tests and the simulation, under the same contract suites."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -29,7 +29,7 @@ class MemoryBus:
         self._next = 0
 
     def publish(self, topic: str, key: str, value: bytes) -> None:
-        """Append to a log; the last record of a key replaces the one before."""
+        """Append to a log; an entry replaces the one before of its key."""
         self._last += 1
         self._log.pop((topic, key), None)
         self._log[topic, key] = Entry(self._last, topic, key, value)
@@ -108,15 +108,15 @@ class MemoryBus:
 
     def clear(self, topics: Collection[str]) -> None:
         """Empty logs that belong to one run."""
-        for place in [place for place in self._log if place[0] in topics]:
-            del self._log[place]
+        for log_key in [log_key for log_key in self._log if log_key[0] in topics]:
+            del self._log[log_key]
 
     def wait(self, timeout_s: float) -> bool:  # noqa: ARG002
-        """Return True at once: only whoever asks can write."""
+        """Return True at once: nobody else writes while the caller waits."""
         return True
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
 class MemoryHandle:
@@ -140,7 +140,7 @@ class MemoryHandle:
         return [self._data[start:stop] for start, stop in ranges]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
 class MemoryFiles:

@@ -37,23 +37,23 @@ _FREE = "(owner IS NULL OR lease < ?)"
 
 
 class SqliteBus:
-    """Logs are compacted at once: a record replaces the one before it of its key."""
+    """A bus in one file; its logs are compacted at once: an entry replaces the one of its key."""
 
     def __init__(
         self, path: Path, clock: Callable[[], float] = time.time, *, read_only: bool = False
     ) -> None:
         self.path = path.absolute()
         self._clock = clock
-        place = self.path.as_uri()
-        if read_only:  # of an archive nobody writes: then it needs no files beside it
-            place += "?mode=ro" if os.access(path.parent, os.W_OK) else "?immutable=1"
+        uri = self.path.as_uri()
+        if read_only:  # an archive that nobody writes needs no files beside it
+            uri += "?mode=ro" if os.access(path.parent, os.W_OK) else "?immutable=1"
         try:
             if not read_only:
-                # Not its dataset's folder: a late bus must not bring back one that was deleted.
+                # Not the dataset's folder: a late process must not bring back one that was deleted.
                 path.parent.mkdir(exist_ok=True)
             # A connection may be made in one thread and used in another, never in two at a time.
             self._db = sqlite3.connect(
-                place, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True
+                uri, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True
             )
         except FileNotFoundError as error:
             raise NotFound(f"bus {path}: {path.parent.parent} is not there") from error
@@ -63,8 +63,8 @@ class SqliteBus:
             self._file, self._seen = _identity(self.path), -1
             return
         self._journal()
-        # A kill loses nothing; after a power cut the last records may be gone, and reconcile
-        # finds their objects in the store.
+        # A kill loses nothing; after a power cut the last records may be lost, and reconcile
+        # finds their blobs in the store.
         self._run("PRAGMA synchronous=NORMAL")
         self._create()
         self._file = _identity(self.path)
@@ -81,7 +81,7 @@ class SqliteBus:
     def _create(self) -> None:
         self._run("BEGIN IMMEDIATE")  # others may open the same new file at this moment
         if self._run("PRAGMA user_version")[0][0] != VERSION:
-            # Tasks can be sent again: what an earlier version left of them is not read.
+            # Tasks are sent again: those of an earlier version are not read.
             self._run("DROP TABLE IF EXISTS tasks")
             self._run(f"PRAGMA user_version = {VERSION}")
         for statement in _SCHEMA.split(";"):
@@ -98,7 +98,7 @@ class SqliteBus:
             raise Retryable(f"bus: {error}") from error
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError:
-                raise  # a wrong statement is ours; a wrong file is not
+                raise  # a wrong statement is a bug; a wrong file is not
             self._db.close()
             raise WrongUse(
                 f"bus {self.path}: {error}; delete it, and verify --rebuild writes it anew"
@@ -160,7 +160,7 @@ class SqliteBus:
         now = self._clock()
         first = f"SELECT id FROM tasks WHERE topic = ? AND {_FREE} ORDER BY id LIMIT 1"
         if not self._run(first, topic, now):
-            return None  # a look without the writer's lock: most looks find nothing
+            return None  # read without the writer's lock: most calls find nothing
         rows = self._run(
             f"UPDATE tasks SET owner = ?, lease = ? WHERE id = ({first})"
             " RETURNING id, key, value, crashes, sent",
@@ -196,7 +196,7 @@ class SqliteBus:
         self._run("DELETE FROM tasks WHERE id = ?", delivery.id)
 
     def forget(self) -> None:
-        """Drop all tasks: planners will say again what they want; only while nobody works."""
+        """Remove all tasks: planners send again what they want; only while nobody works."""
         self._run("DELETE FROM tasks")
 
     def clear(self, topics: Collection[str]) -> None:
@@ -218,8 +218,8 @@ class SqliteBus:
             time.sleep(min(POLL_S, left))
 
     @property
-    def lives(self) -> bool:
-        """Whether the file that is open is the one that lies there: a dataset may be deleted."""
+    def is_current(self) -> bool:
+        """Whether the open file is still the one at its path: a dataset may have been deleted."""
         try:
             return self._file == _identity(self.path)
         except FileNotFoundError:

@@ -1,26 +1,24 @@
-"""Every topic on Kafka: its partitions, what is kept of it, and what heads each record."""
+"""The topics on Kafka: their partitions, their retention, and the headers of their records."""
 
 import re
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fibstream.core.addresses import SERVICES
 from fibstream.core.keys import digest
 
 from . import wire
 
-SERVICES = ("ingest", "inference", "refine", "analysis")
-PARTITIONS = 8  # datasets, and workers of one service, that a broker serves side by side
+PARTITIONS = 8  # at most so many datasets, and workers of one service, work side by side
 
 _TASKS = wire.task_topic("")
-_DEAD = wire.dead_topic("")
+_DEAD = wire.dead_letter_topic("")
 _LEASES = "fibstream.leases."
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-SEGMENT = (
-    64 << 20
-)  # bytes; the newest segment is never compacted, and Kafka's own 1 GiB is a ledger
+SEGMENT = 64 << 20  # bytes; the newest is never compacted, and Kafka's 1 GiB holds a whole ledger
 
 _COMPACT = {"cleanup.policy": "compact", "segment.bytes": str(SEGMENT)}
 
@@ -44,7 +42,7 @@ _CHUNK = re.compile(r"/(\d+\.\d+\.\d+)\Z")
 
 
 class Topic(NamedTuple):
-    """One topic as it is declared; ``config`` are Kafka's own words."""
+    """One topic as it is declared; ``config`` is Kafka's topic configuration."""
 
     name: str
     partitions: int
@@ -52,7 +50,7 @@ class Topic(NamedTuple):
 
 
 def lease_topic(queue: str) -> str:
-    """Return the topic that says who holds which task of a queue."""
+    """Return the topic of the leases of a queue's tasks."""
     return _LEASES + queue.removeprefix(_TASKS)
 
 
@@ -69,11 +67,11 @@ def declared(services: Sequence[str] = SERVICES, partitions: int = PARTITIONS) -
     found.append(Topic(wire.WORK, partitions, _keep(7)))
     for service in services:
         queue = wire.task_topic(service)
-        # Longer than any outage; a planner says again what it wants whenever it starts.
+        # Longer than any outage; a planner sends again what it wants whenever it starts.
         found.append(Topic(queue, partitions, _keep(7)))
         found.append(Topic(lease_topic(queue), partitions, _LEASE_CONFIG))
-        # As long as somebody may take to look at what was given up.
-        found.append(Topic(wire.dead_topic(service), partitions, _keep(30)))
+        # As long as an operator may take to look at them.
+        found.append(Topic(wire.dead_letter_topic(service), partitions, _keep(30)))
     return found
 
 
@@ -90,7 +88,7 @@ _LEASE_CONFIG = {
 
 
 def partition_of(topic: str, key: str, count: int) -> int:
-    """Return a key's partition: tasks spread by their whole key, all else lies by its dataset."""
+    """Return a key's partition: of a task by its whole key, of all else by its dataset."""
     name = key if is_queue(topic) else wire.dataset_of(key)
     return zlib.crc32(name.encode()) % count
 
@@ -119,7 +117,7 @@ def trace_parent(topic: str, key: str, value: bytes) -> str:
 
 def headers(topic: str, key: str, value: bytes) -> list[tuple[str, bytes]]:
     """Return the CloudEvents 1.0 headers (binary mode) of a record, and its trace."""
-    words = {
+    values = {
         "ce_specversion": "1.0",
         "ce_id": digest(topic.encode(), key.encode(), value),
         "ce_source": "/fibstream",
@@ -128,4 +126,4 @@ def headers(topic: str, key: str, value: bytes) -> list[tuple[str, bytes]]:
         "content-type": content_type(topic),
         "traceparent": trace_parent(topic, key, value),
     }
-    return [(name, word.encode()) for name, word in words.items()]
+    return [(name, value.encode()) for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""Bytes on the bus: the one place where events become protobuf and come back checked."""
+"""Bytes on the bus: topics, keys, and the encoding of events in protobuf, checked on decoding."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
@@ -19,7 +19,7 @@ from fibstream.core.events import (
     Task,
 )
 from fibstream.core.grid import MAX_AXIS, Index
-from fibstream.core.keys import Named
+from fibstream.core.keys import NamedInput
 from fibstream.v1 import chunk_pb2 as pb
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def task_topic(service: str) -> str:
     return f"fibstream.tasks.{service}"
 
 
-def dead_topic(service: str) -> str:
+def dead_letter_topic(service: str) -> str:
     """Return the topic of the tasks that a service gave up."""
     return f"fibstream.dead-letter.{service}"
 
@@ -58,7 +58,7 @@ def dataset_of(key: str) -> str:
     return key.partition("/")[0]
 
 
-# -- enumerations: a word in Python, its number on the wire ---------------------------------------
+# -- enumerations: a name in Python, its number on the wire ---------------------------------------
 
 _STATUS = {word: pb.ChunkStatus.Value(f"CHUNK_STATUS_{word.upper()}") for word in get_args(Status)}
 _CHANGE = {
@@ -69,13 +69,13 @@ _CHANGE_WORD = {number: word for word, number in _CHANGE.items()}
 
 
 def index3(index: Index) -> pb.Index3:
-    """Return a place on the grid as a message."""
+    """Return the index of a chunk as a message."""
     z, y, x = index
     return pb.Index3(z=z, y=y, x=x)
 
 
 def index_of(message: pb.Index3) -> Index:
-    """Return a place on the grid."""
+    """Return the index of a chunk from a message."""
     return message.z, message.y, message.x
 
 
@@ -103,14 +103,14 @@ def task_message(e: Task) -> pb.ChunkTask:
 
 
 def object_message(e: ObjectChanged) -> pb.ObjectChanged:
-    """Return news of an object as a message."""
+    """Return a change of an object as a message."""
     return pb.ObjectChanged(
         organelle=e.organelle, change=_CHANGE[e.kind], id=e.id, voxels=e.voxels, into=e.into or 0
     )
 
 
 def progress_message(e: Progress) -> pb.PlannerProgress:
-    """Return how far a planner is as a message."""
+    """Return the progress of a planner as a message."""
     return pb.PlannerProgress(
         service=e.service, offset=e.offset, settled=e.settled, reconciled=e.reconciled,
         wanted=e.wanted, recorded=e.recorded, failed=e.failed,
@@ -167,18 +167,18 @@ def _sealed_of(m: pb.DatasetSealed) -> Sealed:
 
 
 def _task_of(m: pb.ChunkTask) -> Task:
-    inputs = tuple(Named(i.stage, i.name, index_of(i.chunk), i.hash) for i in m.inputs)
+    inputs = tuple(NamedInput(i.stage, i.name, index_of(i.chunk), i.hash) for i in m.inputs)
     return Task(m.stage, index_of(m.index), m.key, inputs, m.extra)
 
 
 def object_of(m: pb.ObjectChanged) -> ObjectChanged:
-    """Return news of an object; raise ValueError when its kind is unknown."""
+    """Return a change of an object from a message; raise ValueError if its kind is unknown."""
     kind = _known(_CHANGE_WORD, m.change)
     return ObjectChanged(m.organelle, kind, m.id, m.voxels, m.into or None)
 
 
 def progress_of(m: pb.PlannerProgress) -> Progress:
-    """Return how far a planner is."""
+    """Return the progress of a planner from a message."""
     return Progress(m.service, m.offset, m.settled, m.reconciled, m.wanted, m.recorded, m.failed)
 
 

@@ -12,12 +12,12 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from fibstream.core.addresses import addresses
 from fibstream.core.errors import (
-    AlreadyThere,
+    AlreadyExists,
     FibstreamError,
+    LimitExceeded,
     NotFound,
-    NotNow,
     Retryable,
-    TooMuch,
+    WrongState,
     WrongUse,
 )
 
@@ -25,9 +25,9 @@ PIECE = 2 << 20  # bytes of a message: between 1 and 4 MB gRPC is fastest
 MAX_MESSAGE = 8 << 20  # bytes, as the servers have it
 _ERRORS: dict[grpc.StatusCode, type[FibstreamError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.ALREADY_EXISTS: AlreadyThere,
-    grpc.StatusCode.FAILED_PRECONDITION: NotNow,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: TooMuch,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: WrongState,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceeded,
     grpc.StatusCode.INVALID_ARGUMENT: WrongUse,
     grpc.StatusCode.UNAVAILABLE: Retryable,
     grpc.StatusCode.DEADLINE_EXCEEDED: Retryable,

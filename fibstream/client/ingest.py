@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.bus import wire
-from fibstream.core.errors import AlreadyThere, Retryable
+from fibstream.core.errors import AlreadyExists, Retryable
 from fibstream.core.grid import Index
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.v1 import chunk_pb2, ingest_pb2, ingest_pb2_grpc
@@ -131,7 +131,7 @@ class IngestCalls(Connection):
                 number = there.revision if there.hash == content else there.revision + 1
             try:
                 return _landing(put(number).landing)
-            except AlreadyThere:  # another client was faster: what it landed is older than ours
+            except AlreadyExists:  # another client was faster: what it landed is older than ours
                 if revision is not None:
                     raise
         raise Retryable(f"chunk {index}: other clients land it all the time")

@@ -1,4 +1,4 @@
-"""Which service answers where: one port each, side by side. Pure."""
+"""Addresses of the services: their default ports, and parsing of HOST:PORT. Pure."""
 
 from collections.abc import Mapping
 
@@ -12,17 +12,17 @@ EXPECTED = "expected HOST, HOST:PORT (of ingest, the others follow), or SERVICE=
 
 
 def default_listen(service: str) -> str:
-    """Return where a service listens unless told otherwise: on this machine alone."""
+    """Return the address that a service listens on by default: on this machine alone."""
     return f"127.0.0.1:{FIRST_PORT + SERVICES.index(service)}"
 
 
 def default_metrics(service: str) -> str:
-    """Return where a service's first process shows its numbers unless told otherwise."""
+    """Return the address at which a service's first process serves metrics by default."""
     return f"127.0.0.1:{FIRST_METRICS_PORT + METRICS_PORTS * SERVICES.index(service)}"
 
 
 def split(address: str, what: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``; ``what`` names it in the error."""
+    """Return host and port of ``HOST:PORT``; raise WrongUse, which calls it ``what``, otherwise."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and 0 <= int(port) < 1 << 16):
         raise WrongUse(f"{what} {address}: expected HOST:PORT")
@@ -30,7 +30,7 @@ def split(address: str, what: str) -> tuple[str, int]:
 
 
 def shifted(address: str | None, by: int, what: str = "--metrics") -> str | None:
-    """Return the address ``by`` ports further; None stays None."""
+    """Return the address with its port raised by ``by``; None stays None, port 0 stays 0."""
     if address is None:
         return None
     host, port = split(address, what)

@@ -1,7 +1,7 @@
-"""The dataset record: what one acquisition is, fixed when it is created. Pure.
+"""The dataset record: one acquisition and its pipeline, as fixed when it is created. Pure.
 
-Only the extent in z changes once, when the volume is sealed; another chunk, dtype or voxel size is
-another dataset, and other parameters change only the keys that follow from them.
+Of the acquisition only the extent in z changes, once, when the volume is sealed: another shape,
+chunk, dtype or voxel size is another dataset. Other parameters change the keys that depend on them.
 """
 
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from .grid import Grid, Index
 from .pyramid import level_count
 
-RECORD = "provenance/dataset.json"
+RECORD = "provenance/dataset.json"  # path of the dataset record in the store
 
 Triple = tuple[PositiveInt, PositiveInt, PositiveInt]
 Nanometres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 class Frozen(BaseModel):
-    """A value that refuses unknown words."""
+    """An immutable value that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Model(Frozen):
-    """A network as this dataset uses it; its file lies in the dataset under its digest."""
+    """A network as this dataset uses it; its file is stored in the dataset under its digest."""
 
     name: str
     classes: tuple[str, ...]
@@ -35,7 +35,7 @@ class Model(Frozen):
 
     @property
     def path(self) -> str:
-        """Where the dataset keeps the network."""
+        """Path of the network's file in the dataset."""
         return f"provenance/models/{self.sha256}.onnx"
 
 
@@ -72,16 +72,16 @@ class Dataset(Frozen):
         return level_count(self.chunk)
 
     def sealed(self, extent_z: int) -> "Dataset":
-        """Return the record with its extent known."""
+        """Return the record of the sealed dataset, whose extent in z is ``extent_z`` voxels."""
         return self.model_copy(update={"shape": (extent_z, *self.shape[1:])})
 
     def chunk_bytes(self, itemsize: int) -> int:
-        """Bytes of one full chunk."""
+        """Bytes of one full chunk whose voxels have ``itemsize`` bytes each."""
         z, y, x = self.chunk
         return z * y * x * itemsize
 
     def differences(self, other: "Dataset") -> list[str]:
-        """Name what makes ``other`` another acquisition rather than other parameters."""
+        """Return one phrase per field in which ``other`` is another acquisition; empty if none."""
         fixed = ("shape", "chunk", "dtype", "voxel_size_nm")
         return [
             f"{field} is {getattr(self, field)}, not {getattr(other, field)}"
@@ -91,6 +91,6 @@ class Dataset(Frozen):
 
 
 def clip_chunk(chunk: Index, shape: tuple[int | None, int, int]) -> Index:
-    """Return a chunk no larger than the volume."""
+    """Return the edges (z, y, x) of a chunk, cut at a volume of ``shape`` voxels (z None: open)."""
     z, y, x = (c if s is None else min(c, s) for c, s in zip(chunk, shape, strict=True))
     return z, y, x

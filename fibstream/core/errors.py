@@ -1,13 +1,13 @@
-"""The fates of a failure.
+"""Errors, by what follows from each.
 
 ::
 
     FibstreamError
     ├── WrongUse     the user's input is wrong: one clear line, exit 2, nothing touched
-    │   ├── NotFound      what it names does not exist
-    │   ├── AlreadyThere  what it wants to make exists, and is another
-    │   ├── NotNow        right in itself, but not in this state
-    │   └── TooMuch       beyond a limit
+    │   ├── NotFound       what is named does not exist
+    │   ├── AlreadyExists  what is to be created exists, with other content
+    │   ├── WrongState     allowed, but not in the present state
+    │   └── LimitExceeded  beyond a limit
     ├── Retryable    store or broker away, disk full: back off, bounded, then the run stops
     └── Poison       this input can never succeed: recorded ``failed``, the rest goes on
 
@@ -25,28 +25,28 @@ class WrongUse(FibstreamError):
 
 
 class NotFound(WrongUse):
-    """What the user named does not exist."""
+    """What is named does not exist."""
 
 
-class AlreadyThere(WrongUse):
-    """What the user wants to make exists, and is another."""
+class AlreadyExists(WrongUse):
+    """What is to be created exists, with other content."""
 
 
-class NotNow(WrongUse):
-    """Right in itself, but not in the state that things are in."""
+class WrongState(WrongUse):
+    """The request is allowed, but not in the present state; the message names the state."""
 
 
-class TooMuch(WrongUse):
-    """Beyond a limit; the message gives it."""
+class LimitExceeded(WrongUse):
+    """The request is beyond a limit; the message gives it."""
 
 
 class Retryable(FibstreamError):
-    """The outside world is away for the moment."""
+    """Store or bus cannot be reached at present; trying again may succeed."""
 
 
 class Poison(FibstreamError):
-    """This input can never succeed."""
+    """This input can never succeed; trying again is of no use."""
 
 
 class DiskFull(Retryable):
-    """No room is left; a run stops at once, and goes on when called again with room."""
+    """No space is left: a run stops at once, and continues when started again with space."""

@@ -1,16 +1,16 @@
-"""What services tell each other: records of the ledger, tasks, news of objects. Plain values."""
+"""Events between services: records of the ledger, tasks, changes of objects. Plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from .grid import Index
-from .keys import ABSENT, Named
+from .keys import ABSENT, NamedInput
 
 Status = Literal["ready", "suspect", "dropped", "failed"]
 Change = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
 
-# The families of stages, each with a topic of its own; "dataset" tells where a volume ends.
+# The families of stages, each with a topic of its own; "dataset" carries the seal.
 FAMILIES = (
     "dataset", "raw", "pyramid", "prediction", "fragments", "labels", "measures", "tables"
 )  # fmt: skip
@@ -20,19 +20,20 @@ ORIGIN: Index = (0, 0, 0)  # the index of results that belong to no chunk, such 
 
 @dataclass(frozen=True)
 class Record:
-    """What was last seen of one (stage, chunk); in the ledger the last record of a pair wins.
+    """The state of one (stage, chunk) as last seen; in the ledger the last record of a pair wins.
 
-    ``ready`` names the output; ``suspect`` un-records it; ``dropped`` says that a task found its
-    inputs gone; ``failed`` says that the key can never be made, and why.
+    ``ready``: the output with ``key`` is stored. ``suspect``: it may not be, and is un-recorded.
+    ``dropped``: a task ended because its inputs were not as named. ``failed``: the output with
+    ``key`` can never be made, for ``reason``.
     """
 
     stage: str
     index: Index
     status: Status
     key: str = ""
-    hashes: Mapping[str, str] = field(default_factory=dict)  # object name -> content hash
+    hashes: Mapping[str, str] = field(default_factory=dict)  # Blob.label -> content hash
     reason: str = ""
-    crashed: bool = False  # failed by crashing, which a new run tries again
+    crashed: bool = False  # failed because workers crashed: a new run tries again
 
     @property
     def absent(self) -> bool:
@@ -42,19 +43,19 @@ class Record:
 
 @dataclass(frozen=True)
 class Sealed:
-    """The extent in z became known."""
+    """The dataset was sealed: its extent in z, in voxels, is known."""
 
     extent_z: int
 
 
 @dataclass(frozen=True)
 class Task:
-    """Make the outputs of one stage for one chunk from inputs named by their content."""
+    """A request to make the outputs of one stage for one chunk from inputs named by content."""
 
     stage: str
     index: Index
     key: str
-    inputs: tuple[Named, ...]
+    inputs: tuple[NamedInput, ...]
     extra: bytes = b""
 
 
@@ -71,10 +72,11 @@ class ObjectChanged:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a planner has come; ``offset`` is the last ledger entry that it has seen.
+    """The progress of a planner; ``offset`` is that of the last ledger entry it has read.
 
     ``settled``: everything it wants is recorded and no task is under way. ``reconciled``: the
-    largest request number after which it began a reconcile that found nothing.
+    largest number of a request after which it began a reconcile that found no difference.
+    ``wanted``, ``recorded``, ``failed``: numbers of outputs.
     """
 
     service: str
@@ -88,7 +90,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A task that was given up, and why; the ledger has its chunk as failed."""
+    """A task that was given up, with the cause; its chunk is recorded as failed."""
 
     service: str
     task: Task

@@ -1,4 +1,4 @@
-"""What a planner may host beside its frontier: a pure fold over the summaries of a dataset."""
+"""The port of a fold: global answers from the summaries of a dataset, hosted by a planner. Pure."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,62 +17,62 @@ class Result:
     stage: str
     key: str
     paths: tuple[str, ...]
-    make: Callable[[], dict[str, bytes]]  # the content of each path
+    make: Callable[[], dict[str, bytes]]  # the content of each of ``paths``
 
 
 class Fold(Protocol):
-    """Several summaries in, global answers out; order, repetition and grouping do not matter."""
+    """A pure function of all summaries: their order, repetition and grouping do not matter."""
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[Input, ...]  # the summaries that it takes
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:
-        """Take a chunk's summary, whose hash is ``content``; it replaces the one before."""
+        """Take the summary of one chunk, with its content hash; it replaces an earlier one."""
 
     def landed(self, count: int) -> None:
-        """Learn how many chunks have landed (or were declared absent)."""
+        """Take the number of chunks that have landed or were declared absent."""
 
     def seal(self, grid: Grid) -> None:
-        """Learn that the extent is known."""
+        """Take the grid of the sealed volume."""
 
     def extra(self, stage: str, index: Index) -> bytes | None:
-        """Return what a task of a folded stage carries; None while it cannot be said."""
+        """Return the bytes that a task of a folded stage carries; None while not yet known."""
 
     def dirty(self) -> Iterable[Place]:
-        """Return the chunks whose ``extra`` may have changed since the last call."""
+        """Return the (stage, chunk) pairs whose ``extra`` may have changed since the last call."""
 
-    def news(self) -> Iterable[ObjectChanged]:
-        """Return what happened to objects since the last call."""
+    def changes(self) -> Iterable[ObjectChanged]:
+        """Return the changes of objects since the last call."""
 
     def results(self, *, idle: bool) -> Iterable[Result]:
-        """Return the results that are due; ``idle``: nothing else is left to do."""
+        """Return the results that are due; ``idle``: the planner has nothing else left to do."""
 
 
 class NoFold:
-    """The fold of a service that has none, and what others need not say again."""
+    """A fold that does nothing: of a service without one, and a base for partial ones."""
 
     inputs: tuple[Input, ...] = ()
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:
-        """Nothing is folded."""
+        """Ignore a summary."""
 
     def landed(self, count: int) -> None:
-        """Nothing depends on it."""
+        """Ignore the number of landed chunks."""
 
     def seal(self, grid: Grid) -> None:
-        """Nothing depends on it."""
+        """Ignore the seal."""
 
     def extra(self, stage: str, index: Index) -> bytes | None:  # noqa: ARG002
-        """No task carries anything."""
+        """Return None: no stage is folded."""
         return None
 
     def dirty(self) -> Iterable[Place]:
-        """Nothing changes."""
+        """Return nothing."""
         return ()
 
-    def news(self) -> Iterable[ObjectChanged]:
-        """Nothing happens."""
+    def changes(self) -> Iterable[ObjectChanged]:
+        """Return nothing."""
         return ()
 
     def results(self, *, idle: bool) -> Iterable[Result]:  # noqa: ARG002
-        """Nothing is due."""
+        """Return nothing."""
         return ()

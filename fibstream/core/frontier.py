@@ -9,29 +9,34 @@ from typing import NamedTuple
 
 from .events import Record, Task
 from .grid import Box, Grid, Halo, Index
-from .keys import Named, parameters_digest, wanted_key
+from .keys import NamedInput, parameters_digest, wanted_key
 from .stage import Input, Stage
 
-Place = tuple[str, Index]  # a stage's name and a chunk
-ALWAYS = ("raw", "tables")  # families that a planner compares with the store itself
+Place = tuple[str, Index]  # one output: a stage's name and a chunk
+KEPT = ("raw", "tables")  # families whose records every planner keeps, read or not
 Extra = Callable[[str, Index], bytes | None]
 
 
 class Wanted(NamedTuple):
-    """What an output would be made of, and its name."""
+    """The key of an output that can be made, and what it is made of."""
 
     key: str
-    inputs: tuple[Named, ...]
+    inputs: tuple[NamedInput, ...]
     extra: bytes
 
 
 def boxes(stage: Stage, grid: Grid, index: Index) -> dict[str, Box]:
-    """Return the box that each array input of a block is read in, cut at the volume."""
+    """Return the box that each array input of a block is read in, by name, cut at the volume."""
     return {i.name: grid.block(index, i.halo) for i in stage.inputs if i.dtype}
 
 
 def key_of(
-    stage: Stage, grid: Grid, index: Index, inputs: Iterable[Named], extra: bytes, rule: str = ""
+    stage: Stage,
+    grid: Grid,
+    index: Index,
+    inputs: Iterable[NamedInput],
+    extra: bytes,
+    rule: str = "",
 ) -> str:
     """Return the key of one output; the same in planner and worker, or the task is stale."""
     rule = rule or parameters_digest(stage)
@@ -50,7 +55,7 @@ class Frontier:
         self._extra = extra
         self._issued: dict[Place, str] = {}
         self._dirty: dict[Place, None] = {}
-        self._good: set[Place] = set()
+        self._done: set[Place] = set()
         self._blocked: set[Place] = set()
         self._readers: dict[str, list[tuple[str, Halo]]] = {}
         for stage in stages:
@@ -58,7 +63,7 @@ class Frontier:
                 self._readers.setdefault(source.stage, []).append((stage.name, source.halo))
 
     def apply(self, record: Record) -> None:
-        """Take one record; anything but ``ready`` and ``failed`` un-records its chunk."""
+        """Apply one record; any status but ``ready`` and ``failed`` un-records the output."""
         if not self._follows(record.stage):
             return  # a million chunks have six million records: keep those that are read here
         place = record.stage, record.index
@@ -75,39 +80,39 @@ class Frontier:
 
     def _follows(self, stage: str) -> bool:
         known = stage in self._stages or stage in self._readers
-        return known or stage.partition("/")[0] in ALWAYS
+        return known or stage.partition("/")[0] in KEPT
 
     def touch(self, place: Place) -> None:
-        """Look at a chunk again."""
+        """Mark an output as to be checked again."""
         self._dirty[place] = None
 
     def seal(self, grid: Grid) -> None:
-        """Take the sealed grid: blocks at the end of z now know their border."""
+        """Take the sealed grid: blocks at the end of z now have a border."""
         self.grid = grid
         for _, index in list(self.records):
             for stage in self._stages:
                 self.touch((stage, index))
 
     def forget_issued(self) -> None:
-        """Doubt every task that was sent: a task may have been lost."""
+        """Forget which tasks were sent, since one may be lost; those wanted come again."""
         for place in self._issued:
             self.touch(place)
         self._issued.clear()
 
     def wanted(self, place: Place) -> Wanted | None:
-        """Return what a chunk's output would be made of, None while something is missing."""
+        """Return key and inputs of an output; None while an input or ``extra`` is missing."""
         name, index = place
         stage = self._stages[name]
         if not self.grid.contains(index):
             return None
-        inputs: list[Named] = []
+        inputs: list[NamedInput] = []
         for source in stage.inputs:
             for chunk in self.grid.reach(index, source.halo):
                 record = self.records.get((source.stage, chunk))
                 content = record.hashes.get(source.name) if record else None
                 if content is None:
                     return None
-                inputs.append(Named(source.stage, source.name, chunk, content))
+                inputs.append(NamedInput(source.stage, source.name, chunk, content))
         extra = self._extra(name, index) if stage.folded else b""
         if extra is None:
             return None
@@ -115,7 +120,7 @@ class Frontier:
         return Wanted(key, tuple(inputs), extra)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield a task for every chunk that is wanted, not recorded and not under way."""
+        """Yield a task for every output that is wanted, not recorded and not under way."""
         while self._dirty:
             place = next(iter(self._dirty))
             del self._dirty[place]
@@ -124,7 +129,7 @@ class Frontier:
             same = wanted is not None and record is not None and record.key == wanted.key
             failed = same and record is not None and record.status == "failed"
             for holds, places in (
-                (same and not failed, self._good),
+                (same and not failed, self._done),
                 (failed, self.failed),
                 (wanted is None, self._blocked),
             ):
@@ -134,11 +139,11 @@ class Frontier:
                 yield Task(*place, wanted.key, wanted.inputs, wanted.extra)
 
     def missing(self) -> Iterator[tuple[Input, Index]]:
-        """Yield every input that keeps a chunk from being made, each once."""
+        """Yield every input without a record that an output waits for, each once, sorted."""
         blocked = set(self._blocked)
         if self.grid.sealed:
             every = {(name, index) for name in self._stages for index in self.grid.indices()}
-            blocked = every - self._good - self.failed
+            blocked = every - self._done - self.failed
         wants = {
             (source, chunk)
             for name, index in blocked
@@ -151,14 +156,14 @@ class Frontier:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing left to look at."""
+        """Whether no output is left to be checked."""
         return not self._dirty
 
     @property
     def recorded(self) -> int:
-        """How many outputs are recorded under the key that is wanted."""
-        return len(self._good)
+        """Number of outputs that are recorded under the wanted key."""
+        return len(self._done)
 
-    def ready(self) -> list[Record]:
+    def own_records(self) -> list[Record]:
         """Return the records of this service's own outputs, failed ones included."""
         return [r for (stage, _), r in self.records.items() if stage in self._stages]

@@ -1,9 +1,9 @@
-"""Where voxels are: a volume cut into chunks, and the box that a block reads.
+"""The geometry of a volume cut into chunks: boxes, halos, and which chunks a block reads. Pure.
 
-A *chunk* is a unit of landing, of storage and of announcement.  A *block* is a unit of work: one
-chunk, read with a halo that reaches into its neighbours.  Every index, shape and halo is
-``(z, y, x)``; lengths are voxels unless the name says ``_nm``.  Planners ask for boxes more often
-than for anything else: their arithmetic is written out, three times as fast as loops over axes.
+A *chunk* is a unit of landing, of storage and of announcement. A *block* is a unit of work: one
+chunk, read with a halo that reaches into its neighbours. Every index, shape and halo is
+``(z, y, x)``; lengths are voxels unless the name ends in ``_nm``. Planners compute boxes more often
+than anything else: the arithmetic is written out, three times as fast as loops over axes.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Box(NamedTuple):
 
     @property
     def shape(self) -> Index:
-        """Edge lengths; never negative."""
+        """Edge lengths in voxels, never negative."""
         z, y, x = (max(b - a, 0) for a, b in zip(self.start, self.stop, strict=True))
         return z, y, x
 
@@ -54,14 +54,14 @@ class Box(NamedTuple):
         return Box((az - lz, ay - ly, ax - lx), (bz + hz, by + hy, bx + hx))
 
     def meet(self, other: "Box") -> "Box":
-        """Return the intersection; it may be empty."""
+        """Return the intersection with ``other``; it may be empty."""
         (az, ay, ax), (bz, by, bx) = self
         (cz, cy, cx), (dz, dy, dx) = other
         start = max(az, cz), max(ay, cy), max(ax, cx)
         return Box(start, (min(bz, dz), min(by, dy), min(bx, dx)))
 
     def slices(self, origin: Index = (0, 0, 0)) -> tuple[slice, slice, slice]:
-        """Return the slices of this box in an array whose first voxel is ``origin``."""
+        """Return the slices (z, y, x) of this box in an array whose first voxel is ``origin``."""
         z, y, x = (
             slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True)
         )
@@ -89,12 +89,12 @@ class Grid:
 
     @property
     def extent(self) -> Index:
-        """Extent in voxels; an open z counts as the largest possible one."""
+        """Extent (z, y, x) in voxels; in an open z the largest possible."""
         return self.shape[0] or MAX_AXIS, self.shape[1], self.shape[2]
 
     @property
     def count(self) -> Index:
-        """Number of chunks along each axis; in an open z the largest possible number."""
+        """Number of chunks along (z, y, x); in an open z the largest possible."""
         (z, y, x), (cz, cy, cx) = self.extent, self.chunk
         return -(-z // cz), -(-y // cy), -(-x // cx)
 
@@ -139,15 +139,15 @@ class Grid:
         yield from self.covering(self.block(index, halo))
 
     def readers(self, index: Index, halo: Halo) -> Iterator[Index]:
-        """Yield every chunk whose block reads the chunk at ``index``: the halo seen in a mirror."""
+        """Yield every chunk whose block reads the chunk at ``index``: ``reach`` mirrored."""
         yield from self.covering(self.box(index).grow(Halo(halo.high, halo.low)))
 
 
 @cache
 def inner_edge(edge: int) -> int:
-    """Return the edge of Zarr's inner chunks in a shard of ``edge`` voxels.
+    """Return the edge of Zarr's inner chunks in a shard whose edge is ``edge`` voxels.
 
-    The largest divisor that is at most 64; an edge without a divisor from 16 up stays whole.
+    It is the largest divisor of ``edge`` up to 64, or ``edge`` itself if that is below 16.
     """
     best = max((d for d in range(1, min(edge, 64) + 1) if edge % d == 0), default=edge)
     return best if best >= 16 else edge

@@ -1,4 +1,4 @@
-"""Names that follow from content: hashes of arrays, and keys of outputs before they exist."""
+"""Content hashes of arrays, and keys that name outputs before they exist. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,8 +14,8 @@ from .stage import Stage
 ABSENT = "absent"  # the content hash of every array whose chunk was declared absent
 
 
-class Named(NamedTuple):
-    """One object that a task reads, named by its content."""
+class NamedInput(NamedTuple):
+    """One input of a task: an array or summary of one chunk, named by its content hash."""
 
     stage: str
     name: str
@@ -24,12 +24,12 @@ class Named(NamedTuple):
 
 
 def canonical(value: Any) -> bytes:
-    """Encode JSON values so that equal values are equal bytes."""
+    """Encode a JSON value, equal values to equal bytes; raise ValueError for NaN or infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def digest(*parts: bytes | memoryview) -> str:
-    """Hash a sequence of byte strings; where one ends and the next begins counts."""
+    """Return XXH3-128 in hex over byte strings, each preceded by its length."""
     state = xxhash.xxh3_128()
     for part in parts:
         state.update(len(part).to_bytes(8, "little"))
@@ -38,24 +38,29 @@ def digest(*parts: bytes | memoryview) -> str:
 
 
 def content_hash(array: NDArray[Any]) -> str:
-    """Hash decoded voxels: shape, dtype and little-endian bytes in C order."""
+    """Return the hash of an array of any shape and dtype.
+
+    It covers shape, dtype and the little-endian bytes in C order, so it depends neither on the
+    array's memory layout nor on how it is compressed or cut into inner chunks.
+    """
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     header = canonical([list(plain.shape), plain.dtype.str])
     return digest(header, plain.reshape(-1).view(np.uint8).data if plain.size else b"")
 
 
 def parameters_digest(stage: Stage) -> str:
-    """Hash what a stage is, apart from its inputs."""
+    """Return the hash of a stage's name, version and parameters."""
     return digest(canonical([stage.name, stage.version, dict(stage.parameters)]))
 
 
 def wanted_key(
-    rule: str, core: Box, boxes: Mapping[str, Box], inputs: Iterable[Named], extra: bytes
+    rule: str, core: Box, boxes: Mapping[str, Box], inputs: Iterable[NamedInput], extra: bytes
 ) -> str:
-    """Name the output of one chunk by everything that its content follows from.
+    """Return the key of one chunk's output: a hash of all that determines its content.
 
-    ``rule`` is the stage's ``parameters_digest``; ``boxes`` are the clipped boxes that its inputs
-    are read in, so that a border that appears when the volume is sealed changes the key.
+    ``rule`` is the stage's ``parameters_digest``, ``core`` the chunk's box, ``extra`` what a fold
+    adds. ``boxes`` are the boxes that the inputs are read in, cut at the volume, so that a border
+    that appears when the volume is sealed changes the key.
     """
     read = [[i.stage, i.name, list(i.chunk), i.hash] for i in inputs]
     return digest(rule.encode(), canonical([core, sorted(boxes.items()), read]), extra)

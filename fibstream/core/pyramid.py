@@ -1,7 +1,7 @@
 """Coarser levels of a chunk: means for grey values, modes for labels. Pure.
 
-Level ``l + 1`` halves level ``l``; a last voxel that has no partner stands for itself. While a
-chunk's edges are even its owner can write the coarser chunk alone.
+Level ``l + 1`` halves level ``l``; a last voxel without a partner is its own window. As long as a
+chunk's edges are even, its owner can write the coarser chunk alone. Axes are (z, y, x).
 """
 
 from itertools import pairwise
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from .grid import Box, Index
 
-SMALLEST = 8  # voxels an edge: below it a shard is mostly its own index and stamp
-MAX_LEVELS = 5  # levels with the full one
+SMALLEST = 8  # voxels per edge: a smaller shard is mostly index and stamp
+MAX_LEVELS = 5  # the full one included
 
 
 def level_count(chunk: Index) -> int:
@@ -27,7 +27,7 @@ def level_count(chunk: Index) -> int:
 
 
 def level_box(box: Box, level: int) -> Box:
-    """Return a chunk's box at a coarser level."""
+    """Return a chunk's box in voxels of a coarser level; level 0 is the full one."""
     az, ay, ax = (a >> level for a in box.start)
     bz, by, bx = (-(-b >> level) for b in box.stop)
     return Box((az, ay, ax), (bz, by, bx))
@@ -41,7 +41,17 @@ def _corners(array: NDArray[Any], fill: int) -> NDArray[Any]:
 
 
 def halve_mean(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the mean of each window; of integers rounded half up."""
+    """Return the mean of each 2x2x2 window.
+
+    Parameters
+    ----------
+    array : (z, y, x) ndarray of int or float
+
+    Returns
+    -------
+    (ceil(z / 2), ceil(y / 2), ceil(x / 2)) ndarray of the same dtype
+        Means of integers are rounded half up. At an odd end a window has fewer voxels.
+    """
     if array.dtype.kind == "f":
         total = _corners(array.astype(np.float64), 0).sum(0)
         mean: NDArray[Any] = total / _corners(np.ones(array.shape), 0).sum(0)
@@ -53,7 +63,17 @@ def halve_mean(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def halve_mode(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the commonest label of each window; of equally common ones the smallest."""
+    """Return the most frequent label of each 2x2x2 window, of equally frequent ones the smallest.
+
+    Parameters
+    ----------
+    labels : (z, y, x) ndarray of uint64
+        Below 2**64 - 1, which stands for voxels beyond an odd end and is not counted.
+
+    Returns
+    -------
+    (ceil(z / 2), ceil(y / 2), ceil(x / 2)) ndarray of uint64
+    """
     beyond = np.iinfo(labels.dtype).max  # sorts last, and never wins: it is not counted
     corners = np.sort(_corners(labels, int(beyond)), axis=0)
     best: NDArray[np.uint64] = corners[0].copy()
@@ -67,7 +87,10 @@ def halve_mode(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def levels(array: NDArray[Any], kind: Literal["mean", "mode"], count: int) -> list[NDArray[Any]]:
-    """Return ``count`` levels of a chunk, the full one first."""
+    """Return ``count`` levels of a (z, y, x) chunk, the full one first, all of its dtype.
+
+    ``kind`` is "mean" for grey values (``halve_mean``), "mode" for labels (``halve_mode``).
+    """
     halve = halve_mean if kind == "mean" else halve_mode
     found = [array]
     while len(found) < count:

@@ -14,12 +14,12 @@ from .grid import Box, Halo, Index
 
 Arrays = dict[str, NDArray[Any]]  # a summary: named arrays, encoded canonically
 NONE = Halo.of(0)
-RAW = "raw"  # the stage and the array of what lands
+RAW = "raw"  # the stage that ingest lands, and its array
 
 
 @dataclass(frozen=True, order=True)
 class Input:
-    """One object that a stage reads: the array or summary ``name``, written by ``stage``."""
+    """One input of a stage: the array or summary ``name``, written by ``stage``."""
 
     stage: str
     name: str
@@ -39,9 +39,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Patch:
-    """An input as a block sees it: the voxels of ``box``, cut at the volume.
+    """An array input as a block reads it: the voxels of ``box``, which is cut at the volume.
 
-    Voxels of chunks that were declared absent read as 0 and lie in one of the boxes ``absent``.
+    ``array`` has axes (z, y, x), the shape of ``box`` and the dtype of the input. Voxels of chunks
+    that were declared absent are 0 and lie in one of the boxes ``absent``, in voxels of the volume.
     """
 
     array: NDArray[Any]
@@ -49,7 +50,7 @@ class Patch:
     absent: tuple[Box, ...] = ()
 
     def present(self) -> NDArray[np.bool_]:
-        """Return which voxels of the patch are not absent, shaped like the array."""
+        """Return an array of bool, (z, y, x) like ``array``: False where a voxel is absent."""
         inside = np.ones(self.array.shape, bool)
         for box in self.absent:
             common = box.meet(self.box)
@@ -60,21 +61,22 @@ class Patch:
 
 @dataclass(frozen=True)
 class Block:
-    """All that a stage's function may know: one chunk, and its inputs read with their halos."""
+    """The argument of a stage's function: one chunk, and its inputs read with their halos."""
 
     index: Index
-    core: Box
-    patches: Mapping[str, Patch]  # by the input's name
-    summaries: Mapping[str, Arrays] = field(default_factory=dict)
-    extra: bytes = b""  # what a fold adds to the task: a mapping restricted to the chunk
+    core: Box  # the chunk in the volume
+    patches: Mapping[str, Patch]  # array inputs by name
+    summaries: Mapping[str, Arrays] = field(default_factory=dict)  # summary inputs by name
+    extra: bytes = b""  # what a fold adds to the task, such as a mapping restricted to the chunk
 
     @property
     def absent(self) -> bool:
-        """Whether the chunk itself was declared absent (its first input is)."""
+        """Whether the chunk itself was declared absent: its first array input is."""
         first = next(iter(self.patches.values()))
         return any(self.core == box.meet(self.core) for box in first.absent)
 
 
+# The outputs of one chunk by name: arrays (z, y, x) of the chunk's shape, or summaries.
 Compute = Callable[[Block], Mapping[str, NDArray[Any] | Arrays]]
 
 

@@ -21,14 +21,14 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status.rpc_status import to_status
 
 from fibstream.core.errors import (
-    AlreadyThere,
+    AlreadyExists,
     DiskFull,
     FibstreamError,
+    LimitExceeded,
     NotFound,
-    NotNow,
     Poison,
     Retryable,
-    TooMuch,
+    WrongState,
     WrongUse,
 )
 from fibstream.telemetry.metrics import SILENT, Telemetry
@@ -43,9 +43,9 @@ RETRY_S = 1
 MAX_DETAIL = 2000  # characters: trailers have a limit of 8 KB
 _CODES: tuple[tuple[type[Exception], Code.ValueType, str], ...] = (
     (NotFound, Code.NOT_FOUND, "NOT_FOUND"),
-    (AlreadyThere, Code.ALREADY_EXISTS, "ALREADY_THERE"),
-    (NotNow, Code.FAILED_PRECONDITION, "NOT_NOW"),
-    (TooMuch, Code.RESOURCE_EXHAUSTED, "TOO_MUCH"),
+    (AlreadyExists, Code.ALREADY_EXISTS, "ALREADY_THERE"),
+    (WrongState, Code.FAILED_PRECONDITION, "NOT_NOW"),
+    (LimitExceeded, Code.RESOURCE_EXHAUSTED, "TOO_MUCH"),
     (WrongUse, Code.INVALID_ARGUMENT, "WRONG_USE"),
     (Poison, Code.INVALID_ARGUMENT, "POISON"),
     (DiskFull, Code.RESOURCE_EXHAUSTED, "DISK_FULL"),

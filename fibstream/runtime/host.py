@@ -17,49 +17,50 @@ from .settings import Settings
 
 log = logging.getLogger(__name__)
 
-SCAN_S = 1.0  # how often the catalogue is read: a new dataset waits at most so long
-CALM = 50  # a bus that was quiet for some time is looked at again after this part of it
-SELDOM_S = 0.5  # or after this, when that is shorter
+SCAN_S = 1.0  # between two reads of the catalogue: a new dataset waits no longer
+QUIET_SHARE = 50  # a quiet bus is polled again after the time it was quiet, divided by this
+MAX_POLL_S = 0.5  # or after this, whichever is shorter
 PAUSE_S = 0.02  # between two rounds over several datasets that had nothing to do
 
 
 class Host(Protocol):
-    """What a process does until it is told to stop."""
+    """What a process repeats until it is stopped."""
 
     def turn(self) -> bool:
-        """Do what can be done now; whether there was anything."""
+        """Do what can be done now; return whether there was anything."""
 
     def wait(self, timeout_s: float) -> None:
         """Return when there may be something to do, or after ``timeout_s``."""
 
     def close(self) -> None:
-        """Let go of all buses."""
+        """Close all buses."""
 
 
 class HostedPlanner:
-    """A planner and its bus, which is looked at the more seldom the longer it was quiet."""
+    """A planner and its bus, which is polled the less often the longer it was quiet."""
 
     def __init__(self, loop: PlannerLoop, bus: Bus) -> None:
         self.loop = loop
         self.bus = bus
-        self._news = True
-        self._last = self._look = time.monotonic()  # when there was news; when to look next
+        self._changed = True  # something may have been written that the planner has not read
+        self._last_change = self._next_poll = time.monotonic()
 
-    def look(self) -> bool:
-        """Whether its planner has something to do."""
+    def has_work(self) -> bool:
+        """Whether the planner has something to do; polls the bus if that is due."""
         now = time.monotonic()
-        if now >= self._look:
-            self._news |= self.bus.wait(0)
-            self._last = now if self._news else self._last
-            self._look = now + min((now - self._last) / CALM, SELDOM_S)
-        found, self._news = self._news or now >= self.loop.due, False
+        if now >= self._next_poll:
+            self._changed |= self.bus.wait(0)
+            self._last_change = now if self._changed else self._last_change
+            quiet_s = now - self._last_change
+            self._next_poll = now + min(quiet_s / QUIET_SHARE, MAX_POLL_S)
+        found, self._changed = self._changed or now >= self.loop.due, False
         return found
 
     def wait(self, timeout_s: float) -> None:
-        """Return when its planner may have something to do, or after ``timeout_s``."""
+        """Return when the planner may have something to do, or after ``timeout_s``."""
         left = max(self.loop.due - time.monotonic(), 0)
-        self._news |= self.bus.wait(min(timeout_s, left))
-        self._look = 0.0
+        self._changed |= self.bus.wait(min(timeout_s, left))
+        self._next_poll = 0.0
 
 
 class PlannerHost:
@@ -81,17 +82,17 @@ class PlannerHost:
         self._due = 0.0
 
     def turn(self) -> bool:
-        """Let every planner that has something to do take its turn; whether one goes on at once."""
+        """Run one turn of each planner that has work; return whether one has more at once."""
         if time.monotonic() >= self._due:
             self._scan()
-        for name, planned in list(self._loops.items()):
-            if planned.look():
+        for name, hosted in list(self._loops.items()):
+            if hosted.has_work():
                 try:
-                    planned.loop.turn()
+                    hosted.loop.turn()
                 except NotFound:
-                    self._drop(name)  # deleted under our feet
+                    self._drop(name)  # the dataset was deleted meanwhile
         now = time.monotonic()
-        return any(planned.loop.due <= now for planned in self._loops.values())
+        return any(hosted.loop.due <= now for hosted in self._loops.values())
 
     def _scan(self) -> None:
         names = set(self._root.names())
@@ -99,10 +100,10 @@ class PlannerHost:
             self._drop(name)
         self._refused &= names
         for name in sorted(names - self._loops.keys() - self._refused):
-            self._take(name)
+            self._try_open(name)
         self._due = time.monotonic() + SCAN_S
 
-    def _take(self, name: str) -> None:
+    def _try_open(self, name: str) -> None:
         try:
             self._loops[name] = self._open(name)
         except NotFound:  # its record is on its way, or it is being deleted
@@ -125,20 +126,20 @@ class PlannerHost:
         return HostedPlanner(loop, bus)
 
     def _drop(self, name: str) -> None:
-        planned = self._loops.pop(name)
-        planned.loop.close()
-        planned.bus.close()
+        hosted = self._loops.pop(name)
+        hosted.loop.close()
+        hosted.bus.close()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait on the one bus, or a moment when there are several."""
+        """Wait on the bus if there is one, else for a short time."""
         if len(self._loops) == 1:
-            (planned,) = self._loops.values()
-            planned.wait(timeout_s)
+            (hosted,) = self._loops.values()
+            hosted.wait(timeout_s)
         else:
             time.sleep(PAUSE_S if self._loops else timeout_s)
 
     def close(self) -> None:
-        """Let go of all buses."""
+        """Close all buses."""
         for name in list(self._loops):
             self._drop(name)
 
@@ -193,11 +194,11 @@ class WorkerHost:
                 raise
         finally:
             self.held = None
-        self._give_up(name, bus, delivery)
+        self._release(name, bus, delivery)
         return True
 
-    def _give_up(self, name: str, bus: Bus, delivery: Delivery) -> None:
-        """Let go of a task whose dataset was deleted, with the bus if it was the dataset's own."""
+    def _release(self, name: str, bus: Bus, delivery: Delivery) -> None:
+        """Acknowledge a task whose dataset was deleted, and close what was open of the dataset."""
         with contextlib.suppress(Retryable):
             bus.acknowledge(delivery, self._owner)
         if name in self._loops:
@@ -231,7 +232,7 @@ class WorkerHost:
             bus.close()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait on the one bus, or a moment when there are several."""
+        """Wait on the bus if there is one, else for a short time."""
         if self._shared is not None:
             self._shared.wait(timeout_s)
         elif len(self._loops) == 1:
@@ -241,7 +242,7 @@ class WorkerHost:
             time.sleep(PAUSE_S if self._loops else timeout_s)
 
     def close(self) -> None:
-        """Let go of all buses."""
+        """Close all buses."""
         for name in list(self._loops):
             self._drop(name)
         if self._shared is not None:

@@ -1,11 +1,11 @@
-"""What every service process repeats: a planner's turn, and a worker's task."""
+"""The loops of a service process: the turn of a planner, and the task of a worker."""
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
@@ -26,16 +26,18 @@ from .worker import Worker
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 ATTEMPTS = 6  # at a store or bus that is away: 0.1 s doubling, about six seconds in all
-LOOKS = 200  # stamps read in one turn: tasks must not wait until a million have been
-LULL_S = 0.1  # after the last record a planner finds out whether it is idle
-UNSETTLED_S = 0.25  # how often a planner looks whether the last tasks are off its queue
-TELL_S = 0.2  # between two reports of a planner that is at work
-MEASURE_S = 5.0  # how often lag and queue are asked of the bus: half of a usual scrape interval
+STAMPS_PER_TURN = 200  # that a reconcile reads: tasks must not wait until it has read a million
+QUIET_S = 0.1  # without new records, until a planner checks whether it is idle
+UNSETTLED_S = 0.25  # between two checks whether the last tasks are off the queue
+REPORT_S = 0.2  # between two progress events of a planner that is at work
+GAUGES_S = 5.0  # between two updates of lag and queue: half of a usual scrape interval
 CRASHES = 3  # of workers on one task, then it is parked
 
 
-def stubborn() -> Retrying:
+def backoff() -> Retrying:
     """Return the rule for a store or bus that is away: back off, a bounded number of times."""
     away = retry_if_exception(lambda e: isinstance(e, Retryable) and not isinstance(e, DiskFull))
     return Retrying(
@@ -43,19 +45,14 @@ def stubborn() -> Retrying:
     )
 
 
-def exhaust(steps: Iterator[None]) -> None:
-    """Run a generator of effects through."""
-    for _ in steps:
-        pass
-
-
-def drive(steps: Generator[None, None, Any]) -> Any:
-    """Run a generator of effects through and return its result."""
+def drive(steps: Generator[None, None, T]) -> T:
+    """Run a generator of effects to its end and return its result."""
     while True:
         try:
             next(steps)
         except StopIteration as stop:
-            return stop.value
+            result: T = stop.value
+            return result
 
 
 # -- planner -------------------------------------------------------------------------------------
@@ -78,68 +75,73 @@ class PlannerLoop:
             site, service.name, service.stages(self.dataset, files), service.fold(self.dataset),
             lambda: read_dataset(files).grid, service.lands(self.dataset),
         )  # fmt: skip
-        self._documents: dict[str, bytes] = {}
-        self._described = 0  # the extent in z that they say
-        self._control = 0  # how far the log of requests is read
-        self._requested = 0
-        self._reconciled = 0
+        self._documents: dict[str, bytes] = {}  # the metadata that was written, by path
+        self._described_z = 0  # the extent in z that it gives
+        self._control = 0  # the offset up to which requests are read
+        self._requested = 0  # the number of the last request for a reconcile
+        self._reconciled = 0  # the number of the last one that was fulfilled
         self._reconcile: Generator[None, None, None] | None = None
-        self._last: Progress | None = None
-        self._told = -TELL_S  # when it last said how far it is
-        self._restless = False  # whether the last turn found new records
-        self._turned = self._told  # when the last turn ended
-        self._due = time.monotonic()  # the first reconcile is at start
-        self._measure = self._due + MEASURE_S
+        self._progress: Progress | None = None  # as last published
+        self._reported = -REPORT_S  # when progress was last published
+        self._had_records = False  # whether the last turn found new records
+        self._turned = self._reported  # when the last turn ended
+        self._reconcile_due = time.monotonic()  # the first reconcile is at start
+        self._gauges_due = self._reconcile_due + GAUGES_S
 
     def turn(self) -> None:
-        """Consume, act, reconcile when it is due or asked for, and say how far it got."""
+        """Consume, act, reconcile when it is due or requested, and publish the progress."""
         before = self.planner.offset
-        exhaust(self.planner.consume())
-        # While records come there is no use in asking whether they were the last.
-        self._restless = self.planner.offset != before
-        exhaust(self.planner.act(look=not self._restless))
-        self._describe()
-        # What is asked for waits until nothing else is left to do; each look costs a round trip.
-        request = self._request() if self.planner.settled else self._requested
-        asked = request > self._reconciled and self.planner.settled
-        if self._reconcile is None and (asked or time.monotonic() >= self._due):
-            self._reconcile = self._look_at_everything(request)
-        if self._reconcile is not None and next(islice(self._reconcile, LOOKS, None), self) is self:
-            self._reconcile = None
+        drive(self.planner.consume())
+        # While records come, asking the bus whether they were the last is a wasted round trip.
+        self._had_records = self.planner.offset != before
+        drive(self.planner.act(check_idle=not self._had_records))
+        self._write_metadata()
+        self._continue_reconcile()
         self._report()
-        if time.monotonic() >= self._measure:
-            self._measure = time.monotonic() + MEASURE_S
-            self.planner.measure()
+        if time.monotonic() >= self._gauges_due:
+            self._gauges_due = time.monotonic() + GAUGES_S
+            self.planner.update_gauges()
         self._turned = time.monotonic()
 
-    def _look_at_everything(self, request: int) -> Generator[None, None, None]:
-        """Reconcile; the request is fulfilled when nothing was found and nothing happened."""
+    def _continue_reconcile(self) -> None:
+        """Begin a reconcile if one is due or requested, and take its next steps."""
+        # A request waits until nothing else is left to do; reading requests costs a round trip.
+        request = self._read_requests() if self.planner.settled else self._requested
+        requested = request > self._reconciled and self.planner.settled
+        if self._reconcile is None and (requested or time.monotonic() >= self._reconcile_due):
+            self._reconcile = self._reconcile_all(request)
+        if self._reconcile is not None:
+            ended = next(islice(self._reconcile, STAMPS_PER_TURN, None), self) is self
+            self._reconcile = None if ended else self._reconcile
+
+    def _reconcile_all(self, request: int) -> Generator[None, None, None]:
+        """Reconcile; the request is fulfilled if nothing differed and nothing was written."""
         before = self._bus.end(wire.LEDGER_TOPICS)
         idle = self.planner.settled
         yield from self.planner.reconcile()
-        exhaust(self.planner.consume())
-        exhaust(self.planner.act())
-        self._due = time.monotonic() + self._settings.reconcile_s
+        drive(self.planner.consume())
+        drive(self.planner.act())
+        self._reconcile_due = time.monotonic() + self._settings.reconcile_s
         if idle and self.planner.settled and self._bus.end(wire.LEDGER_TOPICS) == before:
             self._reconciled = max(self._reconciled, request)
 
     def close(self) -> None:
-        """Take back what this planner added to the numbers of its process."""
-        self.planner.watch.close()
+        """Subtract what this planner added to the gauges of its process."""
+        self.planner.metrics.close()
 
     @property
     def due(self) -> float:
-        """When a next turn has something to do even if nobody writes; as time.monotonic()."""
+        """Time (of ``time.monotonic``) of the next turn if nobody writes to the bus until then."""
         if self._reconcile is not None or self.planner.more:
             return self._turned
-        if self._restless:
-            return self._turned + LULL_S
+        if self._had_records:
+            return self._turned + QUIET_S
         if not self.planner.settled:  # a task is recorded before it is taken off its queue
             return self._turned + UNSETTLED_S
-        return min(self._due, self._measure)
+        return min(self._reconcile_due, self._gauges_due)
 
-    def _request(self) -> int:
-        """Return the number of the last reconcile that somebody asked for."""
+    def _read_requests(self) -> int:
+        """Return the number of the last request for a reconcile."""
         for entry in self._bus.read([wire.CONTROL], self._control):
             self._control = entry.offset
             self._requested = max(self._requested, int(entry.value))
@@ -151,17 +153,17 @@ class PlannerLoop:
             self._service.name, planner.offset, planner.settled, self._reconciled,
             planner.wanted, planner.frontier.recorded, len(planner.frontier.failed),
         )  # fmt: skip
-        due = progress.settled or time.monotonic() >= self._told + TELL_S
-        if progress != self._last and due:
-            self._last, self._told = progress, time.monotonic()
+        due = progress.settled or time.monotonic() >= self._reported + REPORT_S
+        if progress != self._progress and due:
+            self._progress, self._reported = progress, time.monotonic()
             key = f"{self.dataset.name}/{self._service.name}"
             self._bus.publish(wire.PROGRESS, key, wire.encode(progress))
 
-    def _describe(self) -> None:
+    def _write_metadata(self) -> None:
         """Create and resize this service's arrays: only the owner's planner writes metadata."""
         grid = self.planner.frontier.grid
         z = grid.shape[0] or self.planner.landed_z * grid.chunk[0]
-        if z == self._described:
+        if z == self._described_z:
             return
         current = self.dataset.sealed(z)
         documents = ngff.documents(current, self._service.arrays(current))
@@ -170,7 +172,7 @@ class PlannerLoop:
             if self._documents.get(path) != data:
                 self._files.put(path, data)
                 self._documents[path] = data
-        self._described = z
+        self._described_z = z
 
 
 # -- worker --------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ class WorkerLoop:
         self.current: Delivery | None = None
 
     def turn(self) -> bool:
-        """Take one task and carry it out, whole."""
+        """Take one task and carry it out to its end; return whether there was one."""
         topic = wire.task_topic(self._service)
         delivery = self._bus.take(topic, self._owner, self._settings.lease_s)
         if delivery is None:
@@ -203,7 +205,7 @@ class WorkerLoop:
         return True
 
     def carry_out(self, delivery: Delivery) -> None:
-        """Carry out a task and acknowledge it; park one that killed its workers."""
+        """Carry out a task and acknowledge it; park one that crashed ``CRASHES`` workers."""
         self.current = delivery
         try:
             task = wire.decode(delivery.value)
@@ -211,7 +213,7 @@ class WorkerLoop:
                 raise Poison(f"a {type(task).__name__}, not a task")
         except Poison as poison:
             log.error("%s: %s", delivery.key, poison)
-            self._bus.discard(delivery)  # what is wanted will be sent again
+            self._bus.discard(delivery)  # a planner sends again what is wanted
         else:
             if delivery.crashes >= CRASHES:
                 self._park(task, delivery)
@@ -222,11 +224,11 @@ class WorkerLoop:
 
     def _work(self, task: Task, delivery: Delivery) -> None:
         begun = time.time()
-        if delivery.sent_s:  # clocks of several machines differ a little
-            waited = max(begun - delivery.sent_s, 0.0)
+        if delivery.sent_s:
+            waited = max(begun - delivery.sent_s, 0.0)  # clocks of machines differ a little
             family = task.stage.partition("/")[0]
             self._site.telemetry.observe(TASK_SECONDS, waited, stage=family, step="queue")
-        for attempt in stubborn():
+        for attempt in backoff():
             with attempt:
                 outcome = drive(self._worker.handle(task))
         log.info("%s %s %s", task.stage, task.index, outcome)
@@ -234,21 +236,21 @@ class WorkerLoop:
             work = canonical([delivery.key, begun, time.time()])
             self._bus.publish(wire.WORK, delivery.key, work)
         if outcome == "failed":
-            self._give_up(task, "poison", self._worker.cause, delivery.crashes)
+            self._publish_dead_letter(task, "poison", self._worker.cause, delivery.crashes)
 
     def _park(self, task: Task, delivery: Delivery) -> None:
         reason = f"its worker died {delivery.crashes} times"
         self._site.publish(
             Record(task.stage, task.index, "failed", task.key, reason=reason, crashed=True)
         )
-        self._give_up(task, "crashed", reason, delivery.crashes)
+        self._publish_dead_letter(task, "crashed", reason, delivery.crashes)
 
-    def _give_up(self, task: Task, reason: str, cause: str, crashes: int) -> None:
+    def _publish_dead_letter(self, task: Task, reason: str, cause: str, crashes: int) -> None:
         self._site.telemetry.add(DEAD_LETTERS, reason=reason)
         letter = DeadLetter(self._service, task, cause, crashes, self._owner)
         key = wire.record_key(self._site.dataset, task.stage, task.index)
         try:
             data = wire.encode(letter)
-        except Poison:  # the task alone fills an event: its facts can be made again
+        except Poison:  # the task alone fills an event: name it without its inputs
             data = wire.encode(replace(letter, task=replace(task, extra=b"", inputs=())))
-        self._bus.publish(wire.dead_topic(self._service), key, data)
+        self._bus.publish(wire.dead_letter_topic(self._service), key, data)

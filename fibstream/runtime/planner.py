@@ -1,34 +1,45 @@
 """The planner: follows the ledger, emits tasks, hosts the fold, and compares ledger with store.
 
-One planner per service and dataset. It reads the ledger from the beginning, so a restart rebuilds
-it and there is no other state. Like the worker its steps are generators that yield before each
-effect.
+There is one planner per service and dataset. It reads the ledger from the beginning, so a restart
+rebuilds its state and nothing else is kept. Its methods are generators that yield before each
+effect, as in the worker.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from fibstream.bus import wire
 from fibstream.core.errors import Poison
 from fibstream.core.events import ORIGIN, ObjectChanged, Record, Sealed, Task
 from fibstream.core.fold import Fold, Result
 from fibstream.core.frontier import Frontier
-from fibstream.core.grid import Grid
+from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import digest
 from fibstream.core.stage import RAW, Input, Stage
 from fibstream.store.shard import Stamp, encode_blob
 from fibstream.store.store import Blob, Changed
-from fibstream.telemetry.metrics import LEDGER_LAG, QUEUE, RECONCILE_SECONDS, RECONCILES, Watch
+from fibstream.telemetry.metrics import (
+    LEDGER_LAG,
+    QUEUE,
+    RECONCILE_SECONDS,
+    RECONCILES,
+    PlannerMetrics,
+)
 
 from .site import Site
 
 log = logging.getLogger(__name__)
 
-BATCH = 500  # records applied between two looks at what to do
+BATCH = 500  # ledger entries applied before the planner acts on them
+
+Steps = Generator[None, None, None]  # yields before each effect
 
 
 class Planner:
-    """The plan of one service: its ``stages``, its ``fold`` and, for ingest, what ``lands``."""
+    """Plans one service: its ``stages``, its ``fold`` and, for ingest, the array that ``lands``.
+
+    ``grid`` reads the dataset record anew and returns its grid.
+    """
 
     def __init__(
         self,
@@ -42,38 +53,38 @@ class Planner:
         self.site = site
         self.frontier = Frontier(stages, grid(), fold.extra)
         self.offset = 0
-        self.more = False  # whether more records wait than one batch
+        self.more = False  # whether the last batch was full, so that entries may be left
         self.settled = False  # whether it was idle at the end of the last ``act``
-        self.watch = Watch(site.telemetry, [stage.name for stage in stages])
-        self._history = site.bus.end(wire.LEDGER_TOPICS)  # what was written before this planner
-        self._found = 0  # differences that a reconcile has seen
+        self.metrics = PlannerMetrics(site.telemetry, [stage.name for stage in stages])
+        self._end_at_start = site.bus.end(wire.LEDGER_TOPICS)
+        self._differences = 0  # found by the reconcile under way
         self._service = service
         self._stages = {stage.name: stage for stage in stages}
         self._fold = fold
         self._grid = grid
         self._lands = lands
-        self._landed: set[tuple[int, int, int]] = set()
+        self._landed: set[Index] = set()
         self._results: dict[str, list[Blob]] = {}
-        self._doubted: set[tuple[int, int, int]] = set()  # raw chunks to verify and announce
+        self._unannounced: set[Index] = set()  # raw chunks to verify and announce
         if self.frontier.grid.sealed:
             fold.seal(self.frontier.grid)
 
     # -- following the ledger --------------------------------------------------------------------
 
-    def consume(self) -> Iterator[None]:
-        """Apply new records, one after the other: a batch of them."""
+    def consume(self) -> Steps:
+        """Apply the next batch of ledger entries, in order."""
         entries = self.site.bus.read(wire.LEDGER_TOPICS, self.offset, BATCH)
         self.more = len(entries) == BATCH
         for entry in entries:
             self.offset = entry.offset
-            self.watch.live = self.offset > self._history
+            self.metrics.live = self.offset > self._end_at_start
             if not entry.key.startswith(self.site.dataset + "/"):
                 continue
             try:
                 event = wire.decode(entry.value)
             except Poison as poison:
                 log.error("%s at %d: %s", entry.topic, entry.offset, poison)
-                continue  # the store is the truth: a reconcile says again what it said
+                continue  # the store is the truth: a reconcile publishes the lost record again
             if isinstance(event, Sealed):
                 self._seal()
             elif isinstance(event, Record):
@@ -85,10 +96,10 @@ class Planner:
         self.frontier.seal(grid)
         self._fold.seal(grid)
 
-    def _apply(self, record: Record) -> Iterator[None]:
+    def _apply(self, record: Record) -> Steps:
         if record.stage in self._stages:
             before = self.frontier.records.get((record.stage, record.index))
-            self.watch.recorded(record, before)
+            self.metrics.recorded(record, before)
         self.frontier.apply(record)
         if record.stage == RAW:
             self._follow_raw(record)
@@ -101,7 +112,7 @@ class Planner:
             try:
                 summary = self.site.store.read_summary(source, record.index, content)
             except Changed:
-                # The store has moved on, or the file is damaged: its owner will look.
+                # The store has moved on, or the file is damaged: the owner's planner decides.
                 yield
                 self.site.publish(Record(record.stage, record.index, "suspect"))
             else:
@@ -110,36 +121,36 @@ class Planner:
     def _follow_raw(self, record: Record) -> None:
         if record.status == "ready":
             if record.index not in self._landed and not record.absent:
-                self.watch.landed(record.index)
+                self.metrics.landed(record.index)
             self._landed.add(record.index)
             self._fold.landed(len(self._landed))
-            self._doubted.discard(record.index)
+            self._unannounced.discard(record.index)
         elif record.status != "failed" and self._lands is not None:
-            self._doubted.add(record.index)
+            self._unannounced.add(record.index)
 
     # -- acting ----------------------------------------------------------------------------------
 
-    def act(self, *, look: bool = True) -> Iterator[None]:
-        """Emit what is wanted: tasks, news, results, announcements of raw.
+    def act(self, *, check_idle: bool = True) -> Steps:
+        """Send wanted tasks; publish object changes, announcements of raw, and results.
 
-        Whether it is idle then takes questions to the bus; without ``look`` it counts as not idle.
+        Without ``check_idle``, which takes requests to the bus, the planner counts as not idle.
         """
         for place in self._fold.dirty():
             self.frontier.touch(place)
         for task in self.frontier.tasks():
             yield
             yield from self._send(task)
-        for change in self._fold.news():
+        for change in self._fold.changes():
             yield
-            self._tell(change)
-        for index in sorted(self._doubted):
+            self._publish_change(change)
+        for index in sorted(self._unannounced):
             yield
             self._announce(index)
-        self.settled = look and self.idle
+        self.settled = check_idle and self.idle
         for result in self._fold.results(idle=self.settled):
-            yield from self._publish(result)
+            yield from self._publish_result(result)
 
-    def _send(self, task: Task) -> Iterator[None]:
+    def _send(self, task: Task) -> Steps:
         try:
             data = wire.encode(task)
         except Poison as poison:
@@ -149,27 +160,27 @@ class Planner:
             return
         key = wire.record_key(self.site.dataset, task.stage, task.index)
         self.site.bus.send(wire.task_topic(self._service), key, data)
-        self.watch.sent(task)
+        self.metrics.sent(task)
 
-    def _tell(self, change: ObjectChanged) -> None:
+    def _publish_change(self, change: ObjectChanged) -> None:
         key = f"{self.site.dataset}/{change.organelle}/{change.id}"
         self.site.bus.publish(wire.OBJECTS, key, wire.encode(change))
-        self.watch.told(change)
+        self.metrics.object_changed(change)
 
-    def _announce(self, index: tuple[int, int, int]) -> None:
-        """Say what a raw chunk now holds; raw cannot be recomputed, so a damaged one has failed."""
+    def _announce(self, index: Index) -> None:
+        """Publish what a raw chunk holds; a damaged one has failed, as raw cannot be recomputed."""
         assert self._lands is not None
-        self._doubted.discard(index)
-        item = Blob(self._lands.name, index, self._lands.dtype)
-        stamp = self.site.store.intact(item)
+        self._unannounced.discard(index)
+        blob = Blob(self._lands.name, index, self._lands.dtype)
+        stamp = self.site.store.intact(blob)
         reason = "the raw chunk is damaged or gone: land it again"
         record = raw_record(stamp) if stamp else Record(RAW, index, "failed", reason=reason)
-        # A failure said anew at every reconcile would look like news, and no run could end.
+        # A failure published again at every reconcile would keep the planner from settling.
         if record != self.frontier.records.get((RAW, index)):
             self.site.publish(record)
 
-    def _publish(self, result: Result) -> Iterator[None]:
-        """Write and announce files that belong to no chunk, unless they are there."""
+    def _publish_result(self, result: Result) -> Steps:
+        """Write and record the files of a result, unless they are recorded under its key."""
         self._results[result.stage] = [Blob(path, ORIGIN) for path in result.paths]
         record = self.frontier.records.get((result.stage, ORIGIN))
         if record is not None and record.key == result.key:
@@ -177,15 +188,15 @@ class Planner:
         made = result.make()
         hashes = {}
         for path, body in made.items():
-            item = Blob(path, ORIGIN)
+            blob = Blob(path, ORIGIN)
             stamp = Stamp(result.stage, ORIGIN, result.key, digest(body), version=self.site.version)
             hashes[path] = stamp.hash
-            whole = self.site.store.intact(item)
+            whole = self.site.store.intact(blob)
             if whole is None or (whole.key, whole.hash) != (stamp.key, stamp.hash):
                 yield
                 self.site.store.files.put(path, encode_blob(body, stamp))
         yield
-        self.settled = False  # the ledger goes on
+        self.settled = False  # this record is new in the ledger
         record = Record(result.stage, ORIGIN, "ready", result.key, hashes)
         self.site.publish(record)
         self.frontier.apply(record)
@@ -195,30 +206,30 @@ class Planner:
         """How many tasks of this service are under way."""
         return self.site.bus.backlog(wire.task_topic(self._service))
 
-    def measure(self) -> None:
-        """Say how far behind this service is; between two turns, since the bus is asked."""
+    def update_gauges(self) -> None:
+        """Set the gauges of ledger lag and queue length; costs requests to the bus."""
         unread = self.site.bus.end(wire.LEDGER_TOPICS) - self.offset
-        self.watch.level(LEDGER_LAG, max(unread, 0))
-        self.watch.level(QUEUE, self.backlog)
+        self.metrics.set_gauge(LEDGER_LAG, max(unread, 0))
+        self.metrics.set_gauge(QUEUE, self.backlog)
 
     @property
     def idle(self) -> bool:
         """Whether the ledger is read to its end, nothing is wanted and no task is under way."""
         return (
             self.frontier.idle
-            and not self._doubted
+            and not self._unannounced
             and self.offset >= self.site.bus.end(wire.LEDGER_TOPICS)
             and self.backlog == 0
         )
 
     @property
     def landed_z(self) -> int:
-        """How many layers of chunks in z have been seen so far."""
+        """Number of chunk layers in z up to the last that has landed."""
         return max((z + 1 for z, _, _ in self._landed), default=0)
 
     @property
     def wanted(self) -> int:
-        """How many outputs of this service's stages a sealed dataset has."""
+        """Number of outputs of this service's stages; before the seal, of the landed chunks."""
         if not self.frontier.grid.sealed:
             return len(self._landed) * len(self._stages)
         z, y, x = self.frontier.grid.count
@@ -226,57 +237,57 @@ class Planner:
 
     # -- reconcile -------------------------------------------------------------------------------
 
-    def reconcile(self) -> Iterator[None]:
-        """Compare the stamps of all owned objects with the ledger, and doubt what differs (P5).
+    def reconcile(self) -> Steps:
+        """Compare the stamps of all owned blobs with the ledger; suspect what differs (P5).
 
-        What differs in two looks in a row is un-recorded and so done again; the second look only
-        saves work, for a put whose record is on its way.
+        A chunk that differs in two comparisons in a row is un-recorded and so made again. The
+        second comparison only saves work: the record of a put may be on its way.
         """
         telemetry = self.site.telemetry
-        self._found, begun = 0, telemetry.now()
+        self._differences, begun = 0, telemetry.now()
         yield from self._compare()
         telemetry.observe(RECONCILE_SECONDS, telemetry.now() - begun)
-        telemetry.add(RECONCILES, found="differences" if self._found else "nothing")
+        telemetry.add(RECONCILES, found="differences" if self._differences else "nothing")
 
-    def _compare(self) -> Iterator[None]:
+    def _compare(self) -> Steps:
         if self._grid() != self.frontier.grid:
-            self._seal()  # the record that said so was lost
+            self._seal()  # the record of the seal was lost
         self.frontier.forget_issued()
-        doubtful = []
-        for record in self.frontier.ready():
+        differing = []
+        for record in self.frontier.own_records():
             yield
             if self._differs(record):
-                doubtful.append((record.stage, record.index))
+                differing.append((record.stage, record.index))
         yield from self.consume()
-        for place in doubtful:
+        for place in differing:
             again = self.frontier.records.get(place)
             if again is not None and self._differs(again):
                 yield
-                self._doubt(*place)
+                self._suspect(*place)
         yield from self._reconcile_inputs()
         yield from self._reconcile_results()
         if self._lands is not None:
             yield from self._reconcile_raw(self._lands)
 
-    def _reconcile_inputs(self) -> Iterator[None]:
-        """Ask again for inputs that the store has and this planner never heard of: lost records."""
-        asked = set()
+    def _reconcile_inputs(self) -> Steps:
+        """Suspect inputs that the store has and the ledger lacks: they are announced again."""
+        suspected: set[tuple[str, Index]] = set()
         for source, index in self.frontier.missing():
-            if (source.stage, index) in asked:
+            if (source.stage, index) in suspected:
                 continue
             yield
             if self.site.store.stamp(Blob(source.name, index, source.dtype)) is not None:
-                asked.add((source.stage, index))
-                self._doubt(source.stage, index)
+                suspected.add((source.stage, index))
+                self._suspect(source.stage, index)
 
-    def _doubt(self, stage: str, index: tuple[int, int, int]) -> None:
-        self._found += 1
+    def _suspect(self, stage: str, index: Index) -> None:
+        self._differences += 1
         self.settled = False
         self.site.publish(Record(stage, index, "suspect"))
 
     def _differs(self, record: Record) -> bool:
-        items = self.site.items(self._stages[record.stage], record.index)
-        stamps = [(item.label, self.site.store.stamp(item)) for item in items]
+        blobs = self.site.blobs(self._stages[record.stage], record.index)
+        stamps = [(blob.label, self.site.store.stamp(blob)) for blob in blobs]
         if record.status == "failed":  # a stamp that carries the key beats the failure
             return all(s is not None and s.key == record.key for _, s in stamps)
         return any(
@@ -284,20 +295,20 @@ class Planner:
             for label, s in stamps
         )
 
-    def _reconcile_results(self) -> Iterator[None]:
-        for stage, items in self._results.items():
+    def _reconcile_results(self) -> Steps:
+        for stage, blobs in self._results.items():
             record = self.frontier.records.get((stage, ORIGIN))
-            for item in items:
+            for blob in blobs:
                 yield
-                stamp = self.site.store.stamp(item)
+                stamp = self.site.store.stamp(blob)
                 if record and (
                     stamp is None
-                    or (stamp.key, stamp.hash) != (record.key, record.hashes[item.name])
+                    or (stamp.key, stamp.hash) != (record.key, record.hashes[blob.name])
                 ):
-                    self._doubt(stage, ORIGIN)
+                    self._suspect(stage, ORIGIN)
                     break
 
-    def _reconcile_raw(self, lands: Input) -> Iterator[None]:
+    def _reconcile_raw(self, lands: Input) -> Steps:
         stored = set(self.site.store.chunks(lands.name))
         for index in sorted(stored | self._landed):
             yield
@@ -306,11 +317,12 @@ class Planner:
             if stamp is None and record is None:
                 continue
             if stamp is None or record is None or record.status != "ready":
-                self._found += stamp is not None or record is None or record.status != "failed"
-                self._doubted.add(index)
+                known = stamp is None and record is not None and record.status == "failed"
+                self._differences += not known
+                self._unannounced.add(index)
                 self.settled = False
             elif raw_record(stamp) != record:
-                self._found += 1
+                self._differences += 1
                 self.settled = False
                 self.site.publish(raw_record(stamp))
 

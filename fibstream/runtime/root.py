@@ -1,4 +1,4 @@
-"""All datasets below one root, and the bus on which the services talk about them."""
+"""The datasets below one root: their folders, their catalogue, and their buses."""
 
 import contextlib
 import re
@@ -22,10 +22,10 @@ from fibstream.store.store import Store
 from .site import Site, software
 
 SUFFIX = ".zarr"
-SWEEPS = 3  # of an object store, into which a worker may put its last output meanwhile
+SWEEPS = 3  # of a bucket: a worker may put its last output meanwhile
 DELETED = ".deleted"
-IDLE = 16  # embedded buses kept open: as many as calls that are answered at once
-DEPLOYMENT = "catalogue.team"  # a word chosen by the first process that uses a root
+MAX_IDLE = 16  # embedded buses kept open between calls: as many as usual concurrent calls
+DEPLOYMENT = "catalogue.team"  # file with a name drawn by the first process that uses a root
 CATALOGUE = "catalogue"  # one empty file per dataset: an object store cannot list folders cheaply
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -42,7 +42,7 @@ def open_bus(
     """Open the bus that a URL names; the embedded one of the dataset in ``root`` by default.
 
     ``dataset`` narrows a bus that datasets share to one of them; ``private``: its tasks are for
-    this dataset's own workers alone; ``team``: they are for the workers of one root.
+    this dataset's own workers alone; ``deployment``: they are for the workers of one root.
     """
     scheme, colon, rest = (url or f"sqlite:{bus_path(root)}").partition(":")
     if colon and scheme == "sqlite" and rest:
@@ -50,7 +50,7 @@ def open_bus(
     if colon and scheme == "memory" and not rest:
         return MemoryBus()
     if url and is_kafka(url):
-        from fibstream.bus.kafka.bus import KafkaBus  # its client takes half a second to import
+        from fibstream.bus.kafka import KafkaBus  # its client takes half a second to import
 
         return KafkaBus(servers_of(url), dataset, private=private, deployment=deployment)
     raise WrongUse(f"--bus {url}: expected sqlite:PATH, kafka://HOST:PORT[,HOST:PORT] or memory:")
@@ -67,7 +67,7 @@ def servers_of(url: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return a dataset's name; raise WrongUse when it could be anything else than one folder."""
+    """Return a dataset's name; raise WrongUse when it is not safe as the name of one folder."""
     if not _NAME.fullmatch(name) or name.endswith(SUFFIX):
         raise WrongUse(
             f"dataset {name[:140]!r}: expected at most 128 letters, digits, '.', '-' and '_',"
@@ -77,7 +77,7 @@ def check_name(name: str) -> str:
 
 
 class OneDataset:
-    """One dataset anywhere, served as if it were alone below a root."""
+    """One dataset in any folder, served as if it were the only one below a root."""
 
     single = True
 
@@ -143,14 +143,14 @@ class Root:
     def make(self, name: str) -> None:
         """Make the folder of a dataset; on an object store there are none."""
         if self.local is not None:
-            Path(self.place(name)).mkdir(parents=True, exist_ok=True)
+            Path(self.url_of(name)).mkdir(parents=True, exist_ok=True)
 
     def enter(self, name: str) -> None:
-        """Put a dataset into the catalogue: from now on the services look after it."""
+        """Add a dataset to the catalogue: from now on the services serve it."""
         self._files.put(f"{CATALOGUE}/{check_name(name)}", b"")
 
     def leave(self, name: str) -> None:
-        """Take a dataset out of the catalogue."""
+        """Remove a dataset from the catalogue."""
         self._files.delete(f"{CATALOGUE}/{check_name(name)}")
 
     def remove(self, name: str) -> None:
@@ -158,7 +158,7 @@ class Root:
         self.dataset(name)
         self.leave(name)
         if self.local is not None:
-            _remove_folder(Path(self.place(name)))
+            _remove_folder(Path(self.url_of(name)))
             return
         files = self.files(name)
         files.delete(RECORD)
@@ -166,13 +166,13 @@ class Root:
             for path in list(files.list("")):
                 files.delete(path)
 
-    def place(self, name: str) -> str:
-        """Return the path or URL of a dataset, made or not."""
+    def url_of(self, name: str) -> str:
+        """Return the path or URL of a dataset, whether or not it exists."""
         return f"{self.url.rstrip('/')}/{check_name(name)}{SUFFIX}"
 
     def files(self, name: str) -> Files:
-        """Return the files of a dataset, made or not."""
-        return open_files(self.place(name))
+        """Return the files of a dataset, whether or not it exists."""
+        return open_files(self.url_of(name))
 
     def dataset(self, name: str) -> Dataset:
         """Read a dataset's record; raise NotFound when there is none."""
@@ -190,7 +190,7 @@ class Root:
 
     def bus(self, name: str) -> Bus:
         """Open the bus as one dataset uses it; the caller closes it."""
-        folder = Path(self.place(name)) if self.local else Path()
+        folder = Path(self.url_of(name)) if self.local else Path()
         return open_bus(self.bus_url, folder, name, deployment=self.deployment)
 
     def shared_bus(self) -> Bus | None:
@@ -208,7 +208,7 @@ class Root:
         with contextlib.closing(handle):
             deployment = handle.read(0, handle.size).decode()
         if new:
-            from fibstream.bus.kafka.bus import KafkaBus
+            from fibstream.bus.kafka import KafkaBus
 
             with contextlib.closing(
                 KafkaBus(servers_of(self.bus_url or ""), deployment=deployment)
@@ -220,7 +220,7 @@ class Root:
     def open(self, name: str) -> Iterator[tuple[Dataset, Site]]:
         """Open a dataset's store and bus for one call or stream.
 
-        An embedded bus is used again by later calls: the last one that closes it writes its log
+        An embedded bus stays open for later calls: closing its last connection writes the log
         back and syncs, which takes longer than most calls.
         """
         dataset = self.dataset(name)
@@ -234,14 +234,14 @@ class Root:
         self._keep(name, bus)
 
     def _reuse(self, name: str) -> Bus | None:
-        """Return an open bus of a dataset that nobody uses, if there is one."""
+        """Return an open, unused bus of a dataset, if there is one."""
         while True:
             with self._lock:
                 found = next((at for at, (idle, _) in enumerate(self._idle) if idle == name), None)
                 if found is None:
                     return None
                 _, bus = self._idle.pop(found)
-            if bus.lives:
+            if bus.is_current:
                 return bus
             bus.close()
 
@@ -251,13 +251,13 @@ class Root:
             return
         with self._lock:
             self._idle.append((name, bus))
-            over = [idle for _, idle in self._idle[:-IDLE]]
-            del self._idle[:-IDLE]
+            over = [idle for _, idle in self._idle[:-MAX_IDLE]]
+            del self._idle[:-MAX_IDLE]
         for idle in over:
             idle.close()
 
     def close(self) -> None:
-        """Close what later calls would use again."""
+        """Close the buses kept for later calls."""
         with self._lock:
             idle, self._idle = self._idle, []
         for _, bus in idle:
@@ -265,7 +265,7 @@ class Root:
 
 
 def _remove_folder(folder: Path) -> None:
-    """Move a folder away, so that nobody can go on writing into it, and then remove it."""
+    """Rename a folder, so that nobody goes on writing into it, and then remove it."""
     with contextlib.suppress(FileNotFoundError):
         folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{DELETED}"))
     for gone in folder.parent.glob(f".*{DELETED}"):  # also what a killed process left

@@ -32,10 +32,10 @@ class Site:
         if record.status == "suspect":
             self.telemetry.add(SUSPECTS, stage=record.stage.partition("/")[0])
 
-    def items(self, stage: Stage, index: tuple[int, int, int]) -> list[Blob]:
+    def blobs(self, stage: Stage, index: tuple[int, int, int]) -> list[Blob]:
         """Return every object that a stage writes for one chunk."""
         chunk = self.store.grid.chunk
-        return [item for output in stage.outputs for item in blobs(output, index, chunk)]
+        return [blob for output in stage.outputs for blob in blobs(output, index, chunk)]
 
 
 @cache

@@ -79,7 +79,7 @@ class Supervisor:
         if (folder := self._root.local) is None:
             return  # an object store has no temporary objects
         try:
-            places = [folder, *(Path(self._root.place(name)) for name in self._root.names())]
+            places = [folder, *(Path(self._root.url_of(name)) for name in self._root.names())]
             swept = sum(sweep_abandoned(place, time.time()) for place in places)
         except (FibstreamError, OSError) as error:
             log.warning("%s: not swept: %s", folder, error)

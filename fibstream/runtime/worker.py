@@ -82,12 +82,12 @@ class Worker:
                 Record(task.stage, task.index, "failed", task.key, reason=self.cause)
             )
             return "failed"
-        for item, data, _ in encoded:
+        for blob, data, _ in encoded:
             yield
-            self._site.store.files.put(item.path, data)
+            self._site.store.files.put(blob.path, data)
         lap("write")
         yield
-        made = {item.label: content for item, _, content in encoded}
+        made = {blob.label: content for blob, _, content in encoded}
         self._site.publish(Record(task.stage, task.index, "ready", task.key, made))
         lap("publish")
         return "computed"
@@ -111,14 +111,14 @@ class Worker:
     def _finished(self, stage: Stage, task: Task) -> dict[str, str] | None:
         """Return the hashes of the stage's own objects if all verify under the wanted key (P3)."""
         hashes = {}
-        for item in self._site.items(stage, task.index):
-            stamp = self._site.store.stamp(item)
+        for blob in self._site.blobs(stage, task.index):
+            stamp = self._site.store.stamp(blob)
             if stamp is None or stamp.key != task.key:
                 return None  # a look at the stamp spares reading voxels that are not ours
-            whole = self._site.store.intact(item)
+            whole = self._site.store.intact(blob)
             if whole is None or whole.key != task.key:
                 return None
-            hashes[item.label] = whole.hash
+            hashes[blob.label] = whole.hash
         return hashes
 
     def _read(self, stage: Stage, task: Task) -> Block:

@@ -16,7 +16,7 @@ PRIVATE = ".fibstream"  # what is not part of the Zarr hierarchy
 
 
 class LocalHandle:
-    """One generation of one file: the open descriptor keeps reading it when the name moves on."""
+    """One generation of one file: an open descriptor still reads it after it was replaced."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -42,9 +42,9 @@ class LocalHandle:
 
 
 class LocalFiles:
-    """Whole files below ``root``, a folder that whoever makes a dataset makes.
+    """Whole files below ``root``, a folder that must exist.
 
-    ``put`` never makes it: a straggler cannot bring back a dataset that was deleted.
+    ``put`` never makes it, so a late writer cannot bring back a dataset that was deleted.
     """
 
     def __init__(self, root: Path) -> None:

@@ -1,7 +1,7 @@
-"""Zarr v3 and OME-NGFF 0.5 metadata of a dataset, as plain documents. Pure.
+"""Zarr v3 and OME-NGFF 0.5 metadata of a dataset, as JSON documents. Pure.
 
-Every level of the tree is a group, every multiscale group lists its levels with scale and
-translation in nanometres, and all of it is valid while the volume grows.
+Every folder is a group, every multiscale group lists its levels with scale and translation in
+nanometres, axes (z, y, x), and all of it is valid while the volume grows.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ Document = dict[str, Any]
 
 
 def array(shape: Index, layout: Layout) -> Document:
-    """Describe one array whose shards are ``layout``."""
+    """Return the ``zarr.json`` of an array of ``shape`` (z, y, x) in shards of ``layout``."""
     inner: list[Document] = [
         {"name": "bytes", "configuration": {"endian": "little"}},
         {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}},
@@ -49,7 +49,7 @@ def array(shape: Index, layout: Layout) -> Document:
 
 
 def group(attributes: Document | None = None) -> Document:
-    """Describe one group."""
+    """Return the ``zarr.json`` of one group."""
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
 
 
@@ -72,8 +72,8 @@ def multiscale(name: str, dataset: Dataset, levels: int) -> Document:
 def documents(dataset: Dataset, arrays: Iterable[tuple[str, str, bool]]) -> dict[str, Document]:
     """Return every metadata document of ``arrays``: (group's path, dtype, multiscale?) each.
 
-    Keys are paths of ``zarr.json`` files, parents before children. An open extent in z shows as
-    the largest one so far known to the caller through ``dataset.shape``.
+    Keys are paths of ``zarr.json`` files, parents before children. The extent in z is that of
+    ``dataset.shape``; for an open volume the caller sets it to what has landed.
     """
     found: dict[str, Document] = {"zarr.json": group()}
     for path, dtype, scaled in arrays:

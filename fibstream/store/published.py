@@ -16,9 +16,11 @@ Read = Callable[[Box], NDArray[Any]]
 
 
 def labels_hash(volumes: Mapping[str, tuple[Index, Read]]) -> str:
-    """Return sha256 over 64³ boxes in raster order of each volume, volumes by name.
+    """Return the sha256 in hex of volumes, each read in boxes of 64³ voxels in raster order.
 
-    Each box contributes its shape and dtype as JSON and its little-endian bytes in C order.
+    ``volumes`` maps a name to the volume's shape (z, y, x) in voxels and a function that returns
+    the voxels of a box. Volumes are hashed by name; each box contributes its shape and dtype as
+    JSON and its little-endian bytes in C order.
     """
     state = hashlib.sha256()
     for name in sorted(volumes):
@@ -35,7 +37,7 @@ def labels_hash(volumes: Mapping[str, tuple[Index, Read]]) -> str:
 
 
 def tables_hash(tables: Mapping[str, str]) -> str:
-    """Return one sha256 over the hashes of all tables' rows, by name."""
+    """Return one sha256 in hex over ``tables``, which maps names to hashes of the rows."""
     state = hashlib.sha256()
     for name in sorted(tables):
         state.update(canonical([name, tables[name]]))

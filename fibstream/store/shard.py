@@ -1,9 +1,10 @@
-"""Bytes of stored objects: Zarr shards and summaries that carry their own stamp. Pure.
+"""Bytes of blobs: Zarr shards, summaries and tables that carry their own stamp. Pure.
 
 A shard follows the Zarr v3 ``sharding_indexed`` codec (inner chunks: little-endian bytes, zstd,
 crc32c; index with crc32c at the end). The codec allows gaps, so the stamp lies between the last
 inner chunk and the index: one read of the file's end brings both, and readers that know nothing of
-it read the array as ever. A foreign partial write drops the stamp: the object is then not ours.
+it read the array as usual. A partial write by another program drops the stamp, and the blob is made
+again.
 """
 
 import json
@@ -29,8 +30,8 @@ _TRAILER = struct.Struct("<II8s")  # length and crc32c of the stamp, magic
 _GUESS = 4096  # bytes of stamp read along with the index; longer stamps take a second read
 # Bytes of inner chunks read together: enough to fill a line to a remote store, and small beside
 # the block that the voxels are for.
-_AT_ONCE = 64 << 20
-_ANY = 1 << 33  # a size that no footer exceeds, where the true one is not known
+_MAX_GROUP = 64 << 20
+_MAX_FILE = 1 << 33  # a size that no footer exceeds, where the true one is not known
 
 
 class Corrupt(Exception):
@@ -39,7 +40,7 @@ class Corrupt(Exception):
 
 @dataclass(frozen=True)
 class Stamp:
-    """The only name that a stored object has, kept inside it (protocol rule P1)."""
+    """The only name that a blob has, stored inside it (protocol rule P1)."""
 
     stage: str
     index: Index
@@ -53,21 +54,21 @@ class Stamp:
 
     @property
     def absent(self) -> bool:
-        """Whether the object stands for a chunk declared absent."""
+        """Whether the blob stands for a chunk declared absent."""
         return self.hash == ABSENT
 
 
-def seal_stamp(stamp: Stamp) -> bytes:
+def encode_stamp(stamp: Stamp) -> bytes:
     """Encode a stamp with its trailer; it ends with a checksum of itself."""
     body = canonical(asdict(stamp))
     return body + _TRAILER.pack(len(body), google_crc32c.value(body), _MAGIC)
 
 
 def find_stamp(end: bytes) -> tuple[Stamp | None, int]:
-    """Decode the stamp at the end of ``end``; the number is the length of all of it.
+    """Return the stamp that ends ``end``, and its length in bytes with the trailer.
 
-    A wrong checksum counts as no stamp. The number is 0 when there is no stamp at all, and larger
-    than ``end`` when more bytes are needed.
+    The stamp is None when its checksum is wrong, when there is none (the length is then 0), and
+    when it is longer than ``end`` (call again with at least that many bytes).
     """
     if len(end) < _TRAILER.size:
         return None, 0
@@ -112,20 +113,24 @@ class Layout:
 
 
 def encode_shard(array: NDArray[Any], layout: Layout, stamp: Stamp) -> bytes:
-    """Encode one chunk (a last one may be short); inner chunks of zeros are left out."""
+    """Return the bytes of a shard that holds one chunk.
+
+    ``array`` has axes (z, y, x), the dtype of ``layout``, and at most its shape: the last chunk of
+    an axis may be short and is padded with 0. Inner chunks of zeros are left out.
+    """
     voxels = np.ascontiguousarray(array, np.dtype(layout.dtype).newbyteorder("<"))
-    blobs: list[bytes] = []
+    encoded: list[bytes] = []
     index = np.full((np.prod(layout.counts), 2), MISSING, "<u8")
     offset = 0
     for number, inner in enumerate(_inner_boxes(layout)):
         part = np.ascontiguousarray(voxels[inner.slices()])
         if part.view(np.uint8).any():  # by bytes: -0.0 is not the fill value
-            blob = _encode_inner(part, layout)
-            index[number] = offset, len(blob)
-            blobs.append(blob)
-            offset += len(blob)
+            piece = _encode_inner(part, layout)
+            index[number] = offset, len(piece)
+            encoded.append(piece)
+            offset += len(piece)
     table = index.tobytes()
-    return b"".join([*blobs, seal_stamp(stamp), table, _crc(table)])
+    return b"".join([*encoded, encode_stamp(stamp), table, _crc(table)])
 
 
 def _inner_boxes(layout: Layout) -> Iterator[Box]:
@@ -140,8 +145,8 @@ def _encode_inner(part: NDArray[Any], layout: Layout) -> bytes:
         padded = np.zeros(layout.inner, part.dtype)
         padded[tuple(slice(n) for n in part.shape)] = part
         part = padded
-    blob = bytes(Zstd(ZSTD_LEVEL).encode(np.ascontiguousarray(part)))
-    return blob + _crc(blob)
+    piece = bytes(Zstd(ZSTD_LEVEL).encode(np.ascontiguousarray(part)))
+    return piece + _crc(piece)
 
 
 def _crc(data: bytes) -> bytes:
@@ -175,14 +180,14 @@ class Sized:
 
 
 class Shard:
-    """An opened shard: its stamp, and its voxels checked piece by piece as they are read."""
+    """An open shard: its stamp, and its voxels, each inner chunk checked when it is read."""
 
     def __init__(self, read: Callable[[int, int], bytes], size: int, layout: Layout) -> None:
         self._open(Sized(read, size), layout)
 
     @classmethod
     def of(cls, source: Source, layout: Layout) -> Self:
-        """Open a shard whose size need not be known: its end is one read, its pieces another."""
+        """Open a shard of unknown size: one read for its end, another for its inner chunks."""
         shard = cls.__new__(cls)
         shard._open(source, layout)
         return shard
@@ -202,7 +207,11 @@ class Shard:
             self.stamp, _ = find_stamp(longer[: -layout.index_size])
 
     def voxels(self, box: Box) -> NDArray[Any]:
-        """Return the voxels of ``box`` in the chunk; raise Corrupt where bytes are wrong."""
+        """Return the voxels of ``box``, which is relative to the chunk's first voxel.
+
+        The array is (z, y, x), of the layout's dtype; voxels beyond a short chunk are 0. Raises
+        Corrupt where an inner chunk does not have its checksum.
+        """
         out = np.zeros(box.shape, np.dtype(self._layout.dtype))
         wanted: list[tuple[Box, int, int]] = []
         for number, inner in enumerate(_inner_boxes(self._layout)):
@@ -210,17 +219,17 @@ class Shard:
                 offset, length = (int(v) for v in self._index[number])
                 wanted.append((inner, offset, length))
         for group in _groups(wanted):
-            blobs = self._source.parts([(offset, offset + length) for _, offset, length in group])
-            for (inner, _, length), blob in zip(group, blobs, strict=True):
+            encoded = self._source.parts([(offset, offset + length) for _, offset, length in group])
+            for (inner, _, length), piece in zip(group, encoded, strict=True):
                 common = inner.meet(box)
-                part = self._inner(blob, length)
+                part = self._inner(piece, length)
                 out[common.slices(box.start)] = part[common.slices(inner.start)]
         return out
 
-    def _inner(self, blob: bytes, length: int) -> NDArray[Any]:
-        if len(blob) != length or length < 4 or _crc(blob[:-4]) != blob[-4:]:
+    def _inner(self, piece: bytes, length: int) -> NDArray[Any]:
+        if len(piece) != length or length < 4 or _crc(piece[:-4]) != piece[-4:]:
             raise Corrupt("inner chunk")
-        raw = Zstd().decode(blob[:-4])
+        raw = Zstd().decode(piece[:-4])
         return np.frombuffer(raw, np.dtype(self._layout.dtype)).reshape(self._layout.inner)
 
     def intact(self) -> bool:
@@ -238,10 +247,10 @@ class Shard:
 def _groups(
     pieces: Sequence[tuple[Box, int, int]],
 ) -> Iterator[Sequence[tuple[Box, int, int]]]:
-    """Yield pieces in lots that are read at once, each of a bounded number of bytes."""
+    """Yield groups of pieces to be read at once, each of a bounded number of bytes."""
     first = total = 0
     for number, (_, _, length) in enumerate(pieces):
-        if total + length > _AT_ONCE and number > first:
+        if total + length > _MAX_GROUP and number > first:
             yield pieces[first:number]
             first, total = number, 0
         total += length
@@ -250,7 +259,7 @@ def _groups(
 
 
 def encode_arrays(arrays: Arrays) -> bytes:
-    """Encode named arrays canonically: equal arrays are equal bytes."""
+    """Encode named arrays of any shape and dtype, equal arrays to equal bytes."""
     plain = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for name, a in arrays.items()}
     header = canonical([[n, a.dtype.str, list(a.shape)] for n, a in sorted(plain.items())])
     body = b"".join(a.tobytes() for _, a in sorted(plain.items()))
@@ -258,7 +267,7 @@ def encode_arrays(arrays: Arrays) -> bytes:
 
 
 def decode_arrays(data: bytes) -> Arrays:
-    """Decode ``encode_arrays``."""
+    """Return the arrays that `encode_arrays` encoded, little-endian and read-only."""
     header, _, body = bytes(Zstd().decode(data)).partition(b"\n")
     arrays: Arrays = {}
     offset = 0
@@ -282,20 +291,20 @@ def _footer(size: int, end: bytes) -> int:
 
 
 def encode_blob(body: bytes, stamp: Stamp) -> bytes:
-    """Encode an object without inner checksums: the body, and its stamp at the end of it."""
+    """Return the bytes of a summary or table: ``body`` with the stamp at its end."""
     cut = len(body) - _footer(len(body), body)
-    return body[:cut] + seal_stamp(stamp) + body[cut:]
+    return body[:cut] + encode_stamp(stamp) + body[cut:]
 
 
-def object_stamp(read: Callable[[int, int], bytes], size: int) -> Stamp | None:
-    """Read the stamp of an object without inner checksums, and not the object."""
+def read_stamp(read: Callable[[int, int], bytes], size: int) -> Stamp | None:
+    """Return the stamp of a summary or table of ``size`` bytes without reading its body."""
     return source_stamp(Sized(read, size))
 
 
 def source_stamp(source: Source) -> Stamp | None:
-    """Read the stamp of an object without inner checksums: in one read, unless it is long."""
+    """Return the stamp of a summary or table: one read unless the stamp is long."""
     end = source.end(_GUESS)
-    footer = _footer(_ANY, end)
+    footer = _footer(_MAX_FILE, end)
     if footer:
         end = source.end(footer + _GUESS)
         footer = _footer(len(end), end)
@@ -307,7 +316,7 @@ def source_stamp(source: Source) -> Stamp | None:
     return stamp
 
 
-def decode_object(data: bytes) -> tuple[bytes, Stamp] | None:
+def decode_blob(data: bytes) -> tuple[bytes, Stamp] | None:
     """Return body and stamp; None unless the stamp is whole and all other bytes have its hash."""
     stop = len(data) - _footer(len(data), data)
     stamp, length = find_stamp(data[:stop])

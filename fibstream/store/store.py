@@ -1,4 +1,4 @@
-"""The Zarr store of one dataset: stamped objects, written whole and read verified (P1 and P2)."""
+"""The Zarr store of one dataset: stamped blobs, written whole and read verified (P1 and P2)."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import ABSENT, content_hash, digest
-from fibstream.core.ports import Files, Generation, Moved
+from fibstream.core.ports import Files, Generation, Replaced
 from fibstream.core.pyramid import level_count, levels
 from fibstream.core.stage import Arrays, Input, Output, Patch
 
@@ -21,7 +21,7 @@ from .shard import (
     Shard,
     Stamp,
     decode_arrays,
-    decode_object,
+    decode_blob,
     encode_arrays,
     encode_blob,
     encode_shard,
@@ -29,14 +29,14 @@ from .shard import (
 )
 
 SUMMARIES = "summaries"
-OPENINGS = 4  # of one object in one read: whoever replaces it needs a task's time for each
+MAX_OPENINGS = 4  # of one blob in one read: each replacement takes a worker a whole task
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Changed(Exception):
-    """An input is not there as the task names it: the task ends, nothing is wrong."""
+    """An input is not as the task names it: the task ends, which is no error."""
 
     def __init__(self, stage: str, index: Index) -> None:
         super().__init__(f"{stage} {index}")
@@ -46,7 +46,7 @@ class Changed(Exception):
 
 @dataclass(frozen=True)
 class Blob:
-    """One stored object of a chunk: an array at a level; with no ``dtype`` a summary or table."""
+    """One stored file of a chunk: an array at one level; without ``dtype`` a summary or table."""
 
     name: str
     index: Index
@@ -55,12 +55,12 @@ class Blob:
 
     @property
     def label(self) -> str:
-        """The object's name in a record."""
+        """The blob's name in a record."""
         return f"{self.name}@{self.level}" if self.level else self.name
 
     @property
     def path(self) -> str:
-        """The object's path in the dataset."""
+        """The blob's path in the dataset."""
         z, y, x = self.index
         if not self.dtype:
             # A result that belongs to no chunk, such as a table, is named by its file alone.
@@ -68,26 +68,26 @@ class Blob:
         return f"{self.name}/s{self.level}/c/{z}/{y}/{x}"
 
 
-def _own(item: Blob, stamp: Stamp | None) -> Stamp | None:
-    """Return a stamp if it names the chunk that it lies at: a file moved here is not ours."""
-    return stamp if stamp is not None and stamp.index == item.index else None
+def _stamp_here(blob: Blob, stamp: Stamp | None) -> Stamp | None:
+    """Return the stamp if it names the blob's chunk, else None: the file was moved here."""
+    return stamp if stamp is not None and stamp.index == blob.index else None
 
 
 def blobs(output: Output, index: Index, chunk: Index) -> list[Blob]:
-    """Return the fixed list of objects that one output of one chunk consists of."""
+    """Return the blobs of one output of one chunk: one per level that its stage writes."""
     if not output.dtype:
         return [Blob(output.name, index)]
     count = level_count(chunk) if output.pyramid else 1
     return [Blob(output.name, index, output.dtype, n) for n in range(output.first, count)]
 
 
-def _anew(read: Callable[P, T]) -> Callable[P, T]:
-    """Have a read begin again when its object was replaced meanwhile; the last Moved is raised."""
+def _reopening(read: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a read whose blob was replaced meanwhile; raise the last Replaced."""
 
     @functools.wraps(read)
     def again(*args: P.args, **named: P.kwargs) -> T:
-        for _ in range(OPENINGS - 1):
-            with suppress(Moved):
+        for _ in range(MAX_OPENINGS - 1):
+            with suppress(Replaced):
                 return read(*args, **named)
         return read(*args, **named)
 
@@ -95,14 +95,14 @@ def _anew(read: Callable[P, T]) -> Callable[P, T]:
 
 
 class Store:
-    """Objects of one dataset below ``files``; ``grid`` follows the dataset record."""
+    """The blobs of one dataset in ``files``; ``grid`` is that of the dataset record."""
 
     def __init__(self, files: Files, grid: Grid) -> None:
         self.files = files
         self.grid = grid
 
     def layout(self, dtype: str, level: int = 0) -> Layout:
-        """Return how chunks of a level become shards."""
+        """Return the layout of shards of a level, 0 being the full one."""
         z, y, x = (c >> level for c in self.grid.chunk)
         return Layout((z, y, x), dtype)
 
@@ -111,65 +111,73 @@ class Store:
     def encode(
         self, output: Output, value: NDArray[Any] | Arrays, stamp: Stamp, *, absent: bool = False
     ) -> list[tuple[Blob, bytes, str]]:
-        """Encode one output of one chunk: each object with its bytes and content hash."""
-        items = blobs(output, stamp.index, self.grid.chunk)
+        """Return the blobs of one output of one chunk, each with its bytes and content hash.
+
+        ``value`` is an array (z, y, x) of the output's dtype and at most the chunk's shape, of
+        zeros if ``absent``; or the arrays of a summary. Each blob gets ``stamp`` with its own hash.
+        """
+        targets = blobs(output, stamp.index, self.grid.chunk)
         if isinstance(value, dict):
             body = encode_arrays(value)
             named = replace(stamp, hash=digest(body))
-            return [(items[0], encode_blob(body, named), named.hash)]
-        count = items[-1].level + 1 if items else 1
+            return [(targets[0], encode_blob(body, named), named.hash)]
+        count = targets[-1].level + 1 if targets else 1
         arrays = levels(value, output.pyramid or "mean", count)
         made = []
-        for item in items:
-            array = arrays[item.level]
-            layout = self.layout(item.dtype, item.level)
-            assert all(n <= c for n, c in zip(array.shape, layout.chunk, strict=True)), item
-            assert not (absent and array.any()), item
+        for blob in targets:
+            array = arrays[blob.level]
+            layout = self.layout(blob.dtype, blob.level)
+            assert all(n <= c for n, c in zip(array.shape, layout.chunk, strict=True)), blob
+            assert not (absent and array.any()), blob
             content = ABSENT if absent else content_hash(array)
             named = replace(stamp, hash=content, shape=array.shape)
-            made.append((item, encode_shard(array, layout, named), named.hash))
+            made.append((blob, encode_shard(array, layout, named), named.hash))
         return made
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def stamp(self, item: Blob) -> Stamp | None:
-        """Read an object's stamp alone; None when there is no object or no whole stamp."""
-        return self.look(item)[0]
+    def stamp(self, blob: Blob) -> Stamp | None:
+        """Read a blob's stamp alone; None without a blob or an intact stamp of its chunk."""
+        return self.stamp_and_generation(blob)[0]
 
-    @_anew
-    def look(self, item: Blob) -> tuple[Stamp | None, Generation]:
-        """Read a stamp with the generation that carries it."""
-        handle = self.files.open(item.path)
+    @_reopening
+    def stamp_and_generation(self, blob: Blob) -> tuple[Stamp | None, Generation]:
+        """Read a blob's stamp, as ``stamp`` does, and the generation of the file it is in."""
+        handle = self.files.open(blob.path)
         if handle is None:
             return None, ()
         with closing(handle):
-            if not item.dtype:
-                return _own(item, source_stamp(handle)), handle.generation
+            if not blob.dtype:
+                return _stamp_here(blob, source_stamp(handle)), handle.generation
             try:
-                layout = self.layout(item.dtype, item.level)
-                return _own(item, Shard.of(handle, layout).stamp), handle.generation
+                layout = self.layout(blob.dtype, blob.level)
+                return _stamp_here(blob, Shard.of(handle, layout).stamp), handle.generation
             except Corrupt:
                 return None, handle.generation
 
-    @_anew
-    def intact(self, item: Blob) -> Stamp | None:
-        """Read an object completely; its stamp if every byte is true to it, else None."""
-        handle = self.files.open(item.path)
+    @_reopening
+    def intact(self, blob: Blob) -> Stamp | None:
+        """Read a whole blob; return its stamp if the content has the stamp's hash, else None."""
+        handle = self.files.open(blob.path)
         if handle is None:
             return None
         with closing(handle):
-            if not item.dtype:
-                found = decode_object(handle.read(0, handle.size))
-                return _own(item, found[1]) if found else None
+            if not blob.dtype:
+                found = decode_blob(handle.read(0, handle.size))
+                return _stamp_here(blob, found[1]) if found else None
             try:
-                layout = self.layout(item.dtype, item.level)
+                layout = self.layout(blob.dtype, blob.level)
                 shard = Shard.of(handle, layout)
-                return _own(item, shard.stamp) if shard.intact() else None
+                return _stamp_here(blob, shard.stamp) if shard.intact() else None
             except Corrupt:
                 return None
 
     def read(self, source: Input, box: Box, expected: Mapping[Index, str]) -> Patch:
-        """Read an input's voxels in ``box``; raise Changed where a chunk is not as expected."""
+        """Read an input's voxels in ``box``: an array (z, y, x) of the input's dtype.
+
+        ``expected`` maps each chunk that ``box`` reaches to its content hash. Raises Changed when
+        a chunk is missing, damaged, or has another hash.
+        """
         out = np.zeros(box.shape, np.dtype(source.dtype))
         absent = []
         for index, wanted in expected.items():
@@ -182,12 +190,12 @@ class Store:
                 out[common.slices(box.start)] = part
         return Patch(out, box, tuple(absent))
 
-    @_anew
+    @_reopening
     def _verified(
         self, source: Input, index: Index, wanted: str, box: Box, origin: Index
     ) -> NDArray[Any] | None:
-        item = Blob(source.name, index, source.dtype)
-        handle = self.files.open(item.path)
+        blob = Blob(source.name, index, source.dtype)
+        handle = self.files.open(blob.path)
         if handle is None:
             raise Changed(source.stage, index)
         with closing(handle):  # stamp and voxels from one handle: one generation
@@ -202,20 +210,20 @@ class Store:
             except Corrupt as error:
                 raise Changed(source.stage, index) from error
 
-    @_anew
+    @_reopening
     def read_summary(self, source: Input, index: Index, expected: str) -> Arrays:
-        """Read a summary; raise Changed when it is not as expected."""
+        """Read a summary; raise Changed when it is missing, damaged, or has another hash."""
         handle = self.files.open(Blob(source.name, index).path)
         if handle is None:
             raise Changed(source.stage, index)
         with closing(handle):
-            found = decode_object(handle.read(0, handle.size))
+            found = decode_blob(handle.read(0, handle.size))
         if found is None or found[1].hash != expected:
             raise Changed(source.stage, index)
         return decode_arrays(found[0])
 
     def chunks(self, name: str) -> Iterator[Index]:
-        """Yield the chunks of an array's full level that have a file."""
+        """Yield the chunks whose full level of the array ``name`` has a file."""
         for path in self.files.list(f"{name}/s0/c"):
             z, y, x = (int(part) for part in path.split("/")[-3:])
             yield z, y, x

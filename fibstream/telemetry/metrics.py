@@ -1,9 +1,9 @@
-"""The numbers of a service: every metric is declared here, once.
+"""The metrics of a service: the declaration of each, and the port through which they are updated.
 
-``Telemetry`` keeps nothing: tests, the simulation and single commands run with it. Its other
-adapter, ``Prometheus``, keeps the numbers of one process and serves them. ``Watch`` turns what one
-planner sees into numbers. What each number tells an operator is in docs/operating.md, which a test
-compares with the table below.
+``Telemetry`` keeps nothing: tests, the simulation and single commands run with it. Its adapter
+``Prometheus`` keeps the metrics of one process and serves them. ``PlannerMetrics`` derives metrics
+from the records, tasks and changes that one planner handles. What each metric means to an operator
+is in docs/operating.md, which a test compares with the declarations below.
 """
 
 import logging
@@ -17,7 +17,7 @@ from fibstream.core.grid import Index
 
 log = logging.getLogger(__name__)
 
-# -- the table -----------------------------------------------------------------------------------
+# -- declarations ---------------------------------------------------------------------------------
 
 # Values of an open label in one process; later ones count as OTHER: a scrape must stay small.
 MAX_LABEL_VALUES = 64
@@ -34,7 +34,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True)
 class Label:
-    """One label: its ``values``, or where they come from, of which ``MOST`` are told apart."""
+    """One label: its ``values``, or their ``source``; of those MAX_LABEL_VALUES are kept apart."""
 
     name: str
     values: tuple[str, ...] = ()
@@ -174,7 +174,7 @@ BUILD_INFO = Metric(
 METRICS: tuple[Metric, ...] = tuple(m for m in list(globals().values()) if isinstance(m, Metric))
 
 
-# -- taking numbers ------------------------------------------------------------------------------
+# -- updating metrics ----------------------------------------------------------------------------
 
 
 def _nothing(_step: str) -> None:
@@ -182,17 +182,17 @@ def _nothing(_step: str) -> None:
 
 
 class Telemetry:
-    """Takes the numbers of a service and keeps none of them.
+    """The port through which a service updates its metrics; this adapter keeps none of them.
 
     The label ``service`` is never given: a telemetry belongs to one service.
     """
 
     def of(self, service: str) -> Self:  # noqa: ARG002
-        """Return where another service of the same process puts its numbers."""
+        """Return the telemetry of another service of the same process."""
         return self
 
     def now(self) -> float:
-        """Return the seconds of a clock that only runs forward; 0 where nothing is kept."""
+        """Return the seconds of a monotonic clock; 0 where nothing is kept."""
         return 0.0
 
     def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
@@ -205,17 +205,20 @@ class Telemetry:
         """Set a gauge to the Unix time in seconds."""
 
     def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
-        """Put one value into a histogram."""
+        """Add one value to a histogram."""
 
     def laps(self, metric: Metric, /, **labels: str) -> Callable[[str], None]:  # noqa: ARG002
-        """Return what ends a step of the given name, and begins another; the first begins now."""
+        """Return a function that ends the present step under its name and begins the next.
+
+        The first step begins now; each adds its seconds to ``metric``, with the label ``step``.
+        """
         return _nothing
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """Count one gRPC call that ended with the status named ``code``.
 
-        ``method`` is the short name of one that is registered: what strangers ask for is theirs
-        to choose, and would fill the label.
+        ``method`` is the short name of a registered method: names that clients choose would fill
+        the label.
         """
         self.add(GRPC_REQUESTS, method=method, code=code)
         self.observe(GRPC_SECONDS, seconds, method=method)
@@ -224,42 +227,44 @@ class Telemetry:
 SILENT = Telemetry()
 
 
-class Watch:
-    """What one planner sees, as numbers; nothing is decided by it.
+class PlannerMetrics:
+    """Derives metrics from what one planner handles; no decision depends on it.
 
-    ``live`` says that the planner has read what the log held when it started: what was done
-    before, nobody saw, so no time is taken of it. What is kept is in proportion to the tasks under
-    way, to chunks whose output is not there yet, and to open objects.
+    ``live``: whether the planner has read what the ledger held when it started. Times are taken
+    only then, since when earlier events happened is not known. Memory is in proportion to tasks
+    under way, chunks without their output, and open objects.
     """
 
     def __init__(self, telemetry: Telemetry, stages: Iterable[str]) -> None:
         self.live = False
         self._telemetry = telemetry
         self._stages = tuple(stages)
-        self._levels: dict[Metric, float] = {}
-        self._since: dict[Place, float] = {}  # when the chunk landed whose output is not there
+        self._gauges: dict[Metric, float] = {}
+        self._since: dict[Place, float] = {}  # when the chunk landed, of outputs not yet made
         self._sent: dict[Place, str] = {}  # the key of each task under way
-        self._unrecorded: dict[Place, Record] = {}  # what was recorded before it was doubted
-        self._open: dict[tuple[str, int], float | None] = {}  # objects, since when if it was seen
+        self._unrecorded: dict[
+            Place, Record
+        ] = {}  # the record that a suspect or dropped one replaced
+        self._open: dict[tuple[str, int], float | None] = {}  # objects, and since when if known
 
     def landed(self, index: Index) -> None:
-        """See voxels of a chunk that had none; landing again is not seen as such.
+        """Take the first landing of a chunk that is not absent; later ones are not measured.
 
-        A re-acquired chunk is left out since no record says which of its contents it follows from.
+        Of a re-acquired chunk no record tells which of its contents an output was made from.
         """
         if self.live:
             now = self._telemetry.now()
             self._since.update({(stage, index): now for stage in self._stages})
 
     def sent(self, task: Task) -> None:
-        """See a task go out."""
+        """Take a task that is sent."""
         place = task.stage, task.index
         if self._sent.get(place) == task.key:
             self._telemetry.add(DUPLICATE_TASKS)
         self._sent[place] = task.key
 
     def recorded(self, record: Record, before: Record | None) -> None:
-        """See a record of an own stage, which takes the place of ``before``."""
+        """Take a record of an own stage, and the one that it replaces."""
         place = record.stage, record.index
         if record.status not in ("ready", "failed"):
             if before is not None:
@@ -272,10 +277,10 @@ class Watch:
         if since is not None:
             family = record.stage.partition("/")[0]
             self._telemetry.observe(FRESHNESS, self._telemetry.now() - since, stage=family)
-        self._compare(record, before, self._unrecorded.pop(place, before))
+        self._check_repeated(record, before, self._unrecorded.pop(place, before))
 
-    def _compare(self, record: Record, before: Record | None, last: Record | None) -> None:
-        """Look for the same output said twice, and for one key with two contents (I6)."""
+    def _check_repeated(self, record: Record, before: Record | None, last: Record | None) -> None:
+        """Count an output that is recorded twice, and one key with two contents (I6)."""
         if last is None or last.status != "ready" or last.key != record.key:
             return
         if last.hashes != record.hashes:
@@ -287,29 +292,29 @@ class Watch:
         elif before is last:
             self._telemetry.add(DUPLICATE_RESULTS)
 
-    def told(self, change: ObjectChanged) -> None:
-        """See news of an object."""
-        thing = change.organelle, change.id
+    def object_changed(self, change: ObjectChanged) -> None:
+        """Take a change of an object."""
+        object_ = change.organelle, change.id
         if change.kind in ("opened", "grown"):
-            if thing not in self._open:
-                self._open[thing] = self._telemetry.now() if self.live else None
+            if object_ not in self._open:
+                self._open[object_] = self._telemetry.now() if self.live else None
                 self._telemetry.add(OPEN_OBJECTS, organelle=change.organelle)
-        elif thing in self._open:
-            since = self._open.pop(thing)
+        elif object_ in self._open:
+            since = self._open.pop(object_)
             self._telemetry.add(OPEN_OBJECTS, -1, organelle=change.organelle)
             if since is not None and change.kind in ("closed", "final"):
                 took = self._telemetry.now() - since
                 self._telemetry.observe(FINALITY, took, organelle=change.organelle)
 
-    def level(self, metric: Metric, value: float) -> None:
-        """See where a gauge of this planner stands; those of several planners add up."""
-        self._telemetry.add(metric, value - self._levels.get(metric, 0.0))
-        self._levels[metric] = value
+    def set_gauge(self, metric: Metric, value: float) -> None:
+        """Set this planner's part of a gauge; the parts of several planners add up."""
+        self._telemetry.add(metric, value - self._gauges.get(metric, 0.0))
+        self._gauges[metric] = value
 
     def close(self) -> None:
-        """Take back what this planner added to gauges: its dataset is done, or gone."""
-        for metric in self._levels:
-            self.level(metric, 0.0)
+        """Subtract this planner's part of all gauges: it stops, or its dataset was deleted."""
+        for metric in self._gauges:
+            self.set_gauge(metric, 0.0)
         for organelle, _ in self._open:
             self._telemetry.add(OPEN_OBJECTS, -1, organelle=organelle)
         self._open.clear()

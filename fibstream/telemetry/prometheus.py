@@ -1,4 +1,4 @@
-"""The numbers of one process, kept for Prometheus and served at ``/metrics``."""
+"""The metrics of one process, kept for Prometheus and served at ``/metrics``."""
 
 import copy
 import logging
@@ -38,17 +38,17 @@ from .metrics import (
 
 log = logging.getLogger(__name__)
 
-REQUEST_S = 5.0  # a client that is slower is let go, before Prometheus' own limit of 10
-REQUESTS = 8  # at a time: two Prometheis and a person need three
-POLL_S = 0.1  # how soon the server sees that it shall stop
+REQUEST_S = 5.0  # for one request: below Prometheus' own limit of 10
+REQUESTS = 8  # at a time: two Prometheus servers and a person need three
+POLL_S = 0.1  # in which the server stops after it is closed
 PATH = "/metrics"
 
 
 class Prometheus(Telemetry):
-    """Keeps the numbers of one process; ``serve`` lets Prometheus fetch them.
+    """Keeps the metrics of one process; ``serve`` lets Prometheus fetch them.
 
     ``service`` fills the label of that name wherever a metric has it. Several threads may use it.
-    ``clock`` and ``wall`` return seconds: of a clock that only runs forward, and since 1970.
+    ``clock`` and ``wall`` return seconds: of a monotonic clock, and since 1970.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Prometheus(Telemetry):
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._made = {metric.name: _make(metric, self.registry) for metric in METRICS}
+        self._metrics = {metric.name: _create(metric, self.registry) for metric in METRICS}
         self._clock = clock
         self._wall = wall
         self._service = service
@@ -70,16 +70,16 @@ class Prometheus(Telemetry):
         self._seen: dict[tuple[str, str], set[str]] = {}
         self._series: dict[tuple[object, ...], Any] = {}
         self.set(BUILD_INFO, 1, version=version)
-        self._appear()
+        self._initialise()
 
     def of(self, service: str) -> Self:
-        """Return where another service of the same process puts its numbers."""
+        """Return the telemetry of another service of the same process."""
         other = copy.copy(self)
         other._service = service
-        other._appear()
+        other._initialise()
         return other
 
-    def _appear(self) -> None:
+    def _initialise(self) -> None:
         """Start counters at 0: Prometheus sees no increase in a series that begins at 1."""
         for metric in METRICS:
             labels = [label for label in metric.labels if label is not SERVICE]
@@ -89,30 +89,30 @@ class Prometheus(Telemetry):
                     names = (label.name for label in labels)
                     self.add(metric, 0, **dict(zip(names, values, strict=True)))
 
-    # -- taking numbers --------------------------------------------------------------------------
+    # -- updating metrics ------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Return the seconds of a clock that only runs forward."""
+        """Return the seconds of a monotonic clock."""
         return self._clock()
 
     def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
         """Raise a counter, or move a gauge; 0 makes a series appear before its first event."""
-        self._one(metric, labels).inc(amount)
+        self._series_of(metric, labels).inc(amount)
 
     def set(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Set a gauge."""
-        self._one(metric, labels).set(value)
+        self._series_of(metric, labels).set(value)
 
     def stamp(self, metric: Metric, /, **labels: str) -> None:
         """Set a gauge to the Unix time in seconds."""
-        self._one(metric, labels).set(self._wall())
+        self._series_of(metric, labels).set(self._wall())
 
     def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
-        """Put one value into a histogram."""
-        self._one(metric, labels).observe(value)
+        """Add one value to a histogram."""
+        self._series_of(metric, labels).observe(value)
 
     def laps(self, metric: Metric, /, **labels: str) -> Callable[[str], None]:
-        """Return what ends a step of the given name, and begins another; the first begins now."""
+        """Return a function that ends the present step under its name and begins the next."""
         begun = self._clock()
 
         def lap(step: str) -> None:
@@ -123,22 +123,24 @@ class Prometheus(Telemetry):
 
         return lap
 
-    def _one(self, metric: Metric, labels: dict[str, str]) -> Any:
-        """Return the series that labels name; the library would take longer to find it."""
+    def _series_of(self, metric: Metric, labels: dict[str, str]) -> Any:
+        """Return the series of these labels, from a cache that is faster than the library."""
         place = (metric.name, self._service, *labels.items())
         found = self._series.get(place)
-        return self._find(metric, labels, place) if found is None else found
+        return self._create_series(metric, labels, place) if found is None else found
 
-    def _find(self, metric: Metric, labels: dict[str, str], place: tuple[object, ...]) -> Any:
+    def _create_series(
+        self, metric: Metric, labels: dict[str, str], place: tuple[object, ...]
+    ) -> Any:
         given = {SERVICE.name: self._service, **labels} if SERVICE in metric.labels else labels
         assert given.keys() == {label.name for label in metric.labels}, (metric.name, labels)
-        made = self._made[metric.name]
+        made = self._metrics[metric.name]
         if not given:
             return made
         with self._lock:
             values = {x.name: self._bounded(metric, x, given[x.name]) for x in metric.labels}
             found = made.labels(**values)
-            if values == given:  # what is folded is not bounded, and must not be remembered
+            if values == given:  # a value folded into OTHER is not bounded and must not be cached
                 self._series[place] = found
         return found
 
@@ -151,7 +153,7 @@ class Prometheus(Telemetry):
         seen.add(value)
         return value
 
-    # -- serving them ----------------------------------------------------------------------------
+    # -- serving ---------------------------------------------------------------------------------
 
     def serve(self, address: str) -> "Exporter":
         """Answer ``/metrics`` on HOST:PORT until the exporter is closed; port 0 takes a free one.
@@ -168,7 +170,7 @@ class Prometheus(Telemetry):
         return exporter
 
 
-def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+def _create(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
     names = [label.name for label in metric.labels]
     if metric.kind == "counter":
         return Counter(metric.name, metric.help, names, registry=registry)
@@ -185,12 +187,12 @@ def _parse(address: str) -> tuple[str, int]:
 
 
 class _Handler(MetricsHandler):
-    """Answers one request for the numbers, and no other."""
+    """Answers requests for the metrics, and no others."""
 
     timeout = REQUEST_S
 
     def do_GET(self) -> None:  # noqa: N802
-        """Answer with all series in the format that is asked for."""
+        """Answer with all series in the requested format."""
         if self.path.partition("?")[0] == PATH:
             super().do_GET()
         else:
@@ -198,34 +200,34 @@ class _Handler(MetricsHandler):
 
 
 class _Server(ThreadingMixIn, TCPServer):
-    """One thread for each request, and not too many."""
+    """One thread per request, at most REQUESTS at a time."""
 
     daemon_threads = True
-    allow_reuse_address = True  # a service that is started again has its port at once
+    allow_reuse_address = True  # a restarted service gets its port at once
 
     def __init__(self, host: str, port: int, handler: type[MetricsHandler]) -> None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         self.address_family = found[0][0]
-        place: Any = found[0][4]  # typed by the standard library for every family at once
+        where: Any = found[0][4]  # typed by the standard library for every family at once
         self._free = threading.BoundedSemaphore(REQUESTS)
-        super().__init__(place, handler)
+        super().__init__(where, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Let a request in, or hang up."""
+        """Answer a request, or close its connection when there are too many."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Make room for the next one afterwards."""
+        """Answer a request, and then admit another."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """A client that goes away is no error of ours."""
+        """Log a client that went away, which is no error."""
         log.debug("a request for metrics from %s broke off", client_address, exc_info=True)
 
 
@@ -245,13 +247,13 @@ class Exporter:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering and let go of the port."""
+        """Stop answering and release the port."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
     def __enter__(self) -> Self:
-        """Serve for the length of a block."""
+        """Return the exporter, which the block closes at its end."""
         return self
 
     def __exit__(

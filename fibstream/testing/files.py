@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from fibstream.core.ports import Files, Generation, Moved
+from fibstream.core.ports import Files, Generation, Replaced
 
 from .files_machine import FilesMachine
 
@@ -177,7 +177,7 @@ class FilesTests:
             ):
                 try:
                     assert answer(handle) == expected
-                except Moved:
+                except Replaced:
                     assert not self.holds
             handle.close()
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from fibstream.core.ports import Files, Generation, Handle, Moved
+from fibstream.core.ports import Files, Generation, Handle, Replaced
 
 PATHS = st.sampled_from(["a", "folder/a", "folder/b", "folder/deep/c", "folder.x", "folder2/a"])
 FOLDERS = st.sampled_from(["", "folder", "folder/", "folder/deep", "folder2", "nothing"])
@@ -123,7 +123,7 @@ class FilesMachine(RuleBasedStateMachine):
             assert handle.end(length) == put.data[max(len(put.data) - length, 0) :]
             if whole:
                 assert handle.size == len(put.data)
-        except Moved:
+        except Replaced:
             assert not self._suite.holds
             assert self._model.get(path) != put, "this is the generation that was opened"
 

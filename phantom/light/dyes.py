@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.kernels.compiled import compiled
 from fibstream.phantom import sizes
 from fibstream.phantom.fields import kind_distance
@@ -73,7 +73,7 @@ def dyes_on(scene: Scene, organelle: str, low: Floats, high: Floats) -> Dyes:
         )
         layers.append(Dyes(place[:count].copy(), thing[:count].copy(), luck[:count].copy()))
         if (total := total + count) > MAX_DYES:
-            raise TooMuch(
+            raise LimitExceeded(
                 f"channel {organelle}: more than {MAX_DYES} dyes; expected a smaller phantom"
             )
     return Dyes(*(np.concatenate(columns) for columns in zip(*layers, strict=True)))

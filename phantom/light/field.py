@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Index
 from fibstream.phantom.hashing import Draw, key_of
 from fibstream.phantom.phantom import Phantom
@@ -131,7 +131,7 @@ class LightField:
         if not inside:
             raise WrongUse(f"box {box}: expected a part of the light image of {self.shape} voxels")
         if math.prod(box.shape) > MAX_VOXELS:
-            raise TooMuch(f"box {box}: at most {MAX_VOXELS} voxels at a time")
+            raise LimitExceeded(f"box {box}: at most {MAX_VOXELS} voxels at a time")
 
     def _stained(self, channel: str) -> Stain:
         """Return the dyes of all regions, made when they are first asked for."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fibstream.bus import wire
 from fibstream.core.addresses import SERVICES
 from fibstream.core.dataset import Dataset
-from fibstream.core.errors import NotFound, NotNow, TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
 from fibstream.core.ports import Bus, Entry, Files
@@ -22,7 +22,7 @@ from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.edges.asking import Asking, Reply
 from fibstream.services.analysis.edges.query import MAX_ROWS, Page, parse_order
-from fibstream.store.shard import decode_object
+from fibstream.store.shard import decode_blob
 from fibstream.v1 import analysis_pb2 as pb
 from fibstream.v1.analysis_pb2_grpc import AnalysisServiceServicer
 
@@ -98,7 +98,7 @@ class AnalysisServicer(AnalysisServiceServicer):
             raise NotFound(f"organelle {name[:60]!r}: {dataset.name} has {known}")
         table = _table(dataset, files, name)
         if request.page_size > MAX_PAGE:
-            raise TooMuch(f"page_size {request.page_size}: at most {MAX_PAGE}")
+            raise LimitExceeded(f"page_size {request.page_size}: at most {MAX_PAGE}")
         columns = pq.read_schema(pa.BufferReader(table.data)).names
         order = parse_order(request.order_by, columns)
         asked = digest(canonical([dataset.name, name, request.filter, order]))
@@ -127,9 +127,9 @@ def _table(dataset: Dataset, files: Files, name: str) -> _Table:
         empty = finish(merge([]), dataset.voxel_size_nm, raw=with_raw(dataset))
         return _Table(to_parquet(empty, {}), "")
     with closing(handle):
-        found = decode_object(handle.read(0, handle.size))
+        found = decode_blob(handle.read(0, handle.size))
     if found is None:
-        raise NotNow(f"table {name}: damaged; analysis makes it anew when it next reconciles")
+        raise WrongState(f"table {name}: damaged; analysis makes it anew when it next reconciles")
     body, stamp = found
     return _Table(body, stamp.hash)
 
@@ -190,5 +190,5 @@ def _offset(token: str, table: str, asked: str) -> int:
     if type(offset) is not int or not 0 < offset < 1 << 63 or of_question != asked:
         raise wrong
     if of_table != table:
-        raise NotNow("the table changed since the first page: start again without a page_token")
+        raise WrongState("the table changed since the first page: start again without a page_token")
     return offset

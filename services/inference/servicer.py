@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 
 from fibstream.bus import wire
-from fibstream.core.errors import NotFound, NotNow, TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, NotFound, WrongState, WrongUse
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.inference.edges.model import MODELS, MODELS_FOLDER, read_model, released
@@ -118,7 +118,7 @@ class Models:
                 self._engines.popitem(last=False)
             made = CpuEngine(path, self._threads)
             if made.spec.sha256 != spec.sha256:
-                raise NotNow(f"model {name}: its file was replaced just now; ask again")
+                raise WrongState(f"model {name}: its file was replaced just now; ask again")
             self._engines[spec.sha256] = made
             self.profiles[spec.sha256] = dict(made.profile)
         self._engines.move_to_end(spec.sha256)
@@ -156,7 +156,7 @@ def _waited(
 
 def _check_active(context: grpc.ServicerContext) -> None:
     if not context.is_active():
-        raise NotNow(GONE)
+        raise WrongState(GONE)
 
 
 def _header(requests: Iterator[pb.PredictRequest]) -> pb.PredictHeader:
@@ -182,7 +182,7 @@ def _joined(requests: Iterator[pb.PredictRequest], size: int) -> bytearray:
         if request.WhichOneof("part") != "piece":
             raise WrongUse("Predict: expected pieces of voxels after the header")
         if len(request.piece) > MAX_PIECE:
-            raise TooMuch(f"a piece of {len(request.piece)} bytes: at most {MAX_PIECE}")
+            raise LimitExceeded(f"a piece of {len(request.piece)} bytes: at most {MAX_PIECE}")
         if len(whole) + len(request.piece) > size:
             raise WrongUse(f"pieces: more than the {size} bytes that the header promised")
         whole += request.piece

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Index
 from fibstream.core.stage import Patch
 
@@ -43,7 +43,7 @@ def check(asked: DatasetRequest, spec: ModelSpec) -> tuple[float, float]:
     if 0 in asked.shape:
         raise WrongUse(f"shape {asked.shape}: expected voxels on each axis")
     if math.prod(asked.shape) > MAX_VOXELS:
-        raise TooMuch(
+        raise LimitExceeded(
             f"shape {asked.shape}: at most {MAX_VOXELS} voxels (256 x 256 x 256) in one call;"
             " land it as a dataset"
         )

@@ -13,7 +13,7 @@ import grpc
 
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
-from fibstream.core.errors import NotFound, Poison, TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, NotFound, Poison, WrongUse
 from fibstream.core.events import ObjectChanged, Progress, Record, Sealed
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Entry
@@ -63,7 +63,7 @@ class RefineServicer(RefineServiceServicer):
     ) -> pb.ListObjectsResponse:
         """Return the objects of one organelle that exist, by id."""
         if request.page_size > MAX_PAGE:
-            raise TooMuch(f"page_size {request.page_size}: at most {MAX_PAGE}")
+            raise LimitExceeded(f"page_size {request.page_size}: at most {MAX_PAGE}")
         with self._root.open(request.dataset) as (dataset, site):
             if not request.organelle:
                 raise WrongUse("organelle: expected the name of one")

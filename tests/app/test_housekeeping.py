@@ -49,7 +49,7 @@ def cell(root) -> Path:
     files = root.files("cell")
     files.put("raw/s0/c/0/0/0", b"1")
     files.put("labels/mito/s0/c/0/0/0", b"12")
-    return Path(root.place("cell"))
+    return Path(root.url_of("cell"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from fibstream.core.events import (
     Sealed,
     Task,
 )
-from fibstream.core.keys import Named
+from fibstream.core.keys import NamedInput
 from fibstream.v1 import chunk_pb2 as pb
 
 TEXT = st.text(max_size=12)
@@ -29,7 +29,7 @@ RECORDS = st.builds(
 )  # fmt: skip
 TASKS = st.builds(
     Task, TEXT, INDEX, TEXT,
-    st.lists(st.builds(Named, TEXT, TEXT, INDEX, TEXT), max_size=3).map(tuple),
+    st.lists(st.builds(NamedInput, TEXT, TEXT, INDEX, TEXT), max_size=3).map(tuple),
     st.binary(max_size=40),
 )  # fmt: skip
 EVENTS = st.one_of(
@@ -57,7 +57,7 @@ def test_inputs_come_back_as_names_that_can_be_looked_up(task):
     again = wire.decode(wire.encode(task))
     assert isinstance(again, Task)
     assert hash(again.inputs) == hash(task.inputs)
-    assert all(type(i) is Named and type(i[2]) is tuple for i in again.inputs)
+    assert all(type(i) is NamedInput and type(i[2]) is tuple for i in again.inputs)
 
 
 def test_equal_records_are_equal_bytes():

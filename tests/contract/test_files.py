@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 from fibstream.bus.memory import MemoryFiles
 from fibstream.store.local import PRIVATE, LocalFiles
-from fibstream.store.remote import LOOK, RemoteFiles, open_files
+from fibstream.store.remote import TAIL_BYTES, RemoteFiles, open_files
 from fibstream.testing.files import FilesTests
 
 from ..support.s3 import BUCKET, Weed, environment, moto
@@ -61,7 +61,7 @@ class Remote(FilesTests):
 
     holds = False
     private = PRIVATE
-    block = LOOK
+    block = TAIL_BYTES
     machine = settings(
         FilesTests.machine, max_examples=8, stateful_step_count=30,
         suppress_health_check=list(HealthCheck),

@@ -14,5 +14,5 @@ def test_a_fold_of_nothing_has_nothing_to_say():
     fold.seal(Grid((8, 8, 8), (4, 4, 4)))
     assert fold.inputs == ()
     assert fold.extra("labels/x", (0, 0, 0)) is None
-    assert [list(found) for found in (fold.dirty(), fold.news())] == [[], []]
+    assert [list(found) for found in (fold.dirty(), fold.changes())] == [[], []]
     assert list(fold.results(idle=True)) == list(fold.results(idle=False)) == []

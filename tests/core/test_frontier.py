@@ -123,7 +123,7 @@ def test_every_task_once_and_never_too_early(case, seed):
     assert run.counts() == dict.fromkeys(every, 1)
     assert run.frontier.idle
     assert run.frontier.recorded == len(every)
-    assert {(r.stage, r.index) for r in run.frontier.ready()} == every
+    assert {(r.stage, r.index) for r in run.frontier.own_records()} == every
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
@@ -142,7 +142,7 @@ def test_an_open_z_gives_the_same_outputs_once_it_is_sealed(case, seed):
     every = {(s.name, index) for s in stages for index in sealed.indices()}
     assert set(run.counts()) == every
     last = {(t.stage, t.index): t.key for t in run.tasks}
-    assert {(r.stage, r.index): r.key for r in run.frontier.ready()} == last
+    assert {(r.stage, r.index): r.key for r in run.frontier.own_records()} == last
     whole = Run(sealed, stages, seed + 1)
     whole.perform([landed(index) for index in sealed.indices()])
     assert {(t.stage, t.index): t.key for t in whole.tasks} == last

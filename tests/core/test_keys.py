@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fibstream.core.grid import Box
 from fibstream.core.keys import (
-    Named,
+    NamedInput,
     canonical,
     content_hash,
     digest,
@@ -27,7 +27,7 @@ JSON = st.recursive(
 )
 BOX = Box((0, 0, 0), (4, 5, 6))
 WIDE = Box((0, 0, 0), (5, 6, 7))
-INPUT = Named("raw", "raw", (1, 2, 3), "abc")
+INPUT = NamedInput("raw", "raw", (1, 2, 3), "abc")
 STAGE = Stage("blur/x", 2, (Input("raw", "raw", "uint8"),), (Output("x", "uint8"),), {"a": 1}, dict)
 
 PINNED = {
@@ -110,7 +110,7 @@ PARTS = {
     "one more box": {"boxes": {"raw": BOX, "row": BOX}},
     "input stage": {"inputs": (INPUT._replace(stage="row"),)},
     "input name": {"inputs": (INPUT._replace(name="row"),)},
-    "input index": {"inputs": (Named("raw", "raw", (1, 2, 4), "abc"),)},
+    "input index": {"inputs": (NamedInput("raw", "raw", (1, 2, 4), "abc"),)},
     "input hash": {"inputs": (INPUT._replace(hash="abd"),)},
     "order of inputs": {"inputs": (INPUT, INPUT._replace(hash="b"))},
     "other order": {"inputs": (INPUT._replace(hash="b"), INPUT)},
@@ -128,7 +128,7 @@ def test_a_wanted_key_changes_with_every_part():
 def test_a_wanted_key_changes_with_nothing_else():
     boxes = {"raw": BOX, "a": WIDE}
     first = key(boxes=boxes, inputs=iter([INPUT]))
-    plain = Named("raw", "raw", [1, 2, 3], "abc")
+    plain = NamedInput("raw", "raw", [1, 2, 3], "abc")
     assert key(boxes=dict(reversed(boxes.items())), inputs=[plain]) == first
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(240)
 def letters(root: Root, name: str) -> list[DeadLetter]:
     """Return what inference gave up."""
     with root.open(name) as (_, site):
-        entries = site.bus.read([wire.dead_topic("inference")], 0)
+        entries = site.bus.read([wire.dead_letter_topic("inference")], 0)
         return [wire.decode(entry.value) for entry in entries]
 
 

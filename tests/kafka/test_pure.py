@@ -32,7 +32,7 @@ TASKS = wire.task_topic("refine")
 def test_every_topic_of_the_wire_is_declared_once():
     names = [topic.name for topic in declared()]
     assert len(names) == len(set(names))
-    of_services = [f(s) for s in SERVICES for f in (wire.task_topic, wire.dead_topic)]
+    of_services = [f(s) for s in SERVICES for f in (wire.task_topic, wire.dead_letter_topic)]
     logs = [*wire.LEDGER_TOPICS, wire.OBJECTS, wire.PROGRESS, wire.WORK, wire.CONTROL]
     leases = [lease_topic(wire.task_topic(service)) for service in SERVICES]
     assert set(names) == {*logs, *of_services, *leases}
@@ -42,7 +42,7 @@ def test_every_topic_of_the_wire_is_declared_once():
 def test_what_must_not_be_lost_is_compacted_and_never_deleted():
     policy = {topic.name: topic.config["cleanup.policy"] for topic in declared()}
     assert {policy[name] for name in (*wire.LEDGER_TOPICS, wire.OBJECTS)} == {"compact"}
-    assert policy[TASKS] == policy[wire.dead_topic("refine")] == "delete"
+    assert policy[TASKS] == policy[wire.dead_letter_topic("refine")] == "delete"
 
 
 def test_a_dataset_lies_in_one_partition_of_a_log_and_in_all_of_a_queue():
@@ -75,7 +75,7 @@ def test_other_records_have_other_ids():
 def test_every_declared_topic_has_a_type_of_its_family():
     types = {topic.name: event_type(topic.name) for topic in declared()}
     assert types[TASKS] == "fibstream.v1.ChunkTask"
-    assert types[wire.dead_topic("ingest")] == "fibstream.v1.DeadLetter"
+    assert types[wire.dead_letter_topic("ingest")] == "fibstream.v1.DeadLetter"
     assert all(re.fullmatch(r"fibstream\.v1\.[A-Z][A-Za-z]+", name) for name in types.values())
     assert content_type(wire.CONTROL) == "application/json"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box
 from fibstream.phantom import Look, Phantom, PhantomSpec, grid_of, piece, pieces
 from fibstream.phantom.pieces import Piece
@@ -104,7 +104,7 @@ def test_a_box_outside_or_empty_is_refused(box: Box) -> None:
 
 def test_a_box_too_large_for_memory_is_refused() -> None:
     big = Phantom(PhantomSpec((1000, 1000, 1000), (1.0, 1.0, 1.0), organelles=()))
-    with pytest.raises(TooMuch, match="voxels at a time"):
+    with pytest.raises(LimitExceeded, match="voxels at a time"):
         big.labels(big.box())
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box
 from fibstream.phantom.rendering import MARGIN, Cuts, Part, View, outline_nm, render
 
@@ -210,10 +210,10 @@ def test_pictures_are_as_large_as_the_outline() -> None:
         ({"grey": np.zeros((4, 4, 4), np.uint8)}, WrongUse, "grey"),
         ({"voxel_size_nm": (1.0, 0.0, 1.0)}, WrongUse, "voxel"),
         ({"pixel_nm": -1.0}, WrongUse, "pixel"),
-        ({"pixel_nm": 0.001}, TooMuch, "4000"),
+        ({"pixel_nm": 0.001}, LimitExceeded, "4000"),
         ({"view": View((1.0, 0.0, 0.0), (2.0, 0.0, 0.0))}, WrongUse, "view"),
         ({"parts": [Part((1,), (0, 0, 256))]}, WrongUse, "colours"),
-        ({"parts": BALL * 254}, TooMuch, "253"),
+        ({"parts": BALL * 254}, LimitExceeded, "253"),
     ],
 )
 def test_wrong_use_is_named(change: dict, error: type, says: str) -> None:

@@ -8,11 +8,13 @@ import pytest
 
 from fibstream.bus import wire
 from fibstream.core.events import DeadLetter, ObjectChanged, Progress, Record, Sealed, Task
-from fibstream.core.keys import Named
+from fibstream.core.keys import NamedInput
 
 PROTOS = Path(__file__).parents[2] / "protos"
 BUF = Path(sys.executable).with_name("buf")
-TASK = Task("labels/mito", (1, 2, 3), "k1", (Named("objects/mito", "map", (0, 0, 0), "h1"),), b"x")
+TASK = Task(
+    "labels/mito", (1, 2, 3), "k1", (NamedInput("objects/mito", "map", (0, 0, 0), "h1"),), b"x"
+)
 # What version 1 wrote must be read for ever, and a replay must write it again.
 GOLDEN = (
     (

@@ -14,7 +14,7 @@ from fibstream.core.fold import NoFold
 from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Grid
 from fibstream.core.stage import RAW, Input, Output, Stage
-from fibstream.runtime.loops import drive, exhaust
+from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import Planner, raw_record
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker import Worker
@@ -132,7 +132,7 @@ class Line:
         return tasks
 
     def items(self, index):
-        return self.site.items(self.stage, index)
+        return self.site.blobs(self.stage, index)
 
     def whole(self, index):
         """Return the stamps of a chunk's outputs that verify."""
@@ -164,12 +164,12 @@ class Line:
 
 def turn(planner, *, reconcile=False):
     """Let a planner do all that it can now."""
-    exhaust(planner.consume())
-    exhaust(planner.act())
+    drive(planner.consume())
+    drive(planner.act())
     if reconcile:
-        exhaust(planner.reconcile())
-        exhaust(planner.consume())
-        exhaust(planner.act())
+        drive(planner.reconcile())
+        drive(planner.consume())
+        drive(planner.act())
 
 
 def raw_item(index):

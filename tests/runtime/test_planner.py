@@ -9,7 +9,7 @@ from fibstream.core.events import MAX_EVENT, ORIGIN, ObjectChanged, Record
 from fibstream.core.fold import NoFold, Result
 from fibstream.core.keys import ABSENT
 from fibstream.core.stage import Input
-from fibstream.runtime.loops import drive, exhaust
+from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import raw_record
 from fibstream.store.store import Blob
 
@@ -233,7 +233,7 @@ def test_what_a_record_on_its_way_explains_is_not_doubted(finished):
     for task in line.tasks().values():
         assert line.handle(task) == "computed"
     before = line.bus.end(wire.LEDGER_TOPICS)
-    exhaust(planner.reconcile())  # it has not read those records yet, and reads them in between
+    drive(planner.reconcile())  # it has not read those records yet, and reads them in between
     assert line.bus.end(wire.LEDGER_TOPICS) == before
     assert planner.frontier.records[STAGE, MIDDLE].status == "ready"
 
@@ -407,7 +407,7 @@ class Sums(NoFold):
     def seal(self, grid):
         self.sealed = grid.sealed
 
-    def news(self):
+    def changes(self):
         said, self.said = self.said, []
         return said
 
@@ -448,12 +448,12 @@ def test_results_are_written_once(summed):
     line, planner, fold = summed
     assert fold.made == 1
     assert body(line) == expected(line)
-    generation = line.site.store.look(TABLE)[1]
+    generation = line.site.store.stamp_and_generation(TABLE)[1]
     settle(line, planner)
     other = Sums()
     settle(line, line.planner(other))
     assert (fold.made, other.made) == (1, 0)
-    assert line.site.store.look(TABLE)[1] == generation
+    assert line.site.store.stamp_and_generation(TABLE)[1] == generation
 
 
 def test_results_follow_what_they_are_made_of(summed):
@@ -467,10 +467,10 @@ def test_results_follow_what_they_are_made_of(summed):
 
 def test_results_whose_record_is_lost_are_not_written_again(summed):
     line, _, _ = summed
-    generation = line.site.store.look(TABLE)[1]
+    generation = line.site.store.stamp_and_generation(TABLE)[1]
     line.bus.clear([wire.ledger_topic("tables")])
     settle(line, line.planner(Sums()))
-    assert line.site.store.look(TABLE)[1] == generation
+    assert line.site.store.stamp_and_generation(TABLE)[1] == generation
     assert status(line, ORIGIN, "tables/sums") == "ready"
 
 
@@ -490,7 +490,7 @@ def test_a_summary_that_is_not_as_its_record_says_is_doubted(summed):
     line.flip(line.items(MIDDLE)[1])
     fold = Sums()
     planner = line.planner(fold)
-    exhaust(planner.consume())
+    drive(planner.consume())
     assert status(line) == "suspect"
     assert sorted(fold.sums) == [(0, 0, 0), (2, 0, 0)]
     settle(line, planner)

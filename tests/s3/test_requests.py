@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from fibstream.core.grid import Box, Grid
-from fibstream.core.ports import Moved
+from fibstream.core.ports import Replaced
 from fibstream.core.stage import Input, Output
 from fibstream.store import shard
-from fibstream.store.remote import LOOK, open_files
-from fibstream.store.shard import Stamp, encode_blob, seal_stamp
-from fibstream.store.store import OPENINGS, Blob, Changed, Store
+from fibstream.store.remote import TAIL_BYTES, open_files
+from fibstream.store.shard import Stamp, encode_blob, encode_stamp
+from fibstream.store.store import MAX_OPENINGS, Blob, Changed, Store
 
 from ..support.s3 import BUCKET
 
@@ -58,7 +58,7 @@ def test_a_stamp_is_looked_at_with_one_request(s3, store):
     item, content = put(store, noise())
     assert asked(s3) == [("PUT", "")]
     assert store.stamp(item).hash == content
-    assert asked(s3) == [("GET", f"bytes=-{LOOK}")]
+    assert asked(s3) == [("GET", f"bytes=-{TAIL_BYTES}")]
 
 
 def test_a_chunk_is_read_with_two_requests_whatever_it_holds(s3, store):
@@ -69,7 +69,7 @@ def test_a_chunk_is_read_with_two_requests_whatever_it_holds(s3, store):
     s3.seen.clear()
     assert np.array_equal(store.read(SOURCE, ALL, {(0, 0, 0): content}).array, voxels)
     (first, *more) = asked(s3)
-    assert first == ("GET", f"bytes=-{LOOK}")
+    assert first == ("GET", f"bytes=-{TAIL_BYTES}")
     assert len(more) == 1
     assert store.intact(item).hash == content
     assert len(asked(s3)) == 2
@@ -97,13 +97,13 @@ def test_a_short_object_costs_a_second_request_only_when_it_is_met_anew(s3, stor
     other = Store(open_files(f"s3://{BUCKET}/d.zarr"), store.grid)
     s3.seen.clear()
     assert other.intact(item).hash == content
-    assert asked(s3) == [("GET", f"bytes=-{LOOK}"), ("GET", "")]
+    assert asked(s3) == [("GET", f"bytes=-{TAIL_BYTES}"), ("GET", "")]
     assert other.stamp(item).hash == content
     assert asked(s3) == [("GET", "")]
     put(store, noise())  # it grew: one that is remembered as short is read whole once
     s3.seen.clear()
     assert [other.stamp(item) is not None for _ in range(2)] == [True, True]
-    assert asked(s3) == [("GET", ""), ("GET", f"bytes=-{LOOK}")]
+    assert asked(s3) == [("GET", ""), ("GET", f"bytes=-{TAIL_BYTES}")]
 
 
 def test_the_stamp_of_a_table_is_looked_at_with_one_request(s3, store):
@@ -113,7 +113,7 @@ def test_the_stamp_of_a_table_is_looked_at_with_one_request(s3, store):
     store.files.put(item.path, encode_blob(noise().tobytes()[:100_000] + footer, stamp))
     s3.seen.clear()
     assert store.stamp(item) == stamp
-    assert asked(s3) == [("GET", f"bytes=-{LOOK}")]
+    assert asked(s3) == [("GET", f"bytes=-{TAIL_BYTES}")]
 
 
 def test_conditional_puts_carry_the_condition_to_the_server(s3, files):
@@ -146,7 +146,7 @@ def between(s3, act, times=1):
     left = [times]
 
     def before(request):
-        if request.range and f"-{LOOK}" not in request.range and left[0]:
+        if request.range and f"-{TAIL_BYTES}" not in request.range and left[0]:
             left[0] -= 1
             act()
 
@@ -192,7 +192,7 @@ def test_a_long_stamp_and_a_summary_are_read_anew_as_well(s3, store):
         handed = []
 
         def before(request, handed=handed):
-            if f"-{LOOK}" not in request.range and not handed:
+            if f"-{TAIL_BYTES}" not in request.range and not handed:
                 handed.append(s3.replace(f"d.zarr/{item.path}", later))
 
         s3.before = before
@@ -216,7 +216,7 @@ def test_what_only_looks_like_a_footer_is_none(store):
     store.files.put(item.path, body)
     assert store.stamp(item) is None
     stamp = Stamp("t", (0, 0, 0), "key", "hash")
-    store.files.put(item.path, body + seal_stamp(stamp))
+    store.files.put(item.path, body + encode_stamp(stamp))
     assert store.stamp(item) == stamp
 
 
@@ -224,6 +224,6 @@ def test_an_object_that_never_rests_is_read_a_bounded_number_of_times(s3, store)
     item, _ = put(store, noise())
     seeds = iter(range(1, 100))
     between(s3, lambda: s3.replace(PATH, encoded(store, noise(next(seeds)))[1]), times=99)
-    with pytest.raises(Moved, match="replaced while it was read"):
+    with pytest.raises(Replaced, match="replaced while it was read"):
         store.intact(item)
-    assert next(seeds) == OPENINGS + 1
+    assert next(seeds) == MAX_OPENINGS + 1

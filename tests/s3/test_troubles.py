@@ -10,12 +10,12 @@ import pytest
 
 from fibstream.core.errors import DiskFull, Retryable, WrongUse
 from fibstream.store.local import LocalFiles
-from fibstream.store.remote import LOOK, RemoteFiles, kvstore, open_files
+from fibstream.store.remote import TAIL_BYTES, RemoteFiles, kvstore, open_files
 
 from ..support.s3 import BUCKET, REGION, _free_ports, environment
 
 URL = f"s3://{BUCKET}/d.zarr"
-LONG = bytes(2 * LOOK)
+LONG = bytes(2 * TAIL_BYTES)
 DOES = {
     "open": lambda files: files.open("a"),
     "put": lambda files: files.put("a", b"x"),

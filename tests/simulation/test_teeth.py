@@ -42,7 +42,7 @@ class DoneRecordApart(Worker):
     def handle(self, task: Task) -> Generator[None, None, Outcome]:
         outcome = yield from super().handle(task)
         if outcome == "computed":
-            items = self._site.items(self._stages[task.stage], task.index)
+            items = self._site.blobs(self._stages[task.stage], task.index)
             stamps = {item.label: self._site.store.stamp(item) for item in items}
             hashes = {label: stamp.hash for label, stamp in stamps.items() if stamp}
             self.notes[task.stage, task.index] = (task.key, hashes)
@@ -67,7 +67,7 @@ class TrustTheStamp(Worker):
 
     def _finished(self, stage: Stage, task: Task) -> dict[str, str] | None:
         stamps = {
-            item.label: self._site.store.stamp(item) for item in self._site.items(stage, task.index)
+            item.label: self._site.store.stamp(item) for item in self._site.blobs(stage, task.index)
         }
         if all(stamp is not None and stamp.key == task.key for stamp in stamps.values()):
             return {label: stamp.hash for label, stamp in stamps.items() if stamp}
@@ -209,7 +209,7 @@ def c3(*, reconcile: bool) -> None:
     script.land(script.b, 3)
     script.world.bus.reclaim("zombie")
     script.drain()  # the redelivered task finds no A and is dropped
-    for _ in range(len(planner.site.items(planner._stages["prediction/tiny"], (0, 0, 0)))):
+    for _ in range(len(planner.site.blobs(planner._stages["prediction/tiny"], (0, 0, 0)))):
         next(zombie)  # it puts every object, and dies before its record
     script.world.run()
 

@@ -39,7 +39,7 @@ from fibstream.services.refine import service as refine
 from fibstream.services.refine.recipe import resolve
 from fibstream.services.refine.stages.objects import ObjectsFold
 from fibstream.store.record import read_dataset
-from fibstream.store.shard import decode_object
+from fibstream.store.shard import decode_blob
 from fibstream.store.store import Blob, Store
 
 from ..support.engines import TinyEngine
@@ -232,7 +232,7 @@ class World:
         return (
             planner.offset < self.bus.end(wire.LEDGER_TOPICS)
             or not planner.frontier.idle
-            or bool(planner._doubted)
+            or bool(planner._unannounced)
         )
 
     def _plan(self, service: Service) -> None:
@@ -398,7 +398,7 @@ class World:
             for service in SERVICES
             for stage in self.stages(service)
             for index in self.final.grid.indices()
-            for item in site.items(stage, index)
+            for item in site.blobs(stage, index)
         ]
         items.append(("tables/generic", ORIGIN, Blob("tables/generic.parquet", ORIGIN)))
         for stage, index, item in items:
@@ -431,7 +431,7 @@ class World:
                     raise Diverged(f"seed {self.seed}: {item.path} is wrong")
         for name, rows in wanted.tables.items():
             handle = self.files.open(f"tables/{name}.parquet")
-            decoded = decode_object(handle.read(0, handle.size)) if handle else None
+            decoded = decode_blob(handle.read(0, handle.size)) if handle else None
             if decoded is None or table_hash(decoded[0]) != rows:
                 raise Diverged(f"seed {self.seed}: table {name} is wrong")
 

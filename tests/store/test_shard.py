@@ -16,12 +16,12 @@ from fibstream.store.shard import (
     Layout,
     Shard,
     decode_arrays,
-    decode_object,
+    decode_blob,
     encode_arrays,
     encode_shard,
+    encode_stamp,
     find_stamp,
-    object_stamp,
-    seal_stamp,
+    read_stamp,
 )
 from fibstream.store.store import Changed
 
@@ -193,7 +193,7 @@ def test_a_shard_of_other_content_under_the_same_stamp_is_seen():
 
 @given(st.text(max_size=20), st.binary(max_size=20), st.integers(0, 2**63))
 def test_a_stamp_is_found_at_the_end_of_anything(key, before, revision):
-    sealed = seal_stamp(replace(stamp(), key=key, revision=revision))
+    sealed = encode_stamp(replace(stamp(), key=key, revision=revision))
     found, length = find_stamp(before + sealed)
     assert found == replace(stamp(), key=key, revision=revision)
     assert length == len(sealed)
@@ -231,7 +231,7 @@ def test_a_look_at_a_stamp_reads_only_the_end_of_the_file():
     assert Shard(counted, len(data), store.layout("uint16")).stamp == store.stamp(item)
     assert sum(read) < 5000 < len(data)
     read.clear()
-    assert object_stamp(counted, len(data)) is None  # a shard ends with its index
+    assert read_stamp(counted, len(data)) is None  # a shard ends with its index
     assert sum(read) < 5000
 
 
@@ -242,7 +242,7 @@ def test_a_stamped_table_is_still_a_parquet_file(inputs):
     item, _ = put_table(store, inputs=inputs)
     found = pq.read_table(io.BytesIO(content(store, item)))
     assert found.equals(table, check_metadata=True)
-    decoded = decode_object(content(store, item))
+    decoded = decode_blob(content(store, item))
     assert decoded is not None
     assert decoded[0] == body
 

@@ -123,9 +123,9 @@ def test_stamp_and_voxels_are_of_one_generation(kind, tmp_path):
 def test_the_generation_of_a_look_guards_a_conditional_put():
     store = bare_store((4, 4, 4), (4, 4, 4))
     item = Blob("a", (0, 0, 0), "uint8")
-    assert store.look(item) == (None, ())
+    assert store.stamp_and_generation(item) == (None, ())
     put_array(store, "a", noise((4, 4, 4), "uint8"))
-    found, generation = store.look(item)
+    found, generation = store.stamp_and_generation(item)
     assert found == store.stamp(item)
     put_array(store, "a", noise((4, 4, 4), "uint8"))  # the same bytes, and yet another put
     assert not store.files.put(item.path, b"late", expected=generation)
@@ -170,5 +170,7 @@ def test_an_object_that_lies_in_another_chunks_place_is_nobodys():
     handle = store.files.open(there.path)
     store.files.put(here.path, handle.read(0, handle.size))
     assert store.stamp(here) is None and store.intact(here) is None
-    assert store.look(here)[1] != ()  # something is there, and a conditional put may replace it
+    assert (
+        store.stamp_and_generation(here)[1] != ()
+    )  # something is there, and a conditional put may replace it
     assert store.intact(there) is not None

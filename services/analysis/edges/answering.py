@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 
 from .query import Answer, Page, page, select
 
@@ -57,7 +57,7 @@ def answer(question: dict[str, Any], tables: dict[str, bytes]) -> list[bytes]:
     try:
         found = _ask(question, {n: pq.read_table(pa.BufferReader(t)) for n, t in tables.items()})
     except WrongUse as error:
-        kind = "TooMuch" if isinstance(error, TooMuch) else "WrongUse"
+        kind = "TooMuch" if isinstance(error, LimitExceeded) else "WrongUse"
         return [json.dumps({"error": kind, "message": str(error)}).encode()]
     except (MemoryError, pa.ArrowMemoryError):
         said = "the question needs more memory than it may take; ask for less"

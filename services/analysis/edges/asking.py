@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import grpc
 
-from fibstream.core.errors import NotNow, Retryable, TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, Retryable, WrongState, WrongUse
 
 from .answering import NO_MEMORY, written
 from .query import Page
@@ -117,12 +117,12 @@ class Asking:
     def _died(self, process: _Process, reason: str) -> Exception:
         """Return why a process did not answer."""
         if reason == "gone":
-            return NotNow(GONE)
+            return WrongState(GONE)
         if reason == "time":
-            return TooMuch(f"the question took longer than {self._limit_s:g} s; ask for less")
+            return LimitExceeded(f"the question took longer than {self._limit_s:g} s; ask for less")
         status = process.process.wait()
         if status < 0 or status == NO_MEMORY:  # killed by the system, or out of room
-            return TooMuch("the question needs more memory than it may take; ask for less")
+            return LimitExceeded("the question needs more memory than it may take; ask for less")
         return RuntimeError(f"the process that answers questions ended with status {status}")
 
     @contextlib.contextmanager
@@ -137,7 +137,7 @@ class Asking:
         try:
             process.asked += 1
             yield process
-        except TooMuch:
+        except LimitExceeded:
             process.asked = RETIRE  # its memory may be in pieces
             raise
         finally:
@@ -150,7 +150,7 @@ class Asking:
         while context.is_active():
             with contextlib.suppress(queue.Empty):
                 return self._line.get(timeout=LOOK_S)
-        raise NotNow(GONE)
+        raise WrongState(GONE)
 
     def close(self) -> None:
         """End every process that does nothing; ask no more after that."""
@@ -187,5 +187,5 @@ def _exchange(connection: Connection, question: Page | str, tables: Mapping[str,
         connection.send_bytes(table)
     head = json.loads(connection.recv_bytes())
     if "error" in head:
-        raise (TooMuch if head["error"] == "TooMuch" else WrongUse)(head["message"])
+        raise (LimitExceeded if head["error"] == "TooMuch" else WrongUse)(head["message"])
     return Reply(head["columns"], head["total"], connection.recv_bytes())

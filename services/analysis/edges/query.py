@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 
 MAX_MEMORY = "512MB"  # of DuckDB: a table of a million objects is 110 MB, sorted once more
 MAX_ROWS = 100_000  # of one answer; more belong into a file, and the tables are files
@@ -182,7 +182,7 @@ def _capped(
             batches.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
             if rows > MAX_ROWS or size > MAX_BYTES:
-                raise TooMuch(
+                raise LimitExceeded(
                     f"{what}: the answer is more than {MAX_ROWS} rows or {MAX_BYTES >> 20} MB;"
                     " ask for fewer rows or columns (LIMIT), or read the table's file"
                 )
@@ -195,7 +195,7 @@ def _wrong(what: str, error: Exception, columns: str = "") -> WrongUse:
     """Return the error of a statement that is not ours, in one line."""
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in text:
-        return TooMuch(f"{what}: needs more than {MAX_MEMORY} of memory; ask for less")
+        return LimitExceeded(f"{what}: needs more than {MAX_MEMORY} of memory; ask for less")
     # A name was not found: say which there are.
     named = f"; there are: {columns}" if isinstance(error, _UNKNOWN) and columns else ""
     return WrongUse(f"{what}: {_line(text)}{named}")
@@ -209,7 +209,7 @@ def _line(text: str) -> str:
 
 def _check_length(text: str, what: str) -> None:
     if len(text) > MAX_TEXT:
-        raise TooMuch(f"{what}: {len(text)} characters; at most {MAX_TEXT}")
+        raise LimitExceeded(f"{what}: {len(text)} characters; at most {MAX_TEXT}")
 
 
 def _quoted(name: str) -> str:

@@ -56,7 +56,7 @@ class ObjectsFold(NoFold):
         """Return the label chunks whose mapping may have changed."""
         return [(f"labels/{n}", i) for n, fold in self._folds.items() for i in fold.dirty()]
 
-    def news(self) -> Iterator[ObjectChanged]:
+    def changes(self) -> Iterator[ObjectChanged]:
         """Yield what happened to objects."""
         for name, fold in self._folds.items():
             for change in fold.changes():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from fibstream.core.errors import TooMuch, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.light import MODALITIES, Errors, LightField, Network, image
@@ -271,7 +271,7 @@ def test_wrong_requests_are_refused() -> None:
 
 def test_too_many_dyes_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(dyes_module, "MAX_DYES", 1000)
-    with pytest.raises(TooMuch, match="more than 1000 dyes; expected a smaller phantom"):
+    with pytest.raises(LimitExceeded, match="more than 1000 dyes; expected a smaller phantom"):
         dyes(cell(), "mito")
 
 
