@@ -1,9 +1,12 @@
-"""Landing (P4): raw only moves forward, whoever comes late, and the ledger says what is stored."""
+"""Landing (P4): raw only moves forward, and the ledger records what is stored."""
 
+from collections.abc import Generator, Iterator
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
@@ -17,72 +20,74 @@ from fibstream.services.ingest.edges.landing import land, ordered
 from fibstream.store.store import Blob, Store
 
 INDEX = (1, 0, 0)
-ITEM = Blob(RAW, INDEX, "uint16")
+BLOB = Blob(RAW, INDEX, "uint16")
 A, B = (np.full((2, 3, 4), value, np.uint16) for value in (7, 9))
 SOURCE = Input(RAW, RAW, "uint16")
 
 
 @pytest.fixture
-def site():
+def site() -> Site:
     store = Store(MemoryFiles(), Grid((5, 3, 4), (3, 3, 4)))  # the last chunk is short
     return Site("d", store, MemoryBus())
 
 
-def put(site, voxels, revision=None):
+def put(site: Site, voxels: NDArray[Any] | None, revision: int | None = None) -> str:
     return drive(land(site, INDEX, voxels, "uint16", revision))
 
 
-def stored(site):
+def stored(site: Site) -> tuple[int, str] | None:
     """Return revision and content hash of what verifies in the store."""
-    stamp = site.store.intact(ITEM)
-    return stamp and (stamp.revision, stamp.hash)
+    stamp = site.store.intact(BLOB)
+    return (stamp.revision, stamp.hash) if stamp else None
 
 
-def announced(site):
-    """Return revision and content hash that the ledger says."""
+def announced(site: Site) -> list[tuple[int, str]]:
+    """Return the revisions and content hashes in the ledger."""
     entries = site.bus.read(wire.LEDGER_TOPICS, 0)
     records = [wire.decode(e.value) for e in entries]
     assert all((r.stage, r.index, r.status) == (RAW, INDEX, "ready") for r in records)
     return [(int(r.key), r.hashes[RAW]) for r in records]
 
 
-def generation(site):
-    return site.store.stamp_and_generation(ITEM)[1]
+def generation(site: Site) -> object:
+    return site.store.stamp_and_generation(BLOB)[1]
 
 
-def flip(site, where=5):
-    handle = site.store.files.open(ITEM.path)
+def flip(site: Site, where: int = 5) -> None:
+    handle = site.store.files.open(BLOB.path)
     data = bytearray(handle.read(0, handle.size))
     data[where] ^= 1
-    site.store.files.put(ITEM.path, bytes(data))
+    site.store.files.put(BLOB.path, bytes(data))
 
 
-def now(site, revision, voxels):
+def now(site: Site, revision: int | None, voxels: NDArray[Any] | None) -> None:
     """Assert that store and ledger hold this landing and nothing else."""
     content = ABSENT if voxels is None else content_hash(voxels)
     assert stored(site) == (revision, content)
     assert announced(site) == [(revision, content)]
 
 
-# -- the rules one by one --------------------------------------------------------------------------
+# -- each rule --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, 1), (0, 0), (1, 1), (40, 40)])
-def test_a_first_landing_is_written_under_its_revision(site, given, kept):
+def test_a_first_landing_is_written_under_its_revision(
+    site: Site, given: int | None, kept: int
+) -> None:
     assert put(site, A, given) == "written"
     now(site, kept, A)
     patch = site.store.read(SOURCE, site.store.grid.box(INDEX), {INDEX: content_hash(A)})
     assert np.array_equal(patch.array, A)
 
 
-def test_a_larger_revision_replaces_what_is_there(site):
+def test_a_larger_revision_replaces_what_is_there(site: Site) -> None:
     put(site, A, 3)
     assert put(site, B, 9) == "written"
     now(site, 9, B)
 
 
 @pytest.mark.parametrize("late", [A, B])
-def test_a_smaller_revision_changes_nothing_and_is_told_what_is_there(site, late):
+def test_a_smaller_revision_changes_nothing_and_returns_the_outcome(site: Site, late: int) -> None:
     put(site, A, 3)
     before = generation(site)
     site.bus.clear(wire.LEDGER_TOPICS)
@@ -91,7 +96,7 @@ def test_a_smaller_revision_changes_nothing_and_is_told_what_is_there(site, late
     now(site, 3, A)
 
 
-def test_the_same_landing_again_writes_nothing_and_announces_again(site):
+def test_the_same_landing_again_writes_nothing_and_announces_again(site: Site) -> None:
     put(site, A, 3)
     before = generation(site)
     site.bus.clear(wire.LEDGER_TOPICS)
@@ -100,7 +105,7 @@ def test_the_same_landing_again_writes_nothing_and_announces_again(site):
     now(site, 3, A)
 
 
-def test_one_revision_with_two_contents_is_an_error_that_touches_nothing(site):
+def test_one_revision_with_two_contents_is_an_error_that_touches_nothing(site: Site) -> None:
     put(site, A, 3)
     before = generation(site)
     site.bus.clear(wire.LEDGER_TOPICS)
@@ -111,20 +116,20 @@ def test_one_revision_with_two_contents_is_an_error_that_touches_nothing(site):
     assert announced(site) == []
 
 
-def test_the_same_content_under_a_larger_revision_keeps_a_late_one_out(site):
+def test_the_same_content_under_a_larger_revision_keeps_a_late_one_out(site: Site) -> None:
     put(site, A, 1)
     assert put(site, A, 3) == "written"
     assert put(site, B, 2) == "older"
     now(site, 3, A)
 
 
-def test_content_that_returns_is_a_revision_of_its_own(site):
+def test_content_that_returns_is_a_revision_of_its_own(site: Site) -> None:
     for revision, voxels in enumerate((A, B, A), 1):
         assert put(site, voxels, revision) == "written"
     now(site, 3, A)
 
 
-def test_without_a_revision_only_other_content_takes_the_next(site):
+def test_without_a_revision_only_other_content_takes_the_next(site: Site) -> None:
     outcomes = [put(site, voxels) for voxels in (A, A, B, A)]
     assert outcomes == ["written", "unchanged", "written", "written"]
     now(site, 3, A)
@@ -134,7 +139,7 @@ def test_without_a_revision_only_other_content_takes_the_next(site):
 
 
 @pytest.mark.parametrize("revision", [3, None])
-def test_a_damaged_chunk_is_repaired_by_its_own_landing(site, revision):
+def test_a_damaged_chunk_is_repaired_by_its_own_landing(site: Site, revision: int | None) -> None:
     put(site, A, 3)
     flip(site)
     assert stored(site) is None
@@ -142,7 +147,7 @@ def test_a_damaged_chunk_is_repaired_by_its_own_landing(site, revision):
     now(site, 3, A)
 
 
-def test_a_damaged_chunk_keeps_its_revision_against_others(site):
+def test_a_damaged_chunk_keeps_its_revision_against_others(site: Site) -> None:
     put(site, A, 3)
     flip(site)
     with pytest.raises(WrongUse):
@@ -153,9 +158,9 @@ def test_a_damaged_chunk_keeps_its_revision_against_others(site):
     now(site, 4, B)
 
 
-def test_a_chunk_without_a_stamp_is_not_ours_and_is_replaced(site):
+def test_a_chunk_without_a_stamp_is_replaced(site: Site) -> None:
     put(site, A, 3)
-    site.store.files.put(ITEM.path, b"something foreign")
+    site.store.files.put(BLOB.path, b"something foreign")
     assert put(site, B, 1) == "written"
     now(site, 1, B)
 
@@ -163,7 +168,7 @@ def test_a_chunk_without_a_stamp_is_not_ours_and_is_replaced(site):
 # -- absent chunks ---------------------------------------------------------------------------------
 
 
-def test_an_absent_chunk_reads_as_zero_and_says_so(site):
+def test_an_absent_chunk_reads_as_zero_and_is_marked_absent(site: Site) -> None:
     assert put(site, None, 1) == "written"
     now(site, 1, None)
     box = site.store.grid.box(INDEX)
@@ -172,7 +177,7 @@ def test_an_absent_chunk_reads_as_zero_and_says_so(site):
     assert patch.absent == (box,)
 
 
-def test_an_absent_chunk_may_land_later_and_zeros_are_not_absence(site):
+def test_an_absent_chunk_may_land_later_and_zeros_are_not_absence(site: Site) -> None:
     put(site, None, 1)
     zeros = np.zeros_like(A)
     with pytest.raises(WrongUse):
@@ -186,32 +191,32 @@ def test_an_absent_chunk_may_land_later_and_zeros_are_not_absence(site):
 # -- schedules -------------------------------------------------------------------------------------
 
 
-def steps_of(site, *landings):
+def steps_of(site: Site, *landings: tuple[int, NDArray[Any]]) -> list[Generator[None, None, str]]:
     return [land(site, INDEX, voxels, "uint16", revision) for revision, voxels in landings]
 
 
-def advance(steps):
+def advance(steps: Iterator[None]) -> bool:
     """Take one step; an ended landing stays ended."""
     return next(steps, "ended") is None
 
 
-class Strict(MemoryFiles):
+class CountingFiles(MemoryFiles):
     """Files that count the puts they refused."""
 
     refused = 0
 
-    def put(self, path, data, expected=None):
+    def put(self, path: str, data: bytes, expected: Any = None) -> bool:
         done = super().put(path, data, expected)
         self.refused += not done
         return done
 
 
 @pytest.mark.parametrize("before", [None, 1])
-def test_two_landings_at_once_end_with_the_larger_in_every_interleaving(before):
-    """Each takes at most six steps: a look, a put that may fail, both again, and the news."""
+def test_two_landings_at_once_end_with_the_larger_in_every_interleaving(before: int | None) -> None:
+    """Each takes at most six steps: a read, a put that may fail, both again, and the record."""
     refused = 0
     for turns in combinations(range(10), 5):
-        site = Site("d", Store(Strict(), Grid((5, 3, 4), (3, 3, 4))), MemoryBus())
+        site = Site("d", Store(CountingFiles(), Grid((5, 3, 4), (3, 3, 4))), MemoryBus())
         if before:
             put(site, A, before)
         old, new = steps_of(site, (2, A), (3, B))
@@ -224,15 +229,15 @@ def test_two_landings_at_once_end_with_the_larger_in_every_interleaving(before):
     assert refused > 0
 
 
-def test_a_put_that_came_too_late_looks_again(site):
+def test_a_put_that_came_too_late_reads_again(site: Site) -> None:
     old, new = steps_of(site, (2, A), (3, B))
-    assert advance(old) and advance(old)  # it has looked, and is about to put
+    assert advance(old) and advance(old)  # it has read, and is about to put
     assert drive(new) == "written"
     assert drive(old) == "older"
     now(site, 3, B)
 
 
-def test_a_landing_cut_off_anywhere_is_made_good_by_its_repetition():
+def test_a_landing_cut_off_anywhere_is_repaired_by_repeating_it() -> None:
     for effects in range(5):
         store = Store(MemoryFiles(), Grid((5, 3, 4), (3, 3, 4)))
         site = Site("d", store, MemoryBus())
@@ -251,7 +256,7 @@ def test_a_landing_cut_off_anywhere_is_made_good_by_its_repetition():
 GRID = Grid((12, 9, 9), (3, 3, 3))
 
 
-def test_every_order_lands_every_chunk_once_and_a_seed_replays_it():
+def test_every_order_lands_every_chunk_once_and_a_seed_replays_it() -> None:
     every = list(GRID.indices())
     for order in ("raster", "random", "slab"):
         found = list(ordered(GRID, order, 5))
@@ -261,7 +266,7 @@ def test_every_order_lands_every_chunk_once_and_a_seed_replays_it():
     assert list(ordered(GRID, "raster", 5)) == every
 
 
-def test_a_slab_is_finished_before_the_next_begins():
+def test_a_slab_is_finished_before_the_next_begins() -> None:
     layers = [index[0] for index in ordered(GRID, "slab", 5)]
     assert layers == sorted(layers)
     assert list(ordered(GRID, "slab", 5)) != list(GRID.indices())
@@ -269,7 +274,7 @@ def test_a_slab_is_finished_before_the_next_begins():
     assert shuffled != sorted(shuffled)
 
 
-def test_raw_is_its_full_level_alone():
+def test_raw_is_its_full_level_alone() -> None:
     """The pyramid is an ordinary derived output, made anew from raw at any time."""
     chunk = (64, 64, 64)
     site = Site("d", Store(MemoryFiles(), Grid(chunk, chunk)), MemoryBus())

@@ -46,7 +46,7 @@ def land(
     ``voxels`` None declares the chunk absent.
 
     Without a ``revision`` the same content keeps the stored one and other content takes the next:
-    right only for a client that never retries. Raises AlreadyThere when ``revision`` is taken by
+    right only for a client that never retries. Raises AlreadyExists when ``revision`` is taken by
     other content, WrongUse when the shape is not that of the chunk. Yields before each effect.
     """
     absent = voxels is None
@@ -63,8 +63,8 @@ def land(
     while True:
         yield
         stamp, generation = site.store.stamp_and_generation(blob)
-        whole = stamp is not None and site.store.intact(blob) is not None
-        number, outcome = _decide(stamp, content, revision, index, whole=whole)
+        intact = stamp is not None and site.store.intact(blob) is not None
+        number, outcome = _decide(stamp, content, revision, index, intact=intact)
         if outcome != "written":
             break
         written = Stamp(RAW, index, "", content, version=site.version, revision=number)
@@ -80,7 +80,7 @@ def land(
 
 
 def _decide(
-    stamp: Stamp | None, content: str, revision: int | None, index: Index, *, whole: bool
+    stamp: Stamp | None, content: str, revision: int | None, index: Index, *, intact: bool
 ) -> tuple[int, LandingOutcome]:
     """Return the revision to write, and whether to write it."""
     if stamp is None:
@@ -93,5 +93,5 @@ def _decide(
     if revision == stamp.revision:
         if not same:
             raise AlreadyExists(f"raw chunk {index}: revision {revision} already has other content")
-        return revision, "unchanged" if whole else "written"
+        return revision, "unchanged" if intact else "written"
     return revision, "written"

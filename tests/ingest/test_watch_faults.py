@@ -1,0 +1,138 @@
+"""Slices that are faulty, and shares and servers that go away: reported once, and waited for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from fibstream.core.errors import WrongUse
+from fibstream.services.ingest.edges.watch.ending import EndCondition
+
+from .watching import (
+    LAYER,
+    VOLUME,
+    MemoryPort,
+    Microscope,
+    fill,
+    stop,
+    tif,
+    watcher,
+)
+
+
+def test_a_slice_of_another_shape_is_reported_at_once_and_holds_up_its_layer_alone(
+    folder: Path,
+) -> None:
+    port = MemoryPort()
+    fill(folder, range(8))
+    tif(folder / "slice_9.tif", VOLUME[0, :-1])
+    scope = Microscope([None] * 8 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert {index[0] for index in port.chunks} == {1}
+    (line,) = (line for line in scope.lines if "slice_9.tif" in line)
+    assert "has shape (11, 13) and dtype uint16; expected (12, 13) and uint16" in line
+    assert port.extent is None
+
+
+def test_slices_that_are_all_of_another_shape_are_one_line(folder: Path) -> None:
+    for number in range(12):
+        tif(folder / f"slice_{number}.tif", VOLUME[0, :-1])
+    scope = Microscope([None] * 8 + [stop])
+    assert watcher(folder, MemoryPort(), scope).run() == "stopped"
+    (line,) = (line for line in scope.lines if "has shape" in line)
+    assert line.endswith("their layers wait; was the dataset made for another volume?")
+
+
+def test_a_slice_that_stays_unreadable_is_named_once_and_waited_for(folder: Path) -> None:
+    port = MemoryPort()
+    fill(folder, range(8))
+    whole = (folder / "slice_9.tif").read_bytes()
+    (folder / "slice_9.tif").write_bytes(whole[:-10])
+
+    def repair() -> None:
+        assert {index[0] for index in port.chunks} == {1}
+        assert sum("slice_9.tif" in line for line in scope.lines) == 1
+        (folder / "slice_9.tif").write_bytes(whole)
+
+    scope = Microscope([None] * 70 + [repair])
+    assert watcher(folder, port, scope, EndCondition(slices=8)).run() == "done"
+    assert np.array_equal(port.volume(), VOLUME[:8])
+
+
+def test_damage_that_only_shows_when_it_is_decoded_does_not_land(folder: Path) -> None:
+    port = MemoryPort()
+    fill(folder, range(8), "deflated")
+    data = bytearray((folder / "slice_9.tiff").read_bytes())
+    with tifffile.TiffFile(folder / "slice_9.tiff") as file:
+        start = file.pages[0].dataoffsets[0]
+    data[start : start + 8] = b"\0" * 8
+    (folder / "slice_9.tiff").write_bytes(data)
+    scope = Microscope([None] * 70 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert {index[0] for index in port.chunks} == {1}
+    assert "slice_9.tiff cannot be read" in scope.text
+
+
+def test_a_tiff_whose_table_is_written_before_its_data_waits_for_them(folder: Path) -> None:
+    """Some programs write sizes of 0 first and fill them in at the end."""
+    port = MemoryPort()
+    fill(folder, range(4))
+    path = folder / "slice_9.tif"
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags["StripByteCounts"]
+        assert tag.count == 1
+        data = bytearray(whole)
+        data[tag.valueoffset : tag.valueoffset + 4] = b"\0" * 4
+    path.write_bytes(data)
+
+    def finish() -> None:
+        assert not port.chunks
+        path.write_bytes(whole)
+
+    scope = Microscope([None] * 10 + [finish])
+    assert watcher(folder, port, scope, EndCondition(slices=4)).run() == "done"
+    assert np.array_equal(port.volume(), VOLUME[:4])
+
+
+def test_a_folder_that_may_have_lost_its_beginning_is_refused(folder: Path) -> None:
+    port = MemoryPort()
+    fill(folder, range(4))
+    watcher(folder, port, Microscope([None] * 6 + [stop])).run()
+    with pytest.raises(WrongUse, match="numbers begin at 8: give --first N"):
+        watcher(folder, port, Microscope()).run()
+
+
+def test_a_server_that_is_away_is_called_again_and_reported_once(folder: Path) -> None:
+    port, scope = MemoryPort(), Microscope()
+    fill(folder, range(4))
+    port.away = 5
+    assert watcher(folder, port, scope, EndCondition(slices=4)).run() == "done"
+    assert scope.waits[:5] == [1, 2, 4, 8, 16]
+    assert scope.lines[:2] == ["away, is tried again and again: the server is away", "there again"]
+    assert np.array_equal(port.volume(), VOLUME[:4])
+
+
+def test_a_share_that_goes_away_comes_back(folder: Path, tmp_path: Path) -> None:
+    port = MemoryPort()
+    fill(folder, range(6))
+
+    def unmount() -> None:
+        folder.rename(tmp_path / "gone")
+
+    def mount() -> None:
+        assert max(scope.waits) == 60
+        (tmp_path / "gone").rename(folder)
+        fill(folder, range(6, 10))
+
+    scope = Microscope([None] * 6 + [unmount] + [None] * 12 + [mount])
+    assert watcher(folder, port, scope, EndCondition(slices=10)).run() == "done"
+    assert np.array_equal(port.volume(), VOLUME)
+    assert sum("away" in line for line in scope.lines) == 1
+    assert port.calls["land"] == 3 * LAYER
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WrongUse, match="nowhere: no such folder"):
+        watcher(tmp_path / "nowhere", MemoryPort(), Microscope())
