@@ -1,29 +1,29 @@
-"""Tables as answers: printed for people, or written to a file."""
+"""Tables that services return: printed for people, or written to a file."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+import typer
 
 from fibstream.core.errors import WrongUse
 
 from .oneshot import write_file
 
-EXACT = 1e15  # below it a float is told from the next whole number
-MAX_ROWS = 50  # rows that are printed; a file takes them all
+EXACT = 1e15  # below it a float differs from the next whole number
+MAX_ROWS = 50  # rows that are printed; a file has them all
 
 
-def print_table(table: pa.Table, say: Callable[[str], None]) -> None:
+def print_table(table: pa.Table) -> None:
     """Print the first rows in columns."""
     rows = [[_text(v) for v in row.values()] for row in table.slice(0, MAX_ROWS).to_pylist()]
     widths = [max(map(len, column)) for column in zip(table.column_names, *rows, strict=True)]
     for row in [table.column_names, *rows]:
-        say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+        typer.echo("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
     if table.num_rows > MAX_ROWS:
-        say(f"... {table.num_rows - MAX_ROWS} more rows; --out FILE.csv takes them all")
+        typer.echo(f"... {table.num_rows - MAX_ROWS} more rows; --out FILE.csv takes them all")
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The frame of the ``fibstream`` command: how words are registered, and how errors end."""
+"""The frame of the ``fibstream`` command: how commands are registered, and how errors end."""
 
 import errno
 import logging
@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import wraps
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import typer
 
@@ -16,14 +15,17 @@ from fibstream.core.errors import DiskFull, FibstreamError, WrongUse
 from fibstream.runtime.settings import Settings, Value, load
 from fibstream.telemetry.logs import last_line, logs
 
+from .options import Chunk  # noqa: F401
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DONE, FAILED, WRONG = 0, 1, 2
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit codes
 # ClickException: click's own, or that of the copy which newer versions of typer carry.
-COMPLAINT = cast("type[Exception]", typer.BadParameter.mro()[2])
-# What the options of the program itself say of settings; each call of it sets them anew.
-GIVEN: ContextVar[Mapping[str, str | None]] = ContextVar("GIVEN", default={})  # noqa: B039
+USAGE_ERROR = cast("type[Exception]", typer.BadParameter.mro()[2])
+Options = Mapping[str, str | None]
+# Settings from the options of the program itself; each call sets them anew.
+PROGRAM_OPTIONS: ContextVar[Options] = ContextVar("PROGRAM_OPTIONS", default={})  # noqa: B039
 
 log = logging.getLogger(__name__)
 
@@ -32,24 +34,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False, context_settings={"max_content_width": 100},
 )  # fmt: skip
 
-Json = Annotated[bool, typer.Option("--json", help="End with one JSON object; the rest to stderr.")]
-Voxel = Annotated[
-    str | None,
-    typer.Option("--voxel-size-nm", metavar="Z,Y,X", help="Voxel size; may be in the input."),
-]
-Chunk = Annotated[
-    str | None, typer.Option("--chunk", metavar="Z,Y,X", help="Chunk edges in voxels, 1 to 512.")
-]
-Raw = Annotated[str, typer.Option("--raw", metavar="PATH", help="The volume, see docs/formats.")]
-Out = Annotated[Path, typer.Option("--out", metavar="PATH.zarr", help="The dataset to write.")]
-
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Register a command whose errors are one clear line and an exit code."""
 
     @wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        with in_force():
+        with logging_context():
             log.debug("%s %s", function.__name__, kwargs)
             try:
                 return function(*args, **kwargs)
@@ -58,16 +49,16 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             except FibstreamError as error:
                 fail(str(error), FAILED)
             except OSError as error:
-                refuse(error)
+                exit_with_os_error(error)
             except KeyboardInterrupt:
-                fail("stopped; call again with the same --out to go on", 130)
+                fail("stopped; call again with the same --out to go on", INTERRUPTED)
 
     app.command()(guarded)
     return guarded
 
 
-def in_force() -> AbstractContextManager[None]:
-    """Return the context of a command: its log lines; settings that are wrong end it at once."""
+def logging_context() -> AbstractContextManager[None]:
+    """Return the context in which a command logs; wrong settings end the process."""
     try:
         found, _ = settings()
         return logs(found.log_level, found.log_format)
@@ -76,17 +67,17 @@ def in_force() -> AbstractContextManager[None]:
 
 
 def settings(**flags: Any) -> tuple[Settings, dict[str, Value]]:
-    """Return the settings in force and their sources; ``flags`` of a command, None if not given."""
-    return load({**GIVEN.get(), **flags})
+    """Return the effective settings and their sources; ``flags`` that are None do not count."""
+    return load({**PROGRAM_OPTIONS.get(), **flags})
 
 
-def refuse(error: OSError) -> NoReturn:
-    """Say what the system refuses: one line when it names a file, else it is a bug of ours."""
+def exit_with_os_error(error: OSError) -> NoReturn:
+    """Print an error of the system in one line and exit; one that names no file is a bug."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         fail(f"no space left: {error.filename or 'the disk is full'}", WRONG)
     if error.filename is None:
         raise error
-    log.debug("refused", exc_info=error)
+    log.debug("system error", exc_info=error)
     fail(f"{error.filename}: {error.strerror or error}", FAILED)
 
 
@@ -96,13 +87,11 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def say(text: str) -> None:
-    """Print a result."""
-    sys.stdout.write(text + "\n")
-
-
-def triple(text: str | None) -> tuple[float, float, float] | None:
-    """Parse ``--voxel-size-nm``."""
+def voxel_size(text: str | None) -> tuple[float, float, float] | None:
+    """Parse ``--voxel-size-nm``, (z, y, x) in nm; None stays None."""
     from .flags import parse_triple
 
     return None if text is None else parse_triple(text, "--voxel-size-nm", float)
+
+
+say = typer.echo

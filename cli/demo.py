@@ -1,7 +1,9 @@
 """`fibstream demo`: the sample streams in random order, and is compared with the whole volume."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+import typer
 
 from fibstream.app.design import make_engine
 from fibstream.app.reference import labels_of, prediction_of, table_of
@@ -26,8 +28,9 @@ SEED = 1  # of the order in which chunks land
 ROWS = 8  # of the table, shown
 
 
-def tell(folder: Path, settings: Settings, say: Callable[[str], None]) -> bool:
-    """Run the demo; whether the streamed result is that of the whole volume."""
+def run_demo(folder: Path, settings: Settings) -> bool:
+    """Run the demo; return whether the streamed result is that of the whole volume."""
+    say = typer.echo
     out = folder / "sample.zarr"
     folder.mkdir(parents=True, exist_ok=True)
     say(

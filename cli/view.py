@@ -7,9 +7,11 @@ import os
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import typer
 
 from fibstream.core.errors import FibstreamError, WrongUse
 
@@ -42,10 +44,8 @@ def view(
     port: int,
     browser: bool,
     voxel_size_nm: VoxelSize | None = None,
-    say: Callable[[str], None],
-    hint: Callable[[str], None],
 ) -> None:
-    """Serve a viewer until SIGINT or SIGTERM; ``say`` gets its address, ``hint`` what is amiss.
+    """Serve a viewer until SIGINT or SIGTERM; its address is printed.
 
     Raises
     ------
@@ -57,10 +57,10 @@ def view(
         asked_to_stop() as pause,
         serving(path, host=host, port=port, voxel_size_nm=voxel_size_nm) as (viewer, url),
     ):
-        say(url)
-        sys.stdout.flush()  # whoever reads a pipe waits for this line
-        if browser and not opened(url):
-            hint("no browser found; open the address in one that has WebGL 2")
+        typer.echo(url)  # flushed: a reader of a pipe waits for this line
+        if browser and not open_browser(url):
+            note = "fibstream: no browser found; open the address in one that has WebGL 2"
+            typer.echo(note, err=True)
         while not pause(FOLLOW_S):
             follow(viewer)
 
@@ -108,10 +108,10 @@ def client_folder() -> Path:
     raise WrongUse(f"the viewer is not installed; expected the package: pip install {PACKAGE}")
 
 
-def opened(url: str) -> bool:
-    """Open a browser; False where there is none, or no screen for it."""
+def open_browser(url: str) -> bool:
+    """Open a browser; return False where there is none, or no screen for it."""
     screen = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
-    # Without a screen it would be a browser for terminals, which takes this one over.
+    # Without a screen it would be a browser in this terminal, which takes it over.
     try:
         return screen and webbrowser.open(url)
     except webbrowser.Error:

@@ -63,8 +63,7 @@ def test_an_address_that_cannot_be_listened_on_is_named(finished: Path) -> None:
 RUN = """
 import sys
 from fibstream.cli.view import view
-view(sys.argv[1], host="127.0.0.1", port=0, browser=True, say=print,
-     hint=lambda text: print(text, file=sys.stderr))
+view(sys.argv[1], host="127.0.0.1", port=0, browser=True)
 """
 
 

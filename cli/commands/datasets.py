@@ -1,0 +1,160 @@
+"""Commands on a dataset: look at it, check it, report on it, remove it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fibstream.core.errors import WrongUse
+
+from ..app import FAILED, command, fail, voxel_size
+from ..connect import check_name, connected
+from ..flags import check_folder, is_place
+from ..options import LOCALHOST, Json, Voxel
+
+
+@command
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset.")],
+    hash_: Annotated[bool, typer.Option("--hash", help="Also print the hashes.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Write the log anew.")] = False,
+    bus: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where its log is, if not in the dataset.")
+    ] = None,
+) -> None:
+    """Read all contents of a dataset against their stamps; the next run repairs what differs.
+
+    Example: fibstream verify cell.zarr --hash
+    """
+    from fibstream.app.verify import verify_dataset
+
+    from ..progress import track
+
+    damaged, objects, hashes = verify_dataset(
+        path, rebuild=rebuild, with_hashes=hash_, bus_url=bus, track=track
+    )
+    for stage, index in damaged:
+        typer.echo(f"damaged: {stage} chunk {','.join(map(str, index))}")
+    if hashes:
+        typer.echo(f"labels {hashes[0]}\ntables {hashes[1]}")
+    if damaged:
+        fail(f"{path}: {len(damaged)} of {objects} stage outputs are damaged", FAILED)
+    typer.echo(f"{path}: {objects} stage outputs are intact")
+
+
+@command
+def status(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH|NAME", help="A dataset, or its name with --server.")
+    ],
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST[:PORT]", help="Ask running services.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far a dataset is: stages, objects, failures, bytes on disk, who is at work.
+
+    Example: fibstream status cell.zarr
+    """
+    if server is None and not is_place(path) and not Path(path).exists():
+        server = os.environ.get("FIBSTREAM_SERVER")
+    if server is not None:
+        from ..remote_status import show_status
+
+        show_status(path, server, as_json=as_json)
+        return
+    from fibstream.app.status import describe, status_of
+
+    found = status_of(Path(path))
+    typer.echo(json.dumps(found) if as_json else describe(found))
+
+
+@command
+def view(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A dataset, or a Zarr or N5 array or group.")
+    ],
+    bind: Annotated[
+        str, typer.Option(metavar="HOST", help="Where to listen; 0.0.0.0 is everywhere.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", help="0 takes one that is free.")] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address.")
+    ] = False,
+    voxel_size_nm: Voxel = None,
+) -> None:
+    """Look at a dataset in Neuroglancer, finished or growing, until Ctrl-C.
+
+    Example: fibstream view cell.zarr
+    """
+    from ..view import view as show
+
+    show(
+        path, host=bind, port=port, browser=not no_browser, voxel_size_nm=voxel_size(voxel_size_nm),
+    )  # fmt: skip
+
+
+@command
+def report(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset, finished or growing.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where it goes; beside the dataset.")
+    ] = None,
+) -> None:
+    """Write a page of a dataset: picture, tables, histogram and what the results follow from.
+
+    Example: fibstream report cell.zarr --out report
+    """
+    from fibstream.app.folder import open_dataset
+    from fibstream.app.report import write_report
+
+    folder = out or path.with_name(f"{path.stem}-report")
+    open_dataset(path)
+    check_folder(folder, "--out")
+    written = write_report(path, folder)
+    typer.echo(f"{written.page}")
+
+
+@command
+def delete(
+    name: Annotated[
+        str, typer.Argument(metavar="PATH|DATASET", help="A folder, or a name with services.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]", envvar="FIBSTREAM_SERVER", help=f"Default: {LOCALHOST}."
+        ),
+    ] = None,
+) -> None:
+    """Remove a dataset with everything derived from it: PATH.zarr, or a NAME of running services.
+
+    Example: fibstream delete cell.zarr --yes
+    """
+    folder = Path(name)
+    if is_place(name):
+        _delete_folder(folder, yes=yes)
+        return
+    check_name(name)
+    if server is None and folder.is_dir():
+        raise WrongUse(f"{name}: a folder here; expected ./{name}, or --server HOST for a name")
+    if not yes:
+        typer.confirm(f"Delete dataset {name} and everything derived from it?", abort=True)
+    with connected(server or LOCALHOST) as client:
+        client.delete(name)
+    typer.echo(f"{name}: deleted")
+
+
+def _delete_folder(folder: Path, *, yes: bool) -> None:
+    from fibstream.app.folder import open_dataset
+    from fibstream.app.housekeeping import delete_folder, size_text, usage
+
+    open_dataset(folder)
+    if not yes:
+        size = size_text(sum(usage(folder).groups.values()))
+        typer.confirm(f"Delete dataset {folder} ({size}) with raw and all results?", abort=True)
+    delete_folder(folder)
+    typer.echo(f"{folder}: deleted")

@@ -1,0 +1,58 @@
+"""The command that runs one service."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fibstream.core.addresses import SERVICES
+from fibstream.telemetry.logs import logs
+
+from ..app import PROGRAM_OPTIONS, command, settings
+from ..flags import check_address, check_brokers, check_choice, check_root
+
+
+@command
+def serve(
+    service: Annotated[
+        str, typer.Argument(metavar="SERVICE", help="ingest, inference, refine or analysis.")
+    ],
+    root: Annotated[str, typer.Option(metavar="PATH|s3://..", help="Where datasets lie.")],
+    bus: Annotated[str | None, typer.Option(metavar="kafka://H:P", help="A shared bus.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where it answers.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="First of a row, for Prometheus.")
+    ] = None,
+    role: Annotated[str, typer.Option(help="Some of grpc,plan,work.")] = "grpc,plan,work",
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Files below it may be landed by their path."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
+) -> None:
+    """Run one service for all datasets below a root, until it is stopped.
+
+    Example: fibstream serve ingest --root /data --bus kafka://127.0.0.1:9092
+    """
+    check_choice(service, SERVICES, "service")
+    chosen, _ = settings(workers=workers)
+    check_root(root)
+    check_brokers(bus)
+    if listen is not None:
+        check_address(listen, "--listen")
+    if metrics is not None:
+        check_address(metrics, "--metrics", row=2 + chosen.workers)
+    from fibstream.app import registry
+    from fibstream.runtime.serve import Serving
+    from fibstream.runtime.serve import serve as run_service
+
+    # The processes of a service have their settings from the environment.
+    given = {name: value for name, value in PROGRAM_OPTIONS.get().items() if value}
+    os.environ.update({f"FIBSTREAM_{name.upper()}": value for name, value in given.items()})
+    roles, sources = tuple(role.split(",")), tuple(source or ())
+    serving = Serving(root, bus, listen, metrics, roles, sources, workers)
+    with logs(chosen.log_level, chosen.log_format, service):
+        run_service(registry.service(service), serving, typer.echo)

@@ -1,0 +1,225 @@
+"""Commands that call running services."""
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from fibstream.core.errors import WrongUse
+
+from ..app import FAILED, command, fail, voxel_size
+from ..connect import check_name, check_volume, check_watched, connected, pipeline_text
+from ..flags import (
+    check_choice,
+    check_edges,
+    check_table,
+    parse_chunk,
+    parse_pair,
+    parse_shape,
+)
+from ..options import (
+    LOCALHOST,
+    Chunk,
+    Contrast,
+    Dataset,
+    DatasetName,
+    Invert,
+    LandingOrder,
+    Pipeline,
+    Raw,
+    Seed,
+    Server,
+    Voxel,
+)
+
+
+@command
+def create(
+    name: Dataset,
+    shape: Annotated[str, typer.Option(metavar="Z,Y,X", help="Voxels; Z is ? while unknown.")],
+    voxel_size_nm: Voxel = None,
+    pipeline: Pipeline = "mito",
+    dtype: Annotated[str, typer.Option(help="uint8, int8, uint16 or int16.")] = "uint8",
+    chunk: Chunk = None,
+    contrast: Contrast = None,
+    invert: Invert = False,
+    server: Server = LOCALHOST,
+) -> None:
+    """Make a dataset that chunks can land in.
+
+    Example: fibstream create cell --shape "?,4000,6000" --voxel-size-nm 8 --pipeline mito
+    """
+    from fibstream.core.grid import MAX_AXIS
+    from fibstream.services.ingest.edges.datasets import DTYPES
+
+    check_name(name)
+    extent = parse_shape(shape)
+    check_edges(extent, MAX_AXIS, f"--shape {shape}")
+    check_choice(dtype, DTYPES, "--dtype")
+    edges = parse_chunk(chunk)
+    window = parse_pair(contrast, "--contrast") if contrast else None
+    if window is None and dtype != "uint8":
+        raise WrongUse(f"--dtype {dtype}: give --contrast LOW,HIGH, two grey values")
+    size = voxel_size(voxel_size_nm)
+    if size is None:
+        raise WrongUse("--voxel-size-nm is missing; expected Z,Y,X or one length, nm")
+    text = pipeline_text(pipeline)
+    with connected(server) as client:
+        new, warnings = client.create(
+            name, extent, voxel_size_nm=size, dtype=dtype, chunk=edges, contrast=window,
+            invert=invert, pipeline=text,
+        )  # fmt: skip
+    for warning in warnings:
+        typer.echo(f"note: {warning}", err=True)
+    typer.echo(f"{name}: {'created' if new else 'was there already, the same'}")
+
+
+@command
+def land(
+    name: Dataset,
+    raw: Raw,
+    order: LandingOrder = "raster",
+    seed: Seed = 0,
+    chunks: Annotated[int | None, typer.Option(min=1, help="Land only the first so many.")] = None,
+    seal: Annotated[bool, typer.Option("--seal", help="The volume ends where the file does.")] = (
+        False
+    ),
+    wait: Annotated[bool, typer.Option("--wait", help="Until the dataset is complete.")] = False,
+    server: Server = LOCALHOST,
+) -> None:
+    """Land a volume chunk by chunk; what is there already is left as it is.
+
+    Example: fibstream land cell --raw volume.tif --seal --wait
+    """
+    from fibstream.services.ingest.edges.landing import Order
+
+    from ..landing import land_volume
+
+    check_name(name)
+    check_choice(order, get_args(Order), "--order")
+    check_volume(raw)
+    with connected(server) as client:
+        counts = land_volume(client, name, raw, order=order, seed=seed, limit=chunks, seal=seal)
+        typer.echo(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+        if wait:
+            _finish(client.wait(name))
+
+
+def _finish(answer: Any) -> None:
+    """Print that a dataset is complete; exit 1 and name the chunks that failed."""
+    for item in answer.failed:
+        index = f"{item.index.z},{item.index.y},{item.index.x}"
+        typer.echo(f"failed: {item.stage} chunk {index}: {item.reason}", err=True)
+    if answer.failed_count:
+        fail(f"{answer.dataset.name}: {answer.failed_count} chunks failed", FAILED)
+    typer.echo(f"{answer.dataset.name}: complete")
+
+
+@command
+def watch(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Slices, or a growing Zarr.")],
+    dataset: DatasetName,
+    slices: Annotated[int | None, typer.Option(help="The volume ends after so many.")] = None,
+    end_file: Annotated[str | None, typer.Option(help="It ends when this file appears.")] = None,
+    idle_s: Annotated[float | None, typer.Option(help="It ends when nothing comes.")] = None,
+    first: Annotated[int | None, typer.Option(help="Number of the first slice.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="Where a name has its number: 'slice_([0-9]+)'.")
+    ] = None,
+    absent: Annotated[
+        str | None, typer.Option(metavar="N,M-K", help="Slices that will never come.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Land what is there anew.")] = False,
+    stable_s: Annotated[float, typer.Option(help="A file so long unchanged is whole.")] = 2.0,
+    giveup_s: Annotated[float, typer.Option(help="Name a file so long unreadable.")] = 60.0,
+    poll_s: Annotated[float, typer.Option(help="How often to look.")] = 1.0,
+    memory_gb: Annotated[float, typer.Option(help="The most that slices may take.")] = 4.0,
+    server: Server = LOCALHOST,
+) -> None:
+    """Turn the slices that a microscope writes into landed chunks; call again to go on.
+
+    Example: fibstream watch /share/acquisition --dataset cell --end-file finished.txt
+    """
+    from ..watch import make_ending, make_habits, make_rules, watch_folder
+
+    rules = make_rules(
+        stable_s=stable_s, giveup_s=giveup_s, first=first, absent=absent, pattern=pattern
+    )
+    ending = make_ending(slices=slices, end_file=end_file, idle_s=idle_s)
+    chosen = make_habits(poll_s=poll_s, again=again, memory_gb=memory_gb)
+    check_name(dataset)
+    check_watched(folder)
+    with connected(server, patient=True) as client:
+        code = watch_folder(client, dataset, folder, ending=ending, rules=rules, settings=chosen)
+    if code:
+        raise typer.Exit(code)
+
+
+@command
+def seal(
+    name: Dataset,
+    extent_z: Annotated[
+        int | None, typer.Option("--extent-z", help="Slices; default: the end of what landed.")
+    ] = None,
+    server: Server = LOCALHOST,
+) -> None:
+    """Declare where a volume ends: its border becomes known, its objects final.
+
+    Example: fibstream seal cell
+    """
+    from fibstream.core.grid import MAX_AXIS
+
+    check_name(name)
+    if extent_z is not None and not 0 < extent_z <= MAX_AXIS:
+        raise WrongUse(f"--extent-z {extent_z}: expected 1 to {MAX_AXIS} slices")
+    with connected(server) as client:
+        typer.echo(f"{name}: sealed at {client.seal(name, extent_z)} slices")
+
+
+@command
+def replay(
+    name: Dataset,
+    stage: Annotated[str, typer.Option(help="Only this stage.")] = "",
+    server: Server = LOCALHOST,
+) -> None:
+    """Put failed chunks back: they are made again.
+
+    Example: fibstream replay cell --stage prediction/mito
+    """
+    from fibstream.core.events import FAMILIES
+
+    check_name(name)
+    if stage:
+        check_choice(stage.partition("/")[0], FAMILIES, "--stage")
+    with connected(server) as client:
+        for where, index in client.replay(name, stage):
+            typer.echo(f"replayed: {where} chunk {','.join(map(str, index))}")
+
+
+@command
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; tables are organelles.")],
+    dataset: DatasetName,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv|.parquet", help="Instead of printing.")
+    ] = None,
+    server: Server = LOCALHOST,
+) -> None:
+    """Ask the tables of a dataset in SQL.
+
+    Example: fibstream query "SELECT id, volume_nm3 FROM mito" --dataset cell
+    """
+    from ..answers import print_table, write_table
+
+    check_name(dataset)
+    if not sql.strip():
+        raise WrongUse("the question is empty; expected one SELECT")
+    if out is not None:
+        check_table(out)
+    with connected(server, "analysis") as client:
+        table = client.query(dataset, sql)
+    if out is None:
+        print_table(table)
+    else:
+        write_table(table, out)
+        typer.echo(f"{out}: {table.num_rows} rows")

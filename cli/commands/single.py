@@ -1,0 +1,108 @@
+"""Commands that run one step on one volume, without services."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..app import command, settings, voxel_size
+from ..options import AutoContrast, Chunk, Invert, Out, Raw, Voxel
+
+
+@command
+def predict(
+    raw: Raw,
+    model: Annotated[str, typer.Option(metavar="NAME|FILE.onnx", help="The network.")],
+    out: Out,
+    voxel_size_nm: Voxel = None,
+    chunk: Chunk = None,
+    contrast: AutoContrast = None,
+    invert: Invert = False,
+) -> None:
+    """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
+
+    Example: fibstream predict --raw volume.tif --model mito --out prediction.zarr
+    """
+    from ..oneshot import predict_volume
+
+    chosen, _ = settings()
+    for group in predict_volume(
+        raw, model, out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk, contrast=contrast,
+        invert=invert, threads=chosen.threads,
+    ):  # fmt: skip
+        typer.echo(str(out / group))
+
+
+@command
+def refine(
+    prediction: Annotated[list[str], typer.Option(metavar="CLASS=PATH", help="Predictions.")],
+    organelle: Annotated[str, typer.Option(metavar="NAME", help="The recipe: generic or mito.")],
+    out: Out,
+    voxel_size_nm: Voxel = None,
+    chunk: Chunk = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the recipe."),
+    ] = None,
+) -> None:
+    """Turn a prediction into labelled objects; writes labels/NAME/s0 and coarser levels.
+
+    Example: fibstream refine --prediction mito=prediction.zarr --organelle mito --out labels.zarr
+    """
+    from ..oneshot import refine_prediction
+
+    group = refine_prediction(
+        prediction, organelle, out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
+        overrides=set_ or [],
+    )  # fmt: skip
+    typer.echo(str(out / group))
+
+
+@command
+def measure(
+    labels: Annotated[str, typer.Option(metavar="PATH", help="Labels.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.csv|.parquet", help="The table to write.")],
+    raw: Annotated[
+        str | None, typer.Option(metavar="PATH", help="For the mean grey value.")
+    ] = None,
+    voxel_size_nm: Voxel = None,
+    profile: Annotated[str | None, typer.Option(help="cosem: the paper's columns.")] = None,
+) -> None:
+    """Measure every object of a label volume: one row each.
+
+    Example: fibstream measure --labels labels.zarr --out mitochondria.csv
+    """
+    from ..oneshot import measure_labels
+
+    rows = measure_labels(
+        labels, out, raw=raw, voxel_size_nm=voxel_size(voxel_size_nm), profile=profile
+    )
+    typer.echo(f"{out}: {rows} objects")
+
+
+@command
+def evaluate(
+    truth: Annotated[str, typer.Option(metavar="PATH", help="The truth; not 0 is inside.")],
+    test: Annotated[str, typer.Option(metavar="PATH", help="What is scored.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="The scores to write.")],
+    threshold: Annotated[int | None, typer.Option(help="Test values from here are inside.")] = None,
+    instances: Annotated[bool, typer.Option("--instances", help="Match objects too.")] = False,
+    voxel_size_nm: Voxel = None,
+) -> None:
+    """Score a segmentation against the truth: Dice, IoU, precision, recall.
+
+    Example: fibstream evaluate --truth truth.tif --test labels.zarr --out scores.json
+    """
+    from ..oneshot import check_file, evaluate_volumes, write_file
+
+    check_file(out)
+    scores = evaluate_volumes(
+        truth,
+        test,
+        threshold=threshold,
+        instances=instances,
+        voxel_size_nm=voxel_size(voxel_size_nm),
+    )
+    write_file(out, (json.dumps(scores, indent=2) + "\n").encode())
+    typer.echo(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))

@@ -1,0 +1,87 @@
+"""Commands that stream a volume through all services on this machine."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..app import FAILED, command, settings, voxel_size
+from ..flags import check_folder
+from ..options import (
+    AutoContrast,
+    Chunk,
+    Invert,
+    Json,
+    LandingOrder,
+    Out,
+    Pipeline,
+    Raw,
+    Seed,
+    Voxel,
+)
+
+
+@command
+def run(
+    raw: Raw,
+    pipeline: Pipeline,
+    out: Out,
+    voxel_size_nm: Voxel = None,
+    chunk: Chunk = None,
+    order: LandingOrder = "raster",
+    seed: Seed = 0,
+    workers: Annotated[int | None, typer.Option(help="Worker processes per service.")] = None,
+    bus: Annotated[
+        str | None, typer.Option(metavar="URL", help="sqlite:PATH, kafka://.. or memory:.")
+    ] = None,
+    contrast: AutoContrast = None,
+    invert: Invert = False,
+    as_json: Json = False,
+) -> None:
+    """Stream a volume through every stage, and wait.
+
+    Example: fibstream run --raw volume.tif --voxel-size-nm 10 --pipeline mito --out cell.zarr
+    """
+    from ..streaming import stream
+
+    chosen, _ = settings(workers=workers)
+    report = stream(
+        raw=raw, pipeline=pipeline, out=out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
+        order=order, seed=seed, bus=bus, contrast=contrast, invert=invert, settings=chosen,
+        quiet=False,
+    )  # fmt: skip
+    _finish(report, as_json=as_json, out=out)
+
+
+def _finish(report: Any, *, as_json: bool, out: Path) -> None:
+    """Print the report of a run; exit 1 when chunks have failed."""
+    for item in report.failed:
+        chunk = ",".join(map(str, item["chunk"]))
+        sys.stderr.write(f"failed: {item['stage']} chunk {chunk}: {item['reason']}\n")
+    if as_json:
+        typer.echo(json.dumps(asdict(report)))
+    else:
+        typer.echo(f"{out}: {report.chunks_computed} computed, {report.chunks_reused} reused, "
+            f"{len(report.failed)} failed in {report.seconds:.1f} s")  # fmt: skip
+        typer.echo(f"labels {report.labels_hash}")
+        typer.echo(f"tables {report.tables_hash}")
+    if report.failed:
+        raise typer.Exit(FAILED)
+
+
+@command
+def demo(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results go.")] = Path("demo"),
+) -> None:
+    """Show the whole story on the sample volume.
+
+    Example: fibstream demo
+    """
+    from ..demo import run_demo
+
+    check_folder(out, "--out")
+    if not run_demo(out, settings()[0]):
+        raise typer.Exit(FAILED)

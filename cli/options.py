@@ -1,0 +1,37 @@
+"""Flags and arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+LOCALHOST = "127.0.0.1"
+
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object; the rest to stderr.")]
+Voxel = Annotated[
+    str | None,
+    typer.Option("--voxel-size-nm", metavar="Z,Y,X", help="Voxel size; may be in the input."),
+]
+Chunk = Annotated[
+    str | None, typer.Option("--chunk", metavar="Z,Y,X", help="Chunk edges in voxels, 1 to 512.")
+]
+Raw = Annotated[str, typer.Option("--raw", metavar="PATH", help="The volume, see docs/formats.")]
+Out = Annotated[Path, typer.Option("--out", metavar="PATH.zarr", help="The dataset to write.")]
+Pipeline = Annotated[str, typer.Option(metavar="FILE|NAME", help="A YAML file, or mito.")]
+LandingOrder = Annotated[str, typer.Option(help="raster, random or slab.")]
+Seed = Annotated[int, typer.Option(help="Seed of the order.")]
+Contrast = Annotated[
+    str | None,
+    typer.Option(metavar="LOW,HIGH", help="Grey values that become black and white."),
+]
+AutoContrast = Annotated[
+    str | None,
+    typer.Option(metavar="LOW,HIGH|auto", help="Grey values that become black and white."),
+]
+Invert = Annotated[bool, typer.Option("--invert", help="Bright membranes.")]
+Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name.")]
+DatasetName = Annotated[str, typer.Option(metavar="DATASET", help="The dataset's name.")]
+Server = Annotated[
+    str,
+    typer.Option(metavar="HOST[:PORT]", envvar="FIBSTREAM_SERVER", help="Where services run."),
+]

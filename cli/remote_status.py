@@ -1,0 +1,47 @@
+"""How far a dataset of running services is, as text or JSON."""
+
+import json
+from typing import Any
+
+import typer
+
+from fibstream.core.addresses import SERVICES
+
+from .connect import check_name, connected
+
+
+def show_status(name: str, server: str, *, as_json: bool) -> None:
+    """Print how far a dataset of running services is."""
+    check_name(name)
+    with connected(server) as client:
+        answer = next(client.watch(name, once=True))
+    found = _status(answer)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    z, y, x = found["shape"]
+    typer.echo(f"{name}: {z or '?'} x {y} x {x} voxels, {'sealed' if found['sealed'] else 'open'}, "
+        f"{'complete' if found['complete'] else 'not complete'}")  # fmt: skip
+    for service in SERVICES:
+        if counts := found["services"].get(service):
+            typer.echo(f"  {service:<12} {counts['recorded']} of {counts['wanted']}")
+    for item in found["failed"]:
+        typer.echo(f"  failed: {item['stage']} {tuple(item['chunk'])}: {item['reason']}")
+
+
+def _status(answer: Any) -> dict[str, Any]:
+    shape = answer.dataset.shape
+    return {
+        "dataset": answer.dataset.name,
+        "shape": [shape.z or None, shape.y, shape.x],
+        "sealed": answer.sealed,
+        "complete": answer.complete,
+        "services": {
+            p.service: {"recorded": p.recorded, "wanted": p.wanted, "failed": p.failed}
+            for p in answer.services
+        },
+        "failed": [
+            {"stage": f.stage, "chunk": [f.index.z, f.index.y, f.index.x], "reason": f.reason}
+            for f in answer.failed
+        ],
+    }
