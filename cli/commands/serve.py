@@ -46,7 +46,7 @@ def serve(
     if metrics is not None:
         check_address(metrics, "--metrics", row=2 + chosen.workers)
     from fibstream.app import registry
-    from fibstream.runtime.serve import Serving
+    from fibstream.runtime.serve import Serving, check
     from fibstream.runtime.serve import serve as run_service
 
     # The processes of a service have their settings from the environment.
@@ -54,5 +54,6 @@ def serve(
     os.environ.update({f"FIBSTREAM_{name.upper()}": value for name, value in given.items()})
     roles, sources = tuple(role.split(",")), tuple(source or ())
     serving = Serving(root, bus, listen, metrics, roles, sources, workers)
+    check(serving)
     with logs(chosen.log_level, chosen.log_format, service):
         run_service(registry.service(service), serving, typer.echo)
