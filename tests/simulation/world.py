@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ class World:
 
     def _client(self, index: Index) -> Iterator[None]:
         """A microscope: acquires the contents of one chunk one after the other, retrying each."""
-        while not self.sealed and self._short(index):
+        while not self.sealed and index not in self._whole_chunks:
             yield  # a short last chunk lands when it is known to be the last
         for revision, voxels in self.plan[index]:
             done: list[bool] = []
@@ -175,8 +176,11 @@ class World:
             while self.rng.random() < 0.5:
                 yield
 
-    def _short(self, index: Index) -> bool:
-        return self.final.grid.box(index) != self.dataset.grid.box(index)
+    @cached_property
+    def _whole_chunks(self) -> set[Index]:
+        """The chunks that the end of the volume does not cut short."""
+        grid, final = self.dataset.grid, self.final.grid
+        return {index for index in self.plan if final.box(index) == grid.box(index)}
 
     def _work(self, service: Service, delivery: Delivery, owner: str) -> Iterator[None]:
         worker = self.rules.worker(self.site(), self.stages(service), self._grid)
@@ -213,16 +217,12 @@ class World:
             planner = self.planners[service.name]
             if service.name in self.turns or self._has_work(planner):
                 choices += [lambda s=service: self._plan(s)] * 3
-            if any(
-                t.topic == wire.task_topic(service.name) and t.owner is None
-                for t in self.bus._tasks.values()
-            ):
+            topic = wire.task_topic(service.name)
+            if any(t.topic == topic and t.owner is None for t in self.bus._tasks.values()):
                 choices.append(lambda s=service: self._take(s))
         choices += [lambda a=actor: self._advance(a) for actor in self.actors]
-        if not self.sealed:
-            whole_chunks = {index for index in self.plan if not self._short(index)}
-            if whole_chunks <= self.landed or self.rng.random() < 0.01:
-                choices.append(self._seal)
+        if not self.sealed and (self._whole_chunks <= self.landed or self.rng.random() < 0.01):
+            choices.append(self._seal)
         if not choices:
             return False
         self.rng.choice(choices)()
