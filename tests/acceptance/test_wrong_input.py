@@ -1,7 +1,6 @@
 """Wrong input is one clear line that names it, exit 2, and nothing is written."""
 
 import fcntl
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,28 +15,23 @@ import zarr
 from fibstream.runtime.root import bus_path
 
 from ..inference.net import write_net
-from ..support.command import Answer, apart, inside
+from ..support import wrong
+from ..support.command import apart, inside
 from ..support.scene import GEOMETRY, Scene, blobs, bright, save
+from ..support.wrong import is_one_line, is_rejected
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a case puts its files: ``folder`` is watched, nothing may change below it."""
+class Place(wrong.Place):
+    """A place with a scene and its finished dataset."""
 
     scene: Scene
     finished: Path
-    folder: Path
 
     @property
     def out(self) -> Path:
         """A path where nothing is."""
         return self.folder / "out.zarr"
-
-    def file(self, name: str, content: bytes | str) -> Path:
-        """Write a file."""
-        path = self.folder / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
 
     def volume(self, raw: np.ndarray, voxel_nm: object = 8.0) -> Path:
         """Write a volume."""
@@ -269,37 +263,16 @@ CASES: dict[str, tuple[Case, str]] = {
 }  # fmt: skip
 
 
-def tree(folder: Path) -> dict[str, bytes | None]:
-    """Return all that lies below a folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-    }
-
-
-def is_one_line(answer: Answer, pattern: str) -> None:
-    """Check exit and message of a wrong use."""
-    assert answer.code == 2, answer
-    lines = answer.err.splitlines()
-    assert len(lines) == 1, answer.err
-    assert lines[0].startswith("fibstream: ") and re.search(pattern, lines[0]), lines[0]
-    assert answer.out == ""
-
-
 @pytest.fixture
 def place(scene: Scene, finished: Path, tmp_path: Path) -> Place:
     (scene.folder / "empty").mkdir(exist_ok=True)
-    return Place(scene, finished, tmp_path)
+    return Place(tmp_path, scene, finished)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_wrong_input_is_one_line_and_nothing_is_written(place, name):
+def test_wrong_input_is_one_line_and_nothing_is_written(place: Place, name: str) -> None:
     make, pattern = CASES[name]
-    arguments = make(place)
-    before = tree(place.folder)
-    answer = inside(*arguments)
-    is_one_line(answer, pattern)
-    assert tree(place.folder) == before
+    is_rejected(place.folder, make(place), pattern)
 
 
 @pytest.fixture
@@ -317,16 +290,16 @@ def mine(place: Place) -> Path:
         (lambda p: ["--chunk", "20,24,28", "--bus", "memory:x"], "--bus memory:x"),
     ],
 )
-def test_another_acquisition_does_not_touch_a_dataset(place, mine, change, pattern):
+def test_another_acquisition_does_not_touch_a_dataset(
+    place: Place, mine: Path, change: Callable[[Place], list[object]], pattern: str
+) -> None:
     more = change(place)
     raw = place.volume(WIDE if "--contrast" in more else RAW)
-    before = tree(place.folder)
-    is_one_line(inside(*place.run("--out", mine, *more, raw=raw)), pattern)
-    assert tree(place.folder) == before
+    is_rejected(place.folder, place.run("--out", mine, *more, raw=raw), pattern)
 
 
 @pytest.mark.parametrize("command", ["run", "verify", "status"])
-def test_a_bus_that_is_none_is_named(place, mine, command):
+def test_a_bus_that_is_none_is_named(place: Place, mine: Path, command: str) -> None:
     """Its own bus is overwritten with something else."""
     bus_path(mine).write_bytes(b"not a database, but long enough to look like one" * 99)
     run = place.run("--out", mine, "--chunk", "20,24,28", "--json")
@@ -336,17 +309,14 @@ def test_a_bus_that_is_none_is_named(place, mine, command):
     assert inside("verify", mine, "--rebuild").code == 0
 
 
-def test_a_dataset_in_use_names_who_uses_it(place, mine):
+def test_a_dataset_in_use_names_its_owner(place: Place, mine: Path) -> None:
     with (mine / ".fibstream" / "run.lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate(0)
         lock.write("process 4711 on here\n")
         lock.flush()
-        before = tree(place.folder)
-        is_one_line(inside("verify", mine), "in use by process 4711 on here")
-        run = place.run("--out", mine, "--chunk", "20,24,28")
-        is_one_line(inside(*run), "in use by process 4711 on here")
-        assert tree(place.folder) == before
+        for arguments in (["verify", mine], place.run("--out", mine, "--chunk", "20,24,28")):
+            is_rejected(place.folder, arguments, "in use by process 4711 on here")
 
 
 @pytest.mark.parametrize(
@@ -356,5 +326,5 @@ def test_a_dataset_in_use_names_who_uses_it(place, mine):
         ({"FIBSTREAM_WORKERS": "many"}, "workers = 'many' .from FIBSTREAM_WORKERS"),
     ],
 )
-def test_a_wrong_setting_in_the_environment(environment, pattern):
+def test_a_wrong_setting_in_the_environment(environment: dict[str, str], pattern: str) -> None:
     is_one_line(apart("config", environment=environment), pattern)

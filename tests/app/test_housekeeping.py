@@ -17,20 +17,15 @@ from hypothesis import strategies as st
 
 from fibstream.app.housekeeping import age_text, delete_folder, owner_of, size_text, usage
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound, Retryable, WrongUse
 from fibstream.runtime.root import Root, bus_path
 from fibstream.runtime.supervisor import ABANDONED_S, Supervisor, sweep_abandoned, temporaries
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.store.local import PRIVATE, LocalFiles
 
-from ..acceptance.test_wrong_input import is_one_line, tree
 from ..support.command import apart, inside
+from ..support.wrong import CELL, is_rejected, tree
 
-DATASET = Dataset(
-    name="cell", shape=(8, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
-    contrast=(0, 255),
-)  # fmt: skip
 HERE = f"process {os.getpid()} on {socket.gethostname()}"
 
 
@@ -38,7 +33,7 @@ HERE = f"process {os.getpid()} on {socket.gethostname()}"
 def root(tmp_path):
     (tmp_path / "root").mkdir()
     made = Root(str(tmp_path / "root"))
-    create(made, DatasetDesign(DATASET, {}, []))
+    create(made, DatasetDesign(CELL, {}, []))
     yield made
     made.close()
 
@@ -213,9 +208,7 @@ def test_deletion_asks(cell):
 
 
 def test_a_dataset_at_work_is_not_deleted_and_named(cell, lock):
-    before = tree(cell)
-    is_one_line(inside("delete", cell, "--yes"), f"cell.zarr: in use by {HERE}")
-    assert tree(cell) == before
+    is_rejected(cell, ["delete", cell, "--yes"], f"cell.zarr: in use by {HERE}")
 
 
 def test_what_is_no_dataset_is_not_deleted(tmp_path):

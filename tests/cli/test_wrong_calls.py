@@ -11,41 +11,30 @@ import pytest
 
 from fibstream.app.registry import service
 from fibstream.cli.connect import WELCOME_S
-from fibstream.core.dataset import Dataset
 from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
 from fibstream.runtime.service import ServicerContext
 from fibstream.runtime.settings import FILE, Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 
-from ..acceptance.test_wrong_input import is_one_line, tree
+from ..support import wrong
 from ..support.broker import free_ports
 from ..support.command import apart, inside
+from ..support.wrong import CELL, is_one_line, is_rejected, tree
 
-HOUSE = Path(__file__).resolve().parents[2]
-DATASET = Dataset(
-    name="cell", shape=(8, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
-    contrast=(0, 255),
-)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a case puts its files: ``folder`` is watched; nobody listens at ``port``."""
+class Place(wrong.Place):
+    """A place with a ``port`` at which nothing listens."""
 
-    folder: Path
     port: int
 
     @property
     def away(self) -> tuple[object, ...]:
         """Flags that name services which are not there: a call would end with exit 1."""
         return "--server", f"127.0.0.1:{self.port}"
-
-    def file(self, name: str, content: bytes | str = "mine") -> Path:
-        """Write a file."""
-        path = self.folder / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
 
     def sub(self, name: str) -> Path:
         """Make a folder."""
@@ -228,10 +217,7 @@ def place(tmp_path: Path) -> Place:
 def test_wrong_input_is_one_line_before_any_call(place, name):
     make, pattern = CASES[name]
     arguments = make(place)
-    before = tree(place.folder)
-    answer = inside(*arguments)
-    is_one_line(answer, pattern)
-    assert tree(place.folder) == before
+    is_rejected(place.folder, arguments, pattern)
 
 
 SETTINGS = [
@@ -256,10 +242,8 @@ SETTINGS = [
 def test_a_wrong_file_of_settings(place, monkeypatch, text, pattern, command):
     place.file(FILE, text)
     monkeypatch.chdir(place.folder)
-    before = tree(place.folder)
-    answer = inside(command, *(["x.zarr"] if command == "status" else []))
-    is_one_line(answer, f"{FILE}.*({pattern})|({pattern}).*{FILE}")
-    assert tree(place.folder) == before
+    arguments = [command, "x.zarr"] if command == "status" else [command]
+    is_rejected(place.folder, arguments, f"{FILE}.*({pattern})|({pattern}).*{FILE}")
 
 
 @pytest.mark.parametrize(
@@ -296,12 +280,10 @@ def test_a_name_that_is_a_folder_here_is_not_deleted_elsewhere(place, monkeypatc
 
 def test_a_report_over_a_file(place):
     root = Root(str(place.folder))
-    create(root, DatasetDesign(DATASET, {}, []))
+    create(root, DatasetDesign(CELL, {}, []))
     note = place.file("note.txt")
-    before = tree(place.folder)
     arguments = ["report", place.folder / "cell.zarr", "--out", note]
-    is_one_line(inside(*arguments), "note.txt is not a folder")
-    assert tree(place.folder) == before
+    is_rejected(place.folder, arguments, "note.txt is not a folder")
 
 
 CALLS = {
@@ -334,13 +316,13 @@ def test_services_that_are_not_there_are_named_soon(place, monkeypatch, name):
 def server(tmp_path_factory):
     """All calls of ingest and analysis in this process, and a dataset that nothing landed in."""
     root = Root(str(tmp_path_factory.mktemp("served")))
-    create(root, DatasetDesign(DATASET, {}, []))
+    create(root, DatasetDesign(CELL, {}, []))
     context = ServicerContext(root, Settings())
     bindings = [service(name).servicer(context) for name in ("ingest", "analysis")]
-    door = GrpcServer("127.0.0.1:0", bindings)
-    door.open()
-    yield ",".join(f"{name}=127.0.0.1:{door.port}" for name in ("ingest", "analysis"))
-    door.close(grace_s=0)
+    grpc_server = GrpcServer("127.0.0.1:0", bindings)
+    grpc_server.open()
+    yield ",".join(f"{name}=127.0.0.1:{grpc_server.port}" for name in ("ingest", "analysis"))
+    grpc_server.close(grace_s=0)
     for each in bindings:
         getattr(each.servicer, "close", lambda: None)()
     root.close()
