@@ -85,7 +85,7 @@ def check_bus(url: str | None) -> None:
     """Refuse a bus that cannot be opened, before anything is written."""
     if url is not None:
         if is_kafka(url):
-            from fibstream.bus.kafka.link import declare
+            from fibstream.bus.kafka.declare import declare
 
             declare(servers_of(url))
         open_bus(url, Path(), "check").close()

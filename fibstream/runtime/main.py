@@ -83,7 +83,7 @@ def _count_stalls(telemetry: Telemetry, counted: int, *, kafka: bool) -> int:
     """Count the consumers that hung beyond ``counted``; return how many there were so far."""
     if not kafka:
         return counted
-    from fibstream.bus.kafka.link import STALLS
+    from fibstream.bus.kafka.stall import STALLS
 
     if STALLS.count > counted:
         telemetry.add(CONSUMER_STALLS, STALLS.count - counted)

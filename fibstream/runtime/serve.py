@@ -58,7 +58,7 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
     with running(None, service.name) as (settings, stopping), contextlib.ExitStack() as held:
         root = check(given)
         if given.bus:
-            from fibstream.bus.kafka.link import declare
+            from fibstream.bus.kafka.declare import declare
 
             declare(servers_of(given.bus))
             bus = root.shared_bus()

@@ -2,13 +2,15 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from fibstream.bus.kafka.bus import KafkaBus
+from fibstream.bus.kafka import KafkaBus
 
 from ..support.broker import Broker, broker  # noqa: F401
+from .waiting import Connect
 
 _numbers = itertools.count()
 
@@ -20,11 +22,11 @@ def dataset() -> str:
 
 
 @pytest.fixture
-def connect(broker: Broker, dataset: str) -> Iterator[Callable[..., KafkaBus]]:  # noqa: F811
+def connect(broker: Broker, dataset: str) -> Iterator[Connect]:  # noqa: F811
     """Open buses of the dataset; they are closed after the test."""
     opened: list[KafkaBus] = []
 
-    def make(scope: str | None = dataset, **options: object) -> KafkaBus:
+    def make(scope: str | None = dataset, **options: Any) -> KafkaBus:
         options.setdefault("private", scope is not None)
         bus = KafkaBus(broker.servers, scope, **{"session_s": 2.0} | options)
         opened.append(bus)

@@ -2,7 +2,7 @@
 
 import sys
 
-from fibstream.bus.kafka.bus import KafkaBus
+from fibstream.bus.kafka import KafkaBus
 
 
 def main() -> None:

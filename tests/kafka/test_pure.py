@@ -9,7 +9,8 @@ from kafka import TopicPartition
 from fibstream.bus import wire
 from fibstream.bus.kafka.lease import Lease, decode, judge, lease_key
 from fibstream.bus.kafka.link import parse_servers
-from fibstream.bus.kafka.log import Count, Stall
+from fibstream.bus.kafka.log import Count
+from fibstream.bus.kafka.stall import Stall
 from fibstream.bus.topics import (
     SERVICES,
     content_type,

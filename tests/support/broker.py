@@ -19,21 +19,25 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from fibstream.bus import wire
-from fibstream.bus.kafka.bus import KafkaBus, declare
+from fibstream.bus.kafka import KafkaBus
+from fibstream.bus.kafka.declare import declare
 from fibstream.core.errors import Retryable
 
 ROOT = Path(__file__).resolve().parents[2]
 POM = ROOT / "tests" / "kafka" / "pom.xml"
-HOME = ROOT / "build" / "kafka"  # kept between runs: the jars are 43 MB
+HOME = ROOT / "build" / "kafka"  # kept between runs
+JARS = HOME / "libs"  # 43 MB
+FORMATTED = HOME / "formatted"  # an empty broker's data
+CLASSES = HOME / "classes.jsa"  # of an earlier broker, loaded and verified: half of a start
 REQUIRED = "FIBSTREAM_REQUIRE_KAFKA"  # a broker that cannot start is then a failure, not a skip
 JAVA = 17  # Kafka 4 needs at least this
-START_S = 60.0  # four seconds on an idle machine
+START_S = 60.0  # two seconds on an idle machine
 FETCH_S = 600.0  # the jars over a slow line
 
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
@@ -42,7 +46,7 @@ listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
+offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
@@ -67,28 +71,48 @@ def missing() -> str | None:
     """Return why no broker can be started here, None when one can."""
     if shutil.which("java") is None or shutil.which("mvn") is None:
         return f"needs Java {JAVA} and Maven"
-    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
-    words = told.stderr.split('"')
+    found = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    words = found.stderr.split('"')
     major = words[1].split(".")[0] if len(words) > 1 else ""
     return None if major.isdigit() and int(major) >= JAVA else f"needs Java {JAVA} and Maven"
 
 
-def jars() -> Path:
-    """Return the folder of the broker's jars, fetched when it is not there; one process fetches."""
-    done = HOME / "libs"
+def java(*options: str) -> list[str]:
+    """Return how a program of the broker is run: a quick start counts more than a long life."""
+    quick = ["-Xmx512M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+    return ["java", *quick, *options, "-cp", f"{JARS}/*"]
+
+
+def prepare() -> None:
+    """Fetch the jars and format an empty broker's data, once; one process does it."""
     HOME.mkdir(parents=True, exist_ok=True)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.is_dir():
-            part = HOME / "libs.part"
-            shutil.rmtree(part, ignore_errors=True)
+        if not JARS.is_dir():
+            part = fresh_folder("libs.part")
             goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
             subprocess.run(
                 ["mvn", "-q", "-B", "-f", str(POM), *goal, f"-DoutputDirectory={part}"],
                 check=True, timeout=FETCH_S, stdin=subprocess.DEVNULL, stdout=sys.stderr,
             )  # fmt: skip
-            part.rename(done)
-    return done
+            part.rename(JARS)
+        if not FORMATTED.is_dir():
+            part = fresh_folder("formatted.part")
+            properties = HOME / "format.properties"
+            properties.write_text(PROPERTIES.format(port=1, controller=2, data=part))
+            tool = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg"]
+            subprocess.run(
+                [*java(), *tool, "-c", str(properties)],
+                check=True, timeout=START_S, capture_output=True,
+            )  # fmt: skip
+            part.rename(FORMATTED)
+
+
+def fresh_folder(name: str) -> Path:
+    """Return a folder that does not exist."""
+    folder = HOME / name
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def free_ports(count: int) -> list[int]:
@@ -101,7 +125,7 @@ def free_ports(count: int) -> list[int]:
 
 
 # Run by a Python of its own, which becomes the broker: it ends with the process that started it.
-LEASH = """
+END_WITH_PARENT = """
 import ctypes, os, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
@@ -113,28 +137,28 @@ class Broker:
     """One broker on ports and data of its own; it can be ended and started again."""
 
     def __init__(self, folder: Path) -> None:
+        prepare()
         self._folder = folder
-        self._classpath = f"{jars()}/*"
         port, controller = free_ports(2)
         self.servers = f"127.0.0.1:{port}"
         self._properties = folder / "server.properties"
         text = PROPERTIES.format(port=port, controller=controller, data=folder / "data")
         self._properties.write_text(text)
         self._process: subprocess.Popen[bytes] | None = None
-        tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", "MkU3OEVBNTcwNTJENDM2Qg"]
-        subprocess.run(
-            [*self._java(), *tool, "-c", str(self._properties)],
-            check=True, timeout=START_S, capture_output=True,
-        )  # fmt: skip
+        shutil.copytree(FORMATTED, folder / "data")
+        # Without an archive of its classes, this one leaves one when it is stopped in good order.
+        self._archive = None if CLASSES.is_file() else folder / "classes.jsa"
 
-    def _java(self) -> list[str]:
-        return ["java", "-Xmx512M", "-XX:+UseSerialGC", "-cp", self._classpath]
+    def _command(self) -> list[str]:
+        used = f"SharedArchiveFile={CLASSES}"
+        option = f"-XX:ArchiveClassesAtExit={self._archive}" if self._archive else f"-XX:{used}"
+        return [*java(option), "kafka.Kafka", str(self._properties)]
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self._folder / "broker.log").open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", LEASH, *self._java(), "kafka.Kafka", str(self._properties)],
+                [sys.executable, "-c", END_WITH_PARENT, *self._command()],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         deadline = time.monotonic() + START_S
@@ -165,6 +189,17 @@ class Broker:
         """End it in good order."""
         self._end(signal.SIGTERM)
 
+    def leave(self) -> None:
+        """End it before its folder goes; the first one leaves its classes to those after it."""
+        if self._archive is None:
+            self.kill()
+            return
+        self.stop()
+        if self._archive.is_file():
+            part = HOME / f"classes.{os.getpid()}"
+            shutil.copyfile(self._archive, part)
+            part.rename(CLASSES)
+
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         self._end(signal.SIGKILL)
@@ -194,7 +229,7 @@ def running() -> Iterator[Broker]:
             broker.start()
             yield broker
         finally:
-            broker.kill()  # its folder goes anyway
+            broker.leave()
 
 
 class _Shared:
@@ -236,7 +271,7 @@ def warm(servers: str) -> None:
 
 
 def main() -> None:
-    """Run a broker in the foreground, until told to stop."""
+    """Run a broker in the foreground, until it is interrupted."""
     parser = argparse.ArgumentParser(description="start a Kafka broker, print its address, wait")
     parser.add_argument("--bare", action="store_true", help="do not declare fibstream's topics")
     given = parser.parse_args()

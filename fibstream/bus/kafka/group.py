@@ -1,4 +1,4 @@
-"""What a group of workers has done, asked and changed from outside of it."""
+"""A group of workers seen and changed from outside of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,22 +7,22 @@ from kafka import TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.structs import OffsetAndMetadata
 
-from .lease import Waiting
+from .follower import Follower
+from .lease import QueuedTask
 from .link import Link, places
-from .log import Follower
 
 
 def committed(link: Link, group: str, topic: str) -> dict[TopicPartition, int]:
     """Return the offset of the first unfinished task of every partition of a queue."""
     where = places(link, topic, None)
-    found = link.ask(lambda admin: admin.list_group_offsets({group: where}))[group]
-    # Kafka says -1 where nothing was ever finished.
+    found = link.admin(lambda admin: admin.list_group_offsets({group: where}))[group]
+    # Kafka returns -1 where nothing was ever finished.
     return {p: max(found[p].offset, 0) if p in found else 0 for p in where}
 
 
 def members(link: Link, group: str, owner: str) -> list[str]:
-    """Return under which ids a process is a member of a group: none when it died, or is not."""
-    described = link.ask(lambda admin: admin.describe_groups([group]))
+    """Return the ids by which a living process is a member of a group."""
+    described = link.admin(lambda admin: admin.describe_groups([group]))
     found = described.get(group, {}).get("members") or []
     return [member["member_id"] for member in found if member["client_id"] == owner]
 
@@ -31,7 +31,7 @@ def expel(link: Link, group: str, owner: str) -> None:
     """Have a group go on without the members of a process that died, at once."""
     dead = [MemberToRemove(number) for number in members(link, group, owner)]
     if dead:
-        link.ask(lambda admin: admin.remove_group_members(group, dead))
+        link.admin(lambda admin: admin.remove_group_members(group, dead))
 
 
 def skip_all(link: Link, group: str, ends: Mapping[TopicPartition, int]) -> None:
@@ -40,10 +40,10 @@ def skip_all(link: Link, group: str, ends: Mapping[TopicPartition, int]) -> None
     One with members stays where it is: Kafka refuses, and what is old is taken once more.
     """
     offsets = {place: OffsetAndMetadata(end, "", -1) for place, end in ends.items()}
-    link.ask(lambda admin: admin.alter_group_offsets(group, offsets))
+    link.admin(lambda admin: admin.alter_group_offsets(group, offsets))
 
 
-class _Pick:
+class _OneRecord:
     """A part that wants one record."""
 
     def __init__(self, place: TopicPartition, offset: int) -> None:
@@ -60,15 +60,15 @@ class _Pick:
                 self.record = record
 
 
-def fetch(follower: Follower, place: TopicPartition, offset: int) -> Waiting | None:
+def fetch(follower: Follower, place: TopicPartition, offset: int) -> QueuedTask | None:
     """Return the task at an offset; None when it is past its retention."""
-    pick = _Pick(place, offset)
-    follower.add(pick)
+    part = _OneRecord(place, offset)
+    follower.add(part)
     try:
-        follower.catch_up(pick, lambda: pick.seen[place] > offset)
+        follower.catch_up(part, lambda: part.seen[place] > offset)
     finally:
-        follower.remove(pick)
-    record = pick.record
+        follower.remove(part)
+    record = part.record
     if record is None:
         return None
-    return Waiting(place, offset, record.key.decode(), record.value, record.timestamp / 1000)
+    return QueuedTask(place, offset, record.key.decode(), record.value, record.timestamp / 1000)

@@ -22,8 +22,8 @@ State = Literal["held", "free", "over"]  # over: finished or discarded, and not 
 Verdict = Literal["over", "busy"]
 
 
-class Waiting(NamedTuple):
-    """A task where it lies."""
+class QueuedTask(NamedTuple):
+    """A task and its place in the queue."""
 
     place: TopicPartition
     offset: int
@@ -33,7 +33,7 @@ class Waiting(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """What is known of a task: the last owner, and how many owners died of it."""
+    """What is known of a task: the last owner, and how many owners died while they held it."""
 
     owner: str
     crashes: int
@@ -55,7 +55,7 @@ def decode(value: bytes) -> Lease:
 
 
 def lease_key(key: str, value: bytes, group: str = "") -> str:
-    """Return what names a task: its key, so that it lies by the dataset, content and group."""
+    """Return the name of a lease: a task's key (for the partition), its content, and the group."""
     return f"{key}#{digest(value, group.encode())}"
 
 
@@ -66,7 +66,7 @@ def judge(
 
     A partition can move while a task in it is held. Its holder goes on, so the next one leaves the
     task aside; but if the holder is no longer ``alive``, that is a crash. A lease on an earlier
-    record of an equal task says only what it counted.
+    record of an equal task gives only its count.
     """
     fresh = Lease(owner, 0, partition, offset, "held")
     if lease is None or lease.partition != partition or lease.offset > offset:
@@ -119,7 +119,7 @@ class Tail:
         self._offsets = {place: array("q") for place in start}
 
     def accept(self, place: TopicPartition, records: Sequence[Any]) -> None:
-        """Remember where the own tasks lie."""
+        """Record the offsets of own tasks."""
         for record in records:
             if record.offset < self.seen[place]:
                 continue
@@ -128,7 +128,7 @@ class Tail:
                 self._offsets[place].append(record.offset)
 
     def count(self, committed: Mapping[TopicPartition, int]) -> int:
-        """Return how many lie at or behind the committed offsets; forget the others."""
+        """Return how many are at or after the committed offsets; drop the others."""
         for place, offsets in self._offsets.items():
             del offsets[: bisect_left(offsets, committed[place])]
         return sum(map(len, self._offsets.values()))

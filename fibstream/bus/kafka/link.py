@@ -1,4 +1,4 @@
-"""This process's way to one Kafka cluster: shared by its buses, safe between threads, bounded."""
+"""This process's connections to one Kafka cluster: shared by its buses, safe between threads."""
 
 import contextlib
 import logging
@@ -6,68 +6,43 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, MessageSizeTooLargeError, TopicAlreadyExistsError
-from kafka.net.inet import KafkaNetSocket
+from kafka.errors import KafkaError, MessageSizeTooLargeError
 
-from fibstream.bus.topics import PARTITIONS, SERVICES, Topic, declared, headers, partition_of
+from fibstream.bus.topics import headers, partition_of
 from fibstream.core.errors import Poison, Retryable, WrongUse
+
+from . import sockets
 
 T = TypeVar("T")
 
 CALL_S = 7.0  # the longest a call waits for the broker: longer than the election of a new leader
-KNOCK_S = 2.0  # for a connection; there may be three addresses to try
-AGAIN_S = 0.1  # between two attempts at what the broker says is not ready yet
+PROBE_S = 2.0  # for a connection; there may be three addresses to try
+RETRY_S = 0.1  # between two attempts at what the broker reports as not ready yet
 RECONNECT_MS = 500  # a broker that comes back is found within so long; Kafka's own is 30 s
 REQUEST_MS = 3_000  # below half of CALL_S, so that a request lost with its connection is sent again
+# A broker holds a fetch that finds nothing for so long. Partitions added meanwhile wait as long;
+# half of it would double what idle processes cost.
+HOLD_MS = 100
 _SERVER = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})")
 
-# Its loggers tell every connection and fetch; what matters reaches the caller as an error.
+# Its loggers report every connection and fetch; what matters reaches the caller as an error.
 logging.getLogger("kafka").setLevel(logging.ERROR)
-# While a broker is away, twice a second and client: our callers say so once.
+# While a broker is away, twice a second and client: our callers report it once.
 for _name in ("kafka.net", "kafka.cluster"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
-
-
-class _Direct(KafkaNetSocket):  # type: ignore[misc]
-    """A connection without a proxy that closes its socket when nobody answers.
-
-    kafka-python 3.0.12 leaves that to the garbage collector: hundreds of descriptors in an outage.
-    Its way of making connections is chosen by the scheme of a proxy's address.
-    """
-
-    SCHEMES = ("direct",)
-
-    async def sock_connect(self, net: Any, sock: Any, *place: Any, **limits: Any) -> Any:
-        try:
-            return await super().sock_connect(net, sock, *place, **limits)
-        except BaseException:
-            sock.close()
-            raise
 
 
 _PATIENCE: dict[str, Any] = {
     "bootstrap_timeout_ms": int(CALL_S * 1000),
     "request_timeout_ms": REQUEST_MS,
     "reconnect_backoff_max_ms": RECONNECT_MS,
-    "proxy_url": "direct://",
+    "proxy_url": sockets.URL,
 }
 _COMMON = _PATIENCE | {"metrics_enabled": False, "allow_auto_create_topics": False}
-
-
-@dataclass
-class Tally:
-    """How often consumers of this process hung and were made anew."""
-
-    count: int = 0
-
-
-STALLS = Tally()
 
 
 @contextlib.contextmanager
@@ -107,49 +82,49 @@ class Link:
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has; raise WrongUse when it was never declared."""
-        with self._lock:
-            if topic not in self._partitions:
-                self._look()
-            if topic not in self._partitions:
-                raise WrongUse(
-                    f"kafka {self.servers} has no topic {topic!r}: declare the topics first, with"
-                    " `python -m fibstream.bus.kafka.bus SERVERS` or as deploy/ does"
-                )
-            return self._partitions[topic]
+        # Without the lock: who waits for a broker that is away must not hold up the others.
+        if topic not in self._partitions:
+            self._refresh()
+        count = self._partitions.get(topic)
+        if count is None:
+            raise WrongUse(
+                f"kafka {self.servers} has no topic {topic!r}: declare the topics first, with"
+                " `python -m fibstream.bus.kafka SERVERS` or as deploy/ does"
+            )
+        return count
 
     def topics(self, start: str) -> list[str]:
         """Return the topics whose names begin with ``start``."""
-        with self._lock:
-            self._look()
-            return sorted(name for name in self._partitions if name.startswith(start))
+        self._refresh()
+        return sorted(name for name in self._partitions if name.startswith(start))
 
-    def _look(self) -> None:
-        found = self.ask(lambda admin: admin.describe_topics())
+    def _refresh(self) -> None:
+        found = self.admin(lambda admin: admin.describe_topics())
         self._partitions = {t["name"]: len(t["partitions"]) for t in found if not t["error_code"]}
 
-    def ask(self, question: Callable[[Any], T]) -> T:
-        """Return the administrator's answer, asking again while the broker is not ready."""
+    def admin(self, call: Callable[[Any], T]) -> T:
+        """Call the administrator, again while the broker is not ready; return what it returns."""
         deadline = time.monotonic() + CALL_S / 2  # the last attempt takes its time, too
         while True:
             try:
                 with self._lock, reaching(self.servers):
                     if self._admin is None:
-                        self._knock()
+                        self._probe()
                         self._admin = KafkaAdminClient(
                             bootstrap_servers=self._addresses, **_PATIENCE
                         )
-                    return question(self._admin)
+                    return call(self._admin)
             except Retryable as error:
                 cause = error.__cause__
                 final = not (isinstance(cause, OSError) or getattr(cause, "retriable", False))
                 if final or time.monotonic() > deadline:
                     raise
-                time.sleep(AGAIN_S)
+                time.sleep(RETRY_S)
 
     def consumer(self, **configs: Any) -> Any:
         """Return a new consumer, which its maker closes."""
         with reaching(self.servers):
-            self._knock()
+            self._probe()
             return KafkaConsumer(
                 bootstrap_servers=self._addresses,
                 enable_auto_commit=False,
@@ -158,12 +133,12 @@ class Link:
                 **configs,
             )
 
-    def _knock(self) -> None:
-        """Raise an OSError unless somebody listens: a client that finds nobody leaves a thread."""
+    def _probe(self) -> None:
+        """Raise an OSError unless a broker listens: a client that finds none leaves a thread."""
         for number, address in enumerate(self._addresses, 1):
             host, _, port = address.rpartition(":")
             try:
-                socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+                socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
                 return
             except OSError:
                 if number == len(self._addresses):
@@ -172,7 +147,7 @@ class Link:
     # -- writing ---------------------------------------------------------------------------------
 
     def send(self, topic: str, key: str, value: bytes | None) -> Any:
-        """Hand a record (None: a tombstone) to the producer; return the future of its landing."""
+        """Hand a record (None: a tombstone) to the producer; return its future."""
         place = partition_of(topic, key, self.partitions(topic))
         with reaching(self.servers):
             return self._sender().send(
@@ -182,7 +157,7 @@ class Link:
     def _sender(self) -> Any:
         with self._lock:
             if self._producer is None:
-                self._knock()
+                self._probe()
                 self._producer = KafkaProducer(
                     bootstrap_servers=self._addresses,
                     acks="all",
@@ -193,21 +168,21 @@ class Link:
                 )
             return self._producer
 
-    def landed(self, future: Any) -> None:
+    def confirm(self, future: Any) -> None:
         """Wait until a record is acknowledged; raise Retryable when it was not within CALL_S."""
         with reaching(self.servers):
             # A little longer than the producer itself tries: then it is known to have given up.
             future.get(timeout=CALL_S + 1)
 
     def publish(self, topic: str, key: str, value: bytes | None) -> None:
-        """Append a record and wait until every replica that counts has it."""
-        self.landed(self.send(topic, key, value))
+        """Append a record and wait until every replica in sync has it."""
+        self.confirm(self.send(topic, key, value))
 
     def close(self) -> None:
         """Let go of the connections."""
         with self._lock:
             if self._producer is not None:
-                # What callers wait for has landed; the rest must not keep a process from ending.
+                # What callers wait for is confirmed; the rest must not keep a process from ending.
                 with contextlib.suppress(KafkaError):
                     self._producer.close(timeout=1)
             if self._admin is not None:
@@ -244,57 +219,3 @@ def places(link: Link, topic: str, scope: str | None) -> list[TopicPartition]:
     if scope is None:
         return [TopicPartition(topic, number) for number in range(count)]
     return [TopicPartition(topic, partition_of(topic, scope, count))]
-
-
-# -- declaring -------------------------------------------------------------------------------------
-
-
-def declare(
-    servers: str, services: Sequence[str] = SERVICES, partitions: int = PARTITIONS
-) -> list[str]:
-    """Create the topics that are missing and return their names.
-
-    Raise WrongUse when one is there that is cleaned up otherwise than declared: its records would
-    be lost, or never go.
-    """
-    link = open_link(servers)
-    try:
-        wanted = declared(services, partitions)
-        there = set(link.topics("fibstream."))
-        _check(link, [topic for topic in wanted if topic.name in there])
-        missing = [topic for topic in wanted if topic.name not in there]
-        if missing:
-            _create(link, missing)
-        return [topic.name for topic in missing]
-    finally:
-        release(link)
-
-
-def _create(link: Link, topics: Sequence[Topic]) -> None:
-    wanted = {
-        t.name: {"num_partitions": t.partitions, "replication_factor": -1, "configs": t.config}
-        for t in topics
-    }
-    try:
-        link.ask(lambda admin: admin.create_topics(wanted, wait_for_metadata=True))
-    except Retryable as error:
-        if not isinstance(error.__cause__, TopicAlreadyExistsError):
-            raise
-        names = list(wanted)  # another process declares them at the same time
-        link.ask(lambda admin: admin.wait_for_topics(names))
-        _check(link, topics)
-
-
-def _check(link: Link, topics: Sequence[Topic]) -> None:
-    if not topics:
-        return
-    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
-    found = link.ask(lambda admin: admin.describe_configs(resources, config_filter="all"))
-    for topic in topics:
-        policy = found["topic"][topic.name]["cleanup.policy"]["value"]
-        wanted = topic.config["cleanup.policy"]
-        if set(policy.split(",")) != set(wanted.split(",")):
-            raise WrongUse(
-                f"kafka {link.servers}: topic {topic.name} has cleanup.policy={policy}, expected"
-                f" {wanted}: change it, or delete the topic and declare again"
-            )

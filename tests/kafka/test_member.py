@@ -10,7 +10,7 @@ from kafka import TopicPartition
 from kafka.errors import IllegalGenerationError
 from kafka.structs import MemberState
 
-from fibstream.bus.kafka.queue import TaskQueue
+from fibstream.bus.kafka.member import Limits, Member
 
 PLACE = TopicPartition("tasks", 0)
 PATIENCE_S = 10.0
@@ -113,7 +113,7 @@ class Group:
 @pytest.fixture
 def member():
     group = Group(4)
-    queue = TaskQueue(group, "tasks", "g", "w", None, session_s=10, stall_s=60)
+    queue = Member(group, "tasks", "g", "w", None, Limits(stall_s=60))
     group.then(group.come)
     yield group, queue
     queue.close()
@@ -170,5 +170,5 @@ def test_a_task_that_was_put_back_is_taken_again(member):
     first = queue.take()
     queue.put_back(first)
     assert queue.take() == first
-    queue.put_back(first, aside_s=60)
+    queue.put_back(first, delay_s=60)
     assert queue.take().offset == 1
