@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from ..support.command import PROGRAM
-from ..volumes.fields import n5_array, n5_group
+from ..volumes.layouts import n5_array, n5_group
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)

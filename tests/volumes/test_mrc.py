@@ -2,30 +2,33 @@
 
 import itertools
 import struct
+from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.volumes.slices import read_slice, whole_header
 
-from .fields import SIZE, VOLUME, assert_holds, mrc_file, opened
+from .layouts import SIZE, VOLUME, assert_holds, mrc_file, opened
 
 BYTES = (VOLUME % 256).astype(np.uint8)
 AXES = list(itertools.permutations((1, 2, 3)))
 NUMBER = itertools.count()
 
 
-def in_mode(dtype: str):
+def in_mode(dtype: str) -> NDArray[Any]:
     return BYTES.view(np.int8) if dtype == "int8" else VOLUME.astype(dtype)
 
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "float32"])
-def test_every_mode_in_both_byte_orders(dtype, order, tmp_path):
+def test_every_mode_in_both_byte_orders(dtype: str, order: str, tmp_path: Path) -> None:
     volume = in_mode(dtype)
     path = mrc_file(tmp_path / "v.mrc", volume, order=order)
     assert_holds(opened(path, kind="raw"), volume)
@@ -47,13 +50,17 @@ def test_every_mode_in_both_byte_orders(dtype, order, tmp_path):
     ],
 )
 @pytest.mark.parametrize("order", "<>")
-def test_bytes_are_signed_or_not(imod, stats, signed, order, tmp_path):
+def test_bytes_are_signed_or_not(
+    imod: int | None, stats: tuple[float, float, float], signed: bool, order: str, tmp_path: Path
+) -> None:
     path = mrc_file(tmp_path / "v.mrc", BYTES, order=order, imod=imod, stats=stats)
     expected = BYTES.view(np.int8) if signed else BYTES
     assert_holds(opened(path, kind="raw"), expected)
 
 
-def test_a_guess_about_bytes_is_told(tmp_path, caplog):
+def test_an_assumption_about_bytes_is_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     opened(mrc_file(tmp_path / "a.mrc", BYTES, imod=0))
     opened(mrc_file(tmp_path / "b.mrc", BYTES, stats=(0, 255, 100)))
     opened(mrc_file(tmp_path / "c.mrc", VOLUME))
@@ -66,16 +73,16 @@ def test_a_guess_about_bytes_is_told(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("extended", [b"\xff" * 80, b"\0" * 4096, b"x" * 131_072])
-def test_an_extended_header_is_passed_over(extended, tmp_path):
+def test_an_extended_header_is_skipped(extended: bytes, tmp_path: Path) -> None:
     assert_holds(opened(mrc_file(tmp_path / "v.mrc", extended=extended)))
 
 
 @pytest.mark.parametrize("axes", [*AXES, (0, 0, 0)])
-def test_axes_in_any_order(axes, tmp_path):
+def test_axes_in_any_order(axes: tuple[int, int, int], tmp_path: Path) -> None:
     assert_holds(opened(mrc_file(tmp_path / "v.mrc", axes=axes)))
 
 
-def test_a_cell_may_have_other_samples_than_the_file(tmp_path):
+def test_a_cell_may_have_other_samples_than_the_file(tmp_path: Path) -> None:
     samples = (50, 60, 70)  # the file is a part of the cell
     assert_holds(opened(mrc_file(tmp_path / "v.mrc", samples=samples)))
 
@@ -93,7 +100,7 @@ UNSET = {
 
 
 @pytest.mark.parametrize("name", UNSET)
-def test_a_header_that_does_not_know_says_what_to_give(name, tmp_path):
+def test_a_header_without_a_size_is_reported_with_its_reason(name: str, tmp_path: Path) -> None:
     options, why = UNSET[name]
     path = mrc_file(tmp_path / "v.mrc", **options)
     with pytest.raises(WrongUse, match="has no voxel size; give --voxel-size-nm Z,Y,X") as raised:
@@ -111,7 +118,9 @@ def test_a_header_that_does_not_know_says_what_to_give(name, tmp_path):
         (92, 10**9, "1000000000 bytes"), (92, -1, "-1 bytes"), (208, 0, "v.mrc"),
     ],
 )  # fmt: skip
-def test_a_header_that_makes_no_sense_is_one_line(at, value, words, tmp_path):
+def test_a_header_with_impossible_values_is_one_line(
+    at: int, value: Any, words: str, tmp_path: Path
+) -> None:
     path = mrc_file(tmp_path / "v.mrc")
     with path.open("r+b") as file:
         file.seek(at)
@@ -123,7 +132,9 @@ def test_a_header_that_makes_no_sense_is_one_line(at, value, words, tmp_path):
 
 
 @pytest.mark.parametrize("axes", [(1, 2, 3), (2, 1, 3)])
-def test_a_slice_is_read_alike_from_map_and_bytes(axes, tmp_path):
+def test_a_slice_is_read_alike_from_map_and_bytes(
+    axes: tuple[int, int, int], tmp_path: Path
+) -> None:
     path = mrc_file(tmp_path / "s1.mrc", BYTES[:1], axes=axes, order=">", stats=(0, 255, 90))
     plane, _ = read_slice(path)
     assert plane.dtype == np.uint8
@@ -132,7 +143,7 @@ def test_a_slice_is_read_alike_from_map_and_bytes(axes, tmp_path):
     assert_holds(opened(tmp_path, voxel_size_nm=SIZE), BYTES[:1])
 
 
-def test_a_dark_slice_is_of_the_same_type_as_the_others(tmp_path):
+def test_a_dark_slice_is_of_the_same_type_as_the_others(tmp_path: Path) -> None:
     stack = np.stack([BYTES[0], BYTES[1] // 4])
     for z, plane in enumerate(stack):
         stats = (int(plane.min()), int(plane.max()), 50)
@@ -152,7 +163,16 @@ def test_a_dark_slice_is_of_the_same_type_as_the_others(tmp_path):
     extended=st.integers(0, 300),
     size=st.tuples(*[st.floats(0.5, 500)] * 3),
 )
-def test_what_is_written_is_read(seed, shape, dtype, order, axes, extended, size, tmp_path):
+def test_what_is_written_is_read(
+    seed: int,
+    shape: tuple[int, int, int],
+    dtype: str,
+    order: str,
+    axes: tuple[int, int, int],
+    extended: bytes,
+    size: tuple[float, float, float],
+    tmp_path: Path,
+) -> None:
     volume = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
     volume = volume.view(np.int8) if dtype == "int8" else volume.astype(dtype)
     path = mrc_file(
@@ -162,7 +182,7 @@ def test_what_is_written_is_read(seed, shape, dtype, order, axes, extended, size
     assert_holds(opened(path, kind="raw"), volume, size)
 
 
-def test_the_writer_of_these_tests_is_understood_by_another_reader(tmp_path):
+def test_the_writer_of_these_tests_is_read_by_another_reader(tmp_path: Path) -> None:
     with mrcfile.open(mrc_file(tmp_path / "v.mrc", order=">", extended=bytes(80))) as file:
         np.testing.assert_array_equal(file.data, VOLUME)
         assert file.voxel_size.z == pytest.approx(80)

@@ -11,15 +11,21 @@ from hypothesis import strategies as st
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
-from fibstream.store.remote import open_files
-from fibstream.volumes.sources import open_volume
+from fibstream.volumes.sources import Source, open_volume
 
-from ..support.s3 import BUCKET, environment, moto
-from .fields import PACK, SHAPE, SIZE, VOLUME, assert_holds, n5_array, n5_group, opened
-
-XYZ = list(SIZE[::-1])
-PIXELS = {"pixelResolution": {"dimensions": XYZ, "unit": "nm"}}
-NM = ["nm"] * 3
+from .layouts import (
+    NM,
+    PACK,
+    PIXELS,
+    SHAPE,
+    SIZE,
+    VOLUME,
+    XYZ,
+    assert_holds,
+    n5_array,
+    n5_transform,
+    opened,
+)
 
 # As they are found in files: members differ between writers and versions.
 COMPRESSIONS = {
@@ -39,27 +45,27 @@ COMPRESSIONS = {
 
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
-def test_every_compression_that_occurs(name, tmp_path):
+def test_every_compression_that_occurs(name: str, tmp_path: Path) -> None:
     path = n5_array(tmp_path / "s0", compression=COMPRESSIONS[name], attributes=PIXELS)
     assert_holds(opened(path))
 
 
 @pytest.mark.parametrize("kind", ["raw", "gzip", "bzip2", "xz", "lz4"])
-def test_the_oldest_files_name_the_compression_with_a_bare_word(kind, tmp_path):
+def test_the_oldest_files_name_the_compression_with_a_bare_word(kind: str, tmp_path: Path) -> None:
     path = n5_array(
         tmp_path / "s0", compression=kind, attributes=PIXELS | {"compressionType": kind}
     )
     assert_holds(opened(path))
 
 
-def test_gzip_may_be_zlib(tmp_path):
+def test_gzip_may_be_zlib(tmp_path: Path) -> None:
     stated = {"type": "gzip", "level": 6, "useZlib": True}
     path = n5_array(tmp_path / "s0", compression=stated, attributes=PIXELS, pack=PACK["zlib"])
     assert_holds(opened(path))
 
 
 @pytest.mark.parametrize("kind", ["raw", "lz4"])
-def test_a_block_that_was_never_written_is_zero(kind, tmp_path):
+def test_a_block_that_was_never_written_is_zero(kind: str, tmp_path: Path) -> None:
     path = n5_array(tmp_path / "s0", compression={"type": kind}, attributes=PIXELS)
     (path / "1" / "0" / "0").unlink()
     expected = VOLUME.copy()
@@ -72,7 +78,7 @@ def lz4(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("at", [1, 5, 17, 18, 25, 30, 34, 37, 45, -30])
-def test_a_damaged_lz4_block_is_named(at, tmp_path):
+def test_a_damaged_lz4_block_is_named(at: int, tmp_path: Path) -> None:
     path = lz4(tmp_path)
     block = path / "0" / "1" / "1"
     content = bytearray(block.read_bytes())
@@ -84,7 +90,7 @@ def test_a_damaged_lz4_block_is_named(at, tmp_path):
 
 
 @pytest.mark.parametrize("left", [0, 3, 15, 20, 36, 60, 80])
-def test_a_cut_lz4_block_is_named(left, tmp_path):
+def test_a_cut_lz4_block_is_named(left: int, tmp_path: Path) -> None:
     path = lz4(tmp_path)
     block = path / "0" / "1" / "1"
     block.write_bytes(block.read_bytes()[:left])
@@ -93,28 +99,24 @@ def test_a_cut_lz4_block_is_named(left, tmp_path):
         source.read(whole(source))
 
 
-def whole(source):
+def whole(source: Source) -> Box:
     return Box((0, 0, 0), source.shape)
 
 
-# -- what attributes say ---------------------------------------------------------------------------
-
-
-def transform(axes="zyx", scale=None, order=None, units=NM) -> dict:
-    edges = dict(zip("zyx", SIZE, strict=True))
-    scale = scale or [edges[axis] for axis in axes]
-    stated = {"axes": list(axes), "units": list(units), "scale": scale, "translate": [3.0, 0, 9.0]}
-    return stated | ({"order": order} if order else {})
+# -- attributes ------------------------------------------------------------------------------------
 
 
 SIZES = {  # attributes of an array that give SIZE
-    "cosem": PIXELS | {"transform": transform(order="C")},
-    "cosem, F": PIXELS | {"transform": transform("xyz", order="F")},
-    "transform, no order": {"transform": transform()},
+    "cosem": PIXELS | {"transform": n5_transform(order="C")},
+    "cosem, F": PIXELS | {"transform": n5_transform("xyz", order="F")},
+    "transform, no order": {"transform": n5_transform()},
     "transform in micrometres": {
-        "transform": transform(scale=[0.008, 0.004, 0.005], units=["um", "micrometer", "\u00b5m"])
+        "transform": n5_transform(
+            scale=[0.008, 0.004, 0.005], units=["um", "micrometer", "\u00b5m"]
+        )
     },
-    "transform without a unit, but pixels": PIXELS | {"transform": transform(units=["", "", ""])},
+    "transform without a unit, but pixels": PIXELS
+    | {"transform": n5_transform(units=["", "", ""])},
     "pixels in um": {"pixelResolution": {"dimensions": [n / 1000 for n in XYZ], "unit": "um"}},
     "pixels, unit beside": {"pixelResolution": XYZ, "units": "nm"},
     "pixels, units beside": {"pixelResolution": XYZ, "units": NM},
@@ -130,7 +132,9 @@ SIZES = {  # attributes of an array that give SIZE
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_attributes_of_an_array(name, tmp_path, caplog):
+def test_attributes_of_an_array(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert_holds(opened(n5_array(tmp_path / "s0", attributes=SIZES[name])))
     assert not caplog.records
 
@@ -148,18 +152,18 @@ UNKNOWN = {  # attributes that give no size, and the reason
     "one number": ({"resolution": 4}, "one number for each dimension"),
     "two numbers": ({"resolution": [4, 4]}, "one number for each dimension"),
     "two units": ({"resolution": XYZ, "units": ["nm", "nm"]}, "2 units for 3 dimensions"),
-    "transform of two": ({"transform": transform("yx", [4, 4], units=NM[:2])}, "axes are y, x"),
-    "transform uneven": ({"transform": transform(scale=[4, 4])}, "of one length"),
+    "transform of two": ({"transform": n5_transform("yx", [4, 4], units=NM[:2])}, "axes are y, x"),
+    "transform uneven": ({"transform": n5_transform(scale=[4, 4])}, "of one length"),
     "transform is text": ({"transform": "wide"}, "of one length"),
     "both": (
-        {"resolution": [5, 4, 0], "transform": transform(units=["nm", "nm", "s"])},
+        {"resolution": [5, 4, 0], "transform": n5_transform(units=["nm", "nm", "s"])},
         "transform: its size along x is in the unit 's'; resolution: its size along z is 0",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_attributes_that_do_not_serve(name, tmp_path):
+def test_unusable_attributes(name: str, tmp_path: Path) -> None:
     attributes, why = UNKNOWN[name]
     path = n5_array(tmp_path / "s0", attributes=attributes)
     with pytest.raises(WrongUse) as raised:
@@ -169,9 +173,11 @@ def test_attributes_that_do_not_serve(name, tmp_path):
     assert_holds(opened(path, voxel_size_nm=SIZE))
 
 
-def test_sizes_that_disagree_are_told_and_either_can_be_chosen(tmp_path, caplog):
+def test_sizes_that_disagree_are_warned_of_and_either_can_be_chosen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = {"pixelResolution": {"dimensions": [4, 4, 4], "unit": "nm"}}
-    path = n5_array(tmp_path / "s0", attributes=other | {"transform": transform()})
+    path = n5_array(tmp_path / "s0", attributes=other | {"transform": n5_transform()})
     assert_holds(opened(path))
     opened(path)
     (record,) = caplog.records  # told once
@@ -184,13 +190,15 @@ def test_sizes_that_disagree_are_told_and_either_can_be_chosen(tmp_path, caplog)
         opened(path, voxel_size_nm=SIZE[::-1])
 
 
-def test_a_transform_in_the_wrong_order_is_told(tmp_path, caplog):
-    path = n5_array(tmp_path / "s0", attributes={"transform": transform("xyz", order="C")})
+def test_a_transform_in_the_wrong_order_is_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = n5_array(tmp_path / "s0", attributes={"transform": n5_transform("xyz", order="C")})
     assert_holds(opened(path))
     assert "axes x, y, z in the order C" in caplog.text
 
 
-def test_axes_name_the_dimensions_of_the_file(tmp_path):
+def test_axes_name_the_dimensions_of_the_file(tmp_path: Path) -> None:
     attributes = {"axes": ["z", "x", "y"], "resolution": [8, 5, 4], "units": NM}
     path = n5_array(tmp_path / "s0", VOLUME.transpose(1, 2, 0), attributes=attributes)
     assert_holds(opened(path))
@@ -205,7 +213,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_read_says_what_can(name, tmp_path):
+def test_an_array_that_cannot_be_read_is_reported_with_what_can(name: str, tmp_path: Path) -> None:
     attributes, words = REFUSED[name]
     path = n5_array(tmp_path / "s0", attributes=PIXELS | attributes)
     with pytest.raises(WrongUse) as raised:
@@ -215,127 +223,12 @@ def test_what_cannot_be_read_says_what_can(name, tmp_path):
         assert word in str(raised.value)
 
 
-# -- groups ----------------------------------------------------------------------------------------
-
-SCALES = [[1, 1, 1], [2, 2, 2]]
-
-
-def open_organelle(root: Path, volume=VOLUME, *, bare=()) -> Path:
-    """A dataset as OpenOrganelle publishes it; ``bare`` are groups without a file."""
-    n5_group(root, {"n5": "2.0.0"})
-    for place in ("em/fibsem-uint16", "labels/mito_pred", "labels/mito_seg", "lm/er_palm"):
-        bytes_ = (volume % 251).astype(np.uint8)
-        kind = {"em": volume, "lm": volume}.get(place[:2], bytes_)
-        kind = kind.astype(np.uint64) if place.endswith("seg") else kind
-        levels = []
-        for number, data in enumerate((kind, kind[::2, ::2, ::2])):
-            size = [edge * 2**number for edge in SIZE]
-            said = transform(scale=size, order="C")
-            pixels = {"pixelResolution": {"dimensions": size[::-1], "unit": "nm"}}
-            attributes = pixels | {"transform": said}
-            n5_array(root / place / f"s{number}", data, {"type": "gzip"}, attributes=attributes)
-            levels.append({"path": f"s{number}", "transform": said})
-        group = {
-            "axes": ["x", "y", "z"], "units": NM, "scales": SCALES, **PIXELS,
-            "multiscales": [{"name": "", "datasets": levels}],
-        }  # fmt: skip
-        n5_group(root / place, group)
-        if place.partition("/")[0] not in bare:
-            n5_group(root / place.partition("/")[0], {})
-    return root
-
-
-@pytest.mark.parametrize("bare", [(), ("em", "labels", "lm")])
-def test_a_dataset_of_open_organelle(bare, tmp_path, caplog):
-    root = open_organelle(tmp_path / "jrc.n5", bare=bare)
-    bytes_ = (VOLUME % 251).astype(np.uint8)
-    raw = opened(root, kind="raw")
-    assert raw.name == f"{root}#em/fibsem-uint16/s0"
-    assert_holds(raw)
-    prediction = opened(root, kind="prediction")
-    assert prediction.name == f"{root}#labels/mito_pred/s0"
-    assert_holds(prediction, bytes_)
-    labels = opened(root, kind="labels")
-    assert labels.name == f"{root}#labels/mito_seg/s0"
-    assert_holds(labels, bytes_.astype(np.uint64))
-    doubled = tuple(2 * edge for edge in SIZE)
-    assert_holds(opened(f"{root}/em/fibsem-uint16/s1"), VOLUME[::2, ::2, ::2], doubled)
-    assert_holds(opened(f"{root}#em"))
-    assert not caplog.records
-    with pytest.raises(WrongUse, match=r"more than one array; give one of .*#em/fibsem-uint16, .*"):
-        opened(root)
-
-
-def test_a_root_without_a_file_is_a_group_too(tmp_path):
-    root = open_organelle(tmp_path / "jrc.n5", bare=("em",))
-    (root / "attributes.json").unlink()
-    assert_holds(opened(root, kind="raw"))
-
-
-def test_the_root_may_name_the_levels(tmp_path):
-    path = n5_array(tmp_path / "v.n5" / "a" / "b" / "s0")
-    levels = [{"path": "/a/b/s0", "transform": transform()}]
-    n5_group(tmp_path / "v.n5", {"n5": "2.0.0", "multiscales": [{"datasets": levels}]})
-    assert_holds(opened(tmp_path / "v.n5"))
-    assert_holds(opened(path))
-
-
-@pytest.mark.parametrize(
-    "group",
-    [
-        PIXELS | {"scales": SCALES},
-        PIXELS | {"downsamplingFactors": SCALES},
-        {"resolution": XYZ, "scales": SCALES, "axes": ["x", "y", "z"], "units": NM},
-    ],
-)
-def test_a_group_says_the_size_of_all_its_levels(group, tmp_path):
-    n5_array(tmp_path / "em" / "s0")
-    n5_array(tmp_path / "em" / "s1", VOLUME[::2, ::2, ::2])
-    n5_group(tmp_path / "em", group)
-    assert_holds(opened(tmp_path / "em"))
-    doubled = tuple(2 * edge for edge in SIZE)
-    assert_holds(opened(tmp_path / "em" / "s1"), VOLUME[::2, ::2, ::2], doubled)
-
-
-@pytest.mark.parametrize("word", ["pixelResolution", "resolution"])
-def test_factors_are_x_first_as_sizes_are(word, tmp_path):
-    sizes = {"dimensions": [5, 4, 2], "unit": "nm"}
-    group = {word: sizes, "downsamplingFactors": [[1, 1, 1], [1, 1, 4]]}
-    n5_array(tmp_path / "em" / "s1")
-    n5_group(tmp_path / "em", group)
-    assert_holds(opened(tmp_path / "em" / "s1"))
-
-
-def test_an_lz4_block_may_have_many_parts(tmp_path):
+def test_an_lz4_block_may_have_many_parts(tmp_path: Path) -> None:
     stated = {"type": "lz4", "blockSize": 64}
     volume = VOLUME // 20_000  # shrinks, so that lengths before and after differ
     path = n5_array(tmp_path / "s0", volume, stated, (7, 6, 5), PIXELS)
     assert (path / "0" / "0" / "0").read_bytes().count(b"LZ4Block") == 8
     assert_holds(opened(path), volume)
-
-
-def test_a_level_of_unknown_factors_has_no_size(tmp_path):
-    n5_array(tmp_path / "em" / "s0")
-    n5_array(tmp_path / "em" / "s1")
-    n5_group(tmp_path / "em", PIXELS)
-    with pytest.raises(WrongUse, match="no voxel size"):
-        opened(tmp_path / "em" / "s1")
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["gzip", "lz4"])
-def test_a_dataset_in_a_bucket(kind, tmp_path, monkeypatch):
-    n5_array(tmp_path / "em" / "s0", compression={"type": kind}, attributes={"units": "nm"})
-    n5_group(tmp_path / "em", {"multiscales": [{"datasets": [{"path": "s0"}]}]} | PIXELS)
-    with moto() as server:
-        server.bucket(BUCKET)
-        for name, value in environment(server.endpoint).items():
-            monkeypatch.setenv(name, value)
-        files = open_files(f"s3://{BUCKET}/v.n5")
-        for path in (path for path in tmp_path.rglob("*") if path.is_file()):
-            files.put(str(path.relative_to(tmp_path)), path.read_bytes())
-        assert_holds(opened(f"s3://{BUCKET}/v.n5/em"))
-        assert_holds(opened(f"s3://{BUCKET}/v.n5#em/s0"))
 
 
 # -- the law ---------------------------------------------------------------------------------------
@@ -357,7 +250,16 @@ NUMBER = itertools.count()
     form=st.sampled_from(["axes", "transform", "pixelResolution"]),
     unit=st.sampled_from(sorted(UNITS)),
 )
-def test_what_is_written_is_read(data, shape, block, dtype, kind, form, unit, tmp_path):
+def test_what_is_written_is_read(
+    data: st.DataObject,
+    shape: tuple[int, int, int],
+    block: tuple[int, int, int],
+    dtype: str,
+    kind: str,
+    form: str,
+    unit: str,
+    tmp_path: Path,
+) -> None:
     seed = data.draw(st.integers(0, 2**32 - 1))
     volume = np.random.default_rng(seed).integers(0, 100, shape).astype(dtype)
     edges = dict(zip("zyx", data.draw(st.tuples(*[st.floats(0.5, 500)] * 3)), strict=True))
@@ -371,7 +273,7 @@ def test_what_is_written_is_read(data, shape, block, dtype, kind, form, unit, tm
     elif form == "transform":
         f_order = data.draw(st.booleans())
         axes, scale = ("xyz", inner) if f_order else ("zyx", inner[::-1])
-        attributes = {"transform": transform(axes, scale, "F" if f_order else "C", [unit] * 3)}
+        attributes = {"transform": n5_transform(axes, scale, "F" if f_order else "C", [unit] * 3)}
     else:
         attributes = {"pixelResolution": {"dimensions": inner, "unit": unit}}
     path = tmp_path / str(next(NUMBER))
@@ -379,7 +281,7 @@ def test_what_is_written_is_read(data, shape, block, dtype, kind, form, unit, tm
     assert_holds(open_volume(str(path), kind="raw"), volume, tuple(edges[axis] for axis in "zyx"))
 
 
-def test_the_writer_of_these_tests_is_understood_by_another_reader(tmp_path):
+def test_the_writer_of_these_tests_is_read_by_another_reader(tmp_path: Path) -> None:
     import tensorstore
 
     path = n5_array(tmp_path / "s0", compression={"type": "gzip"})

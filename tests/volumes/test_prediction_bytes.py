@@ -1,27 +1,31 @@
 """Predictions of COSEM's two byte scales have their surface at 127 when they are read."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
+from fibstream.volumes.sources import Source
 from fibstream.volumes.zarr_n5.prediction_bytes import table_of
 
-from .fields import n5_array, n5_group, opened
+from .layouts import n5_array, n5_group, opened
 
 BYTES = np.arange(256, dtype=np.uint8)
 STATED = {"resolution": [4, 4, 4], "float_range": [-1, 1]}
 
 
-def stored(distance_nm, *, safe: bool):
+def stored(distance_nm: NDArray[Any], *, safe: bool) -> NDArray[np.uint8]:
     """COSEM's bytes, after the definition."""
     scale, shift = (127, 128) if safe else (128, 127)
     return np.clip(np.round(np.tanh(distance_nm / 50) * scale + shift), 0, 255).astype(np.uint8)
 
 
-def test_the_other_scale_becomes_ours_within_one_level():
+def test_the_other_scale_is_converted_within_one_level() -> None:
     distance_nm = np.linspace(-150, 150, 3001)
     ours, theirs = stored(distance_nm, safe=False), stored(distance_nm, safe=True)
     turned = table_of({"safe_scale": True}, "p")[theirs]
@@ -29,7 +33,7 @@ def test_the_other_scale_becomes_ours_within_one_level():
     assert np.abs(turned.astype(int) - ours).max() <= 1
 
 
-def test_the_surface_stays_where_it_is():
+def test_the_surface_stays_where_it_is() -> None:
     table = table_of({"float_range": [-1, 1], "safe_scale": 1}, "p")
     assert table.dtype == np.uint8
     assert [table[0], table[128], table[255]] == [0, 127, 255]
@@ -41,19 +45,21 @@ def test_the_surface_stays_where_it_is():
 
 
 @pytest.mark.parametrize("attributes", [{}, {"safe_scale": False}, {"float_range": [-1.0, 1.0]}])
-def test_ours_stays_as_it_is(attributes):
+def test_the_scale_of_fibstream_stays(attributes: dict[str, Any]) -> None:
     assert table_of(attributes, "p") is None
 
 
 @pytest.mark.parametrize("span", [[0, 1], [0.0, 255.0], 1, "all", [-1]])
-def test_what_is_no_distance_is_refused(span):
+def test_what_is_no_distance_is_refused(span: object) -> None:
     with pytest.raises(WrongUse, match=r"p holds values of the float_range .*; expected"):
         table_of({"float_range": span}, "p")
 
 
 @pytest.mark.parametrize("where", ["array", "group"])
 @pytest.mark.parametrize("safe", [False, True])
-def test_an_n5_prediction_is_read_on_our_scale(where, safe, tmp_path, caplog):
+def test_an_n5_prediction_is_read_on_the_scale_of_fibstream(
+    where: str, safe: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     attributes = STATED | {"safe_scale": safe}
     bytes_ = BYTES.reshape(4, 8, 8)
     n5_group(tmp_path / "mito", attributes if where == "group" else {})
@@ -71,11 +77,11 @@ def test_an_n5_prediction_is_read_on_our_scale(where, safe, tmp_path, caplog):
     np.testing.assert_array_equal(opened(path, kind="raw").read(whole(source)), bytes_)
 
 
-def whole(source):
+def whole(source: Source) -> Box:
     return Box((0, 0, 0), source.shape)
 
 
-def test_probabilities_are_no_prediction(tmp_path):
+def test_probabilities_are_no_prediction(tmp_path: Path) -> None:
     path = n5_array(tmp_path / "p", BYTES.reshape(4, 8, 8), attributes={"float_range": [0, 1]})
     with pytest.raises(WrongUse, match="float_range"):
         opened(path, kind="prediction", voxel_size_nm=(4, 4, 4))

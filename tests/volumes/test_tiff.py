@@ -1,16 +1,19 @@
 """TIFF: sizes of ImageJ and OME-XML in all their units, layouts, and inverted grey values."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 
-from .fields import SHAPE, SIZE, VOLUME, assert_holds, opened, tiff_file
+from .layouts import SHAPE, SIZE, VOLUME, assert_holds, opened, tiff_file
 
 Z, Y, X = SIZE
 NUMBER = itertools.count()
@@ -23,7 +26,15 @@ def rational(edge: float) -> tuple[int, int]:
     return round(below / edge), below
 
 
-def imagej(path, unit="nm", scale=1.0, extra="", spacing=True, volume=VOLUME, **options):
+def imagej(
+    path: Path,
+    unit: str | None = "nm",
+    scale: float = 1.0,
+    extra: str = "",
+    spacing: bool = True,
+    volume: NDArray[Any] = VOLUME,
+    **options: Any,
+) -> Path:
     """As ImageJ saves a stack: one directory, the planes one after the other, big-endian."""
     lines = [f"ImageJ=1.53t\nimages={len(volume)}\nslices={len(volume)}", "loop=false"]
     lines += [f"unit={unit}"] if unit is not None else []
@@ -41,17 +52,17 @@ def imagej(path, unit="nm", scale=1.0, extra="", spacing=True, volume=VOLUME, **
         ("microns", 1e3), ("\u00b5m", 1e3), ("\\u00C5", 0.1), ("mm", 1e6), ("nanometer", 1),
     ],
 )  # fmt: skip
-def test_units_of_imagej(unit, scale, order, tmp_path):
+def test_units_of_imagej(unit: str, scale: float, order: str, tmp_path: Path) -> None:
     assert_holds(opened(imagej(tmp_path, unit, scale, order=order)))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_types_of_imagej(dtype, tmp_path):
+def test_types_of_imagej(dtype: str, tmp_path: Path) -> None:
     volume = VOLUME.astype(dtype)
     assert_holds(opened(imagej(tmp_path, volume=volume), kind="raw"), volume)
 
 
-def test_axes_of_imagej_may_have_units_of_their_own(tmp_path):
+def test_axes_of_imagej_may_have_units_of_their_own(tmp_path: Path) -> None:
     edges = [rational(X / 1000), rational(Y)]
     path = imagej(tmp_path, "um", 1, "yunit=nm\nzunit=nm", pixels=edges)
     assert_holds(opened(path))
@@ -60,7 +71,7 @@ def test_axes_of_imagej_may_have_units_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     "extra", ["hyperstack=true", "frames=1\nchannels=1", "min=12.0\nmax=900.0"]
 )
-def test_what_else_imagej_writes_makes_no_difference(extra, tmp_path):
+def test_what_else_imagej_writes_makes_no_difference(extra: str, tmp_path: Path) -> None:
     source = opened(imagej(tmp_path, extra=extra))
     assert_holds(source)
     assert source.display.window == ((12.0, 900.0) if "min" in extra else None)
@@ -69,7 +80,9 @@ def test_what_else_imagej_writes_makes_no_difference(extra, tmp_path):
 @pytest.mark.parametrize("directories", [1, 5])
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("order", "<>")
-def test_one_directory_or_one_for_each_plane(directories, big, order, tmp_path):
+def test_one_directory_or_one_for_each_plane(
+    directories: int, big: bool, order: str, tmp_path: Path
+) -> None:
     options = {"directories": directories, "big": big, "order": order}
     if directories == 1 and big:  # no program writes that
         return
@@ -91,7 +104,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_a_size_that_imagej_does_not_know(name, tmp_path):
+def test_a_size_that_imagej_does_not_know(name: str, tmp_path: Path) -> None:
     options, why = UNKNOWN[name]
     path = imagej(tmp_path, **options)
     with pytest.raises(WrongUse, match="no voxel size; give --voxel-size-nm Z,Y,X") as raised:
@@ -102,7 +115,7 @@ def test_a_size_that_imagej_does_not_know(name, tmp_path):
 
 
 @pytest.mark.parametrize("unit", [2, 3])
-def test_dots_per_inch_are_no_voxel_size(unit, tmp_path):
+def test_dots_per_inch_are_no_voxel_size(unit: int, tmp_path: Path) -> None:
     path = tmp_path / "v.tif"
     tifffile.imwrite(path, VOLUME, resolution=(300, 300), resolutionunit=unit, metadata=None)
     with pytest.raises(WrongUse, match=r"no voxel size; give --voxel-size-nm Z,Y,X$"):
@@ -112,7 +125,9 @@ def test_dots_per_inch_are_no_voxel_size(unit, tmp_path):
 # -- OME-XML ---------------------------------------------------------------------------------------
 
 
-def xml(sizes: str, *, order="XYZCT", dtype="uint16", data="<TiffData/>") -> str:
+def xml(
+    sizes: str, *, order: str = "XYZCT", dtype: str = "uint16", data: str = "<TiffData/>"
+) -> str:
     z, y, x = SHAPE
     return (
         '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/'
@@ -129,7 +144,7 @@ def physical(unit: str | None, *edges: object) -> str:
     return " ".join(stated)
 
 
-def ome(path, text, name="v.ome.tif", **options):
+def ome(path: Path, text: str, name: str = "v.ome.tif", **options: Any) -> Path:
     return tiff_file(path / name, VOLUME, text, directories=5, **options)
 
 
@@ -137,13 +152,13 @@ def ome(path, text, name="v.ome.tif", **options):
     ("unit", "scale"), [(None, 1e3), ("nm", 1), ("mm", 1e6), ("m", 1e9), ("pm", 1e-3)]
 )
 @pytest.mark.parametrize("big", [False, True])
-def test_units_of_ome(unit, scale, big, tmp_path):
+def test_units_of_ome(unit: str | None, scale: float, big: bool, tmp_path: Path) -> None:
     text = xml(physical(unit, Z / scale, Y / scale, X / scale))
     assert_holds(opened(ome(tmp_path, text, big=big)))
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("\u00b5m", 1e3), ("\u00c5", 0.1)])
-def test_units_of_ome_that_are_not_ascii(unit, scale, tmp_path):
+def test_units_of_ome_that_are_not_ascii(unit: str, scale: float, tmp_path: Path) -> None:
     text = xml(physical(unit, Z / scale, Y / scale, X / scale)).encode().decode("latin-1")
     assert_holds(opened(ome(tmp_path, text)))
 
@@ -160,7 +175,7 @@ def test_units_of_ome_that_are_not_ascii(unit, scale, tmp_path):
         (physical("reference frame", Z, Y, X), "'reference frame'"),
     ],
 )
-def test_a_size_that_ome_does_not_know(sizes, why, tmp_path):
+def test_a_size_that_ome_does_not_know(sizes: str, why: str, tmp_path: Path) -> None:
     path = ome(tmp_path, xml(sizes))
     with pytest.raises(WrongUse, match="no voxel size; give --voxel-size-nm Z,Y,X") as raised:
         opened(path)
@@ -168,10 +183,12 @@ def test_a_size_that_ome_does_not_know(sizes, why, tmp_path):
     assert_holds(opened(path, voxel_size_nm=SIZE))
 
 
-def test_ome_goes_before_imagej_and_a_difference_is_told(tmp_path, caplog):
-    said = "ImageJ=1.53t\nimages=5\nslices=5\nspacing=9.0\nunit=nm\n"
+def test_ome_is_trusted_before_imagej_and_a_difference_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    description = "ImageJ=1.53t\nimages=5\nslices=5\nspacing=9.0\nunit=nm\n"
     pixels = [rational(X), rational(Y)]
-    path = ome(tmp_path, xml(physical("nm", *SIZE)), second=said, pixels=pixels)
+    path = ome(tmp_path, xml(physical("nm", *SIZE)), second=description, pixels=pixels)
     assert_holds(opened(path))
     (record,) = caplog.records
     assert "OME-XML says 8,4,5 nm, but ImageJ's description 9,4,5 nm" in record.getMessage()
@@ -179,7 +196,7 @@ def test_ome_goes_before_imagej_and_a_difference_is_told(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
-def test_an_image_of_ome_in_several_files(options, tmp_path):
+def test_an_image_of_ome_in_several_files(options: Any, tmp_path: Path) -> None:
     names = ["a.ome.tif", "b.ome.tif"]
     data = "".join(
         f'<TiffData FirstZ="{z}" IFD="{z % 3}" PlaneCount="1"><UUID FileName="{names[z // 3]}">'
@@ -191,8 +208,10 @@ def test_an_image_of_ome_in_several_files(options, tmp_path):
         uuid = f' UUID="urn:uuid:0000000{number}-0000-0000-0000-000000000000" xmlns='
         with tifffile.TiffWriter(tmp_path / name) as file:
             for n, plane in enumerate(VOLUME[3 * number : 3 * number + 3]):
-                said = text.replace(" xmlns=", uuid) if n == 0 else None
-                file.write(plane, contiguous=False, metadata=None, description=said, **options)
+                description = text.replace(" xmlns=", uuid) if n == 0 else None
+                file.write(
+                    plane, contiguous=False, metadata=None, description=description, **options
+                )
     assert_holds(opened(tmp_path / names[0]))
 
 
@@ -201,7 +220,9 @@ def test_an_image_of_ome_in_several_files(options, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("directories", [1, 5])
-def test_white_is_zero_keeps_its_values_and_is_told(dtype, directories, tmp_path, caplog):
+def test_white_is_zero_keeps_its_values_and_is_warned_of(
+    dtype: str, directories: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     volume = VOLUME.astype(dtype)
     path = imagej(tmp_path, volume=volume, photometric=0, directories=directories)
     source = opened(path, kind="raw")
@@ -225,7 +246,17 @@ def test_white_is_zero_keeps_its_values_and_is_told(dtype, directories, tmp_path
     unit=st.sampled_from([("nm", 1.0), ("um", 1e3), ("mm", 1e6)]),
     size=st.tuples(*[st.floats(1.5, 500)] * 3),
 )
-def test_what_is_written_is_read(seed, shape, dtype, order, layout, form, unit, size, tmp_path):
+def test_what_is_written_is_read(
+    seed: int,
+    shape: tuple[int, int, int],
+    dtype: str,
+    order: str,
+    layout: str,
+    form: str,
+    unit: str,
+    size: tuple[float, float, float],
+    tmp_path: Path,
+) -> None:
     big, paged = layout
     volume = np.random.default_rng(seed).integers(0, 100, shape).astype(dtype)
     z, y, x = (edge / unit[1] for edge in size)
@@ -249,7 +280,7 @@ def test_what_is_written_is_read(seed, shape, dtype, order, layout, form, unit, 
     assert_holds(opened(path, kind="raw"), volume, size)
 
 
-def test_the_writer_of_these_tests_is_understood_by_another_reader(tmp_path):
+def test_the_writer_of_these_tests_is_read_by_another_reader(tmp_path: Path) -> None:
     from PIL import Image
 
     with Image.open(imagej(tmp_path, directories=5)) as image:

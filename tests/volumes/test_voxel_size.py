@@ -1,5 +1,7 @@
 """Whatever stands in attributes, the answer is a size, a reason, or one line."""
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,21 +32,23 @@ ATTRIBUTES = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=5)
 
 @settings(deadline=None)
 @given(ATTRIBUTES, ATTRIBUTES, st.booleans(), st.integers(0, 5), JSON)
-def test_any_attributes_are_a_size_or_a_line(own, group, x_first, dimensions, names):
+def test_any_attributes_are_a_size_or_a_line(
+    own: dict[str, Any], group: dict[str, Any], x_first: bool, dimensions: int, names: object
+) -> None:
     array = ArrayMetadata("v", own, [ParentGroup("s0", group)], dimensions, names, x_first)
     try:
-        said = describe(array)
+        found = describe(array)
     except (WrongUse, ValueError) as error:
         assert "\n" not in str(error)
         assert "expected" in str(error)
         return
-    size = said.lengths.size_nm
+    size = found.lengths.size_nm
     assert size is None or (len(size) == 3 and all(0 < edge < float("inf") for edge in size))
-    assert said.axes is None or len(said.axes) == dimensions
+    assert found.axes is None or len(found.axes) == dimensions
     assert isinstance(display_of([own, group]), Display)
 
 
-def test_a_level_of_another_path_says_nothing_of_the_array():
+def test_a_level_of_another_path_states_nothing_of_the_array() -> None:
     level = {"path": "s1", "transform": {"axes": ["z", "y", "x"], "units": ["nm"] * 3}}
     level["transform"]["scale"] = [8, 4, 5]
     group = {"multiscales": [{"datasets": [level]}]}

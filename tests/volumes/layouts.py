@@ -1,4 +1,4 @@
-"""Files as other programs write them, byte by byte from the published layouts, and how to hold one.
+"""Files byte by byte from the published layouts, as other programs write them.
 
 Nothing here goes through the packages that fibstream reads with, except compressors.
 """
@@ -9,13 +9,16 @@ import json
 import lzma
 import struct
 import zlib
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numcodecs
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from fibstream.core.grid import Box
 from fibstream.volumes.sources import Source, open_volume
@@ -25,7 +28,9 @@ SIZE = (8.0, 4.0, 5.0)
 VOLUME = np.random.default_rng(11).integers(0, 60_000, SHAPE).astype(np.uint16)
 
 
-def assert_holds(source: Source, volume=VOLUME, size=SIZE) -> None:
+def assert_holds(
+    source: Source, volume: NDArray[Any] = VOLUME, size: Sequence[float] = SIZE
+) -> None:
     """The whole volume, and a box at its far corner, in the machine's byte order."""
     assert source.shape == volume.shape
     assert source.dtype == volume.dtype.newbyteorder("=")
@@ -35,9 +40,13 @@ def assert_holds(source: Source, volume=VOLUME, size=SIZE) -> None:
         np.testing.assert_array_equal(source.read(box), volume[box.slices()])
 
 
-def opened(path, **options) -> Source:
+def opened(path: Path, **options: Any) -> Source:
     return open_volume(str(path), **options)
 
+
+XYZ = list(SIZE[::-1])
+PIXELS: dict[str, Any] = {"pixelResolution": {"dimensions": XYZ, "unit": "nm"}}
+NM = ["nm"] * 3
 
 # -- N5: attributes.json, and blocks of big-endian numbers, the first axis fastest -----------------
 
@@ -71,7 +80,12 @@ PACK = {
 
 
 def n5_array(
-    path: Path, volume=VOLUME, compression=None, block=(4, 3, 2), attributes=None, pack=None
+    path: Path,
+    volume: NDArray[Any] = VOLUME,
+    compression: dict[str, Any] | str | None = None,
+    block: tuple[int, ...] = (4, 3, 2),
+    attributes: dict[str, Any] | None = None,
+    pack: Callable[[bytes], bytes] | None = None,
 ) -> Path:
     """``volume`` is in C order; N5 lists its axes from the last to the first."""
     compression = {"type": "raw"} if compression is None else compression
@@ -99,6 +113,19 @@ def n5_array(
     return path
 
 
+def n5_transform(
+    axes: str = "zyx",
+    scale: Sequence[float] | None = None,
+    order: str | None = None,
+    units: Sequence[str] = NM,
+) -> dict[str, Any]:
+    """Return a ``transform`` of OpenOrganelle."""
+    edges = dict(zip("zyx", SIZE, strict=True))
+    scale = scale or [edges[axis] for axis in axes]
+    stated = {"axes": list(axes), "units": list(units), "scale": scale, "translate": [3.0, 0, 9.0]}
+    return stated | ({"order": order} if order else {})
+
+
 def n5_group(path: Path, attributes: dict) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     (path / "attributes.json").write_text(json.dumps(attributes))
@@ -111,10 +138,20 @@ MODES = {"int8": 0, "uint8": 0, "int16": 1, "float32": 2, "uint16": 6}
 
 
 def mrc_file(
-    path: Path, volume=VOLUME, size=SIZE, *, order="<", axes=(1, 2, 3), extended=b"", imod=None,
-    stats=(0.0, -1.0, -2.0), cell=None, samples=None, ispg=1,
-) -> Path:  # fmt: skip
-    """``volume`` is (z, y, x); ``axes`` says which of x, y, z lies along column, row, section."""
+    path: Path,
+    volume: NDArray[Any] = VOLUME,
+    size: Sequence[float] = SIZE,
+    *,
+    order: str = "<",
+    axes: tuple[int, int, int] = (1, 2, 3),
+    extended: bytes = b"",
+    imod: int | None = None,
+    stats: tuple[float, float, float] = (0.0, -1.0, -2.0),
+    cell: Sequence[float] | None = None,
+    samples: tuple[int, int, int] | None = None,
+    ispg: int = 1,
+) -> Path:
+    """``volume`` is (z, y, x); ``axes`` states which of x, y, z lies along column, row, section."""
     names = ["xyz"[axis - 1] if axis else "xyz"[n] for n, axis in enumerate(axes)][::-1]
     stored = volume.transpose(["zyx".index(name) for name in names])
     nz, ny, nx = stored.shape
@@ -141,9 +178,18 @@ def mrc_file(
 
 
 def tiff_file(
-    path: Path, volume=VOLUME, description="", *, order=">", pixels=None, unit=1, photometric=1,
-    directories=1, big=False, second="",
-) -> Path:  # fmt: skip
+    path: Path,
+    volume: NDArray[Any] = VOLUME,
+    description: str = "",
+    *,
+    order: str = ">",
+    pixels: tuple[tuple[int, int], tuple[int, int]] | None = None,
+    unit: int = 1,
+    photometric: int = 1,
+    directories: int = 1,
+    big: bool = False,
+    second: str = "",
+) -> Path:
     """Planes one after the other; with one directory as ImageJ writes large stacks.
 
     ``pixels`` are X and YResolution as (number, number), ``second`` another description.
