@@ -1,9 +1,9 @@
-"""Light channels: dyes and voxels a second of one core, beside the usual way to make such an image.
+"""Light channels: dyes and voxels a second of one core, compared with resampling.
 
-Run: ``python bench/light.py``.  One thread, processor time.  The peer resamples the labelled
-membrane through the same transform and blurs it: it is timed for the same stack, and the
-correlation says how alike the two images are (noise and brightness by organelle are ours alone, so
-it is below 1).
+Run: ``python bench/light.py``.  One thread, processor time.  The reference resamples the
+labelled membrane through the same transform and blurs it.  It is timed for the same stack, and the
+correlation compares the two images; it is below 1, since only ours has noise and brightness by
+organelle.
 """
 
 import time
@@ -21,7 +21,7 @@ ROUNDS = 3
 
 
 def timed(make):
-    """Return the median processor time of a few calls, and what the last one made."""
+    """Return the median processor time of a few calls, and the last result."""
     taken = []
     for _ in range(ROUNDS):
         begin = time.process_time()
@@ -31,7 +31,7 @@ def timed(make):
 
 
 def resampled(cell: Phantom, field: LightField):
-    """Return the image of all mitochondria as resampling makes it, and where the specimen is."""
+    """Return the resampled image of all mitochondria, and where the specimen is."""
     labels = cell.labels(cell.box()) == 3
     voxel = np.array(field.voxel_size_nm)
     grid = np.stack(np.meshgrid(*map(np.arange, field.shape), indexing="ij"), -1).reshape(-1, 3)

@@ -1,8 +1,8 @@
 """What tiling costs: voxels a CPU second of ``predict`` over those of the bare engine.
 
 ``python bench/network.py [MODEL] [--rounds N]`` takes a released network's name or an ONNX file.
-Bare is the engine called again and again on one tile, nothing else done.  Each round times both
-in turn, so that a busy machine slows both; ratios are medians over the rounds.
+Bare is the engine called repeatedly on one tile and nothing else.  Each round times both in turn,
+so that other load slows both; ratios are medians over the rounds.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""The phantom: voxels a second of one core, and how near its image is to real micrographs.
+"""The phantom: voxels a second of one core, and how similar its images are to real ones.
 
 Run: ``python bench/phantom.py``.  One thread, processor time.  Prints millions of voxels a second,
-best and worst of boxes of a 512-cube at 4 nm and of a whole cell, distances beside those between
-voxels, the picture in three dimensions, and how far made volumes are from the real regions
-that the looks were fitted to, from regions that they were not fitted to, and these from each other.
-What is not in the checkout is read where FIBSTREAM_SHARED says.
+best and worst of boxes of a 512-cube at 4 nm and of a whole cell, distances compared with those
+between voxels, the picture in three dimensions, and how far synthetic volumes are from the real
+regions that the looks were fitted to, from other regions, and these from each other.  Data outside
+of the checkout are read from FIBSTREAM_SHARED.
 """
 
 import os
@@ -18,7 +18,7 @@ import tifffile
 from scipy.ndimage import distance_transform_edt
 
 from fibstream.core.grid import Box, Grid
-from fibstream.phantom import Phantom, PhantomSpec, piece
+from fibstream.phantom import Phantom, PhantomSpec, render_chunk
 from fibstream.phantom.compare import compare
 from fibstream.phantom.rendering import Part, View, outline_nm, render
 from fibstream.phantom.spec import LOOKS, ORGANELLES
@@ -48,7 +48,7 @@ def speed():
         for name, make in (
             ("labels", lambda: cell.labels(box)),  # noqa: B023
             ("micrograph", lambda: cell.micrograph(box)),  # noqa: B023
-            ("labels, micrograph, mito", lambda: piece(cell, grid, index, ("mito",))),  # noqa: B023
+            ("labels, micrograph, mito", lambda: render_chunk(cell, grid, index, ("mito",))),  # noqa: B023
         ):
             begin = time.process_time()
             make()
@@ -60,7 +60,7 @@ def speed():
         )
 
 
-def whole():
+def whole_cell():
     """Place a whole cell of 10,000 voxels an edge, and time boxes of it along a diagonal."""
     begin = time.process_time()
     cell = Phantom(PhantomSpec((10_000,) * 3, seed=1))
@@ -71,7 +71,7 @@ def whole():
     for at in range(2000, 8000, 500):
         box = Box((5000, at, at), (5000 + BOX, at + BOX, at + BOX))
         begin = time.process_time()
-        cell.everything(box)
+        cell.image_and_voxels(box)
         rates.append(BOX**3 / (time.process_time() - begin) / 1e6)
     print(f"boxes of it {min(rates):.1f} worst {np.median(rates):.1f} median Mvoxel/s")
 
@@ -106,8 +106,8 @@ def timed(make):
     return float(np.median(taken))
 
 
-def made_as(look, shape, voxel_nm):
-    """Return tissue without nuclei as a look shows it, one volume for each seed."""
+def synthetic_as(look, shape, voxel_nm):
+    """Return micrographs of tissue without nuclei in a look, one volume for each seed."""
     cells = [
         Phantom(PhantomSpec(shape, (voxel_nm,) * 3, seed, TISSUE, LOOKS[look], tissue=True))
         for seed in SEEDS
@@ -115,8 +115,8 @@ def made_as(look, shape, voxel_nm):
     return [cell.micrograph(cell.box()) for cell in cells]
 
 
-def said(found):
-    """Return the measures of a comparison; those beyond the bounds carry a star."""
+def described(found):
+    """Return the measures of a comparison as text; a star marks those beyond the bounds."""
     words = [f"histogram {found.histogram:5.1f}{'*' if found.histogram > HISTOGRAM else ' '}"]
     words.append(f"spectrum {found.spectrum:.2f}{'*' if found.spectrum > SPECTRUM else ' '}")
     low, high = LENGTHS
@@ -124,34 +124,33 @@ def said(found):
     return "  ".join([*words, "lengths " + " ".join(lengths)])
 
 
-def likeness(look, regions, made):
-    """Print how far what was made is from each region, and how far the real ones are apart.
+def likeness(look, regions, synthetic):
+    """Print how far synthetic images are from each region, and the real ones from each other.
 
     The look was fitted to the first region and to no other.
     """
-    print(f"{look}: made against real (a star is beyond the bounds: {BOUNDS})")
+    print(f"{look}: synthetic against real (a star is beyond the bounds: {BOUNDS})")
     for number, (name, real) in enumerate(regions.items()):
-        print(
-            f"  {'held out' if number else 'fitted to':9s} {name:40s} {said(compare(real, made))}"
-        )
+        role = "held out" if number else "fitted to"
+        print(f"  {role:9s} {name:40s} {described(compare(real, synthetic))}")
     print(f"{look}: real against real, the peer")
     for (one, real), (other, peer) in combinations(regions.items(), 2):
-        print(f"  {one + ' | ' + other:50s} {said(compare(real, [peer]))}")
+        print(f"  {one + ' | ' + other:50s} {described(compare(real, [peer]))}")
     real = next(iter(regions.values()))
-    bands = compare(real, made).bands
-    print("  log10 power, made over the fitted one:", " ".join(f"{b:+.2f}" for b in bands))
+    bands = compare(real, synthetic).bands
+    print("  log10 power, synthetic over the fitted one:", " ".join(f"{b:+.2f}" for b in bands))
     marks = (1, 5, 25, 50, 75, 95, 99)
-    shades = {"made": np.stack(made), **regions}
+    shades = {"synthetic": np.stack(synthetic), **regions}
     for name, grey in shades.items():
         print(f"  percentiles {marks} {name}:", np.percentile(grey, marks).astype(int))
 
 
 def shared(*parts):
-    """Return a volume among the shared data, or None and a line that says so."""
+    """Return a volume of the shared data, or print that it is missing and return None."""
     path = SHARED.joinpath("data", *parts)
     if path.exists():
         return tifffile.imread(path)
-    print(f"skipped: {path} is not here; FIBSTREAM_SHARED names its place")
+    print(f"skipped: {path} is missing; set FIBSTREAM_SHARED")
     return None
 
 
@@ -183,10 +182,10 @@ def epfl_regions():
 def main():
     speed()
     fields_and_picture()
-    whole()
-    likeness("flyem", flyem_regions(), made_as("flyem", (100, 200, 200), 10.0))
+    whole_cell()
+    likeness("flyem", flyem_regions(), synthetic_as("flyem", (100, 200, 200), 10.0))
     if regions := epfl_regions():
-        likeness("epfl", regions, made_as("epfl", (64, 384, 384), 5.0))
+        likeness("epfl", regions, synthetic_as("epfl", (64, 384, 384), 5.0))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How near a made image is to a real one: grey levels, power spectrum, correlation lengths."""
+"""Comparison of synthetic and real images: grey levels, power spectrum, correlation lengths."""
 
 import math
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ SMALLEST = 64  # voxels an edge of a slice
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a made image differs from a real one.
+    """How a synthetic image differs from a real one.
 
     ``histogram`` is the mean shift between the grey-level distributions (Wasserstein's first
     distance, grey levels); ``spectrum`` the root mean square, over bands, of the difference of
-    log10 power; ``lengths`` the correlation length of the made image over that of the real one,
-    along ``(z, y, x)``.
+    log10 power; ``lengths`` the correlation length of the synthetic image over that of the real
+    one, along ``(z, y, x)``.
     """
 
     histogram: float
@@ -31,16 +31,22 @@ class Comparison:
     bands: tuple[float, ...]
 
 
-def compare(real: Grey, made: list[Grey]) -> Comparison:
-    """Compare the mean over several made volumes with a real one, ``(z, y, x)`` each."""
-    for volume in (real, *made):
+def compare(real: Grey, synthetic: list[Grey]) -> Comparison:
+    """Compare the mean over several synthetic volumes with a real one, ``(z, y, x)`` uint8 each.
+
+    Raises
+    ------
+    WrongUse
+        For a volume that has not three axes, or slices smaller than 64 x 64.
+    """
+    for volume in (real, *synthetic):
         if volume.ndim != 3 or min(volume.shape[1:]) < SMALLEST:
             raise WrongUse(f"volume of {volume.shape}: expected 3 axes, slices from {SMALLEST} up")
-    grey = np.concatenate([volume.ravel() for volume in made])
-    power = np.mean([spectrum(volume) for volume in made], axis=0)
+    grey = np.concatenate([volume.ravel() for volume in synthetic])
+    power = np.mean([spectrum(volume) for volume in synthetic], axis=0)
     bands = np.log10(power / spectrum(real))
     z, y, x = (
-        float(np.mean([correlation_length(m, k) for m in made]) / correlation_length(real, k))
+        float(np.mean([correlation_length(m, k) for m in synthetic]) / correlation_length(real, k))
         for k in range(3)
     )
     return Comparison(
@@ -49,13 +55,13 @@ def compare(real: Grey, made: list[Grey]) -> Comparison:
 
 
 def histogram_distance(a: Grey, b: Grey) -> float:
-    """Return by how many grey levels, on average, one distribution is shifted from the other."""
+    """Return Wasserstein's first distance between two histograms, in grey levels."""
     one, other = (np.cumsum(np.bincount(v.ravel(), minlength=256) / v.size) for v in (a, b))
     return float(np.abs(one - other).sum())
 
 
 def spectrum(volume: Grey) -> NDArray[np.float64]:
-    """Return the radial power of slices, per band of frequency, grey levels squared."""
+    """Return the mean radial power spectrum of slices, (BANDS,) float64, grey levels squared."""
     n = min(volume.shape[1:])
     window = np.hanning(n)[:, None] * np.hanning(n)[None]
     window /= math.sqrt(float((window**2).mean()))

@@ -25,7 +25,7 @@ _IDS = np.dtype([("a", np.uint64), ("b", np.uint64)])
 
 
 class Contact(NamedTuple):
-    """One pair of instances that come near: ids, voxels of the contact, narrowest gap seen, nm."""
+    """A pair of instances near each other: ids, voxels of the contact, narrowest gap in nm."""
 
     a: int
     b: int
@@ -38,7 +38,7 @@ def contact_truth(
 ) -> tuple[NDArray[np.uint32], list[Contact]]:
     """Return where two organelles come within a distance of each other, from formulas.
 
-    A voxel belongs to the contact of a pair if the shortest way from one surface to the other
+    A voxel belongs to the contact of a pair if the shortest path from one surface to the other
     through its centre is at most ``distance_nm``; surfaces count to a depth of one voxel, and of
     the plasma membrane the inner one.  It is in the contact of one pair only: the nearest instance
     of each organelle, or, of an organelle with itself, its two nearest, the smaller id first.
@@ -69,7 +69,7 @@ def contact_truth(
     """
     _check(distance_nm, a, b)
     gaps = _gaps(phantom, a, b, box, {})
-    at, pair, found = _within(gaps, distance_nm)
+    at, pair, found = _contacts_within(gaps, distance_nm)
     where = np.zeros(box.shape, np.uint32)
     where.ravel()[at] = pair + 1
     return where, found
@@ -78,20 +78,20 @@ def contact_truth(
 def contacts_of_pairs(
     phantom: "Phantom", pairs: Sequence[Pair], distances_nm: Sequence[float], box: Box
 ) -> Iterator[tuple[Pair, float, list[Contact]]]:
-    """Yield the contacts of each pair at each distance, as :func:`contact_truth` tells them.
+    """Yield the contacts of each pair at each distance, as :func:`contact_truth` does.
 
-    What the pairs have in common is computed once.
+    Distances that pairs share are computed once.
     """
-    known: dict[str, _Surroundings] = {}
+    known: dict[str, _Surface] = {}
     for a, b in pairs:
         gaps = _gaps(phantom, a, b, box, known)
         for distance_nm in distances_nm:
             _check(distance_nm, a, b)
-            yield (a, b), distance_nm, _within(gaps, distance_nm)[2]
+            yield (a, b), distance_nm, _contacts_within(gaps, distance_nm)[2]
 
 
 class ContactFold:
-    """Contacts of parts of a volume, added up: a commutative monoid, so order never matters."""
+    """The sum of contacts over parts of a volume; it does not depend on their order."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], tuple[int, float]] = {}
@@ -122,8 +122,8 @@ def _check(distance_nm: float, a: str, b: str) -> None:
         )
 
 
-class _Surroundings(NamedTuple):
-    """Which voxels count for an organelle, how far from it they are, and from which instance."""
+class _Surface(NamedTuple):
+    """The voxels at an organelle, their distance (nm) to it, and the instance it is to; flat."""
 
     near: NDArray[np.bool_]
     distance: NDArray[np.float32]
@@ -131,7 +131,7 @@ class _Surroundings(NamedTuple):
 
 
 class _Gaps(NamedTuple):
-    """Voxels (places in the flat box) that count for two: the way through each, nm, and the two."""
+    """Voxels (flat indices) at two organelles, the gap through each (nm), and the two instances."""
 
     at: NDArray[np.int64]
     width: NDArray[np.float32]
@@ -139,21 +139,21 @@ class _Gaps(NamedTuple):
     b: NDArray[np.uint64]
 
 
-def _around(phantom: "Phantom", field: Field) -> _Surroundings:
+def _surface(phantom: "Phantom", field: Field) -> _Surface:
     distance, thing = field
-    skin = max(phantom.spec.voxel_size_nm)
-    return _Surroundings((distance > -skin) & (thing > 0), distance.ravel(), thing.ravel())
+    depth = max(phantom.spec.voxel_size_nm)
+    return _Surface((distance > -depth) & (thing > 0), distance.ravel(), thing.ravel())
 
 
-def _gaps(phantom: "Phantom", a: str, b: str, box: Box, known: dict[str, _Surroundings]) -> _Gaps:
-    """Return the gaps of a box; ``known`` keeps what is round each organelle for other pairs."""
+def _gaps(phantom: "Phantom", a: str, b: str, box: Box, known: dict[str, _Surface]) -> _Gaps:
+    """Return the gaps of a box; ``known`` caches the surface of each organelle for other pairs."""
     if a == b:
         two = nearest_two(phantom.scene, a, phantom.checked(box))
-        one, other = (_around(phantom, field) for field in two)
+        one, other = (_surface(phantom, field) for field in two)
     else:
         for name in (a, b):
             if name not in known:
-                known[name] = _around(phantom, _field(phantom, name, box))
+                known[name] = _surface(phantom, _field(phantom, name, box))
         one, other = known[a], known[b]
     at = np.flatnonzero(one.near & other.near)
     width = one.distance[at].clip(0.0) + other.distance[at].clip(0.0)
@@ -169,7 +169,7 @@ def _field(phantom: "Phantom", name: str, box: Box) -> Field:
     return phantom.distances(name, box)
 
 
-def _within(
+def _contacts_within(
     gaps: _Gaps, distance_nm: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Contact]]:
     """Return the voxels of contacts, the place in the list of each, and the list."""

@@ -1,7 +1,7 @@
-"""Signed distances from formulas, not from voxels: to one organelle, and to which instance.
+"""Signed distances to organelles, from formulas and not from voxels, with the nearest instance.
 
-Of an organelle with many instances the second nearest is known too: two of them that come near each
-other are a contact.
+For organelles with many instances the second nearest is computed too: contacts among instances
+need it.
 """
 
 import math
@@ -15,8 +15,8 @@ from fibstream.kernels.compiled import compiled, inlined, lean
 
 from . import sizes
 from .materials import Kind
-from .near import FAR, Near, gather, nothing_near
-from .raster import envelope, outer, reticulum
+from .near import FAR, Near, gather, new_near
+from .raster import cell_surface, envelope, reticulum
 from .scene import BRICK, INFLUENCE, Scene, World
 from .shapes import ellipsoid_distance, prim_distance
 
@@ -26,15 +26,16 @@ KINDS = {
     "plasma_membrane": Kind.PM,
 }  # fmt: skip
 BODIES = {"nucleus": 0}
-STEEPEST = 2.0  # no distance changes faster than this per nm; wobbles stay below 1.5
-ONE = ("er", "plasma_membrane", "nucleus")  # each is one instance
+MAX_SLOPE = 2.0  # no distance changes faster than this per nm; wobbles stay below 1.5
+SINGLE_INSTANCES = ("er", "plasma_membrane", "nucleus")  # each is one instance
 Field = tuple[NDArray[np.float32], NDArray[np.uint64]]  # distances, and the instances they are to
 
 
 def distance_field(scene: Scene, organelle: str, box: Box) -> Field:
     """Return the signed distance of a box to an organelle, and the nearest instance.
 
-    Distances are to within a quarter near a wobbling surface, exact for tubes and balls, clipped
+    Both are ``(z, y, x)``: nm as float32, negative inside, and instance ids as uint64.
+    Distances are exact for tubes and balls, to within a quarter near an uneven surface, and clipped
     to 64 nm either way; where nothing is that near the instance is 0.  The envelope belongs to
     the reticulum, as in the super classes.
     """
@@ -43,10 +44,10 @@ def distance_field(scene: Scene, organelle: str, box: Box) -> Field:
         origin = np.array(box.start, np.int64)
         _body_field(scene.world, BODIES[organelle], origin, distance)
         return distance, (distance < INFLUENCE).astype(np.uint64)
-    distance, thing = _ranked(scene, organelle, box, 1)
-    if organelle in ONE:
+    distance, thing = _nearest_fields(scene, organelle, box, 1)
+    if organelle in SINGLE_INSTANCES:
         return distance[0], (distance[0] < INFLUENCE).astype(np.uint64)
-    return distance[0], _numbers(scene)[thing[0]]
+    return distance[0], _instance_ids(scene)[thing[0]]
 
 
 def nearest_two(scene: Scene, organelle: str, box: Box) -> tuple[Field, Field]:
@@ -57,25 +58,25 @@ def nearest_two(scene: Scene, organelle: str, box: Box) -> tuple[Field, Field]:
     WrongUse
         For an organelle that is one instance, or to which there are no distances.
     """
-    if organelle in ONE:
+    if organelle in SINGLE_INSTANCES:
         raise WrongUse(f"{organelle} with itself: expected one with instances; it is a single one")
-    distance, thing = _ranked(scene, organelle, box, 2)
-    ids = _numbers(scene)[thing]
+    distance, thing = _nearest_fields(scene, organelle, box, 2)
+    ids = _instance_ids(scene)[thing]
     return (distance[0], ids[0]), (distance[1], ids[1])
 
 
 def membrane_field(scene: Scene, box: Box) -> Field:
-    """Return the distance of a box inside the cell to the plasma membrane, its width left out.
+    """Return the distance of a box inside the cell to the inner face of the plasma membrane.
 
-    :func:`distance_field` tells inside and outside of the cell apart and so is negative throughout
-    the cytoplasm; this one is negative within the membrane.  Outside the cell the instance is 0.
+    :func:`distance_field` is negative everywhere inside the cell; this one is negative only within
+    the membrane.  Outside the cell the instance is 0.
     """
-    both = _ranked(scene, "plasma_membrane", box, 2)[0]
+    both = _nearest_fields(scene, "plasma_membrane", box, 2)[0]
     distance = both.max(axis=0)
     return distance, ((both[0] <= 0.0) & (distance < INFLUENCE)).astype(np.uint64)
 
 
-def _ranked(
+def _nearest_fields(
     scene: Scene, organelle: str, box: Box, ranks: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Return distances and things, ``(ranks, z, y, x)``, nearest first; -1 is no thing."""
@@ -89,7 +90,7 @@ def _ranked(
     return distance, thing
 
 
-def _numbers(scene: Scene) -> NDArray[np.uint64]:
+def _instance_ids(scene: Scene) -> NDArray[np.uint64]:
     """Return the number of each thing in its organelle; the last, also of thing -1, is 0."""
     return np.array([thing.number for thing in scene.things] + [0], np.uint64)
 
@@ -118,7 +119,7 @@ def _kind_field(
 
     The first axis of the outputs is one or two long: the nearest thing, and the second nearest.
     """
-    near = nothing_near(world)
+    near = new_near(world)
     stop = origin + np.array(distance.shape[1:])
     for bz in range(origin[0] // BRICK, (stop[0] - 1) // BRICK + 1):
         for by in range(origin[1] // BRICK, (stop[1] - 1) // BRICK + 1):
@@ -136,7 +137,7 @@ def _brick(
     half = 0.5 * BRICK * math.sqrt(v[0] ** 2 + v[1] ** 2 + v[2] ** 2)
     cz, cy, cx = (bz + 0.5) * BRICK * v[0], (by + 0.5) * BRICK * v[1], (bx + 0.5) * BRICK * v[2]
     gather(world, near, cz, cy, cx, half + INFLUENCE)
-    empty = _nothing_of(world, near, kind, STEEPEST * half + INFLUENCE, cz, cy, cx)
+    empty = _is_far(world, near, kind, MAX_SLOPE * half + INFLUENCE, cz, cy, cx)
     far, other, t, u = FAR, FAR, -1, -1
     _, nz, ny, nx = distance.shape
     for iz in range(max(bz * BRICK, origin[0]), min((bz + 1) * BRICK, origin[0] + nz)):
@@ -155,10 +156,10 @@ def _brick(
 
 
 @inlined
-def _nothing_of(
+def _is_far(
     world: World, near: Near, kind: int, reach: float, z: float, y: float, x: float
 ) -> bool:
-    """Whether nothing of a kind is within ``reach`` of a place, of which ``near`` was gathered."""
+    """Whether nothing of a kind is within ``reach`` of a place; ``near`` holds its primitives."""
     if near.group[kind] < near.group[kind + 1]:
         return False
     if kind == Kind.PM:
@@ -185,7 +186,7 @@ def kind_distance(
         return reticulum(near, shell, z, y, x)[0], 0, FAR, -1
     if kind == Kind.PM:
         d_p = ellipsoid_distance(world.bodies[1], world.keys[1], z, y, x)
-        d_p = outer(near, d_p, z, y, x)
+        d_p = cell_surface(near, d_p, z, y, x)
         return d_p, 0, -d_p - sizes.MEMBRANE, 0
     best, thing, second, other = FAR, -1, FAR, -1
     for i in range(near.group[kind], near.group[kind + 1]):

@@ -1,4 +1,4 @@
-"""Chance without order: numbers that depend on a key and a place, never on what was drawn before.
+"""Random numbers that depend on a key and a place alone, never on what was drawn before.
 
 The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood 2014, variant 13 of Stafford); a
 place enters through odd constants, so that neighbouring places have unrelated numbers.
@@ -20,7 +20,7 @@ _Z, _Y, _X = (
 )
 _R30, _R27, _R31, _R11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 _WORD = 2**64 - 1
-NORMAL_DEVIATION = 37837  # standard deviation of bell
+NORMAL_DEVIATION = 37837  # standard deviation of noise_normal
 
 
 @inlined
@@ -46,14 +46,17 @@ def unit(word: np.uint64) -> float:
 
 @inlined
 def noise_normal(word: np.uint64) -> int:
-    """Return a whole number near a bell of standard deviation BELL, from four 16-bit numbers."""
+    """Return an integer of nearly normal distribution: the sum of four 16-bit numbers, centred.
+
+    Its standard deviation is NORMAL_DEVIATION.
+    """
     mask = np.uint64(0xFFFF)
     total = int(word & mask) + int((word >> np.uint64(16)) & mask)
     return total + int((word >> np.uint64(32)) & mask) + int(word >> np.uint64(48)) - 131070
 
 
 @inlined
-def _ease(t: float) -> float:
+def _smoothstep(t: float) -> float:
     return t * t * (3.0 - 2.0 * t)
 
 
@@ -61,7 +64,7 @@ def _ease(t: float) -> float:
 def noise(key: np.uint64, z: float, y: float, x: float) -> float:
     """Return smooth noise of [-1, 1] with one independent value per unit cell (value noise)."""
     iz, iy, ix = math.floor(z), math.floor(y), math.floor(x)
-    tz, ty, tx = _ease(z - iz), _ease(y - iy), _ease(x - ix)
+    tz, ty, tx = _smoothstep(z - iz), _smoothstep(y - iy), _smoothstep(x - ix)
     total = 0.0
     for corner in range(8):
         a, b, c = corner >> 2, (corner >> 1) & 1, corner & 1
@@ -84,7 +87,7 @@ def key_of(seed: int, *path: int) -> int:
 
 
 class Draw:
-    """A stream of numbers for placement, the same with every version of every library."""
+    """A random stream for placement that no version of a library changes."""
 
     def __init__(self, seed: int, *path: int) -> None:
         self._key = key_of(seed, *path)
@@ -104,8 +107,8 @@ class Draw:
         far = math.sqrt(-2.0 * math.log(1.0 - self.uniform()))
         return far * math.cos(2.0 * math.pi * self.uniform())
 
-    def whole(self, low: int, high: int) -> int:
-        """Return the next whole number of [low, high)."""
+    def integer(self, low: int, high: int) -> int:
+        """Return the next integer of [low, high)."""
         return low + self.bits() % (high - low)
 
     def vector(self) -> NDArray[np.float64]:

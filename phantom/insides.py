@@ -1,7 +1,7 @@
-"""What is inside the organelles: cristae, nucleoids, small vesicles, triplets, chromatin.
+"""The inside of organelles: cristae, nucleoids, small vesicles, triplets, chromatin.
 
-Every function takes a place in nm and returns a material and a tone, the brightness of 0 (darkest
-stain) to 1 (empty resin) that the micrograph shows there.
+Every function takes a place, ``z, y, x`` in nm, and returns a material and a tone: the brightness
+from 0 (darkest stain) to 1 (empty resin) that the micrograph shows there.
 """
 
 import math
@@ -46,7 +46,7 @@ def mix(a: float, b: float, share: float) -> float:
 
 
 @inlined
-def cover(d: float, thick: float, soft: float) -> float:
+def coverage(d: float, thick: float, soft: float) -> float:
     """Return how much of a voxel a layer from ``d = -thick`` to 0 covers; ``soft`` is its edge."""
     full = min(1.0, thick / soft)
     return min(max((0.5 * (thick + soft) - abs(d + 0.5 * thick)) / soft, 0.0), full)
@@ -60,12 +60,13 @@ def inside_mito(
     """Resolve a place ``depth`` nm below the surface of a mitochondrion.
 
     Cristae are sheets across the tube, tilted alike within one mitochondrion, each attached on
-    one side and reaching a random part of the way to the other; ``row`` and ``t`` are the nearest
-    capsule and the place on its axis.
+    one side and reaching a random part of the way to the other; ``i`` and ``t`` are the nearest
+    capsule and the fraction of its axis.
     """
     wall = sizes.MITO_OUTER + sizes.MITO_SPACE
     if depth < wall + sizes.MITO_INNER:
-        dark = cover(-depth, sizes.MITO_OUTER, soft) + cover(wall - depth, sizes.MITO_INNER, soft)
+        dark = coverage(-depth, sizes.MITO_OUTER, soft)
+        dark += coverage(wall - depth, sizes.MITO_INNER, soft)
         tone = mix(TONE[M.MITO_SPACE], TONE[M.MITO_OUTER], min(dark, 1.0))
         if depth < sizes.MITO_OUTER:
             return M.MITO_OUTER, tone
@@ -86,8 +87,8 @@ def inside_mito(
     if d < 8.0:
         c = max(c, 8.0 - d)
     tone = mix(TONE[M.MATRIX], TONE[M.CRISTA_SPACE], min(max(0.5 - c / soft, 0.0), 1.0))
-    tone = mix(tone, TONE[M.CRISTA_MEMBRANE], cover(c, sizes.CRISTA_MEMBRANE, soft))
-    tone = mix(tone, TONE[M.MITO_INNER], cover(wall - depth, sizes.MITO_INNER, soft))
+    tone = mix(tone, TONE[M.CRISTA_MEMBRANE], coverage(c, sizes.CRISTA_MEMBRANE, soft))
+    tone = mix(tone, TONE[M.MITO_INNER], coverage(wall - depth, sizes.MITO_INNER, soft))
     if c > 0.0:
         return M.MATRIX, tone
     return (M.CRISTA_MEMBRANE if c > -sizes.CRISTA_MEMBRANE else M.CRISTA_SPACE), tone
@@ -127,9 +128,9 @@ def nucleoid(
     k = math.floor(arc / step)
     h = bits(key, thing, 2, int(k))
     centre = (k + 0.2 + 0.6 * unit(h)) * step
-    room = max(radius - 85.0, 0.0) * 0.5
-    oz = room * (float(h & np.uint64(1023)) / 512.0 - 1.0)
-    oy = room * (float((h >> np.uint64(10)) & np.uint64(1023)) / 512.0 - 1.0)
+    free_radius = max(radius - 85.0, 0.0) * 0.5
+    oz = free_radius * (float(h & np.uint64(1023)) / 512.0 - 1.0)
+    oy = free_radius * (float((h >> np.uint64(10)) & np.uint64(1023)) / 512.0 - 1.0)
     along = 0.75 * (arc - centre)
     flat = (wz - oz) ** 2 + (wy - oy) ** 2 + wx * wx
     return math.sqrt(along * along + flat) - min(sizes.NUCLEOID, 0.36 * radius)
@@ -139,7 +140,7 @@ def nucleoid(
 def inside_mvb(
     keys: Keys, rows: Floats, i: int, soft: float, z: float, y: float, x: float
 ) -> tuple[int, float]:
-    """Resolve a place in the lumen of an endosome: small vesicles on a shaken lattice."""
+    """Resolve a place in the lumen of an endosome: small vesicles on a jittered lattice."""
     pitch = 2.0 * sizes.ILV + 18.0
     cz, cy, cx = math.floor(z / pitch), math.floor(y / pitch), math.floor(x / pitch)
     h = bits(keys[4], int(cz), int(cy), int(cx))
@@ -147,14 +148,14 @@ def inside_mvb(
     if h & np.uint64(255) > np.uint64(170):
         return M.MVB_LUMEN, tone
     r = sizes.ILV * (0.7 + 0.3 * unit(h))
-    play = pitch - 2.0 * r
-    pz = (cz + 0.5) * pitch + play * (float((h >> np.uint64(8)) & np.uint64(255)) / 256.0 - 0.5)
-    py = (cy + 0.5) * pitch + play * (float((h >> np.uint64(16)) & np.uint64(255)) / 256.0 - 0.5)
-    px = (cx + 0.5) * pitch + play * (float((h >> np.uint64(24)) & np.uint64(255)) / 256.0 - 0.5)
+    slack = pitch - 2.0 * r
+    pz = (cz + 0.5) * pitch + slack * (float((h >> np.uint64(8)) & np.uint64(255)) / 256.0 - 0.5)
+    py = (cy + 0.5) * pitch + slack * (float((h >> np.uint64(16)) & np.uint64(255)) / 256.0 - 0.5)
+    px = (cx + 0.5) * pitch + slack * (float((h >> np.uint64(24)) & np.uint64(255)) / 256.0 - 0.5)
     if ball_distance(rows, i, keys[2], pz, py, px) > -(r + sizes.MEMBRANE + 2.0):
         return M.MVB_LUMEN, tone
     d = math.sqrt((z - pz) ** 2 + (y - py) ** 2 + (x - px) ** 2) - r
-    dark = cover(d, sizes.MEMBRANE, soft)
+    dark = coverage(d, sizes.MEMBRANE, soft)
     if d > 0.0:
         return M.MVB_LUMEN, mix(tone, TONE[M.ILV_MEMBRANE], dark)
     tone = mix(TONE[M.ILV_LUMEN], TONE[M.ILV_MEMBRANE], dark)
@@ -207,8 +208,8 @@ def centriole_parts(
 
 
 @inlined
-def _turned(z: float, y: float, x: float) -> tuple[float, float, float]:
-    """Turn a place: noise whose lattice lies as the voxels do shows its cells."""
+def _rotated(z: float, y: float, x: float) -> tuple[float, float, float]:
+    """Rotate a place: noise on a lattice parallel to the voxels would show the lattice."""
     return (
         0.60 * z + 0.64 * y + 0.48 * x,
         -0.80 * z + 0.48 * y + 0.36 * x,
@@ -219,7 +220,7 @@ def _turned(z: float, y: float, x: float) -> tuple[float, float, float]:
 @lean
 def chromatin_coarse(key: np.uint64, z: float, y: float, x: float) -> tuple[float, float]:
     """Return the coarse and the middle texture of chromatin at a place."""
-    a, b, c = _turned(z, y, x)
+    a, b, c = _rotated(z, y, x)
     coarse = noise(key, a / 310.0 + 9.0, b / 310.0, c / 310.0)
     return coarse, noise(key, b / 120.0 + 5.0, c / 120.0, a / 120.0)
 
@@ -227,13 +228,13 @@ def chromatin_coarse(key: np.uint64, z: float, y: float, x: float) -> tuple[floa
 @inlined
 def chromatin_fine(key: np.uint64, z: float, y: float, x: float) -> float:
     """Return the fine texture of chromatin at a place."""
-    a, b, c = _turned(z, y, x)
+    a, b, c = _rotated(z, y, x)
     return noise(key, a / 36.0, b / 36.0, c / 36.0)
 
 
 @inlined
-def between(corner: Floats, tz: float, ty: float, tx: float) -> float:
-    """Return what eight corners (z slowest) give at a place of their cube, each axis 0 to 1."""
+def interpolate(corner: Floats, tz: float, ty: float, tx: float) -> float:
+    """Interpolate linearly between the eight corners (z slowest) of a cube, each axis 0 to 1."""
     a = corner[0] + tx * (corner[1] - corner[0])
     b = corner[2] + tx * (corner[3] - corner[2])
     c = corner[4] + tx * (corner[5] - corner[4])

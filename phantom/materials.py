@@ -1,4 +1,4 @@
-"""What a voxel is made of: materials, finer than the annotated ids, and the sets built from them.
+"""Materials of voxels, finer than the annotated ids, and the sets that are built from them.
 
 The rasteriser writes materials; the 37 fine ids and the overlapping super classes of Heinrich et
 al., Nature 599 (2021) follow from them through tables.  A crista and the vesicles inside an
@@ -60,58 +60,15 @@ class Materials(NamedTuple):
 
 
 MATERIAL = Materials()
-# The fine id of each material, in the order of the enumeration.
-FINE = np.array(
-    [
-        1,
-        2,
-        35,
-        3,
-        3,
-        3,
-        4,
-        4,
-        4,
-        5,
-        6,
-        7,
-        8,
-        9,
-        10,
-        11,
-        11,
-        11,
-        12,
-        13,
-        14,
-        15,
-        16,
-        17,
-        18,
-        19,
-        20,
-        21,
-        22,
-        23,
-        24,
-        25,
-        26,
-        27,
-        28,
-        29,
-        30,
-        31,
-        32,
-        33,
-        34,
-        36,
-    ],
-    np.uint8,
-)
+# The fine id of each material, in the order of `Materials`.
+FINE = np.array([
+    1, 2, 35, 3, 3, 3, 4, 4, 4, 5, 6, 7, 8, 9, 10, 11, 11, 11, 12, 13, 14,
+    15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 36,
+], np.uint8)  # fmt: skip
 FINE.setflags(write=False)
 FINE_IDS = 37
 
-# The super classes: name: the union of these fine ids (Heinrich et al. 2021, code of the paper).
+# The super classes, each the union of fine ids (Heinrich et al. 2021, code of the paper).
 SUPER: dict[str, tuple[int, ...]] = {
     "ecs": (1,), "plasma_membrane": (2,), "mito": (3, 4, 5), "mito_membrane": (3,),
     "mito_DNA": (5,), "golgi": (6, 7), "golgi_membrane": (6,), "vesicle": (8, 9),
@@ -125,17 +82,17 @@ SUPER: dict[str, tuple[int, ...]] = {
     "microtubules_out": (30,), "centrosome": (31,), "distal_app": (32,), "subdistal_app": (33,),
     "ribosomes": (34,), "cytosol": (35,),
 }  # fmt: skip
-GENERIC_NUCLEUS = 37  # annotated when nobody drew what is inside a nucleus
+GENERIC_NUCLEUS = 37  # the whole inside of a nucleus, where its parts are not annotated
 
 
 class Kind(IntEnum):
-    """Organelle of a primitive; the order is that in which the rasteriser meets them."""
+    """Organelle of a primitive; the rasteriser visits them in this order."""
 
     ER = 0
     PORE = 1
     NUCLEOLUS = 2
     ERES = 3
-    PM = 4  # what sticks out of the plasma membrane
+    PM = 4  # microvilli of the plasma membrane
     MITO = 5
     GOLGI = 6
     VESICLE = 7

@@ -1,7 +1,7 @@
 """From tones to grey levels: texture, point spread, and what a FIB-SEM adds.
 
-All sums between the tone and the grey level are of whole numbers, so that the order of summing,
-and with it the box that was asked for, cannot show.
+All sums between the tone and the grey level are sums of integers, so that the result depends
+neither on the order of summing nor on the box.
 """
 
 import math
@@ -119,7 +119,11 @@ def textured(
     key: np.uint64, material: Bytes, tone: Bytes, origin: NDArray[np.int64],
     voxel: NDArray[np.float64], grain: float, grain_nm: float, cloud: float,
 ) -> Shorts:  # fmt: skip
-    """Return tones in UNIT parts with the texture of the cytoplasm added."""
+    """Return tones with the texture of the cytoplasm added, ``(z, y, x)`` int16, in UNIT parts.
+
+    ``material`` and ``tone`` are ``(z, y, x)`` uint8 from voxel ``origin`` on; ``voxel`` is (3,)
+    nm.
+    """
     nz, ny, nx = tone.shape
     out = np.empty((nz, ny, nx), np.int16)
     smooth = np.empty(nx)
@@ -151,7 +155,7 @@ def blurred(  # noqa: PLR0912  (three axes, three loops each)
     source: Shorts, taps_z: NDArray[np.int64], taps_y: NDArray[np.int64],
     taps_x: NDArray[np.int64],
 ) -> Shorts:  # fmt: skip
-    """Convolve along x, y and z; the result lacks half a kernel on every side."""
+    """Convolve ``(z, y, x)`` int16 along x, y and z; each side gets shorter by half a kernel."""
     rz, ry, rx = len(taps_z) // 2, len(taps_y) // 2, len(taps_x) // 2
     nz, ny, nx = source.shape[0] - 2 * rz, source.shape[1] - 2 * ry, source.shape[2] - 2 * rx
     across = np.empty((source.shape[0], source.shape[1], nx), np.int16)
@@ -205,9 +209,11 @@ def detected(
     key: np.uint64, tones: Shorts, origin: NDArray[np.int64], margin: int, optics: Optics,
     missing: NDArray[np.int64], out: Bytes,
 ) -> None:  # fmt: skip
-    """Fill ``out`` with grey levels; ``tones`` is wider by ``margin`` in y and x.
+    """Write grey levels into ``out``, ``(z, y, x)`` uint8, from blurred tones.
 
-    Displaces each slice, then adds what depends on the slice, the line and the column, and noise.
+    ``tones`` (int16) is wider than ``out`` by ``margin`` on each side in y and x; ``origin`` is the
+    first voxel of ``out``.  Each slice is displaced; then drift, charging, curtaining and noise are
+    added.  Slices in ``missing`` read 0.
     """
     nz, ny, nx = out.shape
     column, line = np.empty(nx, np.int32), np.empty(ny, np.int32)

@@ -1,4 +1,4 @@
-"""What is near a place: looked up in the index of the world and copied together."""
+"""The primitives near a place, found in the index of the world and copied into one array."""
 
 from typing import NamedTuple
 
@@ -16,14 +16,14 @@ NOTHING = -1
 FAR = 1e6
 ROOT_BLEND = 40.0  # nm: rounding where a microvillus leaves the membrane
 NEAR = 16.0  # nm beyond a brick at which a primitive can still change a voxel: the blend
-# Wobble and stretch make a distance larger than it is, by less than a quarter; what surrounds a
-# primitive (appendages, chromatin round a nucleolus, a pore's rim) is found from further off.
-SLACK = np.ones(len(Kind))
-SLACK[[Kind.ER, Kind.NUCLEOLUS, Kind.GOLGI, Kind.MVB, Kind.LYSOSOME]] = 0.8
-BEYOND = np.zeros(len(Kind))
-BEYOND[[Kind.PORE, Kind.NUCLEOLUS, Kind.CENTROSOME]] = 130.0, 110.0, sizes.APPENDAGE + 30.0
-BEYOND[Kind.PM] = ROOT_BLEND
-MAX_NEAR = 512  # primitives near one brick; what is placed never comes close
+# Wobble and stretch make a distance too large, by less than a quarter.  Structures around a
+# primitive (appendages, chromatin at a nucleolus, the rim of a pore) need a longer reach.
+DISTANCE_SCALE = np.ones(len(Kind))
+DISTANCE_SCALE[[Kind.ER, Kind.NUCLEOLUS, Kind.GOLGI, Kind.MVB, Kind.LYSOSOME]] = 0.8
+EXTRA_REACH = np.zeros(len(Kind))
+EXTRA_REACH[[Kind.PORE, Kind.NUCLEOLUS, Kind.CENTROSOME]] = 130.0, 110.0, sizes.APPENDAGE + 30.0
+EXTRA_REACH[Kind.PM] = ROOT_BLEND
+MAX_NEAR = 512  # primitives near one brick; no placed cell comes close
 GROUPS = len(Kind) + 1
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int32]
@@ -39,7 +39,7 @@ def cell_of(world: World, z: float, y: float, x: float) -> int:
 
 
 class Near(NamedTuple):
-    """What is near a brick, copied together: fields of :class:`World`, then its own.
+    """The primitives near a brick, copied from :class:`World`, sorted by kind.
 
     Primitives of kind k are ``group[k]`` to ``group[k + 1]``.  ``texture`` (2, 8) is the coarse
     and middle texture of chromatin at the corners of the brick, ``frame`` its first corner and
@@ -59,8 +59,8 @@ class Near(NamedTuple):
 
 
 @compiled
-def nothing_near(world: World) -> Near:
-    """Return room for what is near a brick."""
+def new_near(world: World) -> Near:
+    """Return buffers for the primitives near a brick."""
     return Near(
         np.empty(MAX_NEAR, np.uint8), np.empty(MAX_NEAR, np.uint8), np.empty(MAX_NEAR, np.int32),
         np.empty(MAX_NEAR, np.int32), np.empty((MAX_NEAR, WIDTH)),
@@ -71,13 +71,14 @@ def nothing_near(world: World) -> Near:
 
 @lean
 def gather(world: World, near: Near, z: float, y: float, x: float, reach: float) -> None:
-    """Copy into ``near`` the primitives within ``reach`` of a place."""
+    """Copy into ``near`` the primitives within ``reach`` nm of a place, nm."""
     cell = cell_of(world, z, y, x)
     found, kind = 0, 0
     for i in range(world.start[cell], world.start[cell + 1]):
         p = world.items[i]
         d = prim_distance(world.shape[p], world.rows, p, world.keys[2], z, y, x)
-        if d * SLACK[world.kind[p]] - BEYOND[world.kind[p]] < reach and found < MAX_NEAR:
+        d = d * DISTANCE_SCALE[world.kind[p]] - EXTRA_REACH[world.kind[p]]
+        if d < reach and found < MAX_NEAR:
             while kind < world.kind[p]:
                 kind += 1
                 near.group[kind] = found

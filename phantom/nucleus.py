@@ -6,34 +6,25 @@ import numpy as np
 
 from . import sizes
 from .materials import Kind
-from .scaffold import NUCLEUS, Scaffold
-from .shapes import Floats, ball, ellipsoid_distance, hole
+from .scaffold import NUCLEUS, Scaffold, outward
+from .shapes import Floats, ball, hole
 
 MAX_PORES = 20_000  # a nucleus of 5 um has about 3,000
 NUCLEOLI = 3  # of a whole nucleus; a window shows one
 
 
 def place(scene: Scaffold) -> None:
-    """Place pores over the part of the envelope that is in the room, and nucleoli inside."""
+    """Place pores on the envelope and nucleoli inside, where they are near the volume."""
     _pores(scene)
     _nucleoli(scene)
 
 
-def outward(scene: Scaffold, at: Floats) -> tuple[float, Floats]:
-    """Return the distance of a place to the nucleus, and the unit gradient there."""
-    body, key = scene.bodies[NUCLEUS], scene.keys[NUCLEUS]
-    d = ellipsoid_distance(body, key, *at)
-    steps = np.eye(3) * 2.0
-    slope = np.array([ellipsoid_distance(body, key, *(at + s)) - d for s in steps])
-    return d, slope / np.linalg.norm(slope)
-
-
 def on_shell(scene: Scaffold, at: Floats, level: float) -> tuple[Floats, Floats]:
-    """Return the place on the level surface of the nucleus below ``at``, and the normal there."""
+    """Project a place onto a level surface of the nucleus; return it (nm) and the normal there."""
     for _ in range(4):
-        d, normal = outward(scene, at)
+        d, normal = outward(scene, NUCLEUS, at)
         at = at + (level - d) * normal
-    return at, outward(scene, at)[1]
+    return at, outward(scene, NUCLEUS, at)[1]
 
 
 def _pores(scene: Scaffold) -> None:
@@ -58,8 +49,8 @@ def _pores(scene: Scaffold) -> None:
         if any(np.linalg.norm(at - other) < sizes.PORE_GAP for other in near):
             continue
         placed.setdefault(cell, []).append(at)
-        owner = scene.add("nuclear_pore", at)
-        scene.put(hole(at, normal), Kind.PORE, owner)
+        owner = scene.add_thing("nuclear_pore", at)
+        scene.add_primitive(hole(at, normal), Kind.PORE, owner)
 
 
 def _nucleoli(scene: Scaffold) -> None:
@@ -69,15 +60,15 @@ def _nucleoli(scene: Scaffold) -> None:
     found: list[Floats] = []
     for _ in range(300):
         place = draw.point(0.0 * scene.extent, scene.extent)
-        deep = -outward(scene, place)[0]
+        deep = -outward(scene, NUCLEUS, place)[0]
         apart = all(np.linalg.norm(place - other) > 3.0 * radius for other in found)
         if deep > radius * 1.25 + 60.0 and apart:
             found.append(place)
-            owner = scene.add("nucleolus", place)
+            owner = scene.add_thing("nucleolus", place)
             shape = ball(
                 place, radius, draw.vector(), draw.uniform(0.8, 1.2), (0.1 * radius, radius)
             )
-            scene.put(shape, Kind.NUCLEOLUS, owner)
+            scene.add_primitive(shape, Kind.NUCLEOLUS, owner)
             if len(found) == NUCLEOLI:
                 return
-        radius = max(least * 0.6, radius * 0.99)  # what does not fit is tried smaller
+        radius = max(least * 0.6, radius * 0.99)  # after a failure the next one is smaller

@@ -1,4 +1,4 @@
-"""The phantom: a placed cell, and every kind of voxel of any box of it."""
+"""The phantom: a placed cell, and labels, instances, distances and images of any box of it."""
 
 from functools import cached_property
 from typing import NamedTuple
@@ -21,8 +21,8 @@ from .scene import Scene, build
 from .spec import PhantomSpec
 
 MAX_VOXELS = 1 << 29  # of one box: 512 MiB of labels, 4 GiB of instances
-# What instances(name, box) may be asked for: the materials that belong to it, and the kind of
-# thing that tells them apart (empty: there is one).
+# Organelles that have instances: the fine ids that belong to each, and the kind of thing that
+# separates the instances (empty: there is only one).
 MEMBERS: dict[str, tuple[tuple[int, ...], str]] = {
     "mito": ((3, 4, 5), "mito"), "golgi": ((6, 7), "golgi"), "vesicle": ((8, 9), "vesicle"),
     "MVB": ((10, 11), "MVB"), "lysosome": ((12, 13), "lysosome"), "LD": ((14, 15), "LD"),
@@ -35,7 +35,7 @@ MEMBERS: dict[str, tuple[tuple[int, ...], str]] = {
 
 
 class Voxels(NamedTuple):
-    """A box before it is told apart: uint8 materials, int32 things, uint8 tones, ribosomes."""
+    """A rasterised box: uint8 materials, int32 things and uint8 tones, ``(z, y, x)``; ribosomes."""
 
     material: NDArray[np.uint8]
     thing: NDArray[np.int32]
@@ -44,7 +44,12 @@ class Voxels(NamedTuple):
 
 
 class Phantom:
-    """A synthetic cell.  Boxes are in voxels of the specification; equal boxes are equal."""
+    """A synthetic cell: truth and micrograph of any box of it.
+
+    Boxes are in voxels of the specification, arrays ``(z, y, x)``.  Every method that takes a box
+    raises WrongUse if it leaves the volume, and LimitExceeded for more than 2**29 voxels; a box
+    has the same values whatever else was computed.
+    """
 
     def __init__(self, spec: PhantomSpec) -> None:
         self.spec = spec
@@ -55,12 +60,12 @@ class Phantom:
 
     @property
     def scene(self) -> Scene:
-        """What was placed."""
+        """The placed cell."""
         return self._scene
 
     @property
     def things(self) -> tuple[Thing, ...]:
-        """Every placed instance but ribosomes, also those beyond the faces of the volume."""
+        """Every placed instance except ribosomes, also those beyond the faces of the volume."""
         return self._scene.things
 
     @property
@@ -73,11 +78,11 @@ class Phantom:
         return Box((0, 0, 0), self.spec.shape)
 
     def labels(self, box: Box) -> NDArray[np.uint8]:
-        """Return the fine ids of a box, ``(z, y, x)``; see :mod:`.materials`."""
+        """Return the fine ids of a box, ``(z, y, x)`` uint8; see :mod:`.materials`."""
         return self.labels_of(self.voxels(self.checked(box)))
 
     def instances(self, organelle: str, box: Box) -> NDArray[np.uint64]:
-        """Return the instance ids of an organelle in a box, 0 elsewhere.
+        """Return the instance ids of an organelle in a box, ``(z, y, x)`` uint64, 0 elsewhere.
 
         Ids of placed things are :attr:`Thing.number`; the reticulum (with the envelope), the
         nucleus, the plasma membrane and the space outside are each one instance.
@@ -85,35 +90,36 @@ class Phantom:
         return self.instances_of(organelle, self.voxels(self.checked(box)))
 
     def micrograph(self, box: Box) -> NDArray[np.uint8]:
-        """Return grey levels of a box; membranes are dark."""
-        return self.everything(box)[0]
+        """Return grey levels of a box, ``(z, y, x)`` uint8; membranes are dark."""
+        return self.image_and_voxels(box)[0]
 
     def ribosomes(self, box: Box) -> Ribosomes:
         """Return the ribosomes whose sphere reaches into a box, with their true classes."""
         return self._ribosomes(self.checked(box))
 
     def distances(self, organelle: str, box: Box) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
-        """Return the signed distance (nm) of a box to an organelle, and the instance it is to.
+        """Return the signed distance of a box to an organelle, and the nearest instance.
 
-        Negative inside; clipped to 64 nm, where the instance is 0.
+        Distances are float32 nm, negative inside, clipped to 64 nm, where the instance (uint64) is
+        0; both ``(z, y, x)``.
         """
         return distance_field(self._scene, organelle, self.checked(box))
 
     def voxels(self, box: Box) -> Voxels:
-        """Return a box in the words of the rasteriser; the box may leave the volume."""
+        """Return the rasterised voxels of a box, which may reach beyond the volume."""
         material = np.empty(box.shape, np.uint8)
         thing = np.empty(box.shape, np.int32)
         tone = np.empty(box.shape, np.uint8)
         origin = np.array(box.start, np.int64)
         rasterize(self._scene.world, origin, material, thing, tone)
-        # One whose sphere ends before the box may still shade voxels of it.
-        found = self._ribosomes(box.grow(ribosomes.SHADE))
+        # A ribosome whose sphere ends before the box may still shade voxels of it.
+        found = self._ribosomes(box.grow(ribosomes.SHADING_HALO))
         dark = float(TONE[MATERIAL.RIBOSOME]) * 255.0
         ribosomes.draw(found, origin, self._voxel, material, thing, tone, dark)
         return Voxels(material, thing, tone, found)
 
     def instances_of(self, organelle: str, voxels: Voxels) -> NDArray[np.uint64]:
-        """Return the instance ids of voxels that are at hand."""
+        """Return the instance ids of an organelle in rasterised voxels, ``(z, y, x)`` uint64."""
         if organelle not in MEMBERS:
             raise WrongUse(f"organelle {organelle!r}: expected one of {', '.join(MEMBERS)}")
         ids, kind = MEMBERS[organelle]
@@ -127,20 +133,20 @@ class Phantom:
         return np.where(own, table[voxels.thing.clip(-1)], np.uint64(0))
 
     def labels_of(self, voxels: Voxels) -> NDArray[np.uint8]:
-        """Return the fine ids of voxels that are at hand."""
+        """Return the fine ids of rasterised voxels, ``(z, y, x)`` uint8."""
         return FINE[voxels.material]
 
-    def everything(self, box: Box) -> tuple[NDArray[np.uint8], Voxels]:
-        """Return micrograph and voxels of a box, rendered once."""
+    def image_and_voxels(self, box: Box) -> tuple[NDArray[np.uint8], Voxels]:
+        """Return micrograph and voxels of a box, both from one rasterisation."""
         box = self.checked(box)
         wide = box.grow(Halo(self._halo, self._halo))
         voxels = self.voxels(wide)
-        image = self._developed(box, wide, voxels)
+        image = self._image_of(box, wide, voxels)
         cut = box.slices(wide.start)
         own = Voxels(voxels.material[cut], voxels.thing[cut], voxels.tone[cut], voxels.ribosomes)
         return image, own
 
-    def _developed(self, box: Box, wide: Box, voxels: Voxels) -> NDArray[np.uint8]:
+    def _image_of(self, box: Box, wide: Box, voxels: Voxels) -> NDArray[np.uint8]:
         """Return the micrograph of a box from the voxels of the box with its halo."""
         key, o = self._scene.world.keys[IMAGE], self._optics
         rough = micrograph.textured(
@@ -170,7 +176,7 @@ class Phantom:
         return ribosomes.find(self._scene.world, low, high)
 
     def checked(self, box: Box) -> Box:
-        """Return the box if it lies in the volume and has voxels."""
+        """Return the box; raise WrongUse outside of the volume, LimitExceeded if too large."""
         start, stop = box
         inside = all(0 <= a < b <= n for a, b, n in zip(start, stop, self.spec.shape, strict=True))
         if not inside:
@@ -181,7 +187,7 @@ class Phantom:
 
     @cached_property
     def _numbers(self) -> dict[str, NDArray[np.uint64]]:
-        """For each kind of thing: the number of each thing, 0 for things of other kinds."""
+        """For each kind of thing, the number of each thing; 0 for things of other kinds."""
         kinds = {thing.kind for thing in self.things} | {kind for _, kind in MEMBERS.values()}
         return {
             kind: np.array([t.number if t.kind == kind else 0 for t in self.things], np.uint64)

@@ -1,7 +1,7 @@
 """From the world to voxels: materials, things and tones of a box.
 
-Bricks of 8 voxels an edge stand on a lattice of the volume, not of the box: what is near a brick
-is looked up once, and a voxel is resolved from the same list in whichever box it is asked for.
+Bricks of 8 voxels an edge form a lattice fixed to the volume, not to the box.  The primitives near
+a brick are looked up once, so a voxel is resolved from the same list in every box.
 """
 
 import math
@@ -14,25 +14,25 @@ from fibstream.kernels.compiled import compiled, inlined, lean
 from . import sizes
 from .insides import (
     TONE,
-    between,
     centriole_parts,
     chromatin_coarse,
     chromatin_fine,
-    cover,
+    coverage,
     inside_lysosome,
     inside_mito,
     inside_mvb,
     inside_nucleus,
+    interpolate,
     mix,
 )  # fmt: skip
 from .materials import MATERIAL as M
 from .materials import Kind
-from .near import FAR, GROUPS, NEAR, NOTHING, ROOT_BLEND, Near, gather, nothing_near
+from .near import FAR, GROUPS, NEAR, NOTHING, ROOT_BLEND, Near, gather, new_near
 from .scene import BRICK, World
 from .shapes import Floats, ball_distance, capsule_distance, ellipsoid_distance, prim_distance
 from .tissue import CLEFT, CLEFT_TONE, process, tone_of
 
-DEEP = 260.0  # nm below the envelope: what lines it ends there
+LINING_DEPTH = 260.0  # nm below the envelope: the lining of dense chromatin ends there
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int32]
 _MEMBRANE = np.zeros(len(Kind), np.uint8)  # membrane and lumen of the round organelles
@@ -63,8 +63,8 @@ def pore_near(near: Near, z: float, y: float, x: float) -> tuple[float, int]:
 
 
 @inlined
-def outer(near: Near, d_p: float, z: float, y: float, x: float) -> float:
-    """Return the distance to the plasma membrane with what stands out of it; rounded roots."""
+def cell_surface(near: Near, d_p: float, z: float, y: float, x: float) -> float:
+    """Return the distance to the plasma membrane with its microvilli, blended at their roots."""
     best = FAR
     for i in range(near.group[Kind.PM], near.group[Kind.PM + 1]):
         best = min(best, prim_distance(near.shape[i], near.rows, i, near.keys[2], z, y, x))
@@ -100,9 +100,9 @@ def blend(a: float, b: float) -> float:
 
 @inlined
 def reticulum(near: Near, shell: float, z: float, y: float, x: float) -> tuple[float, float, int]:
-    """Return the distance to ER and envelope together, that to ER alone, and its nearest piece.
+    """Return the distance to ER and envelope, that to ER alone, and the nearest ER primitive.
 
-    Pieces of one tubule are joined sharply, different tubules, sheets and the envelope smoothly.
+    Primitives of one tubule join sharply; different tubules, sheets and the envelope blend.
     """
     first, second = shell, FAR  # the two nearest branches
     alone, which, branch, own = FAR, NOTHING, -1, FAR
@@ -128,7 +128,7 @@ def reticulum(near: Near, shell: float, z: float, y: float, x: float) -> tuple[f
 
 @inlined
 def nearest(near: Near, z: float, y: float, x: float) -> tuple[float, int]:
-    """Return the distance to the nearest organelle that is no reticulum, and its primitive."""
+    """Return the distance to the nearest organelle other than the reticulum, and its primitive."""
     best, which = FAR, NOTHING
     for i in range(near.group[Kind.MITO], near.group[Kind.CENTROSOME]):
         p = i
@@ -145,7 +145,7 @@ def nearest(near: Near, z: float, y: float, x: float) -> tuple[float, int]:
 
 
 @inlined
-def within(
+def inside_organelle(
     near: Near, p: int, d: float, thick: float, soft: float, z: float, y: float, x: float
 ) -> tuple[int, float]:
     """Return material and tone of a place ``-d`` nm below the surface of primitive ``p``."""
@@ -175,7 +175,7 @@ def within(
         material, tone = inside_lysosome(near.keys, z, y, x)
     if d > -wall:
         material = int(_MEMBRANE[kind])
-    return material, mix(tone, TONE[_MEMBRANE[kind]], cover(d, real, soft))
+    return material, mix(tone, TONE[_MEMBRANE[kind]], coverage(d, real, soft))
 
 
 @inlined
@@ -191,25 +191,26 @@ def in_nucleus(
     pore = pore_near(near, z, y, x)[0] if depth < 150.0 else FAR
     f = near.frame
     tz, ty, tx = (z - f[0]) * f[3], (y - f[1]) * f[4], (x - f[2]) * f[5]
-    coarse, middle = between(near.texture[0], tz, ty, tx), between(near.texture[1], tz, ty, tx)
+    coarse = interpolate(near.texture[0], tz, ty, tx)
+    middle = interpolate(near.texture[1], tz, ty, tx)
     fine = chromatin_fine(near.keys[3], z, y, x)
     material, tone = inside_nucleus(coarse, middle, fine, depth, nucleolus, pore)
-    edge = min(max(0.5 - depth / soft, 0.0), 1.0)  # the membrane above shows at its edge
+    edge = min(max(0.5 - depth / soft, 0.0), 1.0)  # a part of the membrane lies in the voxel
     thing = near.thing[which] if material == M.NUCLEOLUS else NOTHING
     return material, thing, mix(tone, TONE[M.NE_MEMBRANE], edge)
 
 
 @inlined
-def among_neighbours(
+def outside_cell(
     key: np.uint64, d_p: float, thick: float, soft: float, z: float, y: float, x: float
 ) -> tuple[int, int, float]:
     """Resolve a place outside the cell in a tissue."""
-    depth, name = process(key, z, y, x)
+    depth, word = process(key, z, y, x)
     d = max(-depth, CLEFT - d_p)
-    dark = max(cover(d, sizes.MEMBRANE, soft), cover(d_p, sizes.MEMBRANE, soft))
+    dark = max(coverage(d, sizes.MEMBRANE, soft), coverage(d_p, sizes.MEMBRANE, soft))
     if d > 0.0:
         return M.ECS, NOTHING, mix(CLEFT_TONE, TONE[M.PM], dark)
-    tone = mix(tone_of(name, TONE[M.CYTOSOL]), TONE[M.PM], dark)
+    tone = mix(tone_of(word, TONE[M.CYTOSOL]), TONE[M.PM], dark)
     return (M.PM if d > -thick else M.CYTOSOL), NOTHING, tone
 
 
@@ -223,28 +224,28 @@ def sample(  # noqa: PLR0911
     ``d_n`` and ``d_p`` are the distances to nucleus and plasma membrane, ``thick`` is the width
     of a membrane in labels, ``soft`` the edge of a voxel, all in nm.
     """
-    d_p = outer(near, d_p, z, y, x)
+    d_p = cell_surface(near, d_p, z, y, x)
     if near.tissue and d_p > 0.0:
-        return among_neighbours(near.keys[6], d_p, thick, soft, z, y, x)
+        return outside_cell(near.keys[6], d_p, thick, soft, z, y, x)
     if d_p > -thick:
-        dark = cover(d_p, sizes.MEMBRANE, soft)
+        dark = coverage(d_p, sizes.MEMBRANE, soft)
         material = M.ECS if d_p > 0.0 else M.PM
         return material, NOTHING, mix(TONE[M.ECS if d_p > -3.5 else M.CYTOSOL], TONE[M.PM], dark)
     if d_n < -sizes.ENVELOPE:
         return in_nucleus(near, -d_n - sizes.ENVELOPE, soft, z, y, x)
     shell, pore, hole = envelope(near, d_n, z, y, x)
-    e, alone, piece = shell, FAR, NOTHING
+    e, alone, prim = shell, FAR, NOTHING
     if near.group[Kind.ER] < near.group[Kind.ER + 1]:
-        e, alone, piece = reticulum(near, shell, z, y, x)
+        e, alone, prim = reticulum(near, shell, z, y, x)
     o, which = nearest(near, z, y, x)
     if o < 0.0 and o <= e:
-        material, tone = within(near, which, o, thick, soft, z, y, x)
+        material, tone = inside_organelle(near, which, o, thick, soft, z, y, x)
         return material, near.thing[which], tone
     if e < 0.0:
-        tone = mix(TONE[M.ER_LUMEN], TONE[M.ER_MEMBRANE], cover(e, sizes.MEMBRANE, soft))
+        tone = mix(TONE[M.ER_LUMEN], TONE[M.ER_MEMBRANE], coverage(e, sizes.MEMBRANE, soft))
         if shell <= alone:
             return (M.NE_MEMBRANE if e > -thick else M.NE_LUMEN), NOTHING, tone
-        thing = near.thing[piece]
+        thing = near.thing[prim]
         for i in range(near.group[Kind.ERES], near.group[Kind.ERES + 1]):
             if ball_distance(near.rows, i, near.keys[2], z, y, x) < 0.0:
                 material = M.ERES_MEMBRANE if e > -thick else M.ERES_LUMEN
@@ -253,10 +254,10 @@ def sample(  # noqa: PLR0911
     if pore < sizes.PORE_RIM and abs(d_n + 0.5 * sizes.ENVELOPE) < 0.5 * sizes.ENVELOPE + 8.0:
         material = M.PORE_IN if pore < sizes.PORE_IN else M.PORE_OUT
         return material, near.thing[hole], TONE[material]
-    dark = cover(e, sizes.MEMBRANE, soft)
+    dark = coverage(e, sizes.MEMBRANE, soft)
     if which >= 0 and near.kind[which] != Kind.CENTROSOME:
-        dark = max(dark, cover(o, sizes.MEMBRANE, soft))
-    dark = max(dark, cover(d_p, sizes.MEMBRANE, soft))
+        dark = max(dark, coverage(o, sizes.MEMBRANE, soft))
+    dark = max(dark, coverage(d_p, sizes.MEMBRANE, soft))
     return M.CYTOSOL, NOTHING, mix(TONE[M.CYTOSOL], TONE[M.ER_MEMBRANE], dark)
 
 
@@ -264,12 +265,23 @@ def sample(  # noqa: PLR0911
 def rasterize(
     world: World, origin: NDArray[np.int64], material: Bytes, thing: Ints, tone: Bytes
 ) -> None:
-    """Fill the box of the outputs' shape that begins at voxel ``origin``; places may be outside.
+    """Write materials, things and tones of a box.
 
-    ``material`` and ``tone`` (0 to 255) are uint8, ``thing`` int32 (-1: none), all ``(z, y, x)``.
+    Parameters
+    ----------
+    world : World
+        The placed cell.
+    origin : (3,) int64
+        First voxel of the box, which may lie outside of the volume.
+    material : (z, y, x) uint8
+        Output: see :mod:`.materials`.
+    thing : (z, y, x) int32
+        Output: index of the thing, -1 for none.
+    tone : (z, y, x) uint8
+        Output: brightness from 0 (darkest stain) to 255 (empty resin).
     """
     v = world.voxel
-    near = nothing_near(world)
+    near = new_near(world)
     half = 0.5 * BRICK * math.sqrt(v[0] ** 2 + v[1] ** 2 + v[2] ** 2)
     nz, ny, nx = material.shape
     for bz in range(origin[0] // BRICK, (origin[0] + nz - 1) // BRICK + 1):
@@ -279,11 +291,11 @@ def rasterize(
 
 
 @lean
-def _texture(near: Near, z: float, y: float, x: float, voxel: Floats) -> None:
+def _set_texture(near: Near, z: float, y: float, x: float, voxel: Floats) -> None:
     """Compute the slow textures of chromatin at the corners of the brick that begins at a place.
 
-    They change little within a brick, so voxels take them from the corners; neighbouring bricks
-    share corners and so fit.
+    They change little within a brick, so voxels interpolate between the corners; neighbouring
+    bricks share corners, so there is no seam.
     """
     near.frame[0], near.frame[1], near.frame[2] = z, y, x
     for k in range(3):
@@ -308,11 +320,11 @@ def _brick(
         c_n = ellipsoid_distance(world.bodies[0], world.keys[0], cz, cy, cx)
     soft = max(v[0], v[1], v[2])
     gather(world, near, cz, cy, cx, half + NEAR + 0.5 * soft)
-    thick = max(sizes.MEMBRANE, sizes.DRAWN * soft)
+    thick = max(sizes.MEMBRANE, sizes.MIN_DRAWN_VOXELS * soft)
     near_p = near.group[Kind.PM] < near.group[Kind.PM + 1] or abs(c_p) < 1.3 * half + thick + soft
-    near_n = -DEEP - 1.3 * half < c_n < 1.3 * half + NEAR + soft
+    near_n = -LINING_DEPTH - 1.3 * half < c_n < 1.3 * half + NEAR + soft
     if c_n < 0.0 or near_n:
-        _texture(near, bz * BRICK * v[0], by * BRICK * v[1], bx * BRICK * v[2], v)
+        _set_texture(near, bz * BRICK * v[0], by * BRICK * v[1], bx * BRICK * v[2], v)
     z0, z1 = max(bz * BRICK, origin[0]), min((bz + 1) * BRICK, origin[0] + material.shape[0])
     y0, y1 = max(by * BRICK, origin[1]), min((by + 1) * BRICK, origin[1] + material.shape[1])
     x0, x1 = max(bx * BRICK, origin[2]), min((bx + 1) * BRICK, origin[2] + material.shape[2])

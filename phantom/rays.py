@@ -1,10 +1,10 @@
-"""Rays through a block of parts: what stops them, which way it faces, how much light it gets.
+"""Rays through a block of parts: where they end, the normal there, the light it receives.
 
 Orthographic rays walk from voxel to voxel (Amanatides and Woo, Eurographics 1987) and leap over
-empty bricks.  A surface faces away from its part's smoothed occupancy, so that voxels leave no
-stairs.  How much of the sky and of the lamp a place sees follows from cones through a pyramid of
-occupancies (Crassin et al., Computer Graphics Forum 30, 2011).  Places are in voxels, ways and
-directions in nm, both ``(z, y, x)``.
+empty bricks.  The normal of a surface is that of its part's smoothed occupancy, so that voxels show
+no steps.  How much of the sky and of the lamp a place sees follows from cones through a pyramid of
+occupancies (Crassin et al., Computer Graphics Forum 30, 2011).  Places are in voxels, distances
+and directions in nm, all ``(z, y, x)``.
 """
 
 import math
@@ -20,24 +20,29 @@ from .shapes import Floats
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-BARED, REMOVED = 254, 255  # what was a part: fell where only some stand; was cut away
+OPENED, REMOVED = 254, 255  # voxels of parts that are not kept in the opened box; removed voxels
 FINER = 2  # rays a pixel, along each axis
 LEVELS = 5  # of the pyramid: bricks of 2 to 32 voxels an edge
-SMOOTH = 2.8  # voxels (their longest edge): reach of what makes surfaces smooth
-DEPTH = math.sqrt(2.0 * math.pi / 7.0)  # of a place by how full its surroundings are
+SMOOTH = 2.8  # voxels (their longest edge): reach of the smoothing of surfaces
+DEPTH = math.sqrt(2.0 * math.pi / 7.0)  # factor from the occupancy around a place to its depth
 AMBIENT, DIFFUSE, GLOSS, SHARP = 0.52, 0.62, 0.16, 24
 TILT = 0.5  # cosine between a surface's normal and the four cones around it
 ACROSS = math.sqrt(1.0 - TILT * TILT)
 # Cones: first sample (voxels), growth from one to the next, width by distance, samples.
 SKY, SUN = (2.5, 2.0, 0.4, 4), (3.0, 1.25, 0.12, 24)
-PAPER = 125.0  # the grey that shows a colour as it is
+NEUTRAL_GREY = 125.0  # the grey that shows a colour as it is
 CUT_LIGHT = 0.55  # a cut face is a picture: light changes it less
-PALER = 0.22  # how far the far end of the block is on its way to the background
+FADE = 0.22  # share of the background in the colour of the far end of the block
 ALONG, FAR = 1e-9, 1e30  # a ray along an axis' planes crosses them almost nowhere
 
 
 class Block(NamedTuple):
-    """What rays go through: part numbers before and after cutting, the pyramid of occupancies."""
+    """The scene of the rays.
+
+    ``whole`` and ``shown`` are part numbers before and after cutting, ``levels`` the pyramid of
+    occupancies, ``grey`` the micrograph: all uint8 ``(z, y, x)``.  ``voxel`` is (3,) nm; of each
+    part number, ``colours`` is (n, 3), ``opacities`` and ``kept`` (n,).
+    """
 
     whole: Bytes
     shown: Bytes
@@ -45,26 +50,26 @@ class Block(NamedTuple):
     grey: Bytes
     voxel: Floats
     colours: Floats
-    veils: Floats
-    stands: NDArray[np.bool_]
+    opacities: Floats
+    kept: NDArray[np.bool_]
 
 
 class Ray(NamedTuple):
-    """Room for one ray: voxel; start and place in voxels; directions in nm; what it sees."""
+    """Buffers of one ray: its voxel; start and place in voxels; directions in nm; its colour."""
 
     at: Ints
     start: Floats
     place: Floats
     normal: Floats
     side: Floats
-    way: Floats
+    direction: Floats
     colour: Floats
     weights: Floats
 
 
 @lean
 def _enter(start: Floats, ray: Floats, shape: Ints, at: Ints) -> tuple[float, int]:
-    """Find the first voxel ``at``; return the way to it (below 0: none) and the axis crossed."""
+    """Find the first voxel ``at``; return its distance (below 0: none) and the axis crossed."""
     first, last, axis = 0.0, FAR, 0
     for k in range(3):
         a, b = -start[k] / ray[k], (shape[k] - start[k]) / ray[k]
@@ -80,13 +85,13 @@ def _enter(start: Floats, ray: Floats, shape: Ints, at: Ints) -> tuple[float, in
 
 @lean
 def _walk(
-    block: Block, start: Floats, ray: Floats, shape: Ints, at: Ints, way: float, axis: int
+    block: Block, start: Floats, ray: Floats, shape: Ints, at: Ints, distance: float, axis: int
 ) -> tuple[float, int]:
-    """Walk from voxel ``at`` to the first that stops; return as :func:`_enter` does."""
+    """Walk from voxel ``at`` to the first of a part; return as :func:`_enter` does."""
     while True:
         z, y, x = at[0], at[1], at[2]
-        if 0 < block.shown[z, y, x] < BARED:
-            return way, axis
+        if 0 < block.shown[z, y, x] < OPENED:
+            return distance, axis
         edge = 1
         if block.levels[4][z >> 5, y >> 5, x >> 5] == 0:
             edge = 32
@@ -94,16 +99,16 @@ def _walk(
             edge = 8
         elif block.levels[0][z >> 1, y >> 1, x >> 1] == 0:
             edge = 2
-        way = FAR
+        distance = FAR
         for k in range(3):
             low = at[k] // edge * edge
             side = min(low + edge, shape[k]) if ray[k] > 0 else low
-            if (side - start[k]) / ray[k] < way:
-                way, axis = (side - start[k]) / ray[k], k
+            if (side - start[k]) / ray[k] < distance:
+                distance, axis = (side - start[k]) / ray[k], k
         for k in range(3):
             low = at[k] // edge * edge
             if k != axis:  # rounding must not carry a ray out of the brick it crosses
-                there = math.floor(start[k] + way * ray[k])
+                there = math.floor(start[k] + distance * ray[k])
                 at[k] = min(max(there, low), min(low + edge, shape[k]) - 1)
             elif ray[k] > 0:
                 at[k] = low + edge
@@ -121,7 +126,7 @@ def _is_cut(block: Block, ray: Floats, at: Ints, axis: int) -> bool:
     outside = not 0 <= at[axis] < block.shown.shape[axis]
     before = 0 if outside else block.shown[at[0], at[1], at[2]]
     at[axis] += 1 if ray[axis] > 0 else -1
-    return bool(outside or before == REMOVED or (before == BARED and not block.stands[own]))
+    return bool(outside or before == REMOVED or (before == OPENED and not block.kept[own]))
 
 
 @lean
@@ -177,15 +182,17 @@ def _mixed(values: Bytes, z: float, y: float, x: float) -> float:
 
 @lean
 def _passing(
-    block: Block, place: Floats, way: Floats, first: float, grow: float, wide: float, count: int
-) -> float:
+    block: Block, place: Floats, direction: Floats, first: float, grow: float, wide: float,
+    count: int,
+) -> float:  # fmt: skip
     """Return how much light a cone lets through, from ``count`` samples ever farther (voxels)."""
     shape, voxel = block.shown.shape, block.voxel
     unit = min(voxel[0], voxel[1], voxel[2])
     light, far = 1.0, first
     for _ in range(count):
-        z, y = place[0] + way[0] * far * unit / voxel[0], place[1] + way[1] * far * unit / voxel[1]
-        x = place[2] + way[2] * far * unit / voxel[2]
+        z = place[0] + direction[0] * far * unit / voxel[0]
+        y = place[1] + direction[1] * far * unit / voxel[1]
+        x = place[2] + direction[2] * far * unit / voxel[2]
         if not (0 <= z < shape[0] and 0 <= y < shape[1] and 0 <= x < shape[2]) or light < 0.02:
             break
         level = min(int(math.log2(max(far * wide, 1.0))), LEVELS - 1)
@@ -213,25 +220,26 @@ def _sky(block: Block, ray: Ray) -> float:
     seen = 0.32 * _passing(block, ray.place, normal, *SKY)
     for n in range(4):
         for k in range(3):
-            ray.way[k] = TILT * normal[k] + (1 - n // 2 * 2) * ACROSS * side[n % 2, k]
-        seen += 0.17 * _passing(block, ray.place, ray.way, *SKY)
+            ray.direction[k] = TILT * normal[k] + (1 - n // 2 * 2) * ACROSS * side[n % 2, k]
+        seen += 0.17 * _passing(block, ray.place, ray.direction, *SKY)
     return seen
 
 
 @lean
 def _shade(block: Block, ray: Ray, own: int, cut: bool, into: Floats, lamp: Floats) -> None:
-    """Write what is seen of a part, 0 to 255 and more, at a place with its normal."""
+    """Write the colour of a part at a place with its normal, from 0 up, 255 is white."""
     normal, place = ray.normal, ray.place
     for k in range(3):
         ray.colour[k] = block.colours[own, k]
     if cut and block.grey.size > 1:
-        for k in range(3):  # the middle of the voxel behind the face, and no half of nothing
+        for k in range(3):  # the middle of the voxel behind the face, not beyond the volume
             middle = place[k] - normal[k] / 2
-            ray.way[k] = min(max(middle, 0.5), block.grey.shape[k] - 0.5)
-        grey = _mixed(block.grey, ray.way[0], ray.way[1], ray.way[2])
+            ray.direction[k] = min(max(middle, 0.5), block.grey.shape[k] - 0.5)
+        grey = _mixed(block.grey, ray.direction[0], ray.direction[1], ray.direction[2])
         for k in range(3):
-            tint = block.colours[own, k] / PAPER - 1.0  # grey keeps its contrast below a colour
-            ray.colour[k] = grey * (1.0 + block.veils[own] * tint)
+            # Grey keeps its contrast below a colour.
+            tint = block.colours[own, k] / NEUTRAL_GREY - 1.0
+            ray.colour[k] = grey * (1.0 + block.opacities[own] * tint)
     unit = min(block.voxel[0], block.voxel[1], block.voxel[2])
     facing, half, size = 0.0, 0.0, 0.0
     for k in range(3):
@@ -256,7 +264,7 @@ def _smoothed(block: Block, ray: Ray, own: int, step: Floats, into: Floats) -> f
     deep = _face(block, own, ray.place, ray.weights, ray.normal)
     against = ray.normal[0] * into[0] + ray.normal[1] * into[1] + ray.normal[2] * into[2]
     most = max(block.voxel[0], block.voxel[1], block.voxel[2])
-    if abs(deep) < 0.5 * most and against < -0.1:  # what is thin has no inside to begin from
+    if abs(deep) < 0.5 * most and against < -0.1:  # a thin part has no inside to start from
         for k in range(3):
             there = ray.place[k] + min(max(deep / against, -most), most) * step[k]
             ray.place[k] = min(max(there, 1e-6), block.whole.shape[k] - 1e-6)
@@ -266,27 +274,29 @@ def _smoothed(block: Block, ray: Ray, own: int, step: Floats, into: Floats) -> f
 
 
 @lean
-def _see(block: Block, ray: Ray, shape: Ints, step: Floats, into: Floats, lamp: Floats) -> float:
-    """Follow a ray of ``step`` voxels a nm and write its colour; return its way (below 0: none)."""
-    way, axis = _enter(ray.start, step, shape, ray.at)
-    if way >= 0.0:
-        way, axis = _walk(block, ray.start, step, shape, ray.at, way, axis)
-    if way < 0.0:
-        return way
+def _trace_ray(
+    block: Block, ray: Ray, shape: Ints, step: Floats, into: Floats, lamp: Floats
+) -> float:
+    """Trace a ray of ``step`` voxels a nm; write its colour; return its distance, < 0: none."""
+    distance, axis = _enter(ray.start, step, shape, ray.at)
+    if distance >= 0.0:
+        distance, axis = _walk(block, ray.start, step, shape, ray.at, distance, axis)
+    if distance < 0.0:
+        return distance
     own = block.shown[ray.at[0], ray.at[1], ray.at[2]]
     cut = _is_cut(block, step, ray.at, axis)
     against = 0.0
     for k in range(3):
-        there = ray.start[k] + way * step[k]
+        there = ray.start[k] + distance * step[k]
         ray.place[k] = min(max(there, ray.at[k] + 1e-6), ray.at[k] + 1.0 - 1e-6)
     if not cut:
         against = _smoothed(block, ray, own, step, into)
-    if cut or against >= 0.0:  # what is thinner than a ray's step may seem to face away
+    if cut or against >= 0.0:  # a part thinner than a step may seem to face away
         for k in range(3):
             ray.normal[k] = 0.0
         ray.normal[axis] = -1.0 if step[axis] > 0 else 1.0
     _shade(block, ray, own, cut, into, lamp)
-    return way
+    return distance
 
 
 @compiled
@@ -311,8 +321,8 @@ def trace(
                 i, j = row * FINER + n // FINER, column * FINER + n % FINER
                 for k in range(3):
                     ray.start[k] = (corner[k] + i * down[k] + j * right[k]) / block.voxel[k]
-                way = _see(block, ray, shape, step, into, lamp)
-                pale = 1.0 if way < 0.0 else min(max(way / deep - 0.5, 0.0), 1.0) * PALER
+                distance = _trace_ray(block, ray, shape, step, into, lamp)
+                pale = 1.0 if distance < 0.0 else min(max(distance / deep - 0.5, 0.0), 1.0) * FADE
                 for k in range(3):
                     seen = ray.colour[k] + pale * (background[k] - ray.colour[k])
                     total[k] += seen / (FINER * FINER)

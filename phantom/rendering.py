@@ -1,8 +1,8 @@
-"""A labelled volume seen from outside: surfaces with light and shadow, cuts that open it.
+"""A picture of a labelled volume from outside: surfaces with light and shadow, and cuts.
 
-A volume is put together from parts, each of a colour.  Where it is bared only parts that stand
-are left, where it is removed nothing is; what a cut leaves bare shows the micrograph.  The rays
-themselves are in :mod:`.rays`.  Nothing here is drawn by chance.
+A volume consists of parts, each with a colour.  In the opened box only parts that are kept are
+shown, in the removed box nothing; faces of cuts show the micrograph.  The rays themselves are in
+:mod:`.rays`.  The result is deterministic.
 """
 
 import math
@@ -16,32 +16,32 @@ from numpy.typing import NDArray
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box
 
-from .rays import BARED, FINER, LEVELS, REMOVED, Block, Bytes, trace
+from .rays import FINER, LEVELS, OPENED, REMOVED, Block, Bytes, trace
 from .shapes import Floats
 
 Vector = tuple[float, float, float]
 Rgb = tuple[int, int, int]
 
-MOST_PARTS = BARED - 1  # a part is a byte, and two bytes say how a voxel was taken away
-MOST_PIXELS = 4000  # an edge of a picture
-MARGIN = 1.03  # of the block's outline is the picture
-LAMP = (-0.46, -0.62, -0.64)  # where light comes from: from the left, above, before the picture
+MAX_PARTS = OPENED - 1  # a part is a byte, and two values mark what was cut
+MAX_PIXELS = 4000  # an edge of a picture
+MARGIN = 1.03  # edge of the picture over that of the block's outline
+LAMP = (-0.46, -0.62, -0.64)  # direction to the light: left, above, in front of the picture
 NO_BOX = Box((0, 0, 0), (0, 0, 0))
 NO_GREY = np.zeros((1, 1, 1), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is seen in one colour: these labels.  Labels of no part are not seen and hide nothing.
+    """Labels that are drawn in one colour; labels of no part are invisible.
 
-    What ``stands`` is left where a block is bared.  ``veil`` is how much of the colour lies over
-    the grey of a cut face.
+    ``kept`` parts are also drawn in the opened box.  ``opacity`` is the share of the colour over
+    the grey of a cut face, 0 to 1.
     """
 
     labels: tuple[int, ...]
     colour: Rgb
-    stands: bool = True
-    veil: float = 0.5
+    kept: bool = True
+    opacity: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """Boxes of voxels: where only parts that stand are left, and where nothing is left."""
+    """Boxes of voxels: ``opened``, where only kept parts are drawn, and ``removed``."""
 
-    bared: Box = NO_BOX
+    opened: Box = NO_BOX
     removed: Box = NO_BOX
 
 
@@ -122,18 +122,18 @@ def render(
     WrongUse
         If an array has another shape or dtype, a part no colour, the view no direction, or a
         pixel no size.
-    TooMuch
+    LimitExceeded
         If there are more than 253 parts or an edge of the picture has more than 4000 pixels.
     """
     _check(labels, voxel_size_nm, parts, grey, pixel_nm)
     whole = _numbered(labels, parts)
-    shown = _carved(whole, parts, cuts or Cuts())
+    shown = _cut(whole, parts, cuts or Cuts())
     voxel = np.array(voxel_size_nm, float)
     extent = voxel * labels.shape
     right, down, into = view.axes()
     size = [math.ceil(edge * MARGIN / pixel_nm) for edge in outline_nm(tuple(extent), view)]
-    if max(size) > MOST_PIXELS:
-        raise LimitExceeded(f"a picture of {size} pixels: an edge has at most {MOST_PIXELS}")
+    if max(size) > MAX_PIXELS:
+        raise LimitExceeded(f"a picture of {size} pixels: an edge has at most {MAX_PIXELS}")
     step = pixel_nm / FINER
     deep = float(np.abs(into) @ extent)
     middle = (right * (size[1] * FINER - 1) + down * (size[0] * FINER - 1)) * step / 2
@@ -141,8 +141,8 @@ def render(
     block = Block(
         whole, shown, _pyramid(shown), np.ascontiguousarray(NO_GREY if grey is None else grey),
         voxel, np.array([(0, 0, 0), *(part.colour for part in parts)], float),
-        np.array([0.0, *(part.veil for part in parts)]),
-        np.array([False, *(part.stands for part in parts)]),
+        np.array([0.0, *(part.opacity for part in parts)]),
+        np.array([False, *(part.kept for part in parts)]),
     )  # fmt: skip
     lamp = LAMP[0] * right + LAMP[1] * down + LAMP[2] * into
     image = np.empty((*size, 3), np.uint8)
@@ -163,11 +163,11 @@ def _check(
         raise WrongUse(f"grey {grey.shape} {grey.dtype}: expected {labels.shape} uint8")
     if len(voxel_size_nm) != 3 or not all(edge > 0 for edge in (*voxel_size_nm, pixel_nm)):
         raise WrongUse(f"voxel {voxel_size_nm}, pixel {pixel_nm} nm: expected lengths above 0")
-    if len(parts) > MOST_PARTS:
-        raise LimitExceeded(f"{len(parts)} parts: at most {MOST_PARTS}")
+    if len(parts) > MAX_PARTS:
+        raise LimitExceeded(f"{len(parts)} parts: at most {MAX_PARTS}")
     for part in parts:
-        if not all(0 <= c <= 255 for c in part.colour) or not 0 <= part.veil <= 1:
-            raise WrongUse(f"{part}: expected colours of 0 to 255 and a veil of 0 to 1")
+        if not all(0 <= c <= 255 for c in part.colour) or not 0 <= part.opacity <= 1:
+            raise WrongUse(f"{part}: expected colours of 0 to 255 and an opacity of 0 to 1")
 
 
 def _numbered(labels: NDArray[Any], parts: Sequence[Part]) -> Bytes:
@@ -178,22 +178,22 @@ def _numbered(labels: NDArray[Any], parts: Sequence[Part]) -> Bytes:
     return np.ascontiguousarray(table[labels])
 
 
-def _carved(whole: Bytes, parts: Sequence[Part], cuts: Cuts) -> Bytes:
-    """Return the part numbers with what is taken away marked as such."""
+def _cut(whole: Bytes, parts: Sequence[Part], cuts: Cuts) -> Bytes:
+    """Return the part numbers with voxels that were cut marked OPENED or REMOVED."""
     shown = whole.copy()
     volume = Box((0, 0, 0), (whole.shape[0], whole.shape[1], whole.shape[2]))
-    falls = np.array([False, *(not part.stands for part in parts)])
-    bared, removed = (box.meet(volume) for box in (cuts.bared, cuts.removed))
-    if not bared.empty:
-        shown[bared.slices()][falls[whole[bared.slices()]]] = BARED
+    dropped = np.array([False, *(not part.kept for part in parts)])
+    opened, removed = (box.meet(volume) for box in (cuts.opened, cuts.removed))
+    if not opened.empty:
+        shown[opened.slices()][dropped[whole[opened.slices()]]] = OPENED
     if not removed.empty:
         shown[removed.slices()][whole[removed.slices()] > 0] = REMOVED
     return shown
 
 
 def _pyramid(shown: Bytes) -> tuple[Bytes, ...]:
-    """Return how full (of 255) bricks of 2, 4, .. 32 voxels are; 0 only if nothing is there."""
-    level = ((shown > 0) & (shown < BARED)).view(np.uint8) * np.uint8(255)
+    """Return the occupancy (0 to 255) of bricks of 2, 4, .. 32 voxels; 0 only if empty."""
+    level = ((shown > 0) & (shown < OPENED)).view(np.uint8) * np.uint8(255)
     levels = []
     for _ in range(LEVELS):
         level = np.pad(level, [(0, n % 2) for n in level.shape])

@@ -1,6 +1,7 @@
-"""What the placers of a scene build on: the two great surfaces, the room, and what was put."""
+"""A scene under construction: its two large bodies, free space, and what was placed so far."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,11 +10,11 @@ from numpy.typing import NDArray
 from . import sizes
 from .hashing import Draw, key_of
 from .materials import Kind
-from .shapes import Floats, Prim
+from .shapes import Floats, Prim, ellipsoid_distance
 from .space import Space
 
-MARGIN = 400.0  # nm: placed beyond the volume, so that its faces cut organelles
-PROBES = 3000  # places that estimate the volume of the cytoplasm; 2 % is enough for counts
+MARGIN = 400.0  # nm beyond the volume: organelles are placed there too, so that faces cut some
+PROBES = 3000  # random places that estimate the volume of the cytoplasm to 2 %, enough for counts
 KEYS = 8  # independent noises: nucleus, plasma membrane, wobble, chromatin, cristae, ...
 NUCLEUS, MEMBRANE, WOBBLE, CHROMATIN, INSIDE, RIBOSOMES, GRAIN, IMAGE = range(KEYS)
 WHOLE_CELL = 3.0  # a volume this many nuclear radii wide holds the nucleus whole
@@ -69,41 +70,94 @@ class Scaffold:
 
     @property
     def low(self) -> Floats:
-        """First corner of the room for placing."""
+        """First corner of the region in which organelles are placed, nm."""
         return np.full(3, -MARGIN)
 
     @property
     def high(self) -> Floats:
-        """Last corner of the room for placing."""
+        """Last corner of the region in which organelles are placed, nm."""
         return self.extent + MARGIN
 
     def draw(self, *path: int) -> Draw:
-        """Return the stream of numbers of one placer."""
+        """Return the random stream with this path; each kind of organelle has its own."""
         return Draw(self.seed, *path)
 
-    def add(
+    def add_thing(
         self, kind: str, centre: Floats, volume: float = math.nan, area: float = math.nan
     ) -> int:
-        """Enter an instance; return its index among all things."""
+        """Add an instance; return its index among all things."""
         number = self.counts[kind] = self.counts.get(kind, 0) + 1
         z, y, x = (float(v) for v in centre)
         self.things.append(Thing(kind, number, (z, y, x), volume, area))
         return len(self.things) - 1
 
-    def put(self, prim: Prim, kind: Kind, thing: int, branch: int = 0) -> None:
-        """Enter a primitive of a thing; ``branch`` tells which pieces of a network are one tube."""
+    def add_primitive(self, prim: Prim, kind: Kind, thing: int, branch: int = 0) -> None:
+        """Add a primitive of a thing; primitives of one tubule of a network share a ``branch``."""
         self.prims.append(prim)
         self.kinds.append(kind)
         self.owners.append(thing)
         self.branches.append(branch)
 
-    def somewhere(self, draw: Draw, radius: float, gap: float, tries: int = 60) -> Floats | None:
-        """Return a free place for a ball in the cytoplasm, or None."""
+    def free_place(self, draw: Draw, radius: float, gap: float, tries: int = 60) -> Floats | None:
+        """Return a random free place for a ball in the cytoplasm, nm, or None after ``tries``."""
         for _ in range(tries):
             place = draw.point(self.low, self.high)
             if self.space.free(place, radius, gap):
                 return place
         return None
+
+
+def walk(
+    scene: Scaffold, draw: Draw, start: Floats, heading: Floats, *, steps: int, step_nm: float,
+    spreads: Sequence[float], fits: Callable[[Floats, Floats], bool],
+) -> Floats:  # fmt: skip
+    """Return the corners ``(n, 3)`` nm of a random path that turns away from obstacles.
+
+    Parameters
+    ----------
+    scene : Scaffold
+        Limits the path: it ends outside of ``[scene.low, scene.high]``.
+    draw : Draw
+        Random stream.
+    start, heading : (3,) float64
+        First corner, nm, and unit direction.
+    steps : int
+        Largest number of steps.
+    step_nm : float
+        Length of a step.
+    spreads : sequence of float
+        How far each attempt at a step turns, as a share of the step; after the last one fails the
+        path ends.
+    fits : callable
+        Whether the step from one place to another is free.
+    """
+    points = [start]
+    for _ in range(steps):
+        for spread in spreads:
+            turned = heading + spread * draw.vector()
+            turned /= np.linalg.norm(turned)
+            ahead = points[-1] + step_nm * turned
+            if fits(points[-1], ahead):
+                heading = turned
+                points.append(ahead)
+                break
+        else:
+            break
+        if ((points[-1] < scene.low) | (points[-1] > scene.high)).any():
+            break
+    return np.array(points)
+
+
+def outward(scene: Scaffold, body: int, at: Floats) -> tuple[float, Floats]:
+    """Return the distance (nm) of a place to a body, negative inside, and the unit gradient there.
+
+    ``body`` is NUCLEUS or MEMBRANE.
+    """
+    row, key = scene.bodies[body], scene.keys[body]
+    d = ellipsoid_distance(row, key, *at)
+    steps = np.eye(3) * 2.0
+    slope = np.array([ellipsoid_distance(row, key, *(at + step)) - d for step in steps])
+    return d, slope / np.linalg.norm(slope)
 
 
 def across(axis: Floats, draw: Draw) -> Floats:
@@ -114,12 +168,12 @@ def across(axis: Floats, draw: Draw) -> Floats:
             return side / length
 
 
-def foundation(extent_nm: tuple[float, float, float], seed: int, tissue: bool) -> Scaffold:
-    """Lay out nucleus and plasma membrane.
+def new_scaffold(extent_nm: tuple[float, float, float], seed: int, tissue: bool) -> Scaffold:
+    """Return a scaffold with nucleus and plasma membrane in a volume of ``extent_nm``, (z, y, x).
 
-    A volume that is wide enough holds a whole cell; a smaller one is a window, through which run
-    the nucleus on one side and the plasma membrane on the other, both of their real curvature.
-    In a tissue the neighbours have almost half of a window.
+    A volume that is wide enough holds a whole cell.  A smaller one is a window: the nucleus crosses
+    it on one side and the plasma membrane on the other, both with their real curvature.  In a
+    tissue other cells fill almost half of a window.
     """
     extent = np.array(extent_nm)
     draw = Draw(seed, 0)
@@ -133,12 +187,12 @@ def foundation(extent_nm: tuple[float, float, float], seed: int, tissue: bool) -
         nucleus, membrane = _window(extent, middle, draw, tissue)
     bodies = np.array([nucleus, membrane])
     keys = np.array([key_of(seed, 1, n) for n in range(KEYS)], np.uint64)
-    laid = Scaffold(extent, seed, bodies, keys, Space(bodies, keys))
+    scaffold = Scaffold(extent, seed, bodies, keys, Space(bodies, keys))
     probe = Draw(seed, 2)
-    places = np.array([probe.point(laid.low, laid.high) for _ in range(PROBES)])
-    inside = float((laid.space.clearance(places) > 0).mean())
-    laid.cytoplasm_um3 = inside * float(np.prod(laid.high - laid.low)) * 1e-9
-    return laid
+    places = np.array([probe.point(scaffold.low, scaffold.high) for _ in range(PROBES)])
+    inside = float((scaffold.space.clearance(places) > 0).mean())
+    scaffold.cytoplasm_um3 = inside * float(np.prod(scaffold.high - scaffold.low)) * 1e-9
+    return scaffold
 
 
 def _window(
@@ -149,7 +203,7 @@ def _window(
     way = np.array([draw.uniform(-0.25, 0.25), math.sin(turn), math.cos(turn)])
     way /= np.linalg.norm(way)
     reach = float(np.abs(way) @ extent) / 2
-    wave = min(1.0, reach / 2000.0)  # a small window shows a smoother piece
+    wave = min(1.0, reach / 2000.0)  # a small window shows a smoother part
     r, big = sizes.NUCLEUS, sizes.CELL
     nucleus = [*(middle - way * (0.42 * reach + r)), r, r, r, 120.0 * wave, 1500.0]
     membrane = [

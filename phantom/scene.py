@@ -1,4 +1,4 @@
-"""From a specification to a world: everything placed, packed into arrays that kernels read."""
+"""Placing the cell of a specification, and packing it into arrays for compiled code."""
 
 import math
 from dataclasses import dataclass
@@ -9,16 +9,14 @@ from numpy.typing import NDArray
 
 from fibstream.kernels.compiled import compiled
 
-from . import mitochondria, nucleus, organs, protrusions, reticulum, tubules
-from .materials import Kind
-from .scaffold import Line, Scaffold, Thing, foundation
+from . import microtubules, mitochondria, nucleus, organelles, protrusions, reticulum
+from .scaffold import Line, Scaffold, Thing, new_scaffold
 from .shapes import DISC, HOLE, WIDTH, Floats, prim_distance
 from .spec import PhantomSpec
 
 BRICK = 8  # voxels an edge: what is near a brick is looked up once for 512 voxels
 CELL_NM = 256.0  # edge of a cell of the index
 INFLUENCE = 64.0  # nm: how far beyond its surface a primitive is found; the reach of distances
-MAX_CELLS = 1 << 24  # of the index: 64 MiB of offsets
 
 
 class World(NamedTuple):
@@ -27,8 +25,8 @@ class World(NamedTuple):
     Primitives are sorted by kind: ``shape``, ``kind`` (uint8), ``thing`` and ``branch`` (int32),
     ``rows`` (n, WIDTH).  Primitives near cell ``c`` of the index are
     ``items[start[c]:start[c + 1]]``, ascending.  ``bodies`` are nucleus and plasma membrane,
-    ``keys`` the keys of noises, ``tissue`` whether other cells
-    are outside; ``voxel`` is in nm.
+    ``keys`` the keys of noises, ``tissue`` whether other cells surround this one; ``voxel`` is (3,)
+    nm.
     """
 
     shape: NDArray[np.uint8]
@@ -49,7 +47,7 @@ class World(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """A placed cell: its world for kernels, its things and centre lines for people."""
+    """A placed cell: ``world`` for compiled code, things and centre lines for the truth."""
 
     world: World
     things: tuple[Thing, ...]
@@ -60,27 +58,27 @@ class Scene:
 def build(spec: PhantomSpec) -> Scene:
     """Place the cell of ``spec``; the same every time."""
     wanted = frozenset(spec.organelles)
-    scene = foundation(spec.extent_nm, spec.seed, spec.tissue)
+    scene = new_scaffold(spec.extent_nm, spec.seed, spec.tissue)
     if "nucleus" in wanted:
         nucleus.place(scene)
-    else:  # the place stays cytoplasm
+    else:  # cytoplasm instead
         scene.bodies[0, 3:6] = 1.0
         scene.bodies[0, 6] = 0.0
         scene.bodies[0, :3] = -1e6
-    centre = organs.place_centrosome(scene) if "centrosome" in wanted else None
+    centre = organelles.place_centrosome(scene) if "centrosome" in wanted else None
     if not spec.tissue:
         protrusions.place(scene)
     if "golgi" in wanted:
-        organs.place_golgi(scene, centre)
+        organelles.place_golgi(scene, centre)
     if "mito" in wanted:
         mitochondria.place(scene)
-    organs.place_balls(scene, wanted)
+    organelles.place_balls(scene, wanted)
     if "er" in wanted:
         reticulum.place(scene)
     if "microtubules" in wanted:
-        tubules.place(scene, centre)
+        microtubules.place(scene, centre)
     if "vesicle" in wanted:
-        organs.place_vesicles(scene)
+        organelles.place_vesicles(scene)
     world = _pack(scene, np.array(spec.voxel_size_nm), wanted, spec.tissue)
     return Scene(world, tuple(scene.things), tuple(scene.lines), scene.bodies)
 
@@ -93,7 +91,7 @@ def _pack(scene: Scaffold, voxel: Floats, wanted: frozenset[str], tissue: bool) 
     order = np.lexsort((np.arange(count), branches, kinds))
     shapes = np.array([p.shape for p in scene.prims], np.uint8)[order]
     rows = np.array([p.row for p in scene.prims]).reshape(count, WIDTH)[order]
-    # A sheet's box by its own radius is generous; the index tests the distance as well.
+    # The box of a sheet is too large; the index tests the distance as well.
     low = np.array([p.low for p in scene.prims]).reshape(count, 3)[order]
     high = np.array([p.high for p in scene.prims]).reshape(count, 3)[order]
     half = BRICK * float(np.linalg.norm(voxel)) / 2
@@ -116,7 +114,7 @@ def _index(
     shapes: NDArray[np.uint8], rows: Floats, low: Floats, high: Floats, origin: Floats,
     cells: NDArray[np.int64], reach: float, fill: NDArray[np.int64], items: NDArray[np.int32],
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:  # fmt: skip
-    """Count the primitives of each cell; with places to fill, enter them in ascending order."""
+    """Count the primitives of each cell; with ``fill`` also write them to ``items``, ascending."""
     tally = np.zeros(cells[0] * cells[1] * cells[2], np.int64)
     half = CELL_NM * math.sqrt(3.0) / 2
     for p in range(len(shapes)):
@@ -139,12 +137,3 @@ def _index(
                         items[fill[cell]] = p
                         fill[cell] += 1
     return tally, items
-
-
-def kind_of(name: str) -> Kind:
-    """Return the kind of primitive that makes an organelle's instances."""
-    return {
-        "mito": Kind.MITO, "golgi": Kind.GOLGI, "vesicle": Kind.VESICLE, "MVB": Kind.MVB,
-        "lysosome": Kind.LYSOSOME, "LD": Kind.LD, "microtubule": Kind.TUBULE,
-        "centrosome": Kind.CENTROSOME,
-    }[name]  # fmt: skip

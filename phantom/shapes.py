@@ -80,7 +80,7 @@ def disc(
     rim: float = 0.0,
     wobble: tuple[float, float] = (0.0, 1.0),
 ) -> Prim:
-    """Return a sheet bent round ``centre - axis * curvature_radius``, with a rounded rim."""
+    """Return a sheet curved around ``centre - axis * curvature_radius``, with a rounded rim."""
     bend = centre - axis * curvature_radius
     reach = radius + half + rim + wobble[0]
     values = [*bend, *axis, curvature_radius, radius, half, rim, *wobble]

@@ -1,4 +1,4 @@
-"""Sizes of the real things, in nanometres, each with its source.
+"""Sizes of organelles and their parts, in nanometres, each with its source.
 
 Sources by short name:
 
@@ -24,7 +24,7 @@ Sources by short name:
 """
 
 MEMBRANE = 7.0  # Robertson, rounded down to what is stained
-DRAWN = 1.75  # voxels: labels draw a membrane at least this wide, or it would have holes
+MIN_DRAWN_VOXELS = 1.75  # labels draw a membrane at least this wide; thinner ones have holes
 ENVELOPE_LUMEN = 30.0  # Alberts: perinuclear space 20-40 nm
 ENVELOPE = 2 * MEMBRANE + ENVELOPE_LUMEN
 NUCLEUS = 4500.0  # mean radius; HeLa nuclei are 8-10 um across (Maul)
@@ -33,7 +33,7 @@ NUCLEOLUS = (250.0, 1100.0)  # radius; 0.5-2 um across and more (Alberts)
 PORES_PER_UM2 = 10.0  # Maul
 PORE_HOLE = 42.0  # radius where the two membranes meet (von Appen)
 PORE_OUT = 60.0  # outer radius (von Appen)
-PORE_RIM = PORE_HOLE + ENVELOPE / 2  # where the rounded rim ends: no cytosol lies before it
+PORE_RIM = PORE_HOLE + ENVELOPE / 2  # where the rounded rim ends
 PORE_IN = 21.0  # radius of the channel (von Appen)
 PORE_GAP = 150.0  # centre to centre: neighbours are rarely closer (Maul)
 HETEROCHROMATIN = 70.0  # depth of the layer at the envelope; 50-150 nm in micrographs (Alberts)
@@ -68,6 +68,5 @@ DROPLET_SHELL = 4.0  # one layer of lipid, not two (Fujimoto)
 
 TUBULE_OUT, TUBULE_IN = 12.5, 6.0  # methods
 CENTRIOLE, CENTRIOLE_LENGTH = 115.0, 450.0  # Winey
-CENTRIOLE_WALL = 45.0  # depth of the wall of triplets (Winey)
-APPENDAGE = 110.0  # how far an appendage stands out (Winey)
+APPENDAGE = 110.0  # length of an appendage (Winey)
 RIBOSOME = 12.5  # radius (Anger)

@@ -1,7 +1,7 @@
-"""A phantom as a file that is read like any volume: it holds the specification, and makes voxels.
+"""A phantom as a file that is read like any volume: it holds the specification alone.
 
-A volume of 10,000 voxels an edge is a file of a few hundred bytes; boxes are made when they are
-asked for.  ``cell.phantom`` is the micrograph, ``cell.phantom#labels/fine`` the fine ids,
+A volume of 10,000 voxels an edge is a file of a few hundred bytes; boxes are computed when they
+are read.  ``cell.phantom`` is the micrograph, ``cell.phantom#labels/fine`` the fine ids,
 ``cell.phantom#labels/mito`` the instances of an organelle.
 """
 
@@ -25,11 +25,11 @@ from .phantom import MEMBERS, Phantom
 from .spec import Look, PhantomSpec
 
 SUFFIX = ".phantom"
-MOST_BYTES = 1 << 20  # a specification has hundreds
+MAX_BYTES = 1 << 20  # a specification has hundreds
 FINE = "labels/fine"
 
 
-def written(spec: PhantomSpec) -> str:
+def spec_text(spec: PhantomSpec) -> str:
     """Return a specification as the text of a file."""
     return json.dumps(asdict(spec), indent=1) + "\n"
 
@@ -40,7 +40,7 @@ def read_spec(text: str) -> PhantomSpec:
     Raises
     ------
     WrongUse
-        If it is no JSON object, an entry is unknown or of a wrong kind, or the phantom is none.
+        If it is no JSON object, or an entry is unknown, of a wrong type or out of range.
     """
     try:
         document = json.loads(text)
@@ -67,24 +67,24 @@ def _placed(spec: PhantomSpec) -> Phantom:
 
 
 def open_phantom(file: Path, inside: str) -> Voxels:
-    """Return the micrograph of a phantom's file, or what ``inside`` names of its truth.
+    """Return the volume ``inside`` of a phantom's file, by default the micrograph.
 
     Raises
     ------
     WrongUse
-        If the file is no specification, or has nothing of that name.
+        If the file is no specification, or has no volume of that name.
     """
     with file.open("rb") as stream:
-        text = stream.read(MOST_BYTES).decode(errors="replace")
+        text = stream.read(MAX_BYTES).decode(errors="replace")
     try:
         spec = read_spec(text)
     except WrongUse as error:
         raise WrongUse(f"{file}: {error}") from None
-    fetch, dtype = _reading(spec, inside)
+    fetch, dtype = _reader(spec, inside)
     return Voxels(spec.shape, np.dtype(dtype), Lengths(spec.voxel_size_nm), fetch, inside=inside)
 
 
-def _reading(spec: PhantomSpec, inside: str) -> tuple[Callable[[Box], NDArray[Any]], str]:
+def _reader(spec: PhantomSpec, inside: str) -> tuple[Callable[[Box], NDArray[Any]], str]:
     organelle = inside.removeprefix("labels/")
     if inside in ("", "raw"):
         return lambda box: _placed(spec).micrograph(box), "uint8"

@@ -1,7 +1,7 @@
-"""Room for organelles: what is taken, and whether more fits; used only while a scene is placed.
+"""Occupied and free space of the cytoplasm, used while a scene is placed.
 
-Everything placed is covered by spheres.  A sphere is entered into every cell of a hashed grid that
-it touches, so a query looks only into the cells that its own spheres touch.
+Everything placed is covered by spheres.  A sphere is listed in every cell of a hashed grid that it
+touches, so a query reads only the cells that its own spheres touch.
 """
 
 import math
@@ -14,10 +14,10 @@ from fibstream.kernels.compiled import compiled
 from .shapes import Floats, ellipsoid_distance
 
 Ints = NDArray[np.int64]
-CELL = 250.0  # nm: about the size of what is entered
+CELL = 250.0  # nm: about the size of the spheres
 SLOTS = 1 << 20  # of the hash; collisions only cost time
-FIRST_ROOM = 1 << 14
-NOBODY = -1
+FIRST_CAPACITY = 1 << 14
+NO_OWNER = -1
 
 
 @compiled
@@ -29,7 +29,7 @@ def _slot(z: int, y: int, x: int) -> int:
 def _enter(
     head: Ints, after: Ints, what: Ints, used: int, sphere: int, at: Floats, radius: float
 ) -> int:
-    """Link ``sphere`` into its cells; return the number of links used, or -1 when out of room."""
+    """Link ``sphere`` into its cells; return the number of links used, -1 if the lists are full."""
     lo = np.floor((at - radius) / CELL)
     hi = np.floor((at + radius) / CELL)
     for z in range(int(lo[0]), int(hi[0]) + 1):
@@ -93,15 +93,15 @@ def clearances(bodies: Floats, keys: NDArray[np.uint64], at: Floats) -> Floats:
 
 
 class Space:
-    """The cytoplasm between two bodies, and the spheres that already fill it."""
+    """The cytoplasm between two bodies, and the spheres that occupy it."""
 
     def __init__(self, bodies: Floats, keys: NDArray[np.uint64]) -> None:
         self.bodies, self.keys = bodies, keys
         self._head = np.full(SLOTS, -1, np.int64)
-        self._after = np.empty(FIRST_ROOM, np.int64)
-        self._what = np.empty(FIRST_ROOM, np.int64)
-        self._spheres = np.empty((FIRST_ROOM, 4))
-        self._owner = np.empty(FIRST_ROOM, np.int64)
+        self._after = np.empty(FIRST_CAPACITY, np.int64)
+        self._what = np.empty(FIRST_CAPACITY, np.int64)
+        self._spheres = np.empty((FIRST_CAPACITY, 4))
+        self._owner = np.empty(FIRST_CAPACITY, np.int64)
         self._links = self._count = 0
 
     def clearance(self, at: Floats) -> Floats:
@@ -114,14 +114,14 @@ class Space:
         radius: Floats | float,
         gap: float,
         *,
-        mine: int = NOBODY,
-        other: int = NOBODY,
+        mine: int = NO_OWNER,
+        other: int = NO_OWNER,
         wall: float | None = None,
     ) -> bool:
-        """Whether spheres fit, ``gap`` nm from all others but those of ``mine`` and ``other``.
+        """Whether spheres, ``(n, 3)`` nm with radii, keep ``gap`` nm to all others.
 
-        ``wall`` is the gap to nucleus and plasma membrane, by default ``gap``; ``-inf`` asks for
-        none.
+        Spheres of the owners ``mine`` and ``other`` do not count.  ``wall`` is the gap to nucleus
+        and plasma membrane, by default ``gap``; ``-inf`` means no limit.
         """
         at = np.atleast_2d(at)
         radii = np.broadcast_to(np.asarray(radius, float), len(at))
@@ -135,8 +135,8 @@ class Space:
             ) < 0
         )  # fmt: skip
 
-    def take(self, at: Floats, radius: Floats | float, owner: int) -> None:
-        """Fill spheres; ``owner`` is what a later query may leave out."""
+    def occupy(self, at: Floats, radius: Floats | float, owner: int) -> None:
+        """Occupy spheres, ``(n, 3)`` nm with radii; later queries can leave out an ``owner``."""
         at = np.atleast_2d(at)
         radii = np.broadcast_to(np.asarray(radius, float), len(at))
         for place, r in zip(at, radii, strict=True):
@@ -145,13 +145,13 @@ class Space:
                 self._owner = np.concatenate([self._owner, np.empty_like(self._owner)])
             self._spheres[self._count] = *place, r
             self._owner[self._count] = owner
-            self._make_room(float(r))
+            self._reserve(float(r))
             self._links = _enter(
                 self._head, self._after, self._what, self._links, self._count, place, float(r)
             )
             self._count += 1
 
-    def _make_room(self, radius: float) -> None:
+    def _reserve(self, radius: float) -> None:
         """Double the lists until one more sphere can be entered into every cell it touches."""
         cells = (math.ceil(2 * radius / CELL) + 1) ** 3
         while len(self._after) - self._links < cells:

@@ -1,4 +1,4 @@
-"""What a phantom is made from: a size, a voxel, a seed, the organelles, the look of the image."""
+"""Specification of a phantom: size, voxel size, seed, organelles, and the look of the image."""
 
 from dataclasses import dataclass, field
 
@@ -9,10 +9,10 @@ ORGANELLES = (
     "nucleus", "er", "mito", "golgi", "vesicle", "MVB", "lysosome", "LD", "microtubules",
     "centrosome", "ribosomes",
 )  # fmt: skip
-MAX_EDGE = 12_000  # voxels: what is placed must fit memory; 48 um of 4 nm hold a whole cell
-MAX_EDGE_NM = 60_000.0  # placement keeps every primitive: beyond a cell there is nothing to place
+MAX_EDGE = 12_000  # voxels: the placed cell must fit into memory; 48 um at 4 nm hold a whole cell
+MAX_EDGE_NM = 60_000.0  # placement keeps every primitive, and a cell is smaller
 MIN_EDGE_NM = 200.0  # less shows no organelle
-VOXEL_NM = (1.0, 40.0)  # finer shows no more than is modelled; coarser hides every membrane
+VOXEL_NM = (1.0, 40.0)  # finer voxels show no more detail; coarser ones hide every membrane
 MAX_SEED = 2**63 - 1
 
 
@@ -68,7 +68,7 @@ class PhantomSpec:
 
     ``organelles`` names what is placed besides the plasma membrane; in a ``tissue`` processes of
     other cells fill what is empty resin around a cell in culture; ``chunk`` is how
-    :func:`fibstream.phantom.pieces` cuts it.
+    :func:`fibstream.phantom.render_chunks` cuts it.
     """
 
     shape: Index

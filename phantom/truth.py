@@ -21,7 +21,13 @@ Bytes = NDArray[np.uint8]
 
 
 def super_class(labels: Bytes, name: str) -> NDArray[np.bool_]:
-    """Return where fine ids belong to a super class; super classes overlap."""
+    """Return where fine ids, ``(z, y, x)`` uint8, belong to a super class; classes overlap.
+
+    Raises
+    ------
+    WrongUse
+        For an unknown class.
+    """
     if name not in SUPER:
         raise WrongUse(f"class {name!r}: expected one of {', '.join(SUPER)}")
     table = np.zeros(256, np.bool_)
@@ -42,7 +48,7 @@ class Crop:
     """An annotated part of a volume; a fine id that is not in ``states`` is drawn fully.
 
     What is drawn partly is drawn in the first half of the crop's slices.  With ``generic`` the
-    inside of the nucleus was not told apart: it reads 37, as annotators leave it.
+    inside of the nucleus is one class: it reads 37, as annotators leave it.
     """
 
     number: int
@@ -62,7 +68,10 @@ class Crop:
 
 
 def annotation(labels: Bytes, crop: Crop) -> Bytes:
-    """Return what annotators left of the true fine ids of a crop: 0 where nothing was drawn."""
+    """Return the annotated fine ids of a crop, ``(z, y, x)`` uint8; 0 where nothing was drawn.
+
+    ``labels`` are its true fine ids, of the same shape and type.
+    """
     table = np.arange(256, dtype=np.uint8)
     if crop.generic:
         table[[24, 25, 26, 27, 28, 29]] = GENERIC_NUCLEUS
@@ -78,9 +87,9 @@ def annotation(labels: Bytes, crop: Crop) -> Bytes:
 
 
 def record(labels: Bytes, crop: Crop) -> dict[str, list[int]]:
-    """Return the crop's entry of an annotation database: which ids are present, and drawn how.
+    """Return the crop's entry of an annotation database: which ids are present, and how drawn.
 
-    Every id is in exactly one list; ``absent_annotated`` was looked for and is not there.
+    Every id is in exactly one list; those in ``absent_annotated`` are known to be absent.
     """
     drawn = annotation(labels, Crop(crop.number, crop.box, {}, crop.generic))
     there = set(np.unique(drawn).tolist())
@@ -99,7 +108,7 @@ def record(labels: Bytes, crop: Crop) -> dict[str, list[int]]:
 
 
 def label_mask(labels: Bytes, crop: Crop, name: str) -> NDArray[np.bool_]:
-    """Return where a network may learn a super class from a crop.
+    """Return where a crop may train a network on a super class.
 
     Everywhere something was drawn, if every fine id of the class is fully drawn or absent, else
     nowhere (Heinrich et al. 2021, code of the paper).  For classes with a generic id that id, or

@@ -1,1 +1,1 @@
-"""`fibstream phantom`: its words and flags, and what it writes."""
+"""`fibstream phantom`: the command, its flags, and the files that it writes."""

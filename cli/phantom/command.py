@@ -1,11 +1,12 @@
-"""The words and flags of ``fibstream phantom``."""
+"""The command ``fibstream phantom`` and its flags."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fibstream.cli.app import Chunk, command, say
+from fibstream.cli.app import command, say
+from fibstream.cli.options import Chunk
 
 
 @command
@@ -36,8 +37,8 @@ def phantom(
 ) -> None:
     """Make a synthetic cell with full truth: raw, fine labels, instances, truth.json.
 
-    A PATH.phantom holds the specification alone and is read like any volume: its voxels are made
-    when they are asked for, so it may be larger than any disk.
+    A PATH.phantom holds the specification alone and is read like any volume: its voxels are
+    computed when they are read, so it may be larger than any disk.
 
     With --light also stained membranes as a light microscope shows them, through a known warp.
 
@@ -45,16 +46,16 @@ def phantom(
     """
     from fibstream.phantom.source import SUFFIX
 
-    from .light import parse_light
-    from .writing import make_look, make_spec, write_phantom, write_spec
+    from .flags import make_look, make_spec, parse_light
+    from .writing import write_phantom, write_spec
 
-    seen = parse_light(light, warp)
+    modalities = parse_light(light, warp)
     spec = make_spec(
         size, voxel_size_nm, seed, organelles, make_look(look, jitter, missing), chunk,
         tissue=tissue,
     )  # fmt: skip
     if out.suffix == SUFFIX:
-        say(str(write_spec(out, spec, seen)))
+        say(str(write_spec(out, spec, modalities)))
         return
-    for group in write_phantom(out, spec, seen, warp):
+    for group in write_phantom(out, spec, modalities, warp):
         say(str(out / group))

@@ -1,4 +1,4 @@
-"""Light channels of a phantom: stacks, predictions to register them with, the transform."""
+"""Light channels of a phantom: stacks, predictions for registration, the true transform."""
 
 import csv
 import io
@@ -13,8 +13,7 @@ from fibstream.core.dataset import Dataset, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.stage import Output
 from fibstream.phantom import Phantom
-from fibstream.phantom.light import MODALITIES, Errors, LightField, Network
-from fibstream.phantom.light.drawing import FAMILIES
+from fibstream.phantom.light import Errors, LightField, Network
 from fibstream.phantom.light.dyes import MEMBRANES
 from fibstream.phantom.light.landmarks import landmarks
 from fibstream.phantom.light.prediction import CLASSES
@@ -27,20 +26,8 @@ FRAME = (
 )
 
 
-def parse_light(text: str | None, warp: str) -> tuple[str, ...]:
-    """Parse ``--light A,B``; nothing when it is not given.  Checks ``--warp`` too."""
-    if warp not in FAMILIES:
-        raise WrongUse(f"--warp {warp}: expected {', '.join(FAMILIES)}")
-    if text is None:
-        return ()
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if unknown := [name for name in names if name not in MODALITIES]:
-        raise WrongUse(f"--light {unknown[0]}: expected some of {', '.join(MODALITIES)}")
-    return names
-
-
 def check_light(modalities: tuple[str, ...], organelles: tuple[str, ...]) -> None:
-    """Raise WrongUse if what is stained is not placed."""
+    """Raise WrongUse if a stained organelle is not among ``organelles``."""
     if modalities and (gone := sorted(set(MEMBRANES) - set(organelles))):
         raise WrongUse(f"--light: expected {' and '.join(gone)} among --organelles")
 
@@ -55,7 +42,7 @@ def write_light(
     scratch: Path, phantom: Phantom, modalities: tuple[str, ...], warp: str, dataset: Dataset,
     key: str,
 ) -> None:  # fmt: skip
-    """Write everything that registration with light needs, and its truth, into a scratch folder."""
+    """Write stacks, predictions, the true transform and landmarks into a scratch folder."""
     fields = {name: LightField(phantom, name, warp) for name in modalities}
     _write_predictions(scratch, phantom, dataset, key)
     for name, field in fields.items():

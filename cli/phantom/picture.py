@@ -1,4 +1,4 @@
-"""A picture of a phantom for people: the cell in three dimensions, its sections, what is what."""
+"""A picture of a phantom: the cell in three dimensions, its sections, and a legend."""
 
 import math
 from dataclasses import replace
@@ -29,14 +29,17 @@ from fibstream.phantom.materials import MATERIAL as M
 from fibstream.phantom.rendering import MARGIN, Cuts, Part, Rgb, View, outline_nm, render
 from fibstream.phantom.spec import VOXEL_NM
 
-MOST_VOXELS = 64_000_000  # of what is drawn: half a minute of one core
+MAX_VOXELS = 64_000_000  # of the drawn part: half a minute of one core
 ROUNDED = 1.1  # times as many, because whole voxels fill the extent
-MOST_PLANE = 4_000_000  # voxels of a section that is not taken from what is drawn
+MAX_SECTION = 4_000_000  # voxels of a section that is rendered for itself
 CELL_ACROSS = 27_000.0  # nm: no cell of a phantom is wider
-SLAB = 64  # slices made at once
+SLAB = 64  # slices rendered at once
 SOLID = 1000  # pixels: the picture in three dimensions is at most so wide and high
-ELEVATION, TURNS = 30.0, (40.0, 130.0, 220.0, 310.0)  # degrees; a corner of the block is in front
-BARED, OPENED = 0.62, 0.45  # shares of the block: bared from above, and of that left by the cut
+ELEVATION, TURNS = (
+    30.0,
+    (40.0, 130.0, 220.0, 310.0),
+)  # degrees; a corner points to the front
+OPENED_SHARE, REMOVED_SHARE = 0.62, 0.45  # of the block's height; of its edges, see _share
 COLUMNS, ROW, SWATCH = 4, 24, 15  # of the legend: columns; pixels
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PINK = range(len(HUES))
 PLAIN, DARKER, PALER = range(3)
@@ -44,63 +47,61 @@ PLAIN, DARKER, PALER = range(3)
 Bytes = NDArray[np.uint8]
 
 
-def _organ(
-    materials: tuple[int, ...], hue: int, shade: int = PLAIN, *, stands: bool = True
-) -> Part:
+def _entry(materials: tuple[int, ...], hue: int, shade: int = PLAIN, *, kept: bool = True) -> Part:
     red, green, blue = (int(c) for c in PALETTE[shade * len(HUES) + hue])
-    return Part(materials, (red, green, blue), stands)
+    return Part(materials, (red, green, blue), kept)
 
 
-# What is in the legend, and how it is drawn.  What falls where the block is bared lets one look
-# into what stands: at cristae, at the vesicles of an endosome.
-ORGANS: tuple[tuple[str, Part], ...] = (
-    ("plasma membrane", _organ((M.PM,), SKY, PALER, stands=False)),
-    ("chromatin", _organ(
+# Entries of the legend, and how they are drawn.  Parts that are not kept where the block is opened
+# show what is inside the others: cristae, the vesicles of an endosome.
+LEGEND: tuple[tuple[str, Part], ...] = (
+    ("plasma membrane", _entry((M.PM,), SKY, PALER, kept=False)),
+    ("chromatin", _entry(
         (M.HCHROM, M.NHCHROM, M.ECHROM, M.NECHROM, M.NUCLEOPLASM), BLUE, PALER)),
-    ("nucleoli", _organ((M.NUCLEOLUS,), BLUE, DARKER)),
-    ("nuclear envelope", _organ((M.NE_MEMBRANE, M.NE_LUMEN), BLUE)),
-    ("nuclear pores", _organ((M.PORE_OUT, M.PORE_IN), YELLOW, PALER)),
-    ("reticulum", _organ((M.ER_MEMBRANE, M.ER_LUMEN), GREEN)),
-    ("exit sites", _organ((M.ERES_MEMBRANE, M.ERES_LUMEN), GREEN, PALER)),
-    ("mitochondria", _organ((M.MITO_OUTER, M.MITO_SPACE, M.MITO_INNER), VERMILION)),
-    ("mitochondria", _organ((M.MATRIX,), VERMILION, stands=False)),
-    ("cristae", _organ((M.CRISTA_MEMBRANE, M.CRISTA_SPACE), VERMILION, PALER)),
-    ("nucleoids", _organ((M.NUCLEOID,), SKY, DARKER)),
-    ("Golgi", _organ((M.GOLGI_MEMBRANE, M.GOLGI_LUMEN), YELLOW)),
-    ("vesicles", _organ(
+    ("nucleoli", _entry((M.NUCLEOLUS,), BLUE, DARKER)),
+    ("nuclear envelope", _entry((M.NE_MEMBRANE, M.NE_LUMEN), BLUE)),
+    ("nuclear pores", _entry((M.PORE_OUT, M.PORE_IN), YELLOW, PALER)),
+    ("reticulum", _entry((M.ER_MEMBRANE, M.ER_LUMEN), GREEN)),
+    ("exit sites", _entry((M.ERES_MEMBRANE, M.ERES_LUMEN), GREEN, PALER)),
+    ("mitochondria", _entry((M.MITO_OUTER, M.MITO_SPACE, M.MITO_INNER), VERMILION)),
+    ("mitochondria", _entry((M.MATRIX,), VERMILION, kept=False)),
+    ("cristae", _entry((M.CRISTA_MEMBRANE, M.CRISTA_SPACE), VERMILION, PALER)),
+    ("nucleoids", _entry((M.NUCLEOID,), SKY, DARKER)),
+    ("Golgi", _entry((M.GOLGI_MEMBRANE, M.GOLGI_LUMEN), YELLOW)),
+    ("vesicles", _entry(
         (M.VESICLE_MEMBRANE, M.VESICLE_LUMEN, M.ILV_MEMBRANE, M.ILV_LUMEN), PINK, PALER)),
-    ("endosomes", _organ((M.MVB_MEMBRANE,), PINK)),
-    ("endosomes", _organ((M.MVB_LUMEN,), PINK, stands=False)),
-    ("lysosomes", _organ((M.LYSO_MEMBRANE, M.LYSO_LUMEN), PINK, DARKER)),
-    ("lipid droplets", _organ((M.LD_MEMBRANE, M.LD_LUMEN), ORANGE)),
-    ("microtubules", _organ((M.TUBULE_OUT, M.TUBULE_IN), SKY)),
-    ("centrosome", _organ((M.CENTROSOME, M.DISTAL, M.SUBDISTAL), ORANGE, PALER)),
+    ("endosomes", _entry((M.MVB_MEMBRANE,), PINK)),
+    ("endosomes", _entry((M.MVB_LUMEN,), PINK, kept=False)),
+    ("lysosomes", _entry((M.LYSO_MEMBRANE, M.LYSO_LUMEN), PINK, DARKER)),
+    ("lipid droplets", _entry((M.LD_MEMBRANE, M.LD_LUMEN), ORANGE)),
+    ("microtubules", _entry((M.TUBULE_OUT, M.TUBULE_IN), SKY)),
+    ("centrosome", _entry((M.CENTROSOME, M.DISTAL, M.SUBDISTAL), ORANGE, PALER)),
 )  # fmt: skip
-# Cytosol with its ribosomes carries the micrograph and no colour; resin is not seen at all.
-GROUND = Part((M.CYTOSOL, M.RIBOSOME), (150, 150, 150), stands=False, veil=0.0)
+# Cytosol with its ribosomes shows the micrograph without a colour; resin is invisible.
+GROUND = Part((M.CYTOSOL, M.RIBOSOME), (150, 150, 150), kept=False, opacity=0.0)
 
-# Of each material: its place in ORGANS + 1, and the colour at such a place.
+# Of each material: 1 + its place in LEGEND, and the colours of these places.
 TABLE = np.zeros(256, np.int64)
-for _number, (_, _part) in enumerate(ORGANS, 1):
+for _number, (_, _part) in enumerate(LEGEND, 1):
     TABLE[list(_part.labels)] = _number
-COLOURS = np.array([(0, 0, 0), *(part.colour for _, part in ORGANS)], np.uint8)
+COLOURS = np.array([(0, 0, 0), *(part.colour for _, part in LEGEND)], np.uint8)
 
 
 class Sample(NamedTuple):
-    """What is drawn: materials and grey (z, y, x) of a part of the cell, and its voxel, nm."""
+    """A part of the cell: materials and grey, ``(z, y, x)`` uint8 each, and its voxel size, nm."""
 
     materials: Bytes
     grey: Bytes
     voxel_size_nm: tuple[float, float, float]
 
 
-def paint(phantom: Phantom, most: int = MOST_VOXELS) -> Image.Image:
+def paint(phantom: Phantom, max_voxels: int = MAX_VOXELS) -> Image.Image:
     """Return an image: left the cell opened, with a legend; right its middle sections.
 
-    A phantom of more than ``most`` voxels is drawn from the same cell in coarser voxels, and the
+    A phantom of more than ``max_voxels`` is drawn from the same cell in coarser voxels, and the
     middle of it where even the coarsest are too many.
     """
-    spec, box = sampled(phantom.spec, most)
+    spec, box = sampled(phantom.spec, max_voxels)
     coarse = phantom if spec == phantom.spec else Phantom(spec)
     sample = _sample(coarse, box)
     solid = _solid(sample, coarse)
@@ -109,16 +110,16 @@ def paint(phantom: Phantom, most: int = MOST_VOXELS) -> Image.Image:
     return _page(solid, rows, _found(sample.materials), _caption(spec, sample))
 
 
-def sampled(spec: PhantomSpec, most: int) -> tuple[PhantomSpec, Box]:
-    """Return the same cell in at most ``most`` voxels, and the box of it that is drawn.
+def sampled(spec: PhantomSpec, max_voxels: int) -> tuple[PhantomSpec, Box]:
+    """Return the same cell in at most ``max_voxels``, and the box of it that is drawn.
 
     Where a cell's organelles are follows from its extent, not from its voxels: the extent is kept
     to the last bit where numbers allow it.
     """
-    if np.prod(spec.shape, dtype=np.int64) <= most:
+    if np.prod(spec.shape, dtype=np.int64) <= max_voxels:
         return spec, Box((0, 0, 0), spec.shape)
     extent = spec.extent_nm
-    edge = min(float(np.prod(extent) / most) ** (1 / 3), VOXEL_NM[1])
+    edge = min(float(np.prod(extent) / max_voxels) ** (1 / 3), VOXEL_NM[1])
     cuts = [_divided(e, max(edge, v)) for e, v in zip(extent, spec.voxel_size_nm, strict=True)]
     (nz, z), (ny, y), (nx, x) = cuts
     coarse = replace(
@@ -126,16 +127,16 @@ def sampled(spec: PhantomSpec, most: int) -> tuple[PhantomSpec, Box]:
         look=replace(spec.look, jitter=0.0, missing=()),
     )  # fmt: skip
     wide, deep = (min(n, int(CELL_ACROSS / v)) for n, v in ((nx, x), (ny, y)))
-    if nz * ny * nx <= most * ROUNDED:
+    if nz * ny * nx <= max_voxels * ROUNDED:
         wide, deep, high = nx, ny, nz
     else:
-        high = min(nz, max(most // (wide * deep), 1))
+        high = min(nz, max(max_voxels // (wide * deep), 1))
     az, ay, ax = ((n - part) // 2 for n, part in ((nz, high), (ny, deep), (nx, wide)))
     return coarse, Box((az, ay, ax), (az + high, ay + deep, ax + wide))
 
 
 def _divided(extent: float, edge: float) -> tuple[int, float]:
-    """Return a number of voxels and their edge, at most ``edge``: together the very extent."""
+    """Return a number of voxels and their edge, at most ``edge``, whose product is the extent."""
     least = math.ceil(extent / edge)
     for count in range(least, least + 8):
         for voxel in (extent / count, math.nextafter(extent / count, 0.0)):
@@ -145,11 +146,11 @@ def _divided(extent: float, edge: float) -> tuple[int, float]:
 
 
 def _sample(phantom: Phantom, box: Box) -> Sample:
-    """Return materials and grey of a box, made a few slices at a time."""
+    """Return materials and grey of a box, rendered a few slices at a time."""
     materials, grey = np.empty(box.shape, np.uint8), np.empty(box.shape, np.uint8)
     for z in range(box.start[0], box.stop[0], SLAB):
         slab = Box((z, *box.start[1:]), (min(z + SLAB, box.stop[0]), *box.stop[1:]))
-        image, voxels = phantom.everything(slab)
+        image, voxels = phantom.image_and_voxels(slab)
         where = slab.slices(box.start)
         grey[where], materials[where] = image, voxels.material
     return Sample(materials, grey, phantom.spec.voxel_size_nm)
@@ -159,7 +160,7 @@ def _sample(phantom: Phantom, box: Box) -> Sample:
 
 
 def _solid(sample: Sample, phantom: Phantom) -> Panel:
-    """Return the cell with its upper part bared, and of that the corner in front taken away."""
+    """Return the cell with its upper part opened and the corner in front of that removed."""
     shape, voxel = sample.materials.shape, sample.voxel_size_nm
     z, y, x = (n * v for n, v in zip(shape, voxel, strict=True))
     turn = _turn(phantom)
@@ -167,12 +168,12 @@ def _solid(sample: Sample, phantom: Phantom) -> Panel:
     pixel = max(outline_nm((z, y, x), view)) * MARGIN / SOLID
     near = (math.sin(math.radians(turn)), math.cos(math.radians(turn)))
     spans = [_share(n, way) for n, way in zip(shape[1:], near, strict=True)]
-    floor = max(int(shape[0] * BARED), 1)
+    floor = max(int(shape[0] * OPENED_SHARE), 1)
     cuts = Cuts(
-        bared=Box((0, 0, 0), (floor, shape[1], shape[2])),
+        opened=Box((0, 0, 0), (floor, shape[1], shape[2])),
         removed=Box((0, spans[0][0], spans[1][0]), (floor, spans[0][1], spans[1][1])),
     )
-    parts = [GROUND, *(part for _, part in ORGANS)]
+    parts = [GROUND, *(part for _, part in LEGEND)]
     image = render(
         sample.materials, voxel, parts, view, pixel, grey=sample.grey, cuts=cuts, background=DARK
     )
@@ -194,7 +195,7 @@ def _turn(phantom: Phantom) -> float:
 
 def _share(count: int, way: float) -> tuple[int, int]:
     """Return the part of an axis that is opened: the end towards ``way``."""
-    kept = round(count * (1.0 - OPENED))
+    kept = round(count * (1.0 - REMOVED_SHARE))
     return (kept, count) if way > 0 else (0, count - kept)
 
 
@@ -209,7 +210,7 @@ def _plane(phantom: Phantom, sample: Sample, axis: int) -> tuple[Bytes, Bytes, N
     rest = [n for n in range(3) if n != axis]
     spec = phantom.spec
     if spec.voxel_size_nm == sample.voxel_size_nm or spec.shape[rest[0]] * spec.shape[rest[1]] > (
-        MOST_PLANE
+        MAX_SECTION
     ):
         at = sample.grey.shape[axis] // 2
         planes = (sample.materials.take(at, axis), sample.grey.take(at, axis))
@@ -217,7 +218,7 @@ def _plane(phantom: Phantom, sample: Sample, axis: int) -> tuple[Bytes, Bytes, N
     start, stop = [0, 0, 0], list(spec.shape)
     start[axis] = spec.shape[axis] // 2
     stop[axis] = start[axis] + 1
-    image, voxels = phantom.everything(Box(_index(start), _index(stop)))
+    image, voxels = phantom.image_and_voxels(Box(_index(start), _index(stop)))
     planes = (voxels.material.squeeze(axis), image.squeeze(axis))
     return *planes, np.array(spec.voxel_size_nm)[rest]
 
@@ -271,7 +272,7 @@ def _page(
 
 
 def _legend(draw: ImageDraw.ImageDraw, entries: dict[str, Rgb], top: int) -> None:
-    """Draw a patch of colour and a name for each organelle that is there."""
+    """Draw a patch of colour and a name for each organelle in the picture."""
     for place, (name, colour) in enumerate(entries.items()):
         x = GAP + place % COLUMNS * (SOLID // COLUMNS)
         y = top + place // COLUMNS * ROW
@@ -280,17 +281,17 @@ def _legend(draw: ImageDraw.ImageDraw, entries: dict[str, Rgb], top: int) -> Non
 
 
 def _found(materials: Bytes) -> dict[str, Rgb]:
-    """Return the names of organelles that are there, each with its colour."""
+    """Return the names of the organelles in the picture, each with its colour."""
     there = np.bincount(materials.reshape(-1), minlength=256) > 0
     found: dict[str, Rgb] = {}
-    for name, part in ORGANS:
+    for name, part in LEGEND:
         if there[list(part.labels)].any():
             found.setdefault(name, part.colour)
     return found
 
 
 def _caption(spec: PhantomSpec, sample: Sample) -> str:
-    """Say how large what is seen is (z, y, x), and which cell it is."""
+    """Return the size of the picture (z, y, x) in um and the seed of the cell."""
     edges = zip(sample.grey.shape, sample.voxel_size_nm, strict=True)
     size = " x ".join(f"{n * v / 1000:.1f}" for n, v in edges)
     return f"{size} um (z, y, x), seed {spec.seed}"

@@ -1,7 +1,7 @@
-"""Tables of truth of a phantom, written while its chunks are: ribosomes and contacts.
+"""Truth tables of a phantom, written together with its chunks: ribosomes and contacts.
 
-Ribosomes leave memory in batches; what stays is one row for each pair of instances that come
-near, fewer than the placed cell itself has primitives.
+Ribosomes are written in batches; contacts stay in memory, one row for each pair of instances near
+each other, fewer than the placed cell has primitives.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from fibstream.services.analysis.table import ROWS_A_GROUP
 
 RIBOSOMES, CONTACTS = "ribosomes.parquet", "contacts.parquet"
 DISTANCES_NM = (10.0, 20.0)  # of the published analysis: organelles, and those with microtubules
-# The pairs of the published analysis (Heinrich et al. 2021) of which a phantom has both, and
-# mitochondria with each other.
+# The pairs of the published analysis (Heinrich et al. 2021) that a phantom has, and mitochondria
+# with each other.
 PAIRS: tuple[Pair, ...] = (
     ("er", "golgi"), ("er", "mito"), ("er", "MVB"), ("er", "plasma_membrane"), ("er", "vesicle"),
     ("golgi", "vesicle"), ("golgi", "MVB"), ("mito", "plasma_membrane"), ("mito", "mito"),
@@ -30,8 +30,8 @@ PAIRS: tuple[Pair, ...] = (
     ("mito", "microtubules"), ("nucleus", "microtubules"), ("vesicle", "microtubules"),
     ("plasma_membrane", "microtubules"),
 )  # fmt: skip
-WORDS = {CYTOSOLIC: "free", NUCLEAR: "envelope", SHEET: "sheet", TUBE: "tubule"}
-BATCH = 1 << 16  # ribosomes that wait for a group of rows of their own, 3 MB
+CLASS_NAMES = {CYTOSOLIC: "free", NUCLEAR: "envelope", SHEET: "sheet", TUBE: "tubule"}
+BATCH = 1 << 16  # ribosomes buffered for one row group, 3 MB
 RIBOSOME_ROWS = pa.schema([
     ("id", pa.uint64()), ("z_nm", pa.float64()), ("y_nm", pa.float64()), ("x_nm", pa.float64()),
     ("class", pa.string()),
@@ -60,13 +60,13 @@ def ribosome_rows(phantom: Phantom, box: Box) -> pa.Table:
     own = np.flatnonzero(((low <= found.centre) & (found.centre < high)).all(axis=1))
     own = own[np.argsort(found.number[own])]
     z, y, x = found.centre[own].T
-    words = [WORDS[sort] for sort in found.sort[own].tolist()]
-    columns = [pa.array(found.number[own], pa.uint64()), z, y, x, pa.array(words, pa.string())]
+    classes = [CLASS_NAMES[category] for category in found.category[own].tolist()]
+    columns = [pa.array(found.number[own], pa.uint64()), z, y, x, pa.array(classes, pa.string())]
     return pa.table(columns, schema=RIBOSOME_ROWS)
 
 
 class TruthTables:
-    """The tables of one phantom on their way to the disk; see `truth_tables`."""
+    """The tables of one phantom while they are written; see `truth_tables`."""
 
     def __init__(
         self, phantom: Phantom, pairs: Sequence[Pair], distances_nm: Sequence[float],
@@ -78,7 +78,7 @@ class TruthTables:
         self._waiting: list[pa.Table] = []
 
     def add(self, box: Box) -> None:
-        """Take what is true of one chunk; chunks come once each, in raster order."""
+        """Add the ribosomes and contacts of one chunk; add each chunk once, in raster order."""
         self._waiting.append(ribosome_rows(self._phantom, box))
         if sum(rows.num_rows for rows in self._waiting) >= BATCH:
             self.flush()
@@ -87,7 +87,7 @@ class TruthTables:
             self._folds[pair, distance_nm].put(contacts)
 
     def flush(self) -> None:
-        """Write the ribosomes that wait."""
+        """Write the buffered ribosomes."""
         if rows := [rows for rows in self._waiting if rows.num_rows]:
             self._write(pa.concat_tables(rows).combine_chunks())
         self._waiting = []
@@ -110,8 +110,8 @@ def truth_tables(
 ) -> Iterator[TruthTables]:  # fmt: skip
     """Write ``ribosomes.parquet`` and ``contacts.parquet`` of a phantom into a folder.
 
-    `TruthTables.add` every chunk within the ``with``.  The files take their names when it ends
-    well; otherwise neither is left.  ``pairs`` are by default all of `pairs_of`.
+    `TruthTables.add` every chunk within the ``with``.  The files get their names when it
+    succeeds; otherwise neither remains.  ``pairs`` are by default all of `pairs_of`.
     """
     wanted = pairs_of(phantom.spec) if pairs is None else tuple(pairs)
     with (
@@ -127,7 +127,7 @@ def truth_tables(
 
 @contextlib.contextmanager
 def _new_table(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """Give what writes a group of rows; the file takes its name when the ``with`` ends well."""
+    """Give a function that writes a row group; the file is renamed when the ``with`` succeeds."""
     part = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         with pq.ParquetWriter(

@@ -1,4 +1,4 @@
-"""What a light microscope shows of a phantom, through a transform that is known exactly.
+"""The light image of a phantom, through a transform that is known exactly.
 
 Truth for the registration of light and electron microscopy (CLEM): dyes sit on membranes of the
 placed cell and of neighbours around it, are moved by a :class:`Warp`, and become the counts of a

@@ -1,4 +1,4 @@
-"""The displacement fields of warps: splines of a lattice, thin plates, slabs."""
+"""Displacement fields of warps: splines on a lattice, thin plates, slabs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from scipy.interpolate import RBFInterpolator
 from fibstream.kernels.compiled import compiled
 from fibstream.phantom.shapes import Floats
 
-BATCH = 1 << 16  # points at a time: a thin plate needs a distance to each of its nails
+BATCH = 1 << 16  # points at a time: a thin plate needs a distance to each control point
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Spline:
     spacing: Floats
 
     def displacement(self, points: Floats) -> Floats:
-        """Return the displacement at points (n, 3), nm."""
+        """Return the displacement, (n, 3) nm, at points (n, 3), nm."""
         return np.asarray(_splines(self.coefficients, (points - self.origin) / self.spacing))
 
     def record(self) -> dict[str, Any]:
-        """Return every parameter, as JSON knows them."""
+        """Return every parameter, for JSON."""
         return {
             "kind": "cubic B-spline", "origin_nm": self.origin.tolist(),
             "spacing_nm": self.spacing.tolist(), "coefficients_nm": self.coefficients.tolist(),
@@ -50,7 +50,7 @@ def _weights(t: float, out: Floats) -> None:
 
 @compiled
 def _splines(coefficients: Floats, at: Floats) -> Floats:
-    """Evaluate at points in units of knots."""
+    """Return the displacement, (n, 3) nm, at points (n, 3) in units of knots."""
     nz, ny, nx = coefficients.shape[:3]
     out = np.zeros((len(at), 3))
     wz, wy, wx = np.empty(4), np.empty(4), np.empty(4)
@@ -72,35 +72,35 @@ def _splines(coefficients: Floats, at: Floats) -> Floats:
 class ThinPlate:
     """The field of least bending through given displacements (Bookstein, IEEE PAMI 11 (1989)).
 
-    ``nails`` is (n, 3) nm, ``moves`` (n, 3) their displacements, nm.  In three dimensions the
-    kernel is the distance itself; far from the nails the field becomes affine.
+    ``control_points`` is (n, 3) nm, ``moves`` (n, 3) their displacements, nm.  In three dimensions
+    the kernel is the distance itself; far from the control points the field becomes affine.
     """
 
-    nails: Floats
+    control_points: Floats
     moves: Floats
 
     @cached_property
     def _plate(self) -> Any:
-        return RBFInterpolator(self.nails, self.moves, kernel="linear", degree=1)
+        return RBFInterpolator(self.control_points, self.moves, kernel="linear", degree=1)
 
     def displacement(self, points: Floats) -> Floats:
-        """Return the displacement at points (n, 3), nm."""
+        """Return the displacement, (n, 3) nm, at points (n, 3), nm."""
         if not len(points):
             return np.zeros((0, 3))
         parts = [self._plate(points[i : i + BATCH]) for i in range(0, len(points), BATCH)]
         return np.concatenate(parts)
 
     def record(self) -> dict[str, Any]:
-        """Return every parameter, as JSON knows them."""
+        """Return every parameter, for JSON."""
         return {
-            "kind": "thin plate, kernel r, affine polynomial", "nails_nm": self.nails.tolist(),
-            "moves_nm": self.moves.tolist(),
+            "kind": "thin plate, kernel r, affine polynomial",
+            "nails_nm": self.control_points.tolist(), "moves_nm": self.moves.tolist(),
         }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Slabs:
-    """Jumps along z: where milling stopped and went on, all that follows lies displaced.
+    """Jumps along z: after an interruption of milling everything that follows is displaced.
 
     ``borders`` is (n,) nm ascending, ``moves`` (n + 1, 2) the displacement ``(y, x)`` of each slab
     in nm.
@@ -115,7 +115,7 @@ class Slabs:
         return np.concatenate([np.zeros((len(points), 1)), self.moves[slab]], axis=1)
 
     def record(self) -> dict[str, Any]:
-        """Return every parameter, as JSON knows them."""
+        """Return every parameter, for JSON."""
         return {
             "kind": "slabs along z", "borders_nm": self.borders.tolist(),
             "moves_yx_nm": self.moves.tolist(),

@@ -16,19 +16,19 @@ from .published import PUBLISHED, published
 from .warp import Affine, Deformation, Warp
 
 FAMILIES = ("affine", "bspline", "tps", "slabs", *PUBLISHED)
-STREAM = 40  # of the seed: what is placed uses lower ones
+STREAM = 40  # of the seed; placing uses lower ones
 TILT = math.radians(4.0)
 SCALE, SCALE_Z = (0.8, 1.2), (0.85, 1.2)
 SHIFT = 0.3  # of an edge
 RMS_NM = (130.0, 300.0, 330.0)  # of a deformation, (z, y, x)
 KNOTS_NM = (2000.0, 4000.0, 4000.0)
 # Mean square, over an interval, of the sum of a cubic B-spline's weights with random signs.
-LIVELY = math.sqrt((151.0 / 315.0) ** 3)
-NAILS_NM = (2500.0, 4500.0, 4500.0)
+SPLINE_RMS = math.sqrt((151.0 / 315.0) ** 3)
+CONTROL_NM = (2500.0, 4500.0, 4500.0)
 SLAB_NM, JUMP_NM = (500.0, 1600.0), 120.0
-GRID_NM = 400.0  # on which folds are looked for
-GENTLE = (0.4, 2.2)  # bounds of det J over det A; a draw beyond them is softened
-SOFTER, MOST_TRIES = 0.85, 40
+GRID_NM = 400.0  # spacing of the points at which folds are searched
+VOLUME_RATIO = (0.4, 2.2)  # bounds of det J over det A; a draw beyond them is weakened
+WEAKER, MAX_TRIES = 0.85, 40
 WIDER, THICKER = 1.83, 1.6  # a light field is larger than the specimen by this
 RIM_NM = 500.0  # around the specimen in any case
 
@@ -46,7 +46,7 @@ def draw_frame(family: str, seed: int, extent_nm: Floats, rim_nm: float) -> Fram
 
     Rotation about z is any, tilt at most 4 degrees, x and z are mirrored in every second draw,
     scale is 0.8 to 1.2 (z: 0.85 to 1.2 more), the shift up to 0.3 of an edge.  ``rim_nm`` is how
-    far beyond ``extent_nm`` the deformation is looked at for folds.
+    far beyond ``extent_nm`` folds are searched.
 
     Raises
     ------
@@ -73,12 +73,12 @@ def draw_frame(family: str, seed: int, extent_nm: Floats, rim_nm: float) -> Fram
 
 def _linear(draw: Draw) -> Floats:
     """Return scale, rotation, tilt and mirrors of a draw as one matrix."""
-    turn, lean = draw.uniform(-math.pi, math.pi), draw.uniform(-TILT, TILT)
+    turn, tilt = draw.uniform(-math.pi, math.pi), draw.uniform(-TILT, TILT)
     towards = draw.uniform(0.0, 2.0 * math.pi)
-    mirror = np.diag([draw.whole(0, 2) * 2.0 - 1.0, 1.0, draw.whole(0, 2) * 2.0 - 1.0])
+    mirror = np.diag([draw.integer(0, 2) * 2.0 - 1.0, 1.0, draw.integer(0, 2) * 2.0 - 1.0])
     scale, scale_z = draw.uniform(*SCALE), draw.uniform(*SCALE_Z)
     stretch = np.diag([scale * scale_z, scale, scale])
-    about = _about_z(towards) @ _about_y(lean) @ _about_z(-towards)
+    about = _about_z(towards) @ _about_y(tilt) @ _about_z(-towards)
     return np.asarray(stretch @ about @ _about_z(turn) @ mirror)
 
 
@@ -102,10 +102,10 @@ def _deformed(family: str, seed: int, affine: Affine, extent: Floats, rim: float
     draw = Draw(seed, STREAM + 1)
     warp = Warp(affine, MAKERS[family](draw, low, high))
     points = _grid(low, high)
-    for _ in range(MOST_TRIES):
-        if _gentle(warp, points):
+    for _ in range(MAX_TRIES):
+        if _is_gentle(warp, points):
             return warp
-        warp = replace(warp, deformation=_softer(warp.deformation))
+        warp = replace(warp, deformation=_weaker(warp.deformation))
     raise AssertionError("a deformation of no strength folds")
 
 
@@ -117,9 +117,9 @@ def _grid(low: Floats, high: Floats) -> Floats:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def _gentle(warp: Warp, points: Floats) -> bool:
+def _is_gentle(warp: Warp, points: Floats) -> bool:
     stretch = warp.stretch(points)
-    if not GENTLE[0] < float(stretch.min()) <= float(stretch.max()) < GENTLE[1]:
+    if not VOLUME_RATIO[0] < float(stretch.min()) <= float(stretch.max()) < VOLUME_RATIO[1]:
         return False
     try:
         back = warp.to_specimen(warp.to_light(points))
@@ -128,13 +128,13 @@ def _gentle(warp: Warp, points: Floats) -> bool:
     return bool(np.abs(back - points).max() < 1e-3)
 
 
-def _softer(deformation: Deformation | None) -> Deformation:
+def _weaker(deformation: Deformation | None) -> Deformation:
     if isinstance(deformation, Spline):
-        return replace(deformation, coefficients=SOFTER * deformation.coefficients)
+        return replace(deformation, coefficients=WEAKER * deformation.coefficients)
     if isinstance(deformation, ThinPlate):
-        return ThinPlate(deformation.nails, SOFTER * deformation.moves)
+        return ThinPlate(deformation.control_points, WEAKER * deformation.moves)
     assert isinstance(deformation, Slabs)
-    return replace(deformation, moves=SOFTER * deformation.moves)
+    return replace(deformation, moves=WEAKER * deformation.moves)
 
 
 def _spline(draw: Draw, low: Floats, high: Floats) -> Spline:
@@ -142,18 +142,18 @@ def _spline(draw: Draw, low: Floats, high: Floats) -> Spline:
     count = np.ceil((high - low) / spacing).astype(int) + 4
     origin = (low + high) / 2 - spacing * (count - 1) / 2
     noise = np.array([draw.normal() for _ in range(3 * int(np.prod(count)))])
-    return Spline(noise.reshape(*count, 3) * (np.array(RMS_NM) / LIVELY), origin, spacing)
+    return Spline(noise.reshape(*count, 3) * (np.array(RMS_NM) / SPLINE_RMS), origin, spacing)
 
 
 def _plate(draw: Draw, low: Floats, high: Floats) -> ThinPlate:
-    count = np.maximum(2, np.ceil((high - low) / np.array(NAILS_NM)).astype(int))
+    count = np.maximum(2, np.ceil((high - low) / np.array(CONTROL_NM)).astype(int))
     cell = (high - low) / count
-    nails = [
+    points = [
         low + (np.array(index) + [draw.uniform(0.1, 0.9) for _ in range(3)]) * cell
         for index in np.ndindex(*count.tolist())
     ]
-    moves = [[draw.normal() * rms for rms in RMS_NM] for _ in nails]
-    return ThinPlate(np.array(nails), np.array(moves))
+    moves = [[draw.normal() * rms for rms in RMS_NM] for _ in points]
+    return ThinPlate(np.array(points), np.array(moves))
 
 
 def _slabs(draw: Draw, low: Floats, high: Floats) -> Slabs:

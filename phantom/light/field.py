@@ -1,4 +1,4 @@
-"""A light field: a phantom and its neighbours, stained, warped, seen by a light microscope."""
+"""A light field: a phantom and its neighbours, stained, warped and imaged by a light microscope."""
 
 import math
 from functools import cached_property, lru_cache
@@ -23,14 +23,14 @@ from .warp import Warp
 
 RIM = 0.41  # of the longer edge: how far neighbours reach on every side, in y and x
 MAX_RIM_NM = 7000.0
-VOXEL_NM = 16.0  # in which a neighbour's size is a whole number; it is never rendered
-STAINED = ("nucleus", "mito", "er")  # what a neighbour has
+VOXEL_NM = 16.0  # unit of the size of a neighbour, which is never rendered
+STAINED = ("nucleus", "mito", "er")  # organelles of a neighbour
 UNIFORMITY = 0.4  # standard deviation of the logarithm of an organelle's brightness
 MAX_VOXELS = 1 << 28  # of one box
 
 
 class Region(NamedTuple):
-    """A scene of the specimen: where its first corner lies, and how far it goes, nm."""
+    """A scene of the specimen: the place of its first corner and its extent, (3,) nm each."""
 
     scene: Scene
     origin: Floats
@@ -38,11 +38,14 @@ class Region(NamedTuple):
 
 
 class Stain(NamedTuple):
-    """Dyes in the frame of the light image, ascending in z: nm, photons, 64 bits each."""
+    """Dyes in the frame of the light image, ascending in z.
+
+    ``place`` is (n, 3) nm ``(z, y, x)``, ``bright`` (n,) photons, ``random`` (n,) 64 random bits.
+    """
 
     place: NDArray[np.float32]
     bright: NDArray[np.float32]
-    luck: NDArray[np.uint64]
+    random: NDArray[np.uint64]
 
 
 class LightField:
@@ -93,13 +96,15 @@ class LightField:
         return (own, *neighbours(self.phantom.spec))
 
     def counts(self, channel: str, box: Box) -> NDArray[np.uint16]:
-        """Return a box of a channel (``mito`` or ``er``), camera counts or localisations.
+        """Return a box of a channel: camera counts or localisations, ``(z, y, x)`` uint16.
+
+        ``channel`` is ``mito`` or ``er``; ``box`` is in voxels of the light image.
 
         Raises
         ------
         WrongUse
             For another channel, or a box that leaves the image.
-        TooMuch
+        LimitExceeded
             For more than 2**28 voxels at a time, or a phantom with too many dyes.
         """
         self._check(channel, box)
@@ -113,10 +118,10 @@ class LightField:
         key = np.uint64(key_of(self._seed, 41, sorted(MEMBRANES).index(channel)))
         near = (stain.place[a:b], stain.bright[a:b])
         if self.modality.localised:
-            image.localise(*near, stain.luck[a:b], first, voxel, sigma, total)
-            image.sprinkle(key, first, voxel, total)
-            return total.clip(0, image.WHITE).astype(np.uint16)
-        image.shine(*near, first, voxel, sigma, total)
+            image.localise(*near, stain.random[a:b], first, voxel, sigma, total)
+            image.add_stray(key, first, voxel, total)
+            return total.clip(0, image.MAX_COUNT).astype(np.uint16)
+        image.add_light(*near, first, voxel, sigma, total)
         out = np.empty(box.shape, np.uint16)
         slices = (np.arange(box.start[0], box.stop[0]) + 0.5) / self.shape[0]
         fade = 1.0 - self.modality.bleach * slices
@@ -134,16 +139,16 @@ class LightField:
             raise LimitExceeded(f"box {box}: at most {MAX_VOXELS} voxels at a time")
 
     def _stained(self, channel: str) -> Stain:
-        """Return the dyes of all regions, made when they are first asked for."""
+        """Return the dyes of all regions; computed at the first call."""
         if channel not in self._stains:
             parts = [self._stain(channel, number) for number in range(len(self.regions))]
-            place, bright, luck = (np.concatenate(c) for c in zip(*parts, strict=True))
+            place, bright, random = (np.concatenate(c) for c in zip(*parts, strict=True))
             order = np.argsort(place[:, 0], kind="stable")
-            self._stains[channel] = Stain(place[order], bright[order], luck[order])
+            self._stains[channel] = Stain(place[order], bright[order], random[order])
         return self._stains[channel]
 
     def _haze(self, channel: str) -> Floats:
-        """Return the out-of-focus light of a channel, made when it is first asked for."""
+        """Return the out-of-focus light of a channel; computed at the first call."""
         if channel not in self._hazes:
             stain = self._stained(channel)
             self._hazes[channel] = image.haze_of(stain.place, stain.bright, self._frame.size_nm)
@@ -156,7 +161,7 @@ class LightField:
         bright = self._brightness(channel, number, dyes)
         lit = bright > 0
         place = self.warp.to_light(dyes.place[lit].astype(np.float64) + region.origin)
-        return Stain(place.astype(np.float32), bright[lit], dyes.luck[lit])
+        return Stain(place.astype(np.float32), bright[lit], dyes.random[lit])
 
     def _brightness(self, channel: str, number: int, dyes: Dyes) -> NDArray[np.float32]:
         """Return photons of each dye: 0 for what is not labelled, lognormal by organelle."""
@@ -167,7 +172,7 @@ class LightField:
         if channel == "mito":
             bright[[draw.uniform() < self._unlabelled for draw in draws]] = 0.0
             return np.asarray(bright[dyes.thing], np.float32)
-        efficient = (dyes.luck >> np.uint64(11)) * 2.0**-53 >= self._unlabelled
+        efficient = (dyes.random >> np.uint64(11)) * 2.0**-53 >= self._unlabelled
         return np.asarray(bright[dyes.thing] * efficient, np.float32)
 
 
@@ -180,9 +185,9 @@ def rim_nm(extent: Floats) -> float:
 
 @lru_cache(2)  # channels and microscopes share them
 def neighbours(spec: PhantomSpec) -> tuple[Region, ...]:
-    """Return other cells around a phantom: a frame of four, each placed from a seed of its own.
+    """Return four other cells around a phantom, each placed from a seed of its own.
 
-    They have the phantom's depth, and nothing but what is stained.
+    They have the phantom's depth, and only stained organelles.
     """
     extent = np.array(spec.extent_nm)
     rim = rim_nm(extent)

@@ -1,7 +1,7 @@
 """From places of dyes to counts of a detector.
 
-Light is added in whole 65536ths of a photon, so the order of dyes cannot show, and chance is a hash
-of the voxel: any box of an image is that part of the whole.
+Light is added in whole 65536ths of a photon, so the sum does not depend on the order of dyes, and
+noise is a hash of the voxel: any box of an image equals that part of the whole.
 """
 
 import math
@@ -19,11 +19,11 @@ from .modality import HAZE_NM, OFFSET, READ_NOISE, STRAY_PER_UM3, Modality
 PART = 65536.0  # of a photon
 TO_SIGMA = 1.0 / math.sqrt(8.0 * math.log(2.0))  # of a full width at half maximum
 SPREAD = 3.0  # standard deviations to which a point spread is followed
-FOUND = 3.5  # standard deviations that a localisation is off at most: a sum of four numbers ends
+LOCALISED_SPREAD = 3.5  # standard deviations: noise_normal never exceeds them
 HAZE_CELL_NM = 500.0  # haze changes over micrometres
-LARGE = 40.0  # expected counts from which a Poisson number is drawn as a rounded normal one
-MOST_BLINKS = 16
-WHITE = 65535
+NORMAL_FROM = 40.0  # expected counts from which a Poisson number is drawn as a rounded normal one
+MAX_BLINKS = 16
+MAX_COUNT = 65535
 Places = NDArray[np.float32]
 Words = NDArray[np.uint64]
 Longs = NDArray[np.int64]
@@ -36,18 +36,29 @@ def sigma_nm(modality: Modality) -> Floats:
 
 
 def reach_nm(modality: Modality) -> float:
-    """Return how far along z from a box a dye can lie that it shows, nm."""
-    return (FOUND if modality.localised else SPREAD) * float(sigma_nm(modality)[0])
+    """Return how far along z from a box a dye can be and still change it, nm."""
+    return (LOCALISED_SPREAD if modality.localised else SPREAD) * float(sigma_nm(modality)[0])
 
 
 @compiled
-def shine(
+def add_light(
     place: Places, bright: NDArray[np.float32], first: Longs, voxel: Floats, sigma: Floats,
     out: Longs,
 ) -> None:  # fmt: skip
-    """Add the light of dyes to a box whose first voxel is ``first``; ``out`` in PARTs.
+    """Add the light of dyes to a box; a voxel takes the integral of the point spread over it.
 
-    A voxel takes the integral of the point spread over its own extent.
+    Parameters
+    ----------
+    place : (n, 3) float32
+        Dyes, nm, ``(z, y, x)``.
+    bright : (n,) float32
+        Photons of each dye.
+    first : (3,) int64
+        First voxel of the box.
+    voxel, sigma : (3,) float64
+        Voxel size and standard deviation of the point spread, nm.
+    out : (z, y, x) int64
+        Light of the box, in 65536ths of a photon.
     """
     lo, hi = np.empty(3, np.int64), np.empty(3, np.int64)
     widest = int(np.max(np.ceil(2.0 * SPREAD * sigma / voxel))) + 3
@@ -78,7 +89,7 @@ def shine(
 
 @compiled
 def localise(
-    place: Places, bright: NDArray[np.float32], luck: Words, first: Longs, voxel: Floats,
+    place: Places, bright: NDArray[np.float32], random: Words, first: Longs, voxel: Floats,
     sigma: Floats, out: Longs,
 ) -> None:  # fmt: skip
     """Add the localisations of dyes to a box; a dye is found ``bright`` times on average.
@@ -87,9 +98,9 @@ def localise(
     """
     at = np.empty(3, np.int64)
     for n in range(len(place)):
-        word = luck[n]
+        word = random[n]
         again = bright[n] / (1.0 + bright[n])
-        for _ in range(MOST_BLINKS):
+        for _ in range(MAX_BLINKS):
             word = scramble(word + np.uint64(11))
             if unit(word) >= again:
                 break
@@ -148,12 +159,12 @@ def expose(
                 count = _poisson(mean * fade[a], word)
                 read = READ_NOISE * noise_normal(scramble(word + np.uint64(5))) / NORMAL_DEVIATION
                 level = math.floor(count + OFFSET + read + 0.5)
-                out[a, b, c] = np.uint16(min(max(level, 0), WHITE))
+                out[a, b, c] = np.uint16(min(max(level, 0), MAX_COUNT))
 
 
 @inlined
 def _between(haze: Floats, z: float, y: float, x: float) -> float:
-    """Return the lattice's value between its eight nearest cells; places are in cells."""
+    """Interpolate linearly on the lattice; places are in cells."""
     iz = min(max(int(z), 0), haze.shape[0] - 2)
     iy = min(max(int(y), 0), haze.shape[1] - 2)
     ix = min(max(int(x), 0), haze.shape[2] - 2)
@@ -171,12 +182,12 @@ def _poisson(mean: float, word: np.uint64) -> float:
     """Return a Poisson number; large means as a rounded normal number."""
     if mean <= 0.0:
         return 0.0
-    if mean > LARGE:
+    if mean > NORMAL_FROM:
         return max(
             math.floor(mean + math.sqrt(mean) * noise_normal(word) / NORMAL_DEVIATION + 0.5), 0.0
         )
     left, share, count = unit(word), math.exp(-mean), 0.0
-    while left > share and count < 4.0 * LARGE:
+    while left > share and count < 4.0 * NORMAL_FROM:
         left -= share
         count += 1.0
         share *= mean / count
@@ -184,8 +195,8 @@ def _poisson(mean: float, word: np.uint64) -> float:
 
 
 @compiled
-def sprinkle(key: np.uint64, first: Longs, voxel: Floats, out: Longs) -> None:
-    """Add localisations that are no dye, evenly."""
+def add_stray(key: np.uint64, first: Longs, voxel: Floats, out: Longs) -> None:
+    """Add stray localisations, evenly distributed."""
     share = STRAY_PER_UM3 * voxel[0] * voxel[1] * voxel[2] * 1e-9
     for a in range(out.shape[0]):
         for b in range(out.shape[1]):

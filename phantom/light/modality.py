@@ -1,4 +1,4 @@
-"""Kinds of light microscopes: voxels, point spread, light, noise."""
+"""Light microscopes: voxels, point spread, light, noise."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Modality(NamedTuple):
     localised: bool = False
 
 
-# Point spreads as registration studies of the phantom's like assume them; the voxels of PALM are
+# Point spreads as registration studies assume them; the voxels of PALM are
 # those of the published COS-7 stack (Heinrich et al. 2021), the others sample their point spread
 # three times.  Photons give mitochondria a few hundred counts, as a camera with 16 bits shows them.
 MODALITIES = {

@@ -1,6 +1,6 @@
 """The deformation of a real cell: COS-7 between FIB-SEM and PALM or SIM (Heinrich et al. 2021).
 
-The only file of the phantom that reads: the transforms lie beside the sample, with their licence.
+The only module of the phantom that reads files: the transforms in ``samples/``, with their licence.
 """
 
 import zipfile

@@ -12,8 +12,8 @@ import numpy as np
 
 from fibstream.phantom.shapes import Floats
 
-CLOSE_NM = 1e-6  # a solved point is this near; coordinates have about 1e-11 of rounding
-MOST_STEPS = 200
+TOLERANCE_NM = 1e-6  # largest error of a solved point; rounding is about 1e-11
+MAX_STEPS = 200
 STEP_NM = 10.0  # of the differences that give a Jacobian
 
 
@@ -24,7 +24,7 @@ class Deformation(Protocol):
         """Return the displacement (nm) at points, the same shape."""
 
     def record(self) -> dict[str, Any]:
-        """Return every parameter, as JSON knows them."""
+        """Return every parameter, for JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Affine:
         return np.asarray(np.linalg.solve(self.matrix, (points - self.offset).T).T)
 
     def record(self) -> dict[str, Any]:
-        """Return the parameters, as JSON knows them."""
+        """Return the parameters, for JSON."""
         return {"matrix": self.matrix.tolist(), "offset_nm": self.offset.tolist()}
 
 
@@ -99,7 +99,7 @@ class Warp:
         return 1.0 / found if self.pull else found
 
     def record(self) -> dict[str, Any]:
-        """Return every parameter, as JSON knows them."""
+        """Return every parameter, for JSON."""
         return {
             "formula": (
                 "specimen = y + u(y), y = affine^-1(light)" if self.pull
@@ -113,17 +113,17 @@ class Warp:
 def _solve(deformation: Deformation, target: Floats) -> Floats:
     """Return p with ``p + u(p) = target``, by fixed-point steps: u changes slower than p."""
     found = target - deformation.displacement(target)
-    open_ = np.arange(len(target))
-    for _ in range(MOST_STEPS):
-        miss = target[open_] - found[open_] - deformation.displacement(found[open_])
-        open_, miss = _still(open_, miss)
-        if not len(open_):
+    unsolved = np.arange(len(target))
+    for _ in range(MAX_STEPS):
+        miss = target[unsolved] - found[unsolved] - deformation.displacement(found[unsolved])
+        unsolved, miss = _remaining(unsolved, miss)
+        if not len(unsolved):
             return found
-        found[open_] += miss
-    raise ArithmeticError(f"{len(open_)} points have no inverse: the deformation is too steep")
+        found[unsolved] += miss
+    raise ArithmeticError(f"{len(unsolved)} points have no inverse: the deformation is too steep")
 
 
-def _still(open_: Any, miss: Floats) -> tuple[Any, Floats]:
-    """Return the points that are not yet near enough, and by how much they miss."""
-    far = np.abs(miss).max(axis=1) > CLOSE_NM
-    return open_[far], miss[far]
+def _remaining(unsolved: Any, miss: Floats) -> tuple[Any, Floats]:
+    """Return the points that are not yet solved, and their remaining errors."""
+    far = np.abs(miss).max(axis=1) > TOLERANCE_NM
+    return unsolved[far], miss[far]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fibstream.app.picture import GAP, PANEL, TITLE
-from fibstream.cli.phantom.picture import ORGANS, SOLID, paint, sampled
+from fibstream.cli.phantom.picture import LEGEND, SOLID, paint, sampled
 from fibstream.phantom import Look, Phantom, PhantomSpec
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
@@ -28,24 +28,24 @@ def test_every_organelle_that_is_there_is_named_with_its_colour() -> None:
     there = set(np.unique(Phantom(SPEC).voxels(Phantom(SPEC).box()).material).tolist())
     left = np.asarray(picture())[TITLE:, :SOLID]
     legend = colours(Image.fromarray(left[-150:]))
-    for name, part in ORGANS:
+    for name, part in LEGEND:
         if there & set(part.labels):
             assert part.colour in legend, name
     assert {"mitochondria", "reticulum", "nuclear envelope"} <= {
-        name for name, part in ORGANS if there & set(part.labels)
+        name for name, part in LEGEND if there & set(part.labels)
     }
 
 
 def test_what_is_not_there_is_not_named() -> None:
     spec = PhantomSpec((40, 40, 40), (25.0, 25.0, 25.0), seed=1, organelles=("mito",))
     legend = colours(paint(Phantom(spec)))
-    names = dict(ORGANS)
+    names = dict(LEGEND)
     assert names["mitochondria"].colour in legend
     assert names["Golgi"].colour not in legend
 
 
 def test_no_two_organelles_have_one_colour() -> None:
-    pairs = {(name, part.colour) for name, part in ORGANS}
+    pairs = {(name, part.colour) for name, part in LEGEND}
     assert len({colour for _, colour in pairs}) == len(pairs) == len({name for name, _ in pairs})
 
 
@@ -86,9 +86,9 @@ def test_coarser_voxels_show_the_same_cell() -> None:
 
 
 def test_a_large_phantom_is_painted_from_a_coarse_one() -> None:
-    image = paint(Phantom(FINE), most=60_000)
+    image = paint(Phantom(FINE), max_voxels=60_000)
     assert image.size[0] == SOLID + 2 * PANEL + 4 * GAP
-    assert dict(ORGANS)["mitochondria"].colour in colours(image)
+    assert dict(LEGEND)["mitochondria"].colour in colours(image)
 
 
 def test_of_a_whole_cell_the_middle_is_drawn() -> None:

@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box
-from fibstream.phantom import Look, Phantom, PhantomSpec, grid_of, piece, pieces
-from fibstream.phantom.pieces import Piece
+from fibstream.phantom import (
+    Look,
+    Phantom,
+    PhantomChunk,
+    PhantomSpec,
+    grid_of,
+    render_chunk,
+    render_chunks,
+)
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE = (60, 70, 76)
@@ -57,7 +64,7 @@ def test_any_box_is_that_part_of_the_whole(box: Box, seed: int) -> None:
         assert np.array_equal(cell.distances(name, box)[0], full[f"far {name}"][part]), name
 
 
-def put(out: dict[str, np.ndarray], got: Piece) -> None:
+def put(out: dict[str, np.ndarray], got: PhantomChunk) -> None:
     part = got.box.slices()
     for name, voxels in {"labels": got.labels, "micrograph": got.raw, **got.instances}.items():
         assert (out[name][part] == 0).all()
@@ -68,12 +75,12 @@ def test_pieces_in_any_order_make_the_whole() -> None:
     cell, full = phantom(3), whole(3)
     names = ("labels", "micrograph", *KINDS)
     forward = {name: np.zeros_like(full[name]) for name in names}
-    for got in pieces(cell, KINDS):
+    for got in render_chunks(cell, KINDS):
         put(forward, got)
     backward = {name: np.zeros_like(full[name]) for name in names}
     grid = grid_of(cell.spec)
     for index in reversed(list(np.ndindex(*grid.count))):
-        put(backward, piece(cell, grid, tuple(int(i) for i in index), KINDS))
+        put(backward, render_chunk(cell, grid, tuple(int(i) for i in index), KINDS))
     for name in names:
         assert np.array_equal(forward[name], full[name]), name
         assert np.array_equal(backward[name], full[name]), name

@@ -272,8 +272,8 @@ def test_ribosomes_of_every_class_have_their_volume() -> None:
     size = dict(zip(number.tolist(), count.tolist(), strict=True))
     ball = 4 / 3 * np.pi * sizes.RIBOSOME**3
     ratio = np.array([size.get(int(n), 0) for n in found.number]) * 6.0**3 / ball
-    for sort in range(4):
-        these = ratio[whole & (found.sort == sort)]
+    for category in range(4):
+        these = ratio[whole & (found.category == category)]
         assert len(these) > 30
         assert these.mean() == pytest.approx(1.0, abs=0.03)
         assert these.min() > 0.7

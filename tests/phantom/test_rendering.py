@@ -134,7 +134,7 @@ def test_numbers_of_sixteen_bits_are_seen_the_same() -> None:
 def test_a_cut_opens_a_ball_and_shows_the_micrograph() -> None:
     labels = np.maximum(ball(), ball(radius=8.0, label=2))
     grey = np.full(labels.shape, 90, np.uint8)
-    parts = [Part((1,), RED, veil=0.0), Part((2,), BLUE, veil=1.0)]
+    parts = [Part((1,), RED, opacity=0.0), Part((2,), BLUE, opacity=1.0)]
     closed = render(labels, (1.0, 1.0, 1.0), parts, ABOVE, 0.5, grey=grey)
     half = Cuts(removed=Box((0, 0, 0), (EDGE // 2, EDGE, EDGE)))
     opened = render(labels, (1.0, 1.0, 1.0), parts, ABOVE, 0.5, grey=grey, cuts=half)
@@ -150,9 +150,9 @@ def test_faces_show_the_voxels_that_lie_there() -> None:
     grey = np.zeros(labels.shape, np.uint8)
     grey[:] = np.arange(EDGE)[:, None] + 3 * np.arange(EDGE)
     grey[2:] = 255
-    parts = [Part((1,), RED, stands=False, veil=0.0)]
+    parts = [Part((1,), RED, kept=False, opacity=0.0)]
     for top in (0, 1):  # the second slice is that which baring the first shows
-        cuts = Cuts(bared=Box((0, 0, 0), (top, EDGE, EDGE)))
+        cuts = Cuts(opened=Box((0, 0, 0), (top, EDGE, EDGE)))
         image = render(labels, (1.0, 1.0, 1.0), parts, ABOVE, 1.0, grey=grey, cuts=cuts)
         inner = image[1:-1, 1:-1].astype(float)[:EDGE, :EDGE]
         fit = np.corrcoef(inner[..., 0].ravel(), grey[top].ravel())[0, 1]
@@ -170,9 +170,9 @@ def test_a_face_without_a_micrograph_is_flat() -> None:
 
 def test_only_what_stands_is_left_where_a_block_is_bared() -> None:
     labels = np.maximum(ball(label=2), 1)
-    parts = [Part((1,), BLUE, stands=False), Part((2,), RED)]
-    bared = Cuts(bared=Box((0, 0, 0), (30, EDGE, EDGE)))
-    image = render(labels, (1.0, 1.0, 1.0), parts, View.turned(20, 45), 0.5, cuts=bared)
+    parts = [Part((1,), BLUE, kept=False), Part((2,), RED)]
+    opened = Cuts(opened=Box((0, 0, 0), (30, EDGE, EDGE)))
+    image = render(labels, (1.0, 1.0, 1.0), parts, View.turned(20, 45), 0.5, cuts=opened)
     solid = render(labels, (1.0, 1.0, 1.0), parts, View.turned(20, 45), 0.5)
     assert not reddish(solid).any()
     assert reddish(image).sum() > 0.5 * np.pi * 16**2 / 0.25

@@ -8,7 +8,7 @@ import pytest
 from fibstream.core.errors import FibstreamError, WrongUse
 from fibstream.core.grid import Box
 from fibstream.phantom import Look, Phantom, PhantomSpec
-from fibstream.phantom.source import MEMBERS, read_spec, written
+from fibstream.phantom.source import MEMBERS, read_spec, spec_text
 from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
@@ -26,13 +26,13 @@ BOX = Box((2, 10, 7), (30, 41, 48))
 
 
 def test_a_specification_survives_being_written() -> None:
-    assert read_spec(written(SPEC)) == SPEC
+    assert read_spec(spec_text(SPEC)) == SPEC
     assert read_spec('{"shape": [256, 256, 256]}') == PhantomSpec((256, 256, 256))
 
 
 def test_every_part_of_a_phantom_is_read_box_by_box(tmp_path) -> None:
     file = tmp_path / "cell.phantom"
-    file.write_text(written(SPEC))
+    file.write_text(spec_text(SPEC))
     cell = Phantom(SPEC)
     raw = open_volume(str(file), kind="raw")
     assert raw.shape == SPEC.shape and raw.voxel_size_nm == SPEC.voxel_size_nm

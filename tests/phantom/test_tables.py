@@ -223,7 +223,7 @@ def test_every_ribosome_is_in_the_table_once(tmp_path, monkeypatch) -> None:
     found = phantom.ribosomes(phantom.box())
     inside = ((found.centre >= 0) & (found.centre < spec.extent_nm)).all(axis=1)
     assert 0 < inside.sum() < len(found.number)
-    names = np.array(["free", "envelope", "sheet", "tubule"])[found.sort]
+    names = np.array(["free", "envelope", "sheet", "tubule"])[found.category]
     wanted = {int(n): (*c, s) for n, c, s, i in
               zip(found.number, found.centre, names, inside, strict=True) if i}  # fmt: skip
     rows = list(zip(*(table[c] for c in ("id", "z_nm", "y_nm", "x_nm", "class")), strict=True))

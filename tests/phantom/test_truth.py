@@ -250,12 +250,12 @@ def test_ribosomes_are_where_and_what_they_are_said_to_be() -> None:
     to_ne = distance_transform_edt(~np.isin(labels(), (20, 21)), sampling=NM)
     well = ((found.centre > 60) & (found.centre < far)).all(axis=1)
     at = tuple(np.floor(found.centre[well] / NM).astype(int).T)
-    sort, near = found.sort[well], to_er[at]
-    bound = sort != CYTOSOLIC
+    category, near = found.category[well], to_er[at]
+    bound = category != CYTOSOLIC
     assert bound.sum() > 10
     assert np.abs(near[bound] - sizes.RIBOSOME).max() < 1.8 * NM
     assert near[~bound].min() > sizes.RIBOSOME + 10.0 - NM
-    assert np.abs(to_ne[at][sort == NUCLEAR] - sizes.RIBOSOME).max() < 2 * NM
+    assert np.abs(to_ne[at][category == NUCLEAR] - sizes.RIBOSOME).max() < 2 * NM
 
 
 def test_ribosomes_are_balls_in_the_cytosol() -> None:

@@ -96,7 +96,9 @@ def test_dyes_of_the_reticulum_lie_in_its_membrane() -> None:
 def lone(modality: str, place: list[float], photons: float, shape=(60, 60, 60)) -> np.ndarray:
     kind, out = MODALITIES[modality], np.zeros(shape, np.int64)
     args = (np.array([place], np.float32), np.array([photons], np.float32))
-    image.shine(*args, np.zeros(3, np.int64), np.array(kind.voxel_nm), image.sigma_nm(kind), out)
+    image.add_light(
+        *args, np.zeros(3, np.int64), np.array(kind.voxel_nm), image.sigma_nm(kind), out
+    )
     return out / image.PART
 
 
@@ -155,7 +157,7 @@ def test_haze_fading_and_stray_localisations_are_as_strong_as_said() -> None:
     mean = 0.25 * 2e6 * (edge / image.HAZE_CELL_NM) ** 3
     assert out[:10].mean() - OFFSET == pytest.approx(mean, rel=0.01)
     assert out[10:].mean() - OFFSET == pytest.approx(mean / 2, rel=0.01)
-    image.sprinkle(np.uint64(7), first, np.full(3, 200.0), dark)
+    image.add_stray(np.uint64(7), first, np.full(3, 200.0), dark)
     assert dark.mean() == pytest.approx(image.STRAY_PER_UM3 * 0.2**3, rel=0.15)
 
 
@@ -311,7 +313,7 @@ def test_what_a_network_misses_is_not_there_and_what_it_mistakes_is() -> None:
     assert touched[np.isin(mito, list(kept)) & right].mean() > 0.7
     alone = np.isin(mito, list(network.missed)) & right
     assert touched[alone].mean() < 0.05
-    for thing in network.mistaken:
+    for thing in network.false_things:
         if all(
             300 < c < e - 300 for c, e in zip(thing.centre, phantom.spec.extent_nm, strict=True)
         ):
@@ -328,4 +330,4 @@ def test_shares_of_errors_are_as_asked_for() -> None:
     network = Network(many, Errors())
     count = sum(thing.kind == "mito" for thing in many.things)
     assert len(network.missed) / count == pytest.approx(0.05, abs=0.02)
-    assert len(network.mistaken) / count == pytest.approx(0.05, abs=0.02)
+    assert len(network.false_things) / count == pytest.approx(0.05, abs=0.02)

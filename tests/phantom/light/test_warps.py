@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from fibstream.core.errors import WrongUse
 from fibstream.phantom.light import Affine, Warp, elastix
 from fibstream.phantom.light.deformations import Slabs, Spline, ThinPlate
-from fibstream.phantom.light.drawing import FAMILIES, GENTLE, draw_frame
+from fibstream.phantom.light.drawing import FAMILIES, VOLUME_RATIO, draw_frame
 from fibstream.phantom.light.published import PUBLISHED, published
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
@@ -34,7 +34,7 @@ def test_both_directions_agree_and_nothing_folds(family: str, seed: int) -> None
     assert np.abs(frame.warp.to_specimen(there) - points).max() < 1e-5
     assert np.abs(frame.warp.to_light(frame.warp.to_specimen(there)) - there).max() < 1e-5
     stretch = frame.warp.stretch(points)
-    assert stretch.min() > GENTLE[0] and stretch.max() < GENTLE[1]
+    assert stretch.min() > VOLUME_RATIO[0] and stretch.max() < VOLUME_RATIO[1]
     faces = np.concatenate([places(2000), np.rint(places(500) / EXTENT) * EXTENT])
     inside = frame.warp.to_light(faces)  # the light field holds all of it, deformed as it is
     assert (inside > 0).all() and (inside < np.array(frame.size_nm)).all()
@@ -94,11 +94,13 @@ def test_a_spline_is_that_of_another_program() -> None:
 
 def test_a_plate_goes_through_its_nails_and_is_affine_without_bending() -> None:
     rng = np.random.default_rng(2)
-    nails = rng.uniform(0, 5000, (20, 3))
+    control_points = rng.uniform(0, 5000, (20, 3))
     moves = rng.normal(0, 200, (20, 3))
-    assert np.allclose(ThinPlate(nails, moves).displacement(nails), moves, atol=1e-6)
+    assert np.allclose(
+        ThinPlate(control_points, moves).displacement(control_points), moves, atol=1e-6
+    )
     slope = rng.normal(0, 0.05, (3, 3))
-    flat = ThinPlate(nails, nails @ slope + 7.0)
+    flat = ThinPlate(control_points, control_points @ slope + 7.0)
     points = rng.uniform(-5000, 9000, (50, 3))
     assert np.allclose(flat.displacement(points), points @ slope + 7.0, atol=1e-6)
     assert flat.displacement(np.zeros((0, 3))).shape == (0, 3)

@@ -21,15 +21,15 @@ def place_centrosome(scene: Scaffold) -> Floats | None:
     """Place two centrioles at a right angle near the nucleus; return the place between them."""
     draw = scene.draw(11)
     reach = sizes.CENTRIOLE + sizes.APPENDAGE
-    best, room = None, 0.0
+    best, clearance = None, 0.0
     for _ in range(400):
         place = draw.point(0.15 * scene.extent, 0.85 * scene.extent)
         free = min(float(scene.space.clearance(place)[0]), 700.0)
-        if free > room:
-            best, room = place, free
-    if best is None or room < reach + 40.0:
+        if free > clearance:
+            best, clearance = place, free
+    if best is None or clearance < reach + 40.0:
         return None
-    owner = scene.add("centrosome", best)
+    owner = scene.add_thing("centrosome", best)
     axis = draw.vector()
     half = sizes.CENTRIOLE_LENGTH / 2
     for number in range(2):
@@ -41,8 +41,8 @@ def place_centrosome(scene: Scaffold) -> Floats | None:
         if not scene.space.free(cover, reach, 0.0, mine=owner):
             continue
         shape = barrel(centre, way, across(way, draw), half, sizes.CENTRIOLE, number == 0)
-        scene.put(shape, Kind.CENTROSOME, owner)
-        scene.space.take(cover, reach, owner)
+        scene.add_primitive(shape, Kind.CENTROSOME, owner)
+        scene.space.occupy(cover, reach, owner)
     return best
 
 
@@ -56,25 +56,25 @@ def place_golgi(scene: Scaffold, near: Floats | None) -> None:
         centre = draw.point(scene.low, scene.high)
         if near is not None and draw.uniform() < 0.7:
             centre = near + draw.vector() * draw.uniform(500.0, 1500.0)
-        _stack(scene, draw, centre)
+        _add_stack(scene, draw, centre)
 
 
-def _stack(scene: Scaffold, draw: Draw, centre: Floats) -> None:
+def _add_stack(scene: Scaffold, draw: Draw, centre: Floats) -> None:
     axis, bend = draw.vector(), draw.uniform(500.0, 1100.0)
-    count = draw.whole(sizes.GOLGI_CISTERNAE[0], sizes.GOLGI_CISTERNAE[1] + 1)
+    count = draw.integer(sizes.GOLGI_CISTERNAE[0], sizes.GOLGI_CISTERNAE[1] + 1)
     widest = draw.uniform(*sizes.GOLGI_RADIUS)
     sheets = []
     for n in range(count):
         offset = (n - (count - 1) / 2) * sizes.GOLGI_STEP
         radius = widest * draw.uniform(0.8, 1.05) * (1.0 - 0.03 * n)
         tilt = across(axis, draw) * draw.uniform(0.0, 25.0)  # no stack is straight
-        # All bend round one point, so that neighbours stay parallel.
+        # All are bent round one point, so that neighbours stay parallel.
         sheets.append((centre + axis * offset + tilt, bend + offset, radius))
-    cover = np.concatenate([disc_places(c, axis, b, r) for c, b, r in sheets])
+    cover = np.concatenate([disc_points(c, axis, b, r) for c, b, r in sheets])
     reach = sizes.GOLGI_HALF + 8.0
     if not scene.space.free(cover, reach, GAP):
         return
-    owner = scene.add("golgi", centre)
+    owner = scene.add_thing("golgi", centre)
     for middle, curve, radius in sheets:
         # The centre of curvature is shared; a tilt moves the disc along the shell.
         pole = centre - axis * bend
@@ -82,12 +82,12 @@ def _stack(scene: Scaffold, draw: Draw, centre: Floats) -> None:
         sheet = disc(
             pole + way * curve, way, curve, radius, sizes.GOLGI_HALF, rim=5.0, wobble=(5.0, 160.0)
         )
-        scene.put(sheet, Kind.GOLGI, owner)
-    scene.space.take(cover, reach, owner)
+        scene.add_primitive(sheet, Kind.GOLGI, owner)
+    scene.space.occupy(cover, reach, owner)
 
 
-def disc_places(centre: Floats, axis: Floats, curve: float, radius: float) -> Floats:
-    """Return places 45 nm apart on a bent disc."""
+def disc_points(centre: Floats, axis: Floats, curve: float, radius: float) -> Floats:
+    """Return points, (n, 3) nm, 45 nm apart on a bent disc and closer on its rim."""
     pole = centre - axis * curve
     u = np.cross(axis, [0.0, 0.6, 0.8] if abs(axis[0]) > 0.5 else [1.0, 0.0, 0.0])
     u /= np.linalg.norm(u)
@@ -102,7 +102,7 @@ def disc_places(centre: Floats, axis: Floats, curve: float, radius: float) -> Fl
 
 
 def place_balls(scene: Scaffold, organelles: frozenset[str]) -> None:
-    """Place droplets, lysosomes and endosomes: round, and each with what makes it irregular."""
+    """Place droplets, lysosomes and endosomes: balls, each with its own irregularity."""
     for stream, (kind, name, density, radii) in enumerate(
         (
             (Kind.LD, "LD", DROPLETS, sizes.DROPLET),
@@ -118,14 +118,14 @@ def place_balls(scene: Scaffold, organelles: frozenset[str]) -> None:
             stretch = 1.0 if kind == Kind.LD else draw.uniform(0.85, 1.3)
             amplitude = 0.0 if kind == Kind.LD else draw.uniform(0.02, 0.07) * radius
             reach = radius * max(1.0, stretch) + amplitude
-            place = scene.somewhere(draw, reach, GAP)
+            place = scene.free_place(draw, reach, GAP)
             if place is None:
                 continue
-            exact = (_ball(radius)) if kind == Kind.LD else (math.nan, math.nan)
-            owner = scene.add(name, place, *exact)
+            exact = (_volume_and_area(radius)) if kind == Kind.LD else (math.nan, math.nan)
+            owner = scene.add_thing(name, place, *exact)
             shape = ball(place, radius, draw.vector(), stretch, (amplitude, 1.1 * radius))
-            scene.put(shape, kind, owner)
-            scene.space.take(place, reach, owner)
+            scene.add_primitive(shape, kind, owner)
+            scene.space.occupy(place, reach, owner)
 
 
 def place_vesicles(scene: Scaffold) -> None:
@@ -136,16 +136,16 @@ def place_vesicles(scene: Scaffold) -> None:
         radius = draw.uniform(*sizes.VESICLE)
         place: Floats | None = None
         if stacks and draw.uniform() < 0.4:
-            home = stacks[draw.whole(0, len(stacks))]
-            near = home + draw.vector() * draw.uniform(150.0, 650.0)
+            stack = stacks[draw.integer(0, len(stacks))]
+            near = stack + draw.vector() * draw.uniform(150.0, 650.0)
             place = near if scene.space.free(near, radius, 6.0) else None
         else:
-            place = scene.somewhere(draw, radius, 6.0, tries=12)
+            place = scene.free_place(draw, radius, 6.0, tries=12)
         if place is not None:
-            owner = scene.add("vesicle", place, *_ball(radius))
-            scene.put(ball(place, radius), Kind.VESICLE, owner)
-            scene.space.take(place, radius, owner)
+            owner = scene.add_thing("vesicle", place, *_volume_and_area(radius))
+            scene.add_primitive(ball(place, radius), Kind.VESICLE, owner)
+            scene.space.occupy(place, radius, owner)
 
 
-def _ball(radius: float) -> tuple[float, float]:
+def _volume_and_area(radius: float) -> tuple[float, float]:
     return 4.0 / 3.0 * math.pi * radius**3, 4.0 * math.pi * radius**2
