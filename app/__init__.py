@@ -1,1 +1,1 @@
-"""Composition: all services together, pipelines, and what is told of a whole dataset."""
+"""Composition: all services together, pipelines, and reports on whole datasets."""

@@ -1,4 +1,4 @@
-"""Every stage of every service of a dataset: what `verify` and the in-process runner go through."""
+"""Every stage of every service of a dataset, for `verify` and the in-process runner."""
 
 from collections.abc import Iterator
 
@@ -23,10 +23,10 @@ def stage_names(dataset: Dataset, files: Files) -> set[str]:
 
 
 def remember(dataset: Dataset, store: Store, bus: Bus) -> None:
-    """Write a log that was lost (or was in memory) anew from the stamps, contents unread.
+    """Write a log that was lost (or was in memory) again from the stamps, contents unread.
 
     Without it a planner would see chunks arrive one after the other and make labels of open
-    objects that the store has already made final.
+    objects that are final in the store already.
     """
     for place, items in outputs(dataset, store.files, store):
         stamps = [(item, stamp) for item in items if (stamp := store.stamp(item)) is not None]
@@ -37,7 +37,7 @@ def remember(dataset: Dataset, store: Store, bus: Bus) -> None:
 
 
 def record_of(place: Place, stamps: list[tuple[Blob, Stamp]]) -> Record | None:
-    """Return the record that the objects of a stage output make together, if they do."""
+    """Return the record of a stage output whose blobs have one key; None if they differ."""
     if len({stamp.key for _, stamp in stamps}) != 1:
         return None
     if place[0] == RAW:
@@ -47,11 +47,11 @@ def record_of(place: Place, stamps: list[tuple[Blob, Stamp]]) -> Record | None:
 
 
 def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Place, list[Blob]]]:
-    """Yield every stage output of a dataset with the objects that it consists of, made or not.
+    """Yield every stage output of a dataset and its blobs, whether they exist or not.
 
     Of an open volume only chunks whose raw has a file are known.
     """
-    # Not by raw's files alone: a lost one says nothing of what was made of it.
+    # Not by the files of raw alone: what was computed from a lost one may still be there.
     chunks = sorted(dataset.grid.indices() if dataset.grid.sealed else store.chunks(RAW))
     for index in chunks:
         yield (RAW, index), [Blob(RAW, index, dataset.dtype)]

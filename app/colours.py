@@ -1,7 +1,7 @@
 """Colours of objects: one per id, the same in every picture and viewer, safe for colour-blind eyes.
 
 The hues are those of Okabe and Ito (Color Universal Design, 2008) without black: they stay apart
-for all common kinds of colour vision. Each comes in three lightnesses, which all eyes tell apart.
+for all common kinds of colour vision. Each comes in three lightnesses, which all eyes distinguish.
 """
 
 import numpy as np

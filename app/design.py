@@ -1,4 +1,4 @@
-"""From what a user gives to a dataset record: all is checked before anything is written."""
+"""Designs a dataset from a request: all is checked before anything is written."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .pipelines import Pipeline, Step, requested_pipeline
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 AUTO_PERCENTILES = (0.5, 99.5)
-WASTE_WORTH_SAYING = 2.0
+WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
 
 
 def default_chunk(spec: ModelSpec | None) -> Index:
@@ -46,8 +46,8 @@ def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
     if text is None:
         if source.dtype == np.uint8:
             return 0.0, 255.0
-        shown = source.display.window
-        hint = f" (the file shows {shown[0]:g},{shown[1]:g})" if shown else ""
+        window = source.display.window
+        hint = f" (the file has {window[0]:g},{window[1]:g})" if window else ""
         raise WrongUse(f"{source.name} is {source.dtype}: give --contrast LOW,HIGH or auto{hint}")
     if text == "auto":
         return auto_contrast(source)
@@ -157,7 +157,7 @@ def _distinct(models: list[Model]) -> None:
 
 def _waste(spec: ModelSpec, chunk: Index) -> list[str]:
     times = waste(spec, chunk)
-    if times < WASTE_WORTH_SAYING:
+    if times < WARN_ABOVE_WASTE:
         return []
     edges, output = (",".join(map(str, e)) for e in (chunk, spec.output))
     return [

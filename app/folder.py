@@ -1,4 +1,4 @@
-"""The folder of a dataset: opened, and locked by the run that is at work on it."""
+"""The folder of a dataset: opened, and locked by the run that writes it."""
 
 import contextlib
 import fcntl
@@ -17,15 +17,15 @@ _OWNER = re.compile(r"process (\d+) on (\S+)")
 
 
 def open_dataset(path: Path) -> tuple[LocalFiles, Dataset]:
-    """Open a dataset of `run`; raise WrongUse when the path is none."""
+    """Open a dataset of `run`; raise WrongUse when there is none at the path."""
     if not (path / RECORD).is_file():
-        raise WrongUse(f"{path}: not a dataset of fibstream run{_instead(path)}")
+        raise WrongUse(f"{path}: not a dataset of fibstream run{_suggestion(path)}")
     files = LocalFiles(path)
     return files, read_dataset(files)
 
 
-def _instead(path: Path) -> str:
-    """Return what may have been meant by a path at which there is nothing."""
+def _suggestion(path: Path) -> str:
+    """Return what the user may have meant by a path at which there is nothing."""
     if path.exists():
         return ""
     if path.with_name(f"{path.name}.zarr").is_dir():
@@ -37,7 +37,7 @@ def _instead(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the dataset; the lock names the living run and goes with it."""
+    """Hold the lock of a dataset, which names this process and ends with it."""
     path = out / LOCK
     if not os.access(out, os.W_OK):
         raise WrongUse(f"{out}: cannot be written; what is found is noted in the dataset's log")
@@ -55,10 +55,10 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def owner_of(path: Path) -> str | None:
-    """Return who is at work on a dataset, such as ``process 4711 on host``; None: nobody.
+    """Return the process that writes a dataset, such as ``process 4711 on host``, or None.
 
-    A look must not get in the way of a run that is about to start: the lock is only tried while
-    the process that it names lives, which then nearly always holds it.
+    This must not block a run that is about to start: the lock is only tried while the process
+    that it names lives, which then nearly always holds it.
     """
     try:
         with (path / LOCK).open() as file:
@@ -68,13 +68,13 @@ def owner_of(path: Path) -> str | None:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return owner
-    except OSError:  # never run, or not ours to read
+    except OSError:  # never run, or not readable
         return None
     return None
 
 
 def _is_dead(owner: str) -> bool:
-    """Whether a process of this machine is gone; of another machine's nothing is known."""
+    """Whether a process of this machine has ended; False for one of another machine."""
     found = _OWNER.fullmatch(owner)
     if found is None or found[2] != os.uname().nodename:
         return False
@@ -82,6 +82,6 @@ def _is_dead(owner: str) -> bool:
         os.kill(int(found[1]), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it lives, and is somebody else's
+    except OSError:  # it lives, and belongs to another user
         return False
     return False

@@ -1,4 +1,4 @@
-"""What a dataset takes on disk, who is at work on it, what was left behind, and its removal."""
+"""Disk usage of a dataset, the process that writes it, and its removal."""
 
 import contextlib
 import os
@@ -16,29 +16,29 @@ from fibstream.store.local import PRIVATE
 
 from .folder import locked, open_dataset, owner_of
 
-GROUPS = ("raw", "predictions", "labels", "tables")  # what is told apart; the rest is "other"
+GROUPS = ("raw", "predictions", "labels", "tables")  # counted apart; the rest is "other"
 
 
 class Usage(NamedTuple):
-    """What lies in a dataset's folder, by the lengths of its files."""
+    """Disk usage of a dataset by the lengths of its files."""
 
     groups: dict[str, int]  # bytes of GROUPS and of what is "other"
-    temporaries: int  # bytes that writers have under way, or left when they were killed
+    temporaries: int  # bytes that writers are writing, or left when they were killed
     changed_s: float  # Unix time of the last change of anything that is not private
 
 
 def usage(path: Path) -> Usage:
-    """Return what a dataset takes; one that is being written may change meanwhile."""
+    """Return the disk usage of a dataset; one that is being written may change meanwhile."""
     groups = dict.fromkeys((*GROUPS, "other"), 0)
     changed_s = 0.0
     for name, state in _files(path):
         first = name.parts[0]
         groups[first if first in GROUPS else "other"] += state.st_size
-        if first != PRIVATE:  # the bus is touched by whoever looks
+        if first != PRIVATE:  # every reader touches the bus
             changed_s = max(changed_s, state.st_mtime)
-    waste = sum(state.st_size for _, state in temporaries(path))
-    groups["other"] -= min(waste, groups["other"])
-    return Usage(groups, waste, changed_s)
+    temporary = sum(state.st_size for _, state in temporaries(path))
+    groups["other"] -= min(temporary, groups["other"])
+    return Usage(groups, temporary, changed_s)
 
 
 def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -49,7 +49,7 @@ def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 yield file.relative_to(path), file.lstat()
 
 
-def told(path: Path) -> dict[str, Any]:
+def usage_report(path: Path) -> dict[str, Any]:
     """Return usage and owner as ``status --json`` has them."""
     found = usage(path)
     return {
@@ -100,7 +100,7 @@ def delete_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def _unused(path: Path) -> Iterator[None]:
-    """Hold the lock of a dataset; a refusal names it as the command does."""
+    """Hold the lock of a dataset; an error names it as the command does."""
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locked(path))

@@ -17,8 +17,8 @@ from .colours import colours
 
 GAP = 6  # pixels between panels
 TITLE = 22
-PANEL = 400  # pixels: no panel is wider, and none is read at a finer level than this needs
-VEIL = 0.5  # how much colour lies over the grey
+PANEL = 400  # pixels: the width of a panel, from which the level to read follows
+LABEL_ALPHA = 0.5  # of the colours of labels over the grey
 DARK, LIGHT, MARK = (24, 24, 24), (235, 235, 235), (255, 255, 0)
 CUTS = (("xy", 0), ("xz", 1), ("yz", 2))  # what a cut shows, and the axis (z, y, x) that it fixes
 BARS_NM = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100, 50)
@@ -36,7 +36,7 @@ class Section(NamedTuple):
 def paint(out: Path, dataset: Dataset, organelle: int, point_nm: tuple[float, float, float]) -> Any:
     """Return an image: columns raw, prediction, labels over raw; rows xy, xz, yz.
 
-    ``point_nm`` (z, y, x) lies in all cuts. What is not there yet is left dark.
+    ``point_nm`` (z, y, x) lies in all cuts. Where there is no data yet, it is dark.
     """
     chosen = dataset.organelles[organelle]
     groups = (
@@ -52,9 +52,9 @@ def paint(out: Path, dataset: Dataset, organelle: int, point_nm: tuple[float, fl
         )
         grey = rgb(_window(raw, dataset))
         seen = _fit(prediction.values, grey.shape[:2]) if prediction else np.zeros(grey.shape[:2])
-        veiled = over(grey, _fit(labels.values, grey.shape[:2])) if labels else grey
+        overlay = over(grey, _fit(labels.values, grey.shape[:2])) if labels else grey
         pixel = raw.pixel_nm if raw else (1.0, 1.0)
-        rows.append([_square(p, pixel) for p in (grey, rgb(seen.astype(np.uint8)), veiled)])
+        rows.append([_square(p, pixel) for p in (grey, rgb(seen.astype(np.uint8)), overlay)])
     return _mosaic(rows, titles)
 
 
@@ -123,8 +123,8 @@ def over(
     edge = np.zeros(labels.shape, bool)
     edge[1:] |= labels[1:] != labels[:-1]
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    veil = np.where(edge, 1.0, VEIL)[..., None]
-    mixed = np.where(labels[..., None] > 0, (1 - veil) * grey + veil * colour, grey)
+    alpha = np.where(edge, 1.0, LABEL_ALPHA)[..., None]
+    mixed = np.where(labels[..., None] > 0, (1 - alpha) * grey + alpha * colour, grey)
     return np.asarray(mixed, np.uint8)
 
 

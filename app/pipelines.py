@@ -16,14 +16,14 @@ BUILT_IN = {"mito": "models: [mito]\norganelles:\n  - recipe: mito\n"}
 
 
 class Step(Frozen):
-    """One organelle: a recipe with parameters of its own."""
+    """One organelle: a recipe and the parameters that differ from its defaults."""
 
     recipe: str
     set: Mapping[str, Any] = Field(default_factory=dict)
 
 
 class Pipeline(Frozen):
-    """What is predicted and what is made of it."""
+    """Networks that predict, and organelles made of their predictions."""
 
     models: tuple[str, ...]
     organelles: tuple[Step, ...] = ()

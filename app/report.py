@@ -49,7 +49,7 @@ def write_report(
 ) -> Written:
     """Write ``report.html`` and one PNG per organelle into a folder; the page needs nothing else.
 
-    A dataset that still grows is shown as far as it has come. Raises WrongUse when ``out`` is no
+    A growing dataset is reported as it is now. Raises WrongUse when ``out`` is no
     dataset.
     """
     files, dataset = open_dataset(out)
@@ -96,11 +96,11 @@ def rows_of(out: Path, organelle: Organelle) -> list[Row]:
 def point(rows: Sequence[Row], dataset: Dataset) -> tuple[float, float, float]:
     """Return where the picture is cut, in nm: through the largest object, else the middle.
 
-    What is black throughout was hardly imaged: another object is shown where there is one.
+    An object that is black throughout was hardly imaged: another is shown where there is one.
     """
-    shown = [row for row in rows if not is_black(row, dataset)] or rows
-    if shown:
-        z, y, x = (float(shown[0][f"centroid_{axis}_nm"]) for axis in "zyx")
+    candidates = [row for row in rows if not is_black(row, dataset)] or rows
+    if candidates:
+        z, y, x = (float(candidates[0][f"centroid_{axis}_nm"]) for axis in "zyx")
         return z, y, x
     shape = [edge or 0 for edge in dataset.shape]
     z, y, x = (n * s / 2 for n, s in zip(shape, dataset.voxel_size_nm, strict=True))

@@ -1,4 +1,4 @@
-"""`fibstream status`: how far a dataset is, from its log, and what it takes, from its folder."""
+"""`fibstream status`: progress of a dataset, from its log, and disk usage, from its folder."""
 
 import os
 from collections import Counter
@@ -13,14 +13,14 @@ from fibstream.runtime.root import bus_path
 
 from .catalogue import stage_names
 from .folder import open_dataset
-from .housekeeping import age_text, size_text, told
+from .housekeeping import age_text, size_text, usage_report
 from .registry import services
 
 
 def status_of(path: Path) -> dict[str, Any]:
-    """Return chunks per stage, objects per organelle, failures, bytes and who is at work."""
+    """Return chunks per stage, objects per organelle, failures, disk usage and owner."""
     files, dataset = open_dataset(path)
-    kept = told(path)  # before the bus is opened, which writes beside itself
+    usage = usage_report(path)  # before the bus is opened, which writes beside itself
     log = bus_path(path)
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
@@ -48,7 +48,7 @@ def status_of(path: Path) -> dict[str, Any]:
             for r in records
             if r.status == "failed" and r.stage in names
         ],
-        **kept,
+        **usage,
     }
 
 
@@ -60,15 +60,15 @@ def describe(found: dict[str, Any]) -> str:
     lines = [f"{found['dataset']}: {size} voxels in chunks of {chunk}"]
     lines += [f"  {name:<24} {count} of {total}" for name, count in found["stages"].items()]
     for name, kinds in found["objects"].items():
-        said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
-        lines.append(f"  objects/{name:<16} {said}")
+        counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
+        lines.append(f"  objects/{name:<16} {counts}")
     for item in found["failed"]:
         lines.append(f"  failed: {item['stage']} {tuple(item['chunk'])}: {item['reason']}")
-    return "\n".join([*lines, *_kept(found)])
+    return "\n".join([*lines, *_usage_lines(found)])
 
 
-def _kept(found: dict[str, Any]) -> list[str]:
-    """Return what a dataset takes, as lines."""
+def _usage_lines(found: dict[str, Any]) -> list[str]:
+    """Return disk usage and owner as lines."""
     parts = ", ".join(f"{name} {size_text(n)}" for name, n in found["bytes"].items())
     lines = [f"  on disk: {size_text(sum(found['bytes'].values()))} ({parts})"]
     if found["temporary_bytes"]:

@@ -17,7 +17,7 @@ from .folder import locked, open_dataset
 from .hashes import hashes
 
 Output = tuple[Place, list[Blob]]
-Track = Callable[[Sequence[Output], str], Iterable[Output]]  # shows how far a loop is
+Track = Callable[[Sequence[Output], str], Iterable[Output]]  # reports the progress of a loop
 
 
 def verify_dataset(
@@ -37,7 +37,7 @@ def verify_dataset(
     store = Store(files, dataset.grid)
     with locked(path):
         bus = open_bus(bus_url, path, dataset.name)
-        # What an earlier pipeline made is nobody's now: neither wanted nor damaged.
+        # Outputs of an earlier pipeline belong to no stage now: neither wanted nor damaged.
         names = stage_names(dataset, files)
         ready = (r for r in ledger(bus) if r.status == "ready" and r.stage in names)
         recorded = {(r.stage, r.index) for r in ready}
@@ -47,10 +47,10 @@ def verify_dataset(
         places = list(outputs(dataset, files, store))
         missing = recorded - {place for place, _ in places}
         for place, items in track(places, "verified"):
-            record = _look(store, place, items)
+            record = _intact_record(store, place, items)
             absent = all(files.open(item.path) is None for item in items)
             if absent and place not in recorded:
-                continue  # not made yet
+                continue  # not computed yet
             seen += 1
             if record is None:
                 damaged.append(place)
@@ -68,8 +68,8 @@ def verify_dataset(
     return damaged, seen, found
 
 
-def _look(store: Store, place: Place, items: list[Blob]) -> Record | None:
-    """Return the record that a stage output's objects make together; None when one is damaged."""
+def _intact_record(store: Store, place: Place, items: list[Blob]) -> Record | None:
+    """Return the record of a stage output; None when one of its blobs is damaged."""
     stamps = list(_stamps(store, items))
     return record_of(place, stamps) if len(stamps) == len(items) else None
 
