@@ -84,7 +84,7 @@ class IngestCalls(Connection):
         """Land one chunk; return ``written``, ``unchanged`` or ``older``.
 
         Without ``revision`` the same content keeps the stored one and other content takes the
-        next; raises AlreadyThere when a given ``revision`` has other content.
+        next; raises AlreadyExists when a given ``revision`` has other content.
         """
         plain = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
         content = content_hash(plain)

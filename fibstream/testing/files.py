@@ -6,7 +6,7 @@
     from fibstream.testing.files import FilesTests
 
     class TestMyFiles(FilesTests):
-        holds = False  # a handle of a replaced file raises Moved
+        holds = False  # a handle of a replaced file raises Replaced
 
         @pytest.fixture
         def connect(self, tmp_path):
@@ -57,7 +57,7 @@ class FilesTests:
     Attributes
     ----------
     holds : bool
-        A handle keeps what it opened, whatever happens to the name; otherwise it raises Moved.
+        A handle keeps what it opened, whatever happens to the name; otherwise it raises Replaced.
     by_content : bool
         The same bytes put again are the same generation; otherwise each put is another.
     private : str

@@ -2,11 +2,13 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from fibstream.core.errors import NotFound
-from fibstream.runtime import host as hosts
+from fibstream.runtime import host as host_module
 from fibstream.runtime.host import HostedPlanner, PlannerHost
 
 
@@ -28,118 +30,131 @@ class Loop:
 
 
 class Bus:
-    """A bus that counts how often it is asked."""
+    """A bus that counts how often it is polled."""
 
     def __init__(self) -> None:
-        self.news = False
-        self.looks = Counter()
+        self.changed = False
+        self.polls = Counter[bool]()
 
-    def wait(self, timeout_s):
-        self.looks[timeout_s == 0] += 1
-        found, self.news = self.news, False
+    def wait(self, timeout_s: float) -> bool:
+        self.polls[timeout_s == 0] += 1
+        found, self.changed = self.changed, False
         return found
 
     def close(self) -> None:
         pass
 
 
-class Nothing:
+class FakeRoot:
     single = False
 
-    def __init__(self, names) -> None:
+    def __init__(self, names: Iterable[str]) -> None:
         self.found = list(names)
 
-    def names(self):
+    def names(self) -> list[str]:
         return self.found
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that the test sets."""
     now = [1000.0]
-    monkeypatch.setattr(hosts.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
-def planners(*names):
-    made = PlannerHost(None, Nothing(names), None)
-    made._loops = {name: HostedPlanner(Loop(), Bus()) for name in names}
-    return made
+def hosted() -> HostedPlanner:
+    loop: Any = Loop()
+    bus: Any = Bus()
+    return HostedPlanner(loop, bus)
 
 
-def turns(made):
-    return {name: planned.loop.turns for name, planned in made._loops.items()}
+def planners(*names: str) -> Any:
+    fake: Any = None
+    root: Any = FakeRoot(names)
+    host: Any = PlannerHost(fake, root, fake)
+    host._loops = {name: hosted() for name in names}
+    return host
 
 
-def test_every_planner_begins_with_a_turn(clock):
-    made = planners("a", "b")
-    assert not made.turn()
-    assert turns(made) == {"a": 1, "b": 1}
+def turns(host: Any) -> dict[str, int]:
+    return {name: hosted_.loop.turns for name, hosted_ in host._loops.items()}
 
 
-def test_a_quiet_dataset_costs_no_turns_and_few_looks(clock):
-    made = planners("a", "b")
-    made.turn()
+def test_every_planner_begins_with_a_turn(clock: list[float]) -> None:
+    host = planners("a", "b")
+    assert not host.turn()
+    assert turns(host) == {"a": 1, "b": 1}
+
+
+def test_a_quiet_dataset_costs_no_turns_and_few_polls(clock: list[float]) -> None:
+    host = planners("a", "b")
+    host.turn()
     for _ in range(3000):  # a minute
         clock[0] += 0.02
-        made.turn()
-    assert turns(made) == {"a": 1, "b": 1}
-    assert made._loops["a"].bus.looks[True] < 400
+        host.turn()
+    assert turns(host) == {"a": 1, "b": 1}
+    assert host._loops["a"].bus.polls[True] < 400
 
 
-def test_news_of_one_dataset_are_its_own(clock):
-    made = planners("a", "b")
-    made.turn()
+def test_a_change_of_one_dataset_is_its_own(clock: list[float]) -> None:
+    host = planners("a", "b")
+    host.turn()
     for _ in range(50):
         clock[0] += 0.02
-        made._loops["a"].bus.news = True
-        made.turn()
-    assert turns(made) == {"a": 51, "b": 1}
+        host._loops["a"].bus.changed = True
+        host.turn()
+    assert turns(host) == {"a": 51, "b": 1}
 
 
-def test_news_after_a_long_calm_wait_half_a_second_at_most(clock):
-    made = planners("a", "b")
-    made.turn()
+def test_a_change_after_a_long_quiet_waits_half_a_second_at_most(clock: list[float]) -> None:
+    host = planners("a", "b")
+    host.turn()
     for _ in range(1000):
         clock[0] += 0.1
-        made.turn()
-    made._loops["b"].bus.news = True
+        host.turn()
+    host._loops["b"].bus.changed = True
     waited = 0
-    while made._loops["b"].loop.turns < 2:
+    while host._loops["b"].loop.turns < 2:
         waited += 1
         clock[0] += 0.02
-        made.turn()
+        host.turn()
         assert waited < 100
-    assert waited * 0.02 <= hosts.MAX_POLL_S + 0.02
+    assert waited * 0.02 <= host_module.MAX_POLL_S + 0.02
 
 
-def test_what_is_due_takes_its_turn_without_news(clock):
-    made = planners("a", "b")
-    made.turn()
-    made._loops["b"].loop.due = clock[0] + 1
+def test_what_is_due_takes_its_turn_without_a_change(clock: list[float]) -> None:
+    host = planners("a", "b")
+    host.turn()
+    host._loops["b"].loop.due = clock[0] + 1
     clock[0] += 0.5
-    assert not made.turn()
+    assert not host.turn()
     clock[0] += 0.5
-    assert made.turn()  # still due: the next turn follows at once
-    assert turns(made) == {"a": 1, "b": 2}
+    assert host.turn()  # still due: the next turn follows at once
+    assert turns(host) == {"a": 1, "b": 2}
 
 
-def test_one_that_was_deleted_is_let_go(clock):
-    made = planners("a", "b")
-    made._loops["a"].loop.gone = True
-    made.turn()
-    assert turns(made) == {"b": 1}
+def test_one_that_was_deleted_is_closed(clock: list[float]) -> None:
+    host = planners("a", "b")
+    host._loops["a"].loop.gone = True
+    host.turn()
+    assert turns(host) == {"b": 1}
 
 
-def test_the_only_planner_waits_on_its_bus_until_it_is_due():
-    made = planners("a")
-    bus, loop = made._loops["a"].bus, made._loops["a"].loop
-    waited = []
-    bus.wait = lambda timeout_s: waited.append(timeout_s) or False
-    made.turn()
+def test_the_only_planner_waits_on_its_bus_until_it_is_due() -> None:
+    host = planners("a")
+    bus, loop = host._loops["a"].bus, host._loops["a"].loop
+    waited: list[float] = []
+
+    def wait(timeout_s: float) -> bool:
+        waited.append(timeout_s)
+        return False
+
+    bus.wait = wait
+    host.turn()
     loop.due = time.monotonic() + 0.1
-    made.wait(5)
+    host.wait(5)
     assert 0 < waited[-1] <= 0.1
     loop.due = 0
-    made.wait(5)
+    host.wait(5)
     assert waited[-1] == 0

@@ -57,11 +57,11 @@ def answer(question: dict[str, Any], tables: dict[str, bytes]) -> list[bytes]:
     try:
         found = _ask(question, {n: pq.read_table(pa.BufferReader(t)) for n, t in tables.items()})
     except WrongUse as error:
-        kind = "TooMuch" if isinstance(error, LimitExceeded) else "WrongUse"
+        kind = "LimitExceeded" if isinstance(error, LimitExceeded) else "WrongUse"
         return [json.dumps({"error": kind, "message": str(error)}).encode()]
     except (MemoryError, pa.ArrowMemoryError):
         said = "the question needs more memory than it may take; ask for less"
-        return [json.dumps({"error": "TooMuch", "message": said}).encode()]
+        return [json.dumps({"error": "LimitExceeded", "message": said}).encode()]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, found.rows.schema) as stream:
         stream.write_table(found.rows)

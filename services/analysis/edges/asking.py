@@ -91,7 +91,7 @@ class Asking:
     def ask(
         self, question: Page | str, tables: Mapping[str, bytes], context: grpc.ServicerContext
     ) -> Reply:
-        """Return the answer; raise WrongUse or TooMuch when there is none.
+        """Return the answer; raise WrongUse or LimitExceeded when there is none.
 
         Parameters
         ----------
@@ -187,5 +187,5 @@ def _exchange(connection: Connection, question: Page | str, tables: Mapping[str,
         connection.send_bytes(table)
     head = json.loads(connection.recv_bytes())
     if "error" in head:
-        raise (LimitExceeded if head["error"] == "TooMuch" else WrongUse)(head["message"])
+        raise (LimitExceeded if head["error"] == "LimitExceeded" else WrongUse)(head["message"])
     return Reply(head["columns"], head["total"], connection.recv_bytes())

@@ -96,7 +96,7 @@ def page(tables: Mapping[str, pa.Table], wanted: Page) -> Answer:
 
 
 def select(tables: Mapping[str, pa.Table], sql: str) -> Answer:
-    """Return the answer to one SELECT; raise WrongUse for anything else, TooMuch beyond a limit."""
+    """Return the answer to one SELECT; raise WrongUse for anything else, LimitExceeded beyond a limit."""
     _check_length(sql, "sql")
     with _connect(tables) as connection:
         try:
@@ -174,7 +174,7 @@ def _functions(node: Any) -> Iterator[str]:
 def _capped(
     connection: duckdb.DuckDBPyConnection, statement: str, what: str, columns: str
 ) -> pa.Table:
-    """Run a statement; raise TooMuch as soon as its rows are more than one answer may hold."""
+    """Run a statement; raise LimitExceeded as soon as its rows are more than one answer may hold."""
     batches, rows, size = [], 0, 0
     try:
         reader = connection.sql(statement).to_arrow_reader(BATCH)
