@@ -20,7 +20,7 @@ from .lengths import Lengths, Stated, combine, statement
 
 HEADER_BYTES = 1024
 BIG_ENDIAN = 0x11  # the first byte of the machine stamp
-IMOD_STAMP = 1146047817  # marks a header written by IMOD, whose flags say if bytes are signed
+IMOD_STAMP = 1146047817  # marks a header written by IMOD, whose flags state if bytes are signed
 BYTES = (
     "its bytes (mode 0) are read as {}: its header has neither IMOD's flags nor the least and the "
     "largest value"

@@ -108,7 +108,7 @@ def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
     """Return the voxels (y, x) of one slice, and the state of the file they were read from.
 
     The file is read, not mapped: a process that reads a map is killed when the file is truncated
-    by its writer, or its network share goes away.
+    by its writer, or its network share is disconnected.
 
     Raises
     ------

@@ -22,7 +22,7 @@ class Rules:
     """When a file counts as complete, and how names of slices are read."""
 
     stable_s: float = 2.0
-    giveup_s: float = 60.0  # after this long, what holds up the rest is reported
+    giveup_s: float = 60.0  # after this long, what the rest waits for is reported
     first: int | None = None  # the number of the slice at z 0; None: the smallest
     absent: frozenset[int] = frozenset()  # numbers of slices that will never come
     pattern: str | None = None  # a regular expression; its group is the number of a slice

@@ -9,7 +9,7 @@ The format: the README of saalfeldlab/n5, "File-system specification".
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,20 @@ def _by_block(store: Any, needed: Mapping[str, Any], context: Any) -> Any:
     import tensorstore
 
     shape, block = needed["dimensions"], tuple(needed["blockSize"])
-    dtype = np.dtype(needed["dataType"]).newbyteorder(">")
+    return tensorstore.virtual_chunked(
+        _block_reader(store, np.dtype(needed["dataType"]).newbyteorder(">"), block),
+        dtype=tensorstore.dtype(needed["dataType"]),
+        domain=tensorstore.IndexDomain(shape=shape),
+        chunk_layout=tensorstore.ChunkLayout(read_chunk_shape=block),
+        context=context,
+    )
+
+
+def _block_reader(
+    store: Any, dtype: np.dtype[Any], block: tuple[int, ...]
+) -> Callable[[Any, NDArray[Any], Any], Any]:
+    """Return the function that fills an array with one block; tensorstore calls it."""
+    import tensorstore
 
     # Nothing here may block: it would hold a thread that the awaited read may need.
     def read(domain: Any, out: NDArray[Any], _: Any) -> Any:
@@ -114,13 +127,7 @@ def _by_block(store: Any, needed: Mapping[str, Any], context: Any) -> Any:
         store.read(key).add_done_callback(fill)
         return filled
 
-    return tensorstore.virtual_chunked(
-        read,
-        dtype=tensorstore.dtype(needed["dataType"]),
-        domain=tensorstore.IndexDomain(shape=shape),
-        chunk_layout=tensorstore.ChunkLayout(read_chunk_shape=block),
-        context=context,
-    )
+    return read
 
 
 def _fill(out: NDArray[Any], found: Any, dtype: np.dtype[Any], block: tuple[int, ...]) -> None:

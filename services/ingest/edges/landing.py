@@ -50,14 +50,9 @@ def land(
     other content, WrongUse when the shape is not that of the chunk. Yields before each effect.
     """
     absent = voxels is None
-    shape = site.store.grid.box(index).shape
     if voxels is None:
-        voxels = np.zeros(shape, np.dtype(dtype))
-    if voxels.shape != shape:
-        # A short last chunk marks the end of the volume: while z is open, its neighbours would
-        # read beyond it.
-        hint = "" if site.store.grid.sealed else "; seal the volume before a short last chunk"
-        raise WrongUse(f"raw chunk {index}: is {voxels.shape}, expected {shape}{hint}")
+        voxels = np.zeros(site.store.grid.box(index).shape, np.dtype(dtype))
+    _check_shape(site.store.grid, index, voxels.shape)
     content = ABSENT if absent else content_hash(voxels)
     blob = Blob(RAW, index, dtype)
     while True:
@@ -77,6 +72,16 @@ def land(
     if stamp is not None:
         site.publish(raw_record(stamp))
     return outcome
+
+
+def _check_shape(grid: Grid, index: Index, shape: tuple[int, ...]) -> None:
+    """Raise WrongUse unless voxels have the shape of their chunk."""
+    expected = grid.box(index).shape
+    if shape != expected:
+        # A short last chunk marks the end of the volume: while z is open, its neighbours would
+        # read beyond it.
+        hint = "" if grid.sealed else "; seal the volume before a short last chunk"
+        raise WrongUse(f"raw chunk {index}: is {shape}, expected {expected}{hint}")
 
 
 def _decide(
