@@ -64,6 +64,7 @@ class Timed:
         source = open_volume(str(raw), kind="raw", voxel_size_nm=(10, 10, 10))
         name = f"bench-{secrets.token_hex(4)}"  # others may be on the same bus
         self.design = design(name, source, read_pipeline("mito"))
+        self.out.mkdir()
         store_record(LocalFiles(self.out), self.design.dataset, self.design.files)
         self.url = bus or f"sqlite:{bus_path(self.out)}"
         self.bus = open_bus(self.url, self.out, name, private=True)
@@ -90,12 +91,12 @@ class Timed:
         bus = open_bus(self.url, self.out, self.design.dataset.name)
         dataset, site = open_site(LocalFiles(self.out), bus)
         announce_seal(site, dataset.grid.extent[0])
-        quiet(bus)
+        wait_until_idle(bus)
         for index in ordered(dataset.grid, order, 1):
             voxels = source.read(dataset.grid.box(index))
             self.started[index] = time.time()
             drive(land(site, index, voxels, dataset.dtype))
-            quiet(bus)
+            wait_until_idle(bus)
         runner.landed = True
 
     @property
@@ -104,8 +105,8 @@ class Timed:
         return [json.loads(e.value) for e in entries_of(self.bus, [wire.WORK])]
 
 
-def quiet(bus: Bus) -> None:
-    """Wait until every planner has seen the ledger's end and nothing is left to do."""
+def wait_until_idle(bus: Bus) -> None:
+    """Wait until every planner has read the ledger to its end and no task is left."""
     while True:
         events = (wire.decode(e.value) for e in entries_of(bus, [wire.PROGRESS]))
         found = {e.service: e for e in events if isinstance(e, Progress)}

@@ -1,4 +1,4 @@
-"""The wire: uploads, planners on long ledgers, memory over many chunks, recovery after kills.
+"""Services: uploads, planners on long ledgers, memory over many chunks, recovery after kills.
 
 Run: ``python bench/wire.py [--bus kafka://HOST:PORT] [--chunks N]``. Uploads are compared with bare
 gRPC in the same run, with the same pieces. Without ``--bus`` the embedded bus is measured.
@@ -17,8 +17,6 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from fibstream.services.inference.service import SERVICE as INFERENCE
-
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' cluster is how services are started
 
 from fibstream.bus import wire
@@ -33,6 +31,7 @@ from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.root import open_bus
 from fibstream.runtime.site import Site
+from fibstream.services.inference.service import SERVICE as INFERENCE
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.store.store import Store
@@ -54,8 +53,8 @@ def cluster(folder: Path, bus: str | None, *services: str, roles: str = "") -> C
     return made.start(*services)
 
 
-def fresh(name: str) -> str:
-    """Return a name that no earlier run gave to a dataset: a broker remembers them."""
+def unique_name(name: str) -> str:
+    """Return a new name of a dataset: a broker keeps those of earlier runs."""
     return f"{name}-{time.time_ns()}"
 
 
@@ -67,16 +66,16 @@ def create(client: Client, name: str, shape, chunk, dtype="uint8", **more) -> No
 
 
 def bare_speed(chunk: np.ndarray) -> float:
-    """Return MB/s of a gRPC server that throws every piece away."""
+    """Return MB/s of a gRPC server that discards every message."""
 
-    def swallow(requests, _context):
+    def discard(requests, _context):
         for _ in requests:
             pass
         return b"done"
 
     with ThreadPoolExecutor(2) as pool:
         server = grpc.server(pool)
-        handler = grpc.stream_unary_rpc_method_handler(swallow)
+        handler = grpc.stream_unary_rpc_method_handler(discard)
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler("bench", {"Put": handler})]
         )
@@ -97,14 +96,14 @@ def bare_speed(chunk: np.ndarray) -> float:
 def print_upload(services: Cluster) -> None:
     """Print the speed of PutChunk over that of bare gRPC, of noise and of what compresses.
 
-    The door is alone: what computes with the chunks would otherwise take the cores.
+    Only the gRPC server runs: the workers would otherwise take the cores.
     """
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     for what, top in (("noise of 8 bits", 256), ("noise of 4 bits", 16)):
-        chunks = [chance.integers(0, top, (EDGE,) * 3).astype(np.uint16) for _ in range(4)]
+        chunks = [rng.integers(0, top, (EDGE,) * 3).astype(np.uint16) for _ in range(4)]
         bare = bare_speed(chunks[0])
         for lanes in (1, 4):
-            speed = put_speed(services, fresh("upload"), chunks, lanes)
+            speed = put_speed(services, unique_name("upload"), chunks, lanes)
             print(f"  upload of {what}, {lanes} at a time: {speed:.0f} MB/s,"
                   f" bare gRPC {bare:.0f}: ratio {speed / bare:.2f}")  # fmt: skip
 
@@ -136,21 +135,21 @@ def print_many(services: Cluster, chunks: int) -> None:
     z stays open and only one row is landed, so that inference and the rest have little to do.
     """
     first = services.processes["ingest"].pid
-    watched = {"grpc": first} | {role: pid for pid, role in services.children("ingest").items()}
+    pids = {"grpc": first} | {role: pid for pid, role in services.children("ingest").items()}
     voxels = np.random.default_rng(2).integers(0, 255, SMALL).astype(np.uint8)
-    marks, begun = [], time.perf_counter()
+    samples, begun = [], time.perf_counter()
     with services.client() as client:
-        name = fresh("many")
+        name = unique_name("many")
         create(client, name, (None, 16, 16), SMALL)
         for z in range(chunks):
             client.land(name, (z, 0, 0), voxels)
             if z + 1 in (chunks // 10, chunks):
-                marks.append({role: resident(pid) for role, pid in watched.items()})
+                samples.append({role: resident(pid) for role, pid in pids.items()})
         print(f"  landed {chunks / (time.perf_counter() - begun):.0f} chunks/s, one client")
         client.delete(name)
-    for role in watched:
-        print(f"  memory of ingest's {role}: {marks[0][role]:.0f} MB after {chunks // 10} chunks,"
-              f" {marks[1][role]:.0f} MB after {chunks}")  # fmt: skip
+    for role in pids:
+        print(f"  memory of ingest's {role}: {samples[0][role]:.0f} MB after {chunks // 10} chunks,"
+              f" {samples[1][role]:.0f} MB after {chunks}")  # fmt: skip
 
 
 def print_latency(services: Cluster, chunks: int = 40) -> None:
@@ -160,7 +159,7 @@ def print_latency(services: Cluster, chunks: int = 40) -> None:
     """
     voxels = np.random.default_rng(4).integers(0, 255, SMALL).astype(np.uint8)
     with services.client() as client:
-        name = fresh("latency")
+        name = unique_name("latency")
         create(client, name, (chunks * 16, 16, 16), SMALL)
         files = LocalFiles(services.root / f"{name}.zarr")
         store, landed, seen = Store(files, Grid((chunks * 16, 16, 16), SMALL)), {}, {}
@@ -191,10 +190,10 @@ def print_latency(services: Cluster, chunks: int = 40) -> None:
 
 
 def print_recovery(services: Cluster) -> None:
-    """Print how long after a kill a chunk that lands is predicted."""
-    chance = np.random.default_rng(3)
+    """Print how long the prediction of a landed chunk takes after a kill."""
+    rng = np.random.default_rng(3)
     with services.client() as client:
-        name = fresh("recovery")
+        name = unique_name("recovery")
         create(client, name, (64 * 16, 16, 16), SMALL)
 
         def predicted() -> int:
@@ -207,7 +206,7 @@ def print_recovery(services: Cluster) -> None:
             """Land two neighbours and wait for one more prediction."""
             before, begun = predicted(), time.perf_counter()
             for _ in range(2):
-                voxels = chance.integers(0, 255, SMALL).astype(np.uint8)
+                voxels = rng.integers(0, 255, SMALL).astype(np.uint8)
                 client.land(name, (next(place), 0, 0), voxels)
             while predicted() == before:
                 time.sleep(0.01)
@@ -224,7 +223,7 @@ def print_recovery(services: Cluster) -> None:
 
 
 def print_rebuild(folder: Path, url: str | None, chunks: int) -> None:
-    """Print how fast a planner of inference takes in a ledger of so many chunks."""
+    """Print how fast a planner of inference reads a ledger of so many chunks."""
     services = folder / "rebuild"
     dataset = Dataset(
         name=f"rebuild-{time.time_ns()}", shape=(16 * chunks // 1000, 16 * 50, 16 * 20),
@@ -282,7 +281,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(f"on {given.bus or 'the embedded bus'}")
-        services = cluster(folder / "door", given.bus, "ingest", roles="grpc")
+        services = cluster(folder / "grpc", given.bus, "ingest", roles="grpc")
         try:
             print_upload(services)
         finally:
