@@ -17,6 +17,6 @@ pytest (files: ``fibstream.testing.files.FilesTests``)::
 
 import pytest
 
-for _name in ("bus", "files", "harness", "logs", "queues", "bus_machine", "bus_model",
-              "files_machine"):  # fmt: skip
+for _name in ("bus", "files", "files_machine", "harness", "log_machine", "log_model", "logs",
+              "queue_machine", "queue_model", "queues"):  # fmt: skip
     pytest.register_assert_rewrite(f"fibstream.testing.{_name}")

@@ -2,9 +2,10 @@
 
 from hypothesis.stateful import run_state_machine_as_test
 
-from .bus_machine import BusMachine
 from .harness import BusHarness, BusSuite, Connect, Promises
+from .log_machine import LogMachine
 from .logs import LogTests
+from .queue_machine import QueueMachine
 from .queues import QueueTests
 
 __all__ = ["BusHarness", "BusSuite", "BusTests", "Connect", "Promises"]
@@ -13,6 +14,10 @@ __all__ = ["BusHarness", "BusSuite", "BusTests", "Connect", "Promises"]
 class BusTests(LogTests, QueueTests):
     """Logs, queues, and any schedule of both: what ``BusSuite`` describes is to be set."""
 
-    def test_any_schedule_keeps_the_promises(self, connect: Connect) -> None:
-        """Several owners and connections in any order, each answer held against a model."""
-        run_state_machine_as_test(lambda: BusMachine(self, connect), settings=self.machine)  # type: ignore[arg-type]
+    def test_any_schedule_of_readers_keeps_the_promises(self, connect: Connect) -> None:
+        """Several connections write and read logs in any order."""
+        run_state_machine_as_test(lambda: LogMachine(self, connect), settings=self.machine)  # type: ignore[arg-type]
+
+    def test_any_schedule_of_workers_keeps_the_promises(self, connect: Connect) -> None:
+        """Several owners take, renew, acknowledge, discard, crash and leave in any order."""
+        run_state_machine_as_test(lambda: QueueMachine(self, connect), settings=self.machine)  # type: ignore[arg-type]

@@ -246,12 +246,14 @@ class FilesTests:
         assert files.put("a", b"y", expected=())
 
     def test_a_deleted_file_is_not_the_generation_it_was(self, files: Files) -> None:
-        """Nothing is put over it."""
+        """Nothing is put over it, nor over the next file of its name."""
         files.put("a", b"x")
         before = generation(files, "a")
         files.delete("a")
         assert not files.put("a", b"y", expected=before)
         assert files.open("a") is None
+        files.put("a", b"yy")
+        assert not files.put("a", b"z", expected=before)
 
     def test_a_listing_is_in_the_order_of_the_paths(self, files: Files) -> None:
         """All below a folder, none beside it."""

@@ -77,7 +77,7 @@ class BusSuite:
     quiet_s : float
         A task that is not seen after so long is not there.
     machine : settings
-        How many schedules, of how many steps, are tried by ``bus_machine``.
+        How many schedules, of how many steps, each machine tries.
     """
 
     promises = Promises()
@@ -86,7 +86,7 @@ class BusSuite:
     patience_s = 0.0
     quiet_s = 0.0
     machine = settings(
-        max_examples=50, stateful_step_count=50, derandomize=True, database=None, deadline=None,
+        max_examples=40, stateful_step_count=50, derandomize=True, database=None, deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
 

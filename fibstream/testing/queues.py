@@ -28,8 +28,9 @@ class QueueTests(BusSuite):
         harness.send("a", b"old")
         harness.send("b", b"b")
         harness.send("a", b"new")
-        values = []
+        values: list[bytes] = []
         while bus.backlog(self.queues[0]):
+            assert len(values) < 3
             found = harness.take()
             values.append(found.value)
             harness.worker("w1").acknowledge(found, "w1")
@@ -126,6 +127,17 @@ class QueueTests(BusSuite):
         crashes = {d.key: d.crashes for d in (harness.take("w3") for _ in range(3))}
         assert crashes == {harness.key(k): int(harness.key(k) in held) for k in "abc"}
         assert sorted(d.crashes for d in bus.reclaim("w3")) == [1, 2, 2]
+
+    def test_a_crash_counts_though_the_lease_ran_out(self, harness: BusHarness, bus: Bus) -> None:
+        """Whoever was the last to hold a task died with it; others did not."""
+        self.needs("timed")
+        for key in ("a", "b"):
+            harness.send(key)
+        first, _ = harness.take("w1"), harness.take("w2")
+        harness.clock.now += LEASE_S + 1
+        harness.die("w1")
+        assert bus.reclaim("w1") == [first._replace(crashes=1)]
+        assert sorted(harness.take("w3").crashes for _ in range(2)) == [0, 1]
 
     def test_a_crash_stays_with_the_same_task_and_not_with_another_of_its_key(
         self, harness: BusHarness, bus: Bus
