@@ -22,7 +22,7 @@ def stage_names(dataset: Dataset, files: Files) -> set[str]:
     return {RAW, *(stage.name for stage in stages), *tables}
 
 
-def remember(dataset: Dataset, store: Store, bus: Bus) -> None:
+def restore_log(dataset: Dataset, store: Store, bus: Bus) -> None:
     """Write a log that was lost (or was in memory) again from the stamps, contents unread.
 
     Without it a planner would see chunks arrive one after the other and make labels of open

@@ -10,7 +10,7 @@ import typer
 
 from fibstream.core.errors import WrongUse
 
-from .oneshot import write_file
+from .outputs import write_file
 
 EXACT = 1e15  # below it a float differs from the next whole number
 MAX_ROWS = 50  # rows that are printed; a file has them all

@@ -15,8 +15,6 @@ from fibstream.core.errors import DiskFull, FibstreamError, WrongUse
 from fibstream.runtime.settings import Settings, Value, load
 from fibstream.telemetry.logs import last_line, logs
 
-from .options import Chunk  # noqa: F401
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -92,6 +90,3 @@ def voxel_size(text: str | None) -> tuple[float, float, float] | None:
     from .flags import parse_triple
 
     return None if text is None else parse_triple(text, "--voxel-size-nm", float)
-
-
-say = typer.echo

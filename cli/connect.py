@@ -1,4 +1,4 @@
-"""What is done before running services are called: input that is wrong in itself never leaves."""
+"""Connections to running services; wrong input is rejected before any call."""
 
 import socket
 import time
@@ -15,34 +15,34 @@ from .flags import check_server
 if TYPE_CHECKING:
     from fibstream.client import Client
 
-WELCOME_S = 3.0  # services may be starting at this moment; beyond that somebody should look
-AGAIN_S = 0.2  # between two tries
+CONNECT_S = 3.0  # services may be starting at this moment; later it is an error
+RETRY_S = 0.2  # between two attempts
 
 
-def connected(server: str, service: str = "ingest", *, patient: bool = False) -> "Client":
-    """Return a client of services that are there; gRPC is imported by those who need it.
+def connected(server: str, service: str = "ingest", *, keep_trying: bool = False) -> "Client":
+    """Return a client of running services; gRPC is imported only here.
 
-    Once connected it waits for services that are started anew. Raises Retryable when nothing
-    answers at the address of ``service``, unless ``patient``: then it says so and goes on.
+    Once connected it waits for services that restart. Raises Retryable when nothing answers at
+    the address of ``service``; with ``keep_trying`` a note is printed instead.
     """
     address = check_server(server, service)
     try:
-        _greet(address, service)
+        _check_listening(address, service)
     except Retryable as error:
-        if not patient:
+        if not keep_trying:
             raise
-        typer.echo(f"note: {error}; is tried again and again", err=True)
+        typer.echo(f"note: {error}; trying again", err=True)
     from fibstream.client import Client
 
     return Client(server)
 
 
-def _greet(address: str, service: str) -> None:
+def _check_listening(address: str, service: str) -> None:
     host, port = split(address, "--server")
-    deadline = time.monotonic() + WELCOME_S
+    deadline = time.monotonic() + CONNECT_S
     while True:
         try:
-            socket.create_connection((host.strip("[]"), port), WELCOME_S).close()
+            socket.create_connection((host.strip("[]"), port), CONNECT_S).close()
             return
         except OSError as error:
             if time.monotonic() > deadline:
@@ -50,11 +50,11 @@ def _greet(address: str, service: str) -> None:
                     f"nothing answers at {address} ({error.strerror or 'no answer'}); "
                     f"expected `fibstream serve {service}` there, or --server HOST[:PORT]"
                 ) from error
-        time.sleep(AGAIN_S)
+        time.sleep(RETRY_S)
 
 
 def pipeline_text(given: str) -> str:
-    """Return what a server takes for a pipeline, checked: a file's text, YAML, or the name."""
+    """Return a checked pipeline as a server takes it: the text of a file, YAML, or a name."""
     from fibstream.app.pipelines import read_pipeline, requested_pipeline
 
     if "\n" in given or ": " in given:
@@ -73,12 +73,12 @@ def check_name(name: str) -> str:
 
 
 def check_volume(raw: str) -> None:
-    """Raise WrongUse when a volume cannot be read as raw; the server may know its voxel size."""
+    """Raise WrongUse when a volume cannot be read as raw; its voxel size may be the dataset's."""
     from fibstream.volumes.sources import open_volume
 
     try:
         open_volume(raw, kind="raw").close()
-    except WrongUse:  # with some voxel size only what else is wrong remains
+    except WrongUse:  # with a voxel size only other errors remain
         open_volume(raw, kind="raw", voxel_size_nm=(1.0, 1.0, 1.0)).close()
 
 

@@ -25,15 +25,14 @@ CREDIT = (
     "doi:10.1371/journal.pone.0125825"
 )
 SEED = 1  # of the order in which chunks land
-ROWS = 8  # of the table, shown
+ROWS = 8  # of the table that are printed
 
 
 def run_demo(folder: Path, settings: Settings) -> bool:
     """Run the demo; return whether the streamed result is that of the whole volume."""
-    say = typer.echo
     out = folder / "sample.zarr"
     folder.mkdir(parents=True, exist_ok=True)
-    say(
+    typer.echo(
         f"{SAMPLE.name}: FIB-SEM of the fly medulla (FlyEM, CC BY); its chunks land in random order"
     )
     report = stream(
@@ -41,23 +40,23 @@ def run_demo(folder: Path, settings: Settings) -> bool:
         seed=SEED, bus=None, contrast=None, invert=False, settings=settings, quiet=False,
     )  # fmt: skip
     if report.failed:
-        say(f"different: {len(report.failed)} chunks failed: {report.failed[0]['reason']}")
+        typer.echo(f"different: {len(report.failed)} chunks failed: {report.failed[0]['reason']}")
         return False
     found = rows_of(out, read_dataset(LocalFiles(out)).organelles[0])
     hashes = report.labels_hash, report.tables_hash
     written = write_report(out, folder, hashes=hashes, credit=CREDIT)
-    say(f"{report.chunks_computed} stage outputs computed in {report.seconds:.1f} s; "
+    typer.echo(f"{report.chunks_computed} stage outputs computed in {report.seconds:.1f} s; "
         f"{len(found)} mitochondria:")  # fmt: skip
-    say(head(found))
-    say(f"page:    {written.page}\npicture: {written.pictures[0]}")
-    say(f"table:   {out / 'tables' / 'mito.parquet'}\ndataset: {out}")
-    say("computing the whole volume as one block, by other code ...")
+    typer.echo(head(found))
+    typer.echo(f"page:    {written.page}\npicture: {written.pictures[0]}")
+    typer.echo(f"table:   {out / 'tables' / 'mito.parquet'}\ndataset: {out}")
+    typer.echo("computing the whole volume as one block, by other code ...")
     labels, tables = whole(out, settings.threads)
     same = (labels, tables) == (report.labels_hash, report.tables_hash)
     if same:
-        say(f"identical: labels {labels}, tables {tables}")
+        typer.echo(f"identical: labels {labels}, tables {tables}")
     else:
-        say(f"different: labels {report.labels_hash} and {labels}, "
+        typer.echo(f"different: labels {report.labels_hash} and {labels}, "
             f"tables {report.tables_hash} and {tables}")  # fmt: skip
     return same
 

@@ -1,4 +1,4 @@
-"""Values of flags that more than one command takes, checked before anything is done or called."""
+"""Parsers and checks of values of flags; they run before anything is done or called."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from fibstream.core.grid import MAX_CHUNK, Index
 
 Number = TypeVar("Number", int, float)
 LAST_PORT = 65_535
-SHOWN = 140  # characters of a wrong value that are worth repeating
+MAX_QUOTED = 140  # characters of a wrong value in a message
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # S3 and Google together
 
 
@@ -84,7 +84,7 @@ def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
     """Return a word; raise WrongUse when it is none of those that are allowed."""
     allowed = list(allowed)
     if value not in allowed:
-        raise WrongUse(f"{what} {value[:SHOWN]}: expected one of {', '.join(allowed)}")
+        raise WrongUse(f"{what} {value[:MAX_QUOTED]}: expected one of {', '.join(allowed)}")
     return value
 
 
@@ -104,7 +104,7 @@ def check_address(address: str, what: str, *, row: int = 1) -> str:
 
 
 def check_server(server: str, service: str) -> str:
-    """Return where ``--server`` says that a service answers, as HOST:PORT."""
+    """Return the address of a service in ``--server`` as HOST:PORT."""
     found = addresses(server)
     if service not in found:
         raise WrongUse(f"--server {server}: names no {service}; {EXPECTED}")

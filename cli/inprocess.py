@@ -1,4 +1,4 @@
-"""The runner without processes: every loop takes its turn (`--bus memory:`)."""
+"""The runner without processes: all loops take turns in one (`--bus memory:`)."""
 
 from collections.abc import Iterator
 from itertools import cycle

@@ -1,4 +1,4 @@
-"""`fibstream land`: a client that plays the microscope for services that run elsewhere."""
+"""`fibstream land`: a client that uploads a volume to running services, chunk by chunk."""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -16,16 +16,16 @@ from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
 
-LANES = 4  # uploads under way: while one is compressed and synced, the next is on its way
+UPLOADS = 4  # at a time: while one is compressed and synced, the next is on its way
 
 
 def land_volume(
     client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool
 ) -> dict[str, int]:
-    """Land a volume in the asked order; return how many chunks were written and so on.
+    """Land a volume in an order; return the number of chunks for each outcome.
 
     The dataset must have the volume's extent; while it is open only whole layers of chunks land,
-    unless ``seal`` says first where it ends.
+    unless ``seal`` fixes its end first.
     """
     if order not in get_args(Order):
         raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
@@ -50,19 +50,19 @@ def land_volume(
 def _landed(
     client: Client, name: str, source: Source, grid: Grid, places: Sequence[Index]
 ) -> Iterator[str]:
-    """Land chunks, some at a time, and yield what became of each, in order."""
-    under_way: deque[Future[str]] = deque()
-    with ThreadPoolExecutor(LANES) as pool:
+    """Land chunks, some at a time, and yield the outcome of each, in order."""
+    pending: deque[Future[str]] = deque()
+    with ThreadPoolExecutor(UPLOADS) as pool:
         try:
             for index in places:
-                if len(under_way) == LANES:
-                    yield under_way.popleft().result()
+                if len(pending) == UPLOADS:
+                    yield pending.popleft().result()
                 voxels = source.read(grid.box(index))
-                under_way.append(pool.submit(client.land, name, index, voxels))
-            while under_way:
-                yield under_way.popleft().result()
+                pending.append(pool.submit(client.land, name, index, voxels))
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in under_way:
+            for future in pending:
                 future.cancel()
 
 

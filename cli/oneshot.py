@@ -1,18 +1,16 @@
-"""Commands without services: block by block, the same pure functions, whole or not at all."""
+"""The work of commands on one volume: the pure functions of the services, block by block."""
 
-import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
-from fibstream.core.dataset import RECORD, Dataset, clip_chunk
+from fibstream.core.dataset import Dataset, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
@@ -29,84 +27,16 @@ from fibstream.services.inference.tiling import halo_of, predict
 from fibstream.services.refine.cut import cut_fragments, halo
 from fibstream.services.refine.objects import ObjectFold
 from fibstream.services.refine.recipe import RECIPES, resolve
-from fibstream.store import ngff
-from fibstream.store.local import PRIVATE, LocalFiles
-from fibstream.store.shard import Stamp
-from fibstream.store.store import Store
 from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk
+from .outputs import Volume, check_file, new_groups, write_file
 from .progress import track
 
 log = logging.getLogger(__name__)
 
 BLOCK: Index = (128, 128, 128)  # voxels read at a time where no chunks are written
 Voxel = tuple[float, float, float]
-
-
-class Volume:
-    """A new multiscale group in a Zarr store; `blocks` are written whole, then moved into place."""
-
-    def __init__(self, folder: Path, dataset: Dataset, outputs: Sequence[Output], key: str) -> None:
-        self.store = Store(LocalFiles(folder), dataset.grid)
-        self._outputs = {output.name: output for output in outputs}
-        self._key = key
-        arrays = [(o.name, o.dtype, o.pyramid is not None) for o in outputs]
-        for path, document in ngff.documents(dataset, arrays).items():
-            self.store.files.put(path, canonical(document))
-
-    def write(self, name: str, index: Index, voxels: np.ndarray[Any, Any]) -> str:
-        """Write one chunk of one output and return its content hash."""
-        stamp = Stamp(name, index, self._key, "")
-        encoded = self.store.encode(self._outputs[name], voxels, stamp)
-        for item, data, _ in encoded:
-            self.store.files.put(item.path, data)
-        return encoded[0][2]
-
-
-@contextlib.contextmanager
-def new_groups(out: Path, groups: Sequence[str]) -> Iterator[Path]:
-    """Give a scratch folder beside ``out``; at the end its groups take their place in ``out``.
-
-    So do files that lie beside them.
-
-    Refuses an ``out`` that is a dataset of ``run``, or not a Zarr group. When anything fails
-    nothing is left.
-    """
-    if (out / RECORD).exists():
-        raise WrongUse(f"--out {out}: is a dataset of fibstream run; expected another path")
-    if out.exists() and not (out / "zarr.json").is_file():
-        raise WrongUse(f"--out {out}: exists and is not a Zarr group; expected a new path")
-    parent = out.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise WrongUse(f"--out {out}: {parent} is not a folder that can be written")
-    scratch = parent / f".{out.name}.{os.getpid()}.part"
-    try:
-        scratch.mkdir()
-        yield scratch
-        _move(scratch, out, groups)
-    except OSError as error:
-        raise WrongUse(f"--out {out}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _move(scratch: Path, out: Path, groups: Sequence[str]) -> None:
-    shutil.rmtree(scratch / PRIVATE, ignore_errors=True)
-    if not out.exists():
-        scratch.rename(out)
-        return
-    files = [path.name for path in scratch.iterdir() if path.is_file() and path.name != "zarr.json"]
-    for name in files:
-        (scratch / name).replace(out / name)
-    for group in groups:
-        target = out / group
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        (scratch / group).rename(target)
-        parent = Path(group).parent / "zarr.json"
-        if not (out / parent).exists():
-            (scratch / parent).rename(out / parent)
 
 
 def _patch(source: Source, box: Box) -> Patch:
@@ -147,25 +77,25 @@ def predict_volume(
     return names
 
 
-def parse_predictions(given: Sequence[str], organelle: str) -> tuple[str, str]:
+def parse_predictions(texts: Sequence[str], organelle: str) -> tuple[str, str]:
     """Return class and path of the one prediction that a recipe takes."""
-    pairs = [text.partition("=")[::2] for part in given for text in part.split(",")]
+    pairs = [text.partition("=")[::2] for part in texts for text in part.split(",")]
     wanted = RECIPES[organelle].predicted if organelle in RECIPES else None
     if not all(name and path for name, path in pairs):
-        raise WrongUse(f"--prediction {','.join(given)}: expected CLASS=PATH")
+        raise WrongUse(f"--prediction {','.join(texts)}: expected CLASS=PATH")
     chosen = [pair for pair in pairs if wanted in (None, pair[0])]
     if len(chosen) != 1:
         raise WrongUse(
-            f"--prediction {','.join(given)}: recipe {organelle} takes one prediction"
+            f"--prediction {','.join(texts)}: recipe {organelle} takes one prediction"
             + (f", of class {wanted}" if wanted else "")
         )
     return chosen[0]
 
 
-def parse_overrides(given: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
     """Return the parameters of ``--set KEY=VALUE``."""
     found = {}
-    for text in given:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise WrongUse(f"--set {text}: expected KEY=VALUE")
@@ -261,14 +191,14 @@ def evaluate_volumes(
             pairs += scoring.count_pairs(a, b)
     found: dict[str, Any] = dict(scoring.scores(counts))
     if pairs is not None:
-        found["instances"] = told = scoring.instance_scores(pairs)
-        if told["tp"] + told["fn"] == 1 < told["tp"] + told["fp"]:
+        found["instances"] = matched = scoring.instance_scores(pairs)
+        if matched["tp"] + matched["fn"] == 1 < matched["tp"] + matched["fp"]:
             log.warning("%s holds one object: a mask? --instances needs a number for each", truth)
     return found
 
 
 def _any_size(path: str) -> Voxel | None:
-    """Scores count voxels: a volume without a voxel size is as good as any."""
+    """Return a voxel size for a volume that has none: scores only count voxels."""
     try:
         open_volume(path, kind="any").close()
     except WrongUse as error:
@@ -281,21 +211,3 @@ def _any_size(path: str) -> Voxel | None:
 def _same_shape(one: Source, two: Source) -> None:
     if one.shape != two.shape:
         raise WrongUse(f"{two.name} is {two.shape}; {one.name} is {one.shape}: expected the same")
-
-
-def check_file(path: Path) -> None:
-    """Refuse a file that cannot be written, before its content is computed."""
-    folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise WrongUse(f"--out {path}: expected a new file in a folder that can be written")
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole, or not at all."""
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise WrongUse(f"--out {path}: {error.strerror}") from error

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fibstream.app.catalogue import remember, stage_names
+from fibstream.app.catalogue import restore_log, stage_names
 from fibstream.app.folder import locked
 from fibstream.app.hashes import hashes
 from fibstream.bus import wire
@@ -149,7 +149,7 @@ def run(
         store_record(files, dataset, made.files)
         before = prepare(bus, dataset.name)
         if bus.end(wire.LEDGER_TOPICS) == 0:
-            remember(dataset, Store(files, dataset.grid), bus)
+            restore_log(dataset, Store(files, dataset.grid), bus)
         runner: Runner | InProcess
         if isinstance(bus, MemoryBus):
             runner = InProcess(files, bus, source, dataset, order, seed, settings)

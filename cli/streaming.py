@@ -1,4 +1,4 @@
-"""What `run` and `demo` share: check everything, then stream on the bus that was asked for."""
+"""What `run` and `demo` share: check everything, then stream on the chosen bus."""
 
 from contextlib import closing
 from pathlib import Path
@@ -29,11 +29,11 @@ def stream(
     recipe = read_pipeline(pipeline)
     source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
     with closing(source):
-        made = design(
+        designed = design(
             out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
             invert=invert, threads=settings.threads,
         )  # fmt: skip
         return run(
-            out, made, source, str(raw), order=cast("Order", order), seed=seed, settings=settings,
-            display=Display(quiet=quiet), bus_url=bus,
+            out, designed, source, str(raw), order=cast("Order", order), seed=seed,
+            settings=settings, display=Display(quiet=quiet), bus_url=bus,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from fibstream.core.errors import FibstreamError, WrongUse
 from .viewer.connection import listening
 from .viewer.opening import open_viewable
 from .viewer.server import Viewer
-from .watch import asked_to_stop
+from .watch import stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def view(
         cannot be listened on.
     """
     with (
-        asked_to_stop() as pause,
+        stop_signals() as pause,
         serving(path, host=host, port=port, voxel_size_nm=voxel_size_nm) as (viewer, url),
     ):
         typer.echo(url)  # flushed: a reader of a pipe waits for this line

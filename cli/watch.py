@@ -36,7 +36,7 @@ def watch_folder(
     0: all has landed and the volume is sealed. 1: something is missing, or was left out. 130:
     stopped by a signal; the next call continues.
     """
-    with asked_to_stop() as pause:
+    with stop_signals() as pause:
         watcher = Watcher(
             folder, dataset, port, rules=rules, end=ending, settings=settings,
             clock=time.monotonic, pause=pause, report=_report,
@@ -78,7 +78,7 @@ def make_ending(*, slices: int | None, end_file: str | None, idle_s: float | Non
     return EndCondition(slices, end_file, idle_s)
 
 
-def make_habits(*, poll_s: float, again: bool, memory_gb: float) -> WatchSettings:
+def make_settings(*, poll_s: float, again: bool, memory_gb: float) -> WatchSettings:
     """Return the other settings from flags; raises WrongUse as ``make_rules``."""
     check_positive("--poll-s", poll_s)
     check_positive("--memory-gb", memory_gb)
@@ -127,7 +127,7 @@ def _report(line: str) -> None:
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[float], bool]]:
+def stop_signals() -> Iterator[Callable[[float], bool]]:
     """Yield a wait for some seconds, which SIGINT and SIGTERM end: then it returns True.
 
     A second signal has its usual effect. No event of ``threading`` is used: set in a handler it

@@ -140,16 +140,16 @@ def watch(
 
     Example: fibstream watch /share/acquisition --dataset cell --end-file finished.txt
     """
-    from ..watch import make_ending, make_habits, make_rules, watch_folder
+    from ..watch import make_ending, make_rules, make_settings, watch_folder
 
     rules = make_rules(
         stable_s=stable_s, giveup_s=giveup_s, first=first, absent=absent, pattern=pattern
     )
     ending = make_ending(slices=slices, end_file=end_file, idle_s=idle_s)
-    chosen = make_habits(poll_s=poll_s, again=again, memory_gb=memory_gb)
+    chosen = make_settings(poll_s=poll_s, again=again, memory_gb=memory_gb)
     check_name(dataset)
     check_watched(folder)
-    with connected(server, patient=True) as client:
+    with connected(server, keep_trying=True) as client:
         code = watch_folder(client, dataset, folder, ending=ending, rules=rules, settings=chosen)
     if code:
         raise typer.Exit(code)

@@ -94,7 +94,8 @@ def evaluate(
 
     Example: fibstream evaluate --truth truth.tif --test labels.zarr --out scores.json
     """
-    from ..oneshot import check_file, evaluate_volumes, write_file
+    from ..oneshot import evaluate_volumes
+    from ..outputs import check_file, write_file
 
     check_file(out)
     scores = evaluate_volumes(

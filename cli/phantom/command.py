@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fibstream.cli.app import command, say
+from fibstream.cli.app import command
 from fibstream.cli.options import Chunk
 
 
@@ -55,7 +55,7 @@ def phantom(
         tissue=tissue,
     )  # fmt: skip
     if out.suffix == SUFFIX:
-        say(str(write_spec(out, spec, modalities)))
+        typer.echo(str(write_spec(out, spec, modalities)))
         return
     for group in write_phantom(out, spec, modalities, warp):
-        say(str(out / group))
+        typer.echo(str(out / group))

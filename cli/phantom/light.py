@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibstream.cli.oneshot import Volume
+from fibstream.cli.outputs import Volume
 from fibstream.cli.progress import track
 from fibstream.core.dataset import Dataset, clip_chunk
 from fibstream.core.errors import WrongUse

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fibstream.cli.oneshot import Volume, check_file, new_groups, write_file
+from fibstream.cli.outputs import Volume, check_file, new_groups, write_file
 from fibstream.cli.progress import track
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse

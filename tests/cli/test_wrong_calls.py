@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fibstream.app.registry import service
-from fibstream.cli.connect import WELCOME_S
+from fibstream.cli.connect import CONNECT_S
 from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
 from fibstream.runtime.service import ServicerContext
@@ -299,8 +299,8 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_services_that_are_not_there_are_named_soon(place, monkeypatch, name):
-    monkeypatch.setattr("fibstream.cli.connect.WELCOME_S", 0.1)
-    assert WELCOME_S <= 5  # what a person waits
+    monkeypatch.setattr("fibstream.cli.connect.CONNECT_S", 0.1)
+    assert CONNECT_S <= 5  # what a person waits
     service, port = ("analysis", place.port + 3) if name == "query" else ("ingest", place.port)
     arguments = CALLS[name](place)
     before, begun = tree(place.folder), time.monotonic()

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fibstream.cli.watch import (
-    asked_to_stop,
     make_ending,
-    make_habits,
     make_rules,
+    make_settings,
     parse_numbers,
+    stop_signals,
     watch_folder,
 )
 from fibstream.core.errors import WrongUse
@@ -30,7 +30,7 @@ def test_the_command_reports_how_it_ended(folder: Path, capsys: pytest.CaptureFi
     fill(folder, range(8))
     flags = {
         "rules": make_rules(stable_s=0.05, giveup_s=0.2, first=None, absent=None, pattern=None),
-        "settings": make_habits(poll_s=0.02, again=False, memory_gb=1),
+        "settings": make_settings(poll_s=0.02, again=False, memory_gb=1),
     }
     ending = make_ending(slices=None, end_file=None, idle_s=0.3)
     assert watch_folder(MemoryPort(), "d", str(folder), ending=ending, **flags) == 0
@@ -56,14 +56,14 @@ def test_a_signal_stops_the_command_and_a_second_one_has_its_usual_effect(
     thread = threading.Thread(target=interrupt)
     thread.start()
     rules = make_rules(stable_s=0.05, giveup_s=60, first=None, absent=None, pattern=None)
-    settings = make_habits(poll_s=0.02, again=False, memory_gb=1)
+    settings = make_settings(poll_s=0.02, again=False, memory_gb=1)
     end = EndCondition()
     code = watch_folder(port, "d", str(folder), ending=end, rules=rules, settings=settings)
     thread.join()
     assert code == 130
     assert "stopped, not sealed; call again to go on" in capsys.readouterr().err
     before = signal.getsignal(signal.SIGINT)
-    with asked_to_stop() as pause:
+    with stop_signals() as pause:
         assert not pause(0)
         signal.raise_signal(signal.SIGINT)
         assert pause(5)
@@ -85,8 +85,8 @@ def test_other_lists_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: make_habits(poll_s=0, again=False, memory_gb=1), "--poll-s 0: expected a pos"),
-        (lambda: make_habits(poll_s=1, again=False, memory_gb=float("nan")), "--memory-gb nan"),
+        (lambda: make_settings(poll_s=0, again=False, memory_gb=1), "--poll-s 0: expected a pos"),
+        (lambda: make_settings(poll_s=1, again=False, memory_gb=float("nan")), "--memory-gb nan"),
         (lambda: make_ending(slices=0, end_file=None, idle_s=None), "--slices 0: expected 1 to"),
         (lambda: make_ending(slices=None, end_file="a/b", idle_s=None), "--end-file 'a/b'"),
         (lambda: make_ending(slices=None, end_file=None, idle_s=-1), "--idle-s -1: expected a pos"),

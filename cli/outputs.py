@@ -1,0 +1,103 @@
+"""Results of commands on disk: a Zarr group or a file, written whole or not at all."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Index
+from fibstream.core.keys import canonical
+from fibstream.core.stage import Output
+from fibstream.store import ngff
+from fibstream.store.local import PRIVATE, LocalFiles
+from fibstream.store.shard import Stamp
+from fibstream.store.store import Store
+
+
+class Volume:
+    """A new multiscale group in a Zarr store; `blocks` are written whole, then moved into place."""
+
+    def __init__(self, folder: Path, dataset: Dataset, outputs: Sequence[Output], key: str) -> None:
+        self.store = Store(LocalFiles(folder), dataset.grid)
+        self._outputs = {output.name: output for output in outputs}
+        self._key = key
+        arrays = [(o.name, o.dtype, o.pyramid is not None) for o in outputs]
+        for path, document in ngff.documents(dataset, arrays).items():
+            self.store.files.put(path, canonical(document))
+
+    def write(self, name: str, index: Index, voxels: np.ndarray[Any, Any]) -> str:
+        """Write one chunk of one output and return its content hash."""
+        stamp = Stamp(name, index, self._key, "")
+        encoded = self.store.encode(self._outputs[name], voxels, stamp)
+        for item, data, _ in encoded:
+            self.store.files.put(item.path, data)
+        return encoded[0][2]
+
+
+@contextlib.contextmanager
+def new_groups(out: Path, groups: Sequence[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``out``, whose groups and files are moved to it at the end.
+
+    Raises WrongUse when ``out`` is a dataset of ``run``, or no Zarr group. After an error nothing
+    is left.
+    """
+    if (out / RECORD).exists():
+        raise WrongUse(f"--out {out}: is a dataset of fibstream run; expected another path")
+    if out.exists() and not (out / "zarr.json").is_file():
+        raise WrongUse(f"--out {out}: exists and is not a Zarr group; expected a new path")
+    parent = out.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise WrongUse(f"--out {out}: {parent} is not a folder that can be written")
+    temporary = parent / f".{out.name}.{os.getpid()}.part"
+    try:
+        temporary.mkdir()
+        yield temporary
+        _move(temporary, out, groups)
+    except OSError as error:
+        raise WrongUse(f"--out {out}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(temporary: Path, out: Path, groups: Sequence[str]) -> None:
+    shutil.rmtree(temporary / PRIVATE, ignore_errors=True)
+    if not out.exists():
+        temporary.rename(out)
+        return
+    files = [
+        path.name for path in temporary.iterdir() if path.is_file() and path.name != "zarr.json"
+    ]
+    for name in files:
+        (temporary / name).replace(out / name)
+    for group in groups:
+        target = out / group
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        (temporary / group).rename(target)
+        parent = Path(group).parent / "zarr.json"
+        if not (out / parent).exists():
+            (temporary / parent).rename(out / parent)
+
+
+def check_file(path: Path) -> None:
+    """Raise WrongUse when a file cannot be written, before its content is computed."""
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise WrongUse(f"--out {path}: expected a new file in a folder that can be written")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole, or not at all."""
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise WrongUse(f"--out {path}: {error.strerror}") from error
