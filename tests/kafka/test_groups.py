@@ -56,7 +56,7 @@ def test_a_task_longer_than_the_poll_interval_is_not_delivered_again(
     assert bus.renew(held, "w1", 10)
     bus.acknowledge(held, "w1")
 
-    def settled():
+    def settled() -> bool:
         assert other.take(TASKS, "w2", 10) is None
         return bus.backlog(TASKS) == 0
 
@@ -76,7 +76,7 @@ def test_a_worker_that_joins_in_the_middle_neither_loses_nor_repeats_a_task(
     taken = [held.key]
     first.acknowledge(held, "w1")
     deadline = time.monotonic() + PATIENCE_S
-    by = Counter()
+    by: Counter[str] = Counter()
     while planner.backlog(TASKS):
         for bus, owner in ((first, "w1"), (second, "w2")):
             if (found := bus.take(TASKS, owner, 10)) is not None:
@@ -102,7 +102,7 @@ def test_a_holder_whose_partition_moved_finishes_its_task(connect: Connect, data
     for one in held:
         first.acknowledge(one, "w1")
 
-    def settled():
+    def settled() -> bool:
         assert second.take(TASKS, "w2", 10) is None
         return planner.backlog(TASKS) == 0
 
@@ -128,7 +128,7 @@ def test_a_task_whose_partition_goes_and_comes_back_is_not_taken_twice(
     for one in held:
         first.acknowledge(one, "w1")
 
-    def settled():
+    def settled() -> bool:
         assert first.take(TASKS, "w1", 10) is None
         return planner.backlog(TASKS) == 0
 
@@ -186,7 +186,7 @@ def test_workers_of_another_deployment_take_nothing_away(broker: Broker, dataset
         for key in wanted:
             first.send(TASKS, key, b"")
         for bus, owner in ((first, "w1"), (second, "w2")):
-            taken = set()
+            taken: set[str] = set()
             while taken < wanted:
                 found = take(bus, owner)
                 assert found.crashes == 0

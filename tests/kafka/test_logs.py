@@ -13,6 +13,7 @@ from fibstream.bus import wire
 from fibstream.bus.kafka import follower, log
 from fibstream.bus.topics import partition_of
 from fibstream.core.errors import WrongUse
+from fibstream.core.ports import Entry
 
 from ..support.broker import Broker
 from .waiting import PATIENCE_S, RAW, Connect, eventually, everything
@@ -104,7 +105,7 @@ def test_compaction_keeps_what_a_reader_needs(
         bus.publish(topic, f"{dataset}/{n % 10}", str(n).encode())
     before = bus.end([topic])
 
-    def compacted():
+    def compacted() -> list[Entry] | None:
         bus.publish(topic, f"{dataset}/9", b"99")  # a new segment, so that the last is cleaned
         with closing(connect(keep=0)) as fresh:
             found = everything(fresh, [topic])

@@ -1,6 +1,7 @@
 """Declared topics, and what each record carries."""
 
 from contextlib import closing
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -53,7 +54,7 @@ def test_every_record_carries_its_headers(broker: Broker, connect: Connect, data
     with closing(reader):
         reader.assign([place])
 
-        def look():
+        def look() -> Any:
             found = reader.poll(timeout_ms=500).get(place, [])
             return next((record for record in found if record.key == key.encode()), None)
 
