@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import google_crc32c
 import numpy as np
@@ -182,17 +182,7 @@ class Sized:
 class Shard:
     """An open shard: its stamp, and its voxels, each inner chunk checked when it is read."""
 
-    def __init__(self, read: Callable[[int, int], bytes], size: int, layout: Layout) -> None:
-        self._open(Sized(read, size), layout)
-
-    @classmethod
-    def of(cls, source: Source, layout: Layout) -> Self:
-        """Open a shard of unknown size: one read for its end, another for its inner chunks."""
-        shard = cls.__new__(cls)
-        shard._open(source, layout)
-        return shard
-
-    def _open(self, source: Source, layout: Layout) -> None:
+    def __init__(self, source: Source, layout: Layout) -> None:
         self._source = source
         self._layout = layout
         end = source.end(layout.index_size + _GUESS)

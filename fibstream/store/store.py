@@ -151,7 +151,7 @@ class Store:
                 return _stamp_here(blob, source_stamp(handle)), handle.generation
             try:
                 layout = self.layout(blob.dtype, blob.level)
-                return _stamp_here(blob, Shard.of(handle, layout).stamp), handle.generation
+                return _stamp_here(blob, Shard(handle, layout).stamp), handle.generation
             except Corrupt:
                 return None, handle.generation
 
@@ -167,7 +167,7 @@ class Store:
                 return _stamp_here(blob, found[1]) if found else None
             try:
                 layout = self.layout(blob.dtype, blob.level)
-                shard = Shard.of(handle, layout)
+                shard = Shard(handle, layout)
                 return _stamp_here(blob, shard.stamp) if shard.intact() else None
             except Corrupt:
                 return None
@@ -200,7 +200,7 @@ class Store:
             raise Changed(source.stage, index)
         with closing(handle):  # stamp and voxels from one handle: one generation
             try:
-                shard = Shard.of(handle, self.layout(source.dtype))
+                shard = Shard(handle, self.layout(source.dtype))
                 if shard.stamp is None or shard.stamp.hash != wanted:
                     raise Changed(source.stage, index)
                 if shard.stamp.absent:

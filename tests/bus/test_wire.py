@@ -46,34 +46,34 @@ EVENTS = st.one_of(
 
 
 @given(EVENTS)
-def test_an_event_comes_back_from_its_bytes(event):
+def test_an_event_comes_back_from_its_bytes(event: wire.Event) -> None:
     again = wire.decode(wire.encode(event))
     assert again == event
     assert type(again) is type(event)
 
 
 @given(TASKS)
-def test_inputs_come_back_as_names_that_can_be_looked_up(task):
+def test_inputs_come_back_as_names_that_can_be_looked_up(task: Task) -> None:
     again = wire.decode(wire.encode(task))
     assert isinstance(again, Task)
     assert hash(again.inputs) == hash(task.inputs)
     assert all(type(i) is NamedInput and type(i[2]) is tuple for i in again.inputs)
 
 
-def test_equal_records_are_equal_bytes():
+def test_equal_records_are_equal_bytes() -> None:
     one, other = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
     first = wire.encode(Record("s", (0, 0, 0), "ready", "k", one))
     assert wire.encode(Record("s", (0, 0, 0), "ready", "k", other)) == first
 
 
 @given(st.binary(max_size=80))
-def test_random_bytes_are_poison(data):
+def test_random_bytes_are_poison(data: bytes) -> None:
     with pytest.raises(Poison):
         wire.decode(data)
 
 
 @given(st.sampled_from(("record", "task", "object", "progress", "sealed", "dead_letter")))
-def test_a_kind_without_its_values_is_poison_or_its_defaults(kind):
+def test_a_kind_without_its_values_is_poison_or_its_defaults(kind: str) -> None:
     """Zero is the default of every field: where no zero is allowed, it is refused."""
     message = pb.Event(**{kind: {}})
     if kind in ("record", "object", "sealed"):
@@ -83,13 +83,13 @@ def test_a_kind_without_its_values_is_poison_or_its_defaults(kind):
         assert isinstance(wire.decode(message.SerializeToString()), wire.Event)
 
 
-def test_a_field_of_a_newer_version_is_read_over():
+def test_a_field_of_a_newer_version_is_read_over() -> None:
     newer = wire.encode(Sealed(7)) + b"\xfa\x3f\x03abc"  # field 127, three bytes
     assert wire.decode(newer) == Sealed(7)
 
 
 @given(EVENTS, st.data())
-def test_a_damaged_event_is_an_event_or_poison(event, data):
+def test_a_damaged_event_is_an_event_or_poison(event: wire.Event, data: st.DataObject) -> None:
     """Protobuf has no checksum: a reader must only never fall over."""
     whole = wire.encode(event)
     at = data.draw(st.integers(0, len(whole) - 1))
@@ -101,7 +101,7 @@ def test_a_damaged_event_is_an_event_or_poison(event, data):
 
 
 @pytest.mark.parametrize(("more", "allowed"), [(0, True), (1, False)])
-def test_an_event_is_at_most_64_kb(more, allowed):
+def test_an_event_is_at_most_64_kb(more: int, allowed: bool) -> None:
     filled = Record("s", (0, 0, 0), "failed", reason="x" * 60_000)
     missing = MAX_EVENT - len(wire.encode(filled))
     record = Record("s", (0, 0, 0), "failed", reason="x" * (60_000 + missing + more))
@@ -113,7 +113,7 @@ def test_an_event_is_at_most_64_kb(more, allowed):
             wire.encode(record)
 
 
-def test_a_record_has_a_topic_of_its_family_and_a_key_of_its_chunk():
+def test_a_record_has_a_topic_of_its_family_and_a_key_of_its_chunk() -> None:
     assert wire.ledger_topic("prediction/mito") == wire.ledger_topic("prediction/er")
     assert {wire.ledger_topic(family) for family in FAMILIES} == set(wire.LEDGER_TOPICS)
     keys = {

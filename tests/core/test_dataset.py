@@ -1,5 +1,7 @@
 """The dataset record: what may change about an acquisition, and what makes it another one."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -14,11 +16,11 @@ BASE = Dataset(
 )  # fmt: skip
 
 
-def test_a_record_comes_back_from_its_bytes():
+def test_a_record_comes_back_from_its_bytes() -> None:
     assert Dataset.model_validate_json(canonical(BASE.model_dump(mode="json"))) == BASE
 
 
-def test_only_what_was_acquired_makes_another_dataset():
+def test_only_what_was_acquired_makes_another_dataset() -> None:
     changes = {
         "shape": (70, 40, 50),
         "chunk": (32, 32, 32),
@@ -31,12 +33,12 @@ def test_only_what_was_acquired_makes_another_dataset():
     assert len(BASE.model_copy(update=changes).differences(BASE)) == 4
 
 
-def test_other_parameters_are_the_same_dataset():
+def test_other_parameters_are_the_same_dataset() -> None:
     other = {"name": "y", "contrast": (3, 9), "invert": True, "models": (), "organelles": ()}
     assert BASE.model_copy(update=other).differences(BASE) == []
 
 
-def test_sealing_sets_the_extent_and_nothing_else():
+def test_sealing_sets_the_extent_and_nothing_else() -> None:
     sealed = BASE.sealed(70)
     assert sealed.shape == (70, 40, 50)
     assert sealed.grid.sealed and not BASE.grid.sealed
@@ -51,17 +53,17 @@ def test_sealing_sets_the_extent_and_nothing_else():
         {"chunk": (4, 4, -1)}, {"voxel_size_nm": (8, 0, 8)}, {"voxel_size_nm": (8, 8)},
     ],
 )  # fmt: skip
-def test_a_record_that_says_anything_else_is_refused(wrong):
+def test_a_record_that_says_anything_else_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Dataset.model_validate(BASE.model_dump() | wrong)
 
 
-def test_a_record_does_not_change_in_place():
+def test_a_record_does_not_change_in_place() -> None:
     with pytest.raises(ValidationError):
         BASE.name = "y"
 
 
-def test_levels_and_sizes_follow_from_the_chunk():
+def test_levels_and_sizes_follow_from_the_chunk() -> None:
     assert BASE.levels == 2
     assert BASE.chunk_bytes(2) == 2 * 32 * 32 * 16
     assert clip_chunk((64, 64, 64), (None, 40, 100)) == (64, 40, 64)

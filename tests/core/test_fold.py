@@ -7,7 +7,7 @@ from fibstream.core.grid import Grid
 from fibstream.core.stage import Input
 
 
-def test_a_fold_of_nothing_has_nothing_to_say():
+def test_a_fold_of_nothing_has_nothing_to_say() -> None:
     fold = NoFold()
     fold.put(Input("raw", "raw"), (0, 0, 0), "hash", {"n": np.arange(3)})
     fold.landed(3)

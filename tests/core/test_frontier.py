@@ -2,36 +2,42 @@
 
 import random
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibstream.core.events import Record
-from fibstream.core.frontier import Frontier, key_of
-from fibstream.core.grid import Grid, Halo
+from fibstream.core.events import Record, Status, Task
+from fibstream.core.frontier import Frontier, Place, key_of
+from fibstream.core.grid import Grid, Halo, Index
 from fibstream.core.keys import digest
-from fibstream.core.stage import Input, Output, Stage
+from fibstream.core.stage import Block, Input, Output, Stage
 
 RAW = "raw"
 
 
-def stage(name, *inputs, folded=False):
+def no_outputs(_block: Block) -> dict[str, Any]:
+    return {}
+
+
+def stage(name: str, *inputs: Input, folded: bool = False) -> Stage:
     outputs = (Output(name, "uint8"),)
-    return Stage(name, 1, inputs, outputs, {}, dict, folded=folded)
+    return Stage(name, 1, inputs, outputs, {}, no_outputs, folded=folded)
 
 
-def reads(name, halo=0):
+def reads(name: str, halo: int | Halo = 0) -> Input:
     return Input(name, name, "uint8", halo if isinstance(halo, Halo) else Halo.of(halo))
 
 
-def landed(index, content="1"):
+def landed(index: Index, content: str = "1") -> Record:
     return Record(
         RAW, index, "ready", content, {RAW: digest(content.encode(), repr(index).encode())}
     )
 
 
-def done(task, content=""):
+def done(task: Task, content: str = "") -> Record:
     """The record of a finished task: other inputs, other content."""
     return Record(
         task.stage,
@@ -42,26 +48,25 @@ def done(task, content=""):
     )
 
 
-def no_extra(name, index):
+def no_extra(name: str, index: Index) -> None:
     return None
 
 
-def drain(frontier):
+def drain(frontier: Frontier) -> list[Task]:
     return list(frontier.tasks())
 
 
 class Run:
     """Records in any order, each delivered again at any later time, and every task carried out."""
 
-    def __init__(self, grid, stages, seed):
+    def __init__(self, grid: Grid, stages: Sequence[Stage], seed: int) -> None:
         self.rng = random.Random(seed)
         self.stages = {s.name: s for s in stages}
         self.frontier = Frontier(stages, grid, lambda name, index: repr((name, index)).encode())
-        self.recorded = set()
-        self.seen = []
-        self.tasks = []
+        self.recorded: set[Place] = set()
+        self.tasks: list[Task] = []
 
-    def perform(self, records):
+    def perform(self, records: Iterable[Record]) -> None:
         waiting = list(records)
         while waiting:
             record = waiting.pop(self.rng.randrange(len(waiting)))
@@ -75,14 +80,14 @@ class Run:
         if found:
             self.perform(done(task) for task in found)
 
-    def look(self):
+    def look(self) -> list[Task]:
         found = drain(self.frontier)
         for task in found:
             self.check(task)
         self.tasks += found
         return found
 
-    def check(self, task):
+    def check(self, task: Task) -> None:
         wanted = [
             (source.stage, source.name, chunk)
             for source in self.stages[task.stage].inputs
@@ -94,7 +99,7 @@ class Run:
             self.stages[task.stage], self.frontier.grid, task.index, task.inputs, task.extra
         )
 
-    def counts(self):
+    def counts(self) -> Counter[Place]:
         return Counter((task.stage, task.index) for task in self.tasks)
 
 
@@ -103,7 +108,7 @@ HALOS = st.builds(Halo, *[st.tuples(*[st.integers(0, 7)] * 3)] * 2)  # wider tha
 
 
 @st.composite
-def cases(draw):
+def cases(draw: st.DrawFn) -> Any:
     chunk, count = draw(SMALL), draw(st.tuples(*[st.integers(1, 2)] * 3))
     shape = tuple(c * n - draw(st.integers(0, c - 1)) for c, n in zip(chunk, count, strict=True))
     first, second, across = draw(HALOS), draw(HALOS), draw(HALOS)
@@ -115,7 +120,7 @@ def cases(draw):
 
 @given(cases(), st.integers(0, 2**32 - 1))
 @settings(max_examples=80)
-def test_every_task_once_and_never_too_early(case, seed):
+def test_every_task_once_and_never_too_early(case: Any, seed: int) -> None:
     grid, stages = case
     run = Run(grid, stages, seed)
     run.perform([landed(index) for index in grid.indices()])
@@ -128,7 +133,7 @@ def test_every_task_once_and_never_too_early(case, seed):
 
 @given(cases(), st.integers(0, 2**32 - 1))
 @settings(max_examples=60)
-def test_an_open_z_gives_the_same_outputs_once_it_is_sealed(case, seed):
+def test_an_open_z_gives_the_same_outputs_once_it_is_sealed(case: Any, seed: int) -> None:
     """While z is open a block that reaches beyond what landed waits."""
     sealed, stages = case
     run = Run(Grid((None, *sealed.shape[1:]), sealed.chunk), stages, seed)
@@ -148,7 +153,7 @@ def test_an_open_z_gives_the_same_outputs_once_it_is_sealed(case, seed):
     assert {(t.stage, t.index): t.key for t in whole.tasks} == last
 
 
-def test_a_block_at_the_open_end_waits_for_the_seal():
+def test_a_block_at_the_open_end_waits_for_the_seal() -> None:
     grid = Grid((None, 4, 4), (4, 4, 4))
     frontier = Frontier([stage("a", reads(RAW, Halo((0, 0, 0), (1, 0, 0))))], grid, no_extra)
     for z in range(3):
@@ -158,7 +163,7 @@ def test_a_block_at_the_open_end_waits_for_the_seal():
     assert [t.index for t in drain(frontier)] == [(2, 0, 0)]
 
 
-def test_a_chunk_that_turns_out_to_be_short_is_made_again():
+def test_a_chunk_that_turns_out_to_be_short_is_made_again() -> None:
     grid = Grid((None, 4, 4), (4, 4, 4))
     frontier = Frontier([stage("a", reads(RAW))], grid, no_extra)
     for z in range(2):
@@ -176,7 +181,7 @@ def test_a_chunk_that_turns_out_to_be_short_is_made_again():
 
 
 @pytest.fixture
-def line():
+def line() -> Run:
     """Four chunks on a line; ``a`` reads raw and its neighbours, ``b`` reads ``a`` alone."""
     stages = [stage("a", reads(RAW, 1)), stage("b", reads("a"))]
     frontier = Frontier(stages, Grid((1, 1, 8), (1, 1, 2)), no_extra)
@@ -187,12 +192,14 @@ def line():
     return run
 
 
-def places(tasks):
+def places(tasks: Iterable[Task]) -> list[tuple[str, int]]:
     return [(task.stage, task.index[2]) for task in tasks]
 
 
 @pytest.mark.parametrize("status", ["suspect", "dropped"])
-def test_an_output_that_is_doubted_is_made_again_under_the_same_key(line, status):
+def test_an_output_that_is_suspected_is_made_again_under_the_same_key(
+    line: Run, status: Status
+) -> None:
     key = line.frontier.records["a", (0, 0, 1)].key
     line.frontier.apply(Record("a", (0, 0, 1), status))
     assert line.frontier.recorded == 8
@@ -204,7 +211,9 @@ def test_an_output_that_is_doubted_is_made_again_under_the_same_key(line, status
     assert line.frontier.recorded == 8
 
 
-def test_an_input_that_is_doubted_stops_its_readers_and_its_return_starts_nothing(line):
+def test_an_input_that_is_suspected_stops_its_readers_and_its_return_starts_nothing(
+    line: Run,
+) -> None:
     line.frontier.apply(Record(RAW, (0, 0, 1), "suspect"))
     assert drain(line.frontier) == []
     assert line.frontier.wanted(("a", (0, 0, 2))) is None
@@ -214,7 +223,7 @@ def test_an_input_that_is_doubted_stops_its_readers_and_its_return_starts_nothin
     assert list(line.frontier.missing()) == []
 
 
-def test_new_content_is_followed_by_exactly_its_readers(line):
+def test_new_content_is_followed_by_exactly_its_readers(line: Run) -> None:
     line.frontier.apply(landed((0, 0, 0), "2"))
     tasks = drain(line.frontier)
     assert places(tasks) == [("a", 0), ("a", 1)]
@@ -225,21 +234,23 @@ def test_new_content_is_followed_by_exactly_its_readers(line):
     assert places(drain(line.frontier)) == [("b", 0)]
 
 
-def test_a_return_to_the_first_content_wants_the_first_key(line):
+def test_a_return_to_the_first_content_wants_the_first_key(line: Run) -> None:
     first = line.frontier.records["a", (0, 0, 0)].key
     line.frontier.apply(landed((0, 0, 0), "2"))
     drain(line.frontier)
     line.frontier.apply(landed((0, 0, 0)))
     assert drain(line.frontier) == []  # its record still stands: what is stored, reconcile knows
-    assert line.frontier.wanted(("a", (0, 0, 0))).key == first
+    wanted = line.frontier.wanted(("a", (0, 0, 0)))
+    assert wanted is not None
+    assert wanted.key == first
 
 
-def test_an_older_record_of_an_output_is_not_what_is_wanted(line):
+def test_an_older_record_of_an_output_is_not_what_is_wanted(line: Run) -> None:
     line.frontier.apply(Record("a", (0, 0, 0), "ready", "old key", {"a": "x"}))
     assert places(drain(line.frontier)) == [("a", 0), ("b", 0)]
 
 
-def test_what_failed_is_not_tried_again_until_its_inputs_change(line):
+def test_what_failed_is_not_tried_again_until_its_inputs_change(line: Run) -> None:
     key = line.frontier.records["a", (0, 0, 0)].key
     line.frontier.apply(Record("a", (0, 0, 0), "failed", key, reason="no"))
     assert drain(line.frontier) == []
@@ -253,7 +264,7 @@ def test_what_failed_is_not_tried_again_until_its_inputs_change(line):
     assert line.frontier.failed == set()
 
 
-def test_forgetting_sends_again_what_is_under_way_and_nothing_else(line):
+def test_forgetting_sends_again_what_is_under_way_and_nothing_else(line: Run) -> None:
     line.frontier.apply(landed((0, 0, 3), "2"))
     tasks = drain(line.frontier)
     assert places(tasks) == [("a", 2), ("a", 3)]
@@ -265,28 +276,28 @@ def test_forgetting_sends_again_what_is_under_way_and_nothing_else(line):
     assert [t.index for t in again if t.stage == "b"] == [(0, 0, 2)]
 
 
-def test_a_folded_stage_waits_for_its_fold_and_follows_it():
-    said: dict[str, bytes] = {}
+def test_a_folded_stage_waits_for_its_fold_and_follows_it() -> None:
+    known: dict[str, bytes] = {}
     folded = stage("a", reads(RAW), folded=True)
-    frontier = Frontier([folded], Grid((1, 1, 1), (1, 1, 1)), lambda name, _: said.get(name))
+    frontier = Frontier([folded], Grid((1, 1, 1), (1, 1, 1)), lambda name, _: known.get(name))
     place = ("a", (0, 0, 0))
     frontier.apply(landed(place[1]))
     assert drain(frontier) == []
-    said["a"] = b"1"
+    known["a"] = b"1"
     frontier.touch(place)
     (task,) = drain(frontier)
     assert task.extra == b"1"
     frontier.apply(done(task))
     frontier.touch(place)
     assert drain(frontier) == []
-    said["a"] = b"2"
+    known["a"] = b"2"
     frontier.touch(place)
     (other,) = drain(frontier)
     assert other.extra == b"2"
     assert other.key != task.key
 
 
-def test_what_lies_outside_the_grid_is_never_wanted(line):
+def test_what_lies_outside_the_grid_is_never_wanted(line: Run) -> None:
     line.frontier.apply(landed((0, 0, 9)))
     line.frontier.touch(("b", (5, 0, 0)))
     assert drain(line.frontier) == []

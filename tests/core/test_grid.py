@@ -1,19 +1,22 @@
 """Chunks tile the volume, and who reads a chunk is the mirror image of what a chunk reads."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from fibstream.core.grid import MAX_AXIS, MAX_CHUNK, Box, Grid, Halo, inner_edge
+from fibstream.core.grid import MAX_AXIS, MAX_CHUNK, Box, Grid, Halo, Index, inner_edge
 
 
-def triples(low, high):
+def triples(low: int, high: int) -> Any:
     return st.tuples(*[st.integers(low, high)] * 3)
 
 
 @st.composite
-def grids(draw):
+def grids(draw: st.DrawFn) -> Any:
     """Up to 27 chunks, of any edges, the last of an axis often short."""
     chunk, count = draw(triples(1, 7)), draw(triples(1, 3))
     short = [draw(st.integers(0, c - 1)) for c in chunk]
@@ -24,10 +27,10 @@ GRIDS = grids()
 HALOS = st.builds(Halo, triples(0, 20), triples(0, 20))  # wider than any of the chunks, often
 
 
-def owners(grid):
+def owners(grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Paint each voxel with the number of its chunk, and count how often it was painted."""
-    painted = np.zeros(grid.shape, int)
-    times = np.zeros(grid.shape, int)
+    painted = np.zeros(grid.extent, int)
+    times = np.zeros(grid.extent, int)
     for number, index in enumerate(grid.indices()):
         painted[grid.box(index).slices()] = number
         times[grid.box(index).slices()] += 1
@@ -35,7 +38,7 @@ def owners(grid):
 
 
 @given(GRIDS)
-def test_blocks_tile_the_volume_in_raster_order(grid):
+def test_blocks_tile_the_volume_in_raster_order(grid: Grid) -> None:
     indices = list(grid.indices())
     _, times = owners(grid)
     assert (times == 1).all()
@@ -46,7 +49,7 @@ def test_blocks_tile_the_volume_in_raster_order(grid):
 
 @given(GRIDS, HALOS)
 @settings(max_examples=60)
-def test_a_block_reaches_exactly_the_chunks_whose_voxels_it_reads(grid, halo):
+def test_a_block_reaches_exactly_the_chunks_whose_voxels_it_reads(grid: Grid, halo: Halo) -> None:
     painted, _ = owners(grid)
     indices = list(grid.indices())
     for index in indices:
@@ -58,13 +61,13 @@ def test_a_block_reaches_exactly_the_chunks_whose_voxels_it_reads(grid, halo):
 
 @given(GRIDS, HALOS)
 @settings(max_examples=60)
-def test_readers_mirror_reach(grid, halo):
+def test_readers_mirror_reach(grid: Grid, halo: Halo) -> None:
     indices = list(grid.indices())
     pairs = {(a, b) for a in indices for b in grid.reach(a, halo)}
     assert pairs == {(a, b) for b in indices for a in grid.readers(b, halo)}
 
 
-def test_a_one_sided_halo_is_read_from_the_other_side():
+def test_a_one_sided_halo_is_read_from_the_other_side() -> None:
     grid = Grid((9, 3, 3), (3, 3, 3))
     ahead = Halo((0, 0, 0), (1, 0, 0))
     assert list(grid.reach((1, 0, 0), ahead)) == [(1, 0, 0), (2, 0, 0)]
@@ -73,27 +76,31 @@ def test_a_one_sided_halo_is_read_from_the_other_side():
 
 @given(GRIDS, HALOS, st.integers(1, 14))
 @settings(max_examples=60)
-def test_an_open_z_reads_all_that_any_extent_may_turn_out_to_need(sealed, halo, more):
+def test_an_open_z_reads_all_that_any_extent_may_turn_out_to_need(
+    sealed: Grid, halo: Halo, more: int
+) -> None:
     grown = Grid((None, *sealed.shape[1:]), sealed.chunk)
     assert not grown.sealed and sealed.sealed
     for index in sealed.indices():
         now, later = (list(g.reach(index, halo)) for g in (sealed, grown))
         assert set(now) <= set(later)
         assert all(grown.contains(i) and index in grown.readers(i, halo) for i in later)
-        if sealed.block(index, halo).stop[0] < sealed.shape[0]:
+        if sealed.block(index, halo).stop[0] < sealed.extent[0]:
             assert now == later
         else:
             beyond = grown.box(index).stop[0] + halo.high[0] - 1
             assert max(i[0] for i in later) == beyond // sealed.chunk[0]
 
 
-def test_an_open_z_has_no_list_of_chunks():
+def test_an_open_z_has_no_list_of_chunks() -> None:
     with pytest.raises(AssertionError):
         list(Grid((None, 3, 3), (2, 2, 2)).indices())
 
 
 @given(GRIDS, triples(-5, 20), triples(-5, 20))
-def test_covering_is_every_chunk_with_a_voxel_in_the_box(grid, start, stop):
+def test_covering_is_every_chunk_with_a_voxel_in_the_box(
+    grid: Grid, start: Index, stop: Index
+) -> None:
     box = Box(start, stop)
     painted, _ = owners(grid)
     indices = list(grid.indices())
@@ -102,7 +109,9 @@ def test_covering_is_every_chunk_with_a_voxel_in_the_box(grid, start, stop):
 
 
 @given(triples(-9, 9), triples(-9, 9), triples(-9, 9), triples(-9, 9), HALOS)
-def test_boxes_meet_and_grow_as_sets_of_voxels_do(a, b, c, d, halo):
+def test_boxes_meet_and_grow_as_sets_of_voxels_do(
+    a: Index, b: Index, c: Index, d: Index, halo: Halo
+) -> None:
     one, two = Box(a, b), Box(c, d)
     meet = one.meet(two)
     for axis in range(3):
@@ -115,7 +124,7 @@ def test_boxes_meet_and_grow_as_sets_of_voxels_do(a, b, c, d, halo):
     assert one.empty == (0 in one.shape)
 
 
-def test_slices_are_relative_to_the_first_voxel_of_the_array():
+def test_slices_are_relative_to_the_first_voxel_of_the_array() -> None:
     volume = np.arange(4 * 5 * 6).reshape(4, 5, 6)
     box = Box((1, 2, 3), (3, 4, 6))
     patch = volume[box.slices()]
@@ -132,18 +141,18 @@ def test_slices_are_relative_to_the_first_voxel_of_the_array():
         ((4, 4, 4), (1, 1, MAX_CHUNK + 1)),
     ],
 )
-def test_a_grid_beyond_the_limits_is_refused(shape, chunk):
+def test_a_grid_beyond_the_limits_is_refused(shape: Index, chunk: Index) -> None:
     with pytest.raises(AssertionError):
         Grid(shape, chunk)
 
 
-def test_the_limits_themselves_are_allowed():
+def test_the_limits_themselves_are_allowed() -> None:
     grid = Grid((MAX_AXIS,) * 3, (MAX_CHUNK,) * 3)
-    last = tuple(n - 1 for n in grid.count)
-    assert grid.box(last).stop == (MAX_AXIS,) * 3
+    z, y, x = (n - 1 for n in grid.count)
+    assert grid.box((z, y, x)).stop == (MAX_AXIS,) * 3
 
 
-def test_inner_edge_is_the_largest_divisor_up_to_64_that_is_not_tiny():
+def test_inner_edge_is_the_largest_divisor_up_to_64_that_is_not_tiny() -> None:
     for edge in range(1, MAX_CHUNK + 1):
         divisors = [d for d in range(16, 65) if edge % d == 0]
         assert inner_edge(edge) == (divisors[-1] if divisors else edge)

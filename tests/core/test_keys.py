@@ -1,11 +1,14 @@
 """Names that follow from content: equal things share one, different things never do."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fibstream.core.grid import Box
 from fibstream.core.keys import (
@@ -28,7 +31,14 @@ JSON = st.recursive(
 BOX = Box((0, 0, 0), (4, 5, 6))
 WIDE = Box((0, 0, 0), (5, 6, 7))
 INPUT = NamedInput("raw", "raw", (1, 2, 3), "abc")
-STAGE = Stage("blur/x", 2, (Input("raw", "raw", "uint8"),), (Output("x", "uint8"),), {"a": 1}, dict)
+STAGE = Stage(
+    "blur/x",
+    2,
+    (Input("raw", "raw", "uint8"),),
+    (Output("x", "uint8"),),
+    {"a": 1},
+    lambda _block: {},
+)
 
 PINNED = {
     "content": "27b8010d8f408b37061a36b15dc52d0a",
@@ -37,7 +47,7 @@ PINNED = {
 }
 
 
-def backwards(value):
+def backwards(value: Any) -> Any:
     """Return an equal value whose mappings were filled in the other order."""
     if isinstance(value, dict):
         return {k: backwards(v) for k, v in reversed(value.items())}
@@ -45,24 +55,24 @@ def backwards(value):
 
 
 @given(JSON)
-def test_canonical_does_not_know_in_which_order_a_mapping_was_filled(value):
+def test_canonical_does_not_know_in_which_order_a_mapping_was_filled(value: Any) -> None:
     assert canonical(backwards(value)) == canonical(value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"x"])
-def test_canonical_refuses_what_json_cannot_say(value):
+def test_canonical_refuses_what_json_cannot_say(value: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         canonical([value])
 
 
 @given(st.lists(st.binary(max_size=4), max_size=4), st.lists(st.binary(max_size=4), max_size=4))
-def test_digest_knows_where_parts_end(a, b):
+def test_digest_knows_where_parts_end(a: list[bytes], b: list[bytes]) -> None:
     assert (digest(*a) == digest(*b)) == (a == b)
 
 
-def test_content_hash_distinguishes_shape_dtype_and_value():
+def test_content_hash_distinguishes_shape_dtype_and_value() -> None:
     base = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
-    others = [
+    others: list[NDArray[Any]] = [
         base.reshape(3, 2, 4), base.reshape(24), base.astype(np.int16), base.view(np.uint8),
         base.astype(np.uint32), base + np.uint16(1), base[::-1], base.transpose(0, 2, 1),
         np.zeros((0, 3, 4), np.uint16), np.zeros((0, 4, 3), np.uint16), np.zeros(0, np.uint16),
@@ -71,7 +81,7 @@ def test_content_hash_distinguishes_shape_dtype_and_value():
     assert len(hashes) == 1 + len(others)
 
 
-def test_content_hash_sees_voxels_not_memory():
+def test_content_hash_sees_voxels_not_memory() -> None:
     base = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
     same = [
         base.copy(order="F"), base.astype(">u2"), np.repeat(base, 2, axis=1)[:, ::2],
@@ -80,7 +90,7 @@ def test_content_hash_sees_voxels_not_memory():
     assert {content_hash(array) for array in same} == {content_hash(base)}
 
 
-def test_content_hash_tells_minus_zero_from_zero():
+def test_content_hash_tells_minus_zero_from_zero() -> None:
     zero = np.zeros(3, np.float32)
     assert content_hash(-zero) != content_hash(zero)
 
@@ -89,20 +99,26 @@ def test_content_hash_tells_minus_zero_from_zero():
     "other",
     [{"name": "blur/y"}, {"version": 3}, {"parameters": {"a": 2}}, {"parameters": {"b": 1}}],
 )
-def test_a_stage_is_named_by_its_rule(other):
+def test_a_stage_is_named_by_its_rule(other: dict[str, Any]) -> None:
     assert parameters_digest(replace(STAGE, **other)) != parameters_digest(STAGE)
 
 
-def test_a_stage_is_not_named_by_how_it_is_written():
-    same = replace(STAGE, compute=list, inputs=(), outputs=(), folded=True)
+def test_a_stage_is_not_named_by_how_it_is_written() -> None:
+    same = replace(STAGE, compute=lambda _block: {}, inputs=(), outputs=(), folded=True)
     assert parameters_digest(same) == parameters_digest(STAGE)
 
 
-def key(rule="r", core=BOX, boxes=None, inputs=(INPUT,), extra=b"e"):
+def key(
+    rule: str = "r",
+    core: Box = BOX,
+    boxes: Mapping[str, Box] | None = None,
+    inputs: Iterable[NamedInput] = (INPUT,),
+    extra: bytes = b"e",
+) -> str:
     return wanted_key(rule, core, {"raw": BOX} if boxes is None else boxes, inputs, extra)
 
 
-PARTS = {
+PARTS: dict[str, dict[str, Any]] = {
     "rule": {"rule": "s"},
     "core": {"core": WIDE},
     "a box": {"boxes": {"raw": WIDE}},
@@ -120,19 +136,20 @@ PARTS = {
 }
 
 
-def test_a_wanted_key_changes_with_every_part():
+def test_a_wanted_key_changes_with_every_part() -> None:
     keys = {what: key(**change) for what, change in PARTS.items()}
     assert len({key(), *keys.values()}) == 1 + len(PARTS)
 
 
-def test_a_wanted_key_changes_with_nothing_else():
+def test_a_wanted_key_changes_with_nothing_else() -> None:
     boxes = {"raw": BOX, "a": WIDE}
     first = key(boxes=boxes, inputs=iter([INPUT]))
-    plain = NamedInput("raw", "raw", [1, 2, 3], "abc")
+    as_list: Any = [1, 2, 3]
+    plain = NamedInput("raw", "raw", as_list, "abc")
     assert key(boxes=dict(reversed(boxes.items())), inputs=[plain]) == first
 
 
-def test_names_do_not_drift_from_release_to_release():
+def test_names_do_not_drift_from_release_to_release() -> None:
     """A stored stamp is found again only while these stay as they were."""
     assert content_hash(np.arange(8, dtype=np.uint16).reshape(2, 2, 2)) == PINNED["content"]
     assert parameters_digest(STAGE) == PINNED["rule"]

@@ -448,7 +448,7 @@ def read_array(store: Store, item: Blob, box: Box) -> np.ndarray:
 
     handle = store.files.open(item.path)
     assert handle is not None
-    shard = Shard(handle.read, handle.size, store.layout(str(item.dtype), item.level))
+    shard = Shard(handle, store.layout(str(item.dtype), item.level))
     return shard.voxels(Box((0, 0, 0), box.shape))
 
 

@@ -7,10 +7,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fibstream.core.errors import DiskFull, Retryable
+from fibstream.core.ports import Generation
 from fibstream.store.local import PRIVATE, LocalFiles
 
 KILLED = """
@@ -18,7 +20,7 @@ import os, signal, sys
 from pathlib import Path
 from fibstream.store import local
 moment = getattr(local.LocalFiles, sys.argv[2])
-def die(*given):
+def die(*given: object) -> None:
     {before}
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(local.LocalFiles, sys.argv[2], die)
@@ -27,21 +29,22 @@ local.LocalFiles(Path(sys.argv[1])).put("folder/a", b"new" * 1000)
 
 
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path: Path) -> LocalFiles:
     made = LocalFiles(tmp_path / "x.zarr")
     made.root.mkdir()
     made.put("folder/a", b"old")
     return made
 
 
-def read(files, path="folder/a"):
+def read(files: LocalFiles, path: str = "folder/a") -> bytes:
     handle = files.open(path)
+    assert handle is not None
     data = handle.read(0, handle.size)
     handle.close()
     return data
 
 
-def temporaries(files):
+def temporaries(files: LocalFiles) -> list[Path]:
     folder = files.root / PRIVATE / "tmp"
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
@@ -49,7 +52,9 @@ def temporaries(files):
 @pytest.mark.parametrize(
     ("before", "content", "left"), [("pass", b"old", 1), ("moment(*given)", b"new" * 1000, 0)]
 )
-def test_a_kill_around_the_rename_leaves_one_whole_file(files, before, content, left):
+def test_a_kill_around_the_rename_leaves_one_whole_file(
+    files: LocalFiles, before: bytes, content: bytes, left: bool
+) -> None:
     script = KILLED.format(before=before)
     ended = subprocess.run([sys.executable, "-c", script, files.root, "_move"], check=False)
     assert ended.returncode == -signal.SIGKILL
@@ -61,18 +66,18 @@ def test_a_kill_around_the_rename_leaves_one_whole_file(files, before, content, 
     assert read(files) == content
 
 
-def test_a_put_leaves_no_temporary(files):
+def test_a_put_leaves_no_temporary(files: LocalFiles) -> None:
     files.put("folder/b", b"x")
     assert not files.put("folder/b", b"y", expected=())
     assert temporaries(files) == []
 
 
-def test_sweeping_where_nothing_was_written_does_nothing(tmp_path):
+def test_sweeping_where_nothing_was_written_does_nothing(tmp_path: Path) -> None:
     LocalFiles(tmp_path / "nothing").sweep()
     assert list(tmp_path.iterdir()) == []
 
 
-def full(files):
+def full(files: LocalFiles) -> Any:
     """Let the next temporary be written to the device on which there is never any room."""
     number = next(files._numbers) + 1
     (files.root / PRIVATE / "tmp" / f"{files._writer}-{number}").symlink_to("/dev/full")
@@ -80,7 +85,9 @@ def full(files):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("expected", [None, ()])
-def test_a_full_disk_is_said_and_leaves_the_old_file(files, expected):
+def test_a_full_disk_is_said_and_leaves_the_old_file(
+    files: LocalFiles, expected: Generation | None
+) -> None:
     full(files)
     with pytest.raises(DiskFull, match=r"no space left for .*folder/a"):
         files.put("folder/a", b"new", expected)
@@ -89,14 +96,14 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(files, expected):
     assert files.put("folder/a", b"new")
 
 
-def test_a_name_below_a_file_is_an_error_that_may_pass(files):
+def test_a_name_below_a_file_is_an_error_that_may_pass(files: LocalFiles) -> None:
     with pytest.raises(Retryable, match="folder/a/b"):
         files.put("folder/a/b", b"x")
     assert read(files) == b"old"
     assert temporaries(files) == []
 
 
-def test_processes_that_put_over_one_generation_win_once(files):
+def test_processes_that_put_over_one_generation_win_once(files: LocalFiles) -> None:
     """Each adds one to what it read; a put over an older generation would lose a count."""
     files.put("folder/a", b"0")
     script = (
@@ -114,9 +121,10 @@ def test_processes_that_put_over_one_generation_win_once(files):
     assert temporaries(files) == []
 
 
-def test_generations_are_compared_under_a_lock(files):
+def test_generations_are_compared_under_a_lock(files: LocalFiles) -> None:
     """Who waits for the lock sees what its holder wrote, and gives way."""
     handle = files.open("folder/a")
+    assert handle is not None
     with ThreadPoolExecutor(1) as pool, (files.root / PRIVATE / "put.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting = pool.submit(files.put, "folder/a", b"late", handle.generation)
@@ -131,7 +139,7 @@ def test_generations_are_compared_under_a_lock(files):
     assert read(files) == b"first"
 
 
-def test_writers_in_one_process_do_not_share_a_temporary(tmp_path):
+def test_writers_in_one_process_do_not_share_a_temporary(tmp_path: Path) -> None:
     """Two calls of a door hold files of their own: what one writes never lies at the other's."""
 
     def writing(name: str) -> None:

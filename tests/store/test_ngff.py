@@ -1,11 +1,13 @@
 """The dataset as others see it: valid OME-NGFF at any moment, and plain Zarr to every reader."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorstore
 import zarr
+from numpy.typing import NDArray
 from ome_zarr_models import v05
 
 from fibstream.core.dataset import Dataset
@@ -16,7 +18,7 @@ from fibstream.store import ngff
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Blob, Store
 
-from .objects import noise, stamp
+from .blobs import noise, stamp
 
 BASE = Dataset(
     name="x", shape=(None, 40, 27), chunk=(16, 32, 16), dtype="uint16", voxel_size_nm=(8, 4, 5),
@@ -29,7 +31,7 @@ ARRAYS = [
     ("fragments/mito", "uint64", False),
     ("labels/mito", "uint64", True),
 ]
-OUTPUTS = {
+OUTPUTS: dict[str, Output] = {
     name: Output(name, dtype, ("mode" if "labels" in name else "mean") if scaled else None)
     for name, dtype, scaled in ARRAYS
 }
@@ -41,12 +43,12 @@ VOXELS = {
 }
 
 
-def describe(files, dataset):
+def describe(files: LocalFiles, dataset: Dataset) -> None:
     for path, document in ngff.documents(dataset, ARRAYS).items():
         files.put(path, canonical(document))
 
 
-def grow(root, layers, *, sealed):
+def grow(root: Path, layers: int, *, sealed: bool) -> Dataset:
     """Store the chunks of the first ``layers`` of z and describe what has landed so far."""
     root.mkdir(exist_ok=True)
     files = LocalFiles(root)
@@ -58,13 +60,15 @@ def grow(root, layers, *, sealed):
         if index[0] < layers:
             for name, output in OUTPUTS.items():
                 voxels = VOXELS[name][whole.box(index).slices()]
-                for item, data, _ in store.encode(output, voxels, stamp(index=index)):
-                    files.put(item.path, data)
+                for blob, data, _ in store.encode(output, voxels, stamp(index=index)):
+                    files.put(blob.path, data)
     return dataset
 
 
 @pytest.fixture(scope="module", params=[(1, False), (2, False), (3, True)], ids=str)
-def grown(request, tmp_path_factory):
+def grown(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Dataset]:
     root: Path = tmp_path_factory.mktemp("growing") / "x.zarr"
     layers, sealed = request.param
     for landed in range(1, layers + 1):
@@ -72,7 +76,7 @@ def grown(request, tmp_path_factory):
     return root, dataset
 
 
-def expected(name, dataset, level):
+def expected(name: str, dataset: Dataset, level: int) -> NDArray[Any]:
     """Return a level of all that was written, zeros where the extent is not yet reached."""
     shape = dataset.grid.extent
     volume = np.zeros(shape, VOXELS[name].dtype)
@@ -81,11 +85,11 @@ def expected(name, dataset, level):
     return levels(volume, OUTPUTS[name].pyramid or "mean", level + 1)[level]
 
 
-def every_level():
+def every_level() -> list[tuple[str, int]]:
     return [(name, level) for name, _, scaled in ARRAYS for level in range(2 if scaled else 1)]
 
 
-def test_readers_find_the_voxels_that_were_written(grown):
+def test_readers_find_the_voxels_that_were_written(grown: tuple[Path, Dataset]) -> None:
     root, dataset = grown
     assert dataset.levels == 2
     for name, level in every_level():
@@ -100,12 +104,12 @@ def test_readers_find_the_voxels_that_were_written(grown):
         assert np.array_equal(by_tensorstore.read().result(), wanted)
 
 
-def test_every_group_is_valid_at_any_moment(grown):
+def test_every_group_is_valid_at_any_moment(grown: tuple[Path, Dataset]) -> None:
     root, _ = grown
     for name in ("raw", "predictions/mito", "fragments/mito"):
         image = v05.Image.from_zarr(zarr.open_group(root / name, mode="r"))
         assert image.attributes.ome.multiscales[0].axes[0].unit == "nanometer"
-    label = v05.ImageLabel.from_zarr(zarr.open_group(root / "labels/mito", mode="r"))
+    label: Any = v05.ImageLabel.from_zarr(zarr.open_group(root / "labels/mito", mode="r"))
     assert label.attributes.ome.image_label.source.image == "../../raw"
     assert (root / "labels/mito" / "../../raw/zarr.json").resolve().is_file()
     labels = v05.Labels.from_zarr(zarr.open_group(root / "labels", mode="r"))
@@ -113,7 +117,7 @@ def test_every_group_is_valid_at_any_moment(grown):
 
 
 @pytest.mark.filterwarnings("ignore:Object at .fibstream is not:UserWarning")
-def test_every_folder_down_to_an_array_is_a_group(grown):
+def test_every_folder_down_to_an_array_is_a_group(grown: tuple[Path, Dataset]) -> None:
     root, _ = grown
     found = dict(zarr.open_group(root, mode="r").members(max_depth=None))
     arrays = {name for name, node in found.items() if isinstance(node, zarr.Array)}
@@ -124,9 +128,9 @@ def test_every_folder_down_to_an_array_is_a_group(grown):
     }  # fmt: skip
 
 
-def test_levels_say_where_their_voxels_are(grown):
+def test_levels_say_where_their_voxels_are(grown: tuple[Path, Dataset]) -> None:
     root, _ = grown
-    ome = zarr.open_group(root / "raw", mode="r").attrs["ome"]
+    ome: Any = zarr.open_group(root / "raw", mode="r").attrs["ome"]
     found = [
         [t[t["type"]] for t in d["coordinateTransformations"]]
         for d in ome["multiscales"][0]["datasets"]
@@ -134,21 +138,21 @@ def test_levels_say_where_their_voxels_are(grown):
     assert found == [[[8, 4, 5], [0, 0, 0]], [[16, 8, 10], [4, 2, 2.5]]]
 
 
-def test_a_chunk_that_has_not_landed_reads_as_zero(tmp_path):
+def test_a_chunk_that_has_not_landed_reads_as_zero(tmp_path: Path) -> None:
     grow(tmp_path, 1, sealed=False)
     describe(LocalFiles(tmp_path), BASE.sealed(32))
-    found = zarr.open_array(tmp_path / "labels/mito/s0", mode="r")
+    found: Any = zarr.open_array(tmp_path / "labels/mito/s0", mode="r")
     assert not found[16:].any()
     assert np.array_equal(found[:16], VOXELS["labels/mito"][:16])
 
 
-def test_a_foreign_write_makes_a_shard_not_ours(tmp_path):
+def test_a_write_by_another_program_drops_the_stamp(tmp_path: Path) -> None:
     """A partial write drops the stamp; the rest of the array stays as it was."""
     dataset = grow(tmp_path, 3, sealed=True)
     store = Store(LocalFiles(tmp_path), dataset.grid)
     touched, apart = (Blob("raw", i, "uint16") for i in ((0, 0, 0), (0, 0, 1)))
     assert store.intact(touched) is not None
-    array = zarr.open_array(tmp_path / "raw/s0", mode="r+")
+    array: Any = zarr.open_array(tmp_path / "raw/s0", mode="r+")
     array[0, 0, 0] = array[0, 0, 0] + 1
     assert store.intact(touched) is None
     assert store.stamp(touched) is None
