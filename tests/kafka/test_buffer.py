@@ -61,7 +61,7 @@ Step = tuple[Callable[[World, int], None], int]
 STEPS = [World.go, World.come, World.fetch, World.take, World.take, World.put_back, World.finish]
 
 
-@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 5)), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 5)), min_size=20, max_size=40))
 def test_a_commit_never_passes_an_unfinished_task(steps: list[Step]) -> None:
     world = World()
     for step, number in steps:
