@@ -58,7 +58,7 @@ class Report:
 
 
 def check_output(out: Path) -> None:
-    """Refuse a folder that is not ours or cannot be written, before anything is."""
+    """Raise WrongUse for a folder that is no dataset or cannot be written."""
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUse(f"--out {out}: exists and is not a fibstream dataset; expected a new path")
     parent = next(p for p in (out, *out.absolute().parents) if p.exists())
@@ -66,8 +66,8 @@ def check_output(out: Path) -> None:
         raise WrongUse(f"--out {out}: {parent} is not a folder that can be written")
 
 
-def check_room(out: Path, dataset: Dataset) -> None:
-    """Refuse a run whose results would not fit on the disk."""
+def check_free_space(out: Path, dataset: Dataset) -> None:
+    """Raise WrongUse when the results of a run would not fit on the disk."""
     voxels = float(np.prod(dataset.grid.extent))
     per_voxel = np.dtype(dataset.dtype).itemsize * RAW_PYRAMID
     per_voxel += BYTES_PREDICTION * sum(len(m.classes) for m in dataset.models)
@@ -82,7 +82,7 @@ def check_room(out: Path, dataset: Dataset) -> None:
 
 
 def check_bus(url: str | None) -> None:
-    """Refuse a bus that cannot be opened, before anything is written."""
+    """Raise WrongUse for a bus that cannot be opened, before anything is written."""
     if url is not None:
         if is_kafka(url):
             from fibstream.bus.kafka.declare import declare
@@ -137,7 +137,7 @@ def run(
     """Carry out a run whose design was checked; return its report."""
     begun = time.monotonic()
     dataset = named_apart(check_record(out, made.dataset), out, bus_url)
-    check_room(out, dataset)
+    check_free_space(out, dataset)
     check_bus(bus_url)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), raised_signals():

@@ -1,4 +1,4 @@
-"""Help shows an example that can be called; shells complete words; systems that cannot are told."""
+"""Help shows an example that can be called; shells complete; other systems are rejected."""
 
 import os
 import re
@@ -61,7 +61,7 @@ def completed(shell: str, words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_is_told_how_to_complete(shell):
+def test_a_shell_gets_its_completion(shell):
     answer = apart("--show-completion", shell)
     assert (answer.code, answer.err) == (0, "")
     assert f"_FIBSTREAM_COMPLETE=complete_{shell}" in answer.out
@@ -97,7 +97,7 @@ def test_linux_and_macos_are_not():
     assert sys.platform in SYSTEMS
 
 
-def test_windows_hears_one_line_though_what_posix_has_is_missing():
+def test_windows_gets_one_line_though_posix_modules_are_missing():
     """The command comes as far as its refusal without any module that Windows lacks."""
     code = (
         "import sys\n"

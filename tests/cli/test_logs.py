@@ -32,11 +32,11 @@ TEXT = Settings()
 def objects(text: str) -> list[dict]:
     """Return the objects of some lines, every one of which must be one."""
     found = [json.loads(line) for line in text.splitlines()]
-    for said in found:
-        assert list(said)[:6] == FIELDS, said
-        assert datetime.fromisoformat(said["time"]).utcoffset().total_seconds() == 0
-        assert said["level"] in ("debug", "info", "warning", "error", "critical")
-        assert isinstance(said["process"], int)
+    for entry in found:
+        assert list(entry)[:6] == FIELDS, entry
+        assert datetime.fromisoformat(entry["time"]).utcoffset().total_seconds() == 0
+        assert entry["level"] in ("debug", "info", "warning", "error", "critical")
+        assert isinstance(entry["process"], int)
     return found
 
 
@@ -51,12 +51,12 @@ def caught(settings: Settings, act, service: str | None = "refine") -> str:
 
 
 @given(st.text(), st.sampled_from(["debug", "info", "warning", "error", "critical"]))
-def test_whatever_is_said_is_one_line_and_comes_back(message, level):
+def test_any_message_is_one_line_and_comes_back(message, level):
     record = logging.makeLogRecord({"name": "a", "msg": message, "levelname": level.upper()})
     line = JsonLines("ingest").format(record)
     assert line.isascii() and "\n" not in line
-    (said,) = objects(line)
-    assert (said["message"], said["level"], said["service"]) == (message, level, "ingest")
+    (entry,) = objects(line)
+    assert (entry["message"], entry["level"], entry["service"]) == (message, level, "ingest")
     assert message_of(line) == message
 
 
@@ -72,24 +72,24 @@ def test_an_exception_is_text_in_the_object():
         except ValueError:
             log.exception("it %s", "failed")
 
-    (said,) = objects(caught(JSON, act))
-    assert said["message"] == "it failed"
-    assert said["exception"].startswith("Traceback") and "two\nlines" in said["exception"]
+    (entry,) = objects(caught(JSON, act))
+    assert entry["message"] == "it failed"
+    assert entry["exception"].startswith("Traceback") and "two\nlines" in entry["exception"]
     text = caught(TEXT, act)
     assert "ERROR fibstream.test: it failed\nTraceback" in text
 
 
 @pytest.mark.parametrize(
-    ("level", "said"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)]
+    ("level", "entry"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)]
 )
-def test_levels_are_those_of_our_own_lines(level, said):
+def test_levels_are_those_of_our_own_lines(level, entry):
     def act():
         for name in ("debug", "info", "warning", "error"):
             getattr(log, name)(name)
             if name in ("debug", "info"):
                 getattr(logging.getLogger("somebody.else"), name)("chatter")
 
-    assert len(caught(Settings(log_level=level), act).splitlines()) == said
+    assert len(caught(Settings(log_level=level), act).splitlines()) == entry
 
 
 def test_an_inner_context_takes_over_and_gives_back():
@@ -100,11 +100,11 @@ def test_an_inner_context_takes_over_and_gives_back():
             log.warning("inner")
         log.warning("outer")
     assert (list(root.handlers), root.level, threading.excepthook) == before
-    found = [(said["message"], said["service"]) for said in objects(err.getvalue())]
+    found = [(entry["message"], entry["service"]) for entry in objects(err.getvalue())]
     assert found == [("inner", "ingest"), ("outer", "ingest")]
 
 
-def test_threads_and_warnings_are_told_as_objects():
+def test_threads_and_warnings_log_objects():
     def act():
         thread = threading.Thread(target=lambda: 1 // 0)
         thread.start()
@@ -145,14 +145,14 @@ def test_a_process_that_cannot_work_says_why_in_its_format(tmp_path, log_format,
     assert "not a fibstream dataset" in found.last_message()
     text = (tmp_path / "x.log").read_text()
     if log_format == "json":
-        (said,) = objects(text)
-        assert (said["level"], said["service"]) == ("error", module.partition(".")[0])
+        (entry,) = objects(text)
+        assert (entry["level"], entry["service"]) == ("error", module.partition(".")[0])
     else:
         assert text == f"fibstream: {found.last_message()}\n"
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_bug_that_ends_a_process_is_told_in_its_format(log_format):
+def test_a_bug_that_ends_a_process_is_logged_in_its_format(log_format):
     code = (
         "from fibstream.runtime.process import running\n"
         "with running(None, 'refine'):\n    {}['key']\n"
@@ -163,9 +163,9 @@ def test_a_bug_that_ends_a_process_is_told_in_its_format(log_format):
     )  # fmt: skip
     assert ended.returncode == 1
     if log_format == "json":
-        (said,) = objects(ended.stderr)
-        assert (said["level"], said["service"]) == ("critical", "refine")
-        assert said["exception"].endswith("KeyError: 'key'")
+        (entry,) = objects(ended.stderr)
+        assert (entry["level"], entry["service"]) == ("critical", "refine")
+        assert entry["exception"].endswith("KeyError: 'key'")
     else:
         assert ended.stderr.endswith("KeyError: 'key'\n")
 
@@ -174,15 +174,17 @@ def test_options_of_the_program_win(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FIBSTREAM_LOG_LEVEL", "error")
     (tmp_path / FILE).write_text('log_level = "info"\nlog_format = "json"\n')
-    told = inside("--log-level", "debug", "config").out
-    assert "log_level = debug  (--log-level;" in told and f"log_format = json  ({FILE};" in told
+    printed = inside("--log-level", "debug", "config").out
+    assert (
+        "log_level = debug  (--log-level;" in printed and f"log_format = json  ({FILE};" in printed
+    )
     assert "log_level = error  (FIBSTREAM_LOG_LEVEL;" in inside("config").out
     monkeypatch.delenv("FIBSTREAM_LOG_LEVEL")
     assert f"log_level = info  ({FILE};" in inside("config").out
 
 
 @pytest.mark.parametrize("how", ["flag", "environment", "file"])
-def test_the_program_itself_logs_as_it_is_told(tmp_path, monkeypatch, how):
+def test_the_program_itself_logs_as_set(tmp_path, monkeypatch, how):
     monkeypatch.chdir(tmp_path)
     flags = ("--log-level", "debug", "--log-format", "json") if how == "flag" else ()
     if how == "environment":
@@ -208,8 +210,8 @@ def test_every_process_of_a_run_logs_objects(tmp_path):
     assert len(files) == 9
     found = {name: objects(text) for name, text in files.items()}
     for name, lines in found.items():
-        assert all(said["service"] == name.partition("-")[0] for said in lines), name
-    assert any("computed" in said["message"] for said in found["refine-worker-0"])
+        assert all(entry["service"] == name.partition("-")[0] for entry in lines), name
+    assert any("computed" in entry["message"] for entry in found["refine-worker-0"])
     started = [line for line in answer.err.splitlines() if '"logger": "fibstream.cli.run' in line]
     assert len(objects("\n".join(started))) >= 9
 
@@ -223,8 +225,8 @@ def test_a_service_logs_objects_only(tmp_path):
         assert first.stdout is not None and "listening" in first.stdout.readline()
         second = apart(*flags, *words, "--role", "grpc")  # its port is taken
         assert second.code == 2
-        (said,) = objects(second.err)
-        assert "cannot be opened" in said["message"] and said["service"] == "ingest"
+        (entry,) = objects(second.err)
+        assert "cannot be opened" in entry["message"] and entry["service"] == "ingest"
         own = f"/proc/{first.pid}/task/{first.pid}/children"
         with open(own) as file:  # noqa: PTH123
             (victim, *_) = file.read().split()

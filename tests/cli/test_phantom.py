@@ -48,7 +48,7 @@ def test_what_is_written_is_the_phantom_whatever_the_chunks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (("--size", "0"), "--size '0'"),
         (("--size", "20000"), "20000"),
@@ -66,9 +66,9 @@ def test_what_is_written_is_the_phantom_whatever_the_chunks(tmp_path):
         (("--warp", "twist"), "--warp twist"),
     ],
 )
-def test_wrong_input_is_one_line_and_writes_nothing(tmp_path, flags, said):
+def test_wrong_input_is_one_line_and_writes_nothing(tmp_path, flags, message):
     answer = make(tmp_path / "cell.zarr", *flags)
-    assert answer.code == 2 and said in answer.err, answer
+    assert answer.code == 2 and message in answer.err, answer
     assert len(answer.err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -61,7 +61,7 @@ def test_a_version_lasts_until_something_read_is_another(tree: Path) -> None:
     assert contents(files, 1, "raw/a") == b"raw/a"
     assert contents(files, 1, "raw/late") is None
     assert not files.refresh()
-    replace(tree / "raw/unread", "new")  # nobody has asked for it: nothing to draw anew
+    replace(tree / "raw/unread", "new")  # never requested: nothing to redraw
     assert not files.refresh()
     replace(tree / "raw/late", "come")
     assert contents(files, 1, "raw/late") is None  # under this version it is not there

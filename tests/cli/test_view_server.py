@@ -1,4 +1,4 @@
-"""The server of the viewer, asked over HTTP: files, meshes, states, and what it must not answer."""
+"""The server of the viewer, over HTTP: files, meshes, states, and what it must not answer."""
 
 import json
 import os
@@ -59,11 +59,11 @@ def test_a_range_is_sent(ask: Browser, finished: Path, first: int | None, last: 
     data = (finished / "raw/s0/c/0/1/2").read_bytes()
     start = max(len(data) - (last or 0), 0) if first is None else first
     stop = len(data) if first is None or last is None else min(last + 1, len(data))
-    asked = "-".join("" if n is None else str(n) for n in (first, last))
-    status, headers, body = ask(CHUNK_PATH, Range=f"bytes={asked}")
+    text = "-".join("" if n is None else str(n) for n in (first, last))
+    status, headers, body = ask(CHUNK_PATH, Range=f"bytes={text}")
     assert (status, body) == (206, data[start:stop])
     assert headers["content-range"] == f"bytes {start}-{stop - 1}/{len(data)}"
-    assert ask(CHUNK_PATH, "HEAD", Range=f"bytes={asked}")[::2] == (206, b"")
+    assert ask(CHUNK_PATH, "HEAD", Range=f"bytes={text}")[::2] == (206, b"")
 
 
 @pytest.mark.parametrize("given", ["bytes={}-", "bytes=-0", "bytes=" + "9" * 30 + "-"])
