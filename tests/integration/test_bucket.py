@@ -12,7 +12,7 @@ from fibstream.store.remote import open_files
 from fibstream.volumes.sources import open_volume
 
 from ..support.cluster import Cluster
-from ..support.command import apart
+from ..support.command import inside
 from ..support.s3 import BUCKET, environment, moto
 from ..support.scene import SHAPE, blobs, save
 
@@ -23,8 +23,8 @@ MITO_NM = 10.0  # of the network that comes with fibstream
 @pytest.mark.timeout(300)
 def test_services_on_a_bucket_give_the_hashes_of_a_local_run(broker, tmp_path, monkeypatch):
     raw = save(tmp_path / "raw.npz", blobs(), MITO_NM)
-    local = apart("run", "--raw", raw, "--pipeline", "mito", "--out", tmp_path / "a.zarr",
-                  "--bus", "memory:", "--json")  # fmt: skip
+    local = inside("run", "--raw", raw, "--pipeline", "mito", "--out", tmp_path / "a.zarr",
+                   "--bus", "memory:", "--json")  # fmt: skip
     assert local.code == 0, local.err
     with moto() as server:
         server.bucket(BUCKET)

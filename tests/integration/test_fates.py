@@ -13,7 +13,7 @@ from ..inference.net import write_net
 from ..support.cluster import eventually
 from ..support.command import apart
 from ..support.scene import GEOMETRY, PIPELINE, SHAPE, VOXEL_NM, blobs, bright_unless_white, save
-from .conftest import create, land_all, truth_of
+from .conftest import CHUNKS, create, land_all, truth_of
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -70,6 +70,6 @@ def test_a_truncated_raw_shard_is_named_and_landed_again(start, scene):
             ]
 
         eventually(named, "the damage named by a reconcile")
-        assert land_all(client, "cell", scene) == {"written": 1, "unchanged": 35}
+        assert land_all(client, "cell", scene) == {"written": 1, "unchanged": CHUNKS - 1}
         assert client.wait("cell").failed_count == 0
     assert cluster.hashes("cell") == truth_of(cluster, "cell")

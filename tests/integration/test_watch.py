@@ -13,7 +13,7 @@ from ..support.cluster import eventually
 from ..support.command import finish
 from ..support.command import start as begin
 from ..support.scene import SHAPE, blobs
-from .conftest import create, truth_of
+from .conftest import CHUNKS, create, truth_of
 
 pytestmark = pytest.mark.timeout(240)
 PAUSE_S = 0.05  # between two slices: the microscope is slower, a test need not be
@@ -54,9 +54,9 @@ def test_slices_that_arrive_become_the_whole_volumes_objects(start, tmp_path):
         assert answer.code == 0, answer.err
         assert client.info("live").shape == SHAPE
         assert client.wait("live").failed_count == 0
-        assert numbers(port)["fibstream_landed_chunks_total", "written"] == 36
+        assert numbers(port)["fibstream_landed_chunks_total", "written"] == CHUNKS
         worker = numbers(port + 2)
-        assert worker["fibstream_tasks_total", "computed"] == 36
+        assert worker["fibstream_tasks_total", "computed"] == CHUNKS
         eventually(
             lambda: numbers(port + 1).get(("fibstream_queue_tasks", "")) == 0, "no task left"
         )
