@@ -122,15 +122,15 @@ class KafkaBus:
         return self._queue(topic).take(owner)
 
     def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:  # noqa: ARG002
-        """Whether a task is still this owner's: in this bus, or as the leases say."""
+        """Whether a task is still this owner's: in this bus, or by the leases."""
         return self._origin(delivery).renew(delivery, owner)
 
     def acknowledge(self, delivery: Delivery, owner: str) -> None:
-        """Take a finished task off its queue, unless it now belongs to somebody else."""
+        """Take a finished task off its queue, unless it now belongs to another."""
         self._origin(delivery).acknowledge(delivery, owner)
 
     def discard(self, delivery: Delivery) -> None:
-        """Take a task off its queue, whoever holds it: who finds it next skips it."""
+        """Take a task off its queue, even when held: the next owner skips it."""
         self._origin(delivery).discard(delivery)
 
     def reclaim(self, owner: str) -> list[Delivery]:
@@ -197,7 +197,7 @@ class KafkaBus:
     def _anything(self, members: list[Member]) -> bool:
         news = any(view.news for view in self._views.values())
         for view in self._views.values():
-            view.news = False  # reported once: logs that nobody reads on must not keep all awake
+            view.news = False  # reported once: logs that are not read on must not keep all awake
         left = any(view.left for view in self._views.values())
         return news or left or any(member.waits for member in members)
 

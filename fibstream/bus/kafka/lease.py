@@ -1,7 +1,7 @@
 """Who holds which task of a queue on Kafka, and how many tasks are not acknowledged.
 
 Kafka's groups know positions, not tasks. So what a worker holds is written to a compacted topic
-beside the queue: when it dies, whoever takes the task next finds the lease that never ended.
+beside the queue: when it dies, the next owner finds the lease that never ended.
 """
 
 import json

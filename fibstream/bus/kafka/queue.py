@@ -129,7 +129,7 @@ class Queue:
             return self._leases
 
     def renew(self, delivery: Delivery, owner: str) -> bool:
-        """Whether a task is still this owner's: in this bus, or as the leases say."""
+        """Whether a task is still this owner's: in this bus, or by the leases."""
         place, offset = self._position(delivery)
         member = self.member
         if member is not None and member.owner == owner and member.holds(place, offset):
@@ -148,7 +148,7 @@ class Queue:
     # -- ending ----------------------------------------------------------------------------------
 
     def acknowledge(self, delivery: Delivery, owner: str) -> None:
-        """Take a finished task off, unless it now belongs to somebody else."""
+        """Take a finished task off, unless it now belongs to another."""
         at = place, offset = self._position(delivery)
         if self.member is None or self.member.owner != owner or at not in self._written:
             return
@@ -156,12 +156,12 @@ class Queue:
         if self.member.done(place, offset):
             self._end_lease(name)
         elif self._holder(name, place, offset) == owner:
-            # Its partition moved meanwhile: whoever has it put the task back, and skips it now.
+            # Its partition moved meanwhile: the member that has it now skips the task.
             self._write_lease(name, lease._replace(state="over"))
         del self._written[at]
 
     def discard(self, delivery: Delivery) -> None:
-        """Take a task off, whoever holds it: who finds it next skips it."""
+        """Take a task off, even when held: the next owner skips it."""
         place, offset = self._position(delivery)
         name = self._name(delivery)
         self._write_lease(name, Lease("", delivery.crashes, place.partition, offset, "over"))
@@ -182,7 +182,7 @@ class Queue:
                 task = group.fetch(self._follower, place, lease.offset)
             if task is not None:
                 released.append(_delivery(task, freed.crashes))
-        # After the leases: whoever gets its partitions must find the crash counted once.
+        # After the leases: the member that gets its partitions must find the crash counted once.
         group.expel(self._link, self._group, owner)
         return released
 

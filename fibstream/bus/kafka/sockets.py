@@ -1,4 +1,4 @@
-"""Connections that close their socket when nobody answers.
+"""Connections that close their socket when no broker answers.
 
 kafka-python 3.0.0 to 3.0.12 (the newest) leaves the socket of a failed attempt to connect to the
 garbage collector: hundreds of descriptors while a broker is away. No documented setting prevents
