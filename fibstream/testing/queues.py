@@ -177,6 +177,19 @@ class QueueTests(BusSuite):
         assert bus.backlog(self.queues[0]) == 1
         assert harness.take("w3").crashes == 1
 
+    def test_a_task_has_no_crash_of_an_equal_one_that_is_held(
+        self, harness: BusHarness, bus: Bus
+    ) -> None:
+        """It replaces nothing."""
+        self.needs("replaces")
+        harness.send("a", b"x")
+        harness.take("w1")
+        harness.die("w1")
+        bus.reclaim("w1")
+        assert harness.take("w2").crashes == 1
+        harness.send("a", b"x")
+        assert harness.take("w3").crashes == 0
+
     def test_a_discarded_task_is_gone_for_its_holder_and_the_next_one_is_new(
         self, harness: BusHarness, bus: Bus
     ) -> None:
