@@ -57,7 +57,8 @@ class Bus(Protocol):
 
         They come in the order of their offsets; an empty list means that none are left. ``after``
         is 0 for the beginning, or an offset that this bus returned for the same logs. Entries of
-        one key come in the order in which they were published.
+        one log come in the order in which they were published. Of several large logs a bus may
+        refuse offsets other than 0, the last one returned, and the last end.
         """
 
     def end(self, topics: Collection[str]) -> int:
@@ -81,16 +82,22 @@ class Bus(Protocol):
         """
 
     def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:
-        """Extend a lease to ``lease_s`` seconds from now; False when ``owner`` has lost it."""
+        """Extend a lease to ``lease_s`` seconds from now; False when ``owner`` has lost it.
+
+        A lease that ended is not lost while nobody took the task.
+        """
 
     def acknowledge(self, delivery: Delivery, owner: str) -> None:
         """Remove a finished task from its queue; do nothing if ``owner`` does not hold it."""
 
     def backlog(self, topic: str) -> int:
-        """Return the number of tasks of a queue that are not acknowledged, held ones included."""
+        """Return how many tasks of a queue are not acknowledged, held ones included, at least."""
 
     def reclaim(self, owner: str) -> list[Delivery]:
-        """Release all tasks of an owner that died, and count one crash for each; return them."""
+        """Release all tasks of an owner that died, and count one crash for each; return them.
+
+        Those whose lease has ended and that nobody took since are among them.
+        """
 
     def discard(self, delivery: Delivery) -> None:
         """Remove a task from its queue, whoever holds it; do nothing if it is gone."""
@@ -106,7 +113,8 @@ class Bus(Protocol):
         """Return True once something may have been written, False after ``timeout_s`` seconds.
 
         It returns at once if something was written since the last call; ``timeout_s`` may be 0.
-        What this instance writes itself need not count.
+        What this instance writes itself need not count; what waits to be read or taken may be
+        reported again.
         """
 
     def close(self) -> None:
