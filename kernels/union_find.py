@@ -29,8 +29,9 @@ OUTSIDE = 0  # the node of OUT: the first one
 class Classes:
     """What the summaries added so far say of their pieces; nodes are dense numbers of names.
 
-    ``stirred`` collects the ids of objects whose state may have changed, ``fixed`` the chunks
-    that hold a piece of an object that closed; who reads them empties them.
+    ``changed`` collects the ids of objects whose state may have changed, ``fixed`` the chunks
+    that hold a piece of an object that closed; ``contradicted`` is set when a closed class grew,
+    which summaries of one volume never ask for. Who reads them empties them.
     """
 
     def __init__(self, *, merging: bool) -> None:
@@ -50,6 +51,7 @@ class Classes:
         self._ready_objects: list[int] = []
         self.changed: set[int] = set()
         self.fixed: set[Index] = set()
+        self.contradicted = False
         self._closed[self._nodes([OUT])[0]] = True
 
     def add(self, chunk: Index, summary: Arrays) -> None:
@@ -59,6 +61,8 @@ class Classes:
         self._pieces[chunk] = nodes
         for node, voxels in zip(nodes, summary["voxels"].tolist(), strict=True):
             root = self.root(node)
+            if voxels:
+                self._reopen(root)
             self._voxels[root] += voxels
             self._chunks[root].append(chunk)
             self.changed.add(self._name[root])
@@ -146,6 +150,7 @@ class Classes:
             for at in np.flatnonzero(touch >> face & 1).tolist():
                 root = self.root(nodes[at])
                 if root != OUTSIDE:
+                    self._reopen(root)
                     self._waits[root] += 1
                     self._waiting[neighbour].append(nodes[at])
 
@@ -171,11 +176,12 @@ class Classes:
         to, gone = sorted((self.root(one), self.root(other)), key=self._name.__getitem__)
         if to == gone:
             return
-        if self._contradicts(to, gone):
-            # A chunk was acquired anew and its neighbours are not yet: nothing closed is certain.
-            # When they are, a summary is replaced, and a new cache knows nothing of this.
-            self.fixed.update(self._pieces)
-            self._closed[to] = to == OUTSIDE
+        if gone == OUTSIDE:
+            self._contradict()  # a hole that was filled reaches the border: leave it as it is
+            return
+        self._reopen(to)
+        if self.is_object(gone) or not self.is_object(to):
+            self._reopen(gone)
         self._parent[gone] = to
         self.changed |= {self._name[to], self._name[gone]}
         chunks, self._chunks[gone] = self._chunks[gone], []
@@ -195,14 +201,31 @@ class Classes:
             self._ready_holes += fewer
         self._beside[to] = _merge(self._beside[to], beside)
 
-    def _contradicts(self, to: int, gone: int) -> bool:
-        """Whether a class that was closed would grow, other than by filling a hole."""
-        filled = self.is_object(to) and not self.is_object(gone)
-        grows = to != OUTSIDE and self._closed[to]
-        return grows or (self._closed[gone] and not filled)
+    def _reopen(self, root: int) -> None:
+        """Let a class that grows after it was closed be open again.
+
+        Summaries of one volume never ask for that.
+        """
+        if root == OUTSIDE or not self._closed[root]:
+            return
+        self._contradict()
+        self._closed[root] = False
+        self.changed.add(self._name[root])
+        if not self.is_object(root):
+            for thing in map(self.root, self._beside[root]):
+                self._reopen(thing)
+                self._waits[thing] += 1
+
+    def _contradict(self) -> None:
+        """Note that a chunk was acquired anew and its neighbours are not yet: any label may change.
+
+        When they are, a summary is replaced, and a new cache knows nothing of this.
+        """
+        self.contradicted = True
+        self.fixed.update(self._pieces)
 
     def _settle(self) -> None:
-        """Decide what is ripe, holes first: they may still change objects."""
+        """Decide what is ready, holes first: they may still change objects."""
         while self._ready_holes or self._ready_objects:
             if self._ready_holes:
                 self._decide(self._ready_holes.pop())

@@ -65,6 +65,9 @@ class ObjectFold:
         else:
             self._cache.add(chunk, summary)
             self._unsettled.add(chunk)
+            if self._cache.contradicted:
+                self._cache.contradicted = False
+                self._unsettled.update(self._summaries)
 
     def remove(self, chunk: Index) -> None:
         """Let ``chunk`` say nothing, as if it had never come."""
