@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,7 @@ from fibstream.core.ports import Bus, Delivery, Entry
 
 LEASE_S = 10.0
 
+F = TypeVar("F", bound=Callable[..., Any])
 Connect = Callable[[str, Callable[[], float]], Bus]
 
 
@@ -61,6 +63,16 @@ class Clock:
     def __call__(self) -> float:
         """Return the time in seconds."""
         return self.now
+
+
+def promised(promise: str) -> Callable[[F], F]:
+    """Return the decorator of a test that only a bus with this promise must pass."""
+
+    def mark(test: F) -> F:
+        test.promised = (promise, *getattr(test, "promised", ()))  # type: ignore[attr-defined]
+        return test
+
+    return mark
 
 
 class BusSuite:
@@ -115,10 +127,13 @@ class BusSuite:
         """The connection of the planner."""
         return harness.bus
 
-    def needs(self, promise: str) -> None:
-        """Skip a test of what is not promised."""
-        if not getattr(self.promises, promise):
-            pytest.skip(f"not promised: {promise}")
+    def __init_subclass__(cls) -> None:
+        """Leave out the tests of what is not promised."""
+        super().__init_subclass__()
+        for name in dir(cls):
+            wanted = getattr(getattr(cls, name), "promised", ())
+            if not all(getattr(cls.promises, promise) for promise in wanted):
+                setattr(cls, name, None)
 
 
 class BusHarness:

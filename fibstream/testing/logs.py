@@ -2,7 +2,7 @@
 
 from fibstream.core.ports import Bus
 
-from .harness import BusHarness, BusSuite, everything, last
+from .harness import BusHarness, BusSuite, everything, last, promised
 
 
 class LogTests(BusSuite):
@@ -114,17 +114,17 @@ class LogTests(BusSuite):
             (entry,) = reader.read([log], offset)
             offset = entry.offset
 
+    @promised("waits")
     def test_a_wait_for_nothing_ends_with_false(self, harness: BusHarness) -> None:
         """What was written and read is not reported for ever."""
-        self.needs("waits")
         reader = harness.worker("reader")
         harness.publish("a")
         assert reader.read([self.logs[0]], 0)
         assert not all(reader.wait(0.01) for _ in range(100))
 
+    @promised("durable")
     def test_a_log_outlives_all_connections(self, harness: BusHarness, bus: Bus) -> None:
         """Opened again it has the same records, and its offsets go on."""
-        self.needs("durable")
         harness.publish("a", b"1")
         harness.publish("b", b"2")
         entries = bus.read([self.logs[0]], 0)

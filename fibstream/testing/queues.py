@@ -2,7 +2,7 @@
 
 from fibstream.core.ports import Bus
 
-from .harness import LEASE_S, BusHarness, BusSuite
+from .harness import LEASE_S, BusHarness, BusSuite, promised
 
 
 class QueueTests(BusSuite):
@@ -97,11 +97,11 @@ class QueueTests(BusSuite):
         assert bus.backlog(self.queues[0]) == 0
         harness.worker("w2").acknowledge(again, "w2")
 
+    @promised("timed")
     def test_a_lease_that_ran_out_is_still_its_owners_while_nobody_took_the_task(
         self, harness: BusHarness, bus: Bus
     ) -> None:
         """It can be renewed, and the task acknowledged."""
-        self.needs("timed")
         harness.send("a", b"x")
         held = harness.take("w1")
         harness.clock.now += LEASE_S + 1
@@ -128,9 +128,9 @@ class QueueTests(BusSuite):
         assert crashes == {harness.key(k): int(harness.key(k) in held) for k in "abc"}
         assert sorted(d.crashes for d in bus.reclaim("w3")) == [1, 2, 2]
 
+    @promised("timed")
     def test_a_crash_counts_though_the_lease_ran_out(self, harness: BusHarness, bus: Bus) -> None:
         """Whoever was the last to hold a task died with it; others did not."""
-        self.needs("timed")
         for key in ("a", "b"):
             harness.send(key)
         first, _ = harness.take("w1"), harness.take("w2")
@@ -160,12 +160,12 @@ class QueueTests(BusSuite):
         assert crashes in ([], [2], [2, 0])
         assert (found.value, found.crashes) == (b"y", 0)
 
+    @promised("replaces")
+    @promised("timed")
     def test_of_two_free_tasks_of_one_key_the_most_crashes_are_kept(
         self, harness: BusHarness, bus: Bus
     ) -> None:
         """The one that replaces both counts as the one that crashed most."""
-        self.needs("replaces")
-        self.needs("timed")
         harness.send("a", b"x")
         harness.take("w1")
         harness.die("w1")
@@ -177,11 +177,11 @@ class QueueTests(BusSuite):
         assert bus.backlog(self.queues[0]) == 1
         assert harness.take("w3").crashes == 1
 
+    @promised("replaces")
     def test_a_task_has_no_crash_of_an_equal_one_that_is_held(
         self, harness: BusHarness, bus: Bus
     ) -> None:
         """It replaces nothing."""
-        self.needs("replaces")
         harness.send("a", b"x")
         harness.take("w1")
         harness.die("w1")
@@ -252,9 +252,9 @@ class QueueTests(BusSuite):
         assert worker.wait(60)
         assert harness.take().key == harness.key("a")
 
+    @promised("durable")
     def test_tasks_outlive_all_connections(self, harness: BusHarness, bus: Bus) -> None:
         """What was acknowledged stays so."""
-        self.needs("durable")
         harness.send("a", b"1")
         held = harness.take()
         harness.worker("w1").acknowledge(held, "w1")

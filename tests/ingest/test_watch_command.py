@@ -62,7 +62,9 @@ def test_a_signal_stops_the_command_and_a_second_one_has_its_usual_effect(
     thread.join()
     assert code == 130
     assert "stopped, not sealed; call again to go on" in capsys.readouterr().err
-    before = signal.getsignal(signal.SIGINT)
+    # A process that was started in the background ignores the signal otherwise.
+    before = signal.default_int_handler
+    found = signal.signal(signal.SIGINT, before)
     with stop_signals() as pause:
         assert not pause(0)
         signal.raise_signal(signal.SIGINT)
@@ -70,6 +72,7 @@ def test_a_signal_stops_the_command_and_a_second_one_has_its_usual_effect(
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, found)
 
 
 def test_lists_of_numbers_and_ranges_are_parsed() -> None:

@@ -61,7 +61,7 @@ def test_deleting_outlasts_those_who_have_not_noticed(root, tmp_path):
 
     def straggle(name: str) -> None:
         files = LocalFiles(tmp_path / "root/cell.zarr")
-        files.put(f"{name}/0", b"x")
+        files.put(f"{name}/first", b"x")
         writing.wait(10)
         try:
             for n in range(100_000):
@@ -110,6 +110,6 @@ def test_a_bus_of_a_call_that_failed_is_not_used_again(root):
 
 def test_few_buses_are_kept(root):
     with contextlib.ExitStack() as held:
-        for _ in range(root_module.IDLE + 3):
+        for _ in range(root_module.MAX_IDLE + 3):
             held.enter_context(root.open("cell"))
-    assert len(root._idle) == root_module.IDLE
+    assert len(root._idle) == root_module.MAX_IDLE

@@ -11,11 +11,11 @@ from grpc_status import rpc_status
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import (
     AlreadyExists,
+    LimitExceeded,
     NotFound,
-    WrongState,
     Poison,
     Retryable,
-    LimitExceeded,
+    WrongState,
     WrongUse,
 )
 from fibstream.runtime.grpc import GrpcServer, ServicerBinding

@@ -18,6 +18,7 @@ from fibstream.phantom.phantom import Voxels
 from fibstream.phantom.truth import annotation, label_mask, super_class
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
+WALL = 45.0  # nm: depth of the wall of triplets of a centriole (Winey)
 
 
 def components(mask: np.ndarray, connectivity: int = 26) -> tuple[np.ndarray, int]:
@@ -233,7 +234,7 @@ def around_axis(places: np.ndarray, voxels: Voxels) -> np.ndarray:
     middle = places.mean(axis=0)
     axis, *sides = np.linalg.svd((places - middle)[::7], full_matrices=False)[2]
     turn = 2 * np.pi * np.arange(360) / 360
-    radius = (sizes.CENTRIOLE - sizes.CENTRIOLE_WALL / 2) / 4.0
+    radius = (sizes.CENTRIOLE - WALL / 2) / 4.0
     ring = radius * (np.cos(turn)[:, None] * sides[0] + np.sin(turn)[:, None] * sides[1])
     heights = np.linspace(-30, 30, 13)
     at = middle + ring[None] + heights[:, None, None] * axis

@@ -202,7 +202,7 @@ def test_a_long_stamp_and_a_summary_are_read_anew_as_well(s3, store):
 
 
 def test_a_chunk_larger_than_what_is_read_at_once_comes_in_lots(s3, store, monkeypatch):
-    monkeypatch.setattr(shard, "_AT_ONCE", 600_000)  # two of eight inner chunks of noise
+    monkeypatch.setattr(shard, "_MAX_GROUP", 600_000)  # two of eight inner chunks of noise
     item, content = put(store, noise())
     s3.seen.clear()
     assert np.array_equal(store.read(SOURCE, ALL, {(0, 0, 0): content}).array, noise())
