@@ -158,6 +158,7 @@ class Classes:
         """Let an object wait until the background beside it is decided."""
         hole, thing = self.root(hole), self.root(thing)
         if hole != OUTSIDE:
+            self._reopen(thing)
             self._beside[hole].append(thing)
             self._waits[thing] += 1
 

@@ -5,7 +5,7 @@ missing neighbour is open; a mapping that changes is reported; so is an object t
 every chunk has given its last summary, the fold is a fresh one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -46,18 +46,14 @@ class Followed:
         assert self.objects == self.fold.objects()
 
     def check_open(self) -> None:
-        """No class is closed while a piece of it reaches a chunk that has not come."""
-        assert not list(unfinished(self.fold._classes(), self.present))
-
-
-def unfinished(classes: Classes, present: Summaries) -> Iterator[tuple[Index, int]]:
-    """Yield the closed pieces that reach a missing chunk."""
-    for index, summary in present.items():
-        missing = sum(1 << face for face in range(6) if _step(index, face) not in present)
-        for node, touch in zip(classes.pieces(index), summary["touch"].tolist(), strict=True):
-            root = classes.root(node)
-            if touch & missing and root != OUTSIDE and classes.is_closed(root):
-                yield index, node
+        """No class is closed while it waits for a chunk, or for the background beside it."""
+        classes = self.fold._classes()
+        assert not any(classes.is_closed(r) and classes._waits[r] for r in classes.objects())
+        for index, summary in self.present.items():
+            missing = sum(1 << f for f in range(6) if _step(index, f) not in self.present)
+            for node, touch in zip(classes.pieces(index), summary["touch"].tolist(), strict=True):
+                root = classes.root(node)
+                assert not (touch & missing and root != OUTSIDE and classes.is_closed(root))
 
 
 def fresh(settings: RecipeSettings, summaries: Summaries) -> ObjectFold:
@@ -141,8 +137,8 @@ def any_summary(rng: np.random.Generator, *, holes: bool) -> Arrays:
 @pytest.mark.parametrize("holes", ["none", "one", "all"])
 def test_summaries_of_no_volume_at_all(holes: str) -> None:
     """Every contradiction that the form of a summary allows, in a few chunks."""
-    chunks = list(np.ndindex(1, 2, 3))
-    for seed in range(250):
+    chunks = list(np.ndindex(2, 2, 3))
+    for seed in range(200):
         rng = np.random.default_rng(seed)
         settings = RecipeSettings(
             fill_holes=holes,
@@ -150,12 +146,13 @@ def test_summaries_of_no_volume_at_all(holes: str) -> None:
             max_volume_nm3=[None, 8.0 * VOXEL_NM3][rng.integers(2)],
         )
         followed = Followed(settings)
-        for _ in range(12):
-            index = chunks[rng.integers(len(chunks))]
-            if index in followed.present:  # mostly let it be: a fold built anew forgets
-                index = chunks[rng.integers(len(chunks))]
+        for _ in range(14):
+            missing = [index for index in chunks if index not in followed.present]
+            # Seldom one that is there: a fold that is built anew has forgotten what came before.
+            some = missing if missing and rng.random() < 0.9 else chunks
+            index = some[rng.integers(len(some))]
             followed.put(index, any_summary(rng, holes=holes != "none"))
-            if rng.random() < 0.25:
+            if rng.random() < 0.3:
                 followed.fold.snapshot()
             if rng.random() < 0.7:
                 followed.write()
