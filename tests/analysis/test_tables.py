@@ -1,8 +1,11 @@
 """The table while chunks land: a row is whole, or not there."""
 
+from itertools import product
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from scipy import ndimage
 
 from fibstream.core.dataset import Dataset, Organelle
@@ -56,3 +59,26 @@ def test_a_row_is_final_as_soon_as_it_is_there() -> None:
             zip(ids.tolist(), voxels.tolist(), strict=True)
         )
     assert early > 30, "rows came only at the end"
+
+
+@pytest.mark.parametrize("step", [s for s in product((-1, 0, 1), repeat=3) if any(s)])
+def test_an_object_that_goes_on_across_a_corner_alone_has_no_row_yet(
+    step: tuple[int, int, int],
+) -> None:
+    """Two voxels in the middle chunk and its neighbour at ``step``, which is measured last."""
+    shape = (12, 15, 21)  # three chunks along each axis
+    grid = Grid(shape, CHUNK)
+    middle, missing = grid.box((1, 1, 1)), tuple(1 + s for s in step)
+    here = tuple(
+        (a + b) // 2 if s == 0 else (b - 1 if s > 0 else a)
+        for s, a, b in zip(step, middle.start, middle.stop, strict=True)
+    )
+    volume = np.zeros(shape, np.uint64)
+    volume[here] = volume[tuple(h + s for h, s in zip(here, step, strict=True))] = 5
+    tables = TableFold(dataset(shape))
+    for index in sorted(grid.indices(), key=lambda at: at == missing):
+        assert rows(tables) == {}
+        block = grid.block(index, HALO)
+        partial = measure(Patch(volume[block.slices()], block), grid.box(index), None)
+        tables.put(tables.inputs[0], index, str(index), partial)
+    assert rows(tables)[5]["voxels"] == 2
