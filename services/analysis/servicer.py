@@ -1,8 +1,5 @@
 """The gRPC door of analysis: what tables there are, and questions to them."""
 
-import base64
-import binascii
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from typing import NamedTuple
@@ -14,10 +11,11 @@ import pyarrow.parquet as pq
 from fibstream.bus import wire
 from fibstream.core.addresses import SERVICES
 from fibstream.core.dataset import Dataset
-from fibstream.core.errors import LimitExceeded, NotFound, WrongState, WrongUse
+from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
 from fibstream.core.ports import Bus, Entry, Files
+from fibstream.runtime.paging import MAX_PAGE, decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.edges.asking import Asking, Reply
@@ -31,9 +29,6 @@ from .stages.measures import with_raw
 from .table import finish, to_parquet
 from .totals import merge
 
-MAX_PAGE = 10_000  # rows: with a hundred bytes each a page is 1 MB, which gRPC sends fastest
-PAGE = 1000  # rows, when nothing is said
-MAX_TOKEN = 400  # characters: an offset and two hashes take 200
 assert MAX_PAGE <= MAX_ROWS
 
 
@@ -97,16 +92,19 @@ class AnalysisServicer(AnalysisServiceServicer):
             known = ", ".join(_names(dataset)) or "none"
             raise NotFound(f"organelle {name[:60]!r}: {dataset.name} has {known}")
         table = _table(dataset, files, name)
-        if request.page_size > MAX_PAGE:
-            raise LimitExceeded(f"page_size {request.page_size}: at most {MAX_PAGE}")
+        size = page_size(request.page_size)
         columns = pq.read_schema(pa.BufferReader(table.data)).names
         order = parse_order(request.order_by, columns)
         asked = digest(canonical([dataset.name, name, request.filter, order]))
-        offset = _offset(request.page_token, table.hash, asked)
-        page = Page(name, request.filter, order, offset, request.page_size or PAGE)
+        offset, version = decode_token(request.page_token, asked)
+        if version not in (None, table.hash):
+            raise WrongState(
+                "the table changed since the first page: start again without a page_token"
+            )
+        page = Page(name, request.filter, order, offset, size)
         reply = self._asking.ask(page, {name: table.data}, context)
         end = offset + page.limit
-        token = _token(end, table.hash, asked) if end < reply.total else ""
+        token = encode_token(end, asked, table.hash) if end < reply.total else ""
         return _answer(reply, token)
 
 
@@ -169,26 +167,3 @@ def _all(bus: Bus, topics: list[str]) -> Iterator[Entry]:
     while entries := bus.read(topics, after):
         yield from entries
         after = entries[-1].offset
-
-
-def _token(offset: int, table: str, asked: str) -> str:
-    return base64.urlsafe_b64encode(canonical([offset, table, asked])).decode()
-
-
-def _offset(token: str, table: str, asked: str) -> int:
-    """Return where a page starts; raise WrongUse for what is not a token of this question."""
-    if not token:
-        return 0
-    wrong = WrongUse("page_token: not one that this question was answered with")
-    if len(token) > MAX_TOKEN:
-        raise wrong
-    try:
-        found = json.loads(base64.b64decode(token.encode("ascii"), b"-_", validate=True))
-        offset, of_table, of_question = found
-    except (UnicodeError, binascii.Error, ValueError, TypeError):
-        raise wrong from None
-    if type(offset) is not int or not 0 < offset < 1 << 63 or of_question != asked:
-        raise wrong
-    if of_table != table:
-        raise WrongState("the table changed since the first page: start again without a page_token")
-    return offset

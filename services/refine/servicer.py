@@ -1,8 +1,5 @@
 """The gRPC door of refine: its recipes, and the objects of a dataset as they come to be."""
 
-import base64
-import binascii
-import json
 import logging
 import time
 from collections import deque
@@ -13,10 +10,11 @@ import grpc
 
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
-from fibstream.core.errors import LimitExceeded, NotFound, Poison, WrongUse
+from fibstream.core.errors import NotFound, Poison, WrongUse
 from fibstream.core.events import ObjectChanged, Progress, Record, Sealed
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Entry
+from fibstream.runtime.paging import decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.v1 import refine_pb2 as pb
@@ -27,9 +25,6 @@ from .watermark import Finality, Watermark, least
 
 log = logging.getLogger(__name__)
 
-MAX_PAGE = 10_000  # objects: with forty bytes each a page is well below a message
-PAGE = 1000  # objects, when nothing is said
-MAX_TOKEN = 500  # characters: two names and an id take less
 WAIT_S = 0.25  # how often a watching stream looks whether its client is still there
 EXISTS_S = 5.0  # how often it looks whether its dataset is: on an object store that is a request
 GONE = frozenset({"merged_into", "withdrawn"})
@@ -62,16 +57,15 @@ class RefineServicer(RefineServiceServicer):
         self, request: pb.ListObjectsRequest, context: grpc.ServicerContext
     ) -> pb.ListObjectsResponse:
         """Return the objects of one organelle that exist, by id."""
-        if request.page_size > MAX_PAGE:
-            raise LimitExceeded(f"page_size {request.page_size}: at most {MAX_PAGE}")
+        size = page_size(request.page_size)
         with self._root.open(request.dataset) as (dataset, site):
             if not request.organelle:
                 raise WrongUse("organelle: expected the name of one")
             (name,) = _watched(dataset, request.organelle)
-            after = _after(request.page_token, dataset.name, name)
-            size = request.page_size or PAGE
+            listed = f"{dataset.name}/{name}"
+            after, _ = decode_token(request.page_token, listed)
             found = _existing(site.bus, dataset.name, name, after, size + 1)
-        token = _token(dataset.name, name, found[size - 1].id) if len(found) > size else ""
+        token = encode_token(found[size - 1].id, listed) if len(found) > size else ""
         objects = [wire.object_message(change) for change in found[:size]]
         return pb.ListObjectsResponse(objects=objects, next_page_token=token)
 
@@ -202,24 +196,3 @@ def _existing(
             if isinstance(change, ObjectChanged) and change.kind not in GONE:
                 found.append(change)
     return found[:count]
-
-
-def _token(dataset: str, organelle: str, last: int) -> str:
-    return base64.urlsafe_b64encode(canonical([dataset, organelle, last])).decode()
-
-
-def _after(token: str, dataset: str, organelle: str) -> int:
-    """Return the last id of the page before; raise WrongUse for a token of another list."""
-    if not token:
-        return 0
-    wrong = WrongUse("page_token: not one that this list was answered with")
-    if len(token) > MAX_TOKEN:
-        raise wrong
-    try:
-        found = json.loads(base64.b64decode(token.encode("ascii"), b"-_", validate=True))
-        of_dataset, of_organelle, last = found
-    except (UnicodeError, binascii.Error, ValueError, TypeError):
-        raise wrong from None
-    if [of_dataset, of_organelle] != [dataset, organelle] or type(last) is not int:
-        raise wrong
-    return last

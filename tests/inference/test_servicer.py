@@ -2,62 +2,51 @@
 
 import threading
 import time
-from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fibstream.cli.oneshot import predict_volume
-from fibstream.core.grid import Box
-from fibstream.runtime.grpc import GrpcServer as Server
-from fibstream.runtime.grpc import ServicerBinding
+from fibstream.core.grid import Box, Index
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
-from fibstream.services.inference import servicer as doors
+from fibstream.services.inference import servicer as module
+from fibstream.services.inference.port import Engine, ModelSpec
 from fibstream.services.inference.servicer import InferenceServicer, Models
 from fibstream.services.inference.volume import MAX_VOXELS
 from fibstream.v1 import inference_pb2 as pb
 from fibstream.v1.chunk_pb2 import Index3, Nanometres3
-from fibstream.v1.inference_pb2_grpc import (
-    InferenceServiceStub,
-    add_InferenceServiceServicer_to_server,
-)
+from fibstream.v1.inference_pb2_grpc import InferenceServiceStub as Stub
+from fibstream.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from fibstream.volumes.sources import open_volume
 
+from ..support import rpc
 from ..support.engines import tiny_engine
+from ..support.rpc import CODE, serving
 from .net import write_net
 
 SHAPE = (13, 21, 30)
-CODE = grpc.StatusCode
-
-
-@contextmanager
-def serving(answers):
-    room = ServicerBinding(
-        add_InferenceServiceServicer_to_server, answers, "fibstream.v1.InferenceService"
-    )
-    server = Server("127.0.0.1:0", [room])
-    server.open()
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        yield InferenceServiceStub(channel)
-    server.close(grace_s=0)
 
 
 @pytest.fixture
-def answers(tmp_path):
+def servicer(tmp_path: Path) -> InferenceServicer:
     (tmp_path / "models").mkdir()
     write_net(tmp_path / "models" / "net.onnx")
     return InferenceServicer(Root(str(tmp_path)), Settings())
 
 
 @pytest.fixture
-def stub(answers):
-    with serving(answers) as stub:
+def stub(servicer: InferenceServicer) -> Iterator[Stub]:
+    with serving(add_InferenceServiceServicer_to_server, servicer, Stub) as stub:
         yield stub
 
 
-def header(shape=SHAPE, dtype="uint8", **changes):
+def header(shape: Index = SHAPE, dtype: str = "uint8", **changes: Any) -> pb.PredictRequest:
     given = {
         "model": "net", "shape": Index3(z=shape[0], y=shape[1], x=shape[2]), "dtype": dtype,
         "voxel_size_nm": Nanometres3(z=8, y=8, x=8), **changes,
@@ -65,12 +54,14 @@ def header(shape=SHAPE, dtype="uint8", **changes):
     return pb.PredictRequest(header=pb.PredictHeader(**given))
 
 
-def pieces(raw, size=1000):
+def pieces(raw: NDArray[Any], size: int = 1000) -> list[pb.PredictRequest]:
     data = np.ascontiguousarray(raw, raw.dtype.newbyteorder("<")).tobytes()
     return [pb.PredictRequest(piece=data[k : k + size]) for k in range(0, len(data), size)]
 
 
-def predicted(stub, *requests):
+def predicted(
+    stub: Stub, *requests: pb.PredictRequest
+) -> tuple[list[str], NDArray[np.uint8], list[bytes]]:
     """Return classes and array that are answered, and the sizes of the pieces."""
     first, *rest = stub.Predict(iter(requests), timeout=30)
     parts = [answer.piece for answer in rest]
@@ -80,14 +71,11 @@ def predicted(stub, *requests):
     return list(first.header.classes), array.reshape(-1, shape.z, shape.y, shape.x), parts
 
 
-def refused(stub, *requests):
-    with pytest.raises(grpc.RpcError) as caught:
-        list(stub.Predict(iter(requests), timeout=30))
-    assert "\n" not in caught.value.details()
-    return caught.value.code(), caught.value.details()
+def refused(stub: Stub, *requests: pb.PredictRequest) -> rpc.Refusal:
+    return rpc.refused(lambda: list(stub.Predict(iter(requests), timeout=30)))
 
 
-def noise(dtype="uint8", shape=SHAPE, seed=3):
+def noise(dtype: str = "uint8", shape: Index = SHAPE, seed: int = 3) -> NDArray[Any]:
     values = np.random.default_rng(seed).integers(0, 127, shape)
     return values.astype(dtype)
 
@@ -99,7 +87,9 @@ def noise(dtype="uint8", shape=SHAPE, seed=3):
     ("dtype", "window", "invert"),
     [("uint8", None, False), ("uint16", (10.5, 100.0), True), ("float32", (-3.0, 90.0), False)],
 )
-def test_a_volume_is_predicted_as_the_command_does(stub, tmp_path, dtype, window, invert):
+def test_a_volume_is_predicted_as_the_command_does(
+    stub: Stub, tmp_path: Path, dtype: str, window: tuple[float, float] | None, invert: bool
+) -> None:
     raw = noise(dtype)
     np.savez(tmp_path / "raw.npz", raw=raw, voxel_size_nm_zyx=[8.0] * 3)
     names = predict_volume(
@@ -116,14 +106,14 @@ def test_a_volume_is_predicted_as_the_command_does(stub, tmp_path, dtype, window
         assert np.array_equal(found, volume.read(Box((0, 0, 0), SHAPE)))
 
 
-def test_the_answer_comes_in_pieces(stub, monkeypatch):
-    monkeypatch.setattr(doors, "PIECE", 4096)
+def test_the_answer_comes_in_pieces(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PIECE", 4096)
     _, array, parts = predicted(stub, header(), *pieces(noise()))
     assert [len(p) for p in parts[:-1]] == [4096] * (len(parts) - 1) and len(parts) == 4
     assert array.shape == (2, *SHAPE)
 
 
-def test_a_volume_smaller_than_the_halo_is_predicted(stub):
+def test_a_volume_smaller_than_the_halo_is_predicted(stub: Stub) -> None:
     _, array, _ = predicted(stub, header((1, 2, 3)), *pieces(noise(shape=(1, 2, 3))))
     assert array.shape == (2, 1, 2, 3)
 
@@ -155,12 +145,14 @@ BAD_HEADERS = [
 
 
 @pytest.mark.parametrize(("changes", "code", "says"), BAD_HEADERS)
-def test_a_wrong_header_is_refused_before_the_voxels(stub, changes, code, says):
+def test_a_wrong_header_is_refused_before_the_voxels(
+    stub: Stub, changes: dict[str, Any], code: grpc.StatusCode, says: str
+) -> None:
     found, details = refused(stub, header(**changes))
     assert found == code and says in details
 
 
-def test_pieces_are_counted(stub):
+def test_pieces_are_counted(stub: Stub) -> None:
     good = pieces(RAW)
     code, says = refused(stub, header(), *good[:-1])
     assert code == CODE.INVALID_ARGUMENT and f"the header promised {RAW.nbytes}" in says
@@ -175,7 +167,7 @@ def test_pieces_are_counted(stub):
     assert refused(stub, header((200,) * 3), large)[0] == CODE.RESOURCE_EXHAUSTED
 
 
-def test_voxels_that_are_not_numbers_are_refused(stub):
+def test_voxels_that_are_not_numbers_are_refused(stub: Stub) -> None:
     raw = RAW.astype("float32")
     raw[3, 4, 5] = np.nan
     code, says = refused(stub, header(dtype="float32", contrast_high=100), *pieces(raw))
@@ -188,12 +180,12 @@ def test_voxels_that_are_not_numbers_are_refused(stub):
 class Held:
     """An engine that stops at its first tile until it is let go."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._tiny = tiny_engine()
         self.spec, self.profile = self._tiny.spec, self._tiny.profile
         self.at_work, self.go, self.tiles = threading.Event(), threading.Event(), 0
 
-    def infer(self, tile):
+    def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
         self.tiles += 1
         self.at_work.set()
         assert self.go.wait(30)
@@ -201,34 +193,36 @@ class Held:
 
 
 @pytest.fixture
-def held(answers):
+def held(servicer: InferenceServicer) -> Iterator[Held]:
     """Let an engine that can be stopped stand for the network ``net``."""
     engine = Held()
-    answers._models = HeldModels(engine)
+    servicer._models = HeldModels(engine)
     yield engine
     engine.go.set()
 
 
 class HeldModels(Models):
-    def __init__(self, engine):
+    def __init__(self, engine: Held) -> None:
         self._engine = engine
 
-    def find(self, name):
+    def find(self, name: str) -> ModelSpec:
         return self._engine.spec
 
-    def engine(self, name, spec):
+    def engine(self, name: str, spec: ModelSpec) -> Engine:
         return self._engine
 
 
-def finished(answers, timeout_s=10):
+def finished(servicer: InferenceServicer, timeout_s: float = 10) -> None:
     """Wait until nobody computes any more."""
-    assert answers._computing.acquire(timeout=timeout_s)
-    answers._computing.release()
+    assert servicer._computing.acquire(timeout=timeout_s)
+    servicer._computing.release()
 
 
-def test_a_cancelled_call_stops_at_the_next_tile(stub, answers, held, monkeypatch):
-    contexts, look = [], doors._check_active
-    monkeypatch.setattr(doors, "_check_active", lambda c: (contexts.append(c), look(c)))
+def test_a_cancelled_call_stops_at_the_next_tile(
+    stub: Stub, servicer: InferenceServicer, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts, look = [], module._check_active
+    monkeypatch.setattr(module, "_check_active", lambda c: (contexts.append(c), look(c)))
     call = stub.Predict(iter([header(), *pieces(RAW)]))
     assert held.at_work.wait(10)
     call.cancel()
@@ -239,12 +233,14 @@ def test_a_cancelled_call_stops_at_the_next_tile(stub, answers, held, monkeypatc
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)
     held.go.set()
-    finished(answers)
+    finished(servicer)
     assert held.tiles == 1  # of 24
     assert predicted(stub, header(), *pieces(RAW))[1].shape == (1, *SHAPE)
 
 
-def test_others_wait_and_give_up_at_their_deadline(stub, answers, held):
+def test_others_wait_and_give_up_at_their_deadline(
+    stub: Stub, servicer: InferenceServicer, held: Held
+) -> None:
     first = stub.Predict(iter([header(), *pieces(RAW)]), timeout=30)
     assert held.at_work.wait(10)
     second = stub.Predict(iter([header(), *pieces(RAW)]), timeout=0.3)
@@ -255,16 +251,18 @@ def test_others_wait_and_give_up_at_their_deadline(stub, answers, held):
     assert len(list(first)) == 2
 
 
-def test_no_more_volumes_are_held_than_fit(stub, answers, held):
+def test_no_more_volumes_are_held_than_fit(
+    stub: Stub, servicer: InferenceServicer, held: Held
+) -> None:
     """A call beyond them is not even read: whoever sends is held back."""
     calls = [stub.Predict(iter([header(), *pieces(RAW)]), timeout=30) for _ in range(6)]
     assert held.at_work.wait(10)
     held.go.set()
     assert [len(list(call)) for call in calls] == [2] * 6
-    assert answers._held._value == doors.MAX_HELD
+    assert servicer._held._value == module.MAX_HELD
 
 
-def test_engines_are_kept_and_few(tmp_path):
+def test_engines_are_kept_and_few(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     for name, classes in (("a", ["mito", "er"]), ("b", ["er", "mito"]), ("c", ["x", "y"])):
         write_net(tmp_path / f"models/{name}.onnx", classes=classes)
@@ -275,7 +273,7 @@ def test_engines_are_kept_and_few(tmp_path):
     assert models.engine("a", specs["a"]) is first
     models.engine("b", specs["b"])
     models.engine("c", specs["c"])
-    assert len(models._engines) == doors.MAX_ENGINES
+    assert len(models._engines) == module.MAX_ENGINES
     assert models.engine("a", specs["a"]) is not first
     assert models.profiles[specs["a"].sha256] == dict(first.profile)
 
@@ -283,18 +281,20 @@ def test_engines_are_kept_and_few(tmp_path):
 # -- listing -----------------------------------------------------------------------------------
 
 
-def test_networks_are_listed_with_what_they_are(tmp_path, answers, stub, monkeypatch):
-    monkeypatch.setattr(doors, "MODELS", tmp_path / "nowhere")  # the released one takes seconds
+def test_networks_are_listed_with_what_they_are(
+    tmp_path: Path, servicer: InferenceServicer, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MODELS", tmp_path / "nowhere")  # the released one takes seconds
     (tmp_path / "models/broken.onnx").write_bytes(b"no network")
     (tmp_path / "models/with.dot.onnx").write_bytes(b"cannot be named")
     (model,) = stub.ListModels(pb.ListModelsRequest(), timeout=30).models
-    spec = answers._models.find("net")
+    spec = servicer._models.find("net")
     assert (model.name, list(model.classes), model.sha256) == ("net", ["mito", "er"], spec.sha256)
     assert (model.tile.z, model.output.x, model.voxel_size_nm.y) == (16, 8, 8.0)
     assert model.profile["precision"] == "fp32" and len(model.profile["digest"]) == 64
     assert stub.ListModels(pb.ListModelsRequest(), timeout=30).models == [model]
 
 
-def test_a_network_that_is_replaced_is_read_anew(tmp_path, stub):
+def test_a_network_that_is_replaced_is_read_anew(tmp_path: Path, stub: Stub) -> None:
     write_net(tmp_path / "models/net.onnx", classes=["one", "other"])
     assert predicted(stub, header(), *pieces(RAW))[0] == ["one", "other"]

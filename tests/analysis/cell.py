@@ -1,0 +1,99 @@
+"""A dataset ``cell`` whose tables and log a test writes itself, and calls that ask for them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fibstream.bus import wire
+from fibstream.core.dataset import RECORD, Dataset, Organelle
+from fibstream.core.events import ORIGIN, Progress, Record
+from fibstream.core.keys import canonical, digest
+from fibstream.runtime.root import Root
+from fibstream.services.analysis.servicer import AnalysisServicer
+from fibstream.services.analysis.table import finish, to_parquet
+from fibstream.services.analysis.totals import merge, widen
+from fibstream.store.shard import Stamp, encode_blob
+from fibstream.v1 import analysis_pb2 as pb
+from fibstream.v1.analysis_pb2_grpc import AnalysisServiceStub as Stub
+from fibstream.v1.analysis_pb2_grpc import add_AnalysisServiceServicer_to_server
+
+from ..support import rpc
+
+COUNT = 100
+
+
+@contextmanager
+def serving(servicer: AnalysisServicer) -> Iterator[Stub]:
+    with rpc.serving(add_AnalysisServiceServicer_to_server, servicer, Stub) as stub:
+        yield stub
+
+
+def rows(seed: int, count: int = COUNT) -> pa.Table:
+    """Return a table of objects; few sizes, so that order needs the id as well."""
+    chance = np.random.default_rng(seed)
+    raw = {
+        "id": np.sort(chance.choice(2**63 - 1, count, replace=False)).astype(np.uint64),
+        "voxels": chance.integers(1, 6, count), "sum": chance.integers(0, 900, (count, 3)),
+        "low": chance.integers(0, 9, (count, 3)), "high": chance.integers(9, 20, (count, 3)),
+        "faces": chance.integers(1, 50, (count, 3)), "touches_border": chance.random(count) < 0.3,
+        "raw": chance.integers(0, 5000, count),
+    }  # fmt: skip
+    return finish(merge([widen(raw)]), (8, 4, 4), raw=True)
+
+
+class Cell:
+    """A dataset ``cell`` without services: the test writes tables and the log."""
+
+    def __init__(self, root: Root) -> None:
+        self.files = root.files("cell")
+        self.bus = root.bus("cell")
+        self.record()
+
+    def record(self, z: int | None = None) -> None:
+        """Write the record of the dataset, sealed with ``z`` slices."""
+        dataset = Dataset(
+            name="cell", shape=(z, 8, 8), chunk=(4, 8, 8), dtype="uint8",
+            voxel_size_nm=(8, 4, 4), contrast=(0, 255),
+            organelles=tuple(
+                Organelle(recipe=name, source="mito", settings={}) for name in ("generic", "mito")
+            ),
+        )  # fmt: skip
+        self.files.put(RECORD, canonical(dataset.model_dump(mode="json")))
+
+    def write(self, table: pa.Table, name: str = "mito") -> str:
+        """Write a table as analysis does; return its content hash."""
+        path, body = f"tables/{name}.parquet", to_parquet(table, {"organelle": name})
+        stamp = Stamp(f"tables/{name}", ORIGIN, "key", digest(body))
+        self.files.put(path, encode_blob(body, stamp))
+        record = Record(f"tables/{name}", ORIGIN, "ready", "key", {path: stamp.hash})
+        self.publish(record)
+        return stamp.hash
+
+    def publish(self, record: Record) -> None:
+        key = wire.record_key("cell", record.stage, record.index)
+        self.bus.publish(wire.ledger_topic(record.stage), key, wire.encode(record))
+
+    def report(
+        self, service: str, *, offset: int | None = None, settled: bool = True, failed: int = 0
+    ) -> None:
+        """Publish the progress of a planner."""
+        offset = self.bus.end(wire.LEDGER_TOPICS) if offset is None else offset
+        progress = Progress(service, offset, settled, 0, 1, 1, failed)
+        self.bus.publish(wire.PROGRESS, f"cell/{service}", wire.encode(progress))
+
+
+def query(stub: Stub, timeout: float = 30, **given: Any) -> pb.QueryObjectsResponse:
+    return stub.QueryObjects(pb.QueryObjectsRequest(dataset="cell", **given), timeout=timeout)
+
+
+def table_of(answer: pb.QueryObjectsResponse) -> pa.Table:
+    table = pa.ipc.open_stream(answer.rows).read_all()
+    assert list(answer.columns) == table.column_names
+    return table
+
+
+def refused(stub: Stub, timeout: float = 30, **given: Any) -> rpc.Refusal:
+    return rpc.refused(lambda: query(stub, timeout, **given))

@@ -1,0 +1,34 @@
+"""A gRPC server in the test's own process with one servicer, a stub of it, and refused calls."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import grpc
+import pytest
+
+from fibstream.runtime.grpc import GrpcServer, ServicerBinding
+
+Stub = TypeVar("Stub")
+Refusal = tuple[grpc.StatusCode, str]  # code and details of a call that failed
+CODE = grpc.StatusCode
+
+
+@contextmanager
+def serving(
+    add: Callable[[Any, grpc.Server], None], servicer: object, stub: Callable[[grpc.Channel], Stub]
+) -> Iterator[Stub]:
+    """Serve on a free port of this machine; yield a stub that calls it."""
+    server = GrpcServer("127.0.0.1:0", [ServicerBinding(add, servicer, "fibstream.v1.Test")])
+    server.open()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield stub(channel)
+    server.close(grace_s=0)
+
+
+def refused(call: Callable[[], Any]) -> Refusal:
+    """Return how a call is refused, in one line."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    assert "\n" not in caught.value.details()
+    return caught.value.code(), caught.value.details()
