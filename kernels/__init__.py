@@ -1,1 +1,13 @@
-"""Array algorithms that services share: pure functions with laws."""
+"""Array algorithms that services share: pure functions with laws.
+
+==================  ==============================================================================
+``smooth``          a Gaussian in exact integers, the same for any cut into blocks
+``components``      connected pieces of a block, foreground and background at once
+``union_find``      classes of connected pieces over all chunks, and when they are closed
+``relabel``         fragments to labels, by the mapping of one chunk
+``runs``            runs of equal values, from which overlaps and sums are counted
+``scores``          agreement of two segmentations, by voxels and by objects
+``conventions``     connectivities and fixed-point levels, without the compiler
+``compiled``        machine code from a function over arrays
+==================  ==============================================================================
+"""
