@@ -5,7 +5,7 @@
 ``components``      connected pieces of a block, foreground and background at once
 ``union_find``      classes of connected pieces over all chunks, and when they are closed
 ``relabel``         fragments to labels, by the mapping of one chunk
-``runs``            runs of equal values, from which overlaps and sums are counted
+``runs``            sparse ids made dense, by runs of equal ids
 ``scores``          agreement of two segmentations, by voxels and by objects
 ``conventions``     connectivities and fixed-point levels, without the compiler
 ``compiled``        machine code from a function over arrays

@@ -39,7 +39,7 @@ class DatasetRequest:
 
 
 def check(asked: DatasetRequest, spec: ModelSpec) -> tuple[float, float]:
-    """Return the contrast window; raise WrongUse or LimitExceeded when the volume cannot be predicted."""
+    """Return the contrast window; raise WrongUse or LimitExceeded if it cannot be predicted."""
     if 0 in asked.shape:
         raise WrongUse(f"shape {asked.shape}: expected voxels on each axis")
     if math.prod(asked.shape) > MAX_VOXELS:

@@ -14,7 +14,8 @@ The steps in order, each with its file:
    pieces to objects, fills holes, and finds out which objects nothing can change any more
    (``kernels/union_find.py``; ``objects.py``; hosted by the planner in ``stages/objects.py``).
 6. **Map** the pieces of one chunk to objects; size limits hold here, for they are those of whole
-   objects. The mapping travels inside the chunk's label task and is part of its key (``objects.py``).
+   objects. The mapping travels inside the chunk's label task and is part of its key
+   (``objects.py``).
 7. **Relabel** the chunk by its mapping (``kernels/relabel.py``; the stage in ``stages/labels.py``).
 
 What became of objects (opened, grown, merged, closed, final, withdrawn) is published as a hint;

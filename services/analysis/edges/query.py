@@ -96,7 +96,7 @@ def page(tables: Mapping[str, pa.Table], wanted: Page) -> Answer:
 
 
 def select(tables: Mapping[str, pa.Table], sql: str) -> Answer:
-    """Return the answer to one SELECT; raise WrongUse for anything else, LimitExceeded beyond a limit."""
+    """Return the answer to one SELECT; raise WrongUse for anything else, LimitExceeded if large."""
     _check_length(sql, "sql")
     with _connect(tables) as connection:
         try:
