@@ -1,13 +1,13 @@
-"""Classes of connected pieces, grown one summary at a time, and when they are closed.
+"""Sets of connected fragments, grown by one summary at a time, and when they are closed.
 
-A union-find over names.  It only grows: a summary is added once and never taken out; the fold
-builds a new one from the summaries when one is replaced.  The least name of a class is its name,
-so that filling a hole (joining it to its object) and being outside (joining ``OUT``) need no
-state of their own.
+A union-find over names (Galler & Fisher, CACM 1964), with path halving (Tarjan & van Leeuwen,
+JACM 1984). It only grows: a summary is added once and never taken out; the fold builds a new one
+from the summaries when one is replaced. The smallest name of a set is its name, so that filling a
+hole (joining it to its object) and being outside (joining ``OUT``) need no state of their own.
 
-A class waits for neighbours that have not come: one count for each (piece, shared plane).  An
-object also waits for the background beside it, one count for each adjacent pair: it is closed when
-nothing can change it, that is when no count is left.
+A set is pending while it may change: one count for each fragment and shared plane behind which a
+chunk is missing. An object is also pending while the background beside it is undecided: one count
+for each adjacent pair. It is closed when no count is left.
 """
 
 from collections import defaultdict
@@ -20,45 +20,62 @@ from fibstream.core.grid import Index
 from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.core.stage import Arrays
 
-# The name of the background that is no hole: it reaches the border or an absent voxel.  Less than
-# any other name of background: the least name wins.
+# The name of the background that is no hole: it reaches the border or an absent voxel. Smaller
+# than any other name of background, so that it becomes the name of every set it is joined to.
 OUT = BACKGROUND_BIT
 OUTSIDE = 0  # the node of OUT: the first one
 
 
-class Classes:
-    """What the summaries added so far say of their pieces; nodes are dense numbers of names.
+class FragmentSets:
+    """The sets of connected fragments of all summaries added so far.
 
-    ``changed`` collects the ids of objects whose state may have changed, ``fixed`` the chunks
-    that hold a piece of an object that closed; ``contradicted`` is set when a closed class grew,
-    which summaries of one volume never ask for. Who reads them empties them.
+    Names are numbered as they come; the number of a name is its *node*, and the node that stands
+    for a set is its *root*. An object is a set with foreground, a hole one of background alone.
+
+    Attributes
+    ----------
+    changed
+        Ids of objects whose state may have changed. The reader empties it.
+    relabelled
+        Chunks with a fragment of an object that closed. The reader empties it.
+    contradicted
+        Whether a closed set grew, which summaries of one volume never cause. The reader resets it.
     """
 
     def __init__(self, *, merging: bool) -> None:
-        self._merging = merging  # fill_holes "all": a hole makes the objects around it one
+        self._merging = merging  # fill_holes "all": a hole joins the objects around it
         self._node: dict[int, int] = {}
         self._parent: list[int] = []
         self._name: list[int] = []
-        # What follows is of a class, kept at the node that is its root.
+        # Facts of a set, kept at its root.
         self._voxels: list[int] = []
-        self._waits: list[int] = []
+        self._pending: list[int] = []
         self._closed: list[bool] = []
         self._chunks: list[list[Index]] = []
-        self._beside: list[list[int]] = []  # of background: objects; of objects: undecided holes
+        self._adjacent: list[list[int]] = []  # of a hole: objects; of an object: empty holes
         self._waiting: defaultdict[Index, list[int]] = defaultdict(list)  # nodes by missing chunk
-        self._pieces: dict[Index, list[int]] = {}
-        self._ready_holes: list[int] = []
-        self._ready_objects: list[int] = []
+        self._fragments: dict[Index, list[int]] = {}
+        self._complete_holes: list[int] = []
+        self._complete_objects: list[int] = []
         self.changed: set[int] = set()
-        self.fixed: set[Index] = set()
+        self.relabelled: set[Index] = set()
         self.contradicted = False
         self._closed[self._nodes([OUT])[0]] = True
 
     def add(self, chunk: Index, summary: Arrays) -> None:
-        """Add the summary of a chunk that has none yet."""
-        assert chunk not in self._pieces
+        """Add the summary of a chunk that has none yet.
+
+        Parameters
+        ----------
+        chunk
+            Index of the chunk, ``(z, y, x)``.
+        summary
+            ``ids`` ``(n,)``, ``voxels`` ``(n,)``, ``touch`` ``(n,)``, ``links`` ``(m, 2)`` and
+            ``pairs`` ``(k, 2)``, as `fibstream.services.refine.cut` defines them.
+        """
+        assert chunk not in self._fragments
         nodes = self._nodes(summary["ids"].tolist())
-        self._pieces[chunk] = nodes
+        self._fragments[chunk] = nodes
         for node, voxels in zip(nodes, summary["voxels"].tolist(), strict=True):
             root = self.root(node)
             if voxels:
@@ -71,16 +88,16 @@ class Classes:
             self._join(one, other)
         self._await_neighbours(chunk, nodes, summary["touch"])
         ends = self._nodes(summary["pairs"].ravel().tolist())
-        for hole, thing in zip(ends[::2], ends[1::2], strict=True):
-            self._await_background(hole, thing)
+        for hole, object_ in zip(ends[::2], ends[1::2], strict=True):
+            self._await_hole(hole, object_)
         for node in self._waiting.pop(chunk, ()):
-            self._release(node)
+            self._count_down(node)
         for node in nodes:
-            self._make_ready(self.root(node))
-        self._settle()
+            self._queue_if_complete(self.root(node))
+        self._close_complete()
 
     def root(self, node: int) -> int:
-        """Return the node that stands for the class of ``node``."""
+        """Return the node that stands for the set of ``node``."""
         parent = self._parent
         while parent[node] != node:
             parent[node] = parent[parent[node]]
@@ -89,14 +106,14 @@ class Classes:
 
     def chunks(self) -> list[Index]:
         """Return the chunks whose summaries were added."""
-        return list(self._pieces)
+        return list(self._fragments)
 
-    def pieces(self, chunk: Index) -> list[int]:
-        """Return the nodes of a chunk's pieces, in the order of its summary."""
-        return self._pieces[chunk]
+    def fragments(self, chunk: Index) -> list[int]:
+        """Return the nodes of a chunk's fragments, in the order of its summary."""
+        return self._fragments[chunk]
 
     def find(self, name: int) -> int | None:
-        """Return the root of the class that holds ``name``."""
+        """Return the root of the set that holds ``name``; None for an unknown name."""
         node = self._node.get(name)
         return None if node is None else self.root(node)
 
@@ -105,75 +122,76 @@ class Classes:
         return [n for n, p in enumerate(self._parent) if n == p and self.is_object(n)]
 
     def is_object(self, root: int) -> bool:
-        """Whether a class is an object; a hole that is filled has joined its object."""
+        """Whether a set is an object; a hole that is filled is part of its object."""
         return self._name[root] < BACKGROUND_BIT
 
     def is_closed(self, root: int) -> bool:
-        """Whether nothing that is still to come can change an object."""
+        """Whether no summary that is still to come can change a set."""
         return self._closed[root]
 
-    def is_settled(self, root: int) -> bool:
-        """Whether nothing that is still to come can change the label of a class."""
+    def has_last_label(self, root: int) -> bool:
+        """Whether no summary that is still to come can change the label of a set."""
         if self.is_object(root) or root == OUTSIDE or not self._closed[root]:
             return self._closed[root]
         # A hole beside several objects stays empty as soon as one of them cannot join the others.
-        return any(self._closed[self.root(thing)] for thing in self._beside[root])
+        return any(self._closed[self.root(object_)] for object_ in self._adjacent[root])
 
     def name(self, node: int) -> int:
-        """Return the name of a node; of a root it is the least of its class, an object's id."""
+        """Return the name of a node; of a root it is the smallest of its set, an object's id."""
         return self._name[node]
 
     def voxels(self, root: int) -> int:
-        """Return the voxels of a class seen so far."""
+        """Return the number of voxels of a set in the chunks added so far."""
         return self._voxels[root]
 
     def _nodes(self, names: list[int]) -> list[int]:
-        """Return the nodes of ``names``, new ones where they are not known."""
+        """Return the nodes of ``names``, new ones for unknown names."""
         for name in names:
             if name not in self._node:
                 self._node[name] = len(self._parent)
                 self._parent.append(len(self._parent))
                 self._name.append(name)
                 self._voxels.append(0)
-                self._waits.append(0)
+                self._pending.append(0)
                 self._closed.append(False)
                 self._chunks.append([])
-                self._beside.append([])
+                self._adjacent.append([])
         return [self._node[name] for name in names]
 
     def _await_neighbours(self, chunk: Index, nodes: list[int], touch: NDArray[Any]) -> None:
-        """Let the pieces that reach a shared plane wait for the chunk behind it."""
+        """Let the fragments that reach a shared plane wait for the chunk behind it."""
         for face in range(6):
-            neighbour = _step(chunk, face)
-            if neighbour in self._pieces:
+            neighbour = neighbour_at(chunk, face)
+            if neighbour in self._fragments:
                 continue
             for at in np.flatnonzero(touch >> face & 1).tolist():
                 root = self.root(nodes[at])
                 if root != OUTSIDE:
                     self._reopen(root)
-                    self._waits[root] += 1
+                    self._pending[root] += 1
                     self._waiting[neighbour].append(nodes[at])
 
-    def _await_background(self, hole: int, thing: int) -> None:
-        """Let an object wait until the background beside it is decided."""
-        hole, thing = self.root(hole), self.root(thing)
+    def _await_hole(self, hole: int, object_: int) -> None:
+        """Let an object wait until a hole beside it is filled or left empty."""
+        hole, object_ = self.root(hole), self.root(object_)
         if hole != OUTSIDE:
-            self._reopen(thing)
-            self._beside[hole].append(thing)
-            self._waits[thing] += 1
+            self._reopen(object_)
+            self._adjacent[hole].append(object_)
+            self._pending[object_] += 1
 
-    def _release(self, node: int) -> None:
+    def _count_down(self, node: int) -> None:
+        """Let the set of a node wait for one thing less."""
         root = self.root(node)
         if root != OUTSIDE:
-            self._waits[root] -= 1
-            self._make_ready(root)
+            self._pending[root] -= 1
+            self._queue_if_complete(root)
 
-    def _make_ready(self, root: int) -> None:
-        if self._waits[root] == 0 and not self._closed[root]:
-            (self._ready_objects if self.is_object(root) else self._ready_holes).append(root)
+    def _queue_if_complete(self, root: int) -> None:
+        if self._pending[root] == 0 and not self._closed[root]:
+            (self._complete_objects if self.is_object(root) else self._complete_holes).append(root)
 
     def _join(self, one: int, other: int) -> None:
-        """Make two classes one: that with the larger name moves into the other."""
+        """Join two sets: that with the larger name becomes part of the other."""
         to, gone = sorted((self.root(one), self.root(other)), key=self._name.__getitem__)
         if to == gone:
             return
@@ -186,26 +204,26 @@ class Classes:
         self._parent[gone] = to
         self.changed |= {self._name[to], self._name[gone]}
         chunks, self._chunks[gone] = self._chunks[gone], []
-        beside, self._beside[gone] = self._beside[gone], []
+        adjacent, self._adjacent[gone] = self._adjacent[gone], []
         if to == OUTSIDE:
-            for thing in beside:
-                self._release(thing)
+            for object_ in adjacent:
+                self._count_down(object_)
             return
         self._voxels[to] += self._voxels[gone]
-        self._waits[to] += self._waits[gone]
-        self._chunks[to] = _merge(self._chunks[to], chunks)
+        self._pending[to] += self._pending[gone]
+        self._chunks[to] = _concatenated(self._chunks[to], chunks)
         if not self.is_object(gone) and self.is_object(to):
-            return  # a hole is filled: what is beside it is no longer of interest
+            return  # a hole is filled: the objects beside it no longer matter
         if self.is_object(to):
             # A hole between these two, and only these, is now inside one object.
-            fewer: list[int] = min(self._beside[to], beside, key=len)
-            self._ready_holes += fewer
-        self._beside[to] = _merge(self._beside[to], beside)
+            fewer: list[int] = min(self._adjacent[to], adjacent, key=len)
+            self._complete_holes += fewer
+        self._adjacent[to] = _concatenated(self._adjacent[to], adjacent)
 
     def _reopen(self, root: int) -> None:
-        """Let a class that grows after it was closed be open again.
+        """Let a set that grows after it was closed be open again.
 
-        Summaries of one volume never ask for that.
+        Summaries of one volume never cause that.
         """
         if root == OUTSIDE or not self._closed[root]:
             return
@@ -213,62 +231,62 @@ class Classes:
         self._closed[root] = False
         self.changed.add(self._name[root])
         if not self.is_object(root):
-            for thing in map(self.root, self._beside[root]):
-                self._reopen(thing)
-                self._waits[thing] += 1
+            for object_ in map(self.root, self._adjacent[root]):
+                self._reopen(object_)
+                self._pending[object_] += 1
 
     def _contradict(self) -> None:
         """Note that a chunk was acquired anew and its neighbours are not yet: any label may change.
 
-        When they are, a summary is replaced, and a new cache knows nothing of this.
+        When they are, a summary is replaced, and the fold builds new sets from all summaries.
         """
         self.contradicted = True
-        self.fixed.update(self._pieces)
+        self.relabelled.update(self._fragments)
 
-    def _settle(self) -> None:
-        """Decide what is ready, holes first: they may still change objects."""
-        while self._ready_holes or self._ready_objects:
-            if self._ready_holes:
-                self._decide(self._ready_holes.pop())
+    def _close_complete(self) -> None:
+        """Close the sets for which nothing is pending, holes first: they may change objects."""
+        while self._complete_holes or self._complete_objects:
+            if self._complete_holes:
+                self._decide_hole(self._complete_holes.pop())
                 continue
-            root = self.root(self._ready_objects.pop())
-            if self._waits[root] == 0 and not self._closed[root] and self.is_object(root):
+            root = self.root(self._complete_objects.pop())
+            if self._pending[root] == 0 and not self._closed[root] and self.is_object(root):
                 self._closed[root] = True
                 self.changed.add(self._name[root])
-                self.fixed.update(self._chunks[root])
-                self._beside[root] = []
+                self.relabelled.update(self._chunks[root])
+                self._adjacent[root] = []
 
-    def _decide(self, hole: int) -> None:
+    def _decide_hole(self, hole: int) -> None:
         """Fill a hole, or leave it empty until the objects beside it turn out to be one."""
         root = self.root(hole)
-        if root == OUTSIDE or self.is_object(root) or self._waits[root]:
+        if root == OUTSIDE or self.is_object(root) or self._pending[root]:
             return
-        beside = self._beside[root]
-        things = sorted({self.root(thing) for thing in beside})
-        fill = self._merging or len(things) == 1
+        adjacent = self._adjacent[root]
+        objects = sorted({self.root(object_) for object_ in adjacent})
+        fill = self._merging or len(objects) == 1
         if not self._closed[root]:
             self._closed[root] = True
             if not fill:
-                self._beside[root] = things
-                for thing in things:
-                    self._beside[thing].append(root)
+                self._adjacent[root] = objects
+                for object_ in objects:
+                    self._adjacent[object_].append(root)
         else:
-            beside = []  # released when it was decided first
+            adjacent = []  # counted down when it was decided first
         if fill:
-            for thing in things:
-                self._join(thing, root)
-        for thing in beside:
-            self._release(thing)
+            for object_ in objects:
+                self._join(object_, root)
+        for object_ in adjacent:
+            self._count_down(object_)
 
 
-def _step(chunk: Index, face: int) -> Index:
-    """Return the chunk behind a face: z low, z high, y low, y high, x low, x high."""
+def neighbour_at(chunk: Index, face: int) -> Index:
+    """Return the chunk behind a face: z low, z high, y low, y high, x low, x high from 0."""
     z, y, x = (c + (face == 2 * a + 1) - (face == 2 * a) for a, c in enumerate(chunk))
     return z, y, x
 
 
-def _merge(one: list[Any], other: list[Any]) -> list[Any]:
-    """Return both lists as one, moving the shorter."""
+def _concatenated(one: list[Any], other: list[Any]) -> list[Any]:
+    """Return both lists as one, moving the elements of the shorter."""
     long, short = (one, other) if len(one) >= len(other) else (other, one)
     long.extend(short)
     return long

@@ -1,7 +1,7 @@
 """The objects of a dataset: a pure function of its chunks' summaries, kept up to date.
 
-The summaries are the state, the last one of a chunk wins.  Everything else is a cache: adding a
-chunk extends it, replacing or removing one lets it be built anew, with the same result.
+The summaries are the state, the last one of a chunk wins. The sets of fragments are a cache: adding
+a chunk extends it, replacing or removing one lets it be built anew, with the same result.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from fibstream.core.grid import Index
 from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.core.stage import Arrays
 from fibstream.kernels.relabel import encode_mapping
-from fibstream.kernels.union_find import Classes
+from fibstream.kernels.union_find import FragmentSets
 
 from .recipe import RecipeSettings, Voxel, voxel_limits
 
@@ -24,37 +24,44 @@ Kind = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
 
 @dataclass(frozen=True)
 class ObjectChange:
-    """What became of an object since it was last spoken of."""
+    """How an object differs from what was last reported of it."""
 
     kind: Kind
     id: int
-    voxels: int  # after the change; of one that is gone, what it was last said to have
+    voxels: int  # after the change; of one that is gone, those last reported
     into: int | None = None
 
 
 class ObjectFold:
     """All objects of one dataset and organelle.
 
-    Objects outside the volume limits are not spoken of: an open one only once it is large enough.
-    A chunk's mapping says of a closed object what is final.  Of an open one it says what the last
-    snapshot knew, so that open labels are not rewritten with every chunk that lands; replacing
-    and removing a chunk take a snapshot by themselves.
+    Objects outside the volume limits are not reported: an open one only once it is large enough.
+    In a chunk's mapping a closed object has its last id; an open one has that of the last snapshot,
+    so that open labels are not rewritten with every chunk that lands. Replacing and removing a
+    chunk take a snapshot by themselves.
+
+    Parameters
+    ----------
+    settings
+        Whether holes are filled, and the volume limits.
+    voxel_size_nm
+        Voxel edges in nm, ``(z, y, x)``.
     """
 
     def __init__(self, settings: RecipeSettings, voxel_size_nm: Voxel) -> None:
         self._merging = settings.fill_holes == "all"
         self._least, self._most = voxel_limits(settings, voxel_size_nm)
         self._summaries: dict[Index, Arrays] = {}
-        self._cache = Classes(merging=self._merging)
+        self._sets = FragmentSets(merging=self._merging)
         self._stale = False
         self._sealed = False
-        self._frozen: dict[int, int] = {}  # open pieces whose label is not the usual one
-        self._unsettled: set[Index] = set()
+        self._snapshot: dict[int, int] = {}  # labels of open fragments that are not their own name
+        self._open: set[Index] = set()  # chunks with labels that may still change
         self._dirty: set[Index] = set()
-        self._told: dict[int, tuple[int, State]] = {}
+        self._reported: dict[int, tuple[int, State]] = {}
 
     def put(self, chunk: Index, summary: Arrays) -> None:
-        """Let ``chunk`` say ``summary``, whatever it said before."""
+        """Take the summary of a chunk; it replaces an earlier one of the same chunk."""
         before = self._summaries.get(chunk)
         if before is not None and all(np.array_equal(before[k], summary[k]) for k in summary):
             return
@@ -63,79 +70,82 @@ class ObjectFold:
         if before is not None or self._stale:
             self._stale = True
         else:
-            self._cache.add(chunk, summary)
-            self._unsettled.add(chunk)
-            if self._cache.contradicted:
-                self._cache.contradicted = False
-                self._unsettled.update(self._summaries)
+            self._sets.add(chunk, summary)
+            self._open.add(chunk)
+            if self._sets.contradicted:
+                self._sets.contradicted = False
+                self._open.update(self._summaries)
 
     def remove(self, chunk: Index) -> None:
-        """Let ``chunk`` say nothing, as if it had never come."""
+        """Forget the summary of a chunk, as if it had never come."""
         if self._summaries.pop(chunk, None) is not None:
             self._stale = True
 
     def seal(self) -> None:
-        """From now on closed objects are final: no chunk will be acquired again."""
+        """Make closed objects final: no chunk will be acquired again."""
         self._sealed = True
-        self._classes().changed.update(self._told)
+        self._current().changed.update(self._reported)
 
     def snapshot(self) -> None:
-        """Let the mappings of open pieces say what is known now."""
-        self._classes()  # up to date before anything is looked at
-        self._freeze({chunk: self._labels(chunk) for chunk in self._unsettled})
+        """Let the mappings of open fragments follow what is known now."""
+        self._current()  # before ``_open`` is read
+        self._take_snapshot({chunk: self._labels(chunk) for chunk in self._open})
 
     def mapping(self, chunk: Index) -> bytes:
-        """Return the labels of the chunk's pieces, for ``relabel``."""
-        self._classes()
+        """Return the labels of a chunk's fragments, encoded for ``relabel``.
+
+        A chunk without a summary is a ``KeyError``.
+        """
+        self._current()
         return encode_mapping(
             self._summaries[chunk]["ids"], np.array(self._labels(chunk), np.uint64)
         )
 
     def dirty(self) -> set[Index]:
         """Return the chunks whose mapping may have changed since the last call."""
-        fixed = self._classes().fixed
-        dirty, self._dirty = self._dirty | fixed, set()
-        fixed.clear()
+        relabelled = self._current().relabelled
+        dirty, self._dirty = self._dirty | relabelled, set()
+        relabelled.clear()
         return dirty & self._summaries.keys()
 
     def changes(self) -> list[ObjectChange]:
-        """Return what became of the objects since the last call, by id."""
-        changed = self._classes().changed
+        """Return the changes of objects since the last call, by id."""
+        changed = self._current().changed
         changes = [change for id_ in sorted(changed) if (change := self._change(id_))]
         changed.clear()
         return changes
 
     def objects(self) -> dict[int, tuple[int, State]]:
         """Return voxels and state of each object within the limits."""
-        classes = self._classes()
-        states = ((classes.name(root), self._state(root)) for root in classes.objects())
+        sets = self._current()
+        states = ((sets.name(root), self._state(root)) for root in sets.objects())
         return {id_: state for id_, state in states if state is not None}
 
-    def _classes(self) -> Classes:
-        """Return the cache, built anew when a summary was replaced or removed."""
+    def _current(self) -> FragmentSets:
+        """Return the sets of fragments, built anew when a summary was replaced or removed."""
         if self._stale:
             self._stale = False
-            self._dirty |= self._cache.fixed  # not yet told, and the comparison starts after it
-            before = {chunk: self._labels(chunk) for chunk in self._cache.chunks()}
-            self._cache = Classes(merging=self._merging)
+            self._dirty |= self._sets.relabelled  # not yet reported
+            before = {chunk: self._labels(chunk) for chunk in self._sets.chunks()}
+            self._sets = FragmentSets(merging=self._merging)
             for chunk in sorted(self._summaries):
-                self._cache.add(chunk, self._summaries[chunk])
-            self._cache.fixed.clear()  # comparing with before says it more tightly
-            self._cache.changed.update(self._told)
-            self._unsettled = set(self._summaries)
-            self._freeze(before)
-        return self._cache
+                self._sets.add(chunk, self._summaries[chunk])
+            self._sets.relabelled.clear()  # the comparison with before finds fewer
+            self._sets.changed.update(self._reported)
+            self._open = set(self._summaries)
+            self._take_snapshot(before)
+        return self._sets
 
-    def _freeze(self, before: Mapping[Index, list[int]]) -> None:
+    def _take_snapshot(self, before: Mapping[Index, list[int]]) -> None:
         """Take a snapshot; the chunks whose labels are not those of ``before`` become dirty."""
-        self._frozen = {}
-        for chunk in tuple(self._unsettled):
-            roots = [(node, self._cache.root(node)) for node in self._cache.pieces(chunk)]
-            if all(self._cache.is_settled(root) for _, root in roots):
-                self._unsettled.remove(chunk)
+        self._snapshot = {}
+        for chunk in tuple(self._open):
+            roots = [(node, self._sets.root(node)) for node in self._sets.fragments(chunk)]
+            if all(self._sets.has_last_label(root) for _, root in roots):
+                self._open.remove(chunk)
             for node, root in roots:
-                if self._cache.is_object(root) and root != node:
-                    self._frozen[self._cache.name(node)] = self._cache.name(root)
+                if self._sets.is_object(root) and root != node:
+                    self._snapshot[self._sets.name(node)] = self._sets.name(root)
         self._dirty |= {
             chunk
             for chunk, labels in before.items()
@@ -143,37 +153,37 @@ class ObjectFold:
         }
 
     def _labels(self, chunk: Index) -> list[int]:
-        return [self._label(node) for node in self._cache.pieces(chunk)]
+        return [self._label(node) for node in self._sets.fragments(chunk)]
 
     def _label(self, node: int) -> int:
-        """Return the label of a piece: final, as frozen, or the usual one of a newer piece."""
-        root = self._cache.root(node)
-        if not self._cache.is_object(root):
+        """Return the label of a fragment: the last one, that of the snapshot, or its own name."""
+        root = self._sets.root(node)
+        if not self._sets.is_object(root):
             return 0
-        if self._cache.is_closed(root):
-            return self._cache.name(root) if self._kept(root) else 0
-        name = self._cache.name(node)
-        return self._frozen.get(name, name if name < BACKGROUND_BIT else 0)
+        if self._sets.is_closed(root):
+            return self._sets.name(root) if self._kept(root) else 0
+        name = self._sets.name(node)
+        return self._snapshot.get(name, name if name < BACKGROUND_BIT else 0)
 
     def _kept(self, root: int) -> bool:
-        return self._least <= self._cache.voxels(root) <= self._most
+        return self._least <= self._sets.voxels(root) <= self._most
 
     def _state(self, root: int) -> tuple[int, State] | None:
-        """Return voxels and state of an object, nothing when it is not to be spoken of."""
-        if not (self._cache.is_object(root) and self._kept(root)):
+        """Return voxels and state of an object; None when it is not reported."""
+        if not (self._sets.is_object(root) and self._kept(root)):
             return None
-        if not self._cache.is_closed(root):
-            return self._cache.voxels(root), "open"
-        return self._cache.voxels(root), "final" if self._sealed else "closed"
+        if not self._sets.is_closed(root):
+            return self._sets.voxels(root), "open"
+        return self._sets.voxels(root), "final" if self._sealed else "closed"
 
     def _change(self, id_: int) -> ObjectChange | None:
-        """Return how an object differs from what was last said of it, and remember that."""
-        root = self._cache.find(id_)
-        target = None if root is None else self._cache.name(root)
+        """Return how an object differs from what was last reported of it, and note that."""
+        root = self._sets.find(id_)
+        target = None if root is None else self._sets.name(root)
         state = None if root is None else self._state(root)
-        before, now = self._told.pop(id_, None), state if target == id_ else None
+        before, now = self._reported.pop(id_, None), state if target == id_ else None
         if now is not None:
-            self._told[id_] = now
+            self._reported[id_] = now
         if now == before:
             return None
         if now is None:

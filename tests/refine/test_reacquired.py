@@ -1,6 +1,6 @@
 """Chunks are acquired anew: summaries that contradict each other meet in one fold.
 
-What the fold calls closed is then not final, but three laws hold at any time: a class with a
+What the fold calls closed is then not final, but three laws hold at any time: a set with a
 missing neighbour is open; a mapping that changes is reported; so is an object that changes. Once
 every chunk has given its last summary, the fold is a fresh one.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays
-from fibstream.kernels.union_find import OUT, OUTSIDE, Classes, _step
+from fibstream.kernels.union_find import OUT, OUTSIDE, FragmentSets, neighbour_at
 from fibstream.services.refine.objects import ObjectFold, State
 from fibstream.services.refine.recipe import RecipeSettings
 
@@ -46,14 +46,14 @@ class Followed:
         assert self.objects == self.fold.objects()
 
     def check_open(self) -> None:
-        """No class is closed while it waits for a chunk, or for the background beside it."""
-        classes = self.fold._classes()
-        assert not any(classes.is_closed(r) and classes._waits[r] for r in classes.objects())
+        """No set is closed while it waits for a chunk, or for the background beside it."""
+        sets = self.fold._current()
+        assert not any(sets.is_closed(r) and sets._pending[r] for r in sets.objects())
         for index, summary in self.present.items():
-            missing = sum(1 << f for f in range(6) if _step(index, f) not in self.present)
-            for node, touch in zip(classes.pieces(index), summary["touch"].tolist(), strict=True):
-                root = classes.root(node)
-                assert not (touch & missing and root != OUTSIDE and classes.is_closed(root))
+            missing = sum(1 << f for f in range(6) if neighbour_at(index, f) not in self.present)
+            for node, touch in zip(sets.fragments(index), summary["touch"].tolist(), strict=True):
+                root = sets.root(node)
+                assert not (touch & missing and root != OUTSIDE and sets.is_closed(root))
 
 
 def fresh(settings: RecipeSettings, summaries: Summaries) -> ObjectFold:
@@ -173,7 +173,7 @@ def test_summaries_of_one_volume_never_contradict_each_other() -> None:
         rng = np.random.default_rng(seed)
         settings = RecipeSettings(connectivity=26, fill_holes=["none", "one", "all"][seed % 3])
         new, _ = mixed(rng, settings)
-        classes, places = Classes(merging=settings.fill_holes == "all"), list(new)
+        sets, places = FragmentSets(merging=settings.fill_holes == "all"), list(new)
         for at in rng.permutation(len(places)):
-            classes.add(places[at], new[places[at]])
-            assert not classes.contradicted
+            sets.add(places[at], new[places[at]])
+            assert not sets.contradicted
