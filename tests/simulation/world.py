@@ -9,85 +9,40 @@ and table must equal the whole volume computed as one block by the same pure fun
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
-from fibstream.core.dataset import RECORD, Dataset, Model, Organelle
+from fibstream.core.dataset import RECORD
 from fibstream.core.events import ORIGIN, Record, Sealed, Task
 from fibstream.core.fold import NoFold
-from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Delivery
-from fibstream.core.stage import Block, Patch, Stage
+from fibstream.core.stage import Stage
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.service import Service
 from fibstream.runtime.site import Site
-from fibstream.runtime.worker import Worker
 from fibstream.services.analysis import service as analysis
-from fibstream.services.analysis.stages.tables import TableFold
-from fibstream.services.analysis.table import rows_hash
 from fibstream.services.inference import service as inference
 from fibstream.services.inference.stages.prediction import prediction_stage
 from fibstream.services.ingest import service as ingest
-from fibstream.services.ingest.edges.landing import land
 from fibstream.services.refine import service as refine
-from fibstream.services.refine.recipe import resolve
-from fibstream.services.refine.stages.objects import ObjectsFold
 from fibstream.store.record import read_dataset
 from fibstream.store.shard import decode_blob
 from fibstream.store.store import Blob, Store
 
 from ..support.engines import TinyEngine
+from .draws import draw_contents, draw_dataset
+from .faults import Actor, Diverged, Faults, Rules
+from .oracle import Whole, read_array, table_hash, whole
 
 SERVICES = (ingest.SERVICE, inference.SERVICE, refine.SERVICE, analysis.SERVICE)
 MAX_STEPS = 60_000  # a schedule that takes more is a live-lock
 MAX_PASSES = 12  # reconcile passes after the last fault; the model of the protocol needed 4
-
-
-class Diverged(AssertionError):
-    """The schedule ended in a wrong state, or did not end."""
-
-
-@dataclass
-class Rules:
-    """The protocol's rules as the world applies them; teeth are tests that replace one."""
-
-    worker: Callable[..., Worker] = Worker
-    planner: Callable[..., Planner] = Planner
-    store: Callable[..., Store] = Store
-    land: Callable[..., Generator[None, None, Any]] = land
-    reconcile: bool = True
-    grid: Callable[[Dataset, set[Index]], Grid] = field(default=lambda dataset, _: dataset.grid)
-
-
-@dataclass
-class Faults:
-    """How many of each fault a schedule may draw."""
-
-    crashes: int = 4
-    naps: int = 3
-    rewinds: int = 2
-    duplicates: int = 3
-    losses: int = 3
-    flips: int = 2
-    torn: int = 2
-
-
-@dataclass
-class Actor:
-    """Something that takes steps; a worker or landing can die or fall asleep between two."""
-
-    steps: Iterator[None]
-    kind: str
-    delivery: Delivery | None = None
-    owner: str = ""
-    result: Callable[[], None] = lambda: None
 
 
 class World:
@@ -434,130 +389,3 @@ class World:
             decoded = decode_blob(handle.read(0, handle.size)) if handle else None
             if decoded is None or table_hash(decoded[0]) != rows:
                 raise Diverged(f"seed {self.seed}: table {name} is wrong")
-
-
-def table_hash(parquet: bytes) -> str:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    return rows_hash(pq.read_table(pa.BufferReader(parquet)))
-
-
-def read_array(store: Store, item: Blob, box: Box) -> np.ndarray:
-    from fibstream.store.shard import Shard
-
-    handle = store.files.open(item.path)
-    assert handle is not None
-    shard = Shard(handle, store.layout(str(item.dtype), item.level))
-    return shard.voxels(Box((0, 0, 0), box.shape))
-
-
-# -- drawing ---------------------------------------------------------------------------------------
-
-
-def draw_dataset(rng: random.Random) -> Dataset:
-    """Draw grid, voxel size and parameters; z is open."""
-    chunk = tuple(rng.choice((3, 4, 5, 7, 8, 16)) for _ in range(3))
-    shape = tuple(max(c, rng.randint(5, 16)) for c in chunk[1:])
-    engine = TinyEngine(("mito",), output=8)
-    settings = resolve(
-        "generic",
-        {
-            "smooth_nm": rng.choice((0, 0, 4, 6)),
-            "connectivity": rng.choice((6, 18, 26)),
-            "fill_holes": rng.choice(("none", "one", "all")),
-            "min_volume_nm3": rng.choice((0, 2000, 10_000)),
-            "max_volume_nm3": rng.choice((None, None, 400_000)),
-        },
-    )
-    model = Model(
-        name="tiny", classes=("mito",), sha256=engine.spec.sha256,
-        spec=engine.spec.model_dump(mode="json"), profile=dict(engine.profile),
-    )  # fmt: skip
-    organelle = Organelle(recipe="generic", source="mito", settings=settings.model_dump())
-    return Dataset(
-        name="sim", shape=(None, *shape), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
-        voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,), organelles=(organelle,),
-    )  # fmt: skip
-
-
-Content = tuple[int, np.ndarray | None]
-
-
-def draw_contents(rng: random.Random, dataset: Dataset) -> dict[Index, list[Content]]:
-    """Draw what each chunk is acquired as, revision by revision: A, AB, ABA, or absent."""
-    seed = np.random.default_rng(rng.getrandbits(32))
-    extent = dataset.grid.extent
-    versions = [blobs(seed, extent, dataset.dtype) for _ in range(2)]
-    plan: dict[Index, list[Content]] = {}
-    for index in dataset.grid.indices():
-        box = dataset.grid.box(index).slices()
-        order = rng.choice(((0,), (0,), (0, 1), (0, 1, 0), (1, 0, 1, 0)))
-        contents: list[Content] = [
-            (n + 1, None if rng.random() < 0.08 else versions[v][box].copy())
-            for n, v in enumerate(order)
-        ]
-        plan[index] = contents
-    return plan
-
-
-def blobs(seed: np.random.Generator, shape: Index, dtype: str) -> np.ndarray:
-    """Draw a volume of blobs with holes whose mean of 3 voxels crosses the threshold 127."""
-    from scipy import ndimage
-
-    rough = ndimage.gaussian_filter(seed.normal(size=shape), seed.uniform(0.5, 1.6))
-    level = (rough - np.quantile(rough, seed.uniform(0.4, 0.7))) / max(rough.std(), 1e-9)
-    return np.clip(127 + 90 * level, 0, 255).astype(dtype)
-
-
-# -- the oracle ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Whole:
-    """The whole volume, computed as one block."""
-
-    arrays: dict[tuple[str, str], np.ndarray]
-    tables: dict[str, str]
-
-
-def whole(world: World) -> Whole:
-    """Compute every stage on one chunk that is the volume, from the last content of each chunk."""
-    one = world.final.model_copy(update={"chunk": world.final.grid.extent})
-    raw = np.zeros(one.grid.extent, one.dtype)
-    absent: list[Box] = []
-    for index, contents in world.plan.items():
-        box = world.final.grid.box(index)
-        voxels = contents[-1][1]
-        if voxels is None:
-            absent.append(box)
-        else:
-            raw[box.slices()] = voxels
-    volume = one.grid.volume
-
-    def patch(array: np.ndarray) -> Patch:
-        return Patch(array, volume, tuple(absent))
-
-    arrays = {("raw", one.dtype): raw}
-    stage = prediction_stage(one, one.models[0], lambda: world.engine)
-    prediction = stage.compute(Block((0, 0, 0), volume, {"raw": patch(raw)}))["predictions/mito"]
-    arrays["predictions/mito", "uint8"] = prediction
-    cut, paint = refine.stages(one, world.files)
-    pieces = cut.compute(Block((0, 0, 0), volume, {"predictions/mito": patch(prediction)}))
-    fold = ObjectsFold(one)
-    summary = pieces["summaries/fragments/generic"]
-    fold.put(fold.inputs[0], (0, 0, 0), "", summary)
-    labels = paint.compute(
-        Block(
-            (0, 0, 0), volume, {"fragments/generic": patch(pieces["fragments/generic"])},
-            {"summaries/fragments/generic": summary}, fold.extra("labels/generic", (0, 0, 0)),
-        )
-    )["labels/generic"]  # fmt: skip
-    arrays["labels/generic", "uint64"] = labels
-    (measured,) = analysis.stages(one, world.files)
-    rows = measured.compute(
-        Block((0, 0, 0), volume, {"labels/generic": patch(labels), "raw": patch(raw)})
-    )["summaries/measures/generic"]
-    tables = TableFold(one)
-    tables.put(tables.inputs[0], (0, 0, 0), "", rows)
-    return Whole(arrays, {"generic": table_hash(tables._make("generic")["tables/generic.parquet"])})

@@ -174,7 +174,7 @@ def _functions(node: Any) -> Iterator[str]:
 def _capped(
     connection: duckdb.DuckDBPyConnection, statement: str, what: str, columns: str
 ) -> pa.Table:
-    """Run a statement; raise LimitExceeded as soon as its rows are more than one answer may hold."""
+    """Run a statement; raise LimitExceeded once its rows are more than one answer may hold."""
     batches, rows, size = [], 0, 0
     try:
         reader = connection.sql(statement).to_arrow_reader(BATCH)

@@ -1,0 +1,71 @@
+"""What a seed draws: a dataset, and the contents of its chunks over time."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+from fibstream.core.dataset import Dataset, Model, Organelle
+from fibstream.core.grid import Index
+from fibstream.services.refine.recipe import resolve
+
+from ..support.engines import TinyEngine
+
+
+def draw_dataset(rng: random.Random) -> Dataset:
+    """Draw grid, voxel size and parameters; z is open."""
+    chunk = tuple(rng.choice((3, 4, 5, 7, 8, 16)) for _ in range(3))
+    shape = tuple(max(c, rng.randint(5, 16)) for c in chunk[1:])
+    engine = TinyEngine(("mito",), output=8)
+    settings = resolve(
+        "generic",
+        {
+            "smooth_nm": rng.choice((0, 0, 4, 6)),
+            "connectivity": rng.choice((6, 18, 26)),
+            "fill_holes": rng.choice(("none", "one", "all")),
+            "min_volume_nm3": rng.choice((0, 2000, 10_000)),
+            "max_volume_nm3": rng.choice((None, None, 400_000)),
+        },
+    )
+    model = Model(
+        name="tiny", classes=("mito",), sha256=engine.spec.sha256,
+        spec=engine.spec.model_dump(mode="json"), profile=dict(engine.profile),
+    )  # fmt: skip
+    organelle = Organelle(recipe="generic", source="mito", settings=settings.model_dump())
+    return Dataset(
+        name="sim", shape=(None, *shape), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
+        voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,), organelles=(organelle,),
+    )  # fmt: skip
+
+
+Content = tuple[int, np.ndarray | None]
+
+
+def draw_contents(rng: random.Random, dataset: Dataset) -> dict[Index, list[Content]]:
+    """Draw what each chunk is acquired as, revision by revision: A, AB, ABA, or absent."""
+    seed = np.random.default_rng(rng.getrandbits(32))
+    extent = dataset.grid.extent
+    versions = [blobs(seed, extent, dataset.dtype) for _ in range(2)]
+    plan: dict[Index, list[Content]] = {}
+    for index in dataset.grid.indices():
+        box = dataset.grid.box(index).slices()
+        order = rng.choice(((0,), (0,), (0, 1), (0, 1, 0), (1, 0, 1, 0)))
+        contents: list[Content] = [
+            (n + 1, None if rng.random() < 0.08 else versions[v][box].copy())
+            for n, v in enumerate(order)
+        ]
+        plan[index] = contents
+    return plan
+
+
+def blobs(seed: np.random.Generator, shape: Index, dtype: str) -> np.ndarray:
+    """Draw a volume of blobs with holes whose mean of 3 voxels crosses the threshold 127."""
+    from scipy import ndimage
+
+    rough = ndimage.gaussian_filter(seed.normal(size=shape), seed.uniform(0.5, 1.6))
+    level = (rough - np.quantile(rough, seed.uniform(0.4, 0.7))) / max(rough.std(), 1e-9)
+    return np.clip(127 + 90 * level, 0, 255).astype(dtype)
+
+
+# -- the oracle ------------------------------------------------------------------------------------

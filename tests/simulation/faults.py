@@ -1,0 +1,55 @@
+"""Which rules of the protocol hold, which faults are drawn, and who takes steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.grid import Grid, Index
+from fibstream.core.ports import Delivery
+from fibstream.runtime.planner import Planner
+from fibstream.runtime.worker import Worker
+from fibstream.services.ingest.edges.landing import land
+from fibstream.store.store import Store
+
+
+class Diverged(AssertionError):
+    """The schedule ended in a wrong state, or did not end."""
+
+
+@dataclass
+class Rules:
+    """The protocol's rules as the world applies them; teeth are tests that replace one."""
+
+    worker: Callable[..., Worker] = Worker
+    planner: Callable[..., Planner] = Planner
+    store: Callable[..., Store] = Store
+    land: Callable[..., Generator[None, None, Any]] = land
+    reconcile: bool = True
+    grid: Callable[[Dataset, set[Index]], Grid] = field(default=lambda dataset, _: dataset.grid)
+
+
+@dataclass
+class Faults:
+    """How many of each fault a schedule may draw."""
+
+    crashes: int = 4
+    naps: int = 3
+    rewinds: int = 2
+    duplicates: int = 3
+    losses: int = 3
+    flips: int = 2
+    torn: int = 2
+
+
+@dataclass
+class Actor:
+    """Something that takes steps; a worker or landing can die or fall asleep between two."""
+
+    steps: Iterator[None]
+    kind: str
+    delivery: Delivery | None = None
+    owner: str = ""
+    result: Callable[[], None] = lambda: None
