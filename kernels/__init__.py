@@ -2,8 +2,8 @@
 
 ==================  ==============================================================================
 ``smooth``          a Gaussian in exact integers, the same for any cut into blocks
-``components``      connected pieces of a block, foreground and background at once
-``union_find``      classes of connected pieces over all chunks, and when they are closed
+``components``      connected components of a block, foreground and background at once
+``union_find``      sets of connected fragments of all chunks, and when they are closed
 ``relabel``         fragments to labels, by the mapping of one chunk
 ``runs``            sparse ids made dense, by runs of equal ids
 ``scores``          agreement of two segmentations, by voxels and by objects

@@ -1,9 +1,9 @@
 """Connected components of a block, of its foreground and of its background at once.
 
-A row along x is cut into *runs* of equal value.  Runs of neighbouring rows are joined when they
-touch; a *piece* is a set of joined runs.  The earliest run in raster order stands for its piece,
-so the piece's first voxel, its only canonical name, costs nothing (Rosenfeld and Pfaltz 1966;
-runs after He, Chao and Suzuki 2008).
+A row along x is cut into *runs* of equal value. Runs of neighbouring rows are joined when they
+touch; a component is a set of joined runs. The earliest run in raster order stands for its
+component, so that its first voxel, its only canonical name, costs nothing (Rosenfeld & Pfaltz,
+JACM 1966; by runs: He, Chao & Suzuki, IEEE TIP 2008).
 """
 
 from dataclasses import dataclass
@@ -41,13 +41,24 @@ class Runs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """The pieces of a block, numbered in the raster order of their first voxels.
+class Components:
+    """The ``n`` components of a block, numbered in the raster order of their first voxels.
 
-    ``of_run`` is each run's piece (-1: background that nobody asked for).  For each piece: the
-    flat position of its ``first`` voxel, whether it is ``solid`` (foreground), how many ``voxels``
-    it has in the core, and in ``touch`` which faces of the block it has a voxel in, bits z low,
-    z high, y low, y high, x low, x high from the least.
+    Attributes
+    ----------
+    runs
+        The runs of the block.
+    of_run
+        Component of each run, int32; -1 for background that was not labelled.
+    first
+        Flat position of the first voxel, int32 ``(n,)``.
+    solid
+        Whether it is foreground, bool ``(n,)``.
+    voxels
+        Number of voxels in the core, uint32 ``(n,)``.
+    touch
+        Faces of the block in which it has a voxel, uint8 ``(n,)``: bits z low, z high, y low,
+        y high, x low, x high from the least.
     """
 
     runs: Runs
@@ -58,13 +69,13 @@ class Pieces:
     touch: NDArray[np.uint8]
 
     def at(self, positions: NDArray[np.integer]) -> Ints:
-        """Return the piece at each flat position."""
+        """Return the component at each flat position, int32."""
         return self.of_run[np.searchsorted(self.runs.start, positions, side="right") - 1]
 
 
-def find_pieces(
+def find_components(
     mask: NDArray[np.bool_], connectivity: Connectivity, *, background: bool, core: Index
-) -> Pieces:
+) -> Components:
     """Label the foreground of ``mask`` and, if asked, its background with connectivity 6.
 
     Parameters
@@ -76,45 +87,63 @@ def find_pieces(
     background
         Whether the background is labelled too.
     core
-        Shape of the corner of the block, from its first voxel, in which voxels are counted.
+        Shape ``(z, y, x)`` of the box, from the first voxel of the block, in which voxels are
+        counted.
     """
     runs = _runs(mask)
     parent = np.arange(runs.start.size - 1, dtype=np.int32)
     _join(runs, EARLIER_ROWS[connectivity], True, parent)
     if background:
         _join(runs, EARLIER_ROWS[6], False, parent)
-    facts = _gather(runs, background, core, parent)
-    return Pieces(runs, parent, *facts)
+    numbered = _number(runs, background, core, parent)
+    return Components(runs, parent, *numbered)
 
 
-def find_neighbours(pieces: Pieces, connectivity: Connectivity, ignored: NDArray[np.bool_]) -> Ints:
-    """Return the adjacent pairs (background piece, foreground piece) as columns, sorted, unique.
+def find_neighbours(
+    components: Components, connectivity: Connectivity, ignored: NDArray[np.bool_]
+) -> Ints:
+    """Return which components of background and foreground are adjacent.
 
-    ``ignored`` says for each piece whether its pairs are of no interest.
+    Parameters
+    ----------
+    components
+        Components of a block with its background.
+    connectivity
+        By which voxels of background and foreground are adjacent.
+    ignored
+        Components of background that are left out, bool ``(n,)``.
+
+    Returns
+    -------
+    int32 ``(2, pairs)``
+        Background in the first row, foreground in the second; columns are sorted and unique.
     """
     # In the row itself each run touches the next.
     rows = np.vstack([(0, 0, 1), EARLIER_ROWS[connectivity]])
-    place = pieces.runs, rows, pieces.of_run, ignored
+    place = components.runs, rows, components.of_run, ignored
     pairs = np.empty(4 * ignored.size, np.int64)  # seldom too few
-    count = _note(*place, pairs)
+    count = _write_pairs(*place, pairs)
     if count > pairs.size:
         pairs = np.empty(count, np.int64)
-        _note(*place, pairs)
+        _write_pairs(*place, pairs)
     pairs = np.unique(pairs[:count])
     return np.stack([pairs >> 32, pairs & 0xFFFFFFFF]).astype(np.int32)
 
 
-def mark_within(pieces: Pieces, box: Box) -> NDArray[np.bool_]:
-    """Return for each piece whether it has a voxel in ``box`` (the block's own coordinates)."""
-    marks = np.zeros(pieces.first.size, np.bool_)
-    _mark(pieces.runs, pieces.of_run, box, marks)
+def mark_within(components: Components, box: Box) -> NDArray[np.bool_]:
+    """Return whether each component has a voxel in ``box``, in voxels of the block: ``(n,)``."""
+    marks = np.zeros(components.first.size, np.bool_)
+    _mark(components.runs, components.of_run, box, marks)
     return marks
 
 
-def paint(pieces: Pieces, values: NDArray[np.uint64], core: Index) -> NDArray[np.uint64]:
-    """Return the core with each piece's voxels set to its value."""
+def paint(components: Components, values: NDArray[np.uint64], core: Index) -> NDArray[np.uint64]:
+    """Return the core, uint64 ``(z, y, x)``, in which each voxel has the value of its component.
+
+    ``values`` is uint64 ``(n,)``; background that was not labelled is 0.
+    """
     out = np.zeros(core, np.uint64)
-    _paint(pieces.runs, pieces.of_run, values, out)
+    _paint(components.runs, components.of_run, values, out)
     return out
 
 
@@ -175,7 +204,7 @@ def _join(
                 continue
             o, reach = other_z * height + other_y, earlier[s, 2]
             shift = (r - o) * width
-            # Runs of one value stand at every second place.
+            # Runs of one value are at every second place.
             i, j = row[r] + (head[r] != value), row[o] + (head[o] != value)
             while i < row[r + 1] and j < row[o + 1]:
                 end, other_end = start[i + 1], start[j + 1] + shift
@@ -189,13 +218,13 @@ def _join(
 
 
 @compiled
-def _gather(
+def _number(
     runs: Runs,
     background: bool,
     core: Index,
     parent: Ints,
 ) -> tuple[Ints, NDArray[np.bool_], NDArray[np.uint32], NDArray[np.uint8]]:
-    """Turn parents into piece numbers, in place, and sum up what is known of each piece."""
+    """Turn parents into component numbers, in place; return first, solid, voxels and touch."""
     (depth, height, width), start, row, head = runs
     count = 0
     for run in range(parent.size):
@@ -217,26 +246,26 @@ def _gather(
                 parent[run] = count
                 count += 1
             else:
-                # An earlier run's parent is a piece number by now; a root has the same value.
+                # The parent of an earlier run is a component number by now.
                 parent[run] = parent[parent[run]]
-            piece, begin, end = parent[run], start[run] - r * width, start[run + 1] - r * width
-            touch[piece] |= sides | (begin == 0) << 4 | (end == width) << 5
+            component, begin, end = parent[run], start[run] - r * width, start[run + 1] - r * width
+            touch[component] |= sides | (begin == 0) << 4 | (end == width) << 5
             if counted:
-                voxels[piece] += max(min(end, core[2]) - begin, 0)
+                voxels[component] += max(min(end, core[2]) - begin, 0)
     return first[:count], solid[:count], voxels[:count], touch[:count]
 
 
 @compiled
-def _note(
+def _write_pairs(
     runs: Runs,
     others: NDArray[np.int64],
-    piece: Ints,
+    component: Ints,
     ignored: NDArray[np.bool_],
     pairs: NDArray[np.int64],
 ) -> int:
     """Write pairs (background above bit 32) while there is room, and return how many there are."""
     (depth, height, width), start, row, head = runs
-    # The latest partner of each piece keeps away most repetitions.
+    # Comparing with the latest partner of each component leaves out most repetitions.
     last = np.full(ignored.size, -1, np.int32)
     count = 0
     for r in range(depth * height):
@@ -251,7 +280,8 @@ def _note(
                 while i < row[r + 1] and j < row[o + 1]:
                     end, other_end = start[i + 1], start[j + 1] + shift
                     if start[i] < other_end + reach and start[j] + shift < end + reach:
-                        a, b = (piece[j], piece[i]) if value else (piece[i], piece[j])
+                        back, fore = (j, i) if value else (i, j)
+                        a, b = component[back], component[fore]
                         if not ignored[a] and last[a] != b and last[b] != a:
                             last[a], last[b] = b, a
                             if count < pairs.size:
@@ -265,7 +295,7 @@ def _note(
 
 
 @compiled
-def _mark(runs: Runs, piece: Ints, box: Box, marks: NDArray[np.bool_]) -> None:
+def _mark(runs: Runs, component: Ints, box: Box, marks: NDArray[np.bool_]) -> None:
     shape, start, row, _ = runs
     low, high = box
     for z in range(low[0], high[0]):
@@ -274,18 +304,20 @@ def _mark(runs: Runs, piece: Ints, box: Box, marks: NDArray[np.bool_]) -> None:
             base = r * shape[2]
             for run in range(row[r], row[r + 1]):
                 meets = start[run] < base + high[2] and start[run + 1] > base + low[2]
-                if meets and piece[run] >= 0:
-                    marks[piece[run]] = True
+                if meets and component[run] >= 0:
+                    marks[component[run]] = True
 
 
 @compiled
-def _paint(runs: Runs, piece: Ints, values: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
+def _paint(
+    runs: Runs, component: Ints, values: NDArray[np.uint64], out: NDArray[np.uint64]
+) -> None:
     shape, start, row, _ = runs
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
             r = z * shape[1] + y
             base = r * shape[2]
             for run in range(row[r], row[r + 1]):
-                if piece[run] >= 0 and values[piece[run]] != 0:
+                if component[run] >= 0 and values[component[run]] != 0:
                     end = min(start[run + 1] - base, out.shape[2])
-                    out[z, y, start[run] - base : end] = values[piece[run]]
+                    out[z, y, start[run] - base : end] = values[component[run]]

@@ -1,8 +1,8 @@
-"""From fragments to labels, by the mapping that the fold gives to one chunk.
+"""From fragments to labels, by the mapping of one chunk.
 
 A mapping is the compressed concatenation of a 2-bit code for each id of the chunk's summary, four
-in a byte from the least bits up, and the labels that have to be spelled out, ``<u8`` in the order
-of the ids.  Codes: 0 no label, 1 the id itself, 2 spelled out.
+in a byte from the least bits up, and the labels that are explicit, ``<u8`` in the order of the
+ids. Codes: 0 no label, 1 the id itself, 2 explicit.
 """
 
 import zlib
@@ -17,23 +17,23 @@ from .compiled import compiled
 
 Names = NDArray[np.uint64]
 
-NOTHING, ITSELF, SPELLED = range(3)
+NO_LABEL, OWN_ID, EXPLICIT = range(3)
 SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)
 
 
 def encode_mapping(ids: Names, labels: Names) -> bytes:
-    """Return the mapping of ``ids`` to ``labels``, each in the place of its id."""
-    itself = ids & np.uint64(BACKGROUND_BIT - 1)
-    codes = np.full(-(-ids.size // 4) * 4, NOTHING, np.uint8)
-    codes[: ids.size] = np.where(labels == 0, NOTHING, np.where(labels == itself, ITSELF, SPELLED))
+    """Return the mapping of ``ids`` to ``labels``, both uint64 ``(n,)``; label 0 is none."""
+    own = ids & np.uint64(BACKGROUND_BIT - 1)
+    codes = np.full(-(-ids.size // 4) * 4, NO_LABEL, np.uint8)
+    codes[: ids.size] = np.where(labels == 0, NO_LABEL, np.where(labels == own, OWN_ID, EXPLICIT))
     packed = np.bitwise_or.reduce(codes.reshape(-1, 4) << SHIFTS, axis=1)
     return zlib.compress(
-        packed.tobytes() + labels[codes[: ids.size] == SPELLED].astype("<u8").tobytes()
+        packed.tobytes() + labels[codes[: ids.size] == EXPLICIT].astype("<u8").tobytes()
     )
 
 
 def decode_mapping(ids: Names, mapping: bytes) -> Names:
-    """Return the label of each id.
+    """Return the label of each id, uint64 ``(n,)``, 0 for none.
 
     Raises
     ------
@@ -47,11 +47,11 @@ def decode_mapping(ids: Names, mapping: bytes) -> Names:
     size = -(-ids.size // 4)
     packed = np.frombuffer(data[:size], np.uint8)
     codes = (packed[:, None] >> SHIFTS & 3).ravel()[: ids.size]
-    spelled = codes == SPELLED
-    if codes.size != ids.size or len(data) - size != 8 * spelled.sum() or (codes > SPELLED).any():
-        raise Poison(f"the mapping of a chunk is not for its {ids.size} pieces")
-    labels = np.where(codes == ITSELF, ids & np.uint64(BACKGROUND_BIT - 1), np.uint64(0))
-    labels[spelled] = np.frombuffer(data[size:], "<u8")
+    explicit = codes == EXPLICIT
+    if codes.size != ids.size or len(data) - size != 8 * explicit.sum() or (codes > EXPLICIT).any():
+        raise Poison(f"the mapping of a chunk is not for its {ids.size} fragments")
+    labels = np.where(codes == OWN_ID, ids & np.uint64(BACKGROUND_BIT - 1), np.uint64(0))
+    labels[explicit] = np.frombuffer(data[size:], "<u8")
     return labels
 
 
@@ -61,11 +61,16 @@ def relabel(fragments: Names, ids: Names, mapping: bytes) -> Names:
     Parameters
     ----------
     fragments
-        Ids of pieces, uint64, ``(z, y, x)``, 0 for none.
+        Ids of fragments, uint64, ``(z, y, x)``, 0 for none.
     ids
-        The sorted ids of the chunk's summary.
+        The sorted ids of the chunk's summary, uint64 ``(n,)``.
     mapping
-        What the fold says of them.
+        Their labels, as `encode_mapping` returns them.
+
+    Returns
+    -------
+    NDArray[np.uint64]
+        The label of each voxel, ``(z, y, x)``, 0 for none.
 
     Raises
     ------
@@ -88,17 +93,17 @@ def relabel(fragments: Names, ids: Names, mapping: bytes) -> Names:
 def _look_up(fragments: Names, ids: Names, labels: Names, out: Names) -> bool:
     """Fill ``out``; return whether all fragments are known."""
     for r in range(fragments.shape[0]):
-        piece, label = np.uint64(0), np.uint64(0)
+        fragment, label = np.uint64(0), np.uint64(0)
         for i in range(fragments.shape[1]):
-            if fragments[r, i] != piece:
-                piece = fragments[r, i]
-                if piece == 0:
+            if fragments[r, i] != fragment:
+                fragment = fragments[r, i]
+                if fragment == 0:
                     label = np.uint64(0)
-                elif r > 0 and fragments[r - 1, i] == piece:
+                elif r > 0 and fragments[r - 1, i] == fragment:
                     label = out[r - 1, i]
                 else:
-                    at = np.searchsorted(ids, piece)
-                    if at == ids.size or ids[at] != piece:
+                    at = np.searchsorted(ids, fragment)
+                    if at == ids.size or ids[at] != fragment:
                         return False
                     label = labels[at]
             out[r, i] = label

@@ -7,17 +7,17 @@ The steps in order, each with its file:
 2. **Threshold** it at a distance in nm, turned into a grey level (``recipe.py``).
 3. **Connect** foreground and, where holes are filled, background within the block
    (``kernels/components.py``).
-4. **Name** each piece by the smallest global voxel id in it, and write the chunk's summary: sizes,
-   which shared planes a piece touches, what is connected across them, which hole is beside which
+4. **Name** each fragment by its smallest global voxel id, and write the chunk's summary: sizes,
+   which shared planes a fragment touches, what is connected across them, which hole is beside which
    object (``cut.py``; the stage in ``stages/fragments.py``).
 5. **Fold** the summaries of all chunks, in any order and with repetitions: a union-find joins
-   pieces to objects, fills holes, and finds out which objects nothing can change any more
+   fragments to objects, fills holes, and finds out which objects nothing can change any more
    (``kernels/union_find.py``; ``objects.py``; hosted by the planner in ``stages/objects.py``).
-6. **Map** the pieces of one chunk to objects; size limits hold here, for they are those of whole
+6. **Map** the fragments of one chunk to objects; size limits hold here, for they are those of whole
    objects. The mapping travels inside the chunk's label task and is part of its key
    (``objects.py``).
 7. **Relabel** the chunk by its mapping (``kernels/relabel.py``; the stage in ``stages/labels.py``).
 
-What became of objects (opened, grown, merged, closed, final, withdrawn) is published as a hint;
-``watermark.py`` says how many slices are settled.
+Changes of objects (opened, grown, merged, closed, final, withdrawn) are published as hints;
+``watermark.py`` counts the slices that are settled.
 """

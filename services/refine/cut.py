@@ -1,22 +1,22 @@
-"""One chunk's fragments of objects, and the few facts about them that other chunks need.
+"""The fragments of one chunk, and a summary of them for the fold.
 
 A block labels its chunk and one more voxel on each positive side, so that every adjacency lies
-in some block.  Two blocks share the planes where they overlap; the components of a shared plane
-have the same name on both sides, and by these names the fold links pieces without ever looking
-at two blocks together.
+in some block. Two blocks share the planes where they overlap; the components of a shared plane
+have the same name on both sides, and by these names the fold links fragments without ever
+reading two blocks together.
 
 The summary of a chunk holds, sorted:
 
 =========  =========  ============================================================================
-``ids``    ``<u8``    the pieces: 1 + least gid, with ``BACKGROUND_BIT`` when background
+``ids``    ``<u8``    the fragments: 1 + least gid, with ``BACKGROUND_BIT`` when background
 ``voxels`` ``<u4``    their voxels in the chunk
 ``touch``  ``u1``     which shared planes they have a voxel in: z low, z high, y low ... from bit 0
-``links``  ``<u8``    rows (name, name) of pieces or plane components that are connected
-``pairs``  ``<u8``    rows (background id, foreground id) of adjacent pieces
+``links``  ``<u8``    rows (name, name) of fragments or plane components that are connected
+``pairs``  ``<u8``    rows (background id, foreground id) of adjacent fragments
 =========  =========  ============================================================================
 
 ``OUT`` is the name of the background that is no hole: it reaches the volume's border or an absent
-voxel.  Pieces of it are in no summary, only links to it are.
+voxel. Fragments of it are in no summary, only links to it are.
 """
 
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ from fibstream.core.grid import Box, Halo, Index
 from fibstream.core.ids import BACKGROUND_BIT, gids
 from fibstream.core.stage import Arrays, Patch
 from fibstream.kernels.components import (
+    Components,
     Ints,
-    Pieces,
+    find_components,
     find_neighbours,
-    find_pieces,
     mark_within,
     paint,
 )
@@ -61,7 +61,7 @@ def cut_fragments(
     patch
         The prediction, uint8, ``(z, y, x)``: the chunk with its ``halo``, cut at the volume.
     core
-        The chunk.  The summary of an absent chunk is needed too: pieces of its neighbours may
+        The chunk. The summary of an absent chunk is needed too: fragments of its neighbours may
         touch across one of its edges.
     settings
         The size limits are not used here: they hold for whole objects.
@@ -70,37 +70,39 @@ def cut_fragments(
 
     Returns
     -------
-    tuple
-        The id of each voxel's piece, shaped as the chunk, 0 for background that is no hole; and
-        the summary.
+    fragments
+        The id of each voxel's fragment, uint64, shaped as the chunk, 0 for background that is no
+        hole.
+    summary
+        As described above.
     """
     block, border = _extent(patch, core)
     mask = _foreground(patch, block, settings, voxel_size_nm)
-    pieces = _pieces(mask, settings, core.shape)
-    out = _outside(pieces, patch, block, border)
-    names = np.where(out, np.uint64(OUT), _names(pieces, pieces.first, block))
+    components = _label(mask, settings, core.shape)
+    out = _outside(components, patch, block, border)
+    names = np.where(out, np.uint64(OUT), _names(components, components.first, block))
 
-    pairs = _pairs(pieces, settings, out)
-    owner = _owners(pieces, pairs, merging=settings.fill_holes == "all")
+    pairs = _pairs(components, settings, out)
+    owner = _owners(components, pairs, merging=settings.fill_holes == "all")
     filled = owner != np.arange(owner.size)
-    # Objects that a hole makes one; with fill_holes "one" there is nothing to say here.
+    # Objects that a hole joins; there are none with fill_holes "one".
     around = pairs[:, filled[pairs[0]]]
     links = [np.stack([names[around[1]], names[owner[around[0]]]], axis=1)]
     for axis, at in _shared_planes(block, border):
         parts, positions = _plane_parts(mask, axis, at, settings)
-        own, whole = _names(pieces, positions, block), names[pieces.at(positions)]
+        own, whole = _names(components, positions, block), names[components.at(positions)]
         # A component that itself reaches the border is outside for the neighbour too.
-        told = (whole != OUT) | (parts.touch & _sides(border, axis) == 0)
-        links.append(np.stack([own, whole], axis=1)[told])
+        kept = (whole != OUT) | (parts.touch & _sides(border, axis) == 0)
+        links.append(np.stack([own, whole], axis=1)[kept])
 
-    summary = _summary(pieces, names, owner, pairs[:, ~filled[pairs[0]]], border)
+    summary = _summary(components, names, owner, pairs[:, ~filled[pairs[0]]], border)
     together = np.concatenate(links)
     summary["links"] = _rows(together[together[:, 0] != together[:, 1]])
-    return paint(pieces, np.where(out, np.uint64(0), names)[owner], core.shape), summary
+    return paint(components, np.where(out, np.uint64(0), names)[owner], core.shape), summary
 
 
 def _extent(patch: Patch, core: Box) -> tuple[Box, int]:
-    """Return the chunk with one voxel more where the volume goes on, and its faces that end it."""
+    """Return the chunk with one voxel more where the volume goes on; and its border faces."""
     stop, border = [], 0
     for axis in range(3):
         ends = patch.box.stop[axis] == core.stop[axis]
@@ -117,29 +119,29 @@ def _foreground(patch: Patch, block: Box, settings: RecipeSettings, voxel_size_n
         sigma = sigma_voxels(settings, voxel_size_nm)
         mask = smooth(patch.array, sigma, _shift(block, patch.box.start)) >= level
     for absent in _absent(patch, block):
-        # Whatever smoothing bleeds into an absent chunk, nothing was seen there.
+        # Smoothing spreads foreground into an absent chunk, of which nothing is known.
         mask[absent.slices()] = False
     return mask
 
 
-def _pieces(mask: Bits, settings: RecipeSettings, core: Index) -> Pieces:
+def _label(mask: Bits, settings: RecipeSettings, core: Index) -> Components:
     background = settings.fill_holes != "none"
-    return find_pieces(mask, settings.connectivity, background=background, core=core)
+    return find_components(mask, settings.connectivity, background=background, core=core)
 
 
-def _pairs(pieces: Pieces, settings: RecipeSettings, out: Bits) -> Ints:
+def _pairs(components: Components, settings: RecipeSettings, out: Bits) -> Ints:
     """Return the adjacent pairs (background, foreground) that may matter, as columns."""
     if settings.fill_holes == "none":
         return np.empty((2, 0), np.int32)
     across = settings.connectivity if settings.fill_holes == "all" else 6
-    return find_neighbours(pieces, across, out)
+    return find_neighbours(components, across, out)
 
 
-def _outside(pieces: Pieces, patch: Patch, block: Box, border: int) -> Bits:
-    """Return which pieces are background that reaches the border or an absent voxel."""
-    out: Bits = ~pieces.solid & (pieces.touch & border != 0)
+def _outside(components: Components, patch: Patch, block: Box, border: int) -> Bits:
+    """Return which components are background that reaches the border or an absent voxel."""
+    out: Bits = ~components.solid & (components.touch & border != 0)
     for absent in _absent(patch, block):
-        out |= mark_within(pieces, absent)
+        out |= mark_within(components, absent)
     return out
 
 
@@ -157,21 +159,21 @@ def _shift(box: Box, origin: Index) -> Box:
     return Box(*((p[0] - z, p[1] - y, p[2] - x) for p in box))
 
 
-def _names(pieces: Pieces, positions: NDArray[np.integer], block: Box) -> Names:
-    """Return the names that flat positions give to the pieces or plane components they start."""
-    solid = pieces.solid[pieces.at(positions)]
+def _names(components: Components, positions: NDArray[np.integer], block: Box) -> Names:
+    """Return the names of the components, of the block or of a plane, that flat positions start."""
+    solid = components.solid[components.at(positions)]
     bit = np.where(solid, np.uint64(0), np.uint64(BACKGROUND_BIT))
     return gids(positions, block.start, block.shape) + np.uint64(1) | bit
 
 
-def _owners(pieces: Pieces, pairs: NDArray[np.int32], *, merging: bool) -> Ints:
-    """Return the piece that each piece is part of: itself, or the object around a local hole.
+def _owners(components: Components, pairs: NDArray[np.int32], *, merging: bool) -> Ints:
+    """Return the component that each is part of: itself, or the object around a local hole.
 
-    With ``merging`` a hole may be inside several objects, which it makes one.
+    With ``merging`` a hole may be inside several objects, which it joins.
     """
-    owner = np.arange(pieces.first.size, dtype=np.int32)
+    owner = np.arange(components.first.size, dtype=np.int32)
     hole, index, objects = np.unique(pairs[0], return_index=True, return_counts=True)
-    local = (pieces.touch[hole] == 0) & (merging | (objects == 1))
+    local = (components.touch[hole] == 0) & (merging | (objects == 1))
     owner[hole[local]] = pairs[1][index[local]]
     return owner
 
@@ -185,34 +187,34 @@ def _shared_planes(block: Box, border: int) -> Iterator[tuple[int, int]]:
 
 def _plane_parts(
     mask: Bits, axis: int, at: int, settings: RecipeSettings
-) -> tuple[Pieces, NDArray[np.integer]]:
+) -> tuple[Components, NDArray[np.integer]]:
     """Return the components of one plane and the positions in the block that name them.
 
-    The plane lies flat as (1, y, x): the order of its voxels stays that of the block.
+    The plane is reshaped to (1, y, x): the order of its voxels stays that of the block.
     """
     plane = np.take(mask, [at], axis)
     flat = plane.reshape(1, *(n for a, n in enumerate(plane.shape) if a != axis))
-    parts = _pieces(flat, settings, flat.shape)
+    parts = _label(flat, settings, flat.shape)
     where = list(np.unravel_index(parts.first, plane.shape))
     where[axis] = where[axis] + at
     return parts, np.ravel_multi_index(tuple(where), mask.shape)
 
 
 def _sides(border: int, axis: int) -> int:
-    """Return the border in ``touch`` bits of a plane across ``axis``, laid flat as (1, y, x)."""
+    """Return the border in ``touch`` bits of a plane across ``axis``, reshaped to (1, y, x)."""
     first, second = (a for a in range(3) if a != axis)
     return (border >> 2 * first & 3) << 2 | (border >> 2 * second & 3) << 4
 
 
 def _summary(
-    pieces: Pieces, names: Names, owner: Ints, pairs: NDArray[np.int32], border: int
+    components: Components, names: Names, owner: Ints, pairs: NDArray[np.int32], border: int
 ) -> Arrays:
     """Return all of the summary but the links."""
     absorbed = owner != np.arange(owner.size)
-    voxels = pieces.voxels.copy()
-    np.add.at(voxels, owner[absorbed], pieces.voxels[absorbed])
-    touch = pieces.touch & np.uint8(~border & 63)
-    # What lies in a single shared plane and not in the chunk, the neighbour knows better.
+    voxels = components.voxels.copy()
+    np.add.at(voxels, owner[absorbed], components.voxels[absorbed])
+    touch = components.touch & np.uint8(~border & 63)
+    # What lies in a single shared plane and not in the chunk is in the neighbour's summary.
     rim = np.where((voxels == 0) & (touch & touch - 1 == 0), touch, 0)
     pairs = pairs[:, (rim[pairs[0]] != rim[pairs[1]]) | (rim[pairs[0]] == 0)]
     named = np.zeros(owner.size, np.bool_)
@@ -230,6 +232,6 @@ def _summary(
 def _rows(pairs: Names) -> Names:
     """Return the rows of an (n, 2) array, sorted and unique."""
     ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].astype("<u8")
-    fresh = np.ones(len(ordered), np.bool_)
-    fresh[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return ordered[fresh]
+    first = np.ones(len(ordered), np.bool_)
+    first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return ordered[first]

@@ -1,4 +1,4 @@
-"""What a refinement is told: recipes as data, and their nanometres turned into voxels.
+"""Parameters of a refinement: recipes as data, and their nanometres turned into voxels.
 
 The rules and the numbers of ``mito`` are those of Heinrich et al., Nature 2021 (methods:
 refinements), with the size limit in exact integers.
@@ -40,7 +40,7 @@ class RecipeSettings(BaseModel):
     min_rule: MinRule = "below"
 
     @model_validator(mode="after")
-    def _limits_leave_something(self) -> Self:
+    def _limits_are_in_order(self) -> Self:
         if self.max_volume_nm3 is not None and self.max_volume_nm3 < self.min_volume_nm3:
             raise ValueError("max_volume_nm3 is less than min_volume_nm3")
         return self

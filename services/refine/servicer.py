@@ -1,4 +1,4 @@
-"""The gRPC door of refine: its recipes, and the objects of a dataset as they come to be."""
+"""The gRPC servicer of refine: its recipes, and the objects of a dataset as they change."""
 
 import logging
 import time
@@ -25,8 +25,8 @@ from .watermark import Finality, Watermark, least
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 0.25  # how often a watching stream looks whether its client is still there
-EXISTS_S = 5.0  # how often it looks whether its dataset is: on an object store that is a request
+WAIT_S = 0.25  # between two checks of a watching stream whether its client is still there
+EXISTS_S = 5.0  # between two checks whether its dataset is: a request to an object store
 GONE = frozenset({"merged_into", "withdrawn"})
 
 
@@ -39,7 +39,7 @@ class RefineServicer(RefineServiceServicer):
     def ListRecipes(
         self, request: pb.ListRecipesRequest, context: grpc.ServicerContext
     ) -> pb.ListRecipesResponse:
-        """Name every recipe with its parameters."""
+        """Return every recipe with its parameters."""
         recipes = [
             pb.Recipe(
                 name=name,
@@ -61,7 +61,7 @@ class RefineServicer(RefineServiceServicer):
         with self._root.open(request.dataset) as (dataset, site):
             if not request.organelle:
                 raise WrongUse("organelle: expected the name of one")
-            (name,) = _watched(dataset, request.organelle)
+            (name,) = _organelles(dataset, request.organelle)
             listed = f"{dataset.name}/{name}"
             after, _ = decode_token(request.page_token, listed)
             found = _existing(site.bus, dataset.name, name, after, size + 1)
@@ -72,31 +72,31 @@ class RefineServicer(RefineServiceServicer):
     def WatchObjects(
         self, request: pb.WatchObjectsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchObjectsResponse]:
-        """Tell of every object, then of every change, until nobody listens any more."""
+        """Stream every object, then every change and watermark, until the client is gone."""
         with self._root.open(request.dataset) as (dataset, site):
-            following = ObjectFollower(site.bus, dataset, _watched(dataset, request.organelle))
-            said, looked = None, time.monotonic()
+            follower = ObjectFollower(site.bus, dataset, _organelles(dataset, request.organelle))
+            sent, checked = None, time.monotonic()
             while context.is_active():
-                for change in following.look():
+                for change in follower.poll():
                     yield pb.WatchObjectsResponse(object=wire.object_message(change))
-                mark = following.watermark
-                if mark != said:
-                    said = mark
+                mark = follower.watermark
+                if mark != sent:
+                    sent = mark
                     yield pb.WatchObjectsResponse(
                         watermark=pb.FinalityWatermark(z=mark.z, open_objects=mark.open_objects)
                     )
                 site.bus.wait(WAIT_S)
-                if time.monotonic() - looked > EXISTS_S:
+                if time.monotonic() - checked > EXISTS_S:
                     self._root.dataset(request.dataset)  # NotFound when it was deleted
-                    looked = time.monotonic()
+                    checked = time.monotonic()
 
 
 class ObjectFollower:
     """The objects of some organelles of one dataset, followed on the bus.
 
-    A planner publishes what it knows of objects before it says how far it has read the ledger. So
-    that progress is read first: a chunk counts as cut when the planner has seen it, and whatever
-    it had to say of objects in it is then there to be read.
+    A planner publishes the changes of objects before its progress, that is how far it has read the
+    ledger. So progress is read first: a chunk counts as cut once the planner has read its record,
+    and all changes of objects in it can then be read.
     """
 
     def __init__(self, bus: Bus, dataset: Dataset, organelles: Sequence[str]) -> None:
@@ -104,21 +104,23 @@ class ObjectFollower:
         self._dataset = dataset
         self._finality = {name: Finality(dataset.grid) for name in organelles}
         self._offsets: dict[Sequence[str], int] = {}
-        self._seen = 0  # how far refine's planner has read the ledger
-        self._ahead: deque[tuple[int, Record | Sealed]] = deque()  # what it has not seen yet
+        self._read_to = 0  # offset up to which refine's planner has read the ledger
+        self._ahead: deque[tuple[int, Record | Sealed]] = (
+            deque()
+        )  # what it has not read yet
 
     @property
     def watermark(self) -> Watermark:
-        """The watermark of all these organelles together; 0 when there is none of them."""
+        """The watermark of all these organelles together; 0 without any."""
         marks = [finality.watermark for finality in self._finality.values()]
         return least(marks) if marks else Watermark(0, 0)
 
-    def look(self) -> Iterator[ObjectChanged]:
+    def poll(self) -> Iterator[ObjectChanged]:
         """Read what is new; yield the last change of each object."""
         for entry in self._new((wire.PROGRESS,)):
             event = _decoded(entry)
             if isinstance(event, Progress) and event.service == "refine":
-                self._seen = event.offset
+                self._read_to = event.offset
         self._read_ledger()
         last: dict[str, Entry] = {}  # a log may hold older records of a key as well
         for entry in self._new((wire.OBJECTS,)):
@@ -127,9 +129,9 @@ class ObjectFollower:
         for entry in last.values():
             event = _decoded(entry)
             if isinstance(event, ObjectChanged) and event.organelle in self._finality:
-                self._finality[event.organelle].told(event.id, event.kind)
+                self._finality[event.organelle].changed(event.id, event.kind)
                 yield event
-        while self._ahead and self._ahead[0][0] <= self._seen:
+        while self._ahead and self._ahead[0][0] <= self._read_to:
             self._apply(self._ahead.popleft()[1])
 
     def _read_ledger(self) -> None:
@@ -151,13 +153,13 @@ class ObjectFollower:
                 finality.grid = self._dataset.sealed(event.extent_z).grid
             return
         own = self._finality.get(event.stage.partition("/")[2])
-        # A suspect chunk is looked at again, and what was said of its objects stands until then.
+        # A suspect chunk is made again, and the last changes of its objects stand until then.
         if own is not None and event.status in ("ready", "failed"):
             own.cut(event.index, done=event.status == "ready")
 
 
 def _decoded(entry: Entry) -> wire.Event | None:
-    """Return what a log says; None for what nobody can read, as planners do."""
+    """Return the event of an entry; None, and a line in the log, for one that is damaged."""
     try:
         return wire.decode(entry.value)
     except Poison as poison:
@@ -165,7 +167,7 @@ def _decoded(entry: Entry) -> wire.Event | None:
         return None
 
 
-def _watched(dataset: Dataset, organelle: str) -> list[str]:
+def _organelles(dataset: Dataset, organelle: str) -> list[str]:
     """Return the organelles that a request names; all with an empty name."""
     names = [o.recipe for o in dataset.organelles]
     if organelle and organelle not in names:

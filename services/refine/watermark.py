@@ -1,7 +1,7 @@
-"""How far the objects of an acquisition are settled: one slice below which all is said.
+"""How far the objects of an acquisition are settled: the slice below which none changes any more.
 
-Pure; it follows two logs, in any order and with repetitions: which chunks are cut into fragments,
-and what was last said of every object.
+It follows two logs, in any order and with repetitions: which chunks are cut into fragments, and the
+last change of every object.
 """
 
 import heapq
@@ -34,38 +34,38 @@ def least(marks: list[Watermark]) -> Watermark:
 class Finality:
     """The watermark of one organelle.
 
-    ``z`` is the largest number of slices of which holds: every chunk in them is cut (an absent one
-    counts), and every object that begins in them and was spoken of is closed or final. Objects of
-    later chunks begin later, and what is closed does not change: so it moves back only for a
-    chunk that is cut anew, or an object that was too small to be spoken of before.
+    ``z`` is the largest number of slices for which two things hold: every chunk in them is cut (an
+    absent one counts), and every object that begins in them and was reported is closed or final.
+    Objects of later chunks begin later, and what is closed does not change: so it moves back only
+    for a chunk that is cut anew, or an object that was too small to be reported before.
     """
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._cut: dict[int, bytearray] = {}  # of each layer of chunks that is begun, not whole
-        self._whole: set[int] = set()
-        self._layers = 0  # whole ones from the first on
+        self._cut: dict[int, bytearray] = {}  # flags of each incomplete layer of chunks
+        self._complete: set[int] = set()
+        self._layers = 0  # complete ones from the first on
         self._open: set[int] = set()
-        self._heap: list[int] = []  # of ids that are or were open; the least tells the slice
+        self._heap: list[int] = []  # ids that are or were open; the least begins first
 
     def cut(self, index: Index, *, done: bool = True) -> None:
-        """Know that a chunk is cut into fragments, or no longer is."""
+        """Note that a chunk is cut into fragments, or with ``done=False`` no longer is."""
         z, y, x = index
         _, rows, columns = self.grid.count
-        if not self.grid.contains(index) or (z in self._whole and done):
+        if not self.grid.contains(index) or (z in self._complete and done):
             return
-        flags = self._cut.setdefault(z, bytearray([z in self._whole]) * (rows * columns))
-        self._whole.discard(z)
+        flags = self._cut.setdefault(z, bytearray([z in self._complete]) * (rows * columns))
+        self._complete.discard(z)
         flags[y * columns + x] = done
         if all(flags):
-            self._whole.add(z)
+            self._complete.add(z)
             del self._cut[z]
         self._layers = min(self._layers, z) if not done else self._layers
-        while self._layers in self._whole:
+        while self._layers in self._complete:
             self._layers += 1
 
-    def told(self, id_: int, change: Change) -> None:
-        """Know what was last said of an object."""
+    def changed(self, id_: int, change: Change) -> None:
+        """Note the last change of an object."""
         if change not in OPEN:
             self._open.discard(id_)
         elif id_ not in self._open:

@@ -42,14 +42,14 @@ def test_an_open_object_holds_it_where_it_begins():
     for index in CHUNKS:
         finality.cut(index)
     for z in (9, 3, 5):
-        finality.told(id_at(z), "opened")
+        finality.changed(id_at(z), "opened")
     assert finality.watermark == Watermark(3, 3)
-    finality.told(id_at(3), "grown")
-    finality.told(id_at(5), "merged_into")
+    finality.changed(id_at(3), "grown")
+    finality.changed(id_at(5), "merged_into")
     assert finality.watermark == Watermark(3, 2)
-    finality.told(id_at(3), "closed")
+    finality.changed(id_at(3), "closed")
     assert finality.watermark == Watermark(9, 1)
-    finality.told(id_at(9), "withdrawn")
+    finality.changed(id_at(9), "withdrawn")
     assert finality.watermark == Watermark(10, 0)
 
 
@@ -99,7 +99,7 @@ def test_any_history_gives_what_the_definition_says(events):
             finality.cut(what, done=how)
             (cut.add if how else cut.discard)(what)
         else:
-            finality.told(what, how)
+            finality.changed(what, how)
             (opened.add if how in ("opened", "grown") else opened.discard)(what)
         settled = [
             z
@@ -125,7 +125,7 @@ def test_it_never_moves_back_while_chunks_come_for_the_first_time(fill_holes, da
         patch = Patch(volume[box.slices()].astype(np.uint8), box)
         fold.put(index, cut_fragments(patch, GRID.box(index), recipe, voxel)[1])
         for change in fold.changes():
-            finality.told(change.id, change.kind)
+            finality.changed(change.id, change.kind)
         finality.cut(index)
         assert finality.watermark.z >= before
         before = finality.watermark.z

@@ -1,4 +1,4 @@
-"""``fragments/<organelle>``: a prediction is cut into the pieces of one chunk at a time."""
+"""``fragments/<organelle>``: a prediction is cut into fragments, one chunk at a time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def fragment_stage(dataset: Dataset, organelle: Organelle) -> Stage:
     name, settings = organelle.recipe, RecipeSettings.model_validate(dict(organelle.settings))
     voxel = dataset.voxel_size_nm
     array = f"predictions/{organelle.source}"
-    # Size limits hold for whole objects: they are the fold's, and change no fragment.
+    # Size limits hold for whole objects: the fold applies them, and they change no fragment.
     cut = settings.model_dump(exclude={"min_volume_nm3", "max_volume_nm3", "min_rule"})
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:

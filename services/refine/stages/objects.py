@@ -11,11 +11,11 @@ from fibstream.core.stage import Arrays, Input
 from fibstream.services.refine.objects import ObjectFold
 from fibstream.services.refine.recipe import RecipeSettings
 
-EPOCH = 64  # chunks: labels of open objects follow the fold once in so many landings
+EPOCH = 64  # chunks: landings between two snapshots of open objects
 
 
 class ObjectsFold(NoFold):
-    """The fold of every organelle of a dataset, as the planner hosts it."""
+    """The object fold of every organelle of a dataset, as the planner hosts it."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._folds = {
@@ -41,19 +41,19 @@ class ObjectsFold(NoFold):
                 fold.snapshot()
 
     def seal(self, grid: Grid) -> None:  # noqa: ARG002
-        """The extent is known: closed objects become final."""
+        """Make closed objects final: the extent is known."""
         for fold in self._folds.values():
             fold.seal()
 
     def extra(self, stage: str, index: Index) -> bytes | None:
-        """Return the mapping restricted to one chunk; None while its summary is not known."""
+        """Return the mapping of one chunk; None while its summary is not known."""
         try:
             return self._folds[stage.partition("/")[2]].mapping(index)
         except KeyError:
             return None
 
     def dirty(self) -> Iterable[Place]:
-        """Return the label chunks whose mapping may have changed."""
+        """Return the chunks of labels whose mapping may have changed."""
         return [(f"labels/{n}", i) for n, fold in self._folds.items() for i in fold.dirty()]
 
     def changes(self) -> Iterator[ObjectChanged]:
