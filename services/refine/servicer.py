@@ -105,9 +105,7 @@ class ObjectFollower:
         self._finality = {name: Finality(dataset.grid) for name in organelles}
         self._offsets: dict[Sequence[str], int] = {}
         self._read_to = 0  # offset up to which refine's planner has read the ledger
-        self._ahead: deque[tuple[int, Record | Sealed]] = (
-            deque()
-        )  # what it has not read yet
+        self._ahead: deque[tuple[int, Record | Sealed]] = deque()  # what it has not read yet
 
     @property
     def watermark(self) -> Watermark:
