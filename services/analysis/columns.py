@@ -1,4 +1,4 @@
-"""What each column of a table says, in words; a test holds it against `table.finish`."""
+"""The meaning of each column of a table; a test compares it with `table.finish`."""
 
 import pyarrow as pa
 

@@ -1,7 +1,7 @@
-"""What one chunk contributes to the measures of its objects: integers, so that any order adds up.
+"""Partial measures of the objects of one chunk: integers, so that they add up in any order.
 
-Everything a chunk knows about an id is a sum, a minimum, a maximum or an "any", and no voxel and
-no face is counted by two chunks.  Folded over all chunks (`fold`) the rows are those of the whole
+All that a chunk has of an id is a sum, a minimum, a maximum or an "any", and no voxel and no face
+is counted by two chunks. Added up over all chunks (`totals`), the rows are those of the whole
 volume; floats appear once, at the end (`table`).
 """
 
@@ -42,7 +42,7 @@ def measure(labels: Patch, core: Box, raw: NDArray[Any] | None = None) -> Arrays
     -------
     Arrays
         One row for each id other than 0 that has a voxel in the chunk or a face owned by it, in
-        ascending order of ``id`` (uint64).  The rest is int64 unless said; ``(n, 3)`` is zyx:
+        ascending order of ``id`` (uint64). The rest is int64 unless noted; ``(n, 3)`` is zyx:
 
         - ``voxels`` ``(n,)``: voxels in the chunk; 0 where the chunk owns only a face of the id
         - ``sum`` ``(n, 3)``: sum of the voxels' indices in the volume: at most 2**27 voxels of

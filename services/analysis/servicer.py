@@ -1,4 +1,4 @@
-"""The gRPC door of analysis: what tables there are, and questions to them."""
+"""The gRPC servicer of analysis: the tables of a dataset, and queries of them."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,8 +18,8 @@ from fibstream.core.ports import Bus, Entry, Files
 from fibstream.runtime.paging import MAX_PAGE, decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
-from fibstream.services.analysis.edges.asking import Asking, Reply
-from fibstream.services.analysis.edges.query import MAX_ROWS, Page, parse_order
+from fibstream.services.analysis.edges.sql import MAX_ROWS, Page, parse_order
+from fibstream.services.analysis.edges.sql_pool import Reply, SqlPool
 from fibstream.store.shard import decode_blob
 from fibstream.v1 import analysis_pb2 as pb
 from fibstream.v1.analysis_pb2_grpc import AnalysisServiceServicer
@@ -33,7 +33,7 @@ assert MAX_PAGE <= MAX_ROWS
 
 
 class _Table(NamedTuple):
-    """One table as it is now; ``hash`` is that of its content, empty while there is none."""
+    """One table as it is now; ``hash`` is that of its content, empty before it is made."""
 
     data: bytes  # Parquet
     hash: str
@@ -44,18 +44,18 @@ class AnalysisServicer(AnalysisServiceServicer):
 
     def __init__(self, root: Root, settings: Settings) -> None:
         self._root = root
-        self._asking = Asking()
+        self._pool = SqlPool()
 
     def close(self) -> None:
-        """End the processes that answer questions; they also end with this one."""
-        self._asking.close()
+        """End the processes that run queries; they also end with this one."""
+        self._pool.close()
 
     def Describe(
         self, request: pb.DescribeRequest, context: grpc.ServicerContext
     ) -> pb.DescribeResponse:
-        """Name the tables of a dataset and their columns."""
+        """Return the tables of a dataset and their columns."""
         with self._root.open(request.dataset) as (dataset, site):
-            # What is said of the log must not be newer than what is then read.
+            # The log is read first: a table that is final there must be the one that is then read.
             final = _final(dataset, site.bus)
             tables = [
                 _described(name, _table(dataset, site.store.files, name), final)
@@ -66,7 +66,7 @@ class AnalysisServicer(AnalysisServiceServicer):
     def QueryObjects(
         self, request: pb.QueryObjectsRequest, context: grpc.ServicerContext
     ) -> pb.QueryObjectsResponse:
-        """Answer with rows of one table, or with what one SELECT makes of all."""
+        """Answer with rows of one table, or with the rows of one SELECT over all."""
         dataset = self._root.dataset(request.dataset)
         files = self._root.files(request.dataset)
         if request.sql:
@@ -79,9 +79,9 @@ class AnalysisServicer(AnalysisServiceServicer):
     ) -> pb.QueryObjectsResponse:  # fmt: skip
         for field in ("organelle", "filter", "order_by", "page_size", "page_token"):
             if getattr(request, field):
-                raise WrongUse(f"{field}: not together with sql, which says all of it")
+                raise WrongUse(f"{field}: not together with sql, which replaces it")
         tables = {name: _table(dataset, files, name).data for name in _names(dataset)}
-        return _answer(self._asking.ask(request.sql, tables, context))
+        return _answer(self._pool.run(request.sql, tables, context))
 
     def _page(
         self, request: pb.QueryObjectsRequest, dataset: Dataset, files: Files,
@@ -95,16 +95,16 @@ class AnalysisServicer(AnalysisServiceServicer):
         size = page_size(request.page_size)
         columns = pq.read_schema(pa.BufferReader(table.data)).names
         order = parse_order(request.order_by, columns)
-        asked = digest(canonical([dataset.name, name, request.filter, order]))
-        offset, version = decode_token(request.page_token, asked)
+        query = digest(canonical([dataset.name, name, request.filter, order]))
+        offset, version = decode_token(request.page_token, query)
         if version not in (None, table.hash):
             raise WrongState(
                 "the table changed since the first page: start again without a page_token"
             )
         page = Page(name, request.filter, order, offset, size)
-        reply = self._asking.ask(page, {name: table.data}, context)
+        reply = self._pool.run(page, {name: table.data}, context)
         end = offset + page.limit
-        token = encode_token(end, asked, table.hash) if end < reply.total else ""
+        token = encode_token(end, query, table.hash) if end < reply.total else ""
         return _answer(reply, token)
 
 
@@ -119,7 +119,7 @@ def _names(dataset: Dataset) -> list[str]:
 
 
 def _table(dataset: Dataset, files: Files, name: str) -> _Table:
-    """Read a table; one that was not made yet has its columns and no rows."""
+    """Read a table; before it is made it has its columns and no rows."""
     handle = files.open(f"tables/{name}.parquet")
     if handle is None:
         empty = finish(merge([]), dataset.voxel_size_nm, raw=with_raw(dataset))
@@ -144,16 +144,16 @@ def _described(name: str, table: _Table, final: dict[str, str]) -> pb.Table:
 
 
 def _final(dataset: Dataset, bus: Bus) -> dict[str, str]:
-    """Return the content hash of each table that is the last word, as the log has it.
+    """Return the content hash of each table that is final, by the log.
 
-    That is so when the dataset is sealed, every planner has read the log to its end, has nothing
+    That is so when the dataset is sealed, every planner has read the log to its end and has nothing
     left to do, and no chunk has failed.
     """
     events = (wire.decode(entry.value) for entry in _all(bus, [wire.PROGRESS]))
     progress = {event.service: event for event in events if isinstance(event, Progress)}
     events = (wire.decode(entry.value) for entry in _all(bus, [wire.ledger_topic("tables")]))
     ready = [e for e in events if isinstance(e, Record) and e.status == "ready"]
-    end = bus.end(wire.LEDGER_TOPICS)  # last: whatever came meanwhile shows here
+    end = bus.end(wire.LEDGER_TOPICS)  # read last: a record that came meanwhile is seen here
     quiet = set(SERVICES) <= progress.keys() and all(
         p.settled and p.offset >= end and not p.failed for p in progress.values()
     )

@@ -1,4 +1,4 @@
-"""From folded integers to the published table, its files and its hash.
+"""From integer totals to the published table, its files and its hash.
 
 Every float is the exact rational rounded once.  A voxel size is the decimal that the user wrote,
 not its binary neighbour: the three sizes are whole numbers of one unit, ``1 / denominator`` nm, so
@@ -36,7 +36,7 @@ def finish(total: Arrays, voxel_size_nm: VoxelSize, *, raw: bool = False) -> pa.
     Parameters
     ----------
     total
-        Rows as `fold.Fold.total` or `fold.merge` gives them.
+        Rows as `totals.RowTotals.total` or `totals.merge` return them.
     voxel_size_nm
         Decimal edge lengths of a voxel, ``(z, y, x)``, in nm.
     raw

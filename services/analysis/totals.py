@@ -1,4 +1,4 @@
-"""Rows of many chunks made one row for each id: a commutative monoid, so order never matters.
+"""Rows of many chunks added up to one row for each id: a commutative monoid, in any order.
 
 An object may span a million chunks of 2**27 voxels: its voxels and faces fit 64 bits, the sums of
 indices (2**68) and intensities (2**79) do not.  A wide sum is therefore two limbs,
@@ -35,7 +35,7 @@ class RowTotals:
 
     def __init__(self) -> None:
         self._rows: dict[Index, Arrays] = {}
-        self._fresh: set[Index] = set()  # chunks that are not yet in the total
+        self._unmerged: set[Index] = set()  # chunks that are not yet in the total
         self._total = merge([])
 
     def put(self, chunk: Index, rows: Arrays) -> None:
@@ -46,27 +46,27 @@ class RowTotals:
                 return
             self.remove(chunk)
         self._rows[chunk] = rows
-        self._fresh.add(chunk)
+        self._unmerged.add(chunk)
 
     def remove(self, chunk: Index) -> None:
         """Forget a chunk; one that was never put is a ``KeyError``."""
         del self._rows[chunk]
-        if chunk in self._fresh:
-            self._fresh.remove(chunk)
+        if chunk in self._unmerged:
+            self._unmerged.remove(chunk)
         else:
             self._total = merge([])
-            self._fresh = set(self._rows)
+            self._unmerged = set(self._rows)
 
     def rows(self, chunk: Index) -> Arrays:
         """Return the rows of one chunk; one that was never put is a ``KeyError``."""
         return self._rows[chunk]
 
     def total(self) -> Arrays:
-        """Return one row for each id, as `merge` gives it."""
-        if self._fresh:
-            fresh = (widen(self._rows[chunk]) for chunk in self._fresh)
-            self._total = merge([self._total, *fresh])
-            self._fresh = set()
+        """Return one row for each id, as `merge` does."""
+        if self._unmerged:
+            unmerged = (widen(self._rows[chunk]) for chunk in self._unmerged)
+            self._total = merge([self._total, *unmerged])
+            self._unmerged = set()
         return self._total
 
 

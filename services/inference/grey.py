@@ -1,4 +1,4 @@
-"""Grey values: the microscope's as the network sees them, and the network's as they are stored."""
+"""Grey values: raw ones as the network reads them, and predicted ones as they are stored."""
 
 from typing import Any
 
@@ -28,8 +28,9 @@ def contrast(
 
     Returns
     -------
-    uint8 array of the same shape: ``255 (v - low) / (high - low)``, halves up, clipped to
-    [0, 255]. Exact for integers with a window of integers; ``uint8`` with 0, 255 is unchanged.
+    NDArray[np.uint8]
+        Shaped as ``raw``: ``255 (v - low) / (high - low)``, halves up, clipped to [0, 255]. Exact
+        for integers with a window of integers; uint8 with 0, 255 is unchanged.
     """
     assert -MAX_WINDOW <= low < high <= MAX_WINDOW, (low, high)
     whole = float(low).is_integer() and float(high).is_integer()

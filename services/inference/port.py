@@ -1,4 +1,4 @@
-"""What a network is to the rest of the service: its geometry, and the engine that runs it."""
+"""The port of a network: its geometry, and the engine that runs it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Protocol, Self
@@ -64,12 +64,25 @@ class Engine(Protocol):
 
     @property
     def profile(self) -> Mapping[str, str]:
-        """Runtime, precision, tile and self-check digest: where it is equal, results are."""
+        """Runtime, precision, tile and self-check digest; equal ones give equal bits."""
 
     def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the prediction (classes, z', y', x') of one tile (z, y, x) of the spec's shape.
+        """Return the prediction of one tile.
 
-        Raises ``Poison`` when the network yields a value that is not finite.
+        Parameters
+        ----------
+        tile
+            Grey values, uint8, shaped as ``spec.tile``, ``(z, y, x)``.
+
+        Returns
+        -------
+        NDArray[np.uint8]
+            ``(classes, *spec.output)``.
+
+        Raises
+        ------
+        Poison
+            The network yields a value that is not finite.
         """
 
 
@@ -86,7 +99,7 @@ def check_voxel_size(spec: ModelSpec, voxel_size_nm: tuple[float, float, float])
     Raises
     ------
     WrongUse
-        Naming both voxel sizes.
+        The voxel sizes differ by more; the message has both.
     """
     pairs = zip(voxel_size_nm, spec.voxel_size_nm, strict=True)
     # The slack of 1e-9 keeps 11 nm data within 10 % of a 10 nm network in binary floating point.

@@ -1,4 +1,4 @@
-"""What an engine proves about itself before it is trusted with a dataset."""
+"""The check that an engine passes before it predicts a dataset."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from fibstream.core.errors import Poison, WrongUse
 
 from .port import ModelSpec
 
-SEED = 20211006  # any constant will do; another one makes every recorded digest a different one
+SEED = 20211006  # any constant; another one would change every recorded digest
 
 
 def self_check(infer: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], spec: ModelSpec) -> str:
@@ -30,12 +30,13 @@ def self_check(infer: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], spec: Mo
 
     Returns
     -------
-    The sha256 of the first output, in hexadecimal.
+    str
+        SHA-256 of the first output, in hexadecimal.
 
     Raises
     ------
     WrongUse
-        When the network yields another shape than its metadata says, values that are not finite,
+        The network yields another shape than its metadata says, values that are not finite,
         or outputs that depend on the place.
     """
     moved = tuple(t + s for t, s in zip(spec.tile, spec.stride, strict=True))

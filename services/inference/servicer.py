@@ -1,4 +1,4 @@
-"""The gRPC door of inference: the networks there are, and predictions of small volumes."""
+"""The gRPC servicer of inference: the networks, and predictions of small volumes."""
 
 import logging
 import threading
@@ -19,17 +19,17 @@ from fibstream.v1 import inference_pb2 as pb
 from fibstream.v1.inference_pb2_grpc import InferenceServiceServicer
 
 from .port import Engine, ModelSpec
-from .volume import DatasetRequest, Interruptible, check, predicted
+from .volume import Interruptible, VolumeSpec, check, predict_volume
 
 log = logging.getLogger(__name__)
 
 MAX_PIECE = 4 << 20  # bytes: above that gRPC loses its speed
 PIECE = 2 << 20  # bytes of an answer's pieces: between 1 and 4 MB gRPC is fastest
-MAX_HELD = 4  # volumes in memory: one is computed, the others have come and wait
+MAX_HELD = 4  # volumes in memory: one is computed, the others wait
 MAX_ENGINES = 2  # in memory: one holds some hundred MB
 MAX_MODELS = 64  # of a folder: every one of them is read, and run once, to be listed
-LOOK_S = 0.25  # how often one that waits looks whether its client is still there
-GONE = "the call was cancelled"
+POLL_S = 0.25  # between two checks of a waiting call whether its client is still there
+CANCELLED = "the call was cancelled"
 
 
 class InferenceServicer(InferenceServiceServicer):
@@ -48,7 +48,7 @@ class InferenceServicer(InferenceServiceServicer):
         for name, spec in self._models.all().items():
             profile = self._models.profiles.get(spec.sha256)
             if profile is None:
-                with _waited(self._computing, context):
+                with _acquired(self._computing, context):
                     profile = dict(self._models.engine(name, spec).profile)
             listed.append(_model(spec, profile))
         return pb.ListModelsResponse(models=listed)
@@ -59,24 +59,24 @@ class InferenceServicer(InferenceServiceServicer):
         """Predict one small volume."""
         header = _header(request_iterator)
         spec = self._models.find(header.model)
-        asked = _asked(header)
-        window = check(asked, spec)
-        with _waited(self._held, context):
-            given = _joined(request_iterator, asked.size)
-            with _waited(self._computing, context):
+        volume = _volume(header)
+        window = check(volume, spec)
+        with _acquired(self._held, context):
+            data = _collect(request_iterator, volume.size)
+            with _acquired(self._computing, context):
                 engine = Interruptible(
                     self._models.engine(header.model, spec), lambda: _check_active(context)
                 )
-                found = predicted(given, asked, window, engine)
+                found = predict_volume(data, volume, window, engine)
             first = pb.PredictionHeader(classes=spec.classes, shape=header.shape)
             yield pb.PredictResponse(header=first)
-            data = found.tobytes()
-            for start in range(0, len(data), PIECE):
-                yield pb.PredictResponse(piece=data[start : start + PIECE])
+            answer = found.tobytes()
+            for start in range(0, len(answer), PIECE):
+                yield pb.PredictResponse(piece=answer[start : start + PIECE])
 
 
 class Models:
-    """The networks that clients of a root may name, and engines of those last used."""
+    """The networks that a client may name, and engines of those last used."""
 
     def __init__(self, root: Root, threads: int) -> None:
         self._root = root
@@ -86,7 +86,7 @@ class Models:
         self.profiles: dict[str, dict[str, str]] = {}  # by digest
 
     def all(self) -> dict[str, ModelSpec]:
-        """Return every network by name; a file that is none is left out, and the log says why."""
+        """Return every network by name; other files are left out, with a warning in the log."""
         folders = [self._root.local / MODELS_FOLDER] if self._root.local else []
         found: dict[str, ModelSpec] = {}
         for folder in (*folders, MODELS):
@@ -99,7 +99,7 @@ class Models:
         return dict(sorted(found.items()))
 
     def find(self, name: str) -> ModelSpec:
-        """Return one network; raise NotFound, naming those there are."""
+        """Return one network; raise NotFound with the names of all."""
         path = self._path(name)
         if path is None:
             known = ", ".join(self.all()) or "none"
@@ -107,7 +107,7 @@ class Models:
         return self._read(path)
 
     def engine(self, name: str, spec: ModelSpec) -> Engine:
-        """Return a network ready to run; only one thread at a time may ask, and run it."""
+        """Return a network ready to run; one thread at a time may call this, and run it."""
         from fibstream.services.inference.edges.engine import CpuEngine
 
         if spec.sha256 not in self._engines:
@@ -141,11 +141,11 @@ class Models:
 
 
 @contextmanager
-def _waited(
+def _acquired(
     place: "threading.Lock | threading.BoundedSemaphore", context: grpc.ServicerContext
 ) -> Iterator[None]:
-    """Hold a place, waiting for it as long as the client does."""
-    while not place.acquire(timeout=LOOK_S):
+    """Hold a place, waiting for it as long as the client does; raise WrongState when it is gone."""
+    while not place.acquire(timeout=POLL_S):
         _check_active(context)
     try:
         _check_active(context)
@@ -156,7 +156,7 @@ def _waited(
 
 def _check_active(context: grpc.ServicerContext) -> None:
     if not context.is_active():
-        raise WrongState(GONE)
+        raise WrongState(CANCELLED)
 
 
 def _header(requests: Iterator[pb.PredictRequest]) -> pb.PredictHeader:
@@ -166,17 +166,17 @@ def _header(requests: Iterator[pb.PredictRequest]) -> pb.PredictHeader:
     return first.header
 
 
-def _asked(header: pb.PredictHeader) -> DatasetRequest:
+def _volume(header: pb.PredictHeader) -> VolumeSpec:
     size = header.voxel_size_nm
     window = header.contrast_low, header.contrast_high
-    return DatasetRequest(
+    return VolumeSpec(
         wire.index_of(header.shape), header.dtype, (size.z, size.y, size.x),
         window if any(window) else None, header.invert,
     )  # fmt: skip
 
 
-def _joined(requests: Iterator[pb.PredictRequest], size: int) -> bytearray:
-    """Return all pieces in one; raise WrongUse unless they are ``size`` bytes together."""
+def _collect(requests: Iterator[pb.PredictRequest], size: int) -> bytearray:
+    """Return the bytes of all pieces; raise WrongUse unless they are ``size`` in all."""
     whole = bytearray()
     for request in requests:
         if request.WhichOneof("part") != "piece":

@@ -2,8 +2,8 @@
 
 An output voxel of the network belongs to a cell of the stride lattice, and depends on that cell
 and ``halo`` voxels around it, nothing more.  So a chunk may lay its tiles wherever the lattice
-allows: what a tile yields beyond the chunk is thrown away, and what it reads beyond the halo is
-read by thrown away voxels alone.
+allows: what a tile yields beyond the chunk is dropped, and what it reads beyond the halo only
+dropped voxels depend on.
 """
 
 from itertools import product
@@ -39,8 +39,10 @@ def tiles(core: Box, spec: ModelSpec) -> list[Index]:
 
     Returns
     -------
-    The fewest tiles on the lattice ``phase + k * stride`` whose outputs cover ``core``; their
-    starts are in the dataset's voxels and may be negative, their outputs may overhang.
+    list
+        Starts ``(z, y, x)`` of the fewest tiles on the lattice ``phase + k * stride`` whose outputs
+        cover ``core``, in voxels of the dataset. They may be negative, and outputs may reach beyond
+        ``core``.
     """
     return list(product(*_starts(core, spec)))
 
@@ -56,7 +58,7 @@ def _starts(core: Box, spec: ModelSpec) -> tuple[range, range, range]:
 
 
 def waste(spec: ModelSpec, chunk: Index) -> float:
-    """Return how many voxels the tiles yield for each voxel of a ``chunk``; 1 is none wasted.
+    """Return how many voxels the tiles yield for each voxel of a ``chunk``; at least 1.
 
     The mean over all chunks of a large volume: those off the lattice may need one tile more.
     """
@@ -89,13 +91,14 @@ def predict(patch: Patch, core: Box, engine: Engine, *, fill: int = 0) -> NDArra
 
     Returns
     -------
-    uint8 array ``(classes, *core.shape)``, 0 where voxels are absent. Bit for bit the same for
-    each voxel, whatever chunk it is predicted with.
+    NDArray[np.uint8]
+        ``(classes, *core.shape)``, 0 where voxels are absent. A voxel is the same, bit by bit,
+        whatever chunk it is predicted with.
 
     Raises
     ------
     Poison
-        When the network yields a value that is not finite.
+        The network yields a value that is not finite.
     """
     spec = engine.spec
     starts = _starts(core, spec)

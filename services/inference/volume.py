@@ -1,4 +1,4 @@
-"""A small volume that came by wire: what may come, and its prediction. Pure."""
+"""A small volume that a client sends: checks of its description, and its prediction."""
 
 import math
 from collections.abc import Callable
@@ -16,15 +16,27 @@ from .grey import MAX_WINDOW, contrast
 from .port import Engine, ModelSpec, check_voxel_size
 from .tiling import predict
 
-# 64 MB as float32, and 16 MB for each class: on one core minutes of network. What is larger is
-# better landed as a dataset, where it survives a broken connection.
+# 64 MB as float32, and 16 MB for each class: minutes of one core. A larger volume is better landed
+# as a dataset, which outlives a broken connection.
 MAX_VOXELS = 256**3
 DTYPES = ("uint8", "int8", "uint16", "int16", "float32")
 
 
 @dataclass(frozen=True)
-class DatasetRequest:
-    """What a volume is: axes (z, y, x), and the grey values that are black and white."""
+class VolumeSpec:
+    """What a volume is.
+
+    Attributes
+    ----------
+    shape, voxel_size_nm
+        Voxels and edges of a voxel in nm, ``(z, y, x)``.
+    dtype
+        Name of the type of its voxels.
+    window
+        Grey values that are black and white; None for the whole range of uint8.
+    invert
+        Whether dark and bright change places.
+    """
 
     shape: Index
     dtype: str
@@ -34,43 +46,43 @@ class DatasetRequest:
 
     @property
     def size(self) -> int:
-        """Bytes of all voxels."""
+        """Size of all voxels in bytes."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-def check(asked: DatasetRequest, spec: ModelSpec) -> tuple[float, float]:
+def check(volume: VolumeSpec, model: ModelSpec) -> tuple[float, float]:
     """Return the contrast window; raise WrongUse or LimitExceeded if it cannot be predicted."""
-    if 0 in asked.shape:
-        raise WrongUse(f"shape {asked.shape}: expected voxels on each axis")
-    if math.prod(asked.shape) > MAX_VOXELS:
+    if 0 in volume.shape:
+        raise WrongUse(f"shape {volume.shape}: expected voxels on each axis")
+    if math.prod(volume.shape) > MAX_VOXELS:
         raise LimitExceeded(
-            f"shape {asked.shape}: at most {MAX_VOXELS} voxels (256 x 256 x 256) in one call;"
+            f"shape {volume.shape}: at most {MAX_VOXELS} voxels (256 x 256 x 256) in one call;"
             " land it as a dataset"
         )
-    if asked.dtype not in DTYPES:
-        raise WrongUse(f"dtype {asked.dtype[:40]!r}: expected one of {', '.join(DTYPES)}")
-    if not all(math.isfinite(edge) and edge > 0 for edge in asked.voxel_size_nm):
-        raise WrongUse(f"voxel size {asked.voxel_size_nm}: expected three positive numbers of nm")
-    check_voxel_size(spec, asked.voxel_size_nm)
-    if asked.window is None and asked.dtype != "uint8":
-        raise WrongUse(f"dtype {asked.dtype}: give the contrast, two grey values")
-    low, high = asked.window or (0.0, 255.0)
-    # Written so that what is not a number is refused as well.
+    if volume.dtype not in DTYPES:
+        raise WrongUse(f"dtype {volume.dtype[:40]!r}: expected one of {', '.join(DTYPES)}")
+    if not all(math.isfinite(edge) and edge > 0 for edge in volume.voxel_size_nm):
+        raise WrongUse(f"voxel size {volume.voxel_size_nm}: expected three positive numbers of nm")
+    check_voxel_size(model, volume.voxel_size_nm)
+    if volume.window is None and volume.dtype != "uint8":
+        raise WrongUse(f"dtype {volume.dtype}: give the contrast, two grey values")
+    low, high = volume.window or (0.0, 255.0)
+    # In this form it is false for NaN too.
     if not -MAX_WINDOW <= low < high <= MAX_WINDOW:
         raise WrongUse(f"contrast {low:g}, {high:g}: expected finite LOW below HIGH")
     return low, high
 
 
-def predicted(
-    data: bytes | bytearray, asked: DatasetRequest, window: tuple[float, float], engine: Engine
+def predict_volume(
+    data: bytes | bytearray, volume: VolumeSpec, window: tuple[float, float], engine: Engine
 ) -> NDArray[np.uint8]:
-    """Return the prediction of a whole volume, as the pipeline makes it of its chunks.
+    """Return the prediction of a whole volume; a pipeline makes the same of its chunks.
 
     Parameters
     ----------
     data
         Voxels in C order, little endian.
-    asked
+    volume
         What they are; `check` has passed it.
     window
         Grey values that are black and white.
@@ -79,33 +91,34 @@ def predicted(
 
     Returns
     -------
-    uint8 array ``(classes, z, y, x)``.
+    NDArray[np.uint8]
+        ``(classes, z, y, x)``.
 
     Raises
     ------
     WrongUse
-        When a voxel is not finite.
+        A voxel is not finite.
     Poison
-        When the network yields a value that is not.
+        The network yields a value that is not finite.
     """
-    raw: NDArray[Any] = np.frombuffer(data, np.dtype(asked.dtype).newbyteorder("<"))
+    raw: NDArray[Any] = np.frombuffer(data, np.dtype(volume.dtype).newbyteorder("<"))
     if raw.dtype.kind == "f" and not np.isfinite(raw).all():
         raise WrongUse("voxels: some are not finite")
-    grey = contrast(raw.reshape(asked.shape), *window, invert=asked.invert)
-    whole = Box((0, 0, 0), asked.shape)
+    grey = contrast(raw.reshape(volume.shape), *window, invert=volume.invert)
+    whole = Box((0, 0, 0), volume.shape)
     return predict(Patch(grey, whole), whole, engine)
 
 
 class Interruptible:
-    """An engine that looks before every tile whether anybody still wants it."""
+    """An engine that calls ``check`` before every tile; it raises what ends the prediction."""
 
-    def __init__(self, engine: Engine, look: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, check: Callable[[], None]) -> None:
         self.spec = engine.spec
         self.profile = engine.profile
         self._engine = engine
-        self._look = look
+        self._check = check
 
     def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the prediction of one tile; ``look`` raises what stops it."""
-        self._look()
+        """Return the prediction of one tile; see ``Engine``."""
+        self._check()
         return self._engine.infer(tile)

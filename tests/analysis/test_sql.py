@@ -9,8 +9,8 @@ import pytest
 
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
-from fibstream.services.analysis.edges.asking import Asking
-from fibstream.services.analysis.edges.query import MAX_ROWS
+from fibstream.services.analysis.edges.sql import MAX_ROWS
+from fibstream.services.analysis.edges.sql_pool import SqlPool
 from fibstream.services.analysis.servicer import AnalysisServicer
 from fibstream.v1 import analysis_pb2 as pb
 
@@ -107,7 +107,7 @@ ENDLESS = [
 @pytest.mark.parametrize("sql", ENDLESS)
 def test_what_takes_too_long_is_ended(cell: Cell, root: Root, sql: str) -> None:
     servicer = AnalysisServicer(root, Settings())
-    servicer._asking = Asking(limit_s=2.0)
+    servicer._pool = SqlPool(limit_s=2.0)
     cell.write(rows(1))
     with serving(servicer) as stub:
         code, says = refused(stub, timeout=60, sql=sql)
@@ -121,7 +121,7 @@ def test_sql_ends_with_its_caller(
     cell: Cell, servicer: AnalysisServicer, stub: Stub, leave: str
 ) -> None:
     query(stub, sql="SELECT 1")
-    places = servicer._asking._line
+    places = servicer._pool._idle
     call = stub.QueryObjects.future(
         pb.QueryObjectsRequest(dataset="cell", sql=ENDLESS[0]),
         timeout=1.0 if leave == "deadline" else 30,

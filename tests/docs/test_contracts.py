@@ -17,7 +17,7 @@ BROKEN = {
     "kernels/smooth.py": "import time",
     "services/refine/cut.py": "import pathlib",
     "services/refine/stages/labels.py": "import fibstream.store.store",
-    "services/analysis/stages/tables.py": "import fibstream.services.analysis.edges.query",
+    "services/analysis/stages/tables.py": "import fibstream.services.analysis.edges.sql",
     "services/inference/port.py": "import fibstream.services.refine.recipe",
     "services/ingest/edges/uploads.py": "import fibstream.app.pipelines",
     "volumes/tiff.py": "import fibstream.services.ingest.stability",

@@ -1,1 +1,1 @@
-"""Where analysis touches the outside: DuckDB and its process."""
+"""Where analysis touches the outside: DuckDB, and the processes in which it runs."""

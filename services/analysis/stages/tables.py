@@ -17,7 +17,7 @@ from fibstream.services.analysis.totals import RowTotals
 
 from .measures import with_raw
 
-EPOCH = 64  # changed chunks: a table is written anew at most once in so many, or when all is quiet
+EPOCH = 64  # changed chunks between two tables; one more follows when nothing else is left to do
 TABLE_VERSION = 1
 # To all neighbours: an object of connectivity 26 may go on across an edge or a corner alone.
 STEPS: tuple[Index, ...] = tuple(
@@ -31,11 +31,11 @@ class TableFold(NoFold):
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._grid = dataset.grid
-        self._folds = {o.recipe: RowTotals() for o in dataset.organelles}
-        self._contents: dict[str, dict[Index, str]] = {name: {} for name in self._folds}
-        self._changed = dict.fromkeys(self._folds, 0)
+        self._totals = {o.recipe: RowTotals() for o in dataset.organelles}
+        self._contents: dict[str, dict[Index, str]] = {name: {} for name in self._totals}
+        self._changed = dict.fromkeys(self._totals, 0)
         self.inputs = tuple(
-            Input(f"measures/{name}", f"summaries/measures/{name}") for name in self._folds
+            Input(f"measures/{name}", f"summaries/measures/{name}") for name in self._totals
         )
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:
@@ -44,10 +44,10 @@ class TableFold(NoFold):
         if self._contents[name].get(index) != content:
             self._contents[name][index] = content
             self._changed[name] += 1
-            self._folds[name].put(index, summary)
+            self._totals[name].put(index, summary)
 
     def seal(self, grid: Grid) -> None:
-        """Know where the volume ends: what touches its border has no more to come."""
+        """Take the grid of the sealed volume: nothing comes beyond its border."""
         self._grid = grid
 
     def results(self, *, idle: bool) -> Iterable[Result]:
@@ -65,7 +65,7 @@ class TableFold(NoFold):
 
     def _make(self, name: str) -> dict[str, bytes]:
         raw = with_raw(self._dataset)
-        total = self._folds[name].total()
+        total = self._totals[name].total()
         whole = ~np.isin(total["id"], list(self._incomplete(name)))
         rows = {column: values[whole] for column, values in total.items()}
         table = finish(rows, self._dataset.voxel_size_nm, raw=raw)
@@ -73,14 +73,14 @@ class TableFold(NoFold):
         return {_path(name): to_parquet(table, metadata)}
 
     def _incomplete(self, name: str) -> set[int]:
-        """Return the ids that reach a chunk which is not measured: a row is whole or not there."""
+        """Return the ids that reach a chunk which is not measured; they have no row yet."""
         found: set[int] = set()
         known = self._contents[name]
         z, y, x = self._grid.count
         if len(known) == z * y * x:
             return found  # nothing more can come
         for index in known:
-            box, rows = self._grid.box(index), self._folds[name].rows(index)
+            box, rows = self._grid.box(index), self._totals[name].rows(index)
             for step in STEPS:
                 z, y, x = (i + s for i, s in zip(index, step, strict=True))
                 if self._grid.contains((z, y, x)) and (z, y, x) not in known:

@@ -32,7 +32,7 @@ class CpuEngine:
     Raises
     ------
     WrongUse
-        When the file is not a network that fibstream can run, or fails its self-check.
+        The file is not a network that fibstream can run, or fails its self-check.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -70,9 +70,9 @@ class CpuEngine:
 
 
 def _before_cast(graph: onnx.GraphProto) -> bool:
-    """Make the output what it is before a last cast to uint8, and say whether there was one.
+    """Remove a last cast to uint8 from the output; return whether the output is uint8.
 
-    Such a cast turns what is not a number into some grey value, silently.
+    Such a cast would turn NaN into some grey value, silently.
     """
     output = graph.output[0]
     if output.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
@@ -95,5 +95,5 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     # Planning one block of memory for all tensors holds 335 MB instead of 237 for a tile of 112³
     # and saves 4 % of the time; no arena at all costs 13 % and saves nothing more at the peak.
     options.enable_mem_pattern = False
-    options.log_severity_level = 3  # what matters comes as an error
+    options.log_severity_level = 3  # errors alone
     return options

@@ -1,7 +1,7 @@
-"""Model files: where a released network lies, and what an ONNX file says about itself.
+"""Model files: where they are, and the checks of their signature and metadata.
 
 A network is an ONNX file with one input, uint8 ``(1, 1, z, y, x)``, and one output
-``(1, classes, z', y', x')``: uint8, or float32 in [-1, 1].  The metadata property ``fibstream``
+``(1, classes, z', y', x')``: uint8, or float32 in [-1, 1]. The metadata property ``fibstream``
 holds classes, voxel_size_nm, halo, stride, phase and tile as one JSON object.
 """
 
@@ -19,7 +19,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.runtime.root import Root
 from fibstream.services.inference.port import ModelSpec
 
-# Three folders up lies the checkout, or the installed package: released networks are in both.
+# Three folders up is the checkout, or the installed package: released networks are in both.
 MODELS = Path(__file__).resolve().parents[3] / "models"
 
 MODELS_FOLDER = "models"  # below a root: networks of its own
@@ -52,7 +52,7 @@ def find_model(name_or_path: str, models: Path = MODELS) -> Path:
     Raises
     ------
     WrongUse
-        When there is none; the message lists the released networks.
+        There is none; the message lists the released networks.
     """
     path = Path(name_or_path)
     if path.suffix != ".onnx" and path.name == name_or_path:
@@ -67,7 +67,7 @@ def find_model(name_or_path: str, models: Path = MODELS) -> Path:
 
 
 def read_model(path: Path) -> ModelSpec:
-    """Read and check what an ONNX file says about itself.
+    """Read the metadata of an ONNX file, and check it against its signature and weights.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def read_model(path: Path) -> ModelSpec:
     Raises
     ------
     WrongUse
-        When the file is not a network that fibstream can run; one line says why.
+        The file is not a network that fibstream can run; the message has the reason.
     """
     if not path.is_file():
         raise WrongUse(f"model {path}: no such file")
@@ -91,8 +91,8 @@ def read_model(path: Path) -> ModelSpec:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        said = f"{where}: {first['msg']}" if where else first["msg"]
-        raise WrongUse(f"model {path}: metadata {said}") from None
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise WrongUse(f"model {path}: metadata {reason}") from None
     _check_signature(path, graph.graph, spec)
     _check_weights(path, graph.graph)
     return spec

@@ -12,7 +12,7 @@ from fibstream.services.inference.port import Engine
 
 
 class EngineSupplier:
-    """Makes the engine once, and refuses the dataset when it is not the one it was created with."""
+    """Makes the engine once; refuses one with another profile than the dataset was created with."""
 
     def __init__(self, model: Model, files: Files) -> None:
         self._model = model
@@ -20,13 +20,13 @@ class EngineSupplier:
         self._engine: Engine | None = None
 
     def __call__(self) -> Engine:
-        """Return the engine; raise WrongUse when this machine has another one."""
+        """Return the engine; raise WrongUse when its profile on this machine is another one."""
         if self._engine is None:
             self._engine = self._make()
         return self._engine
 
     def _make(self) -> Engine:
-        from .engine import CpuEngine  # the runtime is loaded by those who compute, not by planners
+        from .engine import CpuEngine  # workers load the runtime, planners do not
 
         handle = self._files.open(self._model.path)
         if handle is None:

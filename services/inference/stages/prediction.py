@@ -13,7 +13,7 @@ from fibstream.services.inference.tiling import halo_of, predict
 
 
 def prediction_stage(dataset: Dataset, model: Model, engine: Callable[[], Engine]) -> Stage:
-    """Return the stage of one network; ``engine`` is asked for when the first block comes."""
+    """Return the stage of one network; ``engine`` is called with the first block."""
     spec = ModelSpec.model_validate(dict(model.spec))
     parameters = {
         "model": model.sha256,

@@ -1,1 +1,1 @@
-"""Training of networks: the only room that imports torch (extra ``train``)."""
+"""Training of networks: the only folder that imports torch (extra ``train``)."""

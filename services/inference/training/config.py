@@ -1,4 +1,4 @@
-"""What a training run is made of; read from a YAML file, refused when a word is unknown."""
+"""The settings of a training run, read from a YAML file; unknown ones are refused."""
 
 import numpy as np
 from numpy.typing import NDArray

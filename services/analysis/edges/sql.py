@@ -1,8 +1,8 @@
-"""Questions to tables, in SQL that reaches nothing but these tables.
+"""Queries of tables, in SQL that reaches nothing but these tables.
 
-The statement is a stranger's. DuckDB keeps it from files, the network and settings; memory and
-time, which it cannot keep in every case (``range(1e9)`` in one cell), are kept by the process that
-this runs in: see `asking`.
+The SQL comes from a client. DuckDB keeps it from files, the network and settings; memory and time,
+which it cannot limit in every case (``range(1e9)`` in one cell), are limited by `sql_process`, the
+process in which it runs.
 """
 
 import json
@@ -16,29 +16,27 @@ import pyarrow as pa
 from fibstream.core.errors import LimitExceeded, WrongUse
 
 MAX_MEMORY = "512MB"  # of DuckDB: a table of a million objects is 110 MB, sorted once more
-MAX_ROWS = 100_000  # of one answer; more belong into a file, and the tables are files
+MAX_ROWS = 100_000  # of one answer; more are better read from the files of the tables
 MAX_BYTES = 6 << 20  # of one answer: with its columns it must stay below a message of 8 MB
-MAX_TEXT = 20_000  # characters of SQL: more is not written by a person, and nests too deep
-BATCH = 2048  # rows between two looks at these limits
+MAX_TEXT = 20_000  # characters of SQL: longer ones may nest too deep for the parser
+BATCH = 2048  # rows between two checks of these limits
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
-    "python_enable_replacements": False,  # a table's name must not find a variable of ours
+    "python_enable_replacements": False,  # the name of a table must not find a variable of Python
     "autoload_known_extensions": False,
     "autoinstall_known_extensions": False,
     "allow_community_extensions": False,
-    "temp_directory": "",  # never spill: the folder may be read-only, and the disk is not ours
+    "temp_directory": "",  # never spill: the folder may be read-only
     "memory_limit": MAX_MEMORY,
     "threads": 1,  # sums of floats come out the same each time
 }
 _LOCK = "SET lock_configuration = true"
 _SERIALIZE = "SELECT json_serialize_sql(?)"
-_FICKLE = (
+_VOLATILE = (
     "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability IN"
     " ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')"
 )
-
-
 _UNKNOWN = (duckdb.BinderException, duckdb.CatalogException)
 
 
@@ -48,14 +46,14 @@ class Page:
 
     table: str
     filter: str
-    order: tuple[tuple[str, bool], ...]  # column, whether it descends
+    order: tuple[tuple[str, bool], ...]  # of columns, each with whether it descends
     offset: int
     limit: int
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows, and how many there are in all."""
+    """Rows of an answer, and the number of rows that a page is part of."""
 
     rows: pa.Table
     total: int
@@ -78,19 +76,19 @@ def parse_order(text: str, columns: list[str]) -> tuple[tuple[str, bool], ...]:
     return tuple(found)
 
 
-def page(tables: Mapping[str, pa.Table], wanted: Page) -> Answer:
+def page(tables: Mapping[str, pa.Table], query: Page) -> Answer:
     """Return one page of a table; raise WrongUse for a filter that is not one condition."""
-    table = tables[wanted.table]
+    table = tables[query.table]
     with _connect(tables) as connection:
-        where = _condition(connection, wanted)
-        source = f"FROM {_quoted(wanted.table)} WHERE (\n{where}\n)"
+        where = _condition(connection, query)
+        source = f"FROM {_quoted(query.table)} WHERE (\n{where}\n)"
         names = ", ".join(table.column_names)
         total = _capped(connection, f"SELECT count(*) {source}", "filter", names)[0][0].as_py()
-        order = [f"{_quoted(name)}{' DESC' if down else ''}" for name, down in wanted.order]
-        order += [] if "id" in dict(wanted.order) else ["id"]
+        order = [f"{_quoted(name)}{' DESC' if down else ''}" for name, down in query.order]
+        order += [] if "id" in dict(query.order) else ["id"]
         statement = (
             f"SELECT * {source} ORDER BY {', '.join(order)}"
-            f" LIMIT {wanted.limit} OFFSET {wanted.offset}"
+            f" LIMIT {query.limit} OFFSET {query.offset}"
         )
         return Answer(_capped(connection, statement, "filter", names), total)
 
@@ -102,7 +100,7 @@ def select(tables: Mapping[str, pa.Table], sql: str) -> Answer:
         try:
             statements = connection.extract_statements(sql)
         except duckdb.Error as error:
-            raise _wrong("sql", error) from None
+            raise _rejection("sql", error) from None
         if len(statements) != 1:
             raise WrongUse(f"sql: {len(statements)} statements; expected one SELECT")
         if statements[0].type != duckdb.StatementType.SELECT:
@@ -121,27 +119,27 @@ def _connect(tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _condition(connection: duckdb.DuckDBPyConnection, wanted: Page) -> str:
-    """Return the filter when it is one condition that gives the same each time.
+def _condition(connection: duckdb.DuckDBPyConnection, query: Page) -> str:
+    """Return the filter if it is one condition without volatile functions.
 
-    It is parsed in its place: but for the condition, nothing may differ from a plain one.
+    The whole statement is parsed: but for the condition, its syntax tree must be that of ``true``.
     """
-    if not wanted.filter.strip():
+    if not query.filter.strip():
         return "true"
-    _check_length(wanted.filter, "filter")
+    _check_length(query.filter, "filter")
     plain, own = (
-        _parsed(connection, f"SELECT * FROM {_quoted(wanted.table)} WHERE (\n{condition}\n)")
-        for condition in ("true", wanted.filter)
+        _parsed(connection, f"SELECT * FROM {_quoted(query.table)} WHERE (\n{condition}\n)")
+        for condition in ("true", query.filter)
     )
     condition = own["statements"][0]["node"].pop("where_clause", None)
     plain["statements"][0]["node"].pop("where_clause")
-    if condition is None or _without_places(plain) != _without_places(own):
-        raise WrongUse(f"filter {wanted.filter[:60]!r}: expected one condition, nothing else")
-    fickle = {name for (name,) in connection.execute(_FICKLE).fetchall()}
+    if condition is None or _without_locations(plain) != _without_locations(own):
+        raise WrongUse(f"filter {query.filter[:60]!r}: expected one condition, nothing else")
+    volatile = {name for (name,) in connection.execute(_VOLATILE).fetchall()}
     for name in _functions(condition):
-        if name in fickle:
+        if name in volatile:
             raise WrongUse(f"filter: {name}() may give another value for each page")
-    return wanted.filter
+    return query.filter
 
 
 def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
@@ -152,12 +150,12 @@ def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     return found
 
 
-def _without_places(node: Any) -> Any:
-    """Return a syntax tree without where in the text its parts stood."""
+def _without_locations(node: Any) -> Any:
+    """Return a syntax tree without the positions of its parts in the text."""
     if isinstance(node, dict):
         kept = {k: v for k, v in node.items() if not k.startswith("query_location")}
-        return {k: _without_places(v) for k, v in kept.items()}
-    return [_without_places(item) for item in node] if isinstance(node, list) else node
+        return {k: _without_locations(v) for k, v in kept.items()}
+    return [_without_locations(item) for item in node] if isinstance(node, list) else node
 
 
 def _functions(node: Any) -> Iterator[str]:
@@ -188,17 +186,17 @@ def _capped(
                 )
         return pa.Table.from_batches(batches, reader.schema)
     except (duckdb.Error, pa.ArrowException) as error:
-        raise _wrong(what, error, columns) from None
+        raise _rejection(what, error, columns) from None
 
 
-def _wrong(what: str, error: Exception, columns: str = "") -> WrongUse:
-    """Return the error of a statement that is not ours, in one line."""
+def _rejection(what: str, error: Exception, columns: str = "") -> WrongUse:
+    """Return the error of a client's statement, in one line."""
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in text:
         return LimitExceeded(f"{what}: needs more than {MAX_MEMORY} of memory; ask for less")
-    # A name was not found: say which there are.
-    named = f"; there are: {columns}" if isinstance(error, _UNKNOWN) and columns else ""
-    return WrongUse(f"{what}: {_line(text)}{named}")
+    # A name was not found: list the columns.
+    known = f"; there are: {columns}" if isinstance(error, _UNKNOWN) and columns else ""
+    return WrongUse(f"{what}: {_line(text)}{known}")
 
 
 def _line(text: str) -> str:
