@@ -1,22 +1,24 @@
 """Partial rows and their fold: blocks in any order equal the whole volume, and both brute force."""
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import MAX_AXIS, Box, Grid
+from fibstream.core.grid import MAX_AXIS, Box, Grid, Index
 from fibstream.core.ids import gid, voxel
-from fibstream.core.stage import Patch
+from fibstream.core.stage import Arrays, Patch
 from fibstream.kernels.runs import rank
 from fibstream.services.analysis.measure import HALO, measure
 from fibstream.services.analysis.table import finish
 from fibstream.services.analysis.totals import RowTotals, merge, widen
 
 
-def random_volume(rng):
+def random_volume(rng: np.random.Generator) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
     """Labels with long and short runs, ids up to 2**63, any share of background; a raw volume."""
     shape = tuple(int(n) for n in rng.integers(1, 23, 3))
     ids = np.append(rng.integers(1, 2**63, rng.integers(1, 9), np.uint64), np.uint64(0))
@@ -27,21 +29,21 @@ def random_volume(rng):
     return labels, rng.integers(0, 2**16, shape, np.uint16)
 
 
-def random_grid(rng, shape):
+def random_grid(rng: np.random.Generator, shape: Index) -> Grid:
     return Grid(shape, tuple(int(rng.integers(1, n + 2)) for n in shape))
 
 
-def rows_of(grid, labels, raw, index):
+def rows_of(grid: Grid, labels: NDArray[Any], raw: NDArray[Any], index: Index) -> Arrays:
     core, box = grid.box(index), grid.block(index, HALO)
     return measure(Patch(labels[box.slices()], box), core, raw[core.slices()])
 
 
-def whole(labels, raw=None):
+def whole(labels: NDArray[Any], raw: NDArray[Any] | None = None) -> Arrays:
     box = Box((0, 0, 0), labels.shape)
     return measure(Patch(labels, box), box, raw)
 
 
-def brute(labels, raw):
+def brute(labels: NDArray[Any], raw: NDArray[Any]) -> dict[int, tuple[Any, ...]]:
     """Return the definition, object by object: {id: (voxels, sums, low, high, faces, ...)}."""
     objects = {}
     for name in np.unique(labels[labels > 0]).tolist():
@@ -60,7 +62,7 @@ def brute(labels, raw):
     return objects
 
 
-def as_objects(total):
+def as_objects(total: Arrays) -> dict[int, tuple[Any, ...]]:
     wide = [[(h << 32) + low for h, low in row] for row in total["wide"].tolist()]
     return {
         name: (voxels, sums[:3], low, high, faces, touches, sums[3])
@@ -77,14 +79,14 @@ def as_objects(total):
     }
 
 
-def same(a, b):
+def same(a: Arrays, b: Arrays) -> bool:
     return a.keys() == b.keys() and all(
         np.array_equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a
     )
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_chunks_in_any_order_equal_the_whole_and_brute_force(seed):
+def test_chunks_in_any_order_equal_the_whole_and_brute_force(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels, raw = random_volume(rng)
     grid = random_grid(rng, labels.shape)
@@ -99,7 +101,7 @@ def test_chunks_in_any_order_equal_the_whole_and_brute_force(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_replaced_and_removed_chunks_leave_no_trace(seed):
+def test_replaced_and_removed_chunks_leave_no_trace(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels, raw = random_volume(rng)
     old = np.roll(labels, 1, axis=2)
@@ -118,7 +120,7 @@ def test_replaced_and_removed_chunks_leave_no_trace(seed):
     assert same(fold.total(), merge([widen(rows) for rows in content.values()]))
 
 
-def test_merge_is_a_commutative_monoid():
+def test_merge_is_a_commutative_monoid() -> None:
     rng = np.random.default_rng(7)
     labels, raw = random_volume(rng)
     grid = Grid(labels.shape, tuple(-(-n // 2) for n in labels.shape))
@@ -132,7 +134,7 @@ def test_merge_is_a_commutative_monoid():
     assert same(merge([expected, merge([])]), expected)
 
 
-def test_sums_beyond_64_bits_stay_exact():
+def test_sums_beyond_64_bits_stay_exact() -> None:
     rows = whole(np.array([[[5]]], np.uint64), np.array([[[0]]], np.int32))
     far = rows | {"sum": np.full((1, 3), 2**62 + 3), "raw": np.array([-(2**61) - 1])}
     fold = RowTotals()
@@ -144,7 +146,7 @@ def test_sums_beyond_64_bits_stay_exact():
     assert finish(fold.total(), (1, 1, 1)).column("centroid_x_nm").to_pylist() == [float(2**62 + 3)]
 
 
-def test_a_chunk_far_out_uses_coordinates_of_the_volume():
+def test_a_chunk_far_out_uses_coordinates_of_the_volume() -> None:
     start = (MAX_AXIS - 2,) * 3
     core = Box(start, (MAX_AXIS,) * 3)
     rows = measure(Patch(np.full((2, 2, 2), 9, np.uint64), core), core)
@@ -154,7 +156,7 @@ def test_a_chunk_far_out_uses_coordinates_of_the_volume():
     assert rows["touches_border"].tolist() == [True]
 
 
-def test_an_object_at_voxel_zero_has_the_id_one_and_is_counted():
+def test_an_object_at_voxel_zero_has_the_id_one_and_is_counted() -> None:
     labels = np.zeros((3, 3, 3), np.uint64)
     labels[0, 0, 0] = 1 + gid((0, 0, 0))
     rows = whole(labels)
@@ -165,7 +167,7 @@ def test_an_object_at_voxel_zero_has_the_id_one_and_is_counted():
     assert voxel(int(rows["id"][0]) - 1) == (0, 0, 0)
 
 
-def test_a_face_is_owned_by_its_lower_voxel_and_counts_for_both_ids():
+def test_a_face_is_owned_by_its_lower_voxel_and_counts_for_both_ids() -> None:
     labels = np.array([[[3, 3, 8]]], np.uint64)
     grid = Grid((1, 1, 3), (1, 1, 1))
     _, lower, upper = (rows_of(grid, labels, labels.astype(np.uint8), i) for i in grid.indices())
@@ -178,7 +180,7 @@ def test_a_face_is_owned_by_its_lower_voxel_and_counts_for_both_ids():
     assert finish(merge([widen(lower)]), (1, 1, 1)).column("id").to_pylist() == [3]
 
 
-def test_a_chunk_of_one_object_inside_the_volume_has_no_faces_and_no_border():
+def test_a_chunk_of_one_object_inside_the_volume_has_no_faces_and_no_border() -> None:
     core, box = Box((4, 4, 4), (6, 6, 6)), Box((4, 4, 4), (7, 7, 7))
     rows = measure(Patch(np.full((3, 3, 3), 9, np.uint64), box), core)
     assert rows["faces"].tolist() == [[0, 0, 0]]
@@ -186,12 +188,12 @@ def test_a_chunk_of_one_object_inside_the_volume_has_no_faces_and_no_border():
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.int64, np.uint64])
-def test_labels_of_any_integer_type_give_the_same_rows(dtype):
+def test_labels_of_any_integer_type_give_the_same_rows(dtype: type[np.generic]) -> None:
     labels = np.random.default_rng(1).integers(0, 2, (5, 6, 7))
     assert same(whole(labels.astype(dtype)), whole(labels.astype(np.uint32)))
 
 
-def test_what_has_no_exact_sum_is_wrong_use():
+def test_what_has_no_exact_sum_is_wrong_use() -> None:
     labels = np.ones((2, 2, 2), np.uint64)
     with pytest.raises(WrongUse, match="labels: float32"):
         whole(labels.astype(np.float32))
@@ -203,7 +205,7 @@ def test_what_has_no_exact_sum_is_wrong_use():
 
 
 @pytest.mark.parametrize("distinct", [1, 255, 256, 257, 5000])
-def test_rank_inverts_and_puts_the_background_first(distinct):
+def test_rank_inverts_and_puts_the_background_first(distinct: int) -> None:
     rng = np.random.default_rng(distinct)
     labels = rng.choice(rng.integers(1, 2**63, distinct, np.uint64), (20, 30, 40))
     ids, ranks = rank(labels)
@@ -212,7 +214,7 @@ def test_rank_inverts_and_puts_the_background_first(distinct):
     assert len(set(ids.tolist())) == len(ids) == len(np.unique(labels)) + 1
 
 
-def published_shapes():
+def published_shapes() -> NDArray[np.bool_]:
     """Return the "shapes" volume of the published unit tests, zyx, 150 voxels an edge."""
     x, y, z = np.ogrid[:150, :150, :150]
     cylinder = ((x - 75) ** 2 + (y - 50) ** 2 <= 49**2) & (z < 138)
@@ -227,7 +229,7 @@ def published_shapes():
     return inside.T
 
 
-def test_the_published_rows_of_the_shapes_volume():
+def test_the_published_rows_of_the_shapes_volume() -> None:
     labels, _ = ndimage.label(published_shapes())
     sizes = np.bincount(labels.ravel())
     labels[(sizes == 1)[labels]] = 0

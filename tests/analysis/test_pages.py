@@ -68,7 +68,7 @@ def test_values_that_are_not_numbers_are_answered_and_compared(cell: Cell, stub:
     assert code == CODE.INVALID_ARGUMENT and says.startswith("filter: Could not convert")
 
 
-def test_a_table_that_changes_between_pages_says_so(cell: Cell, stub: Stub) -> None:
+def test_a_table_that_changes_between_pages_is_refused(cell: Cell, stub: Stub) -> None:
     cell.write(rows(1))
     token = query(stub, organelle="mito", page_size=10).next_page_token
     cell.write(rows(1))  # the same again: nothing changed
@@ -78,7 +78,7 @@ def test_a_table_that_changes_between_pages_says_so(cell: Cell, stub: Stub) -> N
     assert code == CODE.FAILED_PRECONDITION and "start again" in says
 
 
-def test_a_token_belongs_to_its_question(cell: Cell, stub: Stub) -> None:
+def test_a_token_belongs_to_its_query(cell: Cell, stub: Stub) -> None:
     cell.write(rows(1))
     token = query(stub, organelle="mito", filter="voxels > 1", page_size=10).next_page_token
     for other in ({"filter": "voxels > 2"}, {"filter": "voxels > 1", "order_by": "voxels"}):

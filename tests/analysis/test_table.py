@@ -1,17 +1,20 @@
 """The published table: exact cells, exact bytes."""
 
 import io
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
-from fibstream.core.stage import Patch
+from fibstream.core.stage import Arrays, Patch
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import (
     COSEM_HEADER,
@@ -26,12 +29,12 @@ from fibstream.services.analysis.totals import merge, widen
 BIG = 2**62 + 1  # a float would lose its last bit
 
 
-def total_of(labels, raw=None):
+def total_of(labels: NDArray[Any], raw: NDArray[Any] | None = None) -> Arrays:
     box = Box((0, 0, 0), labels.shape)
     return merge([widen(measure(Patch(labels, box), box, raw))])
 
 
-def two_objects():
+def two_objects() -> NDArray[np.uint64]:
     labels = np.zeros((3, 4, 5), np.uint64)
     labels[1, 1, 1:4] = BIG
     labels[0, 0, 0] = 1
@@ -39,12 +42,12 @@ def two_objects():
 
 
 @pytest.fixture
-def table():
+def table() -> pa.Table:
     raw = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
     return finish(total_of(two_objects(), raw), (3, 2, 0.5), raw=True)
 
 
-def test_columns_types_and_values(table):
+def test_columns_types_and_values(table: pa.Table) -> None:
     assert [(f.name, str(f.type)) for f in table.schema] == [
         ("id", "uint64"),
         ("voxels", "int64"),
@@ -61,18 +64,18 @@ def test_columns_types_and_values(table):
     assert big == (BIG, 3, 9.0, 27.0, 3.0, 2.0, 1.0, 1, 1, 1, 1, 1, 3, False, 27.0)
 
 
-def test_each_axis_has_its_own_face_area():
+def test_each_axis_has_its_own_face_area() -> None:
     labels = np.zeros((5, 5, 5), np.uint64)
     labels[1, 1:3, 1:4] = 7  # 12 faces across z, 6 across y, 4 across x
     areas = finish(total_of(labels), (3, 2, 0.5)).column("area_nm2").to_pylist()
     assert areas == [12 * 2 * 0.5 + 6 * 3 * 0.5 + 4 * 3 * 2]
 
 
-def test_without_intensities_there_is_no_mean():
+def test_without_intensities_there_is_no_mean() -> None:
     assert "raw_mean" not in finish(total_of(two_objects()), (1, 1, 1)).column_names
 
 
-def test_floats_are_exact_rationals_rounded_once():
+def test_floats_are_exact_rationals_rounded_once() -> None:
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 60, (15, 16, 17), np.uint64)
     size = [Fraction(32, 10), Fraction(354, 100), Fraction(1, 10)]
@@ -88,12 +91,12 @@ def test_floats_are_exact_rationals_rounded_once():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 1, 0), (1, 1, -4.0), (1, float("nan"), 1)])
-def test_a_voxel_size_that_is_none_is_wrong_use(size):
+def test_a_voxel_size_that_is_none_is_wrong_use(size: Sequence[float]) -> None:
     with pytest.raises(WrongUse, match="expected three positive numbers"):
         finish(total_of(two_objects()), size)
 
 
-def test_parquet_keeps_ids_and_metadata_and_is_the_same_twice(table):
+def test_parquet_keeps_ids_and_metadata_and_is_the_same_twice(table: pa.Table) -> None:
     data = to_parquet(table, {"organelle": "mito", "chunk": "64"})
     back = pq.read_table(io.BytesIO(data))
     assert back.column("id").to_pylist() == [1, BIG]
@@ -103,7 +106,7 @@ def test_parquet_keeps_ids_and_metadata_and_is_the_same_twice(table):
     assert to_parquet(pieces, {"chunk": "64", "organelle": "mito"}) == data
 
 
-def test_csv_character_for_character(table):
+def test_csv_character_for_character(table: pa.Table) -> None:
     assert to_csv(table).decode() == (
         "id,voxels,volume_nm3,area_nm2,centroid_z_nm,centroid_y_nm,centroid_x_nm,"
         "min_z,min_y,min_x,max_z,max_y,max_x,touches_border,raw_mean\n"
@@ -112,7 +115,7 @@ def test_csv_character_for_character(table):
     )
 
 
-def test_cosem_csv_character_for_character(table):
+def test_cosem_csv_character_for_character(table: pa.Table) -> None:
     assert cosem_csv(table, (3, 2, 0.5)).decode() == (
         "Object ID,Volume (nm^3),Surface Area (nm^2),COM X (nm),COM Y (nm),COM Z (nm),"
         "MIN X (nm),MIN Y (nm),MIN Z (nm),MAX X (nm),MAX Y (nm),MAX Z (nm),,Total Objects\n"
@@ -121,7 +124,7 @@ def test_cosem_csv_character_for_character(table):
     )
 
 
-def test_a_volume_without_objects_has_a_table_of_headers():
+def test_a_volume_without_objects_has_a_table_of_headers() -> None:
     empty = finish(total_of(np.zeros((2, 2, 2), np.uint64)), (1, 1, 1))
     assert empty.schema == finish(total_of(two_objects()), (1, 1, 1)).schema
     assert to_csv(empty).count(b"\n") == 1
@@ -130,7 +133,7 @@ def test_a_volume_without_objects_has_a_table_of_headers():
     assert rows_hash(empty) == rows_hash(empty.slice(0))
 
 
-def test_the_hash_knows_rows_only(table):
+def test_the_hash_knows_rows_only(table: pa.Table) -> None:
     golden = "d28e874b99a7b20068ed52c2784d2463e797773f182ead73c5bb5b042cbe7eff"
     assert rows_hash(table) == golden
     shuffled = pa.concat_tables([table.slice(1), table.slice(0, 1)])
@@ -138,7 +141,7 @@ def test_the_hash_knows_rows_only(table):
     assert rows_hash(pq.read_table(io.BytesIO(to_parquet(table, {"a": "b"})))) == golden
 
 
-def test_the_hash_sees_every_cell_name_and_type(table):
+def test_the_hash_sees_every_cell_name_and_type(table: pa.Table) -> None:
     hashes = {rows_hash(table), rows_hash(table.slice(1))}
     for place, field in enumerate(table.schema):
         values = table.column(place).to_numpy()

@@ -1,6 +1,7 @@
 """The table while chunks land: a row is whole, or not there."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ def labels(seed: int) -> np.ndarray:
     return ndimage.label(mask, np.ones((3, 3, 3)))[0].astype(np.uint64)
 
 
-def rows(tables: TableFold) -> dict[int, dict]:
+def rows(tables: TableFold) -> dict[int, dict[str, Any]]:
     parquet = tables._make("generic")["tables/generic.parquet"]
     return {row["id"]: row for row in pq.read_table(pa.BufferReader(parquet)).to_pylist()}
 
@@ -43,7 +44,7 @@ def test_a_row_is_final_as_soon_as_it_is_there() -> None:
         tables = TableFold(dataset((None, *SHAPE[1:])))
         order = list(grid.indices())
         np.random.default_rng(seed).shuffle(order)
-        seen: dict[int, dict] = {}
+        seen: dict[int, dict[str, Any]] = {}
         for number, index in enumerate(order):
             if number == len(order) // 2:
                 tables.seal(grid)

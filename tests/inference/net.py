@@ -1,6 +1,9 @@
 """A U-Net of a few weights, as an ONNX file: halo 4, stride 2, two classes."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,41 +20,43 @@ METADATA = {
     "scale_nm": 50,
 }
 
+Builder = Callable[..., str]  # adds nodes to a graph; returns the name of the last output
+
 
 class Graph:
     """Nodes and weights under construction; every method returns the name of its output."""
 
-    def __init__(self, seed=7):
+    def __init__(self, seed: int = 7) -> None:
         self.nodes, self.weights = [], []
         self.rng = np.random.default_rng(seed)
 
-    def constant(self, values, dtype):
+    def constant(self, values: Any, dtype: Any) -> str:
         name = f"w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
-    def add(self, op, *inputs, name="", **attributes):
+    def add(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         name = name or f"n{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
         return name
 
-    def conv(self, value, before, after, edge=3):
+    def conv(self, value: str, before: int, after: int, edge: int = 3) -> str:
         shape = (after, before, edge, edge, edge)
         scale = (2 / (before * edge**3)) ** 0.5
         weight = self.constant(self.rng.normal(0, scale, shape), np.float32)
         bias = self.constant(self.rng.normal(0, 0.1, after), np.float32)
         return self.add("Conv", value, weight, bias)
 
-    def crop(self, value, voxels):
+    def crop(self, value: str, voxels: int) -> str:
         bounds = ([voxels] * 3, [-voxels] * 3, [2, 3, 4])
         return self.add("Slice", value, *(self.constant(b, np.int64) for b in bounds))
 
-    def scaled(self, value, factor, shift):
+    def scaled(self, value: str, factor: float, shift: float) -> str:
         product = self.add("Mul", value, self.constant(factor, np.float32))
         return self.add("Add", product, self.constant(shift, np.float32))
 
 
-def unet(graph):
+def unet(graph: Graph) -> str:
     """Tanh distance of two classes: 2 convolutions, the second at half resolution, then 1 + 1."""
     raw = graph.scaled(graph.add("Cast", "raw", to=TensorProto.FLOAT), 2 / 255, -1)
     fine = graph.add("Relu", graph.conv(raw, 1, 4))
@@ -63,18 +68,25 @@ def unet(graph):
     return graph.add("Tanh", graph.conv(graph.conv(both, 10, 4), 4, 2, edge=1))
 
 
-def pool(graph, value):
+def pool(graph: Graph, value: str) -> str:
     return graph.add("MaxPool", value, kernel_shape=[2] * 3, strides=[2] * 3)
 
 
-def rounded(graph, distance):
+def rounded(graph: Graph, distance: str) -> str:
     """The head that networks are exported with: scaled, rounded, clipped, uint8."""
     grey = graph.add("Round", graph.scaled(distance, 128, 127))
     ends = (graph.constant(end, np.float32) for end in (0, 255))
     return graph.add("Cast", graph.add("Clip", grey, *ends), name="distance", to=TensorProto.UINT8)
 
 
-def model(graph, *, output=TensorProto.UINT8, raw=TensorProto.UINT8, channels=2, **metadata):
+def model(
+    graph: Graph,
+    *,
+    output: int = TensorProto.UINT8,
+    raw: int = TensorProto.UINT8,
+    channels: int = 2,
+    **metadata: Any,
+) -> onnx.ModelProto:
     """The whole model; keywords replace metadata, ``None`` removes it."""
     body = helper.make_graph(
         graph.nodes, "net",
@@ -88,7 +100,9 @@ def model(graph, *, output=TensorProto.UINT8, raw=TensorProto.UINT8, channels=2,
     return made
 
 
-def write_net(path, *, head=rounded, body=unet, **changes):
+def write_net(
+    path: Path, *, head: Builder | None = rounded, body: Builder = unet, **changes: Any
+) -> Path:
     """Write the network, by default a sound one; ``head=None`` leaves a float output."""
     graph = Graph()
     distance = body(graph)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -15,11 +17,11 @@ from .net import Graph, model, rounded, unet, write_net
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "cells.onnx"
 
 
-def test_a_sound_model_is_read(path):
+def test_a_sound_model_is_read(path: Path) -> None:
     write_net(path)
     spec = read_model(path)
     assert (spec.name, spec.classes) == ("cells", ("mito", "er"))
@@ -29,7 +31,7 @@ def test_a_sound_model_is_read(path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         ({"tile": [16, 16, 17]}, "tile 17 less twice the halo is 9, not a positive multiple of"),
         ({"tile": [8, 16, 16]}, "tile 8 less twice the halo is 0"),
@@ -47,25 +49,25 @@ def test_a_sound_model_is_read(path):
         ({"channels": 3}, "output must be uint8"),
     ],
 )
-def test_what_is_wrong_is_one_clear_line(path, changes, said):
+def test_what_is_wrong_is_one_clear_line(path: Path, changes: dict[str, Any], reason: str) -> None:
     graph = Graph()
     rounded(graph, unet(graph))
     path.write_bytes(model(graph, **changes).SerializeToString())
-    with pytest.raises(WrongUse, match=said) as caught:
+    with pytest.raises(WrongUse, match=reason) as caught:
         read_model(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", bytes(range(256)) * 9])
-def test_other_files_are_not_models(path, content):
+def test_other_files_are_not_models(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(WrongUse, match="not a valid ONNX file"):
         read_model(path)
 
 
 @pytest.mark.parametrize("value", [None, "no json", "[1]"])
-def test_metadata_must_be_there(path, value):
+def test_metadata_must_be_there(path: Path, value: str | None) -> None:
     made = onnx.load(write_net(path))
     del made.metadata_props[:]
     if value is not None:
@@ -75,7 +77,7 @@ def test_metadata_must_be_there(path, value):
         read_model(path)
 
 
-def test_metadata_is_what_the_trainer_writes(path):
+def test_metadata_is_what_the_trainer_writes(path: Path) -> None:
     made = onnx.load(write_net(path))
     (prop,) = made.metadata_props
     assert {"classes", "voxel_size_nm", "halo", "stride", "phase", "tile"} <= set(
@@ -83,7 +85,7 @@ def test_metadata_is_what_the_trainer_writes(path):
     )
 
 
-def test_a_weight_that_is_not_finite_is_named(path):
+def test_a_weight_that_is_not_finite_is_named(path: Path) -> None:
     graph = Graph()
     rounded(graph, graph.scaled(unet(graph), float("nan"), 0))
     path.write_bytes(model(graph).SerializeToString())
@@ -92,32 +94,34 @@ def test_a_weight_that_is_not_finite_is_named(path):
 
 
 @pytest.mark.parametrize("size", [(8, 8, 8), (8.8, 7.2, 8)])
-def test_voxel_sizes_within_ten_percent_fit(path, size):
+def test_voxel_sizes_within_ten_percent_fit(path: Path, size: tuple[float, float, float]) -> None:
     check_voxel_size(read_model(write_net(path)), size)
 
 
 @pytest.mark.parametrize("size", [(8.9, 8, 8), (8, 8, 7.1), (16, 16, 16)])
-def test_other_voxel_sizes_are_refused_with_both(path, size):
+def test_other_voxel_sizes_are_refused_with_both(
+    path: Path, size: tuple[float, float, float]
+) -> None:
     given = " x ".join(f"{s:g}" for s in size)
     with pytest.raises(WrongUse, match=f"{given} nm does not fit model cells, made for 8 x 8 x 8"):
         check_voxel_size(read_model(write_net(path)), size)
 
 
-def test_finer_volumes_are_told_the_way_and_coarser_ones_not(path):
+def test_the_message_for_finer_volumes_alone_has_advice(path: Path) -> None:
     with pytest.raises(WrongUse, match="average whole voxels first, as docs/tutorial"):
         check_voxel_size(read_model(write_net(path)), (4, 4, 4))
     with pytest.raises(WrongUse, match=r"per axis\)$"):
         check_voxel_size(read_model(write_net(path)), (16, 16, 16))
 
 
-def test_models_are_found_by_name_and_by_path(path):
+def test_models_are_found_by_name_and_by_path(path: Path) -> None:
     write_net(path)
     assert find_model("cells", path.parent) == path
     assert find_model(str(path)) == path
 
 
 @pytest.mark.parametrize("name", ["cell", "", "../cells", "cells.onnx", "no/such.onnx"])
-def test_a_model_not_found_lists_the_released_ones(path, name):
+def test_a_model_not_found_lists_the_released_ones(path: Path, name: str) -> None:
     write_net(path)
     with pytest.raises(WrongUse, match=r"not found; .*\(cells\)"):
         find_model(name, path.parent)

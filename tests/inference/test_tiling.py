@@ -1,22 +1,28 @@
 """Laws: chunks of any shape stitch to the whole volume, bit for bit."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from fibstream.core.grid import Box, Grid
+from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.stage import Patch
 from fibstream.services.inference.edges.engine import CpuEngine
-from fibstream.services.inference.port import ModelSpec
+from fibstream.services.inference.port import Engine, ModelSpec
 from fibstream.services.inference.tiling import halo_of, predict, tiles, waste
 
 from ..support.engines import TinyEngine
 from .net import write_net
 
+Engines = tuple[Engine, Engine, Engine]
+
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory):
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Engines:
     folder = tmp_path_factory.mktemp("net")
     return (
         CpuEngine(write_net(folder / "phase0.onnx")),
@@ -25,7 +31,9 @@ def engines(tmp_path_factory):
     )
 
 
-def block(volume, grid, index, spec, absent=()):
+def block(
+    volume: NDArray[Any], grid: Grid, index: Index, spec: ModelSpec, absent: Sequence[Box] = ()
+) -> Patch:
     box = grid.block(index, halo_of(spec))
     inside = tuple(hole for hole in (a.meet(box) for a in absent) if not hole.empty)
     array = volume[box.slices()].copy()
@@ -34,7 +42,9 @@ def block(volume, grid, index, spec, absent=()):
     return Patch(array, box, inside)
 
 
-def stitched(volume, chunk, engine, absent=(), fill=0):
+def stitched(
+    volume: NDArray[Any], chunk: Index, engine: Engine, absent: Sequence[Box] = (), fill: int = 0
+) -> NDArray[np.uint8]:
     grid = Grid(volume.shape, chunk)
     out = np.full((len(engine.spec.classes), *volume.shape), 99, np.uint8)
     for index in grid.indices():
@@ -50,8 +60,8 @@ shapes = st.tuples(*[st.integers(1, 21)] * 3)
 @settings(max_examples=40, deadline=None)
 @given(st.data(), shapes, shapes, st.integers(0, 255), st.integers(0, 2))
 def test_any_chunking_and_any_fill_equals_the_whole_volume(
-    engines, data, shape, chunk, fill, which
-):
+    engines: Engines, data: st.DataObject, shape: Index, chunk: Index, fill: int, which: int
+) -> None:
     volume = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, shape, np.uint8)
     chunk = tuple(min(max(c, 6), s) for c, s in zip(chunk, shape, strict=True))
     whole = stitched(volume, shape, engines[which])
@@ -59,7 +69,7 @@ def test_any_chunking_and_any_fill_equals_the_whole_volume(
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_the_whole_equals_one_reflected_volume(engines, which):
+def test_the_whole_equals_one_reflected_volume(engines: Engines, which: int) -> None:
     engine, volume = (
         engines[which],
         np.random.default_rng(3).integers(0, 256, (3, 13, 17), np.uint8),
@@ -73,7 +83,7 @@ def test_the_whole_equals_one_reflected_volume(engines, which):
     assert np.array_equal(stitched(volume, volume.shape, engine), naive)
 
 
-def test_thin_volumes_are_reflected_again_and_again(engines):
+def test_thin_volumes_are_reflected_again_and_again(engines: Engines) -> None:
     volume = np.random.default_rng(4).integers(0, 256, (2, 1, 15), np.uint8)
     index = [
         np.abs((np.arange(-8, n + 8) + n - 1) % max(2 * (n - 1), 1) - (n - 1)) for n in (2, 1, 15)
@@ -87,7 +97,7 @@ def test_thin_volumes_are_reflected_again_and_again(engines):
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_the_halo_is_the_smallest_that_does(engines, which):
+def test_the_halo_is_the_smallest_that_does(engines: Engines, which: int) -> None:
     """Every face of the halo is read by some chunk: one voxel less would change results."""
     engine = engines[which]
     halo = halo_of(engine.spec)
@@ -107,7 +117,7 @@ def test_the_halo_is_the_smallest_that_does(engines, which):
 
 
 @pytest.mark.parametrize("chunk", [(8, 10, 7), (3, 4, 2)])
-def test_absent_voxels_are_zero_and_read_as_zero(engines, chunk):
+def test_absent_voxels_are_zero_and_read_as_zero(engines: Engines, chunk: Index) -> None:
     volume = np.random.default_rng(6).integers(1, 256, (20, 19, 22), np.uint8)
     grid = Grid(volume.shape, chunk)
     absent = [grid.box((1, 0, 1)), grid.box((2, 1, 3))]
@@ -122,7 +132,7 @@ def test_absent_voxels_are_zero_and_read_as_zero(engines, chunk):
     assert np.array_equal(found, stitched(volume, volume.shape, engine, absent))
 
 
-def test_an_absent_box_beside_the_core_takes_nothing_away(engines):
+def test_an_absent_box_beside_the_core_takes_nothing_away(engines: Engines) -> None:
     core = Box((10, 10, 10), (18, 18, 18))
     box = core.grow(halo_of(engines[0].spec))
     grey = np.full(box.shape, 200, np.uint8)
@@ -131,7 +141,7 @@ def test_an_absent_box_beside_the_core_takes_nothing_away(engines):
     assert np.array_equal(plain, holed)
 
 
-def spec_of(halo, stride, phase, cells):
+def spec_of(halo: Index, stride: Index, phase: Index, cells: Index) -> ModelSpec:
     output = [s * c for s, c in zip(stride, cells, strict=True)]
     return ModelSpec(
         name="any", classes=("a",), voxel_size_nm=(1, 1, 1), halo=halo, stride=stride,
@@ -144,8 +154,8 @@ triples = st.tuples(*[st.integers(1, 9)] * 3)
 
 @given(triples, triples, triples, triples, st.tuples(*[st.integers(-50, 50)] * 3), triples)
 def test_tiles_cover_the_core_on_the_lattice_and_none_is_idle(
-    halo, stride, phase, cells, start, size
-):
+    halo: Index, stride: Index, phase: Index, cells: Index, start: Index, size: Index
+) -> None:
     spec = spec_of(halo, stride, phase, cells)
     core = Box(start, tuple(a + n for a, n in zip(start, size, strict=True)))
     starts = tiles(core, spec)
@@ -160,7 +170,7 @@ def test_tiles_cover_the_core_on_the_lattice_and_none_is_idle(
         assert np.all(np.diff(along) == spec.output[axis])
 
 
-def test_waste_is_one_for_a_chunk_that_fits_and_counts_tiles_otherwise():
+def test_waste_is_one_for_a_chunk_that_fits_and_counts_tiles_otherwise() -> None:
     spec = spec_of((24,) * 3, (4,) * 3, (0,) * 3, (16,) * 3)
     assert waste(spec, (64, 64, 64)) == 1
     assert waste(spec, (64, 64, 32)) == 2

@@ -1,7 +1,11 @@
 """The pure part of training: distances, augmentation, and patches that a seed repeats."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from fibstream.services.inference.training.samples import (
@@ -15,7 +19,7 @@ from fibstream.services.inference.training.samples import (
 
 
 @pytest.fixture(scope="module")
-def volume():
+def volume() -> Annotated:
     rng = np.random.default_rng(1)
     mask = np.zeros((20, 24, 28), bool)
     mask[6:14, 5:15, 8:20] = True
@@ -23,7 +27,7 @@ def volume():
     return annotate(raw, mask, voxel_size_nm=10, scale_nm=50)
 
 
-def test_distance_is_zero_between_voxels_and_clipped():
+def test_distance_is_zero_between_voxels_and_clipped() -> None:
     mask = np.zeros((3, 3, 60), bool)
     mask[..., 30:] = True
     along = signed_distance(mask, voxel_size_nm=8)[1, 1]
@@ -32,7 +36,9 @@ def test_distance_is_zero_between_voxels_and_clipped():
     assert along[-1] == np.float32(MAX_DISTANCE_NM)
 
 
-def test_a_voxel_is_valid_where_no_surface_beyond_the_box_could_be_nearer(volume):
+def test_a_voxel_is_valid_where_no_surface_beyond_the_box_could_be_nearer(
+    volume: Annotated,
+) -> None:
     n = volume.raw.shape
     for voxel in ((0, 0, 0), (10, 10, 14), (2, 12, 14), (19, 23, 27), (7, 6, 9)):
         to_edge_nm = (min(min(i, e - 1 - i) for i, e in zip(voxel, n, strict=True)) + 0.5) * 10
@@ -41,14 +47,14 @@ def test_a_voxel_is_valid_where_no_surface_beyond_the_box_could_be_nearer(volume
     assert 0 < volume.valid.mean() < 1
 
 
-def test_the_step_alone_decides_the_patch(volume):
+def test_the_step_alone_decides_the_patch(volume: Annotated) -> None:
     first, again = (draw(volume, np.random.default_rng((7, 3)), output=8, halo=4) for _ in "ab")
     other = draw(volume, np.random.default_rng((7, 4)), output=8, halo=4)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
 
 
-def test_patches_fit_the_network(volume):
+def test_patches_fit_the_network(volume: Annotated) -> None:
     for seed in range(20):
         raw, target, valid = draw(volume, np.random.default_rng(seed), output=16, halo=24)
         assert raw.shape == (64, 64, 64)
@@ -59,7 +65,7 @@ def test_patches_fit_the_network(volume):
         assert set(np.unique(valid)) <= {0, 1}
 
 
-def test_raw_and_target_turn_together(volume):
+def test_raw_and_target_turn_together(volume: Annotated) -> None:
     """With grey values for a target, the middle of each raw patch still resembles its target."""
     texture = ndimage.gaussian_filter(np.random.default_rng(2).random(volume.raw.shape), 1)
     level = (255 * (texture - texture.min()) / np.ptp(texture)).astype(np.uint8)
@@ -70,7 +76,7 @@ def test_raw_and_target_turn_together(volume):
         assert np.corrcoef(middle.ravel(), target.ravel())[0, 1] > 0.6
 
 
-def test_reflection_is_numpys(volume):
+def test_reflection_is_numpys(volume: Annotated) -> None:
     index = np.arange(20 * 24 * 28).reshape(20, 24, 28)
     plain = Annotated(volume.raw, index.astype(np.float32), volume.valid, volume.inside)
     margin = 64
@@ -81,7 +87,7 @@ def test_reflection_is_numpys(volume):
         assert np.sort(target.ravel()).astype(np.float32).tobytes() in known
 
 
-def _cubes(around, volume, edge):
+def _cubes(around: NDArray[Any], volume: Annotated, edge: int) -> Iterator[NDArray[np.float32]]:
     """Sorted values of every cube whose centre is near enough to the volume to be drawn."""
     low = 64 - 2 * edge
     for z, y, x in np.ndindex(*(n + 3 * edge for n in volume.raw.shape)):
@@ -89,7 +95,7 @@ def _cubes(around, volume, edge):
         yield np.sort(cut.ravel()).astype(np.float32)
 
 
-def test_grey_values_stay_in_range():
+def test_grey_values_stay_in_range() -> None:
     rng = np.random.default_rng(9)
     for _ in range(20):
         grey = augment_grey(rng.random((6, 6, 6)).astype(np.float32), rng)

@@ -4,18 +4,19 @@ import zlib
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fibstream.core.errors import Poison
 from fibstream.core.grid import Grid
 from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.kernels.relabel import decode_mapping, encode_mapping, relabel
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import RecipeSettings
+from fibstream.services.refine.recipe import FillHoles, RecipeSettings
 
 from ..refine.whole import VOXEL, cut
 
 
-def random_mapping(rng):
+def random_mapping(rng: np.random.Generator) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     ids = np.unique(rng.integers(1, 2**62, rng.integers(0, 60)).astype(np.uint64))
     ids[ids.size // 2 :] |= np.uint64(BACKGROUND_BIT)
     ids.sort()
@@ -26,14 +27,14 @@ def random_mapping(rng):
     )
 
 
-def test_a_mapping_says_what_was_put_in():
+def test_a_mapping_is_decoded_as_it_was_encoded() -> None:
     rng = np.random.default_rng(1)
     for _ in range(100):
         ids, labels = random_mapping(rng)
         assert np.array_equal(decode_mapping(ids, encode_mapping(ids, labels)), labels)
 
 
-def test_relabel_is_a_look_up():
+def test_relabel_is_a_look_up() -> None:
     rng = np.random.default_rng(2)
     for _ in range(20):
         ids, labels = random_mapping(rng)
@@ -58,20 +59,20 @@ def test_relabel_is_a_look_up():
         zlib.compress(b"\x01" * 9),
     ],
 )
-def test_a_damaged_mapping_is_poison(damaged):
+def test_a_damaged_mapping_is_poison(damaged: bytes) -> None:
     ids = np.array([3], np.uint64)
     with pytest.raises(Poison, match="mapping"):
         relabel(ids.reshape(1, 1, 1), ids, damaged)
 
 
-def test_a_fragment_without_a_summary_is_poison():
+def test_a_fragment_without_a_summary_is_poison() -> None:
     ids = np.array([3], np.uint64)
     with pytest.raises(Poison, match="fragment"):
         relabel(np.array([[[4]]], np.uint64), ids, encode_mapping(ids, ids))
 
 
 @pytest.mark.parametrize("holes", ["none", "one"])
-def test_a_mapping_of_a_hundred_thousand_pieces_is_an_event(holes):
+def test_a_mapping_of_a_hundred_thousand_pieces_is_an_event(holes: FillHoles) -> None:
     """The worst a chunk holds is noise; its mapping still fits into 64 KB."""
     rng = np.random.default_rng(3)
     grid, settings = Grid((200, 128, 64), (100, 128, 64)), RecipeSettings(fill_holes=holes)

@@ -4,14 +4,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import Grid
+from fibstream.core.grid import Grid, Index
 from fibstream.kernels.scores import Overlap, Pairs, count, count_pairs, instance_scores, scores
 
 
-def random_labels(rng, shape, most=6):
+def random_labels(rng: np.random.Generator, shape: Index, most: int = 6) -> NDArray[np.uint64]:
     ids = np.append(np.uint64(0), rng.integers(1, 2**63, most, np.uint64))
     return (
         rng.choice(ids, [n // 3 + 1 for n in shape])
@@ -22,7 +23,7 @@ def random_labels(rng, shape, most=6):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_chunks_add_up_to_the_whole(seed):
+def test_chunks_add_up_to_the_whole(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(1, 23, 3))
     grid = Grid(shape, tuple(int(rng.integers(1, n + 1)) for n in shape))
@@ -38,7 +39,7 @@ def test_chunks_add_up_to_the_whole(seed):
     assert pairs == Pairs(pair for pair in both if pair != (0, 0))
 
 
-def test_scores_of_known_counts():
+def test_scores_of_known_counts() -> None:
     assert scores(Overlap(6, 2, 4, 88)) == {
         "dice": 12 / 18, "iou": 6 / 12, "precision": 6 / 8, "recall": 6 / 10,
         "tp": 6, "fp": 2, "fn": 4, "tn": 88,
@@ -54,19 +55,19 @@ def test_scores_of_known_counts():
         (Overlap(fn=3, tn=5), (0, 0, 0, 0)),
     ],
 )
-def test_scores_of_the_empty(counts, expected):
+def test_scores_of_the_empty(counts: Overlap, expected: tuple[int, ...]) -> None:
     result = scores(counts)
     assert tuple(result[name] for name in ("dice", "iou", "precision", "recall")) == expected
 
 
-def test_a_threshold_is_for_the_test_only_and_includes_itself():
+def test_a_threshold_is_for_the_test_only_and_includes_itself() -> None:
     truth = np.array([[[1, 0, 255, 0]]], np.uint8)
     test = np.array([[[127, 127, 126, 126]]], np.uint8)
     assert count(truth, test, 127) == Overlap(1, 1, 1, 1)
     assert count(truth, test) == Overlap(2, 2, 0, 0)
 
 
-def test_shapes_must_agree():
+def test_shapes_must_agree() -> None:
     a, b = np.zeros((1, 2, 3)), np.zeros((1, 2, 4))
     for compare in (count, count_pairs):
         with pytest.raises(WrongUse, match=r"test: shape \(1, 2, 4\); expected .*\(1, 2, 3\)"):
@@ -74,7 +75,7 @@ def test_shapes_must_agree():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_matches_are_those_of_the_best_assignment(seed):
+def test_matches_are_those_of_the_best_assignment(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = random_labels(rng, (12, 12, 12), 8)
     test = np.where(rng.random(truth.shape) < 0.4, random_labels(rng, truth.shape, 3), truth)
@@ -93,7 +94,7 @@ def test_matches_are_those_of_the_best_assignment(seed):
     assert result["pq"] == pytest.approx(result["sq"] * result["f1"])
 
 
-def test_half_is_no_match_and_the_order_of_pairs_does_not_show():
+def test_half_is_no_match_and_the_order_of_pairs_does_not_show() -> None:
     assert instance_scores(Pairs({(1, 1): 1, (1, 0): 1}))["tp"] == 0
     assert instance_scores(Pairs({(1, 1): 2, (1, 0): 1}))["tp"] == 1
     pairs = [((n, n), 7 * n) for n in range(1, 60)] + [((n, 0), n) for n in range(1, 60)]
@@ -102,7 +103,7 @@ def test_half_is_no_match_and_the_order_of_pairs_does_not_show():
     assert forward["sq"] == float(Fraction(7, 8))
 
 
-def test_instance_scores_of_the_empty():
+def test_instance_scores_of_the_empty() -> None:
     names = ("precision", "recall", "f1", "sq", "pq")
     for pairs, expected in (({}, 1), ({(1, 0): 4}, 0), ({(0, 1): 4}, 0)):
         result = instance_scores(Pairs(pairs))

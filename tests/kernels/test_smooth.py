@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from fibstream.core.grid import Box, Halo
+from fibstream.core.grid import Box, Halo, Index
 from fibstream.core.ids import gid
-from fibstream.kernels.smooth import radius, smooth, taps
+from fibstream.kernels.smooth import Triple, radius, smooth, taps
 from fibstream.services.refine.cut import cut_fragments
 from fibstream.services.refine.recipe import RecipeSettings
 
@@ -16,14 +16,14 @@ SIGMAS = [(1.0, 1.0, 1.0), (0.5, 0.0, 2.2), (3.0, 1.5, 0.7)]
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.1, 0.5, 1.0, 2.3, 3.0, 40.0])
-def test_the_taps_sum_to_one(sigma):
+def test_the_taps_sum_to_one(sigma: float) -> None:
     kernel = taps(sigma)
     assert kernel[0] + 2 * kernel[1:].sum() == 2**15
     assert (kernel >= 0).all() and (np.diff(kernel) <= 0).all()
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
-def test_blocks_are_the_whole(sigma):
+def test_blocks_are_the_whole(sigma: Triple) -> None:
     rng = np.random.default_rng(1)
     for _ in range(6):
         volume = rng.integers(0, 256, rng.integers(1, 30, 3)).astype(np.uint8)
@@ -37,19 +37,19 @@ def test_blocks_are_the_whole(sigma):
 
 @pytest.mark.parametrize("sigma", SIGMAS)
 @pytest.mark.parametrize("shape", [(40, 30, 50), (1, 2, 3), (3, 40, 1)])
-def test_it_is_the_gaussian_of_scipy(sigma, shape):
+def test_it_is_the_gaussian_of_scipy(sigma: Triple, shape: Index) -> None:
     image = np.random.default_rng(2).integers(0, 256, shape).astype(np.uint8)
     exact = gaussian_filter(image.astype(float), sigma, mode="mirror", truncate=4)
     assert np.abs(smooth(image, sigma, one_box(image)) / 128 - exact).max() < 0.1
 
 
-def test_extreme_values_stay_what_they_are():
+def test_extreme_values_stay_what_they_are() -> None:
     for level in (0, 1, 255):
         image = np.full((9, 10, 11), level, np.uint8)
         assert (smooth(image, (3.0, 2.0, 1.0), one_box(image)) == level * 128).all()
 
 
-def test_fragments_of_a_smoothed_prediction_are_those_of_the_whole():
+def test_fragments_of_a_smoothed_prediction_are_those_of_the_whole() -> None:
     """Each voxel is foreground in its block exactly if it is in the whole; absent ones never."""
     settings = RecipeSettings(smooth_nm=8, threshold_nm=-30, fill_holes="none")
     rng = np.random.default_rng(3)
@@ -67,7 +67,7 @@ def test_fragments_of_a_smoothed_prediction_are_those_of_the_whole():
             assert np.array_equal(pieces > 0, mask[core.slices()])
 
 
-def test_a_fragment_is_named_by_its_first_voxel():
+def test_a_fragment_is_named_by_its_first_voxel() -> None:
     volume = np.zeros((4, 4, 8), np.uint8)
     volume[0, 0, 0] = volume[2, 1:3, 5] = 255
     core = Box((0, 0, 4), (4, 4, 8))

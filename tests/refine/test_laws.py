@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from fibstream.core.grid import Grid
+from fibstream.core.grid import Grid, Index
 from fibstream.core.ids import gid
+from fibstream.core.stage import Arrays
+from fibstream.kernels.conventions import Connectivity
 from fibstream.kernels.relabel import relabel
-from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import RecipeSettings, voxel_limits
+from fibstream.services.refine.objects import ObjectChange, ObjectFold, State
+from fibstream.services.refine.recipe import FillHoles, RecipeSettings, voxel_limits
 
 from .whole import VOXEL, absence, cut, random_absent, random_grid, random_volume, whole
 
@@ -15,9 +18,11 @@ RULES = [(c, h) for h in ("none", "one", "all") for c in (6, 18, 26)]
 
 
 class Case:
-    """A random volume and grid, its chunks cut, and what the whole volume says."""
+    """A random volume and grid, its chunks cut, and the objects of the whole volume."""
 
-    def __init__(self, seed, connectivity, holes, top=22):
+    def __init__(
+        self, seed: int, connectivity: Connectivity, holes: FillHoles, top: int = 22
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         voxel = 8 * 4 * 4
         self.settings = RecipeSettings(
@@ -36,35 +41,35 @@ class Case:
         indices = list(self.chunks)
         self.order = [indices[i] for i in self.rng.permutation(len(indices))]
 
-    def cut(self, mask):
+    def cut(self, mask: NDArray[np.bool_]) -> dict[Index, tuple[NDArray[np.uint64], Arrays]]:
         volume = np.where(mask, 200, 50).astype(np.uint8)
         return {
             i: cut(volume, self.grid, i, self.absent, self.settings) for i in self.grid.indices()
         }
 
-    def fold(self):
+    def fold(self) -> ObjectFold:
         return ObjectFold(self.settings, VOXEL)
 
-    def summary(self, index):
+    def summary(self, index: Index) -> Arrays:
         return self.chunks[index][1]
 
-    def label(self, fold, index):
+    def label(self, fold: ObjectFold, index: Index) -> NDArray[np.uint64]:
         pieces, summary = self.chunks[index]
         return relabel(pieces, summary["ids"], fold.mapping(index))
 
-    def labels(self, fold):
+    def labels(self, fold: ObjectFold) -> NDArray[np.uint64]:
         out = np.zeros(self.mask.shape, np.uint64)
         for index in self.chunks:
             out[self.grid.box(index).slices()] = self.label(fold, index)
         return out
 
-    def sizes(self):
+    def sizes(self) -> dict[int, int]:
         ids, voxels = np.unique(self.expected[self.expected > 0], return_counts=True)
         return dict(zip(ids.tolist(), voxels.tolist(), strict=True))
 
 
 @pytest.mark.parametrize(("connectivity", "holes"), RULES)
-def test_blocks_are_the_whole(connectivity, holes):
+def test_blocks_are_the_whole(connectivity: Connectivity, holes: FillHoles) -> None:
     for seed in range(20):
         case = Case(seed, connectivity, holes)
         fold = case.fold()
@@ -79,11 +84,11 @@ def test_blocks_are_the_whole(connectivity, holes):
 
 
 @pytest.mark.parametrize(("connectivity", "holes"), RULES)
-def test_closed_objects_are_final_at_once(connectivity, holes):
+def test_closed_objects_are_final_at_once(connectivity: Connectivity, holes: FillHoles) -> None:
     """Half-way, a closed object has its voxels, its final labels, and is announced once."""
     for seed in range(100, 110):
         case = Case(seed, connectivity, holes)
-        fold, spoken, closed, written = case.fold(), {}, {}, {}
+        fold, reported, closed, written = case.fold(), {}, {}, {}
         for index in case.order:
             fold.put(index, case.summary(index))
             if case.rng.random() < 0.2:
@@ -91,9 +96,9 @@ def test_closed_objects_are_final_at_once(connectivity, holes):
             for change in fold.changes():
                 assert change.id not in closed
                 if change.kind in ("merged_into", "withdrawn"):
-                    del spoken[change.id]
+                    del reported[change.id]
                 else:
-                    spoken[change.id] = (change.voxels, change.kind)
+                    reported[change.id] = (change.voxels, change.kind)
                 if change.kind == "closed":
                     closed[change.id] = change.voxels
             dirty = fold.dirty()
@@ -101,7 +106,7 @@ def test_closed_objects_are_final_at_once(connectivity, holes):
                 assert other in dirty or fold.mapping(other) == mapping
             written.update({other: fold.mapping(other) for other in dirty})
             state = {i: v for i, (v, _) in fold.objects().items()}
-            assert state == {i: v for i, (v, _) in spoken.items()}
+            assert state == {i: v for i, (v, _) in reported.items()}
             final = np.isin(case.expected, list(closed))
             for other in written:
                 here = case.grid.box(other).slices()
@@ -116,13 +121,13 @@ def test_closed_objects_are_final_at_once(connectivity, holes):
 
 
 @pytest.mark.parametrize(("connectivity", "holes"), RULES)
-def test_what_a_chunk_says_last_counts(connectivity, holes):
+def test_the_last_summary_of_a_chunk_counts(connectivity: Connectivity, holes: FillHoles) -> None:
     """Replaced, removed, repeated: the fold is that of the summaries it ends with."""
     for seed in range(200, 208):
         case = Case(seed, connectivity, holes, top=14)
         other = case.cut(case.rng.random(case.mask.shape) < case.rng.uniform(0.2, 0.8))
         fold = case.fold()
-        spoken = {}
+        reported = {}
         for step in range(2 * len(case.order)):
             index = case.order[case.rng.integers(len(case.order))]
             summary = [None, other[index][1], case.summary(index)][case.rng.integers(3)]
@@ -131,18 +136,20 @@ def test_what_a_chunk_says_last_counts(connectivity, holes):
             else:
                 fold.put(index, summary)
             if step % 3 == 0:
-                follow(spoken, fold.changes())
-                assert spoken == fold.objects()
+                follow(reported, fold.changes())
+                assert reported == fold.objects()
         for index in case.order:
             fold.put(index, case.summary(index))
-        follow(spoken, fold.changes())
-        assert spoken == fold.objects() == {i: (v, "closed") for i, v in case.sizes().items()}
+        follow(reported, fold.changes())
+        assert reported == fold.objects() == {i: (v, "closed") for i, v in case.sizes().items()}
         assert np.array_equal(case.labels(fold), case.expected), seed
 
 
 @pytest.mark.parametrize(("connectivity", "holes"), RULES)
-def test_dirty_names_every_mapping_that_changed(connectivity, holes):
-    """However seldom it is asked, and whatever is replaced in between."""
+def test_dirty_names_every_mapping_that_changed(
+    connectivity: Connectivity, holes: FillHoles
+) -> None:
+    """However seldom it is read, and whatever is replaced in between."""
     for seed in range(300, 320):
         case = Case(seed, connectivity, holes, top=14)
         other = case.cut(case.rng.random(case.mask.shape) < case.rng.uniform(0.2, 0.8))
@@ -150,7 +157,7 @@ def test_dirty_names_every_mapping_that_changed(connectivity, holes):
         for index in [*case.order, *case.order]:
             fold.put(index, [other[index][1], case.summary(index)][case.rng.integers(2)])
             if case.rng.random() < 0.3:
-                fold.mapping(index)  # a look alone must not use up what is to be told
+                fold.mapping(index)  # reading alone must not use up what is to be reported
             if case.rng.random() < 0.2:
                 fold.snapshot()
             if case.rng.random() < 0.4:
@@ -159,17 +166,17 @@ def test_dirty_names_every_mapping_that_changed(connectivity, holes):
         assert written == {index: fold.mapping(index) for index in case.order}, seed
 
 
-def follow(spoken, changes):
+def follow(reported: dict[int, tuple[int, State]], changes: list[ObjectChange]) -> None:
     for change in changes:
         if change.kind in ("merged_into", "withdrawn"):
-            del spoken[change.id]
+            del reported[change.id]
         else:
             state = change.kind if change.kind in ("closed", "final") else "open"
-            spoken[change.id] = (change.voxels, state)
+            reported[change.id] = (change.voxels, state)
 
 
 @pytest.mark.parametrize("holes", ["none", "one", "all"])
-def test_a_part_of_the_chunks_gives_the_same_in_any_order(holes):
+def test_a_part_of_the_chunks_gives_the_same_in_any_order(holes: FillHoles) -> None:
     """Order, repetition and grouping do not matter, open objects and mappings included."""
     for seed in range(300, 310):
         case = Case(seed, 26, holes, top=14)
@@ -191,7 +198,7 @@ def test_a_part_of_the_chunks_gives_the_same_in_any_order(holes):
 
 
 @pytest.mark.parametrize(("connectivity", "holes"), RULES)
-def test_dense_volumes(connectivity, holes):
+def test_dense_volumes(connectivity: Connectivity, holes: FillHoles) -> None:
     """Small holes between many objects, and absent chunks inside objects: no hole is unknown."""
     rng = np.random.default_rng(5)
     settings = RecipeSettings(connectivity=connectivity, fill_holes=holes)
@@ -210,7 +217,7 @@ def test_dense_volumes(connectivity, holes):
         assert np.array_equal(found, whole(mask & ~gone, gone, settings, 1, np.inf)), density
 
 
-def crossed_box():
+def crossed_box() -> NDArray[np.bool_]:
     """A hollow box with a cross inside, whose arms end around one empty voxel in the middle."""
     mask = np.zeros((9, 9, 9), bool)
     mask[1:-1, 1:-1, 1:-1] = True
@@ -220,7 +227,7 @@ def crossed_box():
     return mask
 
 
-def test_a_hole_waits_until_the_objects_beside_it_are_one():
+def test_a_hole_waits_until_the_objects_beside_it_are_one() -> None:
     """The first chunk shows a hole between arms; that they are one object, only the others show."""
     mask, settings = crossed_box(), RecipeSettings()
     grid = Grid(mask.shape, (6, 6, 6))
@@ -237,7 +244,7 @@ def test_a_hole_waits_until_the_objects_beside_it_are_one():
     assert fold.objects() == {1 + gid((1, 1, 1)): (7**3, "closed")}
 
 
-def test_an_object_closes_as_soon_as_it_can():
+def test_an_object_closes_as_soon_as_it_can() -> None:
     """Its chunks and what it could still touch are there: what happens elsewhere is no matter."""
     mask = np.zeros((4, 4, 32), bool)
     mask[1, 1, 1:10] = mask[2, 2, 12:30] = True
@@ -246,11 +253,11 @@ def test_an_object_closes_as_soon_as_it_can():
     volume = np.where(mask, 255, 0).astype(np.uint8)
     fold = ObjectFold(settings, VOXEL)
     short, long = 1 + gid((1, 1, 1)), 1 + gid((2, 2, 12))
-    said = []
+    seen = []
     for x in range(4):
         fold.put((0, 0, x), cut(volume, grid, (0, 0, x), set(), settings)[1])
-        said.append([(c.kind, c.id, c.voxels) for c in fold.changes()])
-    assert said == [
+        seen.append([(c.kind, c.id, c.voxels) for c in fold.changes()])
+    assert seen == [
         [("opened", short, 7)],
         [("closed", short, 9), ("opened", long, 4)],
         [("grown", long, 12)],
@@ -264,7 +271,7 @@ def test_an_object_closes_as_soon_as_it_can():
 
 
 @pytest.mark.parametrize("axis", range(3))
-def test_an_object_behind_the_chunk_counts_too(axis):
+def test_an_object_behind_the_chunk_counts_too(axis: int) -> None:
     """A hole at the chunk's end has its last neighbour in the next chunk: another object."""
     mask = np.zeros((8, 5, 5), bool)
     mask[2, 1:4, 1:4] = mask[3, 1:4, 1:4] = mask[4, 2, 2] = True

@@ -1,6 +1,7 @@
 """Recipes: what they say, what they refuse, and what their nanometres are in voxels."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from fibstream.core.grid import Halo
 from fibstream.services.refine.cut import halo
 from fibstream.services.refine.recipe import (
     RECIPES,
+    MinRule,
     RecipeSettings,
     resolve,
     threshold_level,
@@ -16,7 +18,7 @@ from fibstream.services.refine.recipe import (
 )
 
 
-def test_the_recipes():
+def test_the_recipes() -> None:
     assert resolve("generic", {}) == RecipeSettings()
     mito = resolve("mito", {"fill_holes": "all"})
     assert (mito.smooth_nm, mito.connectivity, mito.min_volume_nm3) == (12, 6, 1e6)
@@ -26,7 +28,7 @@ def test_the_recipes():
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "said"),
+    ("name", "overrides", "reason"),
     [
         ("mitoo", {}, "no recipe 'mitoo': expected one of generic, mito"),
         ("mito", {"smoth_nm": 1}, "no setting 'smoth_nm': one of smooth_nm, threshold_nm"),
@@ -38,10 +40,10 @@ def test_the_recipes():
         ("mito", {"max_volume_nm3": 10.0}, "max_volume_nm3 is 10.0: expected a number of nm3"),
     ],
 )
-def test_wrong_use_is_one_clear_line(name, overrides, said):
+def test_wrong_use_is_one_clear_line(name: str, overrides: dict[str, Any], reason: str) -> None:
     with pytest.raises(WrongUse) as caught:
         resolve(name, overrides)
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -57,20 +59,20 @@ def test_wrong_use_is_one_clear_line(name, overrides, said):
         ("ceil", 641, 12),
     ],
 )
-def test_the_least_volume_is_exact(rule, volume, least):
+def test_the_least_volume_is_exact(rule: MinRule, volume: float, least: int) -> None:
     assert voxel_limits(RecipeSettings(min_volume_nm3=volume, min_rule=rule), (4, 4, 4)) == (
         least,
         math.inf,
     )
 
 
-def test_volumes_are_read_as_decimals():
+def test_volumes_are_read_as_decimals() -> None:
     """In binary 3 * 0.1 * 0.1 * 0.1 is not 0.003: an object of 3 voxels would go."""
     settings = RecipeSettings(min_volume_nm3=0.003, max_volume_nm3=0.007)
     assert voxel_limits(settings, (0.1, 0.1, 0.1)) == (3, 7)
 
 
-def test_the_threshold_is_a_distance():
+def test_the_threshold_is_a_distance() -> None:
     assert threshold_level(RecipeSettings()) == 127 * 128
     assert threshold_level(RecipeSettings(threshold_nm=50)) == math.ceil(
         (128 * math.tanh(1) + 127) * 128
@@ -78,6 +80,6 @@ def test_the_threshold_is_a_distance():
     assert threshold_level(RecipeSettings(threshold_nm=-50)) < 127 * 128
 
 
-def test_the_halo_is_the_kernel_and_one_voxel():
+def test_the_halo_is_the_kernel_and_one_voxel() -> None:
     assert halo(RecipeSettings(), (8, 4, 4)) == Halo((0, 0, 0), (1, 1, 1))
     assert halo(RecipeSettings(smooth_nm=12), (8, 4, 4)) == Halo((6, 12, 12), (7, 13, 13))

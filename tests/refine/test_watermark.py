@@ -1,4 +1,6 @@
-"""The watermark: what it says, and that it never takes anything back."""
+"""The watermark: its definition, and that it never moves back."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from fibstream.core.ids import gid
 from fibstream.core.stage import Patch
 from fibstream.services.refine.cut import cut_fragments, halo
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import RecipeSettings
+from fibstream.services.refine.recipe import FillHoles, RecipeSettings
 from fibstream.services.refine.watermark import Finality, Watermark, begins, least
 
 GRID = Grid((10, 4, 6), (4, 4, 4))  # 3 layers of 1 x 2 chunks, the last one short
@@ -18,17 +20,17 @@ OPEN_END = Grid((None, 4, 6), (4, 4, 4))
 CHUNKS = list(GRID.indices())
 
 
-def id_at(z):
+def id_at(z: int) -> int:
     return gid((z, 1, 1)) + 1
 
 
-def test_an_object_begins_where_its_id_says():
+def test_an_object_begins_at_the_slice_of_its_id() -> None:
     assert begins(id_at(7)) == 7 and begins(gid((7, 0, 0)) + 1) == 7 and begins(1) == 0
     last = MAX_AXIS - 1
     assert begins(gid((6, last, last)) + 1) == 6
 
 
-def test_a_layer_counts_when_all_its_chunks_are_cut():
+def test_a_layer_counts_when_all_its_chunks_are_cut() -> None:
     finality = Finality(GRID)
     seen = []
     for index in ((0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 0, 1), (2, 0, 1), (2, 0, 0)):
@@ -37,7 +39,7 @@ def test_a_layer_counts_when_all_its_chunks_are_cut():
     assert seen == [0, 0, 0, 8, 8, 10]
 
 
-def test_an_open_object_holds_it_where_it_begins():
+def test_an_open_object_holds_it_where_it_begins() -> None:
     finality = Finality(GRID)
     for index in CHUNKS:
         finality.cut(index)
@@ -53,7 +55,7 @@ def test_an_open_object_holds_it_where_it_begins():
     assert finality.watermark == Watermark(10, 0)
 
 
-def test_a_chunk_that_fails_when_cut_anew_takes_its_layer_back():
+def test_a_chunk_that_fails_when_cut_anew_takes_its_layer_back() -> None:
     finality = Finality(GRID)
     for index in CHUNKS:
         finality.cut(index)
@@ -63,7 +65,7 @@ def test_a_chunk_that_fails_when_cut_anew_takes_its_layer_back():
     assert finality.watermark.z == 10
 
 
-def test_the_end_is_known_once_the_volume_is_sealed():
+def test_the_end_is_known_once_the_volume_is_sealed() -> None:
     finality = Finality(OPEN_END)
     for index in CHUNKS:
         finality.cut(index)
@@ -72,14 +74,14 @@ def test_the_end_is_known_once_the_volume_is_sealed():
     assert finality.watermark.z == 10
 
 
-def test_a_chunk_that_no_grid_has_is_ignored():
+def test_a_chunk_that_no_grid_has_is_ignored() -> None:
     finality = Finality(GRID)
     finality.cut((0, 0, 2))
     finality.cut((0, 1, 0))
     assert finality.watermark == Watermark(0, 0)
 
 
-def test_organelles_together_are_as_far_as_the_last_of_them():
+def test_organelles_together_are_as_far_as_the_last_of_them() -> None:
     assert least([Watermark(5, 2), Watermark(3, 1)]) == Watermark(3, 3)
 
 
@@ -92,7 +94,7 @@ EVENTS = st.one_of(
 
 
 @given(st.lists(EVENTS, max_size=40))
-def test_any_history_gives_what_the_definition_says(events):
+def test_any_history_gives_the_watermark_of_the_definition(events: list[tuple[Any, Any]]) -> None:
     finality, cut, opened = Finality(GRID), set(), set()
     for what, how in events:
         if isinstance(what, tuple):
@@ -113,7 +115,9 @@ def test_any_history_gives_what_the_definition_says(events):
 @pytest.mark.parametrize("fill_holes", ["none", "one", "all"])
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 1000))
-def test_it_never_moves_back_while_chunks_come_for_the_first_time(fill_holes, data, seed):
+def test_it_never_moves_back_while_chunks_come_for_the_first_time(
+    fill_holes: FillHoles, data: st.DataObject, seed: int
+) -> None:
     """With the real fold, any volume and any order; every object is announced from one voxel on."""
     recipe = RecipeSettings(fill_holes=fill_holes, connectivity=data.draw(st.sampled_from([6, 26])))
     share = data.draw(st.sampled_from([0.15, 0.35, 0.6]))

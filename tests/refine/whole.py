@@ -1,18 +1,22 @@
 """The whole-volume algorithm, written with other tools; volumes, and blocks cut from them."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from fibstream.core.grid import Box, Grid
+from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.ids import gid
-from fibstream.core.stage import Patch
+from fibstream.core.stage import Arrays, Patch
 from fibstream.services.refine.cut import cut_fragments, halo
+from fibstream.services.refine.recipe import RecipeSettings
 
 VOXEL = (8.0, 4.0, 4.0)
 RANK = {6: 1, 18: 2, 26: 3}
 
 
-def rename(labels):
+def rename(labels: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
     """Give each label 1 + the least gid of its voxels."""
     out = np.zeros(labels.shape, np.uint64)
     for label in range(1, labels.max() + 1):
@@ -21,7 +25,13 @@ def rename(labels):
     return out
 
 
-def whole(mask, absent, settings, least, most):
+def whole(
+    mask: NDArray[np.bool_],
+    absent: NDArray[np.bool_],
+    settings: RecipeSettings,
+    least: int,
+    most: float,
+) -> NDArray[np.uint64]:
     """Components, holes, size limits: of the whole mask at once."""
     touching = ndimage.generate_binary_structure(3, RANK[settings.connectivity])
     faces = ndimage.generate_binary_structure(3, 1)
@@ -48,7 +58,7 @@ def whole(mask, absent, settings, least, most):
     return np.where(filled == 0, np.uint64(0), names[filled])
 
 
-def random_volume(rng, top=22):
+def random_volume(rng: np.random.Generator, top: int = 22) -> NDArray[np.bool_]:
     """A volume of noise, lumps or shells, sometimes with an object in its first corner."""
     shape = tuple(int(n) for n in rng.integers(1, top + 1, 3))
     kind = rng.integers(3)
@@ -63,26 +73,28 @@ def random_volume(rng, top=22):
     return mask
 
 
-def random_grid(rng, shape):
+def random_grid(rng: np.random.Generator, shape: Index) -> Grid:
     """At most 4 to 6 chunks along an axis of usual length: more only cost time."""
     return Grid(shape, tuple(int(rng.integers(max(1, n // 5), max(2, n) + 1)) for n in shape))
 
 
-def random_absent(rng, grid):
+def random_absent(rng: np.random.Generator, grid: Grid) -> set[Index]:
     if rng.random() < 0.6:
         return set()
     indices = list(grid.indices())
     return {indices[i] for i in rng.integers(len(indices), size=1 + len(indices) // 8)}
 
 
-def absence(grid, absent):
+def absence(grid: Grid, absent: set[Index]) -> NDArray[np.bool_]:
     out = np.zeros(grid.extent, bool)
     for index in absent:
         out[grid.box(index).slices()] = True
     return out
 
 
-def block_of(volume, grid, index, absent, settings):
+def block_of(
+    volume: NDArray[Any], grid: Grid, index: Index, absent: set[Index], settings: RecipeSettings
+) -> tuple[Patch, Box]:
     """What refine is given for one chunk; absent voxels read as 0."""
     box = grid.block(index, halo(settings, VOXEL))
     gone = tuple(grid.box(i) for i in grid.covering(box) if i in absent)
@@ -90,9 +102,11 @@ def block_of(volume, grid, index, absent, settings):
     return Patch(seen[box.slices()], box, gone), grid.box(index)
 
 
-def cut(volume, grid, index, absent, settings):
+def cut(
+    volume: NDArray[Any], grid: Grid, index: Index, absent: set[Index], settings: RecipeSettings
+) -> tuple[NDArray[np.uint64], Arrays]:
     return cut_fragments(*block_of(volume, grid, index, absent, settings), settings, VOXEL)
 
 
-def one_box(array):
+def one_box(array: NDArray[Any]) -> Box:
     return Box((0, 0, 0), array.shape)
