@@ -99,17 +99,16 @@ def find_components(
     return Components(runs, parent, *numbered)
 
 
-def find_neighbours(
-    components: Components, connectivity: Connectivity, ignored: NDArray[np.bool_]
-) -> Ints:
-    """Return which components of background and foreground are adjacent.
+def find_neighbours(components: Components, ignored: NDArray[np.bool_]) -> Ints:
+    """Return which components of background and foreground share a face of a voxel.
+
+    By edges and corners there are no others, if the foreground was labelled with them: of two such
+    neighbours, a voxel that both touch by less is part of one of the two components.
 
     Parameters
     ----------
     components
         Components of a block with its background.
-    connectivity
-        By which voxels of background and foreground are adjacent.
     ignored
         Components of background that are left out, bool ``(n,)``.
 
@@ -119,7 +118,7 @@ def find_neighbours(
         Background in the first row, foreground in the second; columns are sorted and unique.
     """
     # In the row itself each run touches the next.
-    rows = np.vstack([(0, 0, 1), EARLIER_ROWS[connectivity]])
+    rows = np.vstack([(0, 0, 1), EARLIER_ROWS[6]])
     place = components.runs, rows, components.of_run, ignored
     pairs = np.empty(4 * ignored.size, np.int64)  # seldom too few
     count = _write_pairs(*place, pairs)

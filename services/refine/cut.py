@@ -133,8 +133,7 @@ def _pairs(components: Components, settings: RecipeSettings, out: Bits) -> Ints:
     """Return the adjacent pairs (background, foreground) that may matter, as columns."""
     if settings.fill_holes == "none":
         return np.empty((2, 0), np.int32)
-    across = settings.connectivity if settings.fill_holes == "all" else 6
-    return find_neighbours(components, across, out)
+    return find_neighbours(components, out)
 
 
 def _outside(components: Components, patch: Patch, block: Box, border: int) -> Bits:
