@@ -1,0 +1,35 @@
+"""What a summary holds, and the limits of objects: exact at their ends."""
+
+import numpy as np
+import pytest
+
+from fibstream.core.grid import Grid
+from fibstream.services.refine.objects import ObjectFold
+from fibstream.services.refine.recipe import RecipeSettings
+
+from .whole import VOXEL, cut
+
+VOXEL_NM3 = 8 * 4 * 4
+
+
+def test_background_at_the_border_is_in_no_summary() -> None:
+    """Its neighbours see by themselves that it is no hole."""
+    grid, volume = Grid((4, 8, 8), (4, 4, 4)), np.zeros((4, 8, 8), np.uint8)
+    for index in grid.indices():
+        fragments, summary = cut(volume, grid, index, set(), RecipeSettings())
+        assert not fragments.any()
+        assert {name: column.size for name, column in summary.items()} == dict.fromkeys(summary, 0)
+
+
+@pytest.mark.parametrize(("least", "most", "kept"), [(5, 5, [5]), (6, None, [6]), (1, 4, [4])])
+def test_an_object_of_exactly_a_limit_stays(least: int, most: int | None, kept: list[int]) -> None:
+    volume = np.zeros((3, 7, 8), np.uint8)
+    for row, voxels in ((1, 4), (3, 5), (5, 6)):
+        volume[1, row, 1 : 1 + voxels] = 255
+    settings = RecipeSettings(
+        min_volume_nm3=least * VOXEL_NM3, max_volume_nm3=most and most * VOXEL_NM3
+    )
+    grid, fold = Grid(volume.shape, (3, 7, 4)), ObjectFold(settings, VOXEL)
+    for index in grid.indices():
+        fold.put(index, cut(volume, grid, index, set(), settings)[1])
+    assert [voxels for voxels, _ in fold.objects().values()] == kept
