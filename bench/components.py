@@ -22,7 +22,10 @@ from fibstream.services.refine.recipe import RecipeSettings
 VOXEL = (4.0, 4.0, 4.0)
 ROUNDS = 5
 KERNELS = (
-    (components, ("_count_runs", "_fill_runs", "_join", "_gather", "_note", "_mark", "_paint")),
+    (
+        components,
+        ("_count_runs", "_fill_runs", "_join", "_number", "_write_pairs", "_mark", "_paint"),
+    ),
     (relabel, ("_look_up",)),
     (smooth, ("_across_rows", "_along_rows")),
 )
