@@ -31,6 +31,7 @@ def test_all_pages_together_are_the_table_by_id(cell: Cell, stub: Stub) -> None:
     assert found == table.to_pylist()
     assert table_of(answers[0]).schema.types == table.schema.types
     assert [len(table_of(a)) for a in answers] == [30, 30, 30, 10]
+    assert [len(table_of(a)) for a in pages(stub, organelle="mito", page_size=50)[1]] == [50, 50]
     assert {a.total for a in answers} == {COUNT}
 
 

@@ -10,10 +10,10 @@ import pytest
 from scipy import ndimage
 
 from fibstream.core.dataset import Dataset, Organelle
-from fibstream.core.grid import Grid
+from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Patch
 from fibstream.services.analysis.measure import HALO, measure
-from fibstream.services.analysis.stages.tables import TableFold
+from fibstream.services.analysis.stages.tables import EPOCH, TableFold
 
 SHAPE, CHUNK = (12, 13, 14), (4, 5, 7)
 
@@ -83,3 +83,49 @@ def test_an_object_that_goes_on_across_a_corner_alone_has_no_row_yet(
         partial = measure(Patch(volume[block.slices()], block), grid.box(index), None)
         tables.put(tables.inputs[0], index, str(index), partial)
     assert rows(tables)[5]["voxels"] == 2
+
+
+def put(tables: TableFold, grid: Grid, indices: list[Index], content: str) -> None:
+    """Put a measure of each chunk; equal contents are hashes of equal measures."""
+    for index in indices:
+        box = grid.block(index, HALO)
+        partial = measure(Patch(np.zeros(box.shape, np.uint64), box), grid.box(index), None)
+        tables.put(tables.inputs[0], index, content, partial)
+
+
+def due(tables: TableFold, *, idle: bool = False) -> int:
+    return len(list(tables.results(idle=idle)))
+
+
+def test_a_table_is_due_after_an_epoch_of_changes_or_when_nothing_else_is_left() -> None:
+    grid = Grid((4 * EPOCH, *SHAPE[1:]), (4, *SHAPE[1:]))
+    tables, chunks = TableFold(dataset((None, *SHAPE[1:]))), list(grid.indices())
+    assert due(tables, idle=True) == 0  # nothing is measured
+    put(tables, grid, chunks[:-1], "a")
+    put(tables, grid, chunks[:5], "a")  # repeated: no change
+    assert due(tables) == 0
+    assert due(tables, idle=True) == 1
+    put(tables, grid, chunks[:-1], "b")
+    assert due(tables) == 0
+    put(tables, grid, chunks[-1:], "a")
+    assert [due(tables), due(tables)] == [1, 0]
+
+
+def test_the_key_of_a_table_follows_its_measures_and_the_extent() -> None:
+    grid, tables = Grid(SHAPE, CHUNK), TableFold(dataset((None, *SHAPE[1:])))
+    keys = []
+
+    def note() -> None:
+        (result,) = tables.results(idle=True)
+        keys.append(result.key)
+
+    put(tables, grid, [(0, 0, 0)], "a")
+    note()
+    note()
+    put(tables, grid, [(0, 0, 1)], "a")
+    note()
+    put(tables, grid, [(0, 0, 1)], "b")
+    note()
+    tables.seal(grid)
+    note()
+    assert keys[0] == keys[1] and len(set(keys)) == 4

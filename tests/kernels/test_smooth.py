@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from fibstream.core.grid import Box, Halo, Index
@@ -41,6 +42,40 @@ def test_it_is_the_gaussian_of_scipy(sigma: Triple, shape: Index) -> None:
     image = np.random.default_rng(2).integers(0, 256, shape).astype(np.uint8)
     exact = gaussian_filter(image.astype(float), sigma, mode="mirror", truncate=4)
     assert np.abs(smooth(image, sigma, one_box(image)) / 128 - exact).max() < 0.1
+
+
+def rounded(image: NDArray[np.int64], sigma: float, axis: int) -> NDArray[np.int64]:
+    """Return one axis smoothed as it is defined: mirrored, in whole numbers, half up."""
+    kernel = taps(sigma)
+    reach = kernel.size - 1
+    around = np.pad(image, [(reach * (a == axis),) * 2 for a in range(3)], mode="reflect")
+    total = np.zeros(image.shape, np.int64)
+    for step in range(-reach, reach + 1):
+        shifted = around.take(range(reach + step, reach + step + image.shape[axis]), axis)
+        total += int(kernel[abs(step)]) * shifted
+    return (total + (1 << 14)) >> 15
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_it_is_its_definition_to_the_last_bit(sigma: Triple) -> None:
+    """With grey levels 0 and 128 many sums end in exactly one half."""
+    image = np.random.default_rng(4).choice([0, 128], (14, 15, 16)).astype(np.uint8)
+    expected = image.astype(np.int64) << 7
+    for axis in range(3):
+        expected = rounded(expected, sigma[axis], axis)
+    assert np.array_equal(smooth(image, sigma, one_box(image)), expected)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_half_is_rounded_up(axis: int) -> None:
+    sigma = next(s / 10 for s in range(5, 40) if taps(s / 10)[1] % 2)
+    image = np.zeros((9, 9, 9), np.uint8)
+    image[4, 4, 4] = 128
+    beside = tuple(4 + (a == axis) for a in range(3))
+    z, y, x = (sigma * (a == axis) for a in range(3))
+    value = int(taps(sigma)[1]) * (128 << 7)
+    assert value % (1 << 15) == 1 << 14
+    assert smooth(image, (z, y, x), one_box(image))[beside] == (value >> 15) + 1
 
 
 def test_extreme_values_stay_what_they_are() -> None:
