@@ -32,7 +32,7 @@ test: setup ## all tests, in two processes
 	$(BIN)/python .ci/warm.py --phantom
 	$(BIN)/pytest -q -n 2
 
-# The rooms lie side by side in the checkout and below one name when installed: the checks of types
+# The folders lie side by side in the checkout and below one name when installed: the checks of types
 # and imports see them as they are installed, through links.
 check: setup ## style, types, import contracts, length limits, documentation
 	$(BIN)/ruff check $(CODE)

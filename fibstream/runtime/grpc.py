@@ -1,6 +1,6 @@
 """The gRPC side of a service: limits, health, reflection, errors as rich status, graceful stop.
 
-What a service answers is in its ``door.py``; handlers raise the errors of ``errors.py`` and never
+What a service answers is in its ``servicer.py``; handlers raise the errors of ``errors.py`` and never
 touch a status code.
 """
 
@@ -155,7 +155,7 @@ class _StatusInterceptor(grpc.ServerInterceptor):
 
 
 class GrpcServer:
-    """A gRPC server with the rooms of one service, its health and reflection."""
+    """A gRPC server with the servicers of one service, its health and reflection."""
 
     def __init__(
         self, address: str, bindings: Sequence[ServicerBinding], telemetry: Telemetry = SILENT

@@ -1,4 +1,4 @@
-"""Whatever comes to the door of ingest is answered with a status, and garbage lands nothing."""
+"""Whatever is sent to ingest is answered with a status, and garbage lands nothing."""
 
 import random
 
@@ -59,17 +59,17 @@ def root(tmp_path):
 
 @pytest.fixture
 def serve():
-    doors, channels = [], []
+    servers, channels = [], []
 
     def start(answers):
-        room = ServicerBinding(
+        binding = ServicerBinding(
             add_IngestServiceServicer_to_server, answers, "fibstream.v1.IngestService"
         )
-        doors.append(GrpcServer("127.0.0.1:0", [room]))
-        doors[-1].open()
+        servers.append(GrpcServer("127.0.0.1:0", [binding]))
+        servers[-1].open()
         channels.append(
             grpc.insecure_channel(
-                f"127.0.0.1:{doors[-1].port}", [("grpc.max_send_message_length", -1)]
+                f"127.0.0.1:{servers[-1].port}", [("grpc.max_send_message_length", -1)]
             )
         )
         return channels[-1]
@@ -77,8 +77,8 @@ def serve():
     yield start
     for channel in channels:
         channel.close()
-    for door in doors:
-        door.close(0.1)
+    for server in servers:
+        server.close(0.1)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_generations_are_compared_under_a_lock(files: LocalFiles) -> None:
 
 
 def test_writers_in_one_process_do_not_share_a_temporary(tmp_path: Path) -> None:
-    """Two calls of a door hold files of their own: what one writes never lies at the other's."""
+    """Two calls of a service hold files of their own: what one writes never lies at the other's."""
 
     def writing(name: str) -> None:
         for number in range(50):
