@@ -1,7 +1,7 @@
 """The gRPC side of a service: limits, health, reflection, errors as rich status, graceful stop.
 
-What a service answers is in its ``servicer.py``; handlers raise the errors of ``errors.py`` and never
-touch a status code.
+What a service answers is in its ``servicer.py``; handlers raise the errors of ``errors.py`` and
+never touch a status code.
 """
 
 import logging

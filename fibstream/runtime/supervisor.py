@@ -41,7 +41,7 @@ class Supervisor:
         self._due: dict[str, float] = {}  # when a dead process is started again
         names = ["planner"] * ("plan" in roles)
         names += [f"worker-{n}" for n in range(workers)] * ("work" in roles)
-        # The gRPC process has the first port of the row, the planner the second, whoever runs or not.
+        # gRPC has the first port of the row, the planner the second, whoever runs or not.
         ports = {"planner": 1} | {f"worker-{n}": 2 + n for n in range(workers)}
         self.children = [self._start(name, shifted(metrics, ports[name])) for name in names]
 
