@@ -54,7 +54,7 @@ def damaged(out: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", OBJECTS)
-def test_one_flipped_byte_is_named_and_repaired(scene, truth, copy, path):
+def test_one_flipped_byte_is_named_and_repaired(scene, truth, copy, path) -> None:
     out = copy()
     flip(out / path)
     assert damaged(out) == {OBJECTS[path]}
@@ -64,7 +64,7 @@ def test_one_flipped_byte_is_named_and_repaired(scene, truth, copy, path):
 
 
 @pytest.mark.parametrize("kind", ["cut", "remove"])
-def test_other_damage_is_named_and_repaired(scene, truth, copy, kind):
+def test_other_damage_is_named_and_repaired(scene, truth, copy, kind) -> None:
     out = copy()
     for path in OBJECTS:
         DAMAGE[kind](out / path)
@@ -74,7 +74,7 @@ def test_other_damage_is_named_and_repaired(scene, truth, copy, kind):
     assert damaged(out) == set()
 
 
-def test_a_run_repairs_what_nobody_verified(scene, truth, copy):
+def test_a_run_repairs_what_nobody_verified(scene, truth, copy) -> None:
     """What is gone or has lost its stamp is found by the run itself."""
     out = copy()
     for path in OBJECTS:
@@ -84,7 +84,7 @@ def test_a_run_repairs_what_nobody_verified(scene, truth, copy):
     assert damaged(out) == set()
 
 
-def test_the_log_can_be_written_anew_from_the_stamps(scene, truth, copy):
+def test_the_log_can_be_written_anew_from_the_stamps(scene, truth, copy) -> None:
     out = copy()
     shutil.rmtree(out / PRIVATE)
     answer = inside("verify", out, "--rebuild", "--hash")
@@ -95,7 +95,7 @@ def test_the_log_can_be_written_anew_from_the_stamps(scene, truth, copy):
     assert computed == set()
 
 
-def test_a_log_written_anew_leaves_out_what_is_damaged(scene, truth, copy):
+def test_a_log_written_anew_leaves_out_what_is_damaged(scene, truth, copy) -> None:
     out = copy()
     flip(out / "labels/mito/s0/c/1/0/1")
     bus_path(out).unlink()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def run(tmp_path: Path) -> Callable[[Path, Path], Answer]:
     return call
 
 
-def test_a_network_that_yields_nan_fails_one_chunk(run, tmp_path):
+def test_a_network_that_yields_nan_fails_one_chunk(run, tmp_path) -> None:
     raw, out = save(tmp_path / "white.npz", whitened()), tmp_path / "a.zarr"
     for _ in range(2):
         answer = run(raw, out)
@@ -71,7 +72,7 @@ def test_a_network_that_yields_nan_fails_one_chunk(run, tmp_path):
         assert all((out / f"summaries/measures/mito/{z}.{y}.{x}").is_file() for z, y, x in far)
 
 
-def test_a_failed_chunk_succeeds_when_it_is_acquired_again(scene, run, tmp_path):
+def test_a_failed_chunk_succeeds_when_it_is_acquired_again(scene, run, tmp_path) -> None:
     """And its dataset is then what it would have been."""
     raw, out = save(tmp_path / "white.npz", whitened()), tmp_path / "a.zarr"
     assert run(raw, out).code == 1
@@ -89,7 +90,7 @@ def test_a_failed_chunk_succeeds_when_it_is_acquired_again(scene, run, tmp_path)
 @pytest.mark.timeout(240)
 def test_a_task_that_kills_its_worker_is_parked_and_tried_again_by_the_next_run(
     scene, truth, tmp_path
-):
+) -> None:
     out, pipeline = tmp_path / "a.zarr", tmp_path / "slow.yaml"
     model = write_net(tmp_path / "bright.onnx", body=bright_but_slow, channels=1, **GEOMETRY)
     pipeline.write_text(PIPELINE.format(model=model))
@@ -99,11 +100,17 @@ def test_a_task_that_kills_its_worker_is_parked_and_tried_again_by_the_next_run(
     bus, victims = SqliteBus(bus_path(out)), set()
 
     def killed() -> bool:
-        """Kill whoever holds the prediction of the first chunk."""
+        """Kill whoever is in the middle of the prediction of the first chunk."""
         for worker, key in holders(bus).items():
-            if key.endswith("prediction/bright/0.0.0") and worker not in victims:
+            if not key.endswith("prediction/bright/0.0.0") or worker in victims:
+                continue
+            os.kill(worker, signal.SIGSTOP)  # what it holds now, it holds until it is killed
+            made = {(r.stage, r.index) for r in records(out) if r.status == "ready"}
+            if holders(bus).get(worker) == key and ("prediction/bright", (0, 0, 0)) not in made:
                 kill(worker)
                 victims.add(worker)
+            else:
+                os.kill(worker, signal.SIGCONT)
         return len(victims) == 3
 
     wait_for(killed, "the death of three workers at one task", process)
@@ -149,7 +156,7 @@ def fill(folder: Path) -> Path:
             return path
 
 
-def test_a_run_that_will_not_fit_is_refused(scene, disk):
+def test_a_run_that_will_not_fit_is_refused(scene, disk) -> None:
     folder = disk("128k")
     answer = inside(*scene.run(folder / "a.zarr"))
     assert answer.code == 2
@@ -159,7 +166,7 @@ def test_a_run_that_will_not_fit_is_refused(scene, disk):
 
 
 @pytest.mark.timeout(240)
-def test_a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on(scene, truth, disk):
+def test_a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on(scene, truth, disk) -> None:
     folder = disk("64m")
     out = folder / "a.zarr"
     process = start(*scene.run(out, "--chunk", "16,16,16"))

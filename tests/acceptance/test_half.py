@@ -32,7 +32,7 @@ def labels(out: Path, organelle: str) -> np.ndarray:
     return np.asarray(array[...].read().result())
 
 
-def test_half_landed(scene, tmp_path):
+def test_half_landed(scene, tmp_path) -> None:
     raw = save(tmp_path / "tall.npz", blobs(shape=SHAPE, places=BLOBS))
     final, half = tmp_path / "final.zarr", tmp_path / "half.zarr"
     run = inside(*scene.run(final, "--bus", "memory:", "--chunk", CHUNK, raw=raw))

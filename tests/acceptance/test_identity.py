@@ -7,7 +7,7 @@ from ..support.command import apart, inside
 from ..support.scene import CHUNK, blobs, save, whole
 
 
-def test_the_scene_is_worth_the_name(finished):
+def test_the_scene_is_worth_the_name(finished) -> None:
     for organelle in ("generic", "mito"):
         table = pq.read_table(finished / "tables" / f"{organelle}.parquet").to_pylist()
         inner = [row for row in table if not row["touches_border"]]
@@ -27,21 +27,23 @@ def test_the_scene_is_worth_the_name(finished):
         ("3,44,52", ["--order", "random", "--seed", "5"]),  # halos wider than the chunk
     ],
 )
-def test_any_chunk_order_and_number_of_workers_gives_the_same(scene, truth, tmp_path, chunk, more):
+def test_any_chunk_order_and_number_of_workers_gives_the_same(
+    scene, truth, tmp_path, chunk, more
+) -> None:
     answer = inside(*scene.run(tmp_path / "a.zarr", "--bus", "memory:", "--chunk", chunk, *more))
     assert answer.code == 0
     assert answer.report["failed"] == []
     assert answer.hashes == truth
 
 
-def test_a_finished_run_again_computes_nothing(scene, truth, copy):
+def test_a_finished_run_again_computes_nothing(scene, truth, copy) -> None:
     answer = apart(*scene.run(copy()))
     assert (answer.code, answer.hashes) == (0, truth)
     assert answer.report["chunks_computed"] == 0
     assert answer.report["chunks_reused"] == 8 * 8  # chunks, and stages of two organelles
 
 
-def test_another_noise_gives_other_hashes(scene, truth, tmp_path):
+def test_another_noise_gives_other_hashes(scene, truth, tmp_path) -> None:
     """The hashes can tell results apart: equal ones above mean something."""
     raw = save(tmp_path / "other.npz", blobs(seed=6))
     answer = inside(*scene.run(tmp_path / "b.zarr", "--bus", "memory:", raw=raw))

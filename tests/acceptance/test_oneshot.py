@@ -61,7 +61,7 @@ def predict(scene, tmp_path):
     return run
 
 
-def test_predict_refine_measure_one_after_the_other(scene, finished, tmp_path):
+def test_predict_refine_measure_one_after_the_other(scene, finished, tmp_path) -> None:
     out, table = tmp_path / "a.zarr", tmp_path / "mito.parquet"
     to_labels = ("--organelle", "mito", "--out", out, *SET, *EDGES)
     steps = (
@@ -80,7 +80,7 @@ def test_predict_refine_measure_one_after_the_other(scene, finished, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == ["labels", "predictions", "zarr.json"]
 
 
-def test_refine_and_measure_take_a_dataset_of_run(finished, tmp_path):
+def test_refine_and_measure_take_a_dataset_of_run(finished, tmp_path) -> None:
     out = tmp_path / "labels.zarr"
     answer = inside(
         "refine", "--prediction", f"mito={finished}", "--organelle", "mito", "--out", out, *SET,
@@ -95,7 +95,7 @@ def test_refine_and_measure_take_a_dataset_of_run(finished, tmp_path):
     assert [line.split(",")[0] for line in lines] == ["id", *map(str, ids)]
 
 
-def test_the_columns_of_the_paper(finished, tmp_path):
+def test_the_columns_of_the_paper(finished, tmp_path) -> None:
     out = tmp_path / "t.csv"
     labels = f"{finished}#labels/generic"
     assert inside("measure", "--labels", labels, "--out", out, "--profile", "cosem").code == 0
@@ -107,7 +107,7 @@ def test_the_columns_of_the_paper(finished, tmp_path):
     assert volumes == sorted(row["volume_nm3"] for row in table)
 
 
-def test_evaluate(finished, tmp_path):
+def test_evaluate(finished, tmp_path) -> None:
     out = tmp_path / "scores.json"
     labels = [f"{finished}#labels/{name}/s0" for name in ("generic", "mito")]
     answer = inside("evaluate", "--truth", labels[0], "--test", labels[1], "--instances",
@@ -130,7 +130,7 @@ def test_evaluate(finished, tmp_path):
     assert answer.code == 0 and json.loads(out.read_text())["recall"] > 0.9
 
 
-def test_any_format_gives_the_same(finished, scene, tmp_path, predict):
+def test_any_format_gives_the_same(finished, scene, tmp_path, predict) -> None:
     expected = by_zarr(finished / "predictions/mito/s0")
     raw = blobs()
     tiff, npy, plain = (tmp_path / name for name in ("v.tif", "v.npy", "v.zarr"))
@@ -143,7 +143,7 @@ def test_any_format_gives_the_same(finished, scene, tmp_path, predict):
         assert np.array_equal(predict(path, *more), expected), path
 
 
-def test_uint16_inverted_and_automatic_contrast(finished, scene, tmp_path, predict):
+def test_uint16_inverted_and_automatic_contrast(finished, scene, tmp_path, predict) -> None:
     expected = by_zarr(finished / "predictions/mito/s0")
     wide = save(tmp_path / "wide.npz", blobs().astype(np.uint16) * 257)
     assert np.array_equal(predict(wide, "--contrast", "0,65535"), expected)
@@ -155,7 +155,7 @@ def test_uint16_inverted_and_automatic_contrast(finished, scene, tmp_path, predi
     assert not np.array_equal(automatic, expected)
 
 
-def test_run_records_contrast_and_inversion(scene, finished, tmp_path):
+def test_run_records_contrast_and_inversion(scene, finished, tmp_path) -> None:
     """A dataset of uint16, inverted: the reference with the recorded parameters agrees."""
     raw = 65535 - blobs().astype(np.uint16) * 200
     path, out = save(tmp_path / "wide.npz", raw), tmp_path / "a.zarr"

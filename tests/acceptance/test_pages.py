@@ -63,7 +63,7 @@ def write_slices(folder: Path, volume) -> None:
         tifffile.imwrite(folder / f"slice_{z:04d}.tif", plane)
 
 
-def test_the_tutorial(tmp_path, crop):
+def test_the_tutorial(tmp_path, crop) -> None:
     write_slices(tmp_path / "slices", crop)
     tifffile.imwrite(tmp_path / "truth.tif", (crop < 100).astype(np.uint8))
     tifffile.imwrite(tmp_path / "fine.tif", np.kron(crop, np.ones((2, 2, 2), np.uint8)))
@@ -91,7 +91,7 @@ def test_the_tutorial(tmp_path, crop):
     assert len((tmp_path / "mitochondria.csv").read_text().splitlines()) > 1
 
 
-def test_the_readme_with_a_volume(tmp_path, crop):
+def test_the_readme_with_a_volume(tmp_path, crop) -> None:
     tifffile.imwrite(tmp_path / "volume.tif", crop)
     (shell, *_) = (text for language, text in blocks("README.md", "Your own volume"))
     said = [run(shlex.split(line), tmp_path) for line in shell.splitlines()]
@@ -99,7 +99,7 @@ def test_the_readme_with_a_volume(tmp_path, crop):
     assert re.search(r"^labels [0-9a-f]{64}$", said[-1], re.M)
 
 
-def test_the_readme_while_the_microscope_mills(tmp_path, crop):
+def test_the_readme_while_the_microscope_mills(tmp_path, crop) -> None:
     shutil.copytree(ROOT / "models", tmp_path / "models")
     serve, client, python = (t for _, t in blocks("README.md", "While the microscope mills"))
     write_slices(tmp_path / "acquisition", crop[:32])

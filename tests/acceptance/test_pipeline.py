@@ -13,7 +13,7 @@ from ..support.services import rerun
 ONE = "models: [{model}]\norganelles:\n  - recipe: mito\n    set: {{min_volume_nm3: 2.0e5}}\n"
 
 
-def test_another_parameter_redoes_only_what_follows_from_it(scene, copy):
+def test_another_parameter_redoes_only_what_follows_from_it(scene, copy) -> None:
     out = copy()
     dataset = read_dataset(LocalFiles(out))
     generic, mito = dataset.organelles
@@ -25,7 +25,7 @@ def test_another_parameter_redoes_only_what_follows_from_it(scene, copy):
     assert (report.labels_hash, report.tables_hash) == whole(blobs(), out)
 
 
-def test_an_organelle_that_is_dropped_is_neither_hashed_nor_damaged(scene, copy, tmp_path):
+def test_an_organelle_that_is_dropped_is_neither_hashed_nor_damaged(scene, copy, tmp_path) -> None:
     pipeline = tmp_path / "one.yaml"
     pipeline.write_text(ONE.format(model=scene.model))
     old, new = copy(), tmp_path / "new.zarr"
@@ -39,7 +39,7 @@ def test_an_organelle_that_is_dropped_is_neither_hashed_nor_damaged(scene, copy,
     assert inside("verify", old).code == 0
 
 
-def test_a_failure_of_an_earlier_network_is_forgotten(scene, tmp_path):
+def test_a_failure_of_an_earlier_network_is_forgotten(scene, tmp_path) -> None:
     raw = blobs()
     raw[5:15, 5:15, 5:15] = 255
     out, path = tmp_path / "a.zarr", save(tmp_path / "white.npz", raw)

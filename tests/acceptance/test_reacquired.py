@@ -69,7 +69,7 @@ def check(before: dict, after: dict, computed: set[Place], every: dict[str, Stag
         assert made == expected, stage.name
 
 
-def test_a_b_a(scene, tmp_path):
+def test_a_b_a(scene, tmp_path) -> None:
     out = tmp_path / "a.zarr"
     raws = scene.raw, save(tmp_path / "b.npz", other())
     first = inside(*scene.run(out, "--bus", "memory:", "--chunk", CHUNKS))

@@ -51,7 +51,7 @@ def kill_each_role_once(out: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_each_process_may_be_killed(scene, truth, tmp_path):
+def test_each_process_may_be_killed(scene, truth, tmp_path) -> None:
     out = tmp_path / "a.zarr"
     run = start(*scene.run(out, *SMALL, "--order", "random", "--seed", "6", "--workers", "2"))
     kill_each_role_once(out)
@@ -79,7 +79,7 @@ def stopped_at(out: Path, count: int, arguments: list[object], *, group: bool) -
 
 
 @pytest.mark.timeout(240)
-def test_a_killed_run_leaves_nobody_and_goes_on_when_called_again(scene, truth, tmp_path):
+def test_a_killed_run_leaves_nobody_and_goes_on_when_called_again(scene, truth, tmp_path) -> None:
     out = tmp_path / "a.zarr"
     arguments = scene.run(out, *SMALL)
     assert stopped_at(out, 45, arguments, group=False).code == -signal.SIGKILL

@@ -69,7 +69,7 @@ def abandon(files: LocalFiles, age_s: float, size: int = 100) -> Path:
 # -- status --------------------------------------------------------------------------------------
 
 
-def test_bytes_of_all_groups_are_those_of_all_files(cell, root):
+def test_bytes_of_all_groups_are_those_of_all_files(cell, root) -> None:
     abandon(root.files("cell"), 0, 7)
     found = usage(cell)
     assert found.groups["raw"] == 1 and found.groups["labels"] == 2
@@ -79,7 +79,7 @@ def test_bytes_of_all_groups_are_those_of_all_files(cell, root):
     assert sum(found.groups.values()) + found.temporaries == every
 
 
-def test_the_last_change_is_of_what_is_not_private(cell):
+def test_the_last_change_is_of_what_is_not_private(cell) -> None:
     for path in cell.rglob("*"):
         os.utime(path, (1000, 1000))
     os.utime(cell / "raw/s0/c/0/0/0", (2000, 2000))
@@ -87,7 +87,7 @@ def test_the_last_change_is_of_what_is_not_private(cell):
     assert usage(cell).changed_s == 2000
 
 
-def test_status_tells_bytes_age_and_temporaries(cell, root):
+def test_status_tells_bytes_age_and_temporaries(cell, root) -> None:
     abandon(root.files("cell"), 0, 2000)
     said = json.loads(inside("status", cell, "--json").out)
     assert said["bytes"]["raw"] == 1 and said["temporary_bytes"] == 2000
@@ -99,7 +99,7 @@ def test_status_tells_bytes_age_and_temporaries(cell, root):
     assert "at work" not in text
 
 
-def test_a_log_that_cannot_be_written_is_read(cell):
+def test_a_log_that_cannot_be_written_is_read(cell) -> None:
     log = bus_path(cell)
     log.parent.mkdir(exist_ok=True)
     with closing(SqliteBus(log)) as bus:
@@ -113,7 +113,7 @@ def test_a_log_that_cannot_be_written_is_read(cell):
 
 
 @pytest.mark.skipif(os.getuid() == 0 and not shutil.which("setpriv"), reason="root may write all")
-def test_a_dataset_of_somebody_else_has_a_status(cell):
+def test_a_dataset_of_somebody_else_has_a_status(cell) -> None:
     with closing(SqliteBus(bus_path(cell))):
         pass
     for place in (cell, *cell.rglob("*")):
@@ -126,7 +126,7 @@ def test_a_dataset_of_somebody_else_has_a_status(cell):
     assert ended.stdout.startswith("cell: ")
 
 
-def test_status_names_who_is_at_work_and_does_not_get_in_the_way(cell, lock):
+def test_status_names_who_is_at_work_and_does_not_get_in_the_way(cell, lock) -> None:
     assert owner_of(cell) == HERE
     assert json.loads(inside("status", cell, "--json").out)["in_use_by"] == HERE
     assert f"at work: {HERE}" in inside("status", cell).out
@@ -136,7 +136,7 @@ def test_status_names_who_is_at_work_and_does_not_get_in_the_way(cell, lock):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nothing is left of the look
 
 
-def test_a_lock_that_names_the_dead_is_not_even_tried(cell, lock):
+def test_a_lock_that_names_the_dead_is_not_even_tried(cell, lock) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     lock.truncate(0)
@@ -146,12 +146,12 @@ def test_a_lock_that_names_the_dead_is_not_even_tried(cell, lock):
     assert owner_of(cell) is None  # though it is held: whoever starts has not written yet
 
 
-def test_a_dataset_that_was_never_run_is_in_use_by_nobody(cell):
+def test_a_dataset_that_was_never_run_is_in_use_by_nobody(cell) -> None:
     assert owner_of(cell) is None
 
 
 @given(st.integers(0, 10**15))
-def test_sizes_keep_three_digits(count):
+def test_sizes_keep_three_digits(count) -> None:
     number, unit = size_text(count).split()
     scale = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
     assert float(number) * scale == pytest.approx(count, rel=0.006)
@@ -162,7 +162,7 @@ def test_sizes_keep_three_digits(count):
     ("age_s", "text"),
     [(-5, "0 s"), (59, "59 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (10**6, "11 days")],
 )
-def test_ages(age_s, text):
+def test_ages(age_s, text) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert age_text((now - timedelta(seconds=age_s)).isoformat(), now) == f"{text} ago"
 
@@ -170,7 +170,7 @@ def test_ages(age_s, text):
 # -- delete --------------------------------------------------------------------------------------
 
 
-def test_a_folder_is_deleted_and_leaves_the_catalogue(cell, root, tmp_path):
+def test_a_folder_is_deleted_and_leaves_the_catalogue(cell, root, tmp_path) -> None:
     answer = inside("delete", cell, "--yes")
     assert (answer.code, answer.out, answer.err) == (0, f"{cell}: deleted\n", "")
     assert root.names() == []
@@ -179,39 +179,39 @@ def test_a_folder_is_deleted_and_leaves_the_catalogue(cell, root, tmp_path):
         LocalFiles(cell).put("raw/late", b"1")
 
 
-def test_a_dataset_of_no_root_and_of_any_name_is_deleted(cell, tmp_path):
+def test_a_dataset_of_no_root_and_of_any_name_is_deleted(cell, tmp_path) -> None:
     mine = tmp_path / "my data"
     shutil.copytree(cell, mine)
     assert inside("delete", f"{tmp_path}/my data", "--yes").code == 0
     assert not mine.exists() and cell.exists()
 
 
-def test_a_link_is_followed(cell, tmp_path):
+def test_a_link_is_followed(cell, tmp_path) -> None:
     link = tmp_path / "link.zarr"
     link.symlink_to(cell)
     delete_folder(link)
     assert not cell.exists()
 
 
-def test_what_a_killed_deletion_left_goes_with_the_next(cell):
+def test_what_a_killed_deletion_left_goes_with_the_next(cell) -> None:
     left = cell.with_name(f".{cell.name}.{'0' * 32}.deleted")
     (left / "raw").mkdir(parents=True)
     delete_folder(cell)
     assert not left.exists()
 
 
-def test_deletion_asks(cell):
+def test_deletion_asks(cell) -> None:
     before = tree(cell)
     answer = apart("delete", cell)  # stdin is at its end
     assert answer.code == 130 and "raw and all results? [y/N]" in answer.out
     assert tree(cell) == before
 
 
-def test_a_dataset_at_work_is_not_deleted_and_named(cell, lock):
+def test_a_dataset_at_work_is_not_deleted_and_named(cell, lock) -> None:
     is_rejected(cell, ["delete", cell, "--yes"], f"cell.zarr: in use by {HERE}")
 
 
-def test_what_is_no_dataset_is_not_deleted(tmp_path):
+def test_what_is_no_dataset_is_not_deleted(tmp_path) -> None:
     (tmp_path / "photos.zarr").mkdir()
     (tmp_path / "photos.zarr" / "a.jpg").write_bytes(b"1")
     with pytest.raises(WrongUse, match="not a dataset"):
@@ -222,7 +222,7 @@ def test_what_is_no_dataset_is_not_deleted(tmp_path):
 # -- temporaries ---------------------------------------------------------------------------------
 
 
-def test_temporaries_are_where_writers_put_them(tmp_path):
+def test_temporaries_are_where_writers_put_them(tmp_path) -> None:
     files = LocalFiles(tmp_path)
     part = abandon(files, 0)
     assert [path for path, _ in temporaries(tmp_path)] == [part]
@@ -231,14 +231,14 @@ def test_temporaries_are_where_writers_put_them(tmp_path):
     assert list(temporaries(tmp_path / "none")) == []
 
 
-def test_only_what_nobody_wrote_to_for_long_is_swept(tmp_path):
+def test_only_what_nobody_wrote_to_for_long_is_swept(tmp_path) -> None:
     files = LocalFiles(tmp_path)
     old, young = abandon(files, ABANDONED_S + 10, 30), abandon(files, ABANDONED_S - 10)
     assert sweep_abandoned(tmp_path, old.stat().st_mtime + ABANDONED_S + 10) == 30
     assert not old.exists() and young.exists()
 
 
-def test_a_writer_whose_file_was_taken_does_it_again(tmp_path):
+def test_a_writer_whose_file_was_taken_does_it_again(tmp_path) -> None:
     """The rule is safe, not only likely: no put is ever half done, or thought done."""
     files = LocalFiles(tmp_path)
     part = files._write(b"new")
@@ -248,7 +248,7 @@ def test_a_writer_whose_file_was_taken_does_it_again(tmp_path):
     assert files.put("a", b"new") and (tmp_path / "a").read_bytes() == b"new"
 
 
-def test_a_service_sweeps_its_root_and_its_datasets(cell, root):
+def test_a_service_sweeps_its_root_and_its_datasets(cell, root) -> None:
     parts = [abandon(LocalFiles(Path(root.url)), ABANDONED_S + 60),
              abandon(root.files("cell"), ABANDONED_S + 60)]  # fmt: skip
     young = abandon(root.files("cell"), 0)
@@ -258,7 +258,7 @@ def test_a_service_sweeps_its_root_and_its_datasets(cell, root):
     assert not any(part.exists() for part in parts) and young.exists()
 
 
-def test_a_root_that_cannot_be_read_does_not_stop_a_service(root, cell):
+def test_a_root_that_cannot_be_read_does_not_stop_a_service(root, cell) -> None:
     shutil.rmtree(cell)
     (cell.parent / PRIVATE / "tmp").mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor("ingest", root, (), 1, None)

@@ -45,7 +45,7 @@ def written(finished, tmp_path_factory):
 
 
 @given(IDS)
-def test_a_colour_follows_from_the_id_alone(ids):
+def test_a_colour_follows_from_the_id_alone(ids) -> None:
     alone = [colours(np.array([n], np.uint64))[0].tolist() for n in ids]
     assert colours(np.array(ids, np.uint64)).tolist() == alone
     assert css(ids[0]) == "#" + bytes(alone[0]).hex()
@@ -59,7 +59,7 @@ def deuteranope(rgb):
     )
 
 
-def test_hues_stay_apart_for_eyes_without_green_cones():
+def test_hues_stay_apart_for_eyes_without_green_cones() -> None:
     seen = deuteranope(HUES)
     far = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
     assert far[~np.eye(len(HUES), dtype=bool)].min() > 0.05
@@ -67,14 +67,14 @@ def test_hues_stay_apart_for_eyes_without_green_cones():
     assert np.linalg.norm(naive[0] - naive[1]) < 0.05
 
 
-def test_neighbouring_ids_have_many_colours():
+def test_neighbouring_ids_have_many_colours() -> None:
     assert len(np.unique(colours(np.arange(1, 200, dtype=np.uint64)), axis=0)) == len(PALETTE)
 
 
 # -- pictures --------------------------------------------------------------------------------------
 
 
-def test_a_veil_lies_over_objects_alone():
+def test_a_veil_lies_over_objects_alone() -> None:
     grey = np.full((4, 4, 3), 100, np.uint8)
     labels = np.zeros((4, 4), np.uint64)
     labels[1:3, 1:3] = 7
@@ -87,7 +87,7 @@ def test_a_veil_lies_over_objects_alone():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_section_is_the_plane_through_the_point(finished, axis):
+def test_a_section_is_the_plane_through_the_point(finished, axis) -> None:
     dataset = read_dataset(LocalFiles(finished))
     point = (12.5 * 8, 20.5 * 8, 30.5 * 8)
     found = section(finished / "raw", "raw", dataset, axis, point)
@@ -98,12 +98,12 @@ def test_a_section_is_the_plane_through_the_point(finished, axis):
     assert (found.values == whole.take((12, 20, 30)[axis], axis)).all()
 
 
-def test_what_is_not_there_yet_has_no_section(finished):
+def test_what_is_not_there_yet_has_no_section(finished) -> None:
     dataset = read_dataset(LocalFiles(finished))
     assert section(finished / "labels/none", "labels", dataset, 0, (0, 0, 0)) is None
 
 
-def test_the_picture_shows_the_largest_object_in_its_colour(finished, written):
+def test_the_picture_shows_the_largest_object_in_its_colour(finished, written) -> None:
     dataset = read_dataset(LocalFiles(finished))
     rows = rows_of(finished, dataset.organelles[0])
     image = np.asarray(Image.open(written.pictures[0]))
@@ -121,13 +121,13 @@ def test_the_picture_shows_the_largest_object_in_its_colour(finished, written):
 class Page(HTMLParser):
     """Collects cells and pictures, and fails on tags that do not close."""
 
-    def __init__(self, text):
+    def __init__(self, text) -> None:
         super().__init__()
         self.open, self.cells, self.pictures = [], [], []
         self.feed(text)
         self.close()
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag, attrs) -> None:
         if tag == "img":
             self.pictures.append(dict(attrs)["src"])
         elif tag == "td":
@@ -135,16 +135,16 @@ class Page(HTMLParser):
         if tag not in ("img", "meta", "line", "rect"):
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag) -> None:
         if tag not in ("line", "rect"):
             assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data) -> None:
         if self.open and self.open[-1] == "td":
             self.cells[-1] += data
 
 
-def test_the_page_holds_table_picture_and_provenance(finished, written):
+def test_the_page_holds_table_picture_and_provenance(finished, written) -> None:
     text = written.page.read_text("utf-8")
     page = Page(text)
     assert page.open == []
@@ -159,7 +159,7 @@ def test_the_page_holds_table_picture_and_provenance(finished, written):
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=50))
-def test_a_histogram_counts_every_object_once(volumes):
+def test_a_histogram_counts_every_object_once(volumes) -> None:
     found = histogram(volumes)
     assert found is not None
     assert sum(found.counts) == len(volumes)
@@ -167,7 +167,7 @@ def test_a_histogram_counts_every_object_once(volumes):
     assert max(volumes) < 10.0**found.high
 
 
-def test_a_growing_dataset_has_a_page(finished, tmp_path):
+def test_a_growing_dataset_has_a_page(finished, tmp_path) -> None:
     for part in ("provenance", "raw"):
         (tmp_path / "new.zarr" / part).parent.mkdir(exist_ok=True)
         (tmp_path / "new.zarr" / part).symlink_to(finished / part)
@@ -178,7 +178,7 @@ def test_a_growing_dataset_has_a_page(finished, tmp_path):
 
 
 @pytest.mark.parametrize("invert", [False, True])
-def test_what_is_black_throughout_is_told_and_not_what_the_picture_shows(finished, invert):
+def test_what_is_black_throughout_is_told_and_not_what_the_picture_shows(finished, invert) -> None:
     dataset = read_dataset(LocalFiles(finished)).model_copy(
         update={"contrast": (10.0, 210.0), "invert": invert}
     )
@@ -194,7 +194,7 @@ def test_what_is_black_throughout_is_told_and_not_what_the_picture_shows(finishe
     assert not is_black({}, dataset)  # measured without raw
 
 
-def test_the_page_tells_of_black_objects(finished, tmp_path):
+def test_the_page_tells_of_black_objects(finished, tmp_path) -> None:
     out = tmp_path / "cell.zarr"
     shutil.copytree(finished, out)
     path = out / "tables/mito.parquet"
@@ -206,13 +206,13 @@ def test_the_page_tells_of_black_objects(finished, tmp_path):
     assert "<b>1 of them, " in text and "black throughout: was nothing imaged there?" in text
 
 
-def test_what_is_no_dataset_has_none(tmp_path):
+def test_what_is_no_dataset_has_none(tmp_path) -> None:
     with pytest.raises(WrongUse, match="nothing"):
         write_report(tmp_path / "nothing", tmp_path / "report")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_names_the_page(finished, tmp_path):
+def test_the_command_names_the_page(finished, tmp_path) -> None:
     answer = inside("report", finished, "--out", tmp_path / "r")
     assert answer.code == 0
     assert answer.out.strip() == str(tmp_path / "r/report.html")

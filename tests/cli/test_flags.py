@@ -16,7 +16,7 @@ from fibstream.core.errors import WrongUse
         ("5.5,4,1e1", float, (5.5, 4.0, 10.0)),
     ],
 )
-def test_what_is_read(text, kind, triple):
+def test_what_is_read(text, kind, triple) -> None:
     found = parse_triple(text, "--chunk", kind)
     assert found == triple
     assert all(type(number) is kind for number in found)
@@ -27,7 +27,7 @@ def test_what_is_read(text, kind, triple):
     "text",
     ["", ",", "1,2", "1,2,3,4", "a", "1,2,x", "1;2;3", "0", "1,-2,3", "1,,2", "1_0", "nan", "inf"],
 )
-def test_what_is_refused(text, kind):
+def test_what_is_refused(text, kind) -> None:
     with pytest.raises(
         WrongUse, match=r"--chunk .*expected three positive .*numbers Z,Y,X"
     ) as line:
@@ -35,6 +35,6 @@ def test_what_is_refused(text, kind):
     assert "\n" not in str(line.value)
 
 
-def test_a_chunk_has_whole_voxels():
+def test_a_chunk_has_whole_voxels() -> None:
     with pytest.raises(WrongUse, match="whole numbers"):
         parse_triple("1.5", "--chunk", int)

@@ -23,7 +23,7 @@ def examples(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_example_of_a_command_parses(name):
+def test_the_example_of_a_command_parses(name) -> None:
     (line,) = examples(COMMANDS[name].help)
     words = shlex.split(line)
     while "=" in words[0]:  # the environment
@@ -33,14 +33,14 @@ def test_the_example_of_a_command_parses(name):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_shows_the_example_in_one_line(name, monkeypatch):
+def test_help_shows_the_example_in_one_line(name, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     answer = inside(name, "--help")
     assert (answer.code, answer.err) == (0, "")
     assert examples(answer.out) == examples(COMMANDS[name].help)
 
 
-def test_the_example_of_the_program_parses():
+def test_the_example_of_the_program_parses() -> None:
     (line,) = examples(GROUP.help)
     words = shlex.split(line)[1:]
     context = GROUP.make_context("fibstream", list(words))
@@ -61,7 +61,7 @@ def completed(shell: str, words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_gets_its_completion(shell):
+def test_a_shell_gets_its_completion(shell) -> None:
     answer = apart("--show-completion", shell)
     assert (answer.code, answer.err) == (0, "")
     assert f"_FIBSTREAM_COMPLETE=complete_{shell}" in answer.out
@@ -71,7 +71,7 @@ def test_a_shell_gets_its_completion(shell):
     assert any("--rebuild" in line for line in completed(shell, "fibstream verify --re"))
 
 
-def test_bash_completes_with_what_is_shown():
+def test_bash_completes_with_what_is_shown() -> None:
     """The script is run by the shell itself, as after `eval "$(fibstream --show-completion)"`."""
     script = (
         'eval "$(fibstream --show-completion)"; COMP_WORDS=(fibstream mea); COMP_CWORD=1; '
@@ -86,18 +86,18 @@ def test_bash_completes_with_what_is_shown():
 
 
 @pytest.mark.parametrize("system", ["win32", "cygwin", "emscripten", "freebsd14", ""])
-def test_other_systems_are_refused(system):
+def test_other_systems_are_refused(system) -> None:
     reason = unsupported(system)
     assert reason is not None and "expected Linux" in reason
     assert ("Windows" in reason.partition(";")[0]) == (system in ("win32", "cygwin"))
 
 
-def test_linux_and_macos_are_not():
+def test_linux_and_macos_are_not() -> None:
     assert [unsupported(system) for system in ("linux", "darwin")] == [None, None]
     assert sys.platform in SYSTEMS
 
 
-def test_windows_gets_one_line_though_posix_modules_are_missing():
+def test_windows_gets_one_line_though_posix_modules_are_missing() -> None:
     """The command comes as far as its refusal without any module that Windows lacks."""
     code = (
         "import sys\n"

@@ -51,7 +51,7 @@ def caught(settings: Settings, act, service: str | None = "refine") -> str:
 
 
 @given(st.text(), st.sampled_from(["debug", "info", "warning", "error", "critical"]))
-def test_any_message_is_one_line_and_comes_back(message, level):
+def test_any_message_is_one_line_and_comes_back(message, level) -> None:
     record = logging.makeLogRecord({"name": "a", "msg": message, "levelname": level.upper()})
     line = JsonLines("ingest").format(record)
     assert line.isascii() and "\n" not in line
@@ -61,12 +61,12 @@ def test_any_message_is_one_line_and_comes_back(message, level):
 
 
 @given(st.text())
-def test_what_is_no_object_is_itself(line):
+def test_what_is_no_object_is_itself(line) -> None:
     assert message_of(f"fibstream: {line}") == line
 
 
-def test_an_exception_is_text_in_the_object():
-    def act():
+def test_an_exception_is_text_in_the_object() -> None:
+    def act() -> None:
         try:
             raise ValueError("two\nlines")
         except ValueError:
@@ -82,8 +82,8 @@ def test_an_exception_is_text_in_the_object():
 @pytest.mark.parametrize(
     ("level", "entry"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)]
 )
-def test_levels_are_those_of_our_own_lines(level, entry):
-    def act():
+def test_levels_are_those_of_our_own_lines(level, entry) -> None:
+    def act() -> None:
         for name in ("debug", "info", "warning", "error"):
             getattr(log, name)(name)
             if name in ("debug", "info"):
@@ -92,7 +92,7 @@ def test_levels_are_those_of_our_own_lines(level, entry):
     assert len(caught(Settings(log_level=level), act).splitlines()) == entry
 
 
-def test_an_inner_context_takes_over_and_gives_back():
+def test_an_inner_context_takes_over_and_gives_back() -> None:
     root = logging.getLogger()
     before = list(root.handlers), root.level, threading.excepthook
     with redirect_stderr(io.StringIO()) as err, logs("info", "json", "ingest"):
@@ -104,8 +104,8 @@ def test_an_inner_context_takes_over_and_gives_back():
     assert found == [("inner", "ingest"), ("outer", "ingest")]
 
 
-def test_threads_and_warnings_log_objects():
-    def act():
+def test_threads_and_warnings_log_objects() -> None:
+    def act() -> None:
         thread = threading.Thread(target=lambda: 1 // 0)
         thread.start()
         thread.join()
@@ -120,8 +120,8 @@ def test_threads_and_warnings_log_objects():
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_the_last_line_of_a_process_names_its_error(log_format):
-    def act():
+def test_the_last_line_of_a_process_names_its_error(log_format) -> None:
+    def act() -> None:
         sys.stderr.write(last_line("a.tif:\n no such file") + "\n")
 
     line = caught(Settings(log_format=log_format), act)
@@ -138,7 +138,7 @@ def child(tmp_path, module: str, arguments: list[str], log_format: str):
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 @pytest.mark.parametrize("module", ["refine", "ingest.edges.land"])
-def test_a_process_that_cannot_work_says_why_in_its_format(tmp_path, log_format, module):
+def test_a_process_that_cannot_work_says_why_in_its_format(tmp_path, log_format, module) -> None:
     rest = ["--raw", "x"] if module == "ingest.edges.land" else []
     words = [*([] if rest else ["plan"]), "--dataset", str(tmp_path / "none"), *rest]
     found = child(tmp_path, f"fibstream.services.{module}", words, log_format)
@@ -152,7 +152,7 @@ def test_a_process_that_cannot_work_says_why_in_its_format(tmp_path, log_format,
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_bug_that_ends_a_process_is_logged_in_its_format(log_format):
+def test_a_bug_that_ends_a_process_is_logged_in_its_format(log_format) -> None:
     code = (
         "from fibstream.runtime.process import running\n"
         "with running(None, 'refine'):\n    {}['key']\n"
@@ -170,7 +170,7 @@ def test_a_bug_that_ends_a_process_is_logged_in_its_format(log_format):
         assert ended.stderr.endswith("KeyError: 'key'\n")
 
 
-def test_options_of_the_program_win(tmp_path, monkeypatch):
+def test_options_of_the_program_win(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FIBSTREAM_LOG_LEVEL", "error")
     (tmp_path / FILE).write_text('log_level = "info"\nlog_format = "json"\n')
@@ -184,7 +184,7 @@ def test_options_of_the_program_win(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["flag", "environment", "file"])
-def test_the_program_itself_logs_as_set(tmp_path, monkeypatch, how):
+def test_the_program_itself_logs_as_set(tmp_path, monkeypatch, how) -> None:
     monkeypatch.chdir(tmp_path)
     flags = ("--log-level", "debug", "--log-format", "json") if how == "flag" else ()
     if how == "environment":
@@ -199,7 +199,7 @@ def test_the_program_itself_logs_as_set(tmp_path, monkeypatch, how):
     assert (answer.code, last["level"], last["service"]) == (2, "error", "fibstream")
 
 
-def test_every_process_of_a_run_logs_objects(tmp_path):
+def test_every_process_of_a_run_logs_objects(tmp_path) -> None:
     (tmp_path / "scene").mkdir()
     scene = make_scene(tmp_path / "scene")
     out = tmp_path / "out.zarr"
@@ -216,7 +216,7 @@ def test_every_process_of_a_run_logs_objects(tmp_path):
     assert len(objects("\n".join(started))) >= 9
 
 
-def test_a_service_logs_objects_only(tmp_path):
+def test_a_service_logs_objects_only(tmp_path) -> None:
     (port,) = free_ports(1)
     words = ("serve", "ingest", "--root", tmp_path / "root", "--listen", f"127.0.0.1:{port}")
     flags = ("--log-level", "info", "--log-format", "json")

@@ -23,7 +23,7 @@ def make(out, *more):
     return inside("phantom", "--out", out, "--size", size, "--voxel-size-nm", "8", *more)
 
 
-def test_what_is_written_is_the_phantom_whatever_the_chunks(tmp_path):
+def test_what_is_written_is_the_phantom_whatever_the_chunks(tmp_path) -> None:
     out = tmp_path / "cell.zarr"
     answer = make(out, "--seed", "5", "--organelles", "mito,er", "--chunk", "24,32,40")
     assert answer.code == 0, answer
@@ -66,7 +66,7 @@ def test_what_is_written_is_the_phantom_whatever_the_chunks(tmp_path):
         (("--warp", "twist"), "--warp twist"),
     ],
 )
-def test_wrong_input_is_one_line_and_writes_nothing(tmp_path, flags, message):
+def test_wrong_input_is_one_line_and_writes_nothing(tmp_path, flags, message) -> None:
     answer = make(tmp_path / "cell.zarr", *flags)
     assert answer.code == 2 and message in answer.err, answer
     assert len(answer.err.splitlines()) == 1
@@ -84,7 +84,7 @@ def spline_of(known, points):
 
 
 @pytest.mark.parametrize("warp", ["bspline", "cos7-palm"])
-def test_light_channels_come_with_their_transform(tmp_path, warp):
+def test_light_channels_come_with_their_transform(tmp_path, warp) -> None:
     out = tmp_path / "cell.zarr"
     flags = ("--seed", "4", "--light", "sim,palm", "--warp", warp, "--size", "64,96,96")
     answer = make(out, "--voxel-size-nm", "16", *flags)
@@ -114,7 +114,7 @@ def test_light_channels_come_with_their_transform(tmp_path, warp):
         assert np.abs(flat + spline_of(transform["deformation"], flat) - em).max() < 0.01
 
 
-def test_slices_are_displaced_and_lost_on_demand(tmp_path):
+def test_slices_are_displaced_and_lost_on_demand(tmp_path) -> None:
     out = tmp_path / "cell.zarr"
     answer = make(out, "--seed", "5", "--organelles", "mito", "--jitter", "2", "--missing", "7,11")
     assert answer.code == 0, answer
@@ -125,14 +125,14 @@ def test_slices_are_displaced_and_lost_on_demand(tmp_path):
     assert not raw[7].any() and not raw[11].any() and raw[8].any()
 
 
-def test_a_second_phantom_takes_the_place_of_the_first_with_its_truth(tmp_path):
+def test_a_second_phantom_takes_the_place_of_the_first_with_its_truth(tmp_path) -> None:
     out = tmp_path / "cell.zarr"
     assert make(out, "--seed", "5", "--organelles", "mito").code == 0
     assert make(out, "--seed", "6", "--organelles", "mito").code == 0
     assert json.loads((out / "truth.json").read_text())["spec"]["seed"] == 6
 
 
-def test_another_run_does_not_write_over_a_dataset(tmp_path):
+def test_another_run_does_not_write_over_a_dataset(tmp_path) -> None:
     (tmp_path / "note.txt").write_text("mine")
     answer = make(tmp_path)
     assert answer.code == 2 and "not a Zarr group" in answer.err

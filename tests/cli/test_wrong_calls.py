@@ -214,7 +214,7 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_wrong_input_is_one_line_before_any_call(place, name):
+def test_wrong_input_is_one_line_before_any_call(place, name) -> None:
     make, pattern = CASES[name]
     arguments = make(place)
     is_rejected(place.folder, arguments, pattern)
@@ -239,7 +239,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("text", "pattern"), SETTINGS)
 @pytest.mark.parametrize("command", ["config", "status"])
-def test_a_wrong_file_of_settings(place, monkeypatch, text, pattern, command):
+def test_a_wrong_file_of_settings(place, monkeypatch, text, pattern, command) -> None:
     place.file(FILE, text)
     monkeypatch.chdir(place.folder)
     arguments = [command, "x.zarr"] if command == "status" else [command]
@@ -258,27 +258,27 @@ def test_a_wrong_file_of_settings(place, monkeypatch, text, pattern, command):
         ("WORKER", "2", "unknown setting 'worker' in the environment; known: workers"),
     ],
 )
-def test_a_wrong_setting_in_the_environment(place, monkeypatch, name, value, pattern):
+def test_a_wrong_setting_in_the_environment(place, monkeypatch, name, value, pattern) -> None:
     monkeypatch.setenv(f"FIBSTREAM_{name}", value)
     is_one_line(inside("config"), pattern)
     is_one_line(inside(*place.serve()), pattern)
     assert tree(place.folder) == {}
 
 
-def test_a_wrong_server_in_the_environment(monkeypatch):
+def test_a_wrong_server_in_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("FIBSTREAM_SERVER", "a,b")
     for arguments in (["seal", "cell"], ["delete", "cell", "--yes"]):
         is_one_line(inside(*arguments), "--server a,b: expected HOST")
 
 
-def test_a_name_that_is_a_folder_here_is_not_deleted_elsewhere(place, monkeypatch):
+def test_a_name_that_is_a_folder_here_is_not_deleted_elsewhere(place, monkeypatch) -> None:
     place.sub("cell")
     monkeypatch.chdir(place.folder)
     monkeypatch.delenv("FIBSTREAM_SERVER", raising=False)
     is_one_line(inside("delete", "cell", "--yes"), r"a folder here; expected \./cell, or --server")
 
 
-def test_a_report_over_a_file(place):
+def test_a_report_over_a_file(place) -> None:
     root = Root(str(place.folder))
     create(root, DatasetDesign(CELL, {}, []))
     note = place.file("note.txt")
@@ -298,7 +298,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_services_that_are_not_there_are_named_soon(place, monkeypatch, name):
+def test_services_that_are_not_there_are_named_soon(place, monkeypatch, name) -> None:
     monkeypatch.setattr("fibstream.cli.connect.CONNECT_S", 0.1)
     assert CONNECT_S <= 5  # what a person waits
     service, port = ("analysis", place.port + 3) if name == "query" else ("ingest", place.port)
@@ -343,7 +343,7 @@ def server(tmp_path_factory):
         (["create", "cell", "--shape", "?,8,9", "--voxel-size-nm", "10"], "its shape is"),
     ],
 )
-def test_what_only_a_server_can_refuse_is_one_line_too(server, arguments, pattern):
+def test_what_only_a_server_can_refuse_is_one_line_too(server, arguments, pattern) -> None:
     is_one_line(inside(*arguments, "--server", server), pattern)
 
 
@@ -354,12 +354,12 @@ def test_what_only_a_server_can_refuse_is_one_line_too(server, arguments, patter
         (np.zeros((8, 8, 9), np.uint8), "the dataset is"),
     ],
 )
-def test_another_volume_does_not_land(server, place, raw, pattern):
+def test_another_volume_does_not_land(server, place, raw, pattern) -> None:
     path = place.volume(raw)
     is_one_line(inside("land", "cell", "--raw", path, "--server", server), pattern)
 
 
-def test_a_service_ends_with_one_line_when_its_port_is_taken(server, place):
+def test_a_service_ends_with_one_line_when_its_port_is_taken(server, place) -> None:
     port = server.rpartition(":")[2]
     answer = apart(*place.serve("--listen", f"127.0.0.1:{port}", "--role", "grpc"))
     is_one_line(answer, "--listen 127.* cannot be opened; expected a free HOST:PORT")

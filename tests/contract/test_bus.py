@@ -46,7 +46,7 @@ class TestKafkaBus(BusTests):
             broker.servers, name, private=True, keep=self.keep, session_s=2
         )
 
-    def kill(self, bus):
+    def kill(self, bus) -> None:
         """Its member neither polls nor leaves."""
         for queue in bus._queues.values():
             if queue.member is not None:
@@ -64,7 +64,7 @@ class TestKafkaBusOfLargeLogs(TestKafkaBus):
 
 
 @pytest.mark.parametrize("make", [lambda _: MemoryBus(), lambda at: SqliteBus(at / "bus")])
-def test_clearing_a_log_leaves_the_others_and_never_repeats_an_offset(make, tmp_path):
+def test_clearing_a_log_leaves_the_others_and_never_repeats_an_offset(make, tmp_path) -> None:
     bus = make(tmp_path)
     bus.publish("t", "a", b"1")
     bus.publish("u", "a", b"2")

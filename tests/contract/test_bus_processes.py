@@ -37,7 +37,7 @@ def bus(path):
     made.close()
 
 
-def test_two_processes_never_take_one_task(bus, path):
+def test_two_processes_never_take_one_task(bus, path) -> None:
     keys = [f"k{n}" for n in range(60)]
     for key in keys:
         bus.send("tasks", key, b"x")
@@ -50,7 +50,7 @@ def test_two_processes_never_take_one_task(bus, path):
     assert bus.backlog("tasks") == 0
 
 
-def test_a_killed_process_keeps_its_lease_until_it_is_buried(bus, path):
+def test_a_killed_process_keeps_its_lease_until_it_is_buried(bus, path) -> None:
     bus.send("tasks", "a", b"x")
     child = subprocess.Popen(
         [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -65,7 +65,7 @@ def test_a_killed_process_keeps_its_lease_until_it_is_buried(bus, path):
     assert (again.key, again.crashes) == ("a", 1)
 
 
-def test_what_was_written_is_there_when_the_file_is_opened_again(path):
+def test_what_was_written_is_there_when_the_file_is_opened_again(path) -> None:
     first = SqliteBus(path)
     first.publish("t", "a", b"1")
     first.send("q", "b", b"2")
@@ -81,7 +81,7 @@ def test_what_was_written_is_there_when_the_file_is_opened_again(path):
     again.close()
 
 
-def test_offsets_only_grow_though_the_log_was_emptied_in_between(path):
+def test_offsets_only_grow_though_the_log_was_emptied_in_between(path) -> None:
     first = SqliteBus(path)
     first.publish("t", "a", b"1")
     offset = first.end(["t"])
@@ -93,7 +93,7 @@ def test_offsets_only_grow_though_the_log_was_emptied_in_between(path):
     again.close()
 
 
-def test_a_wait_ends_when_somebody_else_writes(bus, path):
+def test_a_wait_ends_when_somebody_else_writes(bus, path) -> None:
     other = SqliteBus(path)
     bus.wait(0)  # what was written before has been seen
     other.publish("t", "a", b"")
@@ -103,7 +103,7 @@ def test_a_wait_ends_when_somebody_else_writes(bus, path):
     other.close()
 
 
-def test_many_may_open_a_new_bus_at_once(tmp_path):
+def test_many_may_open_a_new_bus_at_once(tmp_path) -> None:
     def opened(path: Path, together: Barrier) -> int:
         together.wait()
         bus = SqliteBus(path)

@@ -21,7 +21,7 @@ MITO_NM = 10.0  # of the network that comes with fibstream
 
 
 @pytest.mark.timeout(300)
-def test_services_on_a_bucket_give_the_hashes_of_a_local_run(broker, tmp_path, monkeypatch):
+def test_services_on_a_bucket_give_the_hashes_of_a_local_run(broker, tmp_path, monkeypatch) -> None:
     raw = save(tmp_path / "raw.npz", blobs(), MITO_NM)
     local = inside("run", "--raw", raw, "--pipeline", "mito", "--out", tmp_path / "a.zarr",
                    "--bus", "memory:", "--json")  # fmt: skip

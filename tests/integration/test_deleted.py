@@ -32,7 +32,7 @@ def root(tmp_path):
     return made
 
 
-def test_a_straggler_that_writes_is_told_and_makes_nothing(root, tmp_path):
+def test_a_straggler_that_writes_is_told_and_makes_nothing(root, tmp_path) -> None:
     files = root.files("cell")
     root.remove("cell")
     with pytest.raises(NotFound, match=r"cell\.zarr"):
@@ -43,7 +43,7 @@ def test_a_straggler_that_writes_is_told_and_makes_nothing(root, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [PlannerHost, WorkerHost])
-def test_a_process_that_has_read_the_catalogue_lets_it_go(root, tmp_path, kind):
+def test_a_process_that_has_read_the_catalogue_lets_it_go(root, tmp_path, kind) -> None:
     names = ("w",) if kind is WorkerHost else ()
     with closing(kind(INGEST, root, Settings(), *names)) as host:
         host.turn()
@@ -56,7 +56,7 @@ def test_a_process_that_has_read_the_catalogue_lets_it_go(root, tmp_path, kind):
     assert not (tmp_path / "root/cell.zarr").exists()
 
 
-def test_deleting_outlasts_those_who_have_not_noticed(root, tmp_path):
+def test_deleting_outlasts_those_who_have_not_noticed(root, tmp_path) -> None:
     writing, told = threading.Barrier(3), []
 
     def straggle(name: str) -> None:
@@ -78,13 +78,13 @@ def test_deleting_outlasts_those_who_have_not_noticed(root, tmp_path):
     assert not (tmp_path / "root/cell.zarr").exists()
 
 
-def test_a_bus_of_its_own_needs_the_folder_above_it(tmp_path):
+def test_a_bus_of_its_own_needs_the_folder_above_it(tmp_path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         SqliteBus(tmp_path / "nowhere/private/bus.sqlite")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_calls_use_one_bus_again_until_its_dataset_is_another(root):
+def test_calls_use_one_bus_again_until_its_dataset_is_another(root) -> None:
     with root.open("cell") as (_, first):
         first.bus.publish("control", "cell", b"1")
     with root.open("cell") as (_, again):
@@ -101,14 +101,14 @@ def test_calls_use_one_bus_again_until_its_dataset_is_another(root):
         assert last.bus is not other.bus
 
 
-def test_a_bus_of_a_call_that_failed_is_not_used_again(root):
+def test_a_bus_of_a_call_that_failed_is_not_used_again(root) -> None:
     with pytest.raises(RuntimeError), root.open("cell") as (_, first):
         raise RuntimeError
     with root.open("cell") as (_, again):
         assert again.bus is not first.bus
 
 
-def test_few_buses_are_kept(root):
+def test_few_buses_are_kept(root) -> None:
     with contextlib.ExitStack() as held:
         for _ in range(root_module.MAX_IDLE + 3):
             held.enter_context(root.open("cell"))

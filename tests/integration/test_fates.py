@@ -25,7 +25,7 @@ def letters(root: Root, name: str) -> list[DeadLetter]:
         return [wire.decode(entry.value) for entry in entries]
 
 
-def test_a_network_that_yields_nan_is_a_dead_letter_and_is_replayed(start, bus, tmp_path):
+def test_a_network_that_yields_nan_is_a_dead_letter_and_is_replayed(start, bus, tmp_path) -> None:
     cluster = start(bus)
     write_net(
         cluster.root / "models" / "nan.onnx", body=bright_unless_white, channels=1, **GEOMETRY
@@ -54,7 +54,7 @@ def test_a_network_that_yields_nan_is_a_dead_letter_and_is_replayed(start, bus, 
     assert cluster.hashes("cell") == truth_of(cluster, "cell")
 
 
-def test_a_truncated_raw_shard_is_named_and_landed_again(start, scene):
+def test_a_truncated_raw_shard_is_named_and_landed_again(start, scene) -> None:
     cluster = start(None)
     with cluster.client() as client:
         create(client, "cell")

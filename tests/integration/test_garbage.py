@@ -1,6 +1,7 @@
 """Whatever is sent to ingest is answered with a status, and garbage lands nothing."""
 
 import random
+from typing import Never
 
 import grpc
 import numpy as np
@@ -39,7 +40,7 @@ class Broken:
         self.error = error
 
     def __getattr__(self, name: str):
-        def answer(request, context):
+        def answer(request, context) -> Never:
             raise self.error
 
         return answer
@@ -83,7 +84,7 @@ def serve():
 
 @pytest.fixture
 def channel(serve, root, tmp_path):
-    def design(asked):
+    def design(asked) -> Never:
         raise WrongUse(f"pipeline {asked.pipeline!r}: not built in")
 
     return serve(Ingest(root, design, [tmp_path / "source"]))
@@ -128,7 +129,7 @@ def landed(root) -> list[str]:
         (Retryable("x"), CODE.UNAVAILABLE, "AWAY"),
     ],
 )
-def test_every_error_has_its_code_and_reason(serve, error, code, reason):
+def test_every_error_has_its_code_and_reason(serve, error, code, reason) -> None:
     stub = IngestServiceStub(serve(Broken(error)))
     caught = refused(lambda: stub.ListDatasets(pb.ListDatasetsRequest(), timeout=5))
     assert (caught.code(), caught.details()) == (code, "x")
@@ -143,7 +144,7 @@ def test_every_error_has_its_code_and_reason(serve, error, code, reason):
         assert retry.retry_delay.seconds == 1
 
 
-def test_a_bug_is_an_internal_error_without_its_insides(serve):
+def test_a_bug_is_an_internal_error_without_its_insides(serve) -> None:
     stub = IngestServiceStub(serve(Broken(ZeroDivisionError("secret"))))
     for call in (
         lambda: stub.ListDatasets(pb.ListDatasetsRequest(), timeout=5),
@@ -169,13 +170,13 @@ def test_a_bug_is_an_internal_error_without_its_insides(serve):
         ((header(index=chunk_pb2.Index3(z=2**31)),), CODE.INVALID_ARGUMENT, "outside the grid"),
     ],
 )
-def test_a_wrong_upload_lands_nothing(channel, root, parts, code, says):
+def test_a_wrong_upload_lands_nothing(channel, root, parts, code, says) -> None:
     caught = refused(lambda: put(channel, *parts))
     assert caught.code() is code and says in caught.details()
     assert landed(root) == []
 
 
-def test_a_message_of_gigabytes_is_refused_by_its_size(channel, root):
+def test_a_message_of_gigabytes_is_refused_by_its_size(channel, root) -> None:
     """What gRPC has to read is bounded: the message is not even taken in."""
     raw = channel.stream_unary(PUT, request_serializer=None, response_deserializer=None)
     caught = refused(lambda: raw(iter([bytes(64 << 20)]), timeout=20))
@@ -183,7 +184,7 @@ def test_a_message_of_gigabytes_is_refused_by_its_size(channel, root):
     assert landed(root) == []
 
 
-def test_random_bytes_are_answered_and_the_server_goes_on(channel, root):
+def test_random_bytes_are_answered_and_the_server_goes_on(channel, root) -> None:
     chance = random.Random(5)
     methods = [m.name for m in pb.DESCRIPTOR.services_by_name["IngestService"].methods]
     for number in range(60):
@@ -198,12 +199,12 @@ def test_random_bytes_are_answered_and_the_server_goes_on(channel, root):
     assert put(channel, header(), piece(b"x" * 512)).landing == pb.LANDING_WRITTEN
 
 
-def test_a_method_of_a_newer_client_is_unimplemented(channel):
+def test_a_method_of_a_newer_client_is_unimplemented(channel) -> None:
     call = channel.unary_unary("/fibstream.v1.IngestService/Teleport")
     assert refused(lambda: call(b"", timeout=5)).code() is CODE.UNIMPLEMENTED
 
 
-def test_an_upload_that_is_cancelled_lands_nothing(channel, root):
+def test_an_upload_that_is_cancelled_lands_nothing(channel, root) -> None:
     import threading
 
     begun, go_on = threading.Event(), threading.Event()
@@ -222,7 +223,7 @@ def test_an_upload_that_is_cancelled_lands_nothing(channel, root):
     assert put(channel, header(), piece(b"y" * 512)).revision == 1  # nothing was there before
 
 
-def test_a_deadline_ends_an_upload_that_stands_still(channel, root):
+def test_a_deadline_ends_an_upload_that_stands_still(channel, root) -> None:
     import threading
 
     stop = threading.Event()
@@ -238,7 +239,7 @@ def test_a_deadline_ends_an_upload_that_stands_still(channel, root):
 
 
 @pytest.mark.parametrize("path", ["/etc", "{source}/../secret.npy", "{source}/link.npy"])
-def test_a_source_outside_the_roots_is_refused(channel, root, tmp_path, path):
+def test_a_source_outside_the_roots_is_refused(channel, root, tmp_path, path) -> None:
     np.save(tmp_path / "secret.npy", np.zeros(SHAPE, np.uint8))
     (tmp_path / "source" / "link.npy").symlink_to(tmp_path / "secret.npy")
     source = path.format(source=tmp_path / "source")
@@ -248,7 +249,7 @@ def test_a_source_outside_the_roots_is_refused(channel, root, tmp_path, path):
     assert landed(root) == []
 
 
-def test_a_source_below_a_root_lands_as_an_upload_does(channel, root, tmp_path):
+def test_a_source_below_a_root_lands_as_an_upload_does(channel, root, tmp_path) -> None:
     voxels = np.random.default_rng(3).integers(0, 255, SHAPE).astype(np.uint8)
     np.save(tmp_path / "source" / "a.npy", voxels)
     stub = IngestServiceStub(channel)
@@ -272,7 +273,7 @@ def test_a_source_below_a_root_lands_as_an_upload_does(channel, root, tmp_path):
         ({"pipeline": "unknown"}, "not built in"),
     ],
 )
-def test_a_dataset_that_cannot_be_is_refused(channel, root, changes, says):
+def test_a_dataset_that_cannot_be_is_refused(channel, root, changes, says) -> None:
     given = {
         "name": "new", "shape": chunk_pb2.Index3(z=4, y=4, x=4), "dtype": "uint8",
         "voxel_size_nm": chunk_pb2.Nanometres3(z=8, y=8, x=8), "pipeline": "mito", **changes,
@@ -283,7 +284,7 @@ def test_a_dataset_that_cannot_be_is_refused(channel, root, changes, says):
     assert root.names() == ["cell"]
 
 
-def test_sealing_keeps_what_has_landed(channel, root):
+def test_sealing_keeps_what_has_landed(channel, root) -> None:
     stub = IngestServiceStub(channel)
     for extent, code in ((9, CODE.FAILED_PRECONDITION), (8, None), (0, None)):
         request = pb.SealDatasetRequest(dataset="cell", extent_z=extent)
@@ -293,7 +294,7 @@ def test_sealing_keeps_what_has_landed(channel, root):
             assert refused(lambda r=request: stub.SealDataset(r, timeout=5)).code() is code
 
 
-def test_uploads_share_a_limit():
+def test_uploads_share_a_limit() -> None:
     uploads = Uploads(limit=10)
     with uploads.reserve(6):
         with pytest.raises(LimitExceeded, match="6 bytes are under way"), uploads.reserve(5):

@@ -18,7 +18,7 @@ from .conftest import CHUNK, CHUNKS, create, land_all, truth_of
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_a_volume_landed_by_a_client_gives_the_whole_volumes_hashes(cluster, scene):
+def test_a_volume_landed_by_a_client_gives_the_whole_volumes_hashes(cluster, scene) -> None:
     with cluster.client() as client:
         create(client, "cell")
         assert land_all(client, "cell", scene) == {"written": CHUNKS}
@@ -29,7 +29,7 @@ def test_a_volume_landed_by_a_client_gives_the_whole_volumes_hashes(cluster, sce
         assert client.wait("cell").complete
 
 
-def test_objects_close_while_the_extent_is_open(cluster, scene):
+def test_objects_close_while_the_extent_is_open(cluster, scene) -> None:
     """A live acquisition: layers land, objects far from the front close, then the volume ends."""
     with cluster.client() as client:
         create(client, "live", chunk=(6, 22, 26), z=None)
@@ -56,7 +56,7 @@ def cut(raw, index, chunk):
     return raw[tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, chunk, strict=True))]
 
 
-def test_two_datasets_and_two_clients_do_not_disturb_each_other(start, bus, scene):
+def test_two_datasets_and_two_clients_do_not_disturb_each_other(start, bus, scene) -> None:
     """Two datasets at once, each landed by two clients at once in different orders."""
     cluster = start(bus)
     with cluster.client() as client:
@@ -85,7 +85,7 @@ def test_two_datasets_and_two_clients_do_not_disturb_each_other(start, bus, scen
 
 
 @pytest.mark.parametrize("bus", ["sqlite"], indirect=True)
-def test_two_clients_with_other_content_end_with_one_of_both(cluster):
+def test_two_clients_with_other_content_end_with_one_of_both(cluster) -> None:
     one, other = np.full((2, 20, 24, 28), [[[[1]]], [[[2]]]], np.uint8)
     with cluster.client() as client:
         create(client, "cell", chunk=(20, 24, 28))
@@ -107,7 +107,7 @@ def test_two_clients_with_other_content_end_with_one_of_both(cluster):
 
 
 @pytest.mark.parametrize("victim", ["worker", "planner", "services"])
-def test_kills_in_the_middle_change_nothing(start, bus, scene, victim):
+def test_kills_in_the_middle_change_nothing(start, bus, scene, victim) -> None:
     cluster = start(bus)
     with cluster.client() as client:
         create(client, "cell")
@@ -123,7 +123,7 @@ def test_kills_in_the_middle_change_nothing(start, bus, scene, victim):
     assert cluster.hashes("cell") == truth_of(cluster, "cell")
 
 
-def test_the_broker_may_be_killed(start, scene):
+def test_the_broker_may_be_killed(start, scene) -> None:
     skip_or_fail()
     with running() as own:
         cluster = start(f"kafka://{own.servers}")
@@ -138,7 +138,7 @@ def test_the_broker_may_be_killed(start, scene):
         cluster.close()
 
 
-def test_run_on_kafka_gives_the_hashes_of_the_embedded_bus(broker, scene, tmp_path):
+def test_run_on_kafka_gives_the_hashes_of_the_embedded_bus(broker, scene, tmp_path) -> None:
     out = tmp_path / "a.zarr"
     url = f"kafka://{broker.servers}"
     chunk = ",".join(map(str, CHUNK))

@@ -34,7 +34,7 @@ def numbers(port: int) -> dict[tuple[str, str], float]:
         return {(s.name, s.labels.get("outcome", "")): s.value for f in families for s in f.samples}
 
 
-def test_slices_that_arrive_become_the_whole_volumes_objects(start, tmp_path):
+def test_slices_that_arrive_become_the_whole_volumes_objects(start, tmp_path) -> None:
     (port,) = free_ports(1)
     cluster = start(None)
     cluster.stop()

@@ -42,7 +42,7 @@ GOLDEN = (
 
 
 @pytest.mark.parametrize(("event", "golden"), GOLDEN, ids=lambda v: type(v).__name__)
-def test_events_have_the_bytes_of_version_1(event, golden):
+def test_events_have_the_bytes_of_version_1(event, golden) -> None:
     assert wire.encode(event).hex() == golden
     assert wire.decode(bytes.fromhex(golden)) == event
 
@@ -52,22 +52,22 @@ def buf(*arguments: str, folder: Path = PROTOS) -> "subprocess.CompletedProcess[
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_the_protos_keep_the_standard_rules():
+def test_the_protos_keep_the_standard_rules() -> None:
     answer = buf("lint")
     assert answer.returncode == 0, answer.stdout
 
 
-def test_the_protos_are_formatted():
+def test_the_protos_are_formatted() -> None:
     answer = buf("format", "--diff", "--exit-code")
     assert answer.returncode == 0, answer.stdout
 
 
-def test_nothing_that_was_released_is_broken():
+def test_nothing_that_was_released_is_broken() -> None:
     answer = buf("breaking", "--against", "released.binpb")
     assert answer.returncode == 0, answer.stdout
 
 
-def test_a_changed_field_is_seen_as_a_break(tmp_path):
+def test_a_changed_field_is_seen_as_a_break(tmp_path) -> None:
     for path in PROTOS.rglob("*.*"):
         if path.is_file():
             target = tmp_path / path.relative_to(PROTOS)

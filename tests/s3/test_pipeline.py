@@ -37,7 +37,7 @@ def array(path):
 
 
 @pytest.mark.timeout(300)
-def test_a_pipeline_gives_the_same_on_a_bucket(s3, tmp_path):
+def test_a_pipeline_gives_the_same_on_a_bucket(s3, tmp_path) -> None:
     scene = make_scene(tmp_path)
     local = tmp_path / "local.zarr"
     there = inside(*scene.run(local, "--bus", "memory:"))

@@ -54,14 +54,14 @@ def asked(s3):
     return found
 
 
-def test_a_stamp_is_looked_at_with_one_request(s3, store):
+def test_a_stamp_is_looked_at_with_one_request(s3, store) -> None:
     item, content = put(store, noise())
     assert asked(s3) == [("PUT", "")]
     assert store.stamp(item).hash == content
     assert asked(s3) == [("GET", f"bytes=-{TAIL_BYTES}")]
 
 
-def test_a_chunk_is_read_with_two_requests_whatever_it_holds(s3, store):
+def test_a_chunk_is_read_with_two_requests_whatever_it_holds(s3, store) -> None:
     voxels = noise()
     voxels[:64] = 0
     voxels[:64, :64, :64] = 7
@@ -75,7 +75,7 @@ def test_a_chunk_is_read_with_two_requests_whatever_it_holds(s3, store):
     assert len(asked(s3)) == 2
 
 
-def test_a_face_is_read_in_ranges_that_touch(s3, store):
+def test_a_face_is_read_in_ranges_that_touch(s3, store) -> None:
     voxels = noise()
     _, content = put(store, voxels)
     s3.seen.clear()
@@ -88,7 +88,7 @@ def test_a_face_is_read_in_ranges_that_touch(s3, store):
         assert len(asked(s3)) == 1 + lots
 
 
-def test_a_short_object_costs_a_second_request_only_when_it_is_met_anew(s3, store):
+def test_a_short_object_costs_a_second_request_only_when_it_is_met_anew(s3, store) -> None:
     item, content = put(store, np.full(SHAPE, 3, np.uint8))
     s3.seen.clear()
     assert store.stamp(item).hash == content  # put by us: known to be short
@@ -106,7 +106,7 @@ def test_a_short_object_costs_a_second_request_only_when_it_is_met_anew(s3, stor
     assert asked(s3) == [("GET", ""), ("GET", f"bytes=-{TAIL_BYTES}")]
 
 
-def test_the_stamp_of_a_table_is_looked_at_with_one_request(s3, store):
+def test_the_stamp_of_a_table_is_looked_at_with_one_request(s3, store) -> None:
     item = Blob("tables/x.parquet", (0, 0, 0))
     footer = bytes(3000) + (3000).to_bytes(4, "little") + b"PAR1"
     stamp = Stamp("t", (0, 0, 0), "key", "hash")
@@ -116,7 +116,7 @@ def test_the_stamp_of_a_table_is_looked_at_with_one_request(s3, store):
     assert asked(s3) == [("GET", f"bytes=-{TAIL_BYTES}")]
 
 
-def test_conditional_puts_carry_the_condition_to_the_server(s3, files):
+def test_conditional_puts_carry_the_condition_to_the_server(s3, files) -> None:
     assert files.put("a", b"1", expected=())
     assert s3.seen[-1].headers["IF_NONE_MATCH"] == "*"
     handle = files.open("a")
@@ -125,10 +125,10 @@ def test_conditional_puts_carry_the_condition_to_the_server(s3, files):
     assert bytes(handle.generation[1:]).endswith(s3.seen[-1].headers["IF_MATCH"].encode())
 
 
-def test_a_put_whose_answer_was_lost_is_refused_and_there(s3, files):
+def test_a_put_whose_answer_was_lost_is_refused_and_there(s3, files) -> None:
     lost = []
 
-    def before(request):
+    def before(request) -> str | None:
         if request.method == "PUT" and not lost:
             lost.append(request)
             s3.replace("d.zarr/a", b"mine")
@@ -141,11 +141,11 @@ def test_a_put_whose_answer_was_lost_is_refused_and_there(s3, files):
     assert files.open("a").end(9) == b"mine"
 
 
-def between(s3, act, times=1):
+def between(s3, act, times=1) -> None:
     """Act before the ranges of a chunk are answered: after its index was read."""
     left = [times]
 
-    def before(request):
+    def before(request) -> None:
         if request.range and f"-{TAIL_BYTES}" not in request.range and left[0]:
             left[0] -= 1
             act()
@@ -156,14 +156,14 @@ def between(s3, act, times=1):
 PATH = "d.zarr/a/s0/c/0/0/0"
 
 
-def test_a_read_goes_on_with_the_same_content_of_a_later_revision(s3, store):
+def test_a_read_goes_on_with_the_same_content_of_a_later_revision(s3, store) -> None:
     _, content = put(store, noise())
     later = encoded(store, noise(), revision=2)[1]
     between(s3, lambda: s3.replace(PATH, later))
     assert np.array_equal(store.read(SOURCE, ALL, {(0, 0, 0): content}).array, noise())
 
 
-def test_other_content_and_none_are_changes(s3, store):
+def test_other_content_and_none_are_changes(s3, store) -> None:
     item, content = put(store, noise())
     other = encoded(store, noise(1))[1]
     for act in (lambda: s3.replace(PATH, other), lambda: s3.remove(PATH)):
@@ -179,7 +179,7 @@ def test_other_content_and_none_are_changes(s3, store):
         s3.before = None
 
 
-def test_a_long_stamp_and_a_summary_are_read_anew_as_well(s3, store):
+def test_a_long_stamp_and_a_summary_are_read_anew_as_well(s3, store) -> None:
     summary = {"n": np.random.default_rng(0).integers(0, 1 << 60, 5000)}  # does not shrink
     inputs = tuple(("raw", "raw", (0, 0, n), "f" * 32) for n in range(600))
     stamps = [Stamp("b", (0, 0, 0), "key", "", inputs, revision=n) for n in (1, 2)]
@@ -191,7 +191,7 @@ def test_a_long_stamp_and_a_summary_are_read_anew_as_well(s3, store):
         s3.replace(f"d.zarr/{item.path}", data)
         handed = []
 
-        def before(request, handed=handed):
+        def before(request, handed=handed) -> None:
             if f"-{TAIL_BYTES}" not in request.range and not handed:
                 handed.append(s3.replace(f"d.zarr/{item.path}", later))
 
@@ -201,7 +201,7 @@ def test_a_long_stamp_and_a_summary_are_read_anew_as_well(s3, store):
         s3.before = None
 
 
-def test_a_chunk_larger_than_what_is_read_at_once_comes_in_lots(s3, store, monkeypatch):
+def test_a_chunk_larger_than_what_is_read_at_once_comes_in_lots(s3, store, monkeypatch) -> None:
     monkeypatch.setattr(shard, "_MAX_GROUP", 600_000)  # two of eight inner chunks of noise
     item, content = put(store, noise())
     s3.seen.clear()
@@ -210,7 +210,7 @@ def test_a_chunk_larger_than_what_is_read_at_once_comes_in_lots(s3, store, monke
     assert store.intact(item).hash == content
 
 
-def test_what_only_looks_like_a_footer_is_none(store):
+def test_what_only_looks_like_a_footer_is_none(store) -> None:
     item = Blob("tables/x.parquet", (0, 0, 0))
     body = b"x" * 50 + (1 << 30).to_bytes(4, "little") + b"PAR1"
     store.files.put(item.path, body)
@@ -220,7 +220,7 @@ def test_what_only_looks_like_a_footer_is_none(store):
     assert store.stamp(item) == stamp
 
 
-def test_an_object_that_never_rests_is_read_a_bounded_number_of_times(s3, store):
+def test_an_object_that_never_rests_is_read_a_bounded_number_of_times(s3, store) -> None:
     item, _ = put(store, noise())
     seeds = iter(range(1, 100))
     between(s3, lambda: s3.replace(PATH, encoded(store, noise(next(seeds)))[1]), times=99)

@@ -32,7 +32,7 @@ def hasty(**more):
 
 
 @pytest.mark.parametrize("status", ["503 Slow Down", "500 Internal Error", "429 Too Many Requests"])
-def test_a_busy_store_is_asked_again_and_then_retryable(s3, status):
+def test_a_busy_store_is_asked_again_and_then_retryable(s3, status) -> None:
     files = hasty()
     files.put("a", LONG)
     for does in DOES.values():
@@ -53,7 +53,7 @@ def test_a_busy_store_is_asked_again_and_then_retryable(s3, status):
 
 
 @pytest.mark.parametrize("does", DOES)
-def test_denied_is_wrong_use_and_says_what_is_needed(s3, does):
+def test_denied_is_wrong_use_and_says_what_is_needed(s3, does) -> None:
     files = hasty()
     s3.before = lambda request: "403 Access Denied"
     with pytest.raises(WrongUse, match=rf"^{URL}: access denied; expected credentials"):
@@ -61,14 +61,14 @@ def test_denied_is_wrong_use_and_says_what_is_needed(s3, does):
     assert len(s3.seen) == 1  # asking again would not help
 
 
-def test_a_store_without_room_is_full(s3):
+def test_a_store_without_room_is_full(s3) -> None:
     files = hasty()
     s3.before = lambda request: "507 Insufficient Storage"
     with pytest.raises(DiskFull, match=f"no space left in {URL}"):
         files.put("a", b"x")
 
 
-def test_a_bucket_that_is_not_there_is_wrong_use_at_once(s3):
+def test_a_bucket_that_is_not_there_is_wrong_use_at_once(s3) -> None:
     with pytest.raises(WrongUse, match="s3://nowhere/x: no such bucket; create it first"):
         open_files("s3://nowhere/x")
     gone = RemoteFiles(kvstore("s3://nowhere/x"), "s3://nowhere/x")  # it went later
@@ -77,7 +77,7 @@ def test_a_bucket_that_is_not_there_is_wrong_use_at_once(s3):
             DOES[does](gone)
 
 
-def test_nobody_there_is_retryable_within_seconds(monkeypatch):
+def test_nobody_there_is_retryable_within_seconds(monkeypatch) -> None:
     (port,) = _free_ports(1)
     for name, value in environment(f"http://127.0.0.1:{port}").items():
         monkeypatch.setenv(name, value)
@@ -101,7 +101,7 @@ except Retryable as error:
 """
 
 
-def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
+def test_a_server_that_does_not_answer_is_given_up(monkeypatch) -> None:
     for name, value in environment("").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "1")  # read once a process
@@ -118,12 +118,12 @@ WRONG = ["", "ftp://h/x", "s3:///x", "s3://", "gs://", "file://", "file:///", "f
 
 
 @pytest.mark.parametrize("url", WRONG)
-def test_any_other_url_is_wrong_use(url):
+def test_any_other_url_is_wrong_use(url) -> None:
     with pytest.raises(WrongUse, match=r"expected a path, file:///PATH, s3://BUCKET/PREFIX or gs:"):
         open_files(url)
 
 
-def test_paths_and_file_urls_are_folders(tmp_path):
+def test_paths_and_file_urls_are_folders(tmp_path) -> None:
     root = tmp_path / "sp ace.zarr"
     for url in (str(root), f"file://{quote(str(root))}", f"file://localhost{quote(str(root))}"):
         found = open_files(url)
@@ -132,14 +132,14 @@ def test_paths_and_file_urls_are_folders(tmp_path):
 
 
 @pytest.mark.parametrize("url", [f"s3://{BUCKET}", f"s3://{BUCKET}/", f"s3://{BUCKET}/a//"])
-def test_a_bucket_is_a_root_as_well_as_a_prefix(s3, url):
+def test_a_bucket_is_a_root_as_well_as_a_prefix(s3, url) -> None:
     open_files(url).put("x/y", b"1")
     prefix = "a/" if "a" in url.removeprefix(f"s3://{BUCKET}") else ""
     assert s3.seen[-1].path == f"/{BUCKET}/{prefix}x/y"
     assert list(open_files(url).list("")) == ["x/y"]
 
 
-def test_the_endpoint_of_s3_and_the_region_come_from_the_standard_variables(monkeypatch):
+def test_the_endpoint_of_s3_and_the_region_come_from_the_standard_variables(monkeypatch) -> None:
     for name in (*environment(""), "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     assert not {"endpoint", "aws_region", "aws_credentials"} & set(kvstore(URL))
@@ -152,7 +152,7 @@ def test_the_endpoint_of_s3_and_the_region_come_from_the_standard_variables(monk
     assert kvstore(URL)["aws_region"] == "r2"
 
 
-def test_thousands_of_objects_are_listed_in_pages(s3):
+def test_thousands_of_objects_are_listed_in_pages(s3) -> None:
     files = open_files(URL)
     paths = [f"many/{n // 100}/{n}" for n in range(2100)]
     for path in paths:
@@ -162,7 +162,7 @@ def test_thousands_of_objects_are_listed_in_pages(s3):
     assert len(s3.seen) == 3  # pages of a thousand
 
 
-def test_what_was_put_outlives_the_server(weed):
+def test_what_was_put_outlives_the_server(weed) -> None:
     files = open_files(URL)
     contents = {f"deep/{n}": bytes([n]) * (1 << (2 * n)) for n in range(11)}  # up to 1 MiB
     for path, data in contents.items():
@@ -186,7 +186,7 @@ def test_what_was_put_outlives_the_server(weed):
     assert time.monotonic() - begun < 60
 
 
-def test_of_many_conditional_puts_one_succeeds(weed):
+def test_of_many_conditional_puts_one_succeeds(weed) -> None:
     files = open_files(URL)
     with ThreadPoolExecutor(8) as pool:
         for size in (1, 1 << 20):
@@ -200,7 +200,7 @@ def test_of_many_conditional_puts_one_succeeds(weed):
                 seen = handle.generation
 
 
-def test_wrong_credentials_are_refused_by_a_true_server(weed, monkeypatch):
+def test_wrong_credentials_are_refused_by_a_true_server(weed, monkeypatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(WrongUse, match="access denied"):
         open_files(URL)

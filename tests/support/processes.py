@@ -59,7 +59,7 @@ def records(out: Path) -> list[Record]:
     """Return the ledger of a dataset that may be running."""
     if not bus_path(out).is_file():
         return []
-    bus = SqliteBus(bus_path(out))
+    bus = SqliteBus(bus_path(out), read_only=True)  # a stopped process may hold its lock
     try:
         return list(ledger(bus))
     finally:
