@@ -3,11 +3,11 @@
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.core.events import ObjectChanged
+from fibstream.core.events import Change, ObjectChanged
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 
@@ -42,7 +42,10 @@ def status_of(path: Path) -> dict[str, Any]:
         "sealed": dataset.grid.sealed,
         "chunks": z * y * x if dataset.grid.sealed else None,
         "stages": {name: ready[name] for name in ["raw", *stages]},
-        "objects": {name: dict(kinds) for name, kinds in sorted(objects.items())},
+        "objects": {
+            name: {kind: kinds[kind] for kind in get_args(Change) if kind in kinds}
+            for name, kinds in sorted(objects.items())
+        },
         "failed": [
             {"stage": r.stage, "chunk": list(r.index), "reason": r.reason}
             for r in records
