@@ -9,7 +9,7 @@ import typer
 
 from fibstream.core.errors import WrongUse
 
-from ..app import FAILED, command, fail, voxel_size
+from ..app import FAILED, INTERRUPTED, command, fail, voxel_size
 from ..connect import check_name, connected
 from ..flags import check_folder, is_place
 from ..options import LOCALHOST, Json, Voxel
@@ -142,7 +142,7 @@ def delete(
     if server is None and folder.is_dir():
         raise WrongUse(f"{name}: a folder here; expected ./{name}, or --server HOST for a name")
     if not yes:
-        typer.confirm(f"Delete dataset {name} and everything derived from it?", abort=True)
+        _confirm(name, f"Delete dataset {name} and everything derived from it?")
     with connected(server or LOCALHOST) as client:
         client.delete(name)
     typer.echo(f"{name}: deleted")
@@ -155,6 +155,17 @@ def _delete_folder(folder: Path, *, yes: bool) -> None:
     open_dataset(folder)
     if not yes:
         size = size_text(sum(usage(folder).groups.values()))
-        typer.confirm(f"Delete dataset {folder} ({size}) with raw and all results?", abort=True)
+        _confirm(str(folder), f"Delete dataset {folder} ({size}) with raw and all results?")
     delete_folder(folder)
     typer.echo(f"{folder}: deleted")
+
+
+def _confirm(name: str, question: str) -> None:
+    """End the command with exit 1 when the answer is no, with 130 when there is none."""
+    try:
+        agreed, code = typer.confirm(question), FAILED
+    except typer.Abort:  # Ctrl-C, or the input is at its end
+        typer.echo()
+        agreed, code = False, INTERRUPTED
+    if not agreed:
+        fail(f"{name}: nothing was deleted", code)
