@@ -46,7 +46,7 @@ def run_demo(folder: Path, settings: Settings) -> bool:
     hashes = report.labels_hash, report.tables_hash
     written = write_report(out, folder, hashes=hashes, credit=CREDIT)
     typer.echo(f"{report.chunks_computed} stage outputs computed in {report.seconds:.1f} s; "
-        f"{len(found)} mitochondria:")  # fmt: skip
+        f"{shown(len(found))} mitochondria:")  # fmt: skip
     typer.echo(head(found))
     typer.echo(f"page:    {written.page}\npicture: {written.pictures[0]}")
     typer.echo(f"table:   {out / 'tables' / 'mito.parquet'}\ndataset: {out}")
@@ -59,6 +59,11 @@ def run_demo(folder: Path, settings: Settings) -> bool:
         typer.echo(f"different: labels {report.labels_hash} and {labels}, "
             f"tables {report.tables_hash} and {tables}")  # fmt: skip
     return same
+
+
+def shown(count: int) -> str:
+    """Return which of ``count`` rows are printed."""
+    return f"the largest {ROWS} of {count}" if count > ROWS else str(count)
 
 
 def head(rows: Sequence[Row]) -> str:
