@@ -38,10 +38,13 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m fibstream.services.{name}")
     commands = parser.add_subparsers(dest="command", required=True)
     all_of_it = commands.add_parser("serve", help="gRPC server, planner and workers below a root")
-    all_of_it.add_argument("--root", required=True, metavar="PATH|URL")
+    all_of_it.add_argument("--root", required=True, metavar="PATH|URL", help="where datasets lie")
     all_of_it.add_argument("--role", default=",".join(ROLES), help="some of " + ",".join(ROLES))
-    all_of_it.add_argument("--source", type=Path, action="append", default=[], metavar="FOLDER")
-    all_of_it.add_argument("--workers", type=int)
+    all_of_it.add_argument(
+        "--source", type=Path, action="append", default=[], metavar="FOLDER",
+        help="files below it may be landed by their path; may be given again",
+    )  # fmt: skip
+    all_of_it.add_argument("--workers", type=int, metavar="N", help="worker processes")
     for role in ("plan", "work"):
         one = commands.add_parser(role, help=f"one process that does the role {role}")
         where = one.add_mutually_exclusive_group(required=True)
