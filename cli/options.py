@@ -12,6 +12,9 @@ Voxel = Annotated[
     str | None,
     typer.Option("--voxel-size-nm", metavar="Z,Y,X", help="Voxel size; may be in the input."),
 ]
+NewVoxel = Annotated[
+    str | None, typer.Option("--voxel-size-nm", metavar="Z,Y,X", help="Voxel size; required.")
+]
 Chunk = Annotated[
     str | None, typer.Option("--chunk", metavar="Z,Y,X", help="Chunk edges in voxels, 1 to 512.")
 ]

@@ -25,11 +25,11 @@ from ..options import (
     DatasetName,
     Invert,
     LandingOrder,
+    NewVoxel,
     Pipeline,
     Raw,
     Seed,
     Server,
-    Voxel,
 )
 
 
@@ -37,7 +37,7 @@ from ..options import (
 def create(
     name: Dataset,
     shape: Annotated[str, typer.Option(metavar="Z,Y,X", help="Voxels; Z is ? while unknown.")],
-    voxel_size_nm: Voxel = None,
+    voxel_size_nm: NewVoxel = None,
     pipeline: Pipeline = "mito",
     dtype: Annotated[str, typer.Option(help="uint8, int8, uint16 or int16.")] = "uint8",
     chunk: Chunk = None,
@@ -80,14 +80,18 @@ def land(
     raw: Raw,
     order: LandingOrder = "raster",
     seed: Seed = 0,
-    chunks: Annotated[int | None, typer.Option(min=1, help="Land only the first so many.")] = None,
-    seal: Annotated[bool, typer.Option("--seal", help="The volume ends where the file does.")] = (
-        False
-    ),
-    wait: Annotated[bool, typer.Option("--wait", help="Until the dataset is complete.")] = False,
+    chunks: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Land only the first N chunks.")
+    ] = None,
+    seal: Annotated[
+        bool, typer.Option("--seal", help="Seal the dataset at the end of the file.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the dataset is complete.")
+    ] = False,
     server: Server = LOCALHOST,
 ) -> None:
-    """Land a volume chunk by chunk; what is there already is left as it is.
+    """Land a volume chunk by chunk; chunks that are stored already are not written again.
 
     Example: fibstream land cell --raw volume.tif --seal --wait
     """
@@ -119,21 +123,31 @@ def _finish(answer: Any) -> None:
 def watch(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Slices, or a growing Zarr.")],
     dataset: DatasetName,
-    slices: Annotated[int | None, typer.Option(help="The volume ends after so many.")] = None,
+    slices: Annotated[
+        int | None, typer.Option(help="The volume ends after this many slices.")
+    ] = None,
     end_file: Annotated[str | None, typer.Option(help="It ends when this file appears.")] = None,
-    idle_s: Annotated[float | None, typer.Option(help="It ends when nothing comes.")] = None,
-    first: Annotated[int | None, typer.Option(help="Number of the first slice.")] = None,
+    idle_s: Annotated[
+        float | None, typer.Option(help="It ends when nothing arrives for so many seconds.")
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option(help="Number of the first slice; default: the smallest.")
+    ] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="Where a name has its number: 'slice_([0-9]+)'.")
+        str | None, typer.Option(help="Finds the number in a name: 'slice_([0-9]+)'.")
     ] = None,
     absent: Annotated[
-        str | None, typer.Option(metavar="N,M-K", help="Slices that will never come.")
+        str | None, typer.Option(metavar="N,M-K", help="Slices that will never arrive.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Land what is there anew.")] = False,
-    stable_s: Annotated[float, typer.Option(help="A file so long unchanged is whole.")] = 2.0,
-    giveup_s: Annotated[float, typer.Option(help="Name a file so long unreadable.")] = 60.0,
-    poll_s: Annotated[float, typer.Option(help="How often to look.")] = 1.0,
-    memory_gb: Annotated[float, typer.Option(help="The most that slices may take.")] = 4.0,
+    again: Annotated[bool, typer.Option("--again", help="Land again what has landed.")] = False,
+    stable_s: Annotated[
+        float, typer.Option(help="A file unchanged for so many seconds is complete.")
+    ] = 2.0,
+    giveup_s: Annotated[
+        float, typer.Option(help="Report what is missing after so many seconds.")
+    ] = 60.0,
+    poll_s: Annotated[float, typer.Option(help="Seconds between looks at the folder.")] = 1.0,
+    memory_gb: Annotated[float, typer.Option(help="Memory for slices, at most.")] = 4.0,
     server: Server = LOCALHOST,
 ) -> None:
     """Turn the slices that a microscope writes into landed chunks; call again to go on.
@@ -192,8 +206,11 @@ def replay(
     if stage:
         check_choice(stage.partition("/")[0], FAMILIES, "--stage")
     with connected(server) as client:
-        for where, index in client.replay(name, stage):
-            typer.echo(f"replayed: {where} chunk {','.join(map(str, index))}")
+        replayed = client.replay(name, stage)
+    for where, index in replayed:
+        typer.echo(f"replayed: {where} chunk {','.join(map(str, index))}")
+    if not replayed:
+        typer.echo(f"{name}: nothing to replay")
 
 
 @command

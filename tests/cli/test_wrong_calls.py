@@ -347,6 +347,11 @@ def test_what_only_a_server_can_refuse_is_one_line_too(server, arguments, patter
     is_one_line(inside(*arguments, "--server", server), pattern)
 
 
+def test_nothing_to_replay_is_reported(server) -> None:
+    answer = inside("replay", "cell", "--server", server)
+    assert (answer.code, answer.out, answer.err) == (0, "cell: nothing to replay\n", "")
+
+
 @pytest.mark.parametrize(
     ("raw", "pattern"),
     [
