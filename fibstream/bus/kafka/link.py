@@ -89,7 +89,7 @@ class Link:
         if count is None:
             raise WrongUse(
                 f"kafka {self.servers} has no topic {topic!r}: declare the topics first, with"
-                " `python -m fibstream.bus.kafka SERVERS` or as deploy/ does"
+                " `python -m fibstream.bus.kafka SERVERS`"
             )
         return count
 
