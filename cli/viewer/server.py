@@ -162,7 +162,8 @@ class Viewer:
     async def _post(self, request: Request) -> Response:
         """Take a state; it is only kept, and only sent to browsers that know the token."""
         size = request.headers.get("Content-Length", "")
-        if not size.isdecimal() or int(size) > MAX_BODY:
+        chunked = "Transfer-Encoding" in request.headers  # then the length is not that of the body
+        if chunked or not size.isdecimal() or int(size) > MAX_BODY:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             posted = await request.json()

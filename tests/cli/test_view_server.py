@@ -159,6 +159,15 @@ def test_a_wrong_state_is_refused(ask: Browser, body: str | bytes, status: int) 
     assert ask("/v/TOKEN/")[0] == 200
 
 
+def test_a_state_without_a_promised_length_is_refused(ask: Browser) -> None:
+    lines = ("POST /state/TOKEN HTTP/1.1", "Host: x", "Content-Length: 2",
+             "Transfer-Encoding: chunked", "", "2", "{}", "0", "", "")  # fmt: skip
+    sent = "\r\n".join(lines).replace("TOKEN", ask.token)  # chunks win over the length: no limit
+    with socket.create_connection((ask.host, ask.port), timeout=30) as link:
+        link.sendall(sent.encode())
+        assert link.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+
+
 def test_too_many_connections_are_turned_away_and_others_go_on(ask: Browser) -> None:
     held = [socket.create_connection((ask.host, ask.port)) for _ in range(80)]
     deadline = time.monotonic() + 30
