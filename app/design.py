@@ -6,7 +6,7 @@ import numpy as np
 
 from fibstream.core.dataset import Dataset, Model, Organelle, clip_chunk
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import MAX_CHUNK, Box, Index
+from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
 from fibstream.runtime.root import Root
 from fibstream.services.inference.edges.model import find_model, read_model, released
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
@@ -32,13 +32,6 @@ def default_chunk(spec: ModelSpec | None) -> Index:
 def fitting_chunk(given: Index | None, shape: Index, spec: ModelSpec | None) -> Index:
     """Return the chunk that was given, else that of the network, no larger than the volume."""
     return clip_chunk(default_chunk(spec) if given is None else given, shape)
-
-
-def check_chunk(chunk: Index, what: str) -> Index:
-    """Return a chunk; raise WrongUse when an edge is out of range."""
-    if not all(0 < c <= MAX_CHUNK for c in chunk):
-        raise WrongUse(f"{what}: expected Z,Y,X with edges from 1 to {MAX_CHUNK} voxels")
-    return chunk
 
 
 def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
@@ -126,7 +119,8 @@ def _designed(
     files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
     _distinct(models)
     organelles = tuple(organelle(step, models) for step in pipeline.organelles)
-    wanted = check_chunk(request.chunk or default_chunk(specs[0]), f"chunk {request.chunk}")
+    wanted = request.chunk or default_chunk(specs[0])
+    check_edges(wanted, MAX_CHUNK, f"chunk {request.chunk}")
     edges = clip_chunk(wanted, request.shape)
     assert request.contrast is not None
     dataset = Dataset(

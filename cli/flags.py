@@ -4,13 +4,13 @@ import math
 import os
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from fibstream.core.addresses import EXPECTED, addresses, split
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import MAX_CHUNK, Index
+from fibstream.core.grid import MAX_CHUNK, Index, check_edges
 
 Number = TypeVar("Number", int, float)
 LAST_PORT = 65_535
@@ -63,12 +63,6 @@ def parse_shape(text: str) -> tuple[int | None, int, int]:
     is_open = first.strip() in ("?", "0")
     z, y, x = parse_triple(f"1,{rest}" if comma and is_open else text, "--shape", int)
     return (None if is_open else z), y, x
-
-
-def check_edges(edges: Sequence[int | None], most: int, what: str) -> None:
-    """Raise WrongUse when an edge that is known has more than ``most`` voxels."""
-    if not all(edge is None or 0 < edge <= most for edge in edges):
-        raise WrongUse(f"{what}: expected Z,Y,X with edges from 1 to {most} voxels")
 
 
 def parse_chunk(text: str | None) -> Index | None:

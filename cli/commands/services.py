@@ -11,7 +11,6 @@ from ..app import FAILED, command, fail, voxel_size
 from ..connect import check_name, check_volume, check_watched, connected, pipeline_text
 from ..flags import (
     check_choice,
-    check_edges,
     check_table,
     parse_chunk,
     parse_pair,
@@ -49,7 +48,7 @@ def create(
 
     Example: fibstream create cell --shape "?,4000,6000" --voxel-size-nm 8 --pipeline mito
     """
-    from fibstream.core.grid import MAX_AXIS
+    from fibstream.core.grid import MAX_AXIS, check_edges
     from fibstream.services.ingest.edges.datasets import DTYPES
 
     check_name(name)

@@ -6,16 +6,24 @@ chunk, read with a halo that reaches into its neighbours. Every index, shape and
 than anything else: the arithmetic is written out, three times as fast as loops over axes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from typing import NamedTuple
 
+from .errors import WrongUse
+
 Index = tuple[int, int, int]
 
 MAX_AXIS = 2**21  # voxels: a global id packs each axis into 21 bits
 MAX_CHUNK = 512  # voxels an edge: a worker holds a few blocks in memory
+
+
+def check_edges(edges: Sequence[int | None], most: int, what: str) -> None:
+    """Raise WrongUse when an edge that is known has not 1 to ``most`` voxels."""
+    if not all(edge is None or 0 < edge <= most for edge in edges):
+        raise WrongUse(f"{what}: expected Z,Y,X with edges from 1 to {most} voxels")
 
 
 class Halo(NamedTuple):
