@@ -38,7 +38,8 @@ class JsonLines(JsonFormatter):
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Return the fields in the documented order; levels are written as the setting has them."""
-        found = {**log_data, "level": log_data["level"].lower()}
+        time, level = log_data["time"].isoformat(timespec="milliseconds"), log_data["level"]
+        found = {**log_data, "time": time, "level": str(level).lower()}
         return {name: found.pop(name) for name in FIELDS} | found
 
 
