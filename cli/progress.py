@@ -78,7 +78,7 @@ class Display:
             self._bars.stop()
 
     def note(self, text: str) -> None:
-        """Tell something beforehand."""
+        """Print a note before the run."""
         sys.stderr.write(f"note: {text}\n")
 
     def update(self, bus: Bus, found: Mapping[str, Progress]) -> None:

@@ -95,7 +95,7 @@ class Runner:
         if code == EXIT_WRONG_USE:
             raise WrongUse(child.last_message())
         if code == EXIT_DISK_FULL:
-            raise DiskFull(f"no space left for {self._root}")  # nor for the process's last words
+            raise DiskFull(f"no space left for {self._root}")  # nor for a last line in its log
         log.info("%s ended (%d) and is started again: %s", child.name, code, child.last_message())
         # A task that goes on killing is parked by the worker that is handed it next.
         blamed = self._bus.reclaim(f"{gethostname()}:{child.number}")

@@ -250,7 +250,7 @@ class PlannerMetrics:
     def landed(self, index: Index) -> None:
         """Take the first landing of a chunk that is not absent; later ones are not measured.
 
-        Of a re-acquired chunk no record tells which of its contents an output was made from.
+        Of a re-acquired chunk no record names which of its contents an output was made from.
         """
         if self.live:
             now = self._telemetry.now()

@@ -104,7 +104,7 @@ class LogTests(BusSuite):
         assert other.end(logs) == bus.end(logs)
 
     def test_a_wait_ends_when_another_connection_wrote(self, harness: BusHarness) -> None:
-        """Whoever has read a log hears of the next record, once for each wait."""
+        """A reader of a log is woken by the next record, once for each wait."""
         log, reader, offset = self.logs[0], harness.worker("reader"), 0
         reader.read([log], 0)
         reader.wait(0)

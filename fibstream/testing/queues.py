@@ -244,7 +244,7 @@ class QueueTests(BusSuite):
         assert len(bus.read([self.logs[0]], 0)) == 1
 
     def test_a_wait_ends_when_a_task_was_sent(self, harness: BusHarness) -> None:
-        """Whoever has looked for a task hears of the next one."""
+        """A worker that has looked for a task is woken by the next one."""
         assert harness.nothing()
         worker = harness.worker("w1")
         worker.wait(0)
