@@ -5,13 +5,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from fibstream.cli.run import hashes
+from fibstream.app.hashes import hashes
 from fibstream.client import Client
 from fibstream.core.addresses import SERVICES
 from fibstream.store.local import LocalFiles
@@ -25,7 +26,7 @@ WAIT_S = 120.0  # for anything: two cores may have ten processes to start
 LOOK_S = 0.02
 
 
-def eventually(condition: Callable[[], T], what: str) -> T:
+def eventually(condition: Callable[[], T | None], what: str) -> T:
     """Return the first true value of a condition."""
     deadline = time.monotonic() + WAIT_S
     while not (found := condition()):
@@ -77,7 +78,7 @@ class Cluster:
                          **(environment or {})},
                 )  # fmt: skip
         for name in names:
-            eventually(lambda name=name: self.serving(name), f"{name} serving")
+            eventually(partial(self.serving, name), f"{name} serving")
         return self
 
     def serving(self, name: str) -> bool:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.cli.run import ledger
+from fibstream.core.errors import Retryable
 from fibstream.core.events import Record
+from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 
 T = TypeVar("T")
@@ -62,6 +63,8 @@ def records(out: Path) -> list[Record]:
     bus = SqliteBus(bus_path(out), read_only=True)  # a stopped process may hold its lock
     try:
         return list(ledger(bus))
+    except Retryable:  # its tables are still to be made
+        return []
     finally:
         bus.close()
 

@@ -70,7 +70,7 @@ class Moto:
         self.seen.append(request)
         status = self.before(request) if self.before else None
         if status is None:
-            return self._moto(environ, start)  # type: ignore[no-any-return]
+            return self._moto(environ, start)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         code = "".join(status.split()[1:])
         body = b"" if request.method == "HEAD" else f"<Error><Code>{code}</Code></Error>".encode()
@@ -78,7 +78,7 @@ class Moto:
         return [body]
 
     def __post_init__(self) -> None:
-        from moto.server import DomainDispatcherApplication, create_backend_app
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
         self._moto = DomainDispatcherApplication(create_backend_app)
 

@@ -35,7 +35,12 @@ BLOBS = (
     (27, 26, 50, 4, 0),
 )  # fmt: skip
 SLOW_CHANNELS = 64
-GEOMETRY = {"classes": ["mito"], "halo": [3] * 3, "stride": [2] * 3, "tile": [22] * 3}
+GEOMETRY: dict[str, Any] = {
+    "classes": ["mito"],
+    "halo": [3] * 3,
+    "stride": [2] * 3,
+    "tile": [22] * 3,
+}
 PIPELINE = """\
 models: [{model}]
 organelles:
@@ -97,7 +102,9 @@ def blobs(
 
 def save(path: Path, raw: NDArray[Any], voxel_nm: float | list[float] | None = VOXEL_NM) -> Path:
     """Write a volume as npz, with its voxel size unless that is None."""
-    size = {} if voxel_nm is None else {"voxel_size_nm_zyx": np.broadcast_to(voxel_nm, 3)}
+    size: dict[str, Any] = {}
+    if voxel_nm is not None:
+        size["voxel_size_nm_zyx"] = np.broadcast_to(voxel_nm, 3)
     np.savez(path, raw=raw, **size)
     return path
 

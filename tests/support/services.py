@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
@@ -39,7 +40,9 @@ def rerun(out: Path, raw: Path, *, chunks: int | None = None) -> tuple[Report, s
     with bus_of(out) as bus:
         before = prepare(bus, dataset.name)
         source = open_volume(str(raw), kind="raw")
-        runner = InProcess(files, bus, source, dataset, "raster", 0, Settings())
+        runner = InProcess(
+            files, cast("Any", bus), source, dataset, "raster", 0, Settings.model_validate({})
+        )
         runner._landing = islice(runner._landing, chunks)
         for _ in runner.run():
             pass
