@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import imagecodecs
 import numcodecs
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from fibstream.core.grid import Box
 from fibstream.volumes.sources import Source, open_volume
+
+from ..support.geometry import triple
 
 SHAPE = (5, 6, 7)
 SIZE = (8.0, 4.0, 5.0)
@@ -35,15 +37,16 @@ def assert_holds(
     assert source.shape == volume.shape
     assert source.dtype == volume.dtype.newbyteorder("=")
     assert np.allclose(source.voxel_size_nm, size, rtol=1e-5)
-    corner = Box(tuple(edge // 2 for edge in volume.shape), volume.shape)
+    corner = Box(triple(edge // 2 for edge in volume.shape), volume.shape)
     for box in (Box((0, 0, 0), volume.shape), corner):
         np.testing.assert_array_equal(source.read(box), volume[box.slices()])
 
 
-def opened(path: Path, **options: Any) -> Source:
+def opened(path: Path | str, **options: Any) -> Source:
     return open_volume(str(path), **options)
 
 
+Order = Literal["<", ">"]  # of bytes
 XYZ = list(SIZE[::-1])
 PIXELS: dict[str, Any] = {"pixelResolution": {"dimensions": XYZ, "unit": "nm"}}
 NM = ["nm"] * 3
@@ -65,7 +68,7 @@ def lz4_stream(data: bytes, block: int = 64) -> bytes:
     return out
 
 
-PACK = {
+PACK: dict[str, Callable[[bytes], bytes]] = {
     "raw": bytes,
     "gzip": gzip.compress,
     "zlib": zlib.compress,
@@ -142,7 +145,7 @@ def mrc_file(
     volume: NDArray[Any] = VOLUME,
     size: Sequence[float] = SIZE,
     *,
-    order: str = "<",
+    order: Order = "<",
     axes: tuple[int, int, int] = (1, 2, 3),
     extended: bytes = b"",
     imod: int | None = None,
@@ -182,8 +185,8 @@ def tiff_file(
     volume: NDArray[Any] = VOLUME,
     description: str = "",
     *,
-    order: str = ">",
-    pixels: tuple[tuple[int, int], tuple[int, int]] | None = None,
+    order: Order = ">",
+    pixels: Sequence[tuple[int, int]] | None = None,
     unit: int = 1,
     photometric: int = 1,
     directories: int = 1,

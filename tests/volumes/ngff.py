@@ -1,7 +1,7 @@
 """OME-NGFF images and Zarr arrays as the tests write them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import zarr
@@ -45,7 +45,11 @@ def along(names: str, volume: NDArray[Any] = VOLUME) -> NDArray[Any]:
 def put(path: Path, volume: NDArray[Any], version: int = 3, **options: Any) -> Path:
     options = {"chunks": tuple(max(1, n // 2) for n in volume.shape)} | options
     made = zarr.create_array(
-        str(path), shape=volume.shape, dtype=volume.dtype, zarr_format=version, **options
+        str(path),
+        shape=volume.shape,
+        dtype=volume.dtype,
+        zarr_format=cast("Literal[2, 3]", version),
+        **options,
     )
     made[...] = volume
     return Path(path)
@@ -53,7 +57,8 @@ def put(path: Path, volume: NDArray[Any], version: int = 3, **options: Any) -> P
 
 def group(path: Path, version: int = 3, bare: bool = False, **attributes: Any) -> Path:
     stated = {"ome": {"version": "0.5"} | attributes} if version == 3 and not bare else attributes
-    zarr.create_group(str(path), zarr_format=version, attributes=stated)
+    zarr_format = cast("Literal[2, 3]", version)
+    zarr.create_group(str(path), zarr_format=zarr_format, attributes=stated)
     return Path(path)
 
 

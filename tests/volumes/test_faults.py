@@ -52,6 +52,11 @@ def replaced(path: str, file: str, text: str) -> str:
     return path
 
 
+def without(path: str, folder: str) -> str:
+    shutil.rmtree(Path(path) / folder)
+    return path
+
+
 def odd_slice(path: str, **options: Any) -> str:
     tiff(Path(path), name="s10.tif", **{"volume": VOLUME[2], **options})
     return path
@@ -172,8 +177,7 @@ FAULTS = {  # how to make it, what is wanted of it, what the line must name
         lambda p: str(Path(cut(n5(p) + "/0/0/0")).parents[2]), {}, ["s0", "[0, 0, 0]"],
     ),
     "level missing": (
-        lambda p: (shutil.rmtree(multiscale(p / "v.zarr") + "/s0"), str(p / "v.zarr"))[1], {},
-        ["v.zarr", "s0"],
+        lambda p: without(multiscale(p / "v.zarr"), "s0"), {}, ["v.zarr", "s0"],
     ),
     "axes of no volume": (
         lambda p: multiscale(p / "v.zarr", axes=[*AXES[:2], {"name": "c"}]), {}, ["(z, y, c)"],

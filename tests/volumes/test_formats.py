@@ -46,7 +46,7 @@ CT = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
 UM = [axis | {"unit": "micrometer"} for axis in AXES]
 
 
-OWN = {  # formats that carry the voxel size
+OWN: dict[str, Callable[[Path], str]] = {  # formats that carry the voxel size
     "npz": npz,
     "npz, key": lambda p: npz(p, a=VOLUME, b=VOLUME + 1, voxel_size_nm_zyx=SIZE) + "#a",
     "imagej": imagej,
@@ -94,7 +94,7 @@ OWN = {  # formats that carry the voxel size
 }
 
 
-BARE = {  # formats and files that do not
+BARE: dict[str, Callable[[Path], str]] = {  # formats and files that do not
     "npy": npy,
     "npy fortran big-endian": lambda p: npy(p, np.asfortranarray(VOLUME.astype(">u2"))),
     "npy 5-D": lambda p: npy(p, VOLUME[None, None]),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.volumes.slices import read_slice, whole_header
 
-from .layouts import SIZE, VOLUME, assert_holds, mrc_file, opened
+from .layouts import SIZE, VOLUME, Order, assert_holds, mrc_file, opened
 
 BYTES = (VOLUME % 256).astype(np.uint8)
 AXES = list(itertools.permutations((1, 2, 3)))
@@ -28,7 +28,7 @@ def in_mode(dtype: str) -> NDArray[Any]:
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "float32"])
-def test_every_mode_in_both_byte_orders(dtype: str, order: str, tmp_path: Path) -> None:
+def test_every_mode_in_both_byte_orders(dtype: str, order: Order, tmp_path: Path) -> None:
     volume = in_mode(dtype)
     path = mrc_file(tmp_path / "v.mrc", volume, order=order)
     assert_holds(opened(path, kind="raw"), volume)
@@ -51,7 +51,7 @@ def test_every_mode_in_both_byte_orders(dtype: str, order: str, tmp_path: Path) 
 )
 @pytest.mark.parametrize("order", "<>")
 def test_bytes_are_signed_or_not(
-    imod: int | None, stats: tuple[float, float, float], signed: bool, order: str, tmp_path: Path
+    imod: int | None, stats: tuple[float, float, float], signed: bool, order: Order, tmp_path: Path
 ) -> None:
     path = mrc_file(tmp_path / "v.mrc", BYTES, order=order, imod=imod, stats=stats)
     expected = BYTES.view(np.int8) if signed else BYTES
@@ -87,7 +87,7 @@ def test_a_cell_may_have_other_samples_than_the_file(tmp_path: Path) -> None:
     assert_holds(opened(mrc_file(tmp_path / "v.mrc", samples=samples)))
 
 
-UNSET = {
+UNSET: dict[str, tuple[dict[str, Any], str]] = {
     "zero": ({"size": (0, 0, 0)}, "along z is 0"),
     "one axis zero": ({"size": (8, 4, 0)}, "along x is 0"),
     "one angstrom": ({"size": (0.1, 0.1, 0.1)}, "1, 1, 1 angstrom stand for an unset size"),
@@ -167,7 +167,7 @@ def test_what_is_written_is_read(
     seed: int,
     shape: tuple[int, int, int],
     dtype: str,
-    order: str,
+    order: Order,
     axes: tuple[int, int, int],
     extended: bytes,
     size: tuple[float, float, float],

@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from .layouts import (
 )
 
 # As they are found in files: members differ between writers and versions.
-COMPRESSIONS = {
+COMPRESSIONS: dict[str, dict[str, Any]] = {
     "raw": {"type": "raw"},
     "gzip": {"type": "gzip", "level": -1},
     "gzip, no zlib": {"type": "gzip", "level": 6, "useZlib": False},
@@ -139,7 +140,7 @@ def test_attributes_of_an_array(
     assert not caplog.records
 
 
-UNKNOWN = {  # attributes that give no size, and the reason
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {  # attributes that give no size, and the reason
     "nothing": ({}, "no voxel size; give --voxel-size-nm Z,Y,X"),
     "pixels without a unit": ({"pixelResolution": XYZ}, "along z is without a unit"),
     "pixels in pixels": (
@@ -204,7 +205,7 @@ def test_axes_name_the_dimensions_of_the_file(tmp_path: Path) -> None:
     assert_holds(opened(path))
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "jpeg": ({"compression": {"type": "jpeg", "quality": 90}}, ["'jpeg'", "lz4", "blosc"]),
     "no compression": ({"compression": None}, ["compression None", "gzip"]),
     "strings": ({"dataType": "string"}, ["'string'", "uint8"]),
@@ -268,7 +269,7 @@ def test_what_is_written_is_read(
     if form == "axes":
         order = "".join(data.draw(st.permutations("xyz")))
         inner = [edges[axis] / UNITS[unit] for axis in order]
-        attributes = {"axes": list(order), "resolution": inner, "units": [unit] * 3}
+        attributes: dict[str, Any] = {"axes": list(order), "resolution": inner, "units": [unit] * 3}
         stored = volume.transpose(["zyx".index(axis) for axis in order[::-1]])
     elif form == "transform":
         f_order = data.draw(st.booleans())

@@ -9,6 +9,7 @@ import pytest
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zarr.codecs import BytesCodec
 
 from fibstream.core.errors import WrongUse
 from fibstream.volumes.zarr_n5.arrays import open_hierarchy
@@ -36,6 +37,7 @@ def test_a_watched_array_has_to_have_z_first(names: str, tmp_path: Path) -> None
     with pytest.raises(WrongUse, match=rf"v has axes \({', '.join(names)}\); expected \(z, y, x\)"):
         open_hierarchy(f"file://{path}", "v", "raw")
     found = open_hierarchy(f"file://{image(tmp_path / 'w.zarr', 3, 'tczyx')}", "w", "raw")
+    assert found is not None
     assert found.shape == VOLUME.shape
     assert found.voxel_size_nm == SIZE
 
@@ -50,7 +52,7 @@ def test_units(unit: str, length: float, version: int, tmp_path: Path) -> None:
 def test_units_of_each_axis(tmp_path: Path) -> None:
     path = image(tmp_path / "v", 2, steps=[scale(8, 0.004, 50)])
     store = zarr.open_group(str(path))
-    stated = store.attrs["multiscales"]
+    stated: Any = store.attrs["multiscales"]
     for axis, unit in zip(stated[0]["axes"], ["nanometer", "micrometer", "angstrom"], strict=True):
         axis["unit"] = unit
     store.attrs["multiscales"] = stated
@@ -72,7 +74,7 @@ def test_all_scales_count_and_translations_do_not(
     assert_holds(opened(image(tmp_path / "v", steps=steps, outer=outer)))
 
 
-UNKNOWN = {
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "no unit": ({"unit": None}, "along z is without a unit"),
     "pixel": ({"unit": "pixel"}, "along z is in the unit 'pixel'"),
     "inch": ({"unit": "inch"}, "along z is in the unit 'inch'"),
@@ -82,7 +84,7 @@ UNKNOWN = {
     "zero": ({"steps": [scale(8, 0, 5)]}, "its scale holds 0"),
     "negative": ({"steps": [scale(8, 4, -5)]}, "its scale holds -5"),
     "two negatives": ({"steps": [scale(8, 4, -5)], "outer": [scale(1, 1, -1)]}, "holds -5"),
-    "text": ({"steps": [scale(8, "4", 5)]}, "its scale holds '4'"),
+    "text": ({"steps": [scale(8, "4", 5)]}, "its scale holds '4'"),  # type: ignore[arg-type]
     "not a number": ({"steps": [scale(8, 4, float("nan"))]}, "along x is nan"),
     "infinite": ({"steps": [scale(8, 4, float("inf"))]}, "along x is inf"),
 }
@@ -198,9 +200,9 @@ def test_what_is_written_is_read(
         "datasets": [{"path": "s", "coordinateTransformations": [scale(*inner)]}],
     }  # fmt: skip
     path = group(tmp_path / f"{next(NUMBER)}", version, multiscales=[entry])
-    options = {"order": data.draw(st.sampled_from("CF"))} if version == 2 else {}
+    options: dict[str, Any] = {"order": data.draw(st.sampled_from("CF"))} if version == 2 else {}
     if version == 3 and dtype.startswith(">"):
-        options["serializer"] = zarr.codecs.BytesCodec(endian="big")
+        options["serializer"] = BytesCodec(endian="big")
     chunks = tuple(data.draw(st.integers(1, edge)) for edge in stored.shape)
     put(path / "s", stored, version, chunks=chunks, **options)
     assert_holds(opened(path, kind="raw"), volume, size)

@@ -19,6 +19,13 @@ BYTES = np.arange(256, dtype=np.uint8)
 STATED = {"resolution": [4, 4, 4], "float_range": [-1, 1]}
 
 
+def table_for(attributes: dict[str, Any]) -> NDArray[np.uint8]:
+    """Return the table of a scale that is converted."""
+    table = table_of(attributes, "p")
+    assert table is not None
+    return table
+
+
 def stored(distance_nm: NDArray[Any], *, safe: bool) -> NDArray[np.uint8]:
     """COSEM's bytes, after the definition."""
     scale, shift = (127, 128) if safe else (128, 127)
@@ -28,13 +35,13 @@ def stored(distance_nm: NDArray[Any], *, safe: bool) -> NDArray[np.uint8]:
 def test_the_other_scale_is_converted_within_one_level() -> None:
     distance_nm = np.linspace(-150, 150, 3001)
     ours, theirs = stored(distance_nm, safe=False), stored(distance_nm, safe=True)
-    turned = table_of({"safe_scale": True}, "p")[theirs]
+    turned = table_for({"safe_scale": True})[theirs]
     # The lowest level is cut off in ours; two roundings are off by one level at most.
     assert np.abs(turned.astype(int) - ours).max() <= 1
 
 
 def test_the_surface_stays_where_it_is() -> None:
-    table = table_of({"float_range": [-1, 1], "safe_scale": 1}, "p")
+    table = table_for({"float_range": [-1, 1], "safe_scale": 1})
     assert table.dtype == np.uint8
     assert [table[0], table[128], table[255]] == [0, 127, 255]
     np.testing.assert_array_equal(table >= 127, BYTES >= 128)
@@ -67,7 +74,7 @@ def test_an_n5_prediction_is_read_on_the_scale_of_fibstream(
         tmp_path / "mito" / "s0", bytes_, {"type": "gzip", "level": 6},
         attributes=attributes if where == "array" else STATED,
     )  # fmt: skip
-    expected = table_of(attributes, "p")[bytes_] if safe else bytes_
+    expected = table_for(attributes)[bytes_] if safe else bytes_
     source = opened(path, kind="prediction")
     np.testing.assert_array_equal(source.fetch(whole(source)), expected)
     assert source.voxel_size_nm == (4, 4, 4)

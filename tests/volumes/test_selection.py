@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import zarr
@@ -69,7 +70,7 @@ def test_where_nothing_is_listed_metadata_name_what_a_group_holds(
     group(path, version, bare=version == 2, **more)
     inner = {"labels": "labels/mito", "consolidated": "deep/em", "bioformats2raw": "0"}[form]
     if form != "bioformats2raw":
-        named = {"labels": ["mito"]} if form == "labels" else {}
+        named: dict[str, Any] = {"labels": ["mito"]} if form == "labels" else {}
         group(path / Path(inner).parent, version, **named)
     image(path / inner, version)
     if form == "consolidated":
@@ -79,5 +80,6 @@ def test_where_nothing_is_listed_metadata_name_what_a_group_holds(
     hierarchy = Hierarchy(f"file://{tmp_path}/")
     assert not hierarchy.local
     root = hierarchy.node(PurePosixPath("d.zarr"))
+    assert root is not None
     found = select_array(hierarchy, root, "d", "labels" if form == "labels" else "any")
     assert found.key == PurePosixPath("d.zarr", inner, "0")

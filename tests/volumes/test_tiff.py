@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 
-from .layouts import SHAPE, SIZE, VOLUME, assert_holds, opened, tiff_file
+from .layouts import SHAPE, SIZE, VOLUME, Order, assert_holds, opened, tiff_file
 
 Z, Y, X = SIZE
 NUMBER = itertools.count()
@@ -52,7 +52,7 @@ def imagej(
         ("microns", 1e3), ("\u00b5m", 1e3), ("\\u00C5", 0.1), ("mm", 1e6), ("nanometer", 1),
     ],
 )  # fmt: skip
-def test_units_of_imagej(unit: str, scale: float, order: str, tmp_path: Path) -> None:
+def test_units_of_imagej(unit: str, scale: float, order: Order, tmp_path: Path) -> None:
     assert_holds(opened(imagej(tmp_path, unit, scale, order=order)))
 
 
@@ -81,15 +81,15 @@ def test_what_else_imagej_writes_makes_no_difference(extra: str, tmp_path: Path)
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("order", "<>")
 def test_one_directory_or_one_for_each_plane(
-    directories: int, big: bool, order: str, tmp_path: Path
+    directories: int, big: bool, order: Order, tmp_path: Path
 ) -> None:
-    options = {"directories": directories, "big": big, "order": order}
+    options: dict[str, Any] = {"directories": directories, "big": big, "order": order}
     if directories == 1 and big:  # no program writes that
         return
     assert_holds(opened(imagej(tmp_path, **options)))
 
 
-UNKNOWN = {
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "inch": ({"unit": "inch"}, "in the unit 'inch'"),
     "pixel": ({"unit": "pixel"}, "in the unit 'pixel'"),
     "no unit": ({"unit": None}, "without a unit"),
@@ -250,10 +250,10 @@ def test_what_is_written_is_read(
     seed: int,
     shape: tuple[int, int, int],
     dtype: str,
-    order: str,
-    layout: str,
+    order: Order,
+    layout: tuple[bool, bool],
     form: str,
-    unit: str,
+    unit: tuple[str, float],
     size: tuple[float, float, float],
     tmp_path: Path,
 ) -> None:
@@ -264,8 +264,8 @@ def test_what_is_written_is_read(
         text = (
             f"ImageJ=1.53t\nimages={shape[0]}\nslices={shape[0]}\nunit={unit[0]}\nspacing={z!r}\n"
         )
-        inner = [below / count * unit[1] for count, below in (rational(y), rational(x))]
-        size = (size[0], *inner)  # ImageJ rounds to whole pixels in a million units
+        y_nm, x_nm = (below / count * unit[1] for count, below in (rational(y), rational(x)))
+        size = (size[0], y_nm, x_nm)  # ImageJ rounds to whole pixels in a million units
     else:
         stated = xml(physical(unit[0], z, y, x), dtype={"float32": "float"}.get(dtype, dtype))
         text = stated.replace('SizeX="7" SizeY="6" SizeZ="5"', "").replace(
@@ -281,9 +281,8 @@ def test_what_is_written_is_read(
 
 
 def test_the_writer_of_these_tests_is_read_by_another_reader(tmp_path: Path) -> None:
-    from PIL import Image
+    from PIL import Image, ImageSequence
 
     with Image.open(imagej(tmp_path, directories=5)) as image:
-        for z in range(image.n_frames):
-            image.seek(z)
-            np.testing.assert_array_equal(np.asarray(image), VOLUME[z])
+        for z, plane in enumerate(ImageSequence.Iterator(image)):
+            np.testing.assert_array_equal(np.asarray(plane), VOLUME[z])

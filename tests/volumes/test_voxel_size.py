@@ -33,7 +33,7 @@ ATTRIBUTES = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=5)
 @settings(deadline=None)
 @given(ATTRIBUTES, ATTRIBUTES, st.booleans(), st.integers(0, 5), JSON)
 def test_any_attributes_are_a_size_or_a_line(
-    own: dict[str, Any], group: dict[str, Any], x_first: bool, dimensions: int, names: object
+    own: dict[str, Any], group: dict[str, Any], x_first: bool, dimensions: int, names: Any
 ) -> None:
     array = ArrayMetadata("v", own, [ParentGroup("s0", group)], dimensions, names, x_first)
     try:
@@ -49,7 +49,10 @@ def test_any_attributes_are_a_size_or_a_line(
 
 
 def test_a_level_of_another_path_states_nothing_of_the_array() -> None:
-    level = {"path": "s1", "transform": {"axes": ["z", "y", "x"], "units": ["nm"] * 3}}
+    level: dict[str, Any] = {
+        "path": "s1",
+        "transform": {"axes": ["z", "y", "x"], "units": ["nm"] * 3},
+    }
     level["transform"]["scale"] = [8, 4, 5]
     group = {"multiscales": [{"datasets": [level]}]}
     listed = ArrayMetadata("v", {}, [ParentGroup("s1", group)], 3, None, True)

@@ -1,6 +1,7 @@
 """Plain Zarr arrays: attributes for axes and voxel size; the display and labels of images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,8 @@ def test_omero_without_a_window(omero: object, tmp_path: Path) -> None:
 def test_labels_of_an_image(version: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = image(tmp_path / "v", version)
     group(path / "labels", version, labels=["mito"])
-    image(path / "labels" / "mito", version, volume=VOLUME.astype(np.uint32), **{"image-label": {}})
+    marked: dict[str, Any] = {"image-label": {}}
+    image(path / "labels" / "mito", version, volume=VOLUME.astype(np.uint32), **marked)
     assert_holds(opened(path, kind="raw"))
     labels = opened(path, kind="labels")
     assert labels.name == f"{path}#labels/mito/0"
@@ -105,6 +107,7 @@ def test_labels_of_an_image(version: int, tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_labels_read_as_raw_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = image(tmp_path / "v", **{"image-label": {"version": "0.5"}})
+    marked: dict[str, Any] = {"image-label": {"version": "0.5"}}
+    path = image(tmp_path / "v", **marked)
     assert_holds(opened(path, kind="raw"))
     assert "marked as labels" in caplog.text

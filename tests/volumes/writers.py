@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mrcfile
 import numpy as np
@@ -17,6 +17,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.volumes.sources import Source, open_volume
 
+ZarrFormat = Literal[2, 3]
 SHAPE = (5, 6, 7)
 
 
@@ -97,7 +98,9 @@ def folder(path: Path, suffix: str = ".tif", **options: Any) -> str:
     return str(path / "stack")
 
 
-def array(path: Path, volume: NDArray[Any] = VOLUME, zarr_format: int = 3, **options: Any) -> str:
+def array(
+    path: Path, volume: NDArray[Any] = VOLUME, zarr_format: ZarrFormat = 3, **options: Any
+) -> str:
     options = {"chunks": (4, 4, 4)[-volume.ndim :], **options}
     store = zarr.create_array(
         path, shape=volume.shape, dtype=volume.dtype, zarr_format=zarr_format, **options
@@ -108,7 +111,7 @@ def array(path: Path, volume: NDArray[Any] = VOLUME, zarr_format: int = 3, **opt
 
 def multiscale(
     path: Path,
-    zarr_format: int = 3,
+    zarr_format: ZarrFormat = 3,
     axes: list[dict[str, str]] = AXES,
     size: Sequence[float] = SIZE,
     scale: Sequence[float] | None = None,
