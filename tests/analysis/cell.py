@@ -17,11 +17,14 @@ from fibstream.services.analysis.table import finish, to_parquet
 from fibstream.services.analysis.totals import merge, widen
 from fibstream.store.shard import Stamp, encode_blob
 from fibstream.v1 import analysis_pb2 as pb
-from fibstream.v1.analysis_pb2_grpc import AnalysisServiceStub as Stub
-from fibstream.v1.analysis_pb2_grpc import add_AnalysisServiceServicer_to_server
+from fibstream.v1.analysis_pb2_grpc import (
+    AnalysisServiceStub,
+    add_AnalysisServiceServicer_to_server,
+)
 
 from ..support import rpc
 
+Stub = AnalysisServiceStub
 COUNT = 100
 
 

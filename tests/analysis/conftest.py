@@ -15,7 +15,7 @@ from .cell import Cell, Stub, serving
 @pytest.fixture(scope="package")
 def servicer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalysisServicer]:
     """One for all tests: the process that runs SQL takes half a second to start."""
-    made = AnalysisServicer(Root(str(tmp_path_factory.mktemp("root"))), Settings())
+    made = AnalysisServicer(Root(str(tmp_path_factory.mktemp("root"))), Settings.model_validate({}))
     yield made
     made.close()
 

@@ -17,6 +17,8 @@ from fibstream.services.analysis.measure import HALO, measure
 from fibstream.services.analysis.table import finish
 from fibstream.services.analysis.totals import RowTotals, merge, widen
 
+from ..support.geometry import triple
+
 
 def random_volume(rng: np.random.Generator) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
     """Labels with long and short runs, ids up to 2**63, any share of background; a raw volume."""
@@ -30,7 +32,7 @@ def random_volume(rng: np.random.Generator) -> tuple[NDArray[np.uint64], NDArray
 
 
 def random_grid(rng: np.random.Generator, shape: Index) -> Grid:
-    return Grid(shape, tuple(int(rng.integers(1, n + 2)) for n in shape))
+    return Grid(shape, triple(rng.integers(1, n + 2) for n in shape))
 
 
 def rows_of(grid: Grid, labels: NDArray[Any], raw: NDArray[Any], index: Index) -> Arrays:
@@ -106,9 +108,10 @@ def test_replaced_and_removed_chunks_leave_no_trace(seed: int) -> None:
     labels, raw = random_volume(rng)
     old = np.roll(labels, 1, axis=2)
     grid = random_grid(rng, labels.shape)
-    fold, content = RowTotals(), {}
+    fold = RowTotals()
+    content: dict[Index, Arrays] = {}
     for _ in range(60):
-        chunk = tuple(int(rng.integers(0, n)) for n in grid.count)
+        chunk = triple(rng.integers(0, n) for n in grid.count)
         if chunk in content and rng.random() < 0.3:
             del content[chunk]
             fold.remove(chunk)

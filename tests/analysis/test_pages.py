@@ -17,7 +17,8 @@ from .cell import COUNT, Cell, Stub, query, refused, rows, table_of
 
 def pages(stub: Stub, **given: Any) -> tuple[list[dict[str, Any]], list[pb.QueryObjectsResponse]]:
     """Return the rows of every page one after the other, and each answer."""
-    answers, token = [], ""
+    answers: list[pb.QueryObjectsResponse] = []
+    token = ""
     while not answers or token:
         answers.append(query(stub, page_token=token, **given))
         token = answers[-1].next_page_token
@@ -82,7 +83,10 @@ def test_a_table_that_changes_between_pages_is_refused(cell: Cell, stub: Stub) -
 def test_a_token_belongs_to_its_query(cell: Cell, stub: Stub) -> None:
     cell.write(rows(1))
     token = query(stub, organelle="mito", filter="voxels > 1", page_size=10).next_page_token
-    for other in ({"filter": "voxels > 2"}, {"filter": "voxels > 1", "order_by": "voxels"}):
+    others: list[dict[str, Any]] = [
+        {"filter": "voxels > 2"}, {"filter": "voxels > 1", "order_by": "voxels"}
+    ]  # fmt: skip
+    for other in others:
         code, says = refused(stub, organelle="mito", page_token=token, **other)
         assert code == CODE.INVALID_ARGUMENT and "page_token" in says
 
@@ -120,7 +124,8 @@ def test_an_order_is_columns_and_nothing_else(cell: Cell, stub: Stub, order: str
 
 
 def test_a_wrong_column_names_the_columns(cell: Cell, stub: Stub) -> None:
-    for given in ({"order_by": "size"}, {"filter": "size > 3"}):
+    wrong: list[dict[str, Any]] = [{"order_by": "size"}, {"filter": "size > 3"}]
+    for given in wrong:
         _, says = refused(stub, organelle="mito", **given)
         assert "volume_nm3" in says and "size" in says
 

@@ -5,6 +5,7 @@ import pytest
 
 from fibstream.v1 import analysis_pb2 as pb
 
+from ..support.files import content
 from ..support.rpc import CODE
 from .cell import Cell, Stub, refused, rows
 
@@ -34,9 +35,7 @@ def test_a_wrong_name_is_named(
 
 def test_a_damaged_table_is_not_read(cell: Cell, stub: Stub) -> None:
     cell.write(rows(1))
-    handle = cell.files.open("tables/mito.parquet")
-    data = bytearray(handle.read(0, handle.size))
-    handle.close()
+    data = bytearray(content(cell.files, "tables/mito.parquet"))
     data[100] ^= 1
     cell.files.put("tables/mito.parquet", bytes(data))
     code, says = refused(stub, organelle="mito")

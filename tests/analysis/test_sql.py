@@ -106,7 +106,7 @@ ENDLESS = [
 
 @pytest.mark.parametrize("sql", ENDLESS)
 def test_what_takes_too_long_is_ended(cell: Cell, root: Root, sql: str) -> None:
-    servicer = AnalysisServicer(root, Settings())
+    servicer = AnalysisServicer(root, Settings.model_validate({}))
     servicer._pool = SqlPool(limit_s=2.0)
     cell.write(rows(1))
     with serving(servicer) as stub:

@@ -27,7 +27,8 @@ class Graph:
     """Nodes and weights under construction; every method returns the name of its output."""
 
     def __init__(self, seed: int = 7) -> None:
-        self.nodes, self.weights = [], []
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[TensorProto] = []
         self.rng = np.random.default_rng(seed)
 
     def constant(self, values: Any, dtype: Any) -> str:

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from math import floor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ def exact(value: int, low: int, high: int) -> int:
 
 
 @given(st.data(), st.sampled_from(INTEGERS), st.booleans())
-def test_integers_are_exact(data: st.DataObject, dtype: type[np.generic], invert: bool) -> None:
+def test_integers_are_exact(
+    data: st.DataObject, dtype: type[np.integer[Any]], invert: bool
+) -> None:
     info = np.iinfo(dtype)
     low = data.draw(st.integers(-(2**40), 2**40) | st.integers(-300, 300))
     high = low + data.draw(st.integers(1, 2**40) | st.integers(1, 600))

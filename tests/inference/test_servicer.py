@@ -37,7 +37,7 @@ SHAPE = (13, 21, 30)
 def servicer(tmp_path: Path) -> InferenceServicer:
     (tmp_path / "models").mkdir()
     write_net(tmp_path / "models" / "net.onnx")
-    return InferenceServicer(Root(str(tmp_path)), Settings())
+    return InferenceServicer(Root(str(tmp_path)), Settings.model_validate({}))
 
 
 @pytest.fixture
@@ -221,8 +221,14 @@ def finished(servicer: InferenceServicer, timeout_s: float = 10) -> None:
 def test_a_cancelled_call_stops_at_the_next_tile(
     stub: Stub, servicer: InferenceServicer, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contexts, look = [], module._check_active
-    monkeypatch.setattr(module, "_check_active", lambda c: (contexts.append(c), look(c)))
+    contexts: list[Any] = []
+    look = module._check_active
+
+    def counted(context: Any) -> None:
+        contexts.append(context)
+        look(context)
+
+    monkeypatch.setattr(module, "_check_active", counted)
     call = stub.Predict(iter([header(), *pieces(RAW)]))
     assert held.at_work.wait(10)
     call.cancel()

@@ -16,6 +16,7 @@ from fibstream.services.inference.port import Engine, ModelSpec
 from fibstream.services.inference.tiling import halo_of, predict, tiles, waste
 
 from ..support.engines import TinyEngine
+from ..support.geometry import triple
 from .net import write_net
 
 Engines = tuple[Engine, Engine, Engine]
@@ -63,7 +64,7 @@ def test_any_chunking_and_any_fill_equals_the_whole_volume(
     engines: Engines, data: st.DataObject, shape: Index, chunk: Index, fill: int, which: int
 ) -> None:
     volume = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, shape, np.uint8)
-    chunk = tuple(min(max(c, 6), s) for c, s in zip(chunk, shape, strict=True))
+    chunk = triple(min(max(c, 6), s) for c, s in zip(chunk, shape, strict=True))
     whole = stitched(volume, shape, engines[which])
     assert np.array_equal(stitched(volume, chunk, engines[which], fill=fill), whole)
 
@@ -145,7 +146,7 @@ def spec_of(halo: Index, stride: Index, phase: Index, cells: Index) -> ModelSpec
     output = [s * c for s, c in zip(stride, cells, strict=True)]
     return ModelSpec(
         name="any", classes=("a",), voxel_size_nm=(1, 1, 1), halo=halo, stride=stride,
-        phase=phase, sha256="", tile=[o + 2 * h for o, h in zip(output, halo, strict=True)],
+        phase=phase, sha256="", tile=triple(o + 2 * h for o, h in zip(output, halo, strict=True)),
     )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def test_tiles_cover_the_core_on_the_lattice_and_none_is_idle(
     halo: Index, stride: Index, phase: Index, cells: Index, start: Index, size: Index
 ) -> None:
     spec = spec_of(halo, stride, phase, cells)
-    core = Box(start, tuple(a + n for a, n in zip(start, size, strict=True)))
+    core = Box(start, triple(a + n for a, n in zip(start, size, strict=True)))
     starts = tiles(core, spec)
     assert starts == sorted(set(starts))
     for axis in range(3):

@@ -28,7 +28,7 @@ def labelled(mask: Bits, connectivity: Connectivity) -> NDArray[np.int64]:
 
 def adjacent(
     labels: NDArray[np.int64], mask: Bits, connectivity: Connectivity
-) -> set[tuple[int, ...]]:
+) -> set[tuple[int, int]]:
     """Return the pairs (background, foreground) of components with neighbouring voxels."""
     found = set()
     steps = [s for s in product((-1, 0, 1), repeat=3) if 0 < sum(map(abs, s)) <= RANK[connectivity]]
@@ -53,7 +53,7 @@ def test_components_and_their_neighbours(seed: int, connectivity: Connectivity) 
     assert np.array_equal(paint(found, numbers, mask.shape), labels)
     assert found.voxels.tolist() == [int((labels[:z, :y, :x] == n).sum()) for n in numbers]
     assert np.array_equal(found.solid, [mask[labels == n][0] for n in numbers])
-    faces = [plane for axis in range(3) for plane in (labels.take(0, axis), labels.take(-1, axis))]
+    faces = [np.moveaxis(labels, axis, 0)[end] for axis in range(3) for end in (0, -1)]
     assert found.touch.tolist() == [
         sum(int(n in plane) << bit for bit, plane in enumerate(faces)) for n in numbers
     ]

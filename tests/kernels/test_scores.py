@@ -11,6 +11,8 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.kernels.scores import Overlap, Pairs, count, count_pairs, instance_scores, scores
 
+from ..support.geometry import triple
+
 
 def random_labels(rng: np.random.Generator, shape: Index, most: int = 6) -> NDArray[np.uint64]:
     ids = np.append(np.uint64(0), rng.integers(1, 2**63, most, np.uint64))
@@ -25,8 +27,8 @@ def random_labels(rng: np.random.Generator, shape: Index, most: int = 6) -> NDAr
 @pytest.mark.parametrize("seed", range(20))
 def test_chunks_add_up_to_the_whole(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    shape = tuple(int(n) for n in rng.integers(1, 23, 3))
-    grid = Grid(shape, tuple(int(rng.integers(1, n + 1)) for n in shape))
+    shape = triple(rng.integers(1, 23, 3))
+    grid = Grid(shape, triple(rng.integers(1, n + 1) for n in shape))
     truth, test = random_labels(rng, shape), random_labels(rng, shape)
     boxes = [grid.box(index).slices() for index in grid.indices()]
     overlap = sum((count(truth[box], test[box]) for box in boxes), Overlap())

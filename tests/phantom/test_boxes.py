@@ -19,6 +19,8 @@ from fibstream.phantom import (
     render_chunks,
 )
 
+from ..support.geometry import triple
+
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE = (60, 70, 76)
 KINDS = ("mito", "er", "ribosomes", "nuclear_pore", "vesicle", "microtubules")
@@ -80,7 +82,7 @@ def test_pieces_in_any_order_make_the_whole() -> None:
     backward = {name: np.zeros_like(full[name]) for name in names}
     grid = grid_of(cell.spec)
     for index in reversed(list(np.ndindex(*grid.count))):
-        put(backward, render_chunk(cell, grid, tuple(int(i) for i in index), KINDS))
+        put(backward, render_chunk(cell, grid, triple(index), KINDS))
     for name in names:
         assert np.array_equal(forward[name], full[name]), name
         assert np.array_equal(backward[name], full[name]), name

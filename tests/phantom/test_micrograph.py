@@ -1,6 +1,7 @@
 """The image: greys, point spread, noise and defects, each against its formula."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from fibstream.phantom import micrograph as image
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE = (40, 150, 150)
-CALM = {"curtain": 0.0, "charging": 0.0, "drift": 0.0}
+CALM: dict[str, Any] = {"curtain": 0.0, "charging": 0.0, "drift": 0.0}
 
 
 @cache
 def shown(look: Look, organelles: tuple[str, ...] | None = None) -> np.ndarray:
-    given = {} if organelles is None else {"organelles": organelles}
+    given: dict[str, Any] = {} if organelles is None else {"organelles": organelles}
     cell = Phantom(PhantomSpec(SHAPE, (10.0,) * 3, seed=5, look=look, **given))
     return cell.micrograph(cell.box()).astype(float)
 
@@ -101,7 +102,7 @@ def test_slices_are_displaced_by_what_is_told() -> None:
     ("name", "axes"), [("curtain", (1,)), ("charging", (2,)), ("drift", (1, 2))]
 )
 def test_a_defect_changes_only_along_its_own_axes(name: str, axes: tuple[int, ...]) -> None:
-    quiet = {"grain": 0.0, "cloud": 0.0, "shot": 0.0, **CALM}
+    quiet: dict[str, Any] = {"grain": 0.0, "cloud": 0.0, "shot": 0.0, **CALM}
     resin = ()  # nothing but membrane, cytosol and resin
     added = shown(Look(**{**quiet, name: 8.0}), resin) - shown(Look(**quiet), resin)
     assert added.std() > 0.5

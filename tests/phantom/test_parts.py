@@ -17,6 +17,8 @@ from fibstream.phantom.materials import FINE_IDS, MATERIAL, SUPER
 from fibstream.phantom.phantom import Voxels
 from fibstream.phantom.truth import annotation, label_mask, super_class
 
+from ..support.geometry import triple
+
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 WALL = 45.0  # nm: depth of the wall of triplets of a centriole (Winey)
 
@@ -37,7 +39,7 @@ def around(phantom: Phantom, centre: tuple[float, ...], reach_nm: float) -> Box 
     high = low + np.ceil(2 * reach_nm / voxel).astype(int)
     if (low < 0).any() or (high > phantom.spec.shape).any():
         return None
-    return Box(tuple(map(int, low)), tuple(map(int, high)))
+    return Box(triple(low), triple(high))
 
 
 @cache
@@ -205,9 +207,9 @@ def test_microtubules_pass_by_what_is_in_their_way() -> None:
     for line in (line for line in full.lines if line.kind == "microtubule"):
         steps = [np.linspace(a, b, 30, endpoint=False) for a, b in pairwise(line.points)]
         at = np.floor(np.concatenate(steps) / 6.0).astype(int)
-        at = tuple(at[((at >= 0) & (at < own.shape)).all(axis=1)].T)
-        assert (own[at] == line.thing).all()
-        passed += int((others[at] < 60).any())
+        there = tuple(at[((at >= 0) & (at < own.shape)).all(axis=1)].T)
+        assert (own[there] == line.thing).all()
+        passed += int((others[there] < 60).any())
     assert passed >= 5
     assert others[own > 0].min() > 0
 
@@ -218,6 +220,7 @@ def test_centrioles_are_nine_fold() -> None:
         cell = Phantom(PhantomSpec((700, 700, 700), (4.0,) * 3, seed, ("centrosome",)))
         (thing,) = (t for t in cell.things if t.kind == "centrosome")
         box = around(cell, thing.centre, 600.0)
+        assert box is not None
         voxels = cell.voxels(box)
         labels = cell.labels_of(voxels)
         barrels, count = components(labels == 31)

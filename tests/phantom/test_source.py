@@ -8,7 +8,8 @@ import pytest
 from fibstream.core.errors import FibstreamError, WrongUse
 from fibstream.core.grid import Box
 from fibstream.phantom import Look, Phantom, PhantomSpec
-from fibstream.phantom.source import MEMBERS, read_spec, spec_text
+from fibstream.phantom.phantom import MEMBERS
+from fibstream.phantom.source import read_spec, spec_text
 from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside

@@ -17,6 +17,8 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Halo
 from fibstream.phantom import Contact, Phantom, PhantomSpec, contact_truth, grid_of, merge_contacts
 
+from ..support.geometry import triple
+
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, VOXEL = (46, 70, 76), (22.0, 17.0, 16.0)
 NAMES = ("er", "mito", "golgi", "vesicle", "microtubules", "ribosomes")
@@ -52,10 +54,10 @@ def tilings(draw: st.DrawFn) -> list[Box]:
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(boxes=tilings(), pair=st.sampled_from(PAIRS), seed=st.sampled_from(SEEDS))
 def test_contacts_of_any_boxes_add_up_to_those_of_the_whole(boxes, pair, seed) -> None:
-    ids, found = whole(seed, *pair)
-    parts = []
+    (a, b), parts = pair, []
+    ids, found = whole(seed, a, b)
     for box in boxes:
-        here, part = pairs_in(cell(seed), *pair, box)
+        here, part = pairs_in(cell(seed), a, b, box)
         assert np.array_equal(here, ids[box.slices()])
         parts.append(part)
     assert merge_contacts(parts) == found
@@ -120,10 +122,7 @@ def meetings(name: str, most: int = 4) -> list[Box]:
     deep = 8 + SIZE / 2  # a box may grow by eight voxels
     fits = ((middle > deep) & (middle < alone(name).spec.shape - deep)).all(axis=1)
     starts = (middle[fits] - SIZE / 2).astype(int)
-    return [
-        Box(tuple(map(int, a)), tuple(map(int, a + SIZE)))
-        for a in starts[:: max(1, len(starts) // most)][:most]
-    ]
+    return [Box(triple(a), triple(a + SIZE)) for a in starts[:: max(1, len(starts) // most)][:most]]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +220,8 @@ def test_every_ribosome_is_in_the_table_once(tmp_path, monkeypatch) -> None:
     phantom = Phantom(spec)
     table, _ = write_tables(tmp_path, spec, pairs=())
     found = phantom.ribosomes(phantom.box())
-    inside = ((found.centre >= 0) & (found.centre < spec.extent_nm)).all(axis=1)
+    placed = (found.centre >= 0) & (found.centre < spec.extent_nm)
+    inside = np.logical_and.reduce(placed, axis=1)
     assert 0 < inside.sum() < len(found.number)
     names = np.array(["free", "envelope", "sheet", "tubule"])[found.category]
     wanted = {int(n): (*c, s) for n, c, s, i in

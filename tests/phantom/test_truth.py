@@ -17,6 +17,8 @@ from fibstream.phantom.materials import SUPER
 from fibstream.phantom.ribosomes import CYTOSOLIC, NUCLEAR
 from fibstream.phantom.truth import annotation, label_mask, record, super_class
 
+from ..support.geometry import triple
+
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, NM = (130, 200, 200), 6.0
 
@@ -160,7 +162,7 @@ def test_distances_agree_with_those_between_voxels(name: str) -> None:
     there = np.argwhere(instances(name))
     middle, size = there[len(there) // 2], np.array([80, 130, 130])
     start = np.clip(middle - size // 2, 0, np.array(instances(name).shape) - size)
-    box = Box(tuple(map(int, start)), tuple(map(int, start + size)))
+    box = Box(triple(start), triple(start + size))
     mine = cell().distances(name, box)[0]
     inside = mine < 0
     if name in ("vesicle", "mito", "microtubules"):

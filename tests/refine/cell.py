@@ -13,17 +13,17 @@ from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.refine.servicer import RefineServicer
 from fibstream.v1 import refine_pb2 as pb
-from fibstream.v1.refine_pb2_grpc import RefineServiceStub as Stub
-from fibstream.v1.refine_pb2_grpc import add_RefineServiceServicer_to_server
+from fibstream.v1.refine_pb2_grpc import RefineServiceStub, add_RefineServiceServicer_to_server
 
 from ..support import rpc
 
-EXISTING = ("opened", "grown", "closed", "final")
+Stub = RefineServiceStub
+EXISTING: tuple[Change, ...] = ("opened", "grown", "closed", "final")
 
 
 @contextmanager
 def serving(root: Root) -> Iterator[Stub]:
-    servicer = RefineServicer(root, Settings())
+    servicer = RefineServicer(root, Settings.model_validate({}))
     with rpc.serving(add_RefineServiceServicer_to_server, servicer, Stub) as stub:
         yield stub
 

@@ -12,6 +12,7 @@ from fibstream.kernels.relabel import relabel
 from fibstream.services.refine.objects import ObjectChange, ObjectFold, State
 from fibstream.services.refine.recipe import FillHoles, RecipeSettings, voxel_limits
 
+from ..support.geometry import triple
 from .whole import VOXEL, absence, cut, random_absent, random_grid, random_volume, whole
 
 RULES = [(c, h) for h in ("none", "one", "all") for c in (6, 18, 26)]
@@ -88,7 +89,10 @@ def test_closed_objects_are_final_at_once(connectivity: Connectivity, holes: Fil
     """Half-way, a closed object has its voxels, its final labels, and is announced once."""
     for seed in range(100, 110):
         case = Case(seed, connectivity, holes)
-        fold, reported, closed, written = case.fold(), {}, {}, {}
+        fold = case.fold()
+        reported: dict[int, tuple[int, str]] = {}
+        closed: dict[int, int] = {}
+        written: dict[Index, bytes] = {}
         for index in case.order:
             fold.put(index, case.summary(index))
             if case.rng.random() < 0.2:
@@ -127,7 +131,7 @@ def test_the_last_summary_of_a_chunk_counts(connectivity: Connectivity, holes: F
         case = Case(seed, connectivity, holes, top=14)
         other = case.cut(case.rng.random(case.mask.shape) < case.rng.uniform(0.2, 0.8))
         fold = case.fold()
-        reported = {}
+        reported: dict[int, tuple[int, State]] = {}
         for step in range(2 * len(case.order)):
             index = case.order[case.rng.integers(len(case.order))]
             summary = [None, other[index][1], case.summary(index)][case.rng.integers(3)]
@@ -279,7 +283,7 @@ def test_an_object_behind_the_chunk_counts_too(axis: int) -> None:
     mask[5, 1:4, 1:4] = True
     mask[4, 2, 2], mask[5, 2, 2] = True, False
     mask, chunk = np.moveaxis(mask, 0, axis), np.roll((4, 5, 5), axis)
-    settings, grid = RecipeSettings(), Grid(mask.shape, tuple(map(int, chunk)))
+    settings, grid = RecipeSettings(), Grid(mask.shape, triple(chunk))
     volume = np.where(mask, 255, 0).astype(np.uint8)
     fold = ObjectFold(settings, VOXEL)
     for index in grid.indices():

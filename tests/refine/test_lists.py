@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from fibstream.bus import wire
-from fibstream.core.events import ObjectChanged
+from fibstream.core.events import Change, ObjectChanged
 from fibstream.runtime.paging import MAX_PAGE, encode_token
 from fibstream.services.refine.recipe import RECIPES, resolve
 from fibstream.v1 import refine_pb2 as pb
@@ -52,8 +52,9 @@ def listed(stub: Stub, size: int, organelle: str = "mito") -> list[list[ObjectCh
 def test_objects_that_exist_are_listed_by_id_each_once(cell: Cell, stub: Stub, size: int) -> None:
     chance = random.Random(size)
     expected = []
+    kinds: list[Change] = [*EXISTING, "merged_into", "withdrawn"]
     for id_ in chance.sample(range(1, 1 << 62), 40):
-        kind = chance.choice([*EXISTING, "merged_into", "withdrawn"])
+        kind = chance.choice(kinds)
         event = cell.change(id_, kind, voxels=id_ % 1000, into=7 if kind == "merged_into" else None)
         if kind in EXISTING:
             expected.append(event)

@@ -12,14 +12,17 @@ import pytest
 
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays
+from fibstream.kernels.conventions import Connectivity
 from fibstream.kernels.union_find import OUT, OUTSIDE, FragmentSets, neighbour_at
 from fibstream.services.refine.objects import ObjectFold, State
-from fibstream.services.refine.recipe import RecipeSettings
+from fibstream.services.refine.recipe import FillHoles, RecipeSettings
 
+from ..support.geometry import triple
 from .test_laws import RULES, follow
 from .whole import VOXEL, cut
 
 VOXEL_NM3 = 8 * 4 * 4
+HOLES: tuple[FillHoles, ...] = ("none", "one", "all")
 Summaries = Mapping[Index, Arrays]
 
 
@@ -72,9 +75,7 @@ def mixed(
     volumes contradict each other. First every chunk gives the old or the new one, in the end all
     have given the new one.
     """
-    grid = Grid(
-        tuple(int(n) for n in rng.integers(4, 9, 3)), tuple(int(n) for n in rng.integers(2, 4, 3))
-    )
+    grid = Grid(triple(rng.integers(4, 9, 3)), triple(rng.integers(2, 4, 3)))
     share = rng.uniform(0.1, 0.4) if rng.random() < 0.5 else rng.uniform(0.6, 0.9)
     before = rng.random(grid.extent) < share
     after = before ^ (rng.random(grid.extent) < 0.3)
@@ -91,7 +92,7 @@ def mixed(
 
 
 @pytest.mark.parametrize(("connectivity", "holes"), RULES)
-def test_old_and_new_summaries_of_two_volumes(connectivity: int, holes: str) -> None:
+def test_old_and_new_summaries_of_two_volumes(connectivity: Connectivity, holes: FillHoles) -> None:
     settings = RecipeSettings(connectivity=connectivity, fill_holes=holes)
     for seed in range(12):
         rng = np.random.default_rng(seed)
@@ -134,8 +135,8 @@ def any_summary(rng: np.random.Generator, *, holes: bool) -> Arrays:
     }
 
 
-@pytest.mark.parametrize("holes", ["none", "one", "all"])
-def test_summaries_of_no_volume_at_all(holes: str) -> None:
+@pytest.mark.parametrize("holes", HOLES)
+def test_summaries_of_no_volume_at_all(holes: FillHoles) -> None:
     """Every contradiction that the form of a summary allows, in a few chunks."""
     chunks = list(np.ndindex(2, 2, 3))
     for seed in range(200):
@@ -171,7 +172,7 @@ def test_summaries_of_no_volume_at_all(holes: str) -> None:
 def test_summaries_of_one_volume_never_contradict_each_other() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        settings = RecipeSettings(connectivity=26, fill_holes=["none", "one", "all"][seed % 3])
+        settings = RecipeSettings(connectivity=26, fill_holes=HOLES[seed % 3])
         new, _ = mixed(rng, settings)
         sets, places = FragmentSets(merging=settings.fill_holes == "all"), list(new)
         for at in rng.permutation(len(places)):

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -50,8 +51,10 @@ def test_while_chunks_land_the_watermark_only_grows_and_the_end_is_known(
     files.put(RECORD, canonical(dataset.model_dump(mode="json")))
     prepare(bus, dataset.name)
     source = open_volume(str(scene.raw), kind="raw")
-    runner = InProcess(files, bus, source, dataset, "raster", 0, Settings())
-    marks, objects = [], {}
+    settings = Settings.model_validate({})
+    runner = InProcess(cast("Any", files), cast("Any", bus), source, dataset, "raster", 0, settings)
+    marks: list[Any] = []
+    objects = {}
     with serving(root) as stub:
         watch = Watch(stub, "")
         turns = threading.Thread(target=lambda: [None for _ in runner.run()])

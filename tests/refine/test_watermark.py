@@ -95,7 +95,9 @@ EVENTS = st.one_of(
 
 @given(st.lists(EVENTS, max_size=40))
 def test_any_history_gives_the_watermark_of_the_definition(events: list[tuple[Any, Any]]) -> None:
-    finality, cut, opened = Finality(GRID), set(), set()
+    finality = Finality(GRID)
+    cut: set[Any] = set()
+    opened: set[Any] = set()
     for what, how in events:
         if isinstance(what, tuple):
             finality.cut(what, done=how)

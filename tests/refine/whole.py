@@ -12,6 +12,8 @@ from fibstream.core.stage import Arrays, Patch
 from fibstream.services.refine.cut import cut_fragments, halo
 from fibstream.services.refine.recipe import RecipeSettings
 
+from ..support.geometry import triple
+
 VOXEL = (8.0, 4.0, 4.0)
 RANK = {6: 1, 18: 2, 26: 3}
 
@@ -21,7 +23,7 @@ def rename(labels: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
     out = np.zeros(labels.shape, np.uint64)
     for label in range(1, labels.max() + 1):
         where = np.argwhere(labels == label)
-        out[labels == label] = 1 + gid(tuple(map(int, where[0])))
+        out[labels == label] = 1 + gid(triple(where[0]))
     return out
 
 
@@ -75,7 +77,7 @@ def random_volume(rng: np.random.Generator, top: int = 22) -> NDArray[np.bool_]:
 
 def random_grid(rng: np.random.Generator, shape: Index) -> Grid:
     """At most 4 to 6 chunks along an axis of usual length: more only cost time."""
-    return Grid(shape, tuple(int(rng.integers(max(1, n // 5), max(2, n) + 1)) for n in shape))
+    return Grid(shape, triple(rng.integers(max(1, n // 5), max(2, n) + 1) for n in shape))
 
 
 def random_absent(rng: np.random.Generator, grid: Grid) -> set[Index]:

@@ -17,7 +17,7 @@ from fibstream.phantom.light import dyes as dyes_module
 from fibstream.phantom.light.dyes import PER_UM2, dyes_on
 from fibstream.phantom.light.field import neighbours, rim_nm
 from fibstream.phantom.light.landmarks import landmarks
-from fibstream.phantom.light.modality import OFFSET, READ_NOISE
+from fibstream.phantom.light.modality import OFFSET, READ_NOISE, STRAY_PER_UM3
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, NM = (90, 150, 150), 12.0
@@ -158,7 +158,7 @@ def test_haze_fading_and_stray_localisations_are_as_strong_as_said() -> None:
     assert out[:10].mean() - OFFSET == pytest.approx(mean, rel=0.01)
     assert out[10:].mean() - OFFSET == pytest.approx(mean / 2, rel=0.01)
     image.add_stray(np.uint64(7), first, np.full(3, 200.0), dark)
-    assert dark.mean() == pytest.approx(image.STRAY_PER_UM3 * 0.2**3, rel=0.15)
+    assert dark.mean() == pytest.approx(STRAY_PER_UM3 * 0.2**3, rel=0.15)
 
 
 def test_a_stack_fades_along_z() -> None:
