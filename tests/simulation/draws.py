@@ -11,12 +11,13 @@ from fibstream.core.grid import Index
 from fibstream.services.refine.recipe import resolve
 
 from ..support.engines import TinyEngine
+from ..support.geometry import triple
 
 
 def draw_dataset(rng: random.Random) -> Dataset:
     """Draw grid, voxel size and parameters; z is open."""
-    chunk = tuple(rng.choice((3, 4, 5, 7, 8, 16)) for _ in range(3))
-    shape = tuple(max(c, rng.randint(5, 16)) for c in chunk[1:])
+    chunk = triple(rng.choice((3, 4, 5, 7, 8, 16)) for _ in range(3))
+    y, x = (max(c, rng.randint(5, 16)) for c in chunk[1:])
     engine = TinyEngine(("mito",), output=8)
     settings = resolve(
         "generic",
@@ -34,7 +35,7 @@ def draw_dataset(rng: random.Random) -> Dataset:
     )  # fmt: skip
     organelle = Organelle(recipe="generic", source="mito", settings=settings.model_dump())
     return Dataset(
-        name="sim", shape=(None, *shape), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
+        name="sim", shape=(None, y, x), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
         voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,), organelles=(organelle,),
     )  # fmt: skip
 

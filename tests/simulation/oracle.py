@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fibstream.core.grid import Box
-from fibstream.core.stage import Block, Patch
+from fibstream.core.stage import Arrays, Block, Patch
 from fibstream.services.analysis import service as analysis
 from fibstream.services.analysis.stages.tables import TableFold
 from fibstream.services.analysis.table import rows_hash
@@ -40,6 +41,16 @@ def read_array(store: Store, item: Blob, box: Box) -> np.ndarray:
 # -- drawing ---------------------------------------------------------------------------------------
 
 
+def array_of(output: NDArray[Any] | Arrays) -> NDArray[Any]:
+    assert isinstance(output, np.ndarray)
+    return output
+
+
+def summary_of(output: NDArray[Any] | Arrays) -> Arrays:
+    assert not isinstance(output, np.ndarray)
+    return output
+
+
 @dataclass
 class Whole:
     """The whole volume, computed as one block."""
@@ -62,29 +73,34 @@ def whole(world: World) -> Whole:
             raw[box.slices()] = voxels
     volume = one.grid.volume
 
-    def patch(array: np.ndarray) -> Patch:
+    def patch(array: NDArray[Any]) -> Patch:
         return Patch(array, volume, tuple(absent))
 
-    arrays = {("raw", one.dtype): raw}
+    arrays: dict[tuple[str, str], NDArray[Any]] = {("raw", one.dtype): raw}
     stage = prediction_stage(one, one.models[0], lambda: world.engine)
-    prediction = stage.compute(Block((0, 0, 0), volume, {"raw": patch(raw)}))["predictions/mito"]
+    outputs = stage.compute(Block((0, 0, 0), volume, {"raw": patch(raw)}))
+    prediction = array_of(outputs["predictions/mito"])
     arrays["predictions/mito", "uint8"] = prediction
     cut, paint = refine.stages(one, world.files)
     pieces = cut.compute(Block((0, 0, 0), volume, {"predictions/mito": patch(prediction)}))
     fold = ObjectsFold(one)
-    summary = pieces["summaries/fragments/generic"]
+    summary = summary_of(pieces["summaries/fragments/generic"])
     fold.put(fold.inputs[0], (0, 0, 0), "", summary)
-    labels = paint.compute(
+    mapping = fold.extra("labels/generic", (0, 0, 0))
+    assert mapping is not None
+    outputs = paint.compute(
         Block(
-            (0, 0, 0), volume, {"fragments/generic": patch(pieces["fragments/generic"])},
-            {"summaries/fragments/generic": summary}, fold.extra("labels/generic", (0, 0, 0)),
+            (0, 0, 0), volume, {"fragments/generic": patch(array_of(pieces["fragments/generic"]))},
+            {"summaries/fragments/generic": summary}, mapping,
         )
-    )["labels/generic"]  # fmt: skip
+    )  # fmt: skip
+    labels = array_of(outputs["labels/generic"])
     arrays["labels/generic", "uint64"] = labels
     (measured,) = analysis.stages(one, world.files)
-    rows = measured.compute(
+    outputs = measured.compute(
         Block((0, 0, 0), volume, {"labels/generic": patch(labels), "raw": patch(raw)})
-    )["summaries/measures/generic"]
+    )
+    rows = summary_of(outputs["summaries/measures/generic"])
     tables = TableFold(one)
     tables.put(tables.inputs[0], (0, 0, 0), "", rows)
     return Whole(arrays, {"generic": table_hash(tables._make("generic")["tables/generic.parquet"])})

@@ -4,7 +4,7 @@ import pytest
 
 from .world import World
 
-SEEDS = 200
+SEEDS = 120
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -3,7 +3,7 @@
 A mutant that survives means that the simulation proves less than it says.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,8 @@ from fibstream.services.ingest.edges.landing import land
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed, Store
 
-from .world import SERVICES, Diverged, Faults, Rules, World
+from .faults import Diverged, Faults, Rules
+from .world import SERVICES, World
 
 NONE = Faults(0, 0, 0, 0, 0, 0, 0)
 TRIES = 60  # seeds until a mutant must have been seen; each was seen within a third of it
@@ -76,7 +77,7 @@ class TrustTheStamp(Worker):
 
 def land_anything(
     site: Site, index: Index, voxels: NDArray[Any] | None, dtype: str, revision: int | None = None
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Without P4: the last writer wins."""
     absent = voxels is None
     if voxels is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -124,7 +124,7 @@ class World:
                         self.microscope(), index, voxels, self.dataset.dtype, revision
                     )
                     self.actors.append(
-                        Actor(steps, f"land{index}{revision}", result=lambda d=done: d.append(True))
+                        Actor(steps, f"land{index}{revision}", result=partial(done.append, True))
                     )
                 yield
             self.landed.add(index)
@@ -171,11 +171,11 @@ class World:
         for service in SERVICES:
             planner = self.planners[service.name]
             if service.name in self.turns or self._has_work(planner):
-                choices += [lambda s=service: self._plan(s)] * 3
+                choices += [partial(self._plan, service)] * 3
             topic = wire.task_topic(service.name)
             if any(t.topic == topic and t.owner is None for t in self.bus._tasks.values()):
-                choices.append(lambda s=service: self._take(s))
-        choices += [lambda a=actor: self._advance(a) for actor in self.actors]
+                choices.append(partial(self._take, service))
+        choices += [partial(self._advance, actor) for actor in self.actors]
         if not self.sealed and (self._whole_chunks <= self.landed or self.rng.random() < 0.01):
             choices.append(self._seal)
         if not choices:
