@@ -112,6 +112,7 @@ def test_the_readme_while_the_microscope_mills(tmp_path, crop) -> None:
             )
             held.callback(process.wait)
             held.callback(process.terminate)
+            assert process.stdout is not None
             held.callback(process.stdout.close)
             assert "listening" in process.stdout.readline()
         for line in client.replace("4000,6000", "64,64").splitlines():

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,7 +34,7 @@ class Place(wrong.Place):
         """A path where nothing is."""
         return self.folder / "out.zarr"
 
-    def volume(self, raw: np.ndarray, voxel_nm: object = 8.0) -> Path:
+    def volume(self, raw: np.ndarray, voxel_nm: Any = 8.0) -> Path:
         """Write a volume."""
         return save(self.folder / "volume.npz", raw, voxel_nm)
 
@@ -71,7 +72,7 @@ class Place(wrong.Place):
 
     def net(self, **changes: object) -> Path:
         """Write a network with other metadata or another body."""
-        kept = {"body": bright, "channels": 1, **GEOMETRY, **changes}
+        kept: dict[str, Any] = {"body": bright, "channels": 1, **GEOMETRY, **changes}
         return write_net(self.folder / "net.onnx", **kept)
 
     def with_net(self, **changes: object) -> list[object]:

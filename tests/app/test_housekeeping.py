@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibstream.app.housekeeping import age_text, delete_folder, owner_of, size_text, usage
+from fibstream.app.folder import owner_of
+from fibstream.app.housekeeping import age_text, delete_folder, size_text, usage
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.errors import NotFound, Retryable, WrongUse
 from fibstream.runtime.root import Root, bus_path

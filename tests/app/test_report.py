@@ -94,6 +94,7 @@ def test_a_section_is_the_plane_through_the_point(finished, axis) -> None:
     source = open_volume(f"{finished}/raw/s0", kind="raw")
     whole = source.read(Box((0, 0, 0), source.shape))
     source.close()
+    assert found is not None
     assert found.pixel_nm == (8, 8)
     assert (found.values == whole.take((12, 20, 30)[axis], axis)).all()
 
@@ -123,13 +124,15 @@ class Page(HTMLParser):
 
     def __init__(self, text) -> None:
         super().__init__()
-        self.open, self.cells, self.pictures = [], [], []
+        self.open: list[str] = []
+        self.cells: list[str] = []
+        self.pictures: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attrs) -> None:
         if tag == "img":
-            self.pictures.append(dict(attrs)["src"])
+            self.pictures.append(dict(attrs)["src"] or "")
         elif tag == "td":
             self.cells.append("")
         if tag not in ("img", "meta", "line", "rect"):

@@ -8,12 +8,15 @@ import sys
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
-from fibstream.cli.main import SYSTEMS, app, unsupported
+from fibstream.cli.app import app
+from fibstream.cli.main import SYSTEMS, unsupported
 
 from ..support.command import PROGRAM, apart, inside
 
 GROUP = typer.main.get_command(app)
+assert isinstance(GROUP, TyperGroup)
 COMMANDS = GROUP.commands
 
 
@@ -24,7 +27,7 @@ def examples(text: str) -> list[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_example_of_a_command_parses(name) -> None:
-    (line,) = examples(COMMANDS[name].help)
+    (line,) = examples(COMMANDS[name].help or "")
     words = shlex.split(line)
     while "=" in words[0]:  # the environment
         words.pop(0)
@@ -37,11 +40,11 @@ def test_help_shows_the_example_in_one_line(name, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     answer = inside(name, "--help")
     assert (answer.code, answer.err) == (0, "")
-    assert examples(answer.out) == examples(COMMANDS[name].help)
+    assert examples(answer.out) == examples(COMMANDS[name].help or "")
 
 
 def test_the_example_of_the_program_parses() -> None:
-    (line,) = examples(GROUP.help)
+    (line,) = examples(GROUP.help or "")
     words = shlex.split(line)[1:]
     context = GROUP.make_context("fibstream", list(words))
     assert context.params["log_level"] == words[1]

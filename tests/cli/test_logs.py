@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from contextlib import redirect_stderr
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -25,8 +25,8 @@ from ..support.scene import make_scene
 
 log = logging.getLogger("fibstream.test")
 FIELDS = ["time", "level", "logger", "message", "process", "service"]
-JSON = Settings(log_format="json")
-TEXT = Settings()
+JSON = Settings.model_validate({"log_format": "json"})
+TEXT = Settings.model_validate({})
 
 
 def objects(text: str) -> list[dict]:
@@ -34,7 +34,7 @@ def objects(text: str) -> list[dict]:
     found = [json.loads(line) for line in text.splitlines()]
     for entry in found:
         assert list(entry)[:6] == FIELDS, entry
-        assert datetime.fromisoformat(entry["time"]).utcoffset().total_seconds() == 0
+        assert datetime.fromisoformat(entry["time"]).utcoffset() == timedelta()
         assert entry["level"] in ("debug", "info", "warning", "error", "critical")
         assert isinstance(entry["process"], int)
     return found
@@ -89,7 +89,7 @@ def test_levels_are_those_of_our_own_lines(level, entry) -> None:
             if name in ("debug", "info"):
                 getattr(logging.getLogger("somebody.else"), name)("chatter")
 
-    assert len(caught(Settings(log_level=level), act).splitlines()) == entry
+    assert len(caught(Settings.model_validate({"log_level": level}), act).splitlines()) == entry
 
 
 def test_an_inner_context_takes_over_and_gives_back() -> None:
@@ -124,7 +124,7 @@ def test_the_last_line_of_a_process_names_its_error(log_format) -> None:
     def act() -> None:
         sys.stderr.write(last_line("a.tif:\n no such file") + "\n")
 
-    line = caught(Settings(log_format=log_format), act)
+    line = caught(Settings.model_validate({"log_format": log_format}), act)
     assert message_of(line.strip()) == "a.tif: no such file"
     assert line.startswith("{" if log_format == "json" else "fibstream: ")
 
@@ -232,7 +232,8 @@ def test_a_service_logs_objects_only(tmp_path) -> None:
             (victim, *_) = file.read().split()
         subprocess.run(["kill", "-9", victim], check=True)
         assert first.stderr is not None
-        (ended,) = wait_for(lambda: objects(first.stderr.readline()), "a line")
+        read = first.stderr.readline
+        (ended,) = wait_for(lambda: objects(read()), "a line")
         assert "ended (-9)" in ended["message"]
         assert (ended["service"], ended["level"]) == ("ingest", "warning")
     finally:

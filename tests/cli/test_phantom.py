@@ -32,7 +32,7 @@ def test_what_is_written_is_the_phantom_whatever_the_chunks(tmp_path) -> None:
     ]
     phantom = Phantom(PhantomSpec(SIZE, (8.0,) * 3, 5, ("mito", "er")))
     whole = Box((0, 0, 0), SIZE)
-    wanted = {
+    wanted: dict[str, np.ndarray] = {
         "raw": phantom.micrograph(whole), "labels/fine": phantom.labels(whole),
         "labels/mito": phantom.instances("mito", whole),
         "labels/er": phantom.instances("er", whole),

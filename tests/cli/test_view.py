@@ -41,6 +41,7 @@ def test_an_array_without_a_voxel_size_asks_for_one(tmp_path: Path) -> None:
         open_viewable(str(tmp_path / "a.zarr"))
     found = open_viewable(str(tmp_path / "a.zarr"), (4.0, 3.0, 2.0)).scene("D{}/".format, named)
     (layer,) = found.layers
+    assert layer.transform is not None
     axes = layer.transform["outputDimensions"]
     assert layer.transform["inputDimensions"] == axes  # else a voxel is taken for a metre
     assert {axis: (round(s * 1e9, 6), unit) for axis, (s, unit) in axes.items()} == {
@@ -53,6 +54,7 @@ def test_an_array_without_a_voxel_size_asks_for_one(tmp_path: Path) -> None:
 def test_an_address_that_cannot_be_listened_on_is_named(finished: Path) -> None:
     with serving(str(finished)) as (_, url):
         taken = urlsplit(url).port
+        assert taken is not None
         with pytest.raises(WrongUse, match=f"--port {taken}"), serving(str(finished), port=taken):
             pass
     for host, port in (("192.0.2.1", 0), ("no such host", 0), ("127.0.0.1", 70_000)):
@@ -74,6 +76,7 @@ def test_it_prints_its_address_and_ends_at_a_signal(finished: Path, number: sign
         [sys.executable, "-c", RUN, str(finished)], env=without, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
     url = process.stdout.readline().strip()
     status, _, body = Browser(url)("/v/TOKEN/")
     assert (status, b"neuroglancer" in body) == (200, True)

@@ -18,6 +18,7 @@ from fibstream.core.grid import Index
 from fibstream.runtime.root import bus_path
 
 from ..support.chromium import Page, browser
+from ..support.geometry import triple
 from .viewing import CHUNK, DATASET, FIRST, SECOND, SHAPE, VOLUMES, VOXEL_NM, land, make, tabulate
 
 PANELS = """[...viewer.display.panels].map(p => p.element.getBoundingClientRect())
@@ -54,12 +55,13 @@ def agreement(page: Page, landed: Callable[[Index], bool]) -> list[float]:
         hits = []
         for i in range(2, SHAPE[across] - 2, 3):
             for j in range(2, SHAPE[down] - 2, 3):
-                index = list(middle)
-                index[across], index[down] = i, j
+                at = list(middle)
+                at[across], at[down] = i, j
+                index = triple(at)
                 shift = (np.array(index) - middle) * VOXEL_NM / min(VOXEL_NM) / scale
                 row, column = (top + bottom) / 2 + shift[down], (left + right) / 2
                 seen = image[int(row), int(column + sign * shift[across])]
-                wanted_ = expected(tuple(index)) if landed(index) else np.zeros(3)
+                wanted_ = expected(index) if landed(index) else np.zeros(3)
                 hits.append(np.abs(seen - wanted_).max() < NEAR)
         found.append(float(np.mean(hits)))
     return found

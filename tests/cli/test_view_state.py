@@ -186,6 +186,7 @@ def test_a_group_and_an_array_are_shown_alone(finished: Path) -> None:
     group = open_viewable(f"{finished}#labels/mito").scene("D{}/".format, named)
     (layer,) = group.layers
     assert (layer.kind, layer.source, layer.transform) == ("labels", "Dlabels/mito/|zarr3:", None)
+    assert layer.objects is not None
     assert set(layer.objects.ids.tolist()) == {FIRST, SECOND}
     assert (group.shape, group.voxel_size_nm) == (SHAPE, VOXEL_NM)
     (layer,) = open_viewable(f"{finished / 'raw'}").scene("D{}/".format, named).layers

@@ -18,7 +18,7 @@ class TestMemoryBus(BusTests):
 
     @pytest.fixture
     def connect(self):
-        made = {}  # one process has but one connection
+        made: dict[str, MemoryBus] = {}  # one process has but one connection
         return lambda name, clock: made.setdefault(name, MemoryBus(clock))
 
 
@@ -60,7 +60,7 @@ class TestKafkaBusOfLargeLogs(TestKafkaBus):
 
     promises = dataclasses.replace(TestKafkaBus.promises, rereads=False)
     keep = 0
-    test_any_schedule_of_workers_keeps_the_promises = None  # queues are the same
+    test_any_schedule_of_workers_keeps_the_promises = None  # type: ignore[assignment]  # queues are the same
 
 
 @pytest.mark.parametrize("make", [lambda _: MemoryBus(), lambda at: SqliteBus(at / "bus")])

@@ -56,6 +56,7 @@ def test_a_killed_process_keeps_its_lease_until_it_is_buried(bus, path) -> None:
         [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     with child:
+        assert child.stdout is not None
         assert child.stdout.readline() == b"held\n"
         child.kill()
     assert child.returncode == -signal.SIGKILL

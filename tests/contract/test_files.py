@@ -1,6 +1,7 @@
 """The stores of files of fibstream under the suite that every store must pass."""
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,7 +35,7 @@ def disk_server():
 
 def kept(make):
     """Return the same files for the same name: they are of this process."""
-    made = {}
+    made: dict[str, Any] = {}
     return lambda name: made.setdefault(name, make(name))
 
 

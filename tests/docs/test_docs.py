@@ -16,7 +16,8 @@ import typer
 
 from fibstream.app.registry import services
 from fibstream.bus import wire
-from fibstream.cli.main import app
+from fibstream.cli import commands  # noqa: F401  (registers them)
+from fibstream.cli.app import app
 from fibstream.cli.run import Report
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.table import finish

@@ -3,8 +3,8 @@
 import re
 
 from fibstream.core.addresses import FIRST_METRICS_PORT, FIRST_PORT, METRICS_PORTS, SERVICES
-from fibstream.telemetry.metrics import METRICS
-from fibstream.telemetry.prometheus import MAX_LABEL_VALUES, OTHER, REQUESTS
+from fibstream.telemetry.metrics import MAX_LABEL_VALUES, METRICS, OTHER
+from fibstream.telemetry.prometheus import REQUESTS
 
 from .test_docs import PAGES, quoted, rows, text
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
 from fibstream.core.errors import WrongUse
+from fibstream.core.events import Record
 from fibstream.core.grid import Box, Grid
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.stage import RAW, Input
@@ -18,6 +19,8 @@ from fibstream.runtime.loops import drive
 from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.landing import land, ordered
 from fibstream.store.store import Blob, Store
+
+from ..support.files import content
 
 INDEX = (1, 0, 0)
 BLOB = Blob(RAW, INDEX, "uint16")
@@ -44,9 +47,19 @@ def stored(site: Site) -> tuple[int, str] | None:
 def announced(site: Site) -> list[tuple[int, str]]:
     """Return the revisions and content hashes in the ledger."""
     entries = site.bus.read(wire.LEDGER_TOPICS, 0)
-    records = [wire.decode(e.value) for e in entries]
-    assert all((r.stage, r.index, r.status) == (RAW, INDEX, "ready") for r in records)
-    return [(int(r.key), r.hashes[RAW]) for r in records]
+    found = []
+    for entry in entries:
+        record = wire.decode(entry.value)
+        assert isinstance(record, Record)
+        assert (record.stage, record.index, record.status) == (RAW, INDEX, "ready")
+        found.append((int(record.key), record.hashes[RAW]))
+    return found
+
+
+def forget(site: Site) -> None:
+    """Empty the ledger."""
+    assert isinstance(site.bus, MemoryBus)
+    site.bus.clear(wire.LEDGER_TOPICS)
 
 
 def generation(site: Site) -> object:
@@ -54,8 +67,7 @@ def generation(site: Site) -> object:
 
 
 def flip(site: Site, where: int = 5) -> None:
-    handle = site.store.files.open(BLOB.path)
-    data = bytearray(handle.read(0, handle.size))
+    data = bytearray(content(site.store.files, BLOB.path))
     data[where] ^= 1
     site.store.files.put(BLOB.path, bytes(data))
 
@@ -87,10 +99,12 @@ def test_a_larger_revision_replaces_what_is_there(site: Site) -> None:
 
 
 @pytest.mark.parametrize("late", [A, B])
-def test_a_smaller_revision_changes_nothing_and_returns_the_outcome(site: Site, late: int) -> None:
+def test_a_smaller_revision_changes_nothing_and_returns_the_outcome(
+    site: Site, late: NDArray[Any]
+) -> None:
     put(site, A, 3)
     before = generation(site)
-    site.bus.clear(wire.LEDGER_TOPICS)
+    forget(site)
     assert put(site, late, 2) == "older"
     assert generation(site) == before
     now(site, 3, A)
@@ -99,7 +113,7 @@ def test_a_smaller_revision_changes_nothing_and_returns_the_outcome(site: Site, 
 def test_the_same_landing_again_writes_nothing_and_announces_again(site: Site) -> None:
     put(site, A, 3)
     before = generation(site)
-    site.bus.clear(wire.LEDGER_TOPICS)
+    forget(site)
     assert put(site, A, 3) == "unchanged"
     assert generation(site) == before
     now(site, 3, A)
@@ -108,7 +122,7 @@ def test_the_same_landing_again_writes_nothing_and_announces_again(site: Site) -
 def test_one_revision_with_two_contents_is_an_error_that_touches_nothing(site: Site) -> None:
     put(site, A, 3)
     before = generation(site)
-    site.bus.clear(wire.LEDGER_TOPICS)
+    forget(site)
     with pytest.raises(WrongUse, match=r"raw chunk \(1, 0, 0\): revision 3 already"):
         put(site, B, 3)
     assert generation(site) == before
@@ -216,7 +230,8 @@ def test_two_landings_at_once_end_with_the_larger_in_every_interleaving(before: 
     """Each takes at most six steps: a read, a put that may fail, both again, and the record."""
     refused = 0
     for turns in combinations(range(10), 5):
-        site = Site("d", Store(CountingFiles(), Grid((5, 3, 4), (3, 3, 4))), MemoryBus())
+        files = CountingFiles()
+        site = Site("d", Store(files, Grid((5, 3, 4), (3, 3, 4))), MemoryBus())
         if before:
             put(site, A, before)
         old, new = steps_of(site, (2, A), (3, B))
@@ -225,7 +240,7 @@ def test_two_landings_at_once_end_with_the_larger_in_every_interleaving(before: 
         drive(new)
         drive(old)
         now(site, 3, B)
-        refused += site.store.files.refused
+        refused += files.refused
     assert refused > 0
 
 

@@ -96,7 +96,8 @@ def test_a_layer_whose_slices_changed_since_the_poll_is_not_read(folder: Path) -
         growing.poll(now_s)
     (layer,) = growing.ready(None)
     rows = slice(5, 12)
-    assert np.array_equal(growing.read(layer, rows), VOLUME[:4, rows])
+    found = growing.read(layer, rows)
+    assert found is not None and np.array_equal(found, VOLUME[:4, rows])
     fill(folder, [2], volume=VOLUME + 1)
     assert growing.read(layer, rows) is None
     assert growing.ready(None) == []

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ from .watching import (
 
 def test_the_command_reports_how_it_ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(folder, range(8))
-    flags = {
+    flags: dict[str, Any] = {
         "rules": make_rules(stable_s=0.05, giveup_s=0.2, first=None, absent=None, pattern=None),
         "settings": make_settings(poll_s=0.02, again=False, memory_gb=1),
     }
@@ -45,8 +46,8 @@ def test_a_signal_stops_the_command_and_a_second_one_has_its_usual_effect(
 ) -> None:
     fill(folder, range(8))
     port = MemoryPort()
-    port.seal = None  # never called
     main = threading.main_thread().ident
+    assert main is not None
 
     def interrupt() -> None:
         while len(port.chunks) < 2 * LAYER:
@@ -61,6 +62,7 @@ def test_a_signal_stops_the_command_and_a_second_one_has_its_usual_effect(
     code = watch_folder(port, "d", str(folder), ending=end, rules=rules, settings=settings)
     thread.join()
     assert code == 130
+    assert not port.calls["seal"]
     assert "stopped, not sealed; call again to go on" in capsys.readouterr().err
     # A process that was started in the background ignores the signal otherwise.
     before = signal.default_int_handler

@@ -79,7 +79,7 @@ def test_an_array_that_comes_later_in_a_group_is_found(tmp_path: Path) -> None:
         axes = [{"name": n, "type": "space", "unit": "nanometer"} for n in "zyx"]
         scale = [{"type": "scale", "scale": list(SIZE)}]
         datasets = [{"path": "0", "coordinateTransformations": scale}]
-        ome = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+        ome: Any = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
         group.attrs["ome"] = ome
         group.create_array("0", shape=(10, *PLANE), chunks=(5, 8, 8), dtype="uint16")[:] = VOLUME
 
@@ -161,7 +161,8 @@ def test_a_layer_whose_chunks_changed_since_the_poll_is_not_read(tmp_path: Path)
         growing.poll(now_s)
     (layer,) = growing.ready(None)
     rows = slice(5, 12)
-    assert np.array_equal(growing.read(layer, rows), VOLUME[:4, rows])
+    found = growing.read(layer, rows)
+    assert found is not None and np.array_equal(found, VOLUME[:4, rows])
     array[2] = VOLUME[2] + 1
     assert growing.read(layer, rows) is None
     assert growing.ready(None) == []

@@ -13,6 +13,7 @@ from fibstream.volumes.sources import open_volume
 
 from ..support.cluster import Cluster
 from ..support.command import inside
+from ..support.files import content
 from ..support.s3 import BUCKET, environment, moto
 from ..support.scene import SHAPE, blobs, save
 
@@ -39,8 +40,8 @@ def test_services_on_a_bucket_give_the_hashes_of_a_local_run(broker, tmp_path, m
                 assert client.wait("cell").failed_count == 0
                 assert client.datasets() == ["cell"]
             labels = open_volume(f"{URL}/cell.zarr/labels/mito/s0", kind="labels")
-            table = open_files(f"{URL}/cell.zarr").open("tables/mito.parquet")
-            rows = pq.read_table(io.BytesIO(table.read(0, table.size)))
+            table = content(open_files(f"{URL}/cell.zarr"), "tables/mito.parquet")
+            rows = pq.read_table(io.BytesIO(table))
             found = (
                 labels_hash({"mito": (labels.shape, labels.read)}),
                 tables_hash({"mito": rows_hash(rows)}),

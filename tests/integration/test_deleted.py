@@ -45,7 +45,7 @@ def test_a_straggler_that_writes_is_told_and_makes_nothing(root, tmp_path) -> No
 @pytest.mark.parametrize("kind", [PlannerHost, WorkerHost])
 def test_a_process_that_has_read_the_catalogue_lets_it_go(root, tmp_path, kind) -> None:
     names = ("w",) if kind is WorkerHost else ()
-    with closing(kind(INGEST, root, Settings(), *names)) as host:
+    with closing(kind(INGEST, root, Settings.model_validate({}), *names)) as host:
         host.turn()
         assert "cell" in host._loops
         root.remove("cell")
@@ -70,10 +70,12 @@ def test_deleting_outlasts_those_who_have_not_noticed(root, tmp_path) -> None:
             told.append(error)
 
     threads = [threading.Thread(target=straggle, args=(n,)) for n in "ab"]
-    [thread.start() for thread in threads]
+    for thread in threads:
+        thread.start()
     writing.wait(10)
     root.remove("cell")
-    [thread.join(30) for thread in threads]
+    for thread in threads:
+        thread.join(30)
     assert len(told) == 2
     assert not (tmp_path / "root/cell.zarr").exists()
 

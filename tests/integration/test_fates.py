@@ -1,6 +1,7 @@
 """What cannot be made is named, parked with its cause, and put back when it can be made."""
 
 import os
+from typing import cast
 
 import pytest
 
@@ -22,7 +23,7 @@ def letters(root: Root, name: str) -> list[DeadLetter]:
     """Return what inference gave up."""
     with root.open(name) as (_, site):
         entries = site.bus.read([wire.dead_letter_topic("inference")], 0)
-        return [wire.decode(entry.value) for entry in entries]
+        return [cast("DeadLetter", wire.decode(entry.value)) for entry in entries]
 
 
 def test_a_network_that_yields_nan_is_a_dead_letter_and_is_replayed(start, bus, tmp_path) -> None:

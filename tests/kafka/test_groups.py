@@ -142,12 +142,13 @@ def test_a_holder_that_is_killed_is_missed_and_the_crash_counted(
     planner.send(TASKS, f"{dataset}/a", b"x")
     command = [
         sys.executable,
-        Path(__file__).with_name("holder.py"),
+        str(Path(__file__).with_name("holder.py")),
         broker.servers,
         dataset,
         TASKS,
     ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
         assert child.stdout.readline() == b"held\n"
         assert other.take(TASKS, "w2", 10) is None
         child.kill()
@@ -164,11 +165,11 @@ def test_a_worker_that_stalls_joins_anew(
     bus.send(TASKS, f"{dataset}/1", b"1")
     bus.acknowledge(take(bus), "w1")
     member = member_of(bus)
-    member._pace = lambda: member._consumer.pause(*member._consumer.assignment())
+    vars(member)["_pace"] = lambda: member._consumer.pause(*member._consumer.assignment())
     Event().wait(0.2)  # longer than a poll
     bus.send(TASKS, f"{dataset}/2", b"2")
     eventually(lambda: member.restarts, "it did not notice")
-    del member._pace
+    del vars(member)["_pace"]
     assert take(bus).value == b"2"
     assert "behind the end" in caplog.text
 
@@ -204,7 +205,9 @@ def test_a_root_has_one_group_that_begins_after_what_was_sent_before(
         bus.send(TASKS, f"{dataset}/old", b"")
         bus.backlog(TASKS)
     root = Root(str(tmp_path), f"kafka://{broker.servers}")
-    with closing(root.shared_bus()) as bus, closing(root.bus(dataset)) as planner:
+    shared = root.shared_bus()
+    assert isinstance(shared, KafkaBus)
+    with closing(shared) as bus, closing(root.bus(dataset)) as planner:
         assert planner.backlog(TASKS) == 0
         planner.send(TASKS, f"{dataset}/new", b"")
         found = take(bus)

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
-from typing import Self
+from typing import Self, cast
 
 import pytest
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
@@ -13,6 +13,7 @@ from kafka.errors import IllegalGenerationError
 from kafka.structs import MemberState
 
 from fibstream.bus.kafka.lease import QueuedTask
+from fibstream.bus.kafka.link import Link
 from fibstream.bus.kafka.member import Limits, Member
 
 Records = dict[TopicPartition, list[SimpleNamespace]]
@@ -121,7 +122,7 @@ class Group:
 @pytest.fixture
 def member() -> Iterator[tuple[Group, Member]]:
     group = Group(4)
-    worker = Member(group, "tasks", "g", "w", None, Limits(stall_s=60))
+    worker = Member(cast("Link", group), "tasks", "g", "w", None, Limits(stall_s=60))
     group.then(group.come)
     yield group, worker
     worker.close()

@@ -3,6 +3,7 @@
 import re
 import zlib
 from collections.abc import Collection
+from typing import Any
 
 import pytest
 from kafka import TopicPartition
@@ -13,7 +14,6 @@ from fibstream.bus.kafka.link import parse_servers
 from fibstream.bus.kafka.log import Count
 from fibstream.bus.kafka.stall import Stall
 from fibstream.bus.topics import (
-    SERVICES,
     content_type,
     declared,
     event_type,
@@ -22,6 +22,7 @@ from fibstream.bus.topics import (
     partition_of,
     trace_parent,
 )
+from fibstream.core.addresses import SERVICES
 from fibstream.core.errors import WrongUse
 
 RAW = wire.ledger_topic("raw")
@@ -157,20 +158,27 @@ def ask(
     return judge(lease, owner, partition, offset, lambda other: other in alive)
 
 
+def crashes(lease: Lease, **asked: Any) -> int:
+    """Return the crashes that a new lease counts."""
+    found = ask(lease, **asked)
+    assert isinstance(found, Lease)
+    return found.crashes
+
+
 def test_a_task_without_a_lease_is_new() -> None:
     assert ask(None) == Lease("w2", 0, 3, 7, "held")
-    assert ask(HELD, partition=4).crashes == 0
-    assert ask(HELD, offset=6).crashes == 0
+    assert crashes(HELD, partition=4) == 0
+    assert crashes(HELD, offset=6) == 0
 
 
 def test_a_lease_that_never_ended_is_a_crash_unless_its_holder_lives() -> None:
     assert ask(HELD) == Lease("w2", 2, 3, 7, "held")
     assert ask(HELD, alive=["w1"]) == "busy"
-    assert ask(HELD, owner="w1").crashes == 1  # it rejoined its group
+    assert crashes(HELD, owner="w1") == 1  # it rejoined its group
 
 
 def test_what_was_given_back_keeps_its_count() -> None:
-    assert ask(HELD._replace(state="free")).crashes == 1
+    assert crashes(HELD._replace(state="free")) == 1
 
 
 def test_what_is_over_is_skipped_and_an_equal_task_later_is_new() -> None:

@@ -26,7 +26,9 @@ def test_precedence(tmp_path: Path, highest: int) -> None:
 def test_each_setting_has_its_own_source(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('threads = 2\nlog_level = "info"\n')
     settings, sources = load({"lease_s": 7.5}, {"FIBSTREAM_LOG_LEVEL": "debug"}, tmp_path)
-    wanted = Settings(workers=1, threads=2, lease_s=7.5, reconcile_s=30, log_level="debug")
+    wanted = Settings(
+        workers=1, threads=2, lease_s=7.5, reconcile_s=30, log_level="debug", log_format="text"
+    )
     assert settings == wanted
     assert {n: v.source for n, v in sources.items()} == {
         "workers": "default", "threads": str(tmp_path / FILE), "lease_s": "--lease-s",
@@ -87,4 +89,4 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 
 
 def test_variables_that_are_no_settings_are_left_alone(tmp_path: Path) -> None:
-    assert load({}, {"FIBSTREAM_SHARED": "x"}, tmp_path)[0] == Settings()
+    assert load({}, {"FIBSTREAM_SHARED": "x"}, tmp_path)[0] == Settings.model_validate({})

@@ -1,6 +1,7 @@
 """A whole pipeline on a bucket, and its results as others read them."""
 
 import io
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,15 +20,11 @@ from fibstream.store.remote import kvstore, open_files
 from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
+from ..support.files import content
 from ..support.s3 import BUCKET
 from ..support.scene import SHAPE, make_scene
 
 URL = f"s3://{BUCKET}/deep/scene.zarr"
-
-
-def content(files, path):
-    handle = files.open(path)
-    return handle.read(0, handle.size)
 
 
 def array(path):
@@ -46,7 +43,8 @@ def test_a_pipeline_gives_the_same_on_a_bucket(s3, tmp_path) -> None:
     for path in (RECORD, *(model.path for model in dataset.models)):
         files.put(path, content(folder, path))
     source = open_volume(str(scene.raw), kind="raw")
-    runner = InProcess(files, MemoryBus(), source, dataset, "random", 1, Settings())
+    settings = Settings.model_validate({})
+    runner = InProcess(cast("Any", files), MemoryBus(), source, dataset, "random", 1, settings)
     for _ in runner.run():
         pass
 

@@ -1,5 +1,7 @@
 """How often a store in a bucket is asked, and what happens when an object moves meanwhile."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from fibstream.store.remote import TAIL_BYTES, open_files
 from fibstream.store.shard import Stamp, encode_blob, encode_stamp
 from fibstream.store.store import MAX_OPENINGS, Blob, Changed, Store
 
+from ..support.geometry import triple
 from ..support.s3 import BUCKET
 
 SHAPE = (128, 128, 128)
@@ -82,7 +85,7 @@ def test_a_face_is_read_in_ranges_that_touch(s3, store) -> None:
     for axis, lots in ((0, 1), (1, 2), (2, 4)):  # inner chunks lie in the order z, y, x
         stop = [128, 128, 128]
         stop[axis] = 3
-        box = Box((0, 0, 0), tuple(stop))
+        box = Box((0, 0, 0), triple(stop))
         patch = store.read(SOURCE, box, {(0, 0, 0): content})
         assert np.array_equal(patch.array, voxels[box.slices()])
         assert len(asked(s3)) == 1 + lots
@@ -96,9 +99,11 @@ def test_a_short_object_costs_a_second_request_only_when_it_is_met_anew(s3, stor
     assert asked(s3) == [("GET", ""), ("GET", "")]
     other = Store(open_files(f"s3://{BUCKET}/d.zarr"), store.grid)
     s3.seen.clear()
-    assert other.intact(item).hash == content
+    stamp = other.intact(item)
+    assert stamp is not None and stamp.hash == content
     assert asked(s3) == [("GET", f"bytes=-{TAIL_BYTES}"), ("GET", "")]
-    assert other.stamp(item).hash == content
+    stamp = other.stamp(item)
+    assert stamp is not None and stamp.hash == content
     assert asked(s3) == [("GET", "")]
     put(store, noise())  # it grew: one that is remembered as short is read whole once
     s3.seen.clear()
@@ -126,7 +131,7 @@ def test_conditional_puts_carry_the_condition_to_the_server(s3, files) -> None:
 
 
 def test_a_put_whose_answer_was_lost_is_refused_and_there(s3, files) -> None:
-    lost = []
+    lost: list[Any] = []
 
     def before(request) -> str | None:
         if request.method == "PUT" and not lost:
@@ -189,7 +194,7 @@ def test_a_long_stamp_and_a_summary_are_read_anew_as_well(s3, store) -> None:
     for does in (lambda: store.stamp(item).revision == 2,
                  lambda: store.read_summary(Input("b", "b", ""), (0, 0, 0), content)):  # fmt: skip
         s3.replace(f"d.zarr/{item.path}", data)
-        handed = []
+        handed: list[Any] = []
 
         def before(request, handed=handed) -> None:
             if f"-{TAIL_BYTES}" not in request.range and not handed:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +13,7 @@ from fibstream.core.errors import DiskFull, Retryable, WrongUse
 from fibstream.store.local import LocalFiles
 from fibstream.store.remote import TAIL_BYTES, RemoteFiles, kvstore, open_files
 
+from ..support.files import content
 from ..support.s3 import BUCKET, REGION, _free_ports, environment
 
 URL = f"s3://{BUCKET}/d.zarr"
@@ -174,15 +176,16 @@ def test_what_was_put_outlives_the_server(weed) -> None:
     assert list(files.list("deep")) == sorted(contents)
     for path, data in contents.items():
         handle = files.open(path)
+        assert handle is not None
         assert handle.read(0, handle.size) == data
         assert not files.put(path, b"late", expected=())
         # The answer to a put may be lost: then the next try finds what this very put wrote.
         put = files.put(path, b"next", expected=handle.generation)
-        assert put or files.open(path).read(0, 9) == b"next"
+        assert put or content(files, path) == b"next"
     weed.kill()
     begun = time.monotonic()
     weed.start()
-    assert open_files(URL).open("deep/3").read(0, 9) == b"next"
+    assert content(open_files(URL), "deep/3") == b"next"
     assert time.monotonic() - begun < 60
 
 
@@ -190,12 +193,14 @@ def test_of_many_conditional_puts_one_succeeds(weed) -> None:
     files = open_files(URL)
     with ThreadPoolExecutor(8) as pool:
         for size in (1, 1 << 20):
-            path, seen = f"race-{size}", ()
+            path = f"race-{size}"
+            seen: tuple[Any, ...] = ()
             for first in (0, 8):  # over nothing, then over what won: never the same bytes again
                 contents = [bytes([first + n]) * size for n in range(8)]
                 puts = [pool.submit(files.put, path, data, seen) for data in contents]
                 won = [data for data, put in zip(contents, puts, strict=True) if put.result()]
                 handle = files.open(path)
+                assert handle is not None
                 assert [handle.read(0, handle.size)] == won
                 seen = handle.generation
 
