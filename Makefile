@@ -28,9 +28,10 @@ setup: .venv/.stamp ## make .venv with everything in it; does nothing when pypro
 demo: setup ## the whole story on the sample: stream it, show the table, compare with the whole volume
 	$(BIN)/fibstream demo
 
-test: setup ## all tests, in two processes
+# Three for two cores: a third of the tests waits for processes that start, or for a broker.
+test: setup ## all tests, in three processes
 	$(BIN)/python .ci/warm.py --phantom
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 3
 
 # The folders lie side by side in the checkout and below one name when installed: the checks of types
 # and imports see them as they are installed, through links.
@@ -39,7 +40,8 @@ check: setup ## style, types, import contracts, length limits, documentation
 	$(BIN)/ruff format --check $(CODE)
 	rm -rf build/tree && mkdir -p build/tree/fibstream
 	ln -s $(CURDIR)/fibstream/* $(PARTS:%=$(CURDIR)/%) build/tree/fibstream
-	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fibstream
+	ln -s $(CURDIR)/tests build/tree
+	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fibstream -p tests
 	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
 	$(BIN)/pytest -q tests/docs
 
