@@ -317,7 +317,7 @@ def server(tmp_path_factory):
     """All calls of ingest and analysis in this process, and a dataset that nothing landed in."""
     root = Root(str(tmp_path_factory.mktemp("served")))
     create(root, DatasetDesign(CELL, {}, []))
-    context = ServicerContext(root, Settings())
+    context = ServicerContext(root, Settings.model_validate({}))
     bindings = [service(name).servicer(context) for name in ("ingest", "analysis")]
     grpc_server = GrpcServer("127.0.0.1:0", bindings)
     grpc_server.open()
