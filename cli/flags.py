@@ -2,20 +2,16 @@
 
 import math
 import os
-import re
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from fibstream.core.addresses import EXPECTED, addresses, split
+from fibstream.core.addresses import EXPECTED, LAST_PORT, addresses
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Index, check_edges
 
 Number = TypeVar("Number", int, float)
-LAST_PORT = 65_535
 MAX_QUOTED = 140  # characters of a wrong value in a message
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # S3 and Google together
 
 
 def is_place(text: str) -> bool:
@@ -82,21 +78,6 @@ def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
     return value
 
 
-def check_address(address: str, what: str, *, row: int = 1) -> str:
-    """Return ``HOST:PORT``; raise WrongUse when it cannot be, or ``row`` ports are not there.
-
-    Port 0 lets the system choose.
-    """
-    host, port = split(address, what)
-    if port and port + row - 1 > LAST_PORT:
-        raise WrongUse(f"{what} {address}: expected a port up to {LAST_PORT + 1 - row}")
-    try:
-        socket.getaddrinfo(host.strip("[]"), port)
-    except OSError as error:
-        raise WrongUse(f"{what} {address}: no such host ({error.strerror})") from None
-    return address
-
-
 def check_server(server: str, service: str) -> str:
     """Return the address of a service in ``--server`` as HOST:PORT."""
     found = addresses(server)
@@ -107,13 +88,6 @@ def check_server(server: str, service: str) -> str:
     return found[service]
 
 
-def check_folder(folder: Path, flag: str) -> None:
-    """Raise WrongUse when a folder is not there and cannot be made, or cannot be written."""
-    there = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise WrongUse(f"{flag} {folder}: {there} is not a folder that can be written")
-
-
 def check_table(path: Path) -> None:
     """Raise WrongUse when ``--out`` is not a table that can be written."""
     folder = path.absolute().parent
@@ -121,30 +95,3 @@ def check_table(path: Path) -> None:
         raise WrongUse(f"--out {path}: expected FILE.csv or FILE.parquet")
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise WrongUse(f"--out {path}: expected a new file in a folder that can be written")
-
-
-def check_root(root: str) -> None:
-    """Raise WrongUse when ``--root`` is neither a folder that can be written nor a bucket."""
-    scheme, colon, rest = root.partition("://")
-    if not root:
-        raise WrongUse("--root is empty; expected a folder, s3://BUCKET/PREFIX or gs://..")
-    if not colon:
-        check_folder(Path(root), "--root")
-    elif scheme in ("s3", "gs") and not _BUCKET.fullmatch(rest.partition("/")[0]):
-        raise WrongUse(f"--root {root}: expected the name of a bucket, as in {scheme}://BUCKET/..")
-
-
-def check_brokers(bus: str | None) -> None:
-    """Raise WrongUse unless ``--bus`` is left out or names brokers."""
-    if bus is None:
-        return
-    brokers = bus.removeprefix("kafka://")
-    if brokers == bus or not all(_is_address(broker) for broker in brokers.split(",")):
-        raise WrongUse(f"--bus {bus}: expected kafka://HOST:PORT[,HOST:PORT], or nothing")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return 0 < split(text, "")[1] <= LAST_PORT
-    except WrongUse:
-        return False

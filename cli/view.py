@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import typer
 
+from fibstream.core.addresses import LAST_PORT
 from fibstream.core.errors import FibstreamError, WrongUse
 
 from .viewer.connection import listening
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 FOLLOW_S = 10.0  # between reads of the dataset: a change makes the viewer redraw, which takes 1 s
 ANYWHERE = ("", "0.0.0.0", "::")
 PACKAGE = "neuroglancer"  # of PyPI: only the client in it is used, none of its code runs
-LAST_PORT = 65_535
 
 VoxelSize = tuple[float, float, float]
 

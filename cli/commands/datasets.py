@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from fibstream.core.errors import WrongUse
+from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, INTERRUPTED, command, fail, voxel_size
 from ..connect import check_name, connected
-from ..flags import check_folder, is_place
+from ..flags import is_place
 from ..options import LOCALHOST, Json, Voxel
 
 

@@ -10,7 +10,7 @@ from fibstream.core.addresses import SERVICES
 from fibstream.telemetry.logs import logs
 
 from ..app import PROGRAM_OPTIONS, command, settings
-from ..flags import check_address, check_brokers, check_choice, check_root
+from ..flags import check_choice
 
 
 @command
@@ -39,12 +39,6 @@ def serve(
     """
     check_choice(service, SERVICES, "service")
     chosen, _ = settings(workers=workers)
-    check_root(root)
-    check_brokers(bus)
-    if listen is not None:
-        check_address(listen, "--listen")
-    if metrics is not None:
-        check_address(metrics, "--metrics", row=2 + chosen.workers)
     from fibstream.app import registry
     from fibstream.runtime.serve import Serving, check
     from fibstream.runtime.serve import serve as run_service
@@ -54,6 +48,6 @@ def serve(
     os.environ.update({f"FIBSTREAM_{name.upper()}": value for name, value in given.items()})
     roles, sources = tuple(role.split(",")), tuple(source or ())
     serving = Serving(root, bus, listen, metrics, roles, sources, workers)
-    check(serving)
+    check(serving, chosen)
     with logs(chosen.log_level, chosen.log_format, service):
         run_service(registry.service(service), serving, typer.echo)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from fibstream.runtime.checks import check_folder
+
 from ..app import FAILED, command, settings, voxel_size
-from ..flags import check_folder
 from ..options import (
     AutoContrast,
     Chunk,

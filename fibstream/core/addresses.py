@@ -8,6 +8,7 @@ SERVICES = ("ingest", "inference", "refine", "analysis")
 FIRST_PORT = 7801  # of ingest; the others follow in the order above
 FIRST_METRICS_PORT = 9801  # a service takes METRICS_PORTS in a row: gRPC, planner, workers
 METRICS_PORTS = 100
+LAST_PORT = 65_535
 EXPECTED = "expected HOST, HOST:PORT (of ingest, the others follow), or SERVICE=HOST:PORT,.."
 
 
@@ -24,7 +25,7 @@ def default_metrics(service: str) -> str:
 def split(address: str, what: str) -> tuple[str, int]:
     """Return host and port of ``HOST:PORT``; raise WrongUse, which calls it ``what``, otherwise."""
     host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdecimal() and 0 <= int(port) < 1 << 16):
+    if not (colon and host and port.isdecimal() and 0 <= int(port) <= LAST_PORT):
         raise WrongUse(f"{what} {address}: expected HOST:PORT")
     return host, int(port)
 

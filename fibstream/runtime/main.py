@@ -59,7 +59,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
 
 
 def _work(service: Service, given: argparse.Namespace) -> None:
-    """Be a planner or a worker until told to stop."""
+    """Be a planner or a worker until a signal stops it."""
     with (
         running(given.parent, service.name) as (settings, stopping),
         contextlib.ExitStack() as held,

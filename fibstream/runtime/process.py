@@ -9,13 +9,14 @@ import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from fibstream.core.errors import DiskFull, WrongUse
+from fibstream.core.errors import DiskFull, Retryable, WrongUse
 from fibstream.telemetry.logs import last_line, logs
 from fibstream.telemetry.metrics import Telemetry
 
 from .settings import Settings, load
 
 EXIT_WRONG_USE = 2
+EXIT_AWAY = 1  # the store or the bus: a process that is started again may find it
 EXIT_DISK_FULL = 28  # the runner stops the run: no restart makes room
 _PR_SET_PDEATHSIG = 1
 
@@ -37,7 +38,9 @@ def orphaned(parent: int | None) -> bool:
 def running(
     parent: int | None, service: str | None = None
 ) -> Iterator[tuple[Settings, threading.Event]]:
-    """Set up a service process: settings, log lines, signals, and one way to run out of disk."""
+    """Set up a service process: settings, log lines, signals, and one line for what ends it."""
+    # gRPC's own log lines contain less than ours, and are no JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         settings, _ = load()
         with logs(settings.log_level, settings.log_format, service):
@@ -48,12 +51,18 @@ def running(
                 signal.signal(number, lambda *_: stopping.set())
             try:
                 yield settings, stopping
-            except (DiskFull, WrongUse) as error:
+            except (WrongUse, Retryable) as error:
                 _write_last(last_line(str(error)))
-                sys.exit(EXIT_DISK_FULL if isinstance(error, DiskFull) else EXIT_WRONG_USE)
+                sys.exit(_exit_code(error))
     except WrongUse as error:  # the settings themselves
         _write_last(last_line(str(error)))
         sys.exit(EXIT_WRONG_USE)
+
+
+def _exit_code(error: WrongUse | Retryable) -> int:
+    if isinstance(error, WrongUse):
+        return EXIT_WRONG_USE
+    return EXIT_DISK_FULL if isinstance(error, DiskFull) else EXIT_AWAY
 
 
 def _write_last(line: str) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,11 @@ from pathlib import Path
 from fibstream.core.addresses import default_listen
 from fibstream.core.errors import WrongUse
 
+from .checks import check_address, check_brokers, check_root
 from .process import metrics_of, running
 from .root import Root, servers_of
 from .service import Service, ServicerContext
+from .settings import MAX_WORKERS, Settings
 from .supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Serving:
     workers: int | None = None
 
 
-def check(given: Serving) -> Root:
+def check(given: Serving, settings: Settings) -> Root:
     """Return the root; raise WrongUse naming what cannot be served."""
     wrong = set(given.roles) - set(ROLES)
     if wrong or not given.roles:
@@ -42,8 +43,15 @@ def check(given: Serving) -> Root:
     for source in given.sources:
         if not source.is_dir():
             raise WrongUse(f"--source {source}: not a folder")
-    if given.bus is not None and not given.bus.startswith("kafka://"):
-        raise WrongUse(f"--bus {given.bus}: expected kafka://HOST:PORT[,HOST:PORT], or nothing")
+    if given.workers is not None and not 0 < given.workers <= MAX_WORKERS:
+        raise WrongUse(f"--workers {given.workers}: expected a number from 1 to {MAX_WORKERS}")
+    workers = given.workers or settings.workers
+    if given.listen is not None:
+        check_address(given.listen, "--listen")
+    if given.metrics is not None:
+        check_address(given.metrics, "--metrics", row=2 + workers)
+    check_brokers(given.bus)
+    check_root(given.root)
     if "://" not in given.root:
         Path(given.root).mkdir(parents=True, exist_ok=True)
     return Root(given.root, given.bus)
@@ -51,12 +59,10 @@ def check(given: Serving) -> Root:
 
 def serve(service: Service, given: Serving, report: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``report`` takes the line that says where."""
-    # gRPC's own log lines say less than the one of ours, and are no JSON.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from .grpc import GrpcServer
-
     with running(None, service.name) as (settings, stopping), contextlib.ExitStack() as held:
-        root = check(given)
+        root = check(given, settings)
+        from .grpc import GrpcServer  # half a second, and after its settings are made
+
         if given.bus:
             from fibstream.bus.kafka.declare import declare
 

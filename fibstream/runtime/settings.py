@@ -14,6 +14,7 @@ from fibstream.telemetry.logs import SERVICE_VARIABLE
 
 FILE = "fibstream.toml"
 PREFIX = "FIBSTREAM_"
+MAX_WORKERS = 256  # processes of one service on one machine
 # Read by tests or by single commands, not settings of a run.
 OTHER = {
     "FIBSTREAM_SHARED", "FIBSTREAM_SERVER", "FIBSTREAM_REQUIRE_KAFKA",
@@ -24,14 +25,24 @@ OTHER = {
 class Settings(Frozen):
     """What a user may set besides the input itself; each field's description is its help."""
 
-    workers: int = Field(1, ge=1, le=256, description="worker processes per service")
-    threads: int = Field(1, ge=1, le=256, description="network threads per inference worker")
-    lease_s: float = Field(30.0, gt=0, le=3600, description="a task not renewed so long is free")
-    reconcile_s: float = Field(30.0, gt=0, le=86400, description="how often store and log compare")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "warning", description="least severity that is printed"
+    workers: int = Field(
+        default=1, ge=1, le=MAX_WORKERS, description="worker processes per service"
     )
-    log_format: Literal["text", "json"] = Field("text", description="how log lines are printed")
+    threads: int = Field(
+        default=1, ge=1, le=256, description="network threads per inference worker"
+    )
+    lease_s: float = Field(
+        default=30.0, gt=0, le=3600, description="a task not renewed so long is free"
+    )
+    reconcile_s: float = Field(
+        default=30.0, gt=0, le=86400, description="how often store and log compare"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="warning", description="least severity that is printed"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="how log lines are printed"
+    )
 
     @field_validator("*", mode="before")
     @classmethod
