@@ -2,22 +2,20 @@
 
 from collections.abc import Iterator
 
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
-from fibstream.core.events import ORIGIN, Record
-from fibstream.core.frontier import Place
+from fibstream.core.events import ORIGIN, Place, Record
 from fibstream.core.ports import Bus, Files
 from fibstream.core.stage import RAW
 from fibstream.runtime.planner import raw_record
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Store, blobs
 
-from .registry import services
-
 
 def stage_names(dataset: Dataset, files: Files) -> set[str]:
     """Return the names of all stages of a dataset as its pipeline is now, raw and tables too."""
-    stages = (stage for service in services() for stage in service.stages(dataset, files))
+    stages = (stage for service in registry.services() for stage in service.stages(dataset, files))
     tables = (f"tables/{organelle.recipe}" for organelle in dataset.organelles)
     return {RAW, *(stage.name for stage in stages), *tables}
 
@@ -55,7 +53,7 @@ def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Plac
     chunks = sorted(dataset.grid.indices() if dataset.grid.sealed else store.chunks(RAW))
     for index in chunks:
         yield (RAW, index), [Blob(RAW, index, dataset.dtype)]
-    for service in services():
+    for service in registry.services():
         for stage in service.stages(dataset, files):
             for index in chunks:
                 yield (

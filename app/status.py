@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.events import Change, ObjectChanged
@@ -14,7 +15,6 @@ from fibstream.runtime.root import bus_path
 from .catalogue import stage_names
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, usage_report
-from .registry import services
 
 
 def status_of(path: Path) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def status_of(path: Path) -> dict[str, Any]:
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
-    stages = [s.name for service in services() for s in service.stages(dataset, files)]
+    stages = [s.name for service in registry.services() for s in service.stages(dataset, files)]
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}
     for entry in bus.read([wire.OBJECTS], 0, limit=1 << 30):

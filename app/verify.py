@@ -5,8 +5,7 @@ from pathlib import Path
 
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.core.events import Record
-from fibstream.core.frontier import Place
+from fibstream.core.events import Place, Record
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import open_bus
 from fibstream.store.shard import Stamp
@@ -42,7 +41,7 @@ def verify_dataset(
         ready = (r for r in ledger(bus) if r.status == "ready" and r.stage in names)
         recorded = {(r.stage, r.index) for r in ready}
         if rebuild and isinstance(bus, SqliteBus):  # a shared log is corrected by what follows
-            bus.clear(wire.LEDGER_TOPICS)
+            bus.clear(wire.ledger_topics())
         damaged, seen = [], 0
         places = list(outputs(dataset, files, store))
         missing = recorded - {place for place, _ in places}

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fibstream import registry
 from fibstream.app.design import design, make_engine
 from fibstream.app.pipelines import read_pipeline
 from fibstream.bus import wire
 from fibstream.cli.demo import SAMPLE
 from fibstream.cli.run import entries_of, landing, ledger, prepare, store_record
 from fibstream.cli.runner import Runner
-from fibstream.core.addresses import SERVICES
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Progress
 from fibstream.core.grid import Box
@@ -110,7 +110,7 @@ def wait_until_idle(bus: Bus) -> None:
     while True:
         events = (wire.decode(e.value) for e in entries_of(bus, [wire.PROGRESS]))
         found = {e.service: e for e in events if isinstance(e, Progress)}
-        if is_quiet(found, bus.end(wire.LEDGER_TOPICS)):
+        if is_quiet(found, registry.names(), bus.end(wire.ledger_topics())):
             return
         bus.wait(0.1)
 
@@ -124,7 +124,7 @@ def memory(runner: Runner) -> dict[str, float]:
             text = status.read_text()
             if "VmHWM" in text:
                 found[child.name] = int(text.split("VmHWM:")[1].split()[0]) / 1024
-    return found if len(found) >= 2 * len(SERVICES) else {}
+    return found if len(found) >= 2 * len(registry.names()) else {}
 
 
 def bare(dataset: Dataset, workers: int) -> float:
@@ -183,7 +183,7 @@ def print_throughput(run: Timed, workers: int) -> None:
 def print_sizes(run: Timed) -> None:
     """Print the sizes of events and summaries."""
     sizes = defaultdict(list)
-    for entry in entries_of(run.bus, [*wire.LEDGER_TOPICS, wire.OBJECTS]):
+    for entry in entries_of(run.bus, [*wire.ledger_topics(), wire.OBJECTS]):
         sizes[f"event {entry.topic}"].append(len(entry.value))
     for path in (run.out / "summaries").glob("*/*/*"):
         sizes[f"summary {path.parent.parent.name}"].append(path.stat().st_size)

@@ -251,7 +251,7 @@ def print_rebuild(folder: Path, url: str | None, chunks: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     begun = time.perf_counter()
     planner = Planner(site, "inference", stage_list, NoFold(), lambda: dataset.grid)
-    end, tasks = bus.end(wire.LEDGER_TOPICS), 0
+    end, tasks = bus.end(wire.ledger_topics()), 0
     while planner.offset < end:
         drive(planner.consume())
     taken = time.perf_counter() - begun

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from fibstream import registry
 from fibstream.core.addresses import EXPECTED, LAST_PORT, addresses
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Index, check_edges
@@ -80,7 +81,7 @@ def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
 
 def check_server(server: str, service: str) -> str:
     """Return the address of a service in ``--server`` as HOST:PORT."""
-    found = addresses(server)
+    found = addresses(server, registry.ports())
     if service not in found:
         raise WrongUse(f"--server {server}: names no {service}; {EXPECTED}")
     if any(not 0 < int(each.rpartition(":")[2]) <= LAST_PORT for each in found.values()):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import cycle
 
-from fibstream.app.registry import services
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus
 from fibstream.core.dataset import Dataset
@@ -25,10 +25,11 @@ class InProcess:
         seed: int, settings: Settings,
     ) -> None:  # fmt: skip
         self._bus = bus
-        self._planners = [PlannerLoop(service, files, bus, settings) for service in services()]
+        services = registry.owners(dataset, files)
+        self._planners = [PlannerLoop(service, files, bus, settings) for service in services]
         self._workers = [
             WorkerLoop(service, files, bus, settings, f"{service.name}-{number}")
-            for service in services()
+            for service in services
             for number in range(settings.workers)
         ]
         _, site = open_site(files, bus)
@@ -57,7 +58,7 @@ class InProcess:
                 planner.turn()
             worked = [worker.turn() for worker in self._workers]
             yield
-            after = self._bus.end([*wire.LEDGER_TOPICS, wire.PROGRESS])
+            after = self._bus.end([*wire.ledger_topics(), wire.PROGRESS])
             if not landed and not any(worked) and after == before:
                 return
             before = after

@@ -17,7 +17,8 @@ from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Input, Output, Patch
 from fibstream.kernels import scores as scoring
 from fibstream.kernels.relabel import relabel
-from fibstream.services.analysis.measure import HALO, measure
+from fibstream.services.analysis.conventions import HALO
+from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
 from fibstream.services.analysis.totals import RowTotals
 from fibstream.services.inference.edges.model import find_model, read_model

@@ -17,18 +17,13 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.progress import track as rich_track
 
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.core.events import ObjectChanged, Progress
 from fibstream.core.ports import Bus
 
 T = TypeVar("T")
 LINE_S = 5.0  # between two plain lines
-_WORDS = {
-    "ingest": "landed, raw pyramid",
-    "inference": "predicted",
-    "refine": "fragments and labels",
-    "analysis": "measured",
-}
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
@@ -111,15 +106,15 @@ class Display:
             note += f" {progress.failed} failed"
         if progress.wanted:
             if service not in self._tasks:
-                self._tasks[service] = bars.add_task(_WORDS[service], note="")
+                self._tasks[service] = bars.add_task(registry.service(service).progress, note="")
             task = bars.tasks[self._tasks[service]].id
             bars.update(task, completed=progress.recorded, total=progress.wanted, note=note)
 
     def _line(self, found: Mapping[str, Progress]) -> None:
         parts = [
-            f"{_WORDS[service]} {found[service].recorded}/{found[service].wanted}"
-            for service in _WORDS
-            if service in found and found[service].wanted
+            f"{service.progress} {found[service.name].recorded}/{found[service.name].wanted}"
+            for service in registry.services()
+            if service.name in found and found[service.name].wanted
         ]
         if not parts:
             return  # nothing is known yet

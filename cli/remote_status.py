@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from fibstream.core.addresses import SERVICES
+from fibstream import registry
 
 from .connect import check_name, connected
 
@@ -22,7 +22,7 @@ def show_status(name: str, server: str, *, as_json: bool) -> None:
     z, y, x = found["shape"]
     typer.echo(f"{name}: {z or '?'} x {y} x {x} voxels, {'sealed' if found['sealed'] else 'open'}, "
         f"{'complete' if found['complete'] else 'not complete'}")  # fmt: skip
-    for service in SERVICES:
+    for service in registry.names():
         if counts := found["services"].get(service):
             typer.echo(f"  {service:<12} {counts['recorded']} of {counts['wanted']}")
     for item in found["failed"]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fibstream import registry
 from fibstream.app.catalogue import restore_log, stage_names
 from fibstream.app.folder import locked
 from fibstream.app.hashes import hashes
@@ -148,14 +149,17 @@ def run(
             display.note(warning)
         store_record(files, dataset, made.files)
         before = prepare(bus, dataset.name)
-        if bus.end(wire.LEDGER_TOPICS) == 0:
+        if bus.end(wire.ledger_topics()) == 0:
             restore_log(dataset, Store(files, dataset.grid), bus)
         runner: Runner | InProcess
         if isinstance(bus, MemoryBus):
             runner = InProcess(files, bus, source, dataset, order, seed, settings)
         else:
             url = bus_url or f"sqlite:{bus_path(out)}"
-            runner = Runner(out, dataset.name, bus, url, landing(raw, order, seed), settings)
+            services = [service.name for service in registry.owners(dataset, files)]
+            runner = Runner(
+                out, dataset.name, bus, url, landing(raw, order, seed), settings, services
+            )
         try:
             with display:
                 for _ in runner.run():

@@ -9,7 +9,6 @@ from pathlib import Path
 from socket import gethostname
 
 from fibstream.bus import wire
-from fibstream.core.addresses import SERVICES
 from fibstream.core.errors import DiskFull, FibstreamError, Retryable, WrongUse
 from fibstream.core.events import Progress
 from fibstream.core.ports import Bus
@@ -38,7 +37,9 @@ class Runner:
         bus_url: str,
         landing: Sequence[str] | None,
         settings: Settings,
+        services: Sequence[str],
     ) -> None:
+        self._services = services  # those that the dataset needs
         self.landed = False  # without a landing process the caller sets it
         self._root = root
         self._dataset = dataset
@@ -56,7 +57,7 @@ class Runner:
         if landing is not None:
             module = "fibstream.services.ingest.edges.land"
             self._children.append(self._spawn("landing", module, landing))
-        for service in SERVICES:
+        for service in self._services:
             self._children.append(self._spawn(f"{service}-planner", *_module(service, "plan")))
         self._start_workers()
 
@@ -65,7 +66,7 @@ class Runner:
         return max((int(e.value) for e in self._bus.read([wire.CONTROL], 0)), default=0)
 
     def _start_workers(self) -> None:
-        for service in SERVICES:
+        for service in self._services:
             for number in range(self._workers):
                 name = f"{service}-worker-{number}"
                 self._children.append(self._spawn(name, *_module(service, "work")))
@@ -119,15 +120,15 @@ class Runner:
 
     def _settled(self, request: int) -> bool:
         """Whether every planner has seen the whole ledger and has nothing left to do."""
-        end = self._bus.end(wire.LEDGER_TOPICS)
+        end = self._bus.end(wire.ledger_topics())
         found = self.progress()
         return (
             self.landed
-            and found.keys() == set(SERVICES)
+            and found.keys() >= set(self._services)
             and all(p.settled and p.reconciled >= request for p in found.values())
-            and all(self._bus.backlog(wire.task_topic(s)) == 0 for s in SERVICES)
+            and all(self._bus.backlog(wire.task_topic(s)) == 0 for s in self._services)
             and all(p.offset >= end for p in found.values())
-            and end == self._bus.end(wire.LEDGER_TOPICS)
+            and end == self._bus.end(wire.ledger_topics())
         )
 
     def run(self) -> Iterator[None]:
@@ -142,7 +143,7 @@ class Runner:
             self._request += 1
             self._bus.publish(wire.CONTROL, self._dataset, str(self._request).encode())
             while not self._settled(self._request):
-                if any(self._bus.backlog(wire.task_topic(s)) for s in SERVICES):
+                if any(self._bus.backlog(wire.task_topic(s)) for s in self._services):
                     break  # it found something: there is work again
                 self.watch()
                 yield

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fibstream.core.addresses import SERVICES
+from fibstream import registry
 from fibstream.telemetry.logs import logs
 
 from ..app import PROGRAM_OPTIONS, command, settings
@@ -37,9 +37,8 @@ def serve(
 
     Example: fibstream serve ingest --root /data --bus kafka://127.0.0.1:9092
     """
-    check_choice(service, SERVICES, "service")
+    check_choice(service, registry.names(), "service")
     chosen, _ = settings(workers=workers)
-    from fibstream.app import registry
     from fibstream.runtime.serve import Serving, check
     from fibstream.runtime.serve import serve as run_service
 

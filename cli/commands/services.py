@@ -199,11 +199,11 @@ def replay(
 
     Example: fibstream replay cell --stage prediction/mito
     """
-    from fibstream.core.events import FAMILIES
+    from fibstream import registry
 
     check_name(name)
     if stage:
-        check_choice(stage.partition("/")[0], FAMILIES, "--stage")
+        check_choice(stage.partition("/")[0], registry.families(), "--stage")
     with connected(server) as client:
         replayed = client.replay(name, stage)
     for where, index in replayed:

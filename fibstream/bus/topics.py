@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fibstream.core.addresses import SERVICES
+from fibstream import registry
 from fibstream.core.keys import digest
 
 from . import wire
@@ -59,13 +59,13 @@ def is_queue(topic: str) -> bool:
     return topic.startswith(_TASKS)
 
 
-def declared(services: Sequence[str] = SERVICES, partitions: int = PARTITIONS) -> list[Topic]:
-    """Return every topic of these services."""
-    logs = [*wire.LEDGER_TOPICS, wire.OBJECTS, wire.PROGRESS, wire.CONTROL]
+def declared(services: Sequence[str] = (), partitions: int = PARTITIONS) -> list[Topic]:
+    """Return every topic of these services, by default of all."""
+    logs = [*wire.ledger_topics(), wire.OBJECTS, wire.PROGRESS, wire.CONTROL]
     found = [Topic(name, partitions, _COMPACT) for name in logs]
     # Keys of work never come again, so compaction would keep them all; it is read within a run.
     found.append(Topic(wire.WORK, partitions, _keep(7)))
-    for service in services:
+    for service in services or registry.names():
         queue = wire.task_topic(service)
         # Longer than any outage; a planner sends again what it wants whenever it starts.
         found.append(Topic(queue, partitions, _keep(7)))

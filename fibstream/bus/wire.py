@@ -5,9 +5,9 @@ from typing import Any, TypeVar, get_args
 
 from google.protobuf.message import DecodeError
 
+from fibstream import registry
 from fibstream.core.errors import Poison
 from fibstream.core.events import (
-    FAMILIES,
     MAX_EVENT,
     Change,
     DeadLetter,
@@ -26,16 +26,26 @@ T = TypeVar("T")
 Event = Record | Sealed | Task | ObjectChanged | Progress | DeadLetter
 
 LEDGER = "fibstream.chunk-ready."
-LEDGER_TOPICS = tuple(LEDGER + family for family in FAMILIES)
 OBJECTS = "fibstream.objects"
 PROGRESS = "fibstream.progress"
 WORK = "fibstream.work"
 CONTROL = "fibstream.control"
 
 
+def ledger_topics() -> tuple[str, ...]:
+    """Return the topics of the ledger, one for each family of stages of all services."""
+    return tuple(LEDGER + family for family in registry.families())
+
+
 def ledger_topic(stage: str) -> str:
-    """Return the topic of a stage's records: one for each family of stages."""
-    return LEDGER + stage.partition("/")[0]
+    """Return the topic of a stage's records; raise ValueError when no service declares it.
+
+    Nobody reads such a topic: what is recorded there would never be seen.
+    """
+    family = stage.partition("/")[0]
+    if family not in registry.families():
+        raise ValueError(f"stage {stage}: no service declares the family {family!r}")
+    return LEDGER + family
 
 
 def task_topic(service: str) -> str:

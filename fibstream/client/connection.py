@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from fibstream import registry
 from fibstream.core.addresses import addresses
 from fibstream.core.errors import (
     AlreadyExists,
@@ -45,7 +46,7 @@ class Connection:
     def __init__(
         self, server: str = "127.0.0.1", *, timeout_s: float = 60.0, patience_s: float = 60.0
     ) -> None:
-        self._addresses = addresses(server)
+        self._addresses = addresses(server, registry.ports())
         self._timeout_s = timeout_s
         self._patience = Retrying(
             retry=retry_if_exception_type(Retryable), stop=stop_after_delay(patience_s),

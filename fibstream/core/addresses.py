@@ -4,22 +4,9 @@ from collections.abc import Mapping
 
 from .errors import WrongUse
 
-SERVICES = ("ingest", "inference", "refine", "analysis")
-FIRST_PORT = 7801  # of ingest; the others follow in the order above
-FIRST_METRICS_PORT = 9801  # a service takes METRICS_PORTS in a row: gRPC, planner, workers
-METRICS_PORTS = 100
+FIRST_PORT = 7801  # of the first service; the others follow
 LAST_PORT = 65_535
 EXPECTED = "expected HOST, HOST:PORT (of ingest, the others follow), or SERVICE=HOST:PORT,.."
-
-
-def default_listen(service: str) -> str:
-    """Return the address that a service listens on by default: on this machine alone."""
-    return f"127.0.0.1:{FIRST_PORT + SERVICES.index(service)}"
-
-
-def default_metrics(service: str) -> str:
-    """Return the address at which a service's first process serves metrics by default."""
-    return f"127.0.0.1:{FIRST_METRICS_PORT + METRICS_PORTS * SERVICES.index(service)}"
 
 
 def split(address: str, what: str) -> tuple[str, int]:
@@ -38,19 +25,22 @@ def shifted(address: str | None, by: int, what: str = "--metrics") -> str | None
     return f"{host}:{port + by if port else 0}"  # port 0 lets the system choose
 
 
-def addresses(server: str) -> Mapping[str, str]:
-    """Return HOST:PORT of every service that ``--server`` names; raise WrongUse otherwise."""
+def addresses(server: str, ports: Mapping[str, int]) -> Mapping[str, str]:
+    """Return HOST:PORT of every service that ``--server`` names; raise WrongUse otherwise.
+
+    ``ports`` are the services and the ports at which they answer by default.
+    """
     if "=" in server:
-        return dict(_named(part) for part in server.split(","))
+        return dict(_named(part, ports) for part in server.split(","))
     host, port = split(server, "--server") if ":" in server else (server, FIRST_PORT)
     if not host or "," in server:
         raise WrongUse(f"--server {server}: {EXPECTED}")
-    return {service: f"{host}:{port + n}" for n, service in enumerate(SERVICES)}
+    return {name: f"{host}:{own - FIRST_PORT + port}" for name, own in ports.items()}
 
 
-def _named(part: str) -> tuple[str, str]:
+def _named(part: str, ports: Mapping[str, int]) -> tuple[str, str]:
     service, _, address = part.partition("=")
-    if service not in SERVICES:
-        raise WrongUse(f"--server {part}: {EXPECTED}; services are {', '.join(SERVICES)}")
+    if service not in ports:
+        raise WrongUse(f"--server {part}: {EXPECTED}; services are {', '.join(ports)}")
     split(address, f"--server {service}=")
     return service, address

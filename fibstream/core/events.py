@@ -10,11 +10,10 @@ from .keys import ABSENT, NamedInput
 Status = Literal["ready", "suspect", "dropped", "failed"]
 Change = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
 
-# The families of stages, each with a topic of its own; "dataset" carries the seal.
-FAMILIES = (
-    "dataset", "raw", "pyramid", "prediction", "fragments", "labels", "measures", "tables"
-)  # fmt: skip
+# Families of the ledger that belong to no stage: the seal, and what lands.
+COMMON_FAMILIES = ("dataset", "raw")
 MAX_EVENT = 64 * 1024  # bytes: events carry names and hashes, never voxels
+Place = tuple[str, Index]  # one output: a stage's name and a chunk
 ORIGIN: Index = (0, 0, 0)  # the index of results that belong to no chunk, such as tables
 
 

@@ -1,11 +1,10 @@
 """The port of a fold: global answers from the summaries of a dataset, hosted by a planner. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .events import ObjectChanged
-from .frontier import Place
+from .events import ObjectChanged, Place
 from .grid import Grid, Index
 from .stage import Arrays, Input
 
@@ -76,3 +75,44 @@ class NoFold:
     def results(self, *, idle: bool) -> Iterable[Result]:  # noqa: ARG002
         """Return nothing."""
         return ()
+
+
+class Folds:
+    """Several folds as one: each takes the summaries that it names."""
+
+    def __init__(self, folds: Sequence[Fold]) -> None:
+        self._folds = folds
+        self.inputs = tuple(source for fold in folds for source in fold.inputs)
+
+    def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:
+        """Hand the summary of one chunk to every fold that takes it."""
+        for fold in self._folds:
+            if source in fold.inputs:
+                fold.put(source, index, content, summary)
+
+    def landed(self, count: int) -> None:
+        """Hand on the number of landed chunks."""
+        for fold in self._folds:
+            fold.landed(count)
+
+    def seal(self, grid: Grid) -> None:
+        """Hand on the grid of the sealed volume."""
+        for fold in self._folds:
+            fold.seal(grid)
+
+    def extra(self, stage: str, index: Index) -> bytes | None:
+        """Return what the fold that knows a stage adds to its task."""
+        found = (fold.extra(stage, index) for fold in self._folds)
+        return next((extra for extra in found if extra is not None), None)
+
+    def dirty(self) -> Iterable[Place]:
+        """Return the outputs of all folds whose ``extra`` may have changed."""
+        return [place for fold in self._folds for place in fold.dirty()]
+
+    def changes(self) -> Iterable[ObjectChanged]:
+        """Return the changes of the objects of all folds."""
+        return [change for fold in self._folds for change in fold.changes()]
+
+    def results(self, *, idle: bool) -> Iterable[Result]:
+        """Return the results of all folds that are due."""
+        return [result for fold in self._folds for result in fold.results(idle=idle)]

@@ -7,12 +7,11 @@ not recorded: a task. Level-triggered, so lost, repeated and reordered records c
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .events import Record, Task
+from .events import Place, Record, Task
 from .grid import Box, Grid, Halo, Index
 from .keys import NamedInput, parameters_digest, wanted_key
 from .stage import Input, Stage
 
-Place = tuple[str, Index]  # one output: a stage's name and a chunk
 KEPT = ("raw", "tables")  # families whose records every planner keeps, read or not
 Extra = Callable[[str, Index], bytes | None]
 

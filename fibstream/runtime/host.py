@@ -8,11 +8,11 @@ from typing import Protocol
 from fibstream.bus import wire
 from fibstream.core.errors import NotFound, Retryable, WrongUse
 from fibstream.core.ports import Bus, Delivery
+from fibstream.core.service import Service
 from fibstream.telemetry.metrics import SILENT, Telemetry
 
 from .loops import PlannerLoop, WorkerLoop
 from .root import OneDataset, Root
-from .service import Service
 from .settings import Settings
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ def entries_of(bus: Bus, topics: Sequence[str], after: int = 0) -> Iterator[Entr
 def ledger(bus: Bus) -> Iterator[Record]:
     """Yield the last record of every (stage, chunk)."""
     last = {}
-    for entry in entries_of(bus, wire.LEDGER_TOPICS):
+    for entry in entries_of(bus, wire.ledger_topics()):
         event = wire.decode(entry.value)
         if isinstance(event, Record):
             last[event.stage, event.index] = event

@@ -12,14 +12,15 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from fibstream.bus import wire
 from fibstream.core.errors import DiskFull, Poison, Retryable
 from fibstream.core.events import DeadLetter, Progress, Record, Task
+from fibstream.core.fold import Folds
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Delivery, Files
+from fibstream.core.service import Service
 from fibstream.store import ngff
 from fibstream.store.record import read_dataset
 from fibstream.telemetry.metrics import DEAD_LETTERS, SILENT, TASK_SECONDS, Telemetry
 
 from .planner import Planner
-from .service import Service
 from .settings import Settings
 from .site import open_site
 from .worker import Worker
@@ -72,9 +73,11 @@ class PlannerLoop:
         self.dataset, site = open_site(files, bus, telemetry)
         service.describe(self.dataset, telemetry)
         self.planner = Planner(
-            site, service.name, service.stages(self.dataset, files), service.fold(self.dataset),
-            lambda: read_dataset(files).grid, service.lands(self.dataset),
+            site, service.name, service.stages(self.dataset, files),
+            Folds(service.folds(self.dataset)), lambda: read_dataset(files).grid,
+            next(iter(service.lands(self.dataset)), None),
         )  # fmt: skip
+        self._arrays = service.arrays(self.dataset, files)
         self._documents: dict[str, bytes] = {}  # the metadata that was written, by path
         self._described_z = 0  # the extent in z that it gives
         self._control = 0  # the offset up to which requests are read
@@ -116,13 +119,13 @@ class PlannerLoop:
 
     def _reconcile_all(self, request: int) -> Generator[None, None, None]:
         """Reconcile; the request is fulfilled if nothing differed and nothing was written."""
-        before = self._bus.end(wire.LEDGER_TOPICS)
+        before = self._bus.end(wire.ledger_topics())
         idle = self.planner.settled
         yield from self.planner.reconcile()
         drive(self.planner.consume())
         drive(self.planner.act())
         self._reconcile_due = time.monotonic() + self._settings.reconcile_s
-        if idle and self.planner.settled and self._bus.end(wire.LEDGER_TOPICS) == before:
+        if idle and self.planner.settled and self._bus.end(wire.ledger_topics()) == before:
             self._reconciled = max(self._reconciled, request)
 
     def close(self) -> None:
@@ -166,7 +169,7 @@ class PlannerLoop:
         if z == self._described_z:
             return
         current = self.dataset.sealed(z)
-        documents = ngff.documents(current, self._service.arrays(current))
+        documents = ngff.documents(current, self._arrays)
         for path, document in documents.items():
             data = canonical(document)
             if self._documents.get(path) != data:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fibstream.core.ports import Bus
+from fibstream.core.service import Service
 from fibstream.telemetry.metrics import CONSUMER_STALLS, Telemetry
 
 from .host import Host, PlannerHost, WorkerHost
 from .process import metrics_of, orphaned, running
 from .root import OneDataset, Root
 from .serve import ROLES, Serving, serve
-from .service import Service
 from .settings import Settings
 
 IDLE_S = 0.25  # a waiting process looks up at least so often, to notice signals and due work

@@ -56,7 +56,7 @@ class Planner:
         self.more = False  # whether the last batch was full, so that entries may be left
         self.settled = False  # whether it was idle at the end of the last ``act``
         self.metrics = PlannerMetrics(site.telemetry, [stage.name for stage in stages])
-        self._end_at_start = site.bus.end(wire.LEDGER_TOPICS)
+        self._end_at_start = site.bus.end(wire.ledger_topics())
         self._differences = 0  # found by the reconcile under way
         self._service = service
         self._stages = {stage.name: stage for stage in stages}
@@ -73,7 +73,7 @@ class Planner:
 
     def consume(self) -> Steps:
         """Apply the next batch of ledger entries, in order."""
-        entries = self.site.bus.read(wire.LEDGER_TOPICS, self.offset, BATCH)
+        entries = self.site.bus.read(wire.ledger_topics(), self.offset, BATCH)
         self.more = len(entries) == BATCH
         for entry in entries:
             self.offset = entry.offset
@@ -208,7 +208,7 @@ class Planner:
 
     def update_gauges(self) -> None:
         """Set the gauges of ledger lag and queue length; costs requests to the bus."""
-        unread = self.site.bus.end(wire.LEDGER_TOPICS) - self.offset
+        unread = self.site.bus.end(wire.ledger_topics()) - self.offset
         self.metrics.set_gauge(LEDGER_LAG, max(unread, 0))
         self.metrics.set_gauge(QUEUE, self.backlog)
 
@@ -218,7 +218,7 @@ class Planner:
         return (
             self.frontier.idle
             and not self._unannounced
-            and self.offset >= self.site.bus.end(wire.LEDGER_TOPICS)
+            and self.offset >= self.site.bus.end(wire.ledger_topics())
             and self.backlog == 0
         )
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fibstream.core.addresses import default_listen
 from fibstream.core.errors import WrongUse
+from fibstream.core.service import Service
 
 from .checks import check_address, check_brokers, check_root
 from .process import metrics_of, running
 from .root import Root, servers_of
-from .service import Service, ServicerContext
+from .service import ServicerContext
 from .settings import MAX_WORKERS, Settings
 from .supervisor import Supervisor
 
@@ -77,7 +77,8 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         held.callback(supervisor.close)
         context = ServicerContext(root, settings, given.sources, telemetry)
         bindings = [service.servicer(context)] if "grpc" in given.roles else []
-        server = GrpcServer(given.listen or default_listen(service.name), bindings, telemetry)
+        listen = given.listen or f"127.0.0.1:{service.port}"
+        server = GrpcServer(listen, bindings, telemetry)
         for binding in bindings:
             held.callback(getattr(binding.servicer, "close", lambda: None))
         held.callback(root.close)

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from fibstream.core.events import FAMILIES, ObjectChanged, Record, Task
-from fibstream.core.frontier import Place
+from fibstream.core.events import ObjectChanged, Place, Record, Task
 from fibstream.core.grid import Index
 
 log = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ class Metric:
 
 
 SERVICE = Label("service", source="the services of fibstream")
-STAGE = Label("stage", FAMILIES)
+STAGE = Label("stage", source="the families of the stages of all services")
 ORGANELLE = Label("organelle", source="the pipeline's recipes")
 METHOD = Label("method", source="the calls in protos/")
 STEP = Label("step", ("queue", "read", "compute", "write", "publish"))

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import MAX_AXIS, Box, Halo, Index
+from fibstream.core.grid import MAX_AXIS, Box, Index
 from fibstream.core.stage import Arrays, Patch
 from fibstream.kernels.compiled import compiled
 from fibstream.kernels.runs import rank
 
-# A face belongs to the chunk of its lower voxel, which must see the voxel above.
-HALO = Halo((0, 0, 0), (1, 1, 1))
+from .conventions import HALO
+
 STEPS: tuple[Index, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 

@@ -1,26 +1,18 @@
 """analysis: partial rows for each chunk of labels, and one table for each organelle."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fibstream.core.dataset import Dataset
-from fibstream.core.ports import Files
-from fibstream.core.stage import Stage
-from fibstream.runtime.service import Service, ServicerContext
+from fibstream.core.service import Service
 
-from .stages.measures import measure_stage
-from .stages.tables import TableFold
+from .stages.measures import MEASURES
+from .stages.tables import TABLES
 
 if TYPE_CHECKING:
     from fibstream.runtime.grpc import ServicerBinding
+    from fibstream.runtime.service import ServicerContext
 
 
-def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
-    """Return one stage for each organelle."""
-    return [measure_stage(dataset, o.recipe) for o in dataset.organelles]
-
-
-def servicer(context: ServicerContext) -> "ServicerBinding":
+def servicer(context: "ServicerContext") -> "ServicerBinding":
     """Return what answers the calls of analysis."""
     from fibstream.runtime.grpc import ServicerBinding
     from fibstream.v1.analysis_pb2_grpc import add_AnalysisServiceServicer_to_server as add
@@ -32,4 +24,4 @@ def servicer(context: ServicerContext) -> "ServicerBinding":
     )
 
 
-SERVICE = Service("analysis", stages, fold=TableFold, servicer=servicer)
+SERVICE = Service("analysis", 7804, "measured", (MEASURES, TABLES), servicer)

@@ -8,8 +8,8 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fibstream import registry
 from fibstream.bus import wire
-from fibstream.core.addresses import SERVICES
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
@@ -56,7 +56,7 @@ class AnalysisServicer(AnalysisServiceServicer):
         """Return the tables of a dataset and their columns."""
         with self._root.open(request.dataset) as (dataset, site):
             # The log is read first: a table that is final there must be the one that is then read.
-            final = _final(dataset, site.bus)
+            final = _final(dataset, self._root.files(dataset.name), site.bus)
             tables = [
                 _described(name, _table(dataset, site.store.files, name), final)
                 for name in _names(dataset)
@@ -143,20 +143,19 @@ def _described(name: str, table: _Table, final: dict[str, str]) -> pb.Table:
     return pb.Table(organelle=name, rows=rows, columns=columns, final=last)
 
 
-def _final(dataset: Dataset, bus: Bus) -> dict[str, str]:
+def _final(dataset: Dataset, files: Files, bus: Bus) -> dict[str, str]:
     """Return the content hash of each table that is final, by the log.
 
-    That is so when the dataset is sealed, every planner has read the log to its end and has nothing
-    left to do, and no chunk has failed.
+    That is so when the dataset is sealed, every planner that it needs has read the log to its end
+    and has nothing left to do, and no chunk has failed.
     """
     events = (wire.decode(entry.value) for entry in _all(bus, [wire.PROGRESS]))
     progress = {event.service: event for event in events if isinstance(event, Progress)}
     events = (wire.decode(entry.value) for entry in _all(bus, [wire.ledger_topic("tables")]))
     ready = [e for e in events if isinstance(e, Record) and e.status == "ready"]
-    end = bus.end(wire.LEDGER_TOPICS)  # read last: a record that came meanwhile is seen here
-    quiet = set(SERVICES) <= progress.keys() and all(
-        p.settled and p.offset >= end and not p.failed for p in progress.values()
-    )
+    end = bus.end(wire.ledger_topics())  # read last: a record that came meanwhile is seen here
+    needed = [progress.get(service.name) for service in registry.owners(dataset, files)]
+    quiet = all(p and p.settled and p.offset >= end and not p.failed for p in needed)
     if not (dataset.grid.sealed and quiet):
         return {}
     return {r.stage.partition("/")[2]: next(iter(r.hashes.values()), "") for r in ready}

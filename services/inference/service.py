@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.ports import Files
+from fibstream.core.service import Capability, Service
 from fibstream.core.stage import Stage
-from fibstream.runtime.service import Service, ServicerContext
 from fibstream.telemetry.metrics import MODEL_INFO, Telemetry
 
 from .edges.supplier import EngineSupplier
@@ -14,6 +14,7 @@ from .stages.prediction import prediction_stage
 
 if TYPE_CHECKING:
     from fibstream.runtime.grpc import ServicerBinding
+    from fibstream.runtime.service import ServicerContext
 
 
 def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:
@@ -33,12 +34,7 @@ def describe(dataset: Dataset, telemetry: Telemetry) -> None:
         )  # fmt: skip
 
 
-def arrays(dataset: Dataset) -> list[tuple[str, str, bool]]:
-    """Return the arrays that inference owns."""
-    return [(f"predictions/{c}", "uint8", True) for m in dataset.models for c in m.classes]
-
-
-def servicer(context: ServicerContext) -> "ServicerBinding":
+def servicer(context: "ServicerContext") -> "ServicerBinding":
     """Return what answers the calls of inference."""
     from fibstream.runtime.grpc import ServicerBinding
     from fibstream.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server as add
@@ -50,4 +46,5 @@ def servicer(context: ServicerContext) -> "ServicerBinding":
     )
 
 
-SERVICE = Service("inference", stages, arrays=arrays, describe=describe, servicer=servicer)
+PREDICTION = Capability(("prediction",), stages)
+SERVICE = Service("inference", 7802, "predicted", (PREDICTION,), servicer, describe=describe)

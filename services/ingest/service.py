@@ -1,35 +1,24 @@
 """ingest: land chunks, announce them, and keep the raw pyramid."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fibstream.core.dataset import Dataset
-from fibstream.core.ports import Files
-from fibstream.core.stage import RAW, Input, Stage
-from fibstream.runtime.service import Service, ServicerContext
+from fibstream.core.service import Service
+from fibstream.core.stage import RAW, Input
 
-from .stages.pyramid import pyramid_stage
+from .stages.pyramid import PYRAMID
 
 if TYPE_CHECKING:
     from fibstream.runtime.grpc import ServicerBinding
+    from fibstream.runtime.service import ServicerContext
 
 
-def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
-    """Return the pyramid of raw, if there is one."""
-    return [] if dataset.levels == 1 else [pyramid_stage(dataset)]
-
-
-def arrays(dataset: Dataset) -> list[tuple[str, str, bool]]:
-    """Return the arrays that ingest owns."""
-    return [(RAW, dataset.dtype, True)]
-
-
-def lands(dataset: Dataset) -> Input:
+def lands(dataset: Dataset) -> list[Input]:
     """Return what lands from outside."""
-    return Input(RAW, RAW, dataset.dtype)
+    return [Input(RAW, RAW, dataset.dtype)]
 
 
-def servicer(context: ServicerContext) -> "ServicerBinding":
+def servicer(context: "ServicerContext") -> "ServicerBinding":
     """Return what answers the calls of ingest."""
     from fibstream.runtime.grpc import ServicerBinding
     from fibstream.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server as add
@@ -42,4 +31,4 @@ def servicer(context: ServicerContext) -> "ServicerBinding":
     return ServicerBinding(add, answering, "fibstream.v1.IngestService")
 
 
-SERVICE = Service("ingest", stages, arrays=arrays, lands=lands, servicer=servicer)
+SERVICE = Service("ingest", 7801, "landed, raw pyramid", (PYRAMID,), servicer, lands)

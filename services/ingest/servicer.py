@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream import registry
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.events import Record
@@ -191,6 +192,10 @@ class IngestServicer(IngestServiceServicer):
             )
         return volume.read(box)
 
+    def _follower(self, dataset: Dataset, site: Site) -> DatasetFollower:
+        owners = registry.owners(dataset, self._root.files(dataset.name))
+        return DatasetFollower(site.bus, dataset.name, [service.name for service in owners])
+
     # -- watching --------------------------------------------------------------------------------
 
     def WatchDataset(
@@ -198,7 +203,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> Iterator[pb.WatchDatasetResponse]:
         """Stream the progress of a dataset, until it is complete or the client is gone."""
         with self._root.open(request.dataset) as (dataset, site):
-            follower = DatasetFollower(site.bus, dataset.name)
+            follower = self._follower(dataset, site)
             sent, deadline = None, time.monotonic() + PROOF_S
             while context.is_active():
                 current = self._root.dataset(request.dataset)  # it may have been sealed meanwhile
@@ -218,7 +223,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.ReplayFailedResponse:
         """Withdraw the records of failed chunks, so that they are computed again."""
         with self._root.open(request.dataset) as (dataset, site):
-            follower = DatasetFollower(site.bus, dataset.name)
+            follower = self._follower(dataset, site)
             follower.poll(sealed=False)
             replayed = [
                 record

@@ -133,7 +133,7 @@ class ObjectFollower:
             self._apply(self._ahead.popleft()[1])
 
     def _read_ledger(self) -> None:
-        for entry in self._new(wire.LEDGER_TOPICS):
+        for entry in self._new(wire.ledger_topics()):
             if entry.topic not in (wire.ledger_topic("fragments"), wire.ledger_topic("dataset")):
                 continue
             event = _decoded(entry)

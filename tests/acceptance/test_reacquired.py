@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibstream.app.registry import services
+from fibstream import registry
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Stage
 from fibstream.store.local import LocalFiles
@@ -29,7 +29,7 @@ def other() -> np.ndarray:
 
 def stages(out: Path) -> dict[str, Stage]:
     dataset, files = read_dataset(LocalFiles(out)), LocalFiles(out)
-    return {s.name: s for service in services() for s in service.stages(dataset, files)}
+    return {s.name: s for service in registry.services() for s in service.stages(dataset, files)}
 
 
 def contents(out: Path) -> dict[tuple[str, str, Index], str]:

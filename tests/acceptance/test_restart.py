@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fibstream import registry
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.runtime.root import bus_path
 
@@ -14,9 +15,8 @@ from ..support.command import Answer, finish, start
 from ..support.processes import holders, kill, records, services, wait_for
 from ..support.services import rerun
 
-SERVICES = ("ingest", "inference", "refine", "analysis")
-FAMILIES = dict(zip(SERVICES, ("pyramid", "prediction", "labels", "measures"), strict=True))
-ROLES = {"landing", *(f"{name} {role}" for name in SERVICES for role in ("plan", "work"))}
+LAST = {"ingest": "pyramid", "inference": "prediction", "refine": "labels", "analysis": "measures"}
+ROLES = {"landing", *(f"{name} {role}" for name in registry.names() for role in ("plan", "work"))}
 SMALL = ("--chunk", "16,16,16")  # 36 chunks: there is a middle
 
 
@@ -29,7 +29,7 @@ def in_the_middle(out: Path, bus: SqliteBus) -> set[int]:
         for process, role in services(out).items()
         if (role == "landing" and stages["raw"])
         or process in busy
-        or (role.endswith("plan") and stages[FAMILIES[role.split()[0]]])
+        or (role.endswith("plan") and stages[LAST[role.split()[0]]])
     }
 
 

@@ -1,6 +1,6 @@
 """Tables are described: their columns, and whether they are final."""
 
-from fibstream.core.addresses import SERVICES
+from fibstream import registry
 from fibstream.core.events import ORIGIN, Record
 from fibstream.services.analysis.columns import MEANING
 from fibstream.v1 import analysis_pb2 as pb
@@ -40,10 +40,10 @@ def test_a_table_is_final_when_everything_is_sealed_seen_and_settled(
         assert not found["generic"].final  # it is not there
         return found["mito"].final
 
-    for service in SERVICES[:-1]:
+    for service in registry.names()[:-1]:
         cell.report(service)
     assert not final()
-    cell.report(SERVICES[-1])
+    cell.report(registry.names()[-1])
     assert not final()  # not sealed
     cell.record(z=12)
     assert final()
@@ -55,12 +55,12 @@ def test_a_table_is_final_when_everything_is_sealed_seen_and_settled(
     assert final()
     cell.publish(Record("raw", (0, 0, 0), "ready", "2", {"raw": "h"}))
     assert not final()  # nobody has seen that one yet
-    for service in SERVICES:
+    for service in registry.names():
         cell.report(service)
     assert final()
     hash_ = cell.write(rows(2))
     record = Record("tables/mito", ORIGIN, "ready", "key", {"tables/mito.parquet": "other"})
     cell.publish(record)
-    for service in SERVICES:
+    for service in registry.names():
         cell.report(service)
     assert not final() and hash_ != "other"  # the log has another table than the store

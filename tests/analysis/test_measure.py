@@ -13,7 +13,8 @@ from fibstream.core.grid import MAX_AXIS, Box, Grid, Index
 from fibstream.core.ids import gid, voxel
 from fibstream.core.stage import Arrays, Patch
 from fibstream.kernels.runs import rank
-from fibstream.services.analysis.measure import HALO, measure
+from fibstream.services.analysis.conventions import HALO
+from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import finish
 from fibstream.services.analysis.totals import RowTotals, merge, widen
 

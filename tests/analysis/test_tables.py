@@ -12,7 +12,8 @@ from scipy import ndimage
 from fibstream.core.dataset import Dataset, Organelle
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Patch
-from fibstream.services.analysis.measure import HALO, measure
+from fibstream.services.analysis.conventions import HALO
+from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.stages.tables import EPOCH, TableFold
 
 SHAPE, CHUNK = (12, 13, 14), (4, 5, 7)

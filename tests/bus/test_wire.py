@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.core.errors import Poison
 from fibstream.core.events import (
-    FAMILIES,
     MAX_EVENT,
     DeadLetter,
     ObjectChanged,
@@ -115,7 +115,9 @@ def test_an_event_is_at_most_64_kb(more: int, allowed: bool) -> None:
 
 def test_a_record_has_a_topic_of_its_family_and_a_key_of_its_chunk() -> None:
     assert wire.ledger_topic("prediction/mito") == wire.ledger_topic("prediction/er")
-    assert {wire.ledger_topic(family) for family in FAMILIES} == set(wire.LEDGER_TOPICS)
+    assert {wire.ledger_topic(f) for f in registry.families()} == set(wire.ledger_topics())
+    with pytest.raises(ValueError, match="stage skeleton/mito: no service declares the family"):
+        wire.ledger_topic("skeleton/mito")
     keys = {
         wire.record_key(d, s, i)
         for d in ("a", "b")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fibstream.app.registry import service
 from fibstream.cli.connect import CONNECT_S
+from fibstream.registry import service
 from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
 from fibstream.runtime.service import ServicerContext

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibstream.core.events import Record, Status, Task
-from fibstream.core.frontier import Frontier, Place, key_of
+from fibstream.core.events import Place, Record, Status, Task
+from fibstream.core.frontier import Frontier, key_of
 from fibstream.core.grid import Grid, Halo, Index
 from fibstream.core.keys import digest
 from fibstream.core.stage import Block, Input, Output, Stage

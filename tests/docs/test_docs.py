@@ -14,7 +14,7 @@ import click
 import pytest
 import typer
 
-from fibstream.app.registry import services
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.cli import commands  # noqa: F401  (registers them)
 from fibstream.cli.app import app
@@ -91,8 +91,10 @@ def test_every_target_is_in_the_readme_and_is_phony() -> None:
 def test_every_topic_is_in_the_architecture() -> None:
     documented = set(re.findall(r"`(fibstream\.[a-z.-]+)`", text("docs/architecture.md")))
     run = {wire.OBJECTS, wire.PROGRESS, wire.WORK, wire.CONTROL}
-    queues = {f(s.name) for s in services() for f in (wire.task_topic, wire.dead_letter_topic)}
-    actual = {*wire.LEDGER_TOPICS, *run, *queues}
+    queues = {
+        f(s.name) for s in registry.services() for f in (wire.task_topic, wire.dead_letter_topic)
+    }
+    actual = {*wire.ledger_topics(), *run, *queues}
     assert documented == actual
 
 
@@ -193,4 +195,4 @@ def test_kinds_of_failures_are_those_of_the_code() -> None:
 
 def test_images_that_are_locked_have_an_extra() -> None:
     extras = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"]
-    assert {service.name for service in services()} <= extras.keys()
+    assert {service.name for service in registry.services()} <= extras.keys()

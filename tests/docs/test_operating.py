@@ -2,7 +2,7 @@
 
 import re
 
-from fibstream.core.addresses import FIRST_METRICS_PORT, FIRST_PORT, METRICS_PORTS, SERVICES
+from fibstream import registry
 from fibstream.telemetry.metrics import MAX_LABEL_VALUES, METRICS, OTHER
 from fibstream.telemetry.prometheus import REQUESTS
 
@@ -59,8 +59,8 @@ def test_no_alarm_is_raised_by_normal_events() -> None:
 def test_ports_and_limits_are_those_of_the_code() -> None:
     documented = [tuple(row) for row in rows(PAGE, "service")]
     assert documented == [
-        (name, str(FIRST_PORT + n), str(FIRST_METRICS_PORT + n * METRICS_PORTS))
-        for n, name in enumerate(SERVICES)
+        (service.name, str(service.port), str(9801 + 100 * n))
+        for n, service in enumerate(registry.services())
     ]
     assert f"at most {MAX_LABEL_VALUES} values" in text(PAGE)
     assert f"counts as `{OTHER}`" in text(PAGE)

@@ -46,7 +46,7 @@ def stored(site: Site) -> tuple[int, str] | None:
 
 def announced(site: Site) -> list[tuple[int, str]]:
     """Return the revisions and content hashes in the ledger."""
-    entries = site.bus.read(wire.LEDGER_TOPICS, 0)
+    entries = site.bus.read(wire.ledger_topics(), 0)
     found = []
     for entry in entries:
         record = wire.decode(entry.value)
@@ -59,7 +59,7 @@ def announced(site: Site) -> list[tuple[int, str]]:
 def forget(site: Site) -> None:
     """Empty the ledger."""
     assert isinstance(site.bus, MemoryBus)
-    site.bus.clear(wire.LEDGER_TOPICS)
+    site.bus.clear(wire.ledger_topics())
 
 
 def generation(site: Site) -> object:

@@ -114,7 +114,7 @@ def landed(root) -> list[str]:
     with root.open("cell") as (_, site):
         from fibstream.bus import wire
 
-        return [*root.files("cell").list("raw"), *site.bus.read(wire.LEDGER_TOPICS, 0)]
+        return [*root.files("cell").list("raw"), *site.bus.read(wire.ledger_topics(), 0)]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fibstream.core.addresses import SERVICES
+from fibstream import registry
 from fibstream.core.errors import NotFound, WrongUse
 
 from ..support.broker import running, skip_or_fail
@@ -114,7 +114,7 @@ def test_kills_in_the_middle_change_nothing(start, bus, scene):
     with cluster.client() as client:
         create(client, "cell")
         land_all(client, "cell", scene, limit=2)
-        for number, name in enumerate(SERVICES):
+        for number, name in enumerate(registry.names()):
             cluster.kill(name, "work")
             land_all(client, "cell", scene, limit=3 + 2 * number)
             cluster.kill(name, "plan")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.kafka.lease import Lease, Verdict, decode, judge, lease_key
 from fibstream.bus.kafka.link import parse_servers
@@ -22,7 +23,6 @@ from fibstream.bus.topics import (
     partition_of,
     trace_parent,
 )
-from fibstream.core.addresses import SERVICES
 from fibstream.core.errors import WrongUse
 
 RAW = wire.ledger_topic("raw")
@@ -35,16 +35,18 @@ TASKS = wire.task_topic("refine")
 def test_every_topic_of_the_wire_is_declared_once() -> None:
     names = [topic.name for topic in declared()]
     assert len(names) == len(set(names))
-    of_services = [f(s) for s in SERVICES for f in (wire.task_topic, wire.dead_letter_topic)]
-    logs = [*wire.LEDGER_TOPICS, wire.OBJECTS, wire.PROGRESS, wire.WORK, wire.CONTROL]
-    leases = [lease_topic(wire.task_topic(service)) for service in SERVICES]
+    of_services = [
+        f(s) for s in registry.names() for f in (wire.task_topic, wire.dead_letter_topic)
+    ]
+    logs = [*wire.ledger_topics(), wire.OBJECTS, wire.PROGRESS, wire.WORK, wire.CONTROL]
+    leases = [lease_topic(wire.task_topic(service)) for service in registry.names()]
     assert set(names) == {*logs, *of_services, *leases}
     assert {t.partitions for t in declared(partitions=3)} == {3}
 
 
 def test_what_must_not_be_lost_is_compacted_and_never_deleted() -> None:
     policy = {topic.name: topic.config["cleanup.policy"] for topic in declared()}
-    assert {policy[name] for name in (*wire.LEDGER_TOPICS, wire.OBJECTS)} == {"compact"}
+    assert {policy[name] for name in (*wire.ledger_topics(), wire.OBJECTS)} == {"compact"}
     assert policy[TASKS] == policy[wire.dead_letter_topic("refine")] == "delete"
 
 

@@ -68,7 +68,7 @@ class Cell:
 
     def caught_up(self, offset: int | None = None) -> None:
         """Publish how far refine's planner has read the ledger."""
-        offset = self.bus.end(wire.LEDGER_TOPICS) if offset is None else offset
+        offset = self.bus.end(wire.ledger_topics()) if offset is None else offset
         progress = Progress("refine", offset, True, 0, 0, 0, 0)
         self.bus.publish(wire.PROGRESS, "cell/refine", wire.encode(progress))
 

@@ -43,7 +43,7 @@ def test_the_watermark_follows_what_the_planner_has_seen(cell: Cell, stub: Stub)
     assert watch.next() == [(0, 0)]
     cell.cut(0)
     cell.cut(1)
-    seen = cell.bus.end(wire.LEDGER_TOPICS)
+    seen = cell.bus.end(wire.ledger_topics())
     cell.cut(2)
     begun = cell.change(gid((5, 1, 1)) + 1, "opened")
     # Objects of chunks that the planner has not seen may still be announced.

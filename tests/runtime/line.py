@@ -150,7 +150,7 @@ class Line:
 
     def ledger(self, stage: str | None = None) -> list[Record]:
         """Return the records that the ledger holds, the newest last."""
-        events = [wire.decode(e.value) for e in self.bus.read(wire.LEDGER_TOPICS, 0)]
+        events = [wire.decode(e.value) for e in self.bus.read(wire.ledger_topics(), 0)]
         return [e for e in events if isinstance(e, Record) and stage in (None, e.stage)]
 
     def record(self, index: Index, stage: str = STAGE) -> Record:
@@ -228,13 +228,13 @@ def turn(planner: Planner, *, reconcile: bool = False) -> None:
 def settle(line: Line, *planners: Planner, passes: int = 6) -> None:
     """Let planners and workers go on, each turn with a reconcile, until nothing is written."""
     for _ in range(passes):
-        before = line.bus.end(wire.LEDGER_TOPICS), line.content()
+        before = line.bus.end(wire.ledger_topics()), line.content()
         for planner in planners:
             turn(planner, reconcile=True)
         done = line.work()
         for planner in planners:
             turn(planner)
-        if not done and (line.bus.end(wire.LEDGER_TOPICS), line.content()) == before:
+        if not done and (line.bus.end(wire.ledger_topics()), line.content()) == before:
             return
     raise AssertionError("no end")
 

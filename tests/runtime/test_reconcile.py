@@ -65,9 +65,9 @@ def test_a_difference_that_a_record_on_its_way_explains_is_not_suspected(
     line.land(raw=volume(1))
     for task in line.tasks().values():
         assert line.handle(task) == "computed"
-    before = line.bus.end(wire.LEDGER_TOPICS)
+    before = line.bus.end(wire.ledger_topics())
     drive(planner.reconcile())  # it has not read those records yet, and reads them in between
-    assert line.bus.end(wire.LEDGER_TOPICS) == before
+    assert line.bus.end(wire.ledger_topics()) == before
     assert planner.frontier.records[STAGE, MIDDLE].status == "ready"
 
 

@@ -81,7 +81,7 @@ def whole(world: World) -> Whole:
     outputs = stage.compute(Block((0, 0, 0), volume, {"raw": patch(raw)}))
     prediction = array_of(outputs["predictions/mito"])
     arrays["predictions/mito", "uint8"] = prediction
-    cut, paint = refine.stages(one, world.files)
+    cut, paint = refine.SERVICE.stages(one, world.files)
     pieces = cut.compute(Block((0, 0, 0), volume, {"predictions/mito": patch(prediction)}))
     fold = ObjectsFold(one)
     summary = summary_of(pieces["summaries/fragments/generic"])
@@ -96,7 +96,7 @@ def whole(world: World) -> Whole:
     )  # fmt: skip
     labels = array_of(outputs["labels/generic"])
     arrays["labels/generic", "uint64"] = labels
-    (measured,) = analysis.stages(one, world.files)
+    (measured,) = analysis.SERVICE.stages(one, world.files)
     outputs = measured.compute(
         Block((0, 0, 0), volume, {"labels/generic": patch(labels), "raw": patch(raw)})
     )

@@ -18,13 +18,13 @@ from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
 from fibstream.core.dataset import RECORD
 from fibstream.core.events import ORIGIN, Record, Sealed, Task
-from fibstream.core.fold import NoFold
+from fibstream.core.fold import Folds
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Delivery
+from fibstream.core.service import Service
 from fibstream.core.stage import Stage
 from fibstream.runtime.planner import Planner
-from fibstream.runtime.service import Service
 from fibstream.runtime.site import Site
 from fibstream.services.analysis import service as analysis
 from fibstream.services.inference import service as inference
@@ -107,7 +107,7 @@ class World:
         dataset = read_dataset(self.files)
         return self.rules.planner(
             self.site(), service.name, self.stages(service),
-            service.fold(dataset) or NoFold(), self._grid, service.lands(dataset),
+            Folds(service.folds(dataset)), self._grid, next(iter(service.lands(dataset)), None),
         )  # fmt: skip
 
     # -- actors ----------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class World:
 
     def _has_work(self, planner: Planner) -> bool:
         return (
-            planner.offset < self.bus.end(wire.LEDGER_TOPICS)
+            planner.offset < self.bus.end(wire.ledger_topics())
             or not planner.frontier.idle
             or bool(planner._unannounced)
         )
@@ -329,21 +329,21 @@ class World:
 
     def _look(self) -> bool:
         """Let every planner look once though nothing calls it; whether it found something to do."""
-        before = self.bus.end(wire.LEDGER_TOPICS)
+        before = self.bus.end(wire.ledger_topics())
         for planner in self.planners.values():
             for _ in planner.act():
                 pass
-        return self.bus.end(wire.LEDGER_TOPICS) != before
+        return self.bus.end(wire.ledger_topics()) != before
 
     def _reconcile(self) -> bool:
         """Verify every object and reconcile every planner; whether anything was found."""
-        before = self.bus.end(wire.LEDGER_TOPICS)
+        before = self.bus.end(wire.ledger_topics())
         self._verify()
         for planner in self.planners.values():
             for _ in planner.reconcile():
                 pass
         busy = any(self._has_work(p) for p in self.planners.values())
-        return busy or self.bus.end(wire.LEDGER_TOPICS) != before
+        return busy or self.bus.end(wire.ledger_topics()) != before
 
     def _verify(self) -> None:
         """The deep look of ``fibstream verify``: contents, not stamps alone."""

@@ -263,7 +263,7 @@ def warm(servers: str) -> None:
         while True:
             try:
                 bus.publish(wire.CONTROL, "warm", b"0")
-                bus.read(wire.LEDGER_TOPICS, 0)
+                bus.read(wire.ledger_topics(), 0)
                 bus.backlog(wire.task_topic("refine"))
                 return
             except Retryable:

@@ -12,9 +12,9 @@ from typing import TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from fibstream import registry
 from fibstream.app.hashes import hashes
 from fibstream.client import Client
-from fibstream.core.addresses import SERVICES
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
@@ -43,7 +43,7 @@ class Cluster:
         self._folder = folder
         self._bus = ["--bus", bus] if bus else []
         self._more = more
-        ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+        ports = dict(zip(registry.names(), free_ports(len(registry.names())), strict=True))
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.root.mkdir(exist_ok=True)
@@ -67,7 +67,7 @@ class Cluster:
 
     def start(self, *names: str, environment: Mapping[str, str] | None = None) -> "Cluster":
         """Start services, by default all, and wait until they say that calls are welcome."""
-        names = names or SERVICES
+        names = names or registry.names()
         for name in names:
             with (self._folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(

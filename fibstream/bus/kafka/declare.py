@@ -6,16 +6,13 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
 from fibstream.bus.topics import PARTITIONS, Topic, declared
-from fibstream.core.addresses import SERVICES
 from fibstream.core.errors import Retryable, WrongUse
 
 from .link import Link, open_link, release
 
 
-def declare(
-    servers: str, services: Sequence[str] = SERVICES, partitions: int = PARTITIONS
-) -> list[str]:
-    """Create the topics that are missing and return their names.
+def declare(servers: str, services: Sequence[str] = (), partitions: int = PARTITIONS) -> list[str]:
+    """Create the topics of services, by default of all, that are missing; return their names.
 
     Raise WrongUse when one is there that is cleaned up otherwise than declared: its records would
     be lost, or never go.

@@ -1,14 +1,16 @@
 """``measures/<organelle>``: the partial rows of one chunk of labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
+from fibstream.core.ports import Files
+from fibstream.core.service import Capability
 from fibstream.core.stage import RAW, Arrays, Block, Input, Output, Stage
-from fibstream.services.analysis.measure import HALO, measure
+from fibstream.services.analysis.conventions import HALO
 
 
 def measure_stage(dataset: Dataset, name: str) -> Stage:
@@ -17,6 +19,8 @@ def measure_stage(dataset: Dataset, name: str) -> Stage:
     grey = (Input(RAW, RAW, dataset.dtype),) if with_raw(dataset) else ()
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
+        from fibstream.services.analysis.measure import measure  # the compiler comes with it
+
         raw = block.patches[RAW].array if grey else None
         rows = measure(block.patches[f"labels/{name}"], block.core, raw)
         return {f"summaries/measures/{name}": rows}
@@ -29,3 +33,10 @@ def with_raw(dataset: Dataset) -> bool:
     """Whether intensities are measured: sums of integers are exact, sums of floats are not."""
     dtype = np.dtype(dataset.dtype)
     return dtype.kind in "ui" and dtype.itemsize <= 4
+
+
+def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
+    return [measure_stage(dataset, organelle.recipe) for organelle in dataset.organelles]
+
+
+MEASURES = Capability(("measures",), _stages)

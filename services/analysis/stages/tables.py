@@ -11,8 +11,8 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.fold import NoFold, Result
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
+from fibstream.core.service import Capability
 from fibstream.core.stage import Arrays, Input
-from fibstream.services.analysis.table import finish, to_parquet
 from fibstream.services.analysis.totals import RowTotals
 
 from .measures import with_raw
@@ -64,6 +64,8 @@ class TableFold(NoFold):
         return digest(canonical([name, TABLE_VERSION, voxel, self._grid.shape, rows]))
 
     def _make(self, name: str) -> dict[str, bytes]:
+        from fibstream.services.analysis.table import finish, to_parquet  # Arrow comes with it
+
         raw = with_raw(self._dataset)
         total = self._totals[name].total()
         whole = ~np.isin(total["id"], list(self._incomplete(name)))
@@ -100,3 +102,6 @@ def _reaching(rows: Arrays, box: Box, step: Index) -> NDArray[np.bool_]:
 
 def _path(name: str) -> str:
     return f"tables/{name}.parquet"
+
+
+TABLES = Capability(("tables",), lambda *_: (), lambda dataset: [TableFold(dataset)])

@@ -1,21 +1,21 @@
 """The progress of a dataset, read from the bus: planners, failed chunks, completeness."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fibstream.bus import wire
-from fibstream.core.addresses import SERVICES
-from fibstream.core.events import Progress, Record
-from fibstream.core.frontier import Place
+from fibstream.core.events import Place, Progress, Record
 from fibstream.core.ports import Bus, Entry
 
 
 class DatasetFollower:
     """The state of one dataset as published on the bus; ``poll`` brings it up to date.
 
-    Its memory grows with the failed chunks alone.
+    ``owners`` are the services that it needs: when they say so, it is complete. Its memory grows
+    with the failed chunks alone.
     """
 
-    def __init__(self, bus: Bus, dataset: str) -> None:
+    def __init__(self, bus: Bus, dataset: str, owners: Collection[str]) -> None:
+        self._owners = owners
         self.progress: dict[str, Progress] = {}
         self.failed: dict[Place, Record] = {}
         self.complete = False
@@ -28,18 +28,18 @@ class DatasetFollower:
 
     def poll(self, *, sealed: bool) -> None:
         """Read what is new; when all is quiet, request a reconcile that proves completeness."""
-        for entry in self._new(wire.LEDGER_TOPICS):
+        for entry in self._new(wire.ledger_topics()):
             event = wire.decode(entry.value)
             if isinstance(event, Record):
                 self._update_failed(event)
         for entry in self._new((wire.PROGRESS,)):
             event = wire.decode(entry.value)
-            if isinstance(event, Progress):
+            if isinstance(event, Progress) and event.service in self._owners:
                 self.progress[event.service] = event
         for entry in self._new((wire.CONTROL,)):
             self._last = max(self._last, int(entry.value))
-        end = self._bus.end(wire.LEDGER_TOPICS)
-        quiet = sealed and is_quiet(self.progress, end)
+        end = self._bus.end(wire.ledger_topics())
+        quiet = sealed and is_quiet(self.progress, self._owners, end)
         if quiet and (self._request is None or self._request[1] != end):
             self._request = self._last + 1, end
             self._bus.publish(wire.CONTROL, self._dataset, str(self._request[0]).encode())
@@ -63,8 +63,7 @@ class DatasetFollower:
             self.failed.pop(place, None)
 
 
-def is_quiet(progress: Mapping[str, Progress], end: int) -> bool:
-    """Whether every planner has seen the ledger up to ``end`` and has nothing left to do."""
-    return progress.keys() == set(SERVICES) and all(
-        p.settled and p.offset >= end for p in progress.values()
-    )
+def is_quiet(progress: Mapping[str, Progress], owners: Collection[str], end: int) -> bool:
+    """Whether the planners of ``owners`` have seen the ledger up to ``end`` and are done."""
+    found = [progress.get(name) for name in owners]
+    return all(p is not None and p.settled and p.offset >= end for p in found)

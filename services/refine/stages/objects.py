@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from fibstream.core.dataset import Dataset
-from fibstream.core.events import ObjectChanged
+from fibstream.core.events import ObjectChanged, Place
 from fibstream.core.fold import NoFold
-from fibstream.core.frontier import Place
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays, Input
 from fibstream.services.refine.objects import ObjectFold

@@ -1,0 +1,87 @@
+"""What a service is to all others, as data: what it lands, computes and folds, and its words. Pure.
+
+A capability is what one file of a service's ``stages`` declares. Declaring brings no compiler and
+no format: every process of every service reads the declarations of all of them, so a capability
+imports what the core installation lacks inside the function that computes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .dataset import Dataset, Frozen
+from .fold import Fold
+from .ports import Files
+from .stage import Input, Stage
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a pipeline with a list below it, such as ``contacts``, that one service reads.
+
+    ``entry`` is one element as a user writes it; ``resolve`` returns the elements with all defaults
+    spelled out, as they are recorded in `Dataset.steps`, and raises WrongUse for what the pipeline
+    has not. Its first argument is the dataset as far as it is designed.
+    """
+
+    name: str
+    entry: type[Frozen]
+    resolve: Callable[[Dataset, Sequence[Any]], Sequence[Frozen]]
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What one file of a service declares: stages of ``families``, folds, words of a pipeline."""
+
+    families: tuple[str, ...]
+    stages: Callable[[Dataset, Files], Sequence[Stage]]
+    folds: Callable[[Dataset], Sequence[Fold]] = field(default=lambda _: ())
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service; ``servicer`` imports what answers its calls when it is called.
+
+    ``progress`` is how a progress bar names its work, ``port`` where it answers by default.
+    ``lands`` are the arrays that come from outside; ``describe`` sets metrics of a dataset.
+    """
+
+    name: str
+    port: int
+    progress: str
+    capabilities: tuple[Capability, ...]
+    servicer: Callable[[Any], Any]  # of ServicerContext, to ServicerBinding
+    lands: Callable[[Dataset], Sequence[Input]] = field(default=lambda _: ())
+    describe: Callable[[Dataset, Any], None] = field(default=lambda *_: None)  # Any: Telemetry
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families of its stages, each a topic of the ledger."""
+        return tuple(family for c in self.capabilities for family in c.families)
+
+    @property
+    def words(self) -> Mapping[str, Word]:
+        """The words of a pipeline that it alone reads."""
+        return {word.name: word for c in self.capabilities for word in c.words}
+
+    def stages(self, dataset: Dataset, files: Files) -> list[Stage]:
+        """Return its stages of a dataset; raise ValueError for one of a family it lacks."""
+        found = []
+        for capability in self.capabilities:
+            for stage in capability.stages(dataset, files):
+                if stage.family not in capability.families:
+                    raise ValueError(f"service {self.name}: stage {stage.name} has no family")
+                found.append(stage)
+        return found
+
+    def arrays(self, dataset: Dataset, files: Files) -> list[tuple[str, str, bool]]:
+        """Return the arrays that it owns: path of the group, dtype, whether it is multiscale."""
+        stages = self.stages(dataset, files)
+        outputs = [o for stage in stages for o in stage.outputs if o.dtype and not o.first]
+        landing = [(source.name, source.dtype, True) for source in self.lands(dataset)]
+        return landing + [(o.name, o.dtype, o.pyramid is not None) for o in outputs]
+
+    def folds(self, dataset: Dataset) -> list[Fold]:
+        """Return its folds of a dataset."""
+        return [fold for c in self.capabilities for fold in c.folds(dataset)]
