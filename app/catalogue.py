@@ -1,13 +1,15 @@
 """Every stage of every service of a dataset, for `verify` and the in-process runner."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from fibstream import registry
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
-from fibstream.core.events import ORIGIN, Place, Record
+from fibstream.core.events import Place, Record
+from fibstream.core.grid import Index
 from fibstream.core.ports import Bus, Files
-from fibstream.core.stage import RAW
+from fibstream.core.stage import RAW, Stage
+from fibstream.core.subject import WHOLE, Subject, members
 from fibstream.runtime.planner import raw_record
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Store, blobs
@@ -15,9 +17,12 @@ from fibstream.store.store import Blob, Store, blobs
 
 def stage_names(dataset: Dataset, files: Files) -> set[str]:
     """Return the names of all stages of a dataset as its pipeline is now, raw and tables too."""
-    stages = (stage for service in registry.services() for stage in service.stages(dataset, files))
-    tables = (f"tables/{organelle.recipe}" for organelle in dataset.organelles)
-    return {RAW, *(stage.name for stage in stages), *tables}
+    return {RAW, *(stage.name for stage in stages_of(dataset, files))}
+
+
+def stages_of(dataset: Dataset, files: Files) -> list[Stage]:
+    """Return all stages of a dataset, in the order in which data pass through its services."""
+    return [stage for service in registry.services() for stage in service.stages(dataset, files)]
 
 
 def restore_log(dataset: Dataset, store: Store, bus: Bus) -> None:
@@ -53,13 +58,15 @@ def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Plac
     chunks = sorted(dataset.grid.indices() if dataset.grid.sealed else store.chunks(RAW))
     for index in chunks:
         yield (RAW, index), [Blob(RAW, index, dataset.dtype)]
-    for service in registry.services():
-        for stage in service.stages(dataset, files):
-            for index in chunks:
-                yield (
-                    (stage.name, index),
-                    [i for o in stage.outputs for i in blobs(o, index, dataset.chunk)],
-                )
-    for organelle in dataset.organelles:
-        table = Blob(f"tables/{organelle.recipe}.parquet", ORIGIN)
-        yield (f"tables/{organelle.recipe}", ORIGIN), [table]
+    for stage in stages_of(dataset, files):
+        for subject in _subjects(stage, dataset, chunks):
+            made = (blobs(o, subject, stage.subjects, dataset.chunk) for o in stage.outputs)
+            yield (stage.name, subject), [blob for each in made for blob in each]
+
+
+def _subjects(stage: Stage, dataset: Dataset, chunks: Sequence[Index]) -> Iterable[Subject]:
+    """Return the subjects of a stage; of an open volume those in the chunks that have landed."""
+    if stage.subjects is WHOLE or dataset.grid.sealed:
+        return members(stage.subjects, dataset.grid)
+    cells = stage.subjects.grid(dataset.grid)
+    return {cell for chunk in chunks for cell in cells.covering(dataset.grid.box(chunk))}

@@ -5,14 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
-from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.events import Change, ObjectChanged
+from fibstream.core.subject import named, plain
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 
-from .catalogue import stage_names
+from .catalogue import stage_names, stages_of
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, usage_report
 
@@ -25,7 +25,7 @@ def status_of(path: Path) -> dict[str, Any]:
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
-    stages = [s.name for service in registry.services() for s in service.stages(dataset, files)]
+    stages = [stage.name for stage in stages_of(dataset, files)]
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}
     for entry in bus.read([wire.OBJECTS], 0, limit=1 << 30):
@@ -47,7 +47,7 @@ def status_of(path: Path) -> dict[str, Any]:
             for name, kinds in sorted(objects.items())
         },
         "failed": [
-            {"stage": r.stage, "chunk": list(r.index), "reason": r.reason}
+            {"stage": r.stage, "chunk": plain(r.subject), "reason": r.reason}
             for r in records
             if r.status == "failed" and r.stage in names
         ],
@@ -66,7 +66,7 @@ def describe(found: dict[str, Any]) -> str:
         counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
         lines.append(f"  objects/{name:<16} {counts}")
     for item in found["failed"]:
-        lines.append(f"  failed: {item['stage']} {tuple(item['chunk'])}: {item['reason']}")
+        lines.append(f"  failed: {item['stage']} {named(item['chunk'])}: {item['reason']}")
     return "\n".join([*lines, *_usage_lines(found)])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.events import Place, Record
+from fibstream.core.subject import order
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import open_bus
 from fibstream.store.shard import Stamp
@@ -39,7 +40,7 @@ def verify_dataset(
         # Outputs of an earlier pipeline belong to no stage now: neither wanted nor damaged.
         names = stage_names(dataset, files)
         ready = (r for r in ledger(bus) if r.status == "ready" and r.stage in names)
-        recorded = {(r.stage, r.index) for r in ready}
+        recorded = {(r.stage, r.subject) for r in ready}
         if rebuild and isinstance(bus, SqliteBus):  # a shared log is corrected by what follows
             bus.clear(wire.ledger_topics())
         damaged, seen = [], 0
@@ -57,7 +58,7 @@ def verify_dataset(
             if rebuild or record.status == "suspect":
                 key = wire.record_key(dataset.name, *place)
                 bus.publish(wire.ledger_topic(place[0]), key, wire.encode(record))
-        for place in sorted(missing):
+        for place in sorted(missing, key=lambda place: (place[0], order(place[1]))):
             damaged.append(place)
             seen += 1
             key = wire.record_key(dataset.name, *place)

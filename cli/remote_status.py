@@ -6,6 +6,8 @@ from typing import Any
 import typer
 
 from fibstream import registry
+from fibstream.bus import wire
+from fibstream.core.subject import named, plain
 
 from .connect import check_name, connected
 
@@ -26,7 +28,7 @@ def show_status(name: str, server: str, *, as_json: bool) -> None:
         if counts := found["services"].get(service):
             typer.echo(f"  {service:<12} {counts['recorded']} of {counts['wanted']}")
     for item in found["failed"]:
-        typer.echo(f"  failed: {item['stage']} {tuple(item['chunk'])}: {item['reason']}")
+        typer.echo(f"  failed: {item['stage']} {named(item['chunk'])}: {item['reason']}")
 
 
 def _status(answer: Any) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def _status(answer: Any) -> dict[str, Any]:
             for p in answer.services
         },
         "failed": [
-            {"stage": f.stage, "chunk": [f.index.z, f.index.y, f.index.x], "reason": f.reason}
+            {"stage": f.stage, "chunk": plain(wire.subject_of(f.subject)), "reason": f.reason}
             for f in answer.failed
         ],
     }

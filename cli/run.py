@@ -25,6 +25,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus
+from fibstream.core.subject import plain
 from fibstream.runtime.ledger import entries_of, ledger
 from fibstream.runtime.root import bus_path, is_kafka, open_bus, servers_of
 from fibstream.runtime.settings import Settings
@@ -125,8 +126,8 @@ def prepare(bus: Bus, dataset: str) -> int:
     bus.forget()
     for record in ledger(bus):
         if record.status == "failed" and record.crashed:
-            again = Record(record.stage, record.index, "suspect")
-            key = wire.record_key(dataset, record.stage, record.index)
+            again = Record(record.stage, record.subject, "suspect")
+            key = wire.record_key(dataset, record.stage, record.subject)
             bus.publish(wire.ledger_topic(record.stage), key, wire.encode(again))
     return bus.end([wire.WORK])
 
@@ -200,7 +201,7 @@ def conclude(
     recorded = sum(p.recorded for p in progress.values())
     names = stage_names(dataset, LocalFiles(out))
     failed = [
-        {"stage": r.stage, "chunk": list(r.index), "reason": r.reason}
+        {"stage": r.stage, "chunk": plain(r.subject), "reason": r.reason}
         for r in ledger(bus)
         if r.status == "failed" and r.stage in names
     ]

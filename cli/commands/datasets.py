@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fibstream.core.errors import WrongUse
+from fibstream.core.subject import named
 from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, INTERRUPTED, command, fail, voxel_size
@@ -36,8 +37,8 @@ def verify(
     damaged, objects, hashes = verify_dataset(
         path, rebuild=rebuild, with_hashes=hash_, bus_url=bus, track=track
     )
-    for stage, index in damaged:
-        typer.echo(f"damaged: {stage} chunk {','.join(map(str, index))}")
+    for stage, subject in damaged:
+        typer.echo(f"damaged: {stage} {named(subject)}")
     if hashes:
         typer.echo(f"labels {hashes[0]}\ntables {hashes[1]}")
     if damaged:

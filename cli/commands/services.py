@@ -5,7 +5,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from fibstream.bus import wire
 from fibstream.core.errors import WrongUse
+from fibstream.core.subject import named
 
 from ..app import FAILED, command, fail, voxel_size
 from ..connect import check_name, check_volume, check_watched, connected, pipeline_text
@@ -111,8 +113,8 @@ def land(
 def _finish(answer: Any) -> None:
     """Print that a dataset is complete; exit 1 and name the chunks that failed."""
     for item in answer.failed:
-        index = f"{item.index.z},{item.index.y},{item.index.x}"
-        typer.echo(f"failed: {item.stage} chunk {index}: {item.reason}", err=True)
+        subject = named(wire.subject_of(item.subject))
+        typer.echo(f"failed: {item.stage} {subject}: {item.reason}", err=True)
     if answer.failed_count:
         fail(f"{answer.dataset.name}: {answer.failed_count} chunks failed", FAILED)
     typer.echo(f"{answer.dataset.name}: complete")
@@ -206,8 +208,8 @@ def replay(
         check_choice(stage.partition("/")[0], registry.families(), "--stage")
     with connected(server) as client:
         replayed = client.replay(name, stage)
-    for where, index in replayed:
-        typer.echo(f"replayed: {where} chunk {','.join(map(str, index))}")
+    for where, subject in replayed:
+        typer.echo(f"replayed: {where} {named(subject)}")
     if not replayed:
         typer.echo(f"{name}: nothing to replay")
 

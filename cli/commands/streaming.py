@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fibstream.core.subject import named
 from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, command, settings, voxel_size
@@ -60,8 +61,7 @@ def run(
 def _finish(report: Any, *, as_json: bool, out: Path) -> None:
     """Print the report of a run; exit 1 when chunks have failed."""
     for item in report.failed:
-        chunk = ",".join(map(str, item["chunk"]))
-        sys.stderr.write(f"failed: {item['stage']} chunk {chunk}: {item['reason']}\n")
+        sys.stderr.write(f"failed: {item['stage']} {named(item['chunk'])}: {item['reason']}\n")
     if as_json:
         typer.echo(json.dumps(asdict(report)))
     else:

@@ -38,7 +38,7 @@ _EVENTS = {
     _LEASES: "Lease",
 }
 _JSON = (wire.WORK, wire.CONTROL, _LEASES)
-_CHUNK = re.compile(r"/(\d+\.\d+\.\d+)\Z")
+_CHUNK = re.compile(r"/(\d+\.\d+\.\d+|whole)\Z")
 
 
 class Topic(NamedTuple):

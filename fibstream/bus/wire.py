@@ -20,6 +20,7 @@ from fibstream.core.events import (
 )
 from fibstream.core.grid import MAX_AXIS, Index
 from fibstream.core.keys import NamedInput
+from fibstream.core.subject import WHOLE, Subject, text
 from fibstream.v1 import chunk_pb2 as pb
 
 T = TypeVar("T")
@@ -58,9 +59,9 @@ def dead_letter_topic(service: str) -> str:
     return f"fibstream.dead-letter.{service}"
 
 
-def record_key(dataset: str, stage: str, index: Index) -> str:
-    """Return the key that all records of one (stage, chunk) share."""
-    return f"{dataset}/{stage}/{index[0]}.{index[1]}.{index[2]}"
+def record_key(dataset: str, stage: str, subject: Subject) -> str:
+    """Return the key that all records of one (stage, subject) share."""
+    return f"{dataset}/{stage}/{text(subject)}"
 
 
 def dataset_of(key: str) -> str:
@@ -89,13 +90,28 @@ def index_of(message: pb.Index3) -> Index:
     return message.z, message.y, message.x
 
 
+def subject_message(subject: Subject) -> pb.Subject:
+    """Return a subject as a message."""
+    return pb.Subject(whole=True) if subject is WHOLE else pb.Subject(cell=index3(subject))
+
+
+def subject_of(message: pb.Subject) -> Subject:
+    """Return a subject from a message; raise ValueError where it names none."""
+    kind = message.WhichOneof("kind")
+    if kind == "cell":
+        return index_of(message.cell)
+    if kind != "whole" or not message.whole:
+        raise ValueError("no subject")
+    return WHOLE
+
+
 # -- encoding --------------------------------------------------------------------------------------
 
 
 def _record(e: Record) -> pb.Event:
     return pb.Event(
         record=pb.ChunkRecord(
-            stage=e.stage, index=index3(e.index), status=_STATUS[e.status], key=e.key,
+            stage=e.stage, subject=subject_message(e.subject), status=_STATUS[e.status], key=e.key,
             hashes=e.hashes, reason=e.reason, crashed=e.crashed,
         )
     )  # fmt: skip
@@ -104,12 +120,13 @@ def _record(e: Record) -> pb.Event:
 def task_message(e: Task) -> pb.ChunkTask:
     """Return a task as a message."""
     inputs = [
-        pb.NamedInput(stage=i.stage, name=i.name, chunk=index3(i.chunk), hash=i.hash)
+        pb.NamedInput(stage=i.stage, name=i.name, cell=index3(i.cell), hash=i.hash)
         for i in e.inputs
     ]
     return pb.ChunkTask(
-        stage=e.stage, index=index3(e.index), key=e.key, inputs=inputs, extra=e.extra
-    )
+        stage=e.stage, subject=subject_message(e.subject), key=e.key, inputs=inputs,
+        extra=e.extra, manifest=e.manifest,
+    )  # fmt: skip
 
 
 def object_message(e: ObjectChanged) -> pb.ObjectChanged:
@@ -167,7 +184,9 @@ def _known(words: dict[int, T], number: int) -> T:
 
 def _record_of(m: pb.ChunkRecord) -> Record:
     status = _known(_STATUS_WORD, m.status)
-    return Record(m.stage, index_of(m.index), status, m.key, dict(m.hashes), m.reason, m.crashed)
+    return Record(
+        m.stage, subject_of(m.subject), status, m.key, dict(m.hashes), m.reason, m.crashed
+    )
 
 
 def _sealed_of(m: pb.DatasetSealed) -> Sealed:
@@ -177,8 +196,8 @@ def _sealed_of(m: pb.DatasetSealed) -> Sealed:
 
 
 def _task_of(m: pb.ChunkTask) -> Task:
-    inputs = tuple(NamedInput(i.stage, i.name, index_of(i.chunk), i.hash) for i in m.inputs)
-    return Task(m.stage, index_of(m.index), m.key, inputs, m.extra)
+    inputs = tuple(NamedInput(i.stage, i.name, index_of(i.cell), i.hash) for i in m.inputs)
+    return Task(m.stage, subject_of(m.subject), m.key, inputs, m.extra, m.manifest)
 
 
 def object_of(m: pb.ObjectChanged) -> ObjectChanged:

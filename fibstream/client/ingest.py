@@ -11,6 +11,7 @@ from fibstream.bus import wire
 from fibstream.core.errors import AlreadyExists, Retryable
 from fibstream.core.grid import Index
 from fibstream.core.keys import ABSENT, content_hash
+from fibstream.core.subject import Subject
 from fibstream.v1 import chunk_pb2, ingest_pb2, ingest_pb2_grpc
 
 from .connection import Connection, named_errors, pieces_of
@@ -157,11 +158,11 @@ class IngestCalls(Connection):
                 raise Retryable(f"dataset {dataset!r}: the stream ended")
         raise AssertionError  # unreachable: the last attempt raises
 
-    def replay(self, dataset: str, stage: str = "") -> list[tuple[str, Index]]:
-        """Put failed chunks back; return them."""
+    def replay(self, dataset: str, stage: str = "") -> list[tuple[str, Subject]]:
+        """Put what failed back; return stages and subjects."""
         request = ingest_pb2.ReplayFailedRequest(dataset=dataset, stage=stage)
         answer = self._call(self._ingest.ReplayFailed, request)
-        return [(item.stage, wire.index_of(item.index)) for item in answer.replayed]
+        return [(item.stage, wire.subject_of(item.subject)) for item in answer.replayed]
 
     def delete(self, dataset: str) -> None:
         """Remove a dataset with everything derived from it."""

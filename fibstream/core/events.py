@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .grid import Index
 from .keys import ABSENT, NamedInput
+from .subject import Subject
 
 Status = Literal["ready", "suspect", "dropped", "failed"]
 Change = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
@@ -13,13 +13,12 @@ Change = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn
 # Families of the ledger that belong to no stage: the seal, and what lands.
 COMMON_FAMILIES = ("dataset", "raw")
 MAX_EVENT = 64 * 1024  # bytes: events carry names and hashes, never voxels
-Place = tuple[str, Index]  # one output: a stage's name and a chunk
-ORIGIN: Index = (0, 0, 0)  # the index of results that belong to no chunk, such as tables
+Place = tuple[str, Subject]  # one output: a stage's name and a subject
 
 
 @dataclass(frozen=True)
 class Record:
-    """The state of one (stage, chunk) as last seen; in the ledger the last record of a pair wins.
+    """The state of one (stage, subject) as last seen; in the ledger the last record of it wins.
 
     ``ready``: the output with ``key`` is stored. ``suspect``: it may not be, and is un-recorded.
     ``dropped``: a task ended because its inputs were not as named. ``failed``: the output with
@@ -27,7 +26,7 @@ class Record:
     """
 
     stage: str
-    index: Index
+    subject: Subject
     status: Status
     key: str = ""
     hashes: Mapping[str, str] = field(default_factory=dict)  # Blob.label -> content hash
@@ -49,13 +48,17 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Task:
-    """A request to make the outputs of one stage for one chunk from inputs named by content."""
+    """A request to make the outputs of one stage for one subject from inputs named by content.
+
+    Too many inputs for an event are named by the content hash of a ``manifest``, a stored blob.
+    """
 
     stage: str
-    index: Index
+    subject: Subject
     key: str
     inputs: tuple[NamedInput, ...]
     extra: bytes = b""
+    manifest: str = ""
 
 
 @dataclass(frozen=True)

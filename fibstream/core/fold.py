@@ -1,22 +1,11 @@
 """The port of a fold: global answers from the summaries of a dataset, hosted by a planner. Pure."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from .events import ObjectChanged, Place
 from .grid import Grid, Index
 from .stage import Arrays, Input
-
-
-@dataclass(frozen=True)
-class Result:
-    """Files that belong to no chunk (tables), with the key that names them before they exist."""
-
-    stage: str
-    key: str
-    paths: tuple[str, ...]
-    make: Callable[[], dict[str, bytes]]  # the content of each of ``paths``
 
 
 class Fold(Protocol):
@@ -42,9 +31,6 @@ class Fold(Protocol):
     def changes(self) -> Iterable[ObjectChanged]:
         """Return the changes of objects since the last call."""
 
-    def results(self, *, idle: bool) -> Iterable[Result]:
-        """Return the results that are due; ``idle``: the planner has nothing else left to do."""
-
 
 class NoFold:
     """A fold that does nothing: of a service without one, and a base for partial ones."""
@@ -69,10 +55,6 @@ class NoFold:
         return ()
 
     def changes(self) -> Iterable[ObjectChanged]:
-        """Return nothing."""
-        return ()
-
-    def results(self, *, idle: bool) -> Iterable[Result]:  # noqa: ARG002
         """Return nothing."""
         return ()
 
@@ -112,7 +94,3 @@ class Folds:
     def changes(self) -> Iterable[ObjectChanged]:
         """Return the changes of the objects of all folds."""
         return [change for fold in self._folds for change in fold.changes()]
-
-    def results(self, *, idle: bool) -> Iterable[Result]:
-        """Return the results of all folds that are due."""
-        return [result for fold in self._folds for result in fold.results(idle=idle)]

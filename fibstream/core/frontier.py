@@ -1,18 +1,24 @@
-"""Which chunks can be made now: a pure state machine over the ledger's records.
+"""Which outputs can be made now: a pure state machine over the ledger's records.
 
-For each chunk it knows the *wanted* key, or none while an input in its halo is missing. Wanted and
-not recorded: a task. Level-triggered, so lost, repeated and reordered records change nothing.
+For each subject it knows the *wanted* key, or none while an input in its halo is missing. Wanted
+and not recorded: a task. Level-triggered, so lost, repeated and reordered records change nothing.
+
+An output of the whole dataset is made of what is known so far: when many more cells are known than
+the last time, and when nothing else is left to do.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from .events import Place, Record, Task
-from .grid import Box, Grid, Halo, Index
+from .grid import Box, Grid, Index
 from .keys import NamedInput, parameters_digest, wanted_key
+from .pyramid import level_box
 from .stage import Input, Stage
+from .subject import WHOLE, Subject, box_of, exists, members, readers
 
-KEPT = ("raw", "tables")  # families whose records every planner keeps, read or not
+KEPT = ("raw",)  # families whose records every planner keeps, read or not
+EPOCH = 64  # changed cells, and an eighth of all, between two outputs of the whole dataset
 Extra = Callable[[str, Index], bytes | None]
 
 
@@ -24,26 +30,36 @@ class Wanted(NamedTuple):
     extra: bytes
 
 
-def boxes(stage: Stage, grid: Grid, index: Index) -> dict[str, Box]:
-    """Return the box that each array input of a block is read in, by name, cut at the volume."""
-    return {i.name: grid.block(index, i.halo) for i in stage.inputs if i.dtype}
+def boxes(stage: Stage, grid: Grid, subject: Subject) -> dict[str, Box]:
+    """Return the box that each array input is read in, by name, in voxels of its level."""
+    return {
+        source.name: level_box(_reading(stage, source, grid, subject), source.level)
+        for source in stage.inputs
+        if source.dtype
+    }
+
+
+def _reading(stage: Stage, source: Input, grid: Grid, subject: Subject) -> Box:
+    """Return the voxels of the full level that a subject reads of an input, cut at the volume."""
+    return box_of(subject, stage.subjects, grid).grow(source.halo).meet(grid.volume)
 
 
 def key_of(
     stage: Stage,
     grid: Grid,
-    index: Index,
+    subject: Subject,
     inputs: Iterable[NamedInput],
     extra: bytes,
     rule: str = "",
 ) -> str:
     """Return the key of one output; the same in planner and worker, or the task is stale."""
     rule = rule or parameters_digest(stage)
-    return wanted_key(rule, grid.box(index), boxes(stage, grid, index), inputs, extra)
+    core = box_of(subject, stage.subjects, grid)
+    return wanted_key(rule, core, boxes(stage, grid, subject), inputs, extra)
 
 
 class Frontier:
-    """The chunks of one service's ``stages``; ``extra`` gives what a fold adds to a task."""
+    """The outputs of one service's ``stages``; ``extra`` gives what a fold adds to a task."""
 
     def __init__(self, stages: Sequence[Stage], grid: Grid, extra: Extra) -> None:
         self.grid = grid
@@ -56,41 +72,60 @@ class Frontier:
         self._dirty: dict[Place, None] = {}
         self._done: set[Place] = set()
         self._blocked: set[Place] = set()
-        self._readers: dict[str, list[tuple[str, Halo]]] = {}
+        self._stale: dict[str, int] = {}  # stage of the whole dataset -> changes since it was made
+        self._cells: dict[str, dict[Index, Record]] = {}  # input of such a stage -> what is known
+        self._readers: dict[str, list[tuple[Stage, Input]]] = {}
         for stage in stages:
             for source in stage.inputs:
-                self._readers.setdefault(source.stage, []).append((stage.name, source.halo))
+                self._readers.setdefault(source.stage, []).append((stage, source))
+                if stage.subjects is WHOLE:
+                    self._cells.setdefault(source.stage, {})
 
     def apply(self, record: Record) -> None:
         """Apply one record; any status but ``ready`` and ``failed`` un-records the output."""
         if not self._follows(record.stage):
             return  # a million chunks have six million records: keep those that are read here
-        place = record.stage, record.index
+        place = record.stage, record.subject
         if record.status in ("ready", "failed"):
             self.records[place] = record
         else:
             self.records.pop(place, None)
         self._issued.pop(place, None)
-        if record.stage in self._stages:
-            self.touch(place)
-        for reader, halo in self._readers.get(record.stage, ()):
-            for index in self.grid.readers(record.index, halo):
-                self.touch((reader, index))
+        if record.stage in self._cells and record.subject is not WHOLE:
+            if record.status == "ready":
+                self._cells[record.stage][record.subject] = record
+            else:
+                self._cells[record.stage].pop(record.subject, None)
+        self._touch_around(place)
 
     def _follows(self, stage: str) -> bool:
         known = stage in self._stages or stage in self._readers
         return known or stage.partition("/")[0] in KEPT
 
+    def _touch_around(self, place: Place) -> None:
+        """Mark an output, if it is of these stages, and all that read it."""
+        name, subject = place
+        if name in self._stages:
+            self.touch(place)
+        if subject is WHOLE:
+            return
+        for stage, source in self._readers.get(name, ()):
+            for reader in readers(subject, source.lattice, source.halo, stage.subjects, self.grid):
+                self.touch((stage.name, reader))
+
     def touch(self, place: Place) -> None:
         """Mark an output as to be checked again."""
-        self._dirty[place] = None
+        name, subject = place
+        if subject is WHOLE:
+            self._stale[name] = self._stale.get(name, 0) + 1
+        else:
+            self._dirty[place] = None
 
     def seal(self, grid: Grid) -> None:
         """Take the sealed grid: blocks at the end of z now have a border."""
         self.grid = grid
-        for _, index in list(self.records):
-            for stage in self._stages:
-                self.touch((stage, index))
+        for place in list(self.records):
+            self._touch_around(place)
 
     def forget_issued(self) -> None:
         """Forget which tasks were sent, since one may be lost; those wanted come again."""
@@ -100,26 +135,51 @@ class Frontier:
 
     def wanted(self, place: Place) -> Wanted | None:
         """Return key and inputs of an output; None while an input or ``extra`` is missing."""
-        name, index = place
+        name, subject = place
         stage = self._stages[name]
-        if not self.grid.contains(index):
+        if not exists(subject, stage.subjects, self.grid):
             return None
-        inputs: list[NamedInput] = []
-        for source in stage.inputs:
-            for chunk in self.grid.reach(index, source.halo):
-                record = self.records.get((source.stage, chunk))
-                content = record.hashes.get(source.name) if record else None
-                if content is None:
-                    return None
-                inputs.append(NamedInput(source.stage, source.name, chunk, content))
-        extra = self._extra(name, index) if stage.folded else b""
+        inputs = self._known(stage) if subject is WHOLE else self._complete(stage, subject)
+        if not inputs:
+            return None
+        extra = self._extra(name, subject) if stage.folded and subject is not WHOLE else b""
         if extra is None:
             return None
-        key = key_of(stage, self.grid, index, inputs, extra, self._rules[name])
+        key = key_of(stage, self.grid, subject, inputs, extra, self._rules[name])
         return Wanted(key, tuple(inputs), extra)
 
-    def tasks(self) -> Iterator[Task]:
-        """Yield a task for every output that is wanted, not recorded and not under way."""
+    def _complete(self, stage: Stage, subject: Subject) -> list[NamedInput] | None:
+        """Return all inputs of a cell, or None while one is missing."""
+        inputs: list[NamedInput] = []
+        for source in stage.inputs:
+            for cell in self._reach(stage, source, subject):
+                record = self.records.get((source.stage, cell))
+                content = record.hashes.get(source.label) if record else None
+                if content is None:
+                    return None
+                inputs.append(NamedInput(source.stage, source.label, cell, content))
+        return inputs
+
+    def _known(self, stage: Stage) -> list[NamedInput]:
+        """Return the inputs of a whole dataset that are there."""
+        return [
+            NamedInput(source.stage, source.label, cell, record.hashes[source.label])
+            for source in stage.inputs
+            for cell, record in sorted(self._cells[source.stage].items())
+            if source.label in record.hashes
+        ]
+
+    def _reach(self, stage: Stage, source: Input, subject: Subject) -> Iterator[Index]:
+        cells = source.lattice.grid(self.grid)
+        yield from cells.covering(_reading(stage, source, self.grid, subject))
+
+    def tasks(self, *, whole: bool = True) -> Iterator[Task]:
+        """Yield a task for every output that is wanted, not recorded and not under way.
+
+        With ``whole`` also for outputs of the whole dataset of which enough has changed.
+        """
+        if whole:
+            self._wake(lambda stage, changes: changes >= self._enough(stage))
         while self._dirty:
             place = next(iter(self._dirty))
             del self._dirty[place]
@@ -137,26 +197,50 @@ class Frontier:
                 self._issued[place] = wanted.key
                 yield Task(*place, wanted.key, wanted.inputs, wanted.extra)
 
+    def finish(self) -> None:
+        """Have every output of the whole dataset checked: nothing else is left to do."""
+        self._wake(lambda *_: True)
+
+    def _enough(self, stage: str) -> int:
+        """Return how many changes make an output of the whole dataset due."""
+        known = (len(self._cells[source.stage]) for source in self._stages[stage].inputs)
+        return max(EPOCH, sum(known) // 8)
+
+    def _wake(self, due: Callable[[str, int], bool]) -> None:
+        for stage in [stage for stage, changes in self._stale.items() if due(stage, changes)]:
+            del self._stale[stage]
+            self._dirty[stage, WHOLE] = None
+
     def missing(self) -> Iterator[tuple[Input, Index]]:
         """Yield every input without a record that an output waits for, each once, sorted."""
         blocked = set(self._blocked)
         if self.grid.sealed:
-            every = {(name, index) for name in self._stages for index in self.grid.indices()}
-            blocked = every - self._done - self.failed
+            every = {
+                (name, subject)
+                for name, stage in self._stages.items()
+                for subject in members(stage.subjects, self.grid)
+            }
+            blocked = {p for p in every if p[1] is WHOLE} | every - self._done - self.failed
         wants = {
-            (source, chunk)
-            for name, index in blocked
-            if self.grid.contains(index)
+            (source, cell)
+            for name, subject in blocked
+            if exists(subject, self._stages[name].subjects, self.grid)
+            and (subject is not WHOLE or self.grid.sealed)
             for source in self._stages[name].inputs
-            for chunk in self.grid.reach(index, source.halo)
-            if (source.stage, chunk) not in self.records
+            for cell in self._reach(self._stages[name], source, subject)
+            if (source.stage, cell) not in self.records
         }
-        yield from sorted(wants)
+        yield from sorted(wants, key=lambda want: (want[0].stage, want[0].name, want[1]))
 
     @property
     def idle(self) -> bool:
-        """Whether no output is left to be checked."""
+        """Whether no output is left to be checked, but those of the whole dataset."""
         return not self._dirty
+
+    @property
+    def stale(self) -> bool:
+        """Whether an output of the whole dataset is left to be checked."""
+        return bool(self._stale)
 
     @property
     def recorded(self) -> int:

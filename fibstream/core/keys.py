@@ -15,11 +15,14 @@ ABSENT = "absent"  # the content hash of every array whose chunk was declared ab
 
 
 class NamedInput(NamedTuple):
-    """One input of a task: an array or summary of one chunk, named by its content hash."""
+    """One input of a task: an array or summary of one cell, named by its content hash.
+
+    ``name`` is the label of a blob: ``NAME@LEVEL`` for a coarser level.
+    """
 
     stage: str
     name: str
-    chunk: Index
+    cell: Index
     hash: str
 
 
@@ -62,5 +65,5 @@ def wanted_key(
     adds. ``boxes`` are the boxes that the inputs are read in, cut at the volume, so that a border
     that appears when the volume is sealed changes the key.
     """
-    read = [[i.stage, i.name, list(i.chunk), i.hash] for i in inputs]
+    read = [[i.stage, i.name, list(i.cell), i.hash] for i in inputs]
     return digest(rule.encode(), canonical([core, sorted(boxes.items()), read]), extra)

@@ -10,31 +10,44 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .grid import Box, Halo, Index
+from .grid import Box, Grid, Halo, Index
+from .subject import CHUNKS, Lattice, Subject, Subjects
 
 Arrays = dict[str, NDArray[Any]]  # a summary: named arrays, encoded canonically
 NONE = Halo.of(0)
 RAW = "raw"  # the stage that ingest lands, and its array
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Input:
-    """One input of a stage: the array or summary ``name``, written by ``stage``."""
+    """One input of a stage: the array or summary ``name``, written by ``stage``.
+
+    ``level`` is that of the pyramid; ``halo`` is in voxels of the full level all the same. The
+    outputs of ``stage`` belong to cells of ``lattice``.
+    """
 
     stage: str
     name: str
     dtype: str = ""  # empty: a summary
     halo: Halo = NONE
+    level: int = 0
+    lattice: Lattice = CHUNKS
+
+    @property
+    def label(self) -> str:
+        """The name under which a record has its content hash."""
+        return f"{self.name}@{self.level}" if self.level else self.name
 
 
 @dataclass(frozen=True)
 class Output:
-    """One array (with its pyramid) or summary that a stage writes for each chunk."""
+    """One array (with its pyramid), summary or file that a stage writes for each subject."""
 
-    name: str  # the array's group inside the dataset, or the summary's
-    dtype: str = ""  # empty: a summary
+    name: str  # the array's group inside the dataset, the summary's, or the path of a file
+    dtype: str = ""  # empty: a summary, or the file of a whole dataset
     pyramid: Literal["mean", "mode"] | None = None
     first: int = 0  # the first level that this stage writes: raw's own pyramid starts at 1
+    final: bool = True  # False: it depends on how the volume is cut, as fragments do
 
 
 @dataclass(frozen=True)
@@ -61,23 +74,28 @@ class Patch:
 
 @dataclass(frozen=True)
 class Block:
-    """The argument of a stage's function: one chunk, and its inputs read with their halos."""
+    """The argument of a stage's function: one subject, and its inputs read with their halos."""
 
-    index: Index
-    core: Box  # the chunk in the volume
+    subject: Subject
+    core: Box  # the voxels of the subject
     patches: Mapping[str, Patch]  # array inputs by name
     summaries: Mapping[str, Arrays] = field(default_factory=dict)  # summary inputs by name
     extra: bytes = b""  # what a fold adds to the task, such as a mapping restricted to the chunk
+    # Of a whole dataset: the summary inputs by name, and of each those of the known cells. A
+    # summary is read when it is looked up; it is not kept.
+    cells: Mapping[str, Mapping[Index, Arrays]] = field(default_factory=dict)
+    grid: Grid | None = None  # the chunks, for a stage of the whole dataset
 
     @property
     def absent(self) -> bool:
-        """Whether the chunk itself was declared absent: its first array input is."""
-        first = next(iter(self.patches.values()))
-        return any(self.core == box.meet(self.core) for box in first.absent)
+        """Whether the subject itself was declared absent: its first array input is."""
+        first = next(iter(self.patches.values()), None)
+        return first is not None and any(self.core == box.meet(self.core) for box in first.absent)
 
 
-# The outputs of one chunk by name: arrays (z, y, x) of the chunk's shape, or summaries.
-Compute = Callable[[Block], Mapping[str, NDArray[Any] | Arrays]]
+# The outputs of one subject by name: arrays (z, y, x) of its shape, summaries, or bytes of a file.
+Made = NDArray[Any] | Arrays | bytes
+Compute = Callable[[Block], Mapping[str, Made]]
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,9 @@ class Stage:
     parameters: Mapping[str, Any]  # JSON values only: they enter the key
     compute: Compute
     folded: bool = False  # True: tasks carry ``extra`` bytes that a fold decides
+    # Of the whole dataset: it is made of the cells known so far, again when many more are known
+    # and in the end of all. Its inputs are summaries.
+    subjects: Subjects = CHUNKS
 
     @property
     def family(self) -> str:

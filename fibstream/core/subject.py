@@ -1,4 +1,4 @@
-"""What an output belongs to: a cell of a lattice, an object, or the whole dataset. Pure.
+"""What an output belongs to: a cell of a lattice, or the whole dataset. Pure.
 
 A *lattice* cuts the volume into cells: the chunk grid, or edges of its own (shards of a coarse
 pyramid, cells of a mesh). A stage declares which subjects its outputs belong to; tasks, records,
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from .grid import Box, Grid, Index
+from .grid import Box, Grid, Halo, Index
 
 
-class Dataset(Enum):
-    """The one subject of outputs that belong to the whole dataset."""
+class Whole(Enum):
+    """The type of the one subject that is the whole dataset."""
 
     WHOLE = "whole"
 
 
-WHOLE: Literal[Dataset.WHOLE] = Dataset.WHOLE
-Subject = Index | int | Literal[Dataset.WHOLE]  # a cell (z, y, x), the id of an object, all of it
+WHOLE: Literal[Whole.WHOLE] = Whole.WHOLE
+Subject = Index | Literal[Whole.WHOLE]  # a cell (z, y, x) of a lattice, or all of the dataset
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,15 @@ class Lattice:
 
 
 CHUNKS = Lattice()
-OBJECTS: Literal["objects"] = "objects"
-Subjects = Lattice | Literal["objects"] | Literal[Dataset.WHOLE]  # of the outputs of one stage
+Subjects = Lattice | Literal[Whole.WHOLE]  # what the outputs of one stage belong to
 
 _CELL = re.compile(r"(\d{1,7})\.(\d{1,7})\.(\d{1,7})")
-_OBJECT = re.compile(r"object-(\d{1,20})")
 
 
 def text(subject: Subject) -> str:
-    """Return a subject as part of a key or a path: ``0.1.2``, ``object-17``, ``whole``."""
+    """Return a subject as part of a key or a path: ``0.1.2`` or ``whole``."""
     if subject is WHOLE:
         return "whole"
-    if isinstance(subject, int):
-        return f"object-{subject}"
     z, y, x = subject
     return f"{z}.{y}.{x}"
 
@@ -57,30 +53,65 @@ def parse(given: str) -> Subject:
     """Return the subject that ``text`` made; raise ValueError for anything else."""
     if given == "whole":
         return WHOLE
-    if found := _OBJECT.fullmatch(given):
-        return int(found[1])
-    if found := _CELL.fullmatch(given):
-        return int(found[1]), int(found[2]), int(found[3])
-    raise ValueError(f"{given[:80]!r}: expected Z.Y.X, object-ID or whole")
+    found = _CELL.fullmatch(given)
+    if found is None:
+        raise ValueError(f"subject {given[:80]!r}: expected Z.Y.X or whole")
+    return int(found[1]), int(found[2]), int(found[3])
 
 
-def order(subject: Subject) -> tuple[int, tuple[int, ...]]:
-    """Return what subjects are sorted by: cells in raster order, objects by id, the whole."""
-    if subject is WHOLE:
-        return 2, ()
-    return (1, (subject,)) if isinstance(subject, int) else (0, subject)
+def plain(subject: Subject) -> list[int] | str:
+    """Return a subject as reports in JSON have it: ``[z, y, x]`` or ``"whole"``."""
+    return "whole" if subject is WHOLE else list(subject)
 
 
-def cells(subjects: Subjects, chunks: Grid) -> Iterator[Subject]:
-    """Yield the subjects of a sealed volume, but objects, which only a fold knows."""
+def named(subject: Subject | list[int] | str) -> str:
+    """Return a subject, or what ``plain`` made of it, for people: ``chunk 0,1,2`` or ``whole``."""
+    if subject is WHOLE or isinstance(subject, str):
+        return "whole"
+    return f"chunk {','.join(map(str, subject))}"
+
+
+def order(subject: Subject) -> tuple[int, ...]:
+    """Return what subjects are sorted by: cells in raster order, then the whole."""
+    return (1,) if subject is WHOLE else (0, *subject)
+
+
+def exists(subject: Subject, subjects: Subjects, chunks: Grid) -> bool:
+    """Whether a stage has outputs of a subject in a volume."""
+    if subject is WHOLE or subjects is WHOLE:
+        return subject is subjects
+    return subjects.grid(chunks).contains(subject)
+
+
+def members(subjects: Subjects, chunks: Grid) -> Iterator[Subject]:
+    """Yield every subject of a stage in a sealed volume."""
     if subjects is WHOLE:
         yield WHOLE
-    elif isinstance(subjects, Lattice):
+    else:
         yield from subjects.grid(chunks).indices()
 
 
+def count(subjects: Subjects, chunks: Grid) -> int:
+    """Return how many subjects a stage has in a sealed volume."""
+    if subjects is WHOLE:
+        return 1
+    z, y, x = subjects.grid(chunks).count
+    return z * y * x
+
+
 def box_of(subject: Subject, subjects: Subjects, chunks: Grid) -> Box:
-    """Return the voxels of a cell, or the whole volume; an object's box comes from its fold."""
-    if isinstance(subjects, Lattice) and isinstance(subject, tuple):
-        return subjects.grid(chunks).box(subject)
-    return chunks.volume
+    """Return the voxels that a subject covers, cut at the volume."""
+    if subject is WHOLE or subjects is WHOLE:
+        return chunks.volume
+    return subjects.grid(chunks).box(subject)
+
+
+def readers(
+    cell: Index, cut: Lattice, halo: Halo, subjects: Subjects, chunks: Grid
+) -> Iterator[Subject]:
+    """Yield the subjects of a stage that read a cell of the lattice ``cut`` with a halo."""
+    if subjects is WHOLE:
+        yield WHOLE
+    else:
+        box = cut.grid(chunks).box(cell).grow(Halo(halo.high, halo.low))
+        yield from subjects.grid(chunks).covering(box)

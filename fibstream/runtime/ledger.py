@@ -20,5 +20,5 @@ def ledger(bus: Bus) -> Iterator[Record]:
     for entry in entries_of(bus, wire.ledger_topics()):
         event = wire.decode(entry.value)
         if isinstance(event, Record):
-            last[event.stage, event.index] = event
+            last[event.stage, event.subject] = event
     yield from last.values()

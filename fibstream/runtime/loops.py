@@ -234,7 +234,7 @@ class WorkerLoop:
         for attempt in backoff():
             with attempt:
                 outcome = drive(self._worker.handle(task))
-        log.info("%s %s %s", task.stage, task.index, outcome)
+        log.info("%s %s %s", task.stage, task.subject, outcome)
         if outcome == "computed":
             work = canonical([delivery.key, begun, time.time()])
             self._bus.publish(wire.WORK, delivery.key, work)
@@ -244,14 +244,14 @@ class WorkerLoop:
     def _park(self, task: Task, delivery: Delivery) -> None:
         reason = f"its worker died {delivery.crashes} times"
         self._site.publish(
-            Record(task.stage, task.index, "failed", task.key, reason=reason, crashed=True)
+            Record(task.stage, task.subject, "failed", task.key, reason=reason, crashed=True)
         )
         self._publish_dead_letter(task, "crashed", reason, delivery.crashes)
 
     def _publish_dead_letter(self, task: Task, reason: str, cause: str, crashes: int) -> None:
         self._site.telemetry.add(DEAD_LETTERS, reason=reason)
         letter = DeadLetter(self._service, task, cause, crashes, self._owner)
-        key = wire.record_key(self._site.dataset, task.stage, task.index)
+        key = wire.record_key(self._site.dataset, task.stage, task.subject)
         try:
             data = wire.encode(letter)
         except Poison:  # the task alone fills an event: name it without its inputs

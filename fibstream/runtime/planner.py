@@ -7,16 +7,18 @@ effect, as in the worker.
 
 import logging
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 
 from fibstream.bus import wire
 from fibstream.core.errors import Poison
-from fibstream.core.events import ORIGIN, ObjectChanged, Record, Sealed, Task
-from fibstream.core.fold import Fold, Result
+from fibstream.core.events import ObjectChanged, Place, Record, Sealed, Task
+from fibstream.core.fold import Fold
 from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Grid, Index
-from fibstream.core.keys import digest
 from fibstream.core.stage import RAW, Input, Stage
-from fibstream.store.shard import Stamp, encode_blob
+from fibstream.core.subject import WHOLE, Subject, count
+from fibstream.store import manifest
+from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed
 from fibstream.telemetry.metrics import (
     LEDGER_LAG,
@@ -64,7 +66,6 @@ class Planner:
         self._grid = grid
         self._lands = lands
         self._landed: set[Index] = set()
-        self._results: dict[str, list[Blob]] = {}
         self._unannounced: set[Index] = set()  # raw chunks to verify and announce
         if self.frontier.grid.sealed:
             fold.seal(self.frontier.grid)
@@ -98,7 +99,7 @@ class Planner:
 
     def _apply(self, record: Record) -> Steps:
         if record.stage in self._stages:
-            before = self.frontier.records.get((record.stage, record.index))
+            before = self.frontier.records.get((record.stage, record.subject))
             self.metrics.recorded(record, before)
         self.frontier.apply(record)
         if record.stage == RAW:
@@ -107,58 +108,68 @@ class Planner:
             return
         for source in self._fold.inputs:
             content = record.hashes.get(source.name)
-            if source.stage != record.stage or content is None:
+            if source.stage != record.stage or content is None or record.subject is WHOLE:
                 continue
             try:
-                summary = self.site.store.read_summary(source, record.index, content)
+                summary = self.site.store.read_summary(source, record.subject, content)
             except Changed:
                 # The store has moved on, or the file is damaged: the owner's planner decides.
                 yield
-                self.site.publish(Record(record.stage, record.index, "suspect"))
+                self.site.publish(Record(record.stage, record.subject, "suspect"))
             else:
-                self._fold.put(source, record.index, content, summary)
+                self._fold.put(source, record.subject, content, summary)
 
     def _follow_raw(self, record: Record) -> None:
+        assert record.subject is not WHOLE
         if record.status == "ready":
-            if record.index not in self._landed and not record.absent:
-                self.metrics.landed(record.index)
-            self._landed.add(record.index)
+            if record.subject not in self._landed and not record.absent:
+                self.metrics.landed(record.subject)
+            self._landed.add(record.subject)
             self._fold.landed(len(self._landed))
-            self._unannounced.discard(record.index)
+            self._unannounced.discard(record.subject)
         elif record.status != "failed" and self._lands is not None:
-            self._unannounced.add(record.index)
+            self._unannounced.add(record.subject)
 
     # -- acting ----------------------------------------------------------------------------------
 
     def act(self, *, check_idle: bool = True) -> Steps:
-        """Send wanted tasks; publish object changes, announcements of raw, and results.
+        """Send wanted tasks; publish object changes, and announcements of raw.
 
         Without ``check_idle``, which takes requests to the bus, the planner counts as not idle.
         """
         for place in self._fold.dirty():
             self.frontier.touch(place)
-        for task in self.frontier.tasks():
-            yield
-            yield from self._send(task)
+        # An output of the whole dataset is not made of what a planner only now catches up with.
+        yield from self._send_all(whole=check_idle or self.metrics.live)
         for change in self._fold.changes():
             yield
             self._publish_change(change)
         for index in sorted(self._unannounced):
             yield
             self._announce(index)
-        self.settled = check_idle and self.idle
-        for result in self._fold.results(idle=self.settled):
-            yield from self._publish_result(result)
+        if check_idle and self.frontier.stale and self.idle:
+            self.frontier.finish()
+            yield from self._send_all(whole=True)
+        self.settled = check_idle and not self.frontier.stale and self.idle
+
+    def _send_all(self, *, whole: bool) -> Steps:
+        for task in self.frontier.tasks(whole=whole):
+            yield
+            yield from self._send(task)
 
     def _send(self, task: Task) -> Steps:
+        if len(task.inputs) > manifest.MOST_INLINE or task.subject is WHOLE:
+            named = manifest.put(self.site.store, task.stage, task.subject, task.inputs)
+            task = replace(task, inputs=(), manifest=named)
+            yield
         try:
             data = wire.encode(task)
         except Poison as poison:
             yield
             reason = str(poison)
-            self.site.publish(Record(task.stage, task.index, "failed", task.key, reason=reason))
+            self.site.publish(Record(task.stage, task.subject, "failed", task.key, reason=reason))
             return
-        key = wire.record_key(self.site.dataset, task.stage, task.index)
+        key = wire.record_key(self.site.dataset, task.stage, task.subject)
         self.site.bus.send(wire.task_topic(self._service), key, data)
         self.metrics.sent(task)
 
@@ -178,28 +189,6 @@ class Planner:
         # A failure published again at every reconcile would keep the planner from settling.
         if record != self.frontier.records.get((RAW, index)):
             self.site.publish(record)
-
-    def _publish_result(self, result: Result) -> Steps:
-        """Write and record the files of a result, unless they are recorded under its key."""
-        self._results[result.stage] = [Blob(path, ORIGIN) for path in result.paths]
-        record = self.frontier.records.get((result.stage, ORIGIN))
-        if record is not None and record.key == result.key:
-            return
-        made = result.make()
-        hashes = {}
-        for path, body in made.items():
-            blob = Blob(path, ORIGIN)
-            stamp = Stamp(result.stage, ORIGIN, result.key, digest(body), version=self.site.version)
-            hashes[path] = stamp.hash
-            whole = self.site.store.intact(blob)
-            if whole is None or (whole.key, whole.hash) != (stamp.key, stamp.hash):
-                yield
-                self.site.store.files.put(path, encode_blob(body, stamp))
-        yield
-        self.settled = False  # this record is new in the ledger
-        record = Record(result.stage, ORIGIN, "ready", result.key, hashes)
-        self.site.publish(record)
-        self.frontier.apply(record)
 
     @property
     def backlog(self) -> int:
@@ -230,10 +219,10 @@ class Planner:
     @property
     def wanted(self) -> int:
         """Number of outputs of this service's stages; before the seal, of the landed chunks."""
-        if not self.frontier.grid.sealed:
-            return len(self._landed) * len(self._stages)
-        z, y, x = self.frontier.grid.count
-        return z * y * x * len(self._stages)
+        grid, stages = self.frontier.grid, self._stages.values()
+        if grid.sealed:
+            return sum(count(stage.subjects, grid) for stage in stages)
+        return sum(1 if stage.subjects is WHOLE else len(self._landed) for stage in stages)
 
     # -- reconcile -------------------------------------------------------------------------------
 
@@ -257,7 +246,7 @@ class Planner:
         for record in self.frontier.own_records():
             yield
             if self._differs(record):
-                differing.append((record.stage, record.index))
+                differing.append((record.stage, record.subject))
         yield from self.consume()
         for place in differing:
             again = self.frontier.records.get(place)
@@ -265,28 +254,28 @@ class Planner:
                 yield
                 self._suspect(*place)
         yield from self._reconcile_inputs()
-        yield from self._reconcile_results()
         if self._lands is not None:
             yield from self._reconcile_raw(self._lands)
 
     def _reconcile_inputs(self) -> Steps:
         """Suspect inputs that the store has and the ledger lacks: they are announced again."""
-        suspected: set[tuple[str, Index]] = set()
+        suspected: set[Place] = set()
         for source, index in self.frontier.missing():
             if (source.stage, index) in suspected:
                 continue
             yield
-            if self.site.store.stamp(Blob(source.name, index, source.dtype)) is not None:
+            blob = Blob(source.name, index, source.dtype, source.level, source.lattice)
+            if self.site.store.stamp(blob) is not None:
                 suspected.add((source.stage, index))
                 self._suspect(source.stage, index)
 
-    def _suspect(self, stage: str, index: Index) -> None:
+    def _suspect(self, stage: str, subject: Subject) -> None:
         self._differences += 1
         self.settled = False
-        self.site.publish(Record(stage, index, "suspect"))
+        self.site.publish(Record(stage, subject, "suspect"))
 
     def _differs(self, record: Record) -> bool:
-        blobs = self.site.blobs(self._stages[record.stage], record.index)
+        blobs = self.site.blobs(self._stages[record.stage], record.subject)
         stamps = [(blob.label, self.site.store.stamp(blob)) for blob in blobs]
         if record.status == "failed":  # a stamp that carries the key beats the failure
             return all(s is not None and s.key == record.key for _, s in stamps)
@@ -294,19 +283,6 @@ class Planner:
             s is None or (s.key, s.hash) != (record.key, record.hashes.get(label))
             for label, s in stamps
         )
-
-    def _reconcile_results(self) -> Steps:
-        for stage, blobs in self._results.items():
-            record = self.frontier.records.get((stage, ORIGIN))
-            for blob in blobs:
-                yield
-                stamp = self.site.store.stamp(blob)
-                if record and (
-                    stamp is None
-                    or (stamp.key, stamp.hash) != (record.key, record.hashes[blob.name])
-                ):
-                    self._suspect(stage, ORIGIN)
-                    break
 
     def _reconcile_raw(self, lands: Input) -> Steps:
         stored = set(self.site.store.chunks(lands.name))
@@ -329,4 +305,4 @@ class Planner:
 
 def raw_record(stamp: Stamp) -> Record:
     """Return the record of a raw chunk: what its stamp says."""
-    return Record(RAW, stamp.index, "ready", str(stamp.revision), {RAW: stamp.hash})
+    return Record(RAW, stamp.subject, "ready", str(stamp.revision), {RAW: stamp.hash})

@@ -9,6 +9,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.events import Record
 from fibstream.core.ports import Bus, Files
 from fibstream.core.stage import Stage
+from fibstream.core.subject import Subject
 from fibstream.store.record import read_dataset
 from fibstream.store.store import Blob, Store, blobs
 from fibstream.telemetry.metrics import LAST_COMMIT, SILENT, SUSPECTS, Telemetry
@@ -26,16 +27,16 @@ class Site:
 
     def publish(self, record: Record) -> None:
         """Append a record to the ledger."""
-        key = wire.record_key(self.dataset, record.stage, record.index)
+        key = wire.record_key(self.dataset, record.stage, record.subject)
         self.bus.publish(wire.ledger_topic(record.stage), key, wire.encode(record))
         self.telemetry.stamp(LAST_COMMIT)
         if record.status == "suspect":
             self.telemetry.add(SUSPECTS, stage=record.stage.partition("/")[0])
 
-    def blobs(self, stage: Stage, index: tuple[int, int, int]) -> list[Blob]:
-        """Return every object that a stage writes for one chunk."""
+    def blobs(self, stage: Stage, subject: Subject) -> list[Blob]:
+        """Return every blob that a stage writes for one subject."""
         chunk = self.store.grid.chunk
-        return [blob for output in stage.outputs for blob in blobs(output, index, chunk)]
+        return [b for o in stage.outputs for b in blobs(o, subject, stage.subjects, chunk)]
 
 
 @cache

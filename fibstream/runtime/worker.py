@@ -5,19 +5,20 @@ simulation stops it at any of these points, kills it there, or lets it sleep and
 """
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Literal
-
-from numpy.typing import NDArray
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 from fibstream.core.errors import Poison
 from fibstream.core.events import Record, Task
 from fibstream.core.frontier import boxes, key_of
-from fibstream.core.grid import Grid
+from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import parameters_digest
-from fibstream.core.stage import Arrays, Block, Patch, Stage
+from fibstream.core.stage import Arrays, Block, Input, Made, Patch, Stage
+from fibstream.core.subject import WHOLE, box_of
+from fibstream.store import manifest
 from fibstream.store.shard import Stamp
-from fibstream.store.store import Blob, Changed
+from fibstream.store.store import Blob, Changed, Store
 from fibstream.telemetry.metrics import (
     OUTCOME,
     TASK_SECONDS,
@@ -54,32 +55,35 @@ class Worker:
     def _carry_out(self, stage: Stage, task: Task) -> Generator[None, None, Outcome]:
         lap = self._site.telemetry.laps(TASK_SECONDS, stage=stage.family)
         yield
+        try:
+            task = self._spelled_out(task)
+        except Changed:  # a newer task has another manifest
+            return (yield from self._drop(task))
         if not self._current(stage, task):
             return (yield from self._drop(task))
         hashes = self._finished(stage, task)
         if hashes is not None:
             lap("read")
             yield
-            self._site.publish(Record(task.stage, task.index, "ready", task.key, hashes))
+            self._site.publish(Record(task.stage, task.subject, "ready", task.key, hashes))
             lap("publish")
             return "reused"
         try:
             block = self._read(stage, task)
-        except Changed as changed:
-            yield
-            self._site.publish(Record(changed.stage, changed.index, "suspect"))
-            return (yield from self._drop(task))
-        try:
             lap("read")
-            outputs = stage.compute(block)
+            outputs = stage.compute(block)  # it reads the summaries of a whole dataset itself
             lap("compute")
             encoded = self._encode(stage, task, outputs, absent=block.absent)
+        except Changed as changed:
+            yield
+            self._site.publish(Record(changed.stage, changed.subject, "suspect"))
+            return (yield from self._drop(task))
         except Poison as poison:
-            log.error("%s %s failed: %s", task.stage, task.index, poison)
+            log.error("%s %s failed: %s", task.stage, task.subject, poison)
             yield
             self.cause = str(poison)[:MAX_REASON]
             self._site.publish(
-                Record(task.stage, task.index, "failed", task.key, reason=self.cause)
+                Record(task.stage, task.subject, "failed", task.key, reason=self.cause)
             )
             return "failed"
         for blob, data, _ in encoded:
@@ -88,13 +92,20 @@ class Worker:
         lap("write")
         yield
         made = {blob.label: content for blob, _, content in encoded}
-        self._site.publish(Record(task.stage, task.index, "ready", task.key, made))
+        self._site.publish(Record(task.stage, task.subject, "ready", task.key, made))
         lap("publish")
         return "computed"
 
+    def _spelled_out(self, task: Task) -> Task:
+        """Return a task with the inputs that its manifest names."""
+        if not task.manifest:
+            return task
+        inputs = manifest.read(self._site.store, task.stage, task.subject, task.manifest)
+        return replace(task, inputs=inputs)
+
     def _drop(self, task: Task) -> Generator[None, None, Outcome]:
         yield
-        self._site.publish(Record(task.stage, task.index, "dropped"))
+        self._site.publish(Record(task.stage, task.subject, "dropped"))
         return "dropped"
 
     def _current(self, stage: Stage, task: Task) -> bool:
@@ -104,14 +115,14 @@ class Worker:
             if attempt:
                 self._site.store.grid = self._refresh()
             grid = self._site.store.grid
-            if task.key == key_of(stage, grid, task.index, task.inputs, task.extra, rule):
+            if task.key == key_of(stage, grid, task.subject, task.inputs, task.extra, rule):
                 return True
         return False
 
     def _finished(self, stage: Stage, task: Task) -> dict[str, str] | None:
         """Return the hashes of the stage's own objects if all verify under the wanted key (P3)."""
         hashes = {}
-        for blob in self._site.blobs(stage, task.index):
+        for blob in self._site.blobs(stage, task.subject):
             stamp = self._site.store.stamp(blob)
             if stamp is None or stamp.key != task.key:
                 return None  # a look at the stamp spares reading voxels that are not ours
@@ -124,34 +135,67 @@ class Worker:
     def _read(self, stage: Stage, task: Task) -> Block:
         """Read all inputs as the task names them (P2); raise Changed where one is not there."""
         store = self._site.store
-        read = boxes(stage, store.grid, task.index)
+        core = box_of(task.subject, stage.subjects, store.grid)
+        if task.subject is WHOLE:
+            cells = {source.name: self._summaries(source, task) for source in stage.inputs}
+            return Block(WHOLE, core, {}, extra=task.extra, cells=cells, grid=store.grid)
+        read = boxes(stage, store.grid, task.subject)
         patches: dict[str, Patch] = {}
         summaries: dict[str, Arrays] = {}
         for source in stage.inputs:
-            named = {i.chunk: i.hash for i in task.inputs if i.name == source.name}
+            named = {i.cell: i.hash for i in task.inputs if i.name == source.label}
             if not source.dtype:
-                summaries[source.name] = store.read_summary(source, task.index, named[task.index])
+                own = named[task.subject]
+                summaries[source.name] = store.read_summary(source, task.subject, own)
             else:
                 patches[source.name] = store.read(source, read[source.name], named)
-        return Block(task.index, store.grid.box(task.index), patches, summaries, task.extra)
+        return Block(task.subject, core, patches, summaries, task.extra)
+
+    def _summaries(self, source: Input, task: Task) -> "Summaries":
+        named = {i.cell: i.hash for i in task.inputs if i.name == source.label}
+        return Summaries(self._site.store, source, named)
 
     def _encode(
         self,
         stage: Stage,
         task: Task,
-        outputs: Mapping[str, NDArray[Any] | Arrays],
+        outputs: Mapping[str, Made],
         *,
         absent: bool,
     ) -> list[tuple[Blob, bytes, str]]:
         stamp = Stamp(
-            stage.name, task.index, task.key, "",
-            tuple((i.stage, i.name, i.chunk, i.hash) for i in task.inputs),
+            stage.name, task.subject, task.key, "",
+            () if task.manifest else tuple((i.stage, i.name, i.cell, i.hash) for i in task.inputs), task.manifest,
             self._site.version, parameters_digest(stage),
         )  # fmt: skip
         return [
             encoded
             for output in stage.outputs
             for encoded in self._site.store.encode(
-                output, outputs[output.name], stamp, absent=absent
+                output, outputs[output.name], stamp, absent=absent, subjects=stage.subjects
             )
         ]
+
+
+class Summaries(Mapping[Index, Arrays]):
+    """The summaries of the cells that a task names; each is read, verified, when it is looked up.
+
+    Looking up raises Changed where one is not there as the task names it.
+    """
+
+    def __init__(self, store: Store, source: Input, named: Mapping[Index, str]) -> None:
+        self._store = store
+        self._source = source
+        self._named = named
+
+    def __getitem__(self, cell: Index) -> Arrays:
+        return self._store.read_summary(self._source, cell, self._named[cell])
+
+    def __contains__(self, cell: object) -> bool:
+        return cell in self._named  # the inherited one would read it
+
+    def __iter__(self) -> Iterator[Index]:
+        return iter(self._named)
+
+    def __len__(self) -> int:
+        return len(self._named)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fibstream.core.grid import Box, Index, inner_edge
 from fibstream.core.keys import ABSENT, canonical, content_hash, digest
 from fibstream.core.stage import Arrays
+from fibstream.core.subject import Subject, parse, text
 
 MISSING = 2**64 - 1  # in a shard's index: this inner chunk is all zero and not stored
 ZSTD_LEVEL = 1  # levels above cost twice the time for 2 % of noisy electron micrographs
@@ -43,10 +44,11 @@ class Stamp:
     """The only name that a blob has, stored inside it (protocol rule P1)."""
 
     stage: str
-    index: Index
+    subject: Subject
     key: str
     hash: str
-    inputs: tuple[tuple[str, str, Index, str], ...] = ()
+    inputs: tuple[tuple[str, str, Index, str], ...] = ()  # none when a manifest names them
+    manifest: str = ""  # the content hash of the manifest that names the inputs
     version: str = ""
     parameters: str = ""
     revision: int = 0  # raw only: larger is newer, chosen by whoever acquires
@@ -60,7 +62,7 @@ class Stamp:
 
 def encode_stamp(stamp: Stamp) -> bytes:
     """Encode a stamp with its trailer; it ends with a checksum of itself."""
-    body = canonical(asdict(stamp))
+    body = canonical({**asdict(stamp), "subject": text(stamp.subject)})
     return body + _TRAILER.pack(len(body), google_crc32c.value(body), _MAGIC)
 
 
@@ -80,7 +82,7 @@ def find_stamp(end: bytes) -> tuple[Stamp | None, int]:
     if total > len(end) or google_crc32c.value(body) != crc:
         return None, total
     fields = json.loads(body)
-    fields["index"] = tuple(fields["index"])
+    fields["subject"] = parse(fields["subject"])
     fields["shape"] = tuple(fields["shape"])
     fields["inputs"] = tuple((s, n, tuple(i), h) for s, n, i, h in fields["inputs"])
     return Stamp(**fields), total

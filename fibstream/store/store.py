@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import ABSENT, content_hash, digest
 from fibstream.core.ports import Files, Generation, Replaced
-from fibstream.core.pyramid import level_count, levels
-from fibstream.core.stage import Arrays, Input, Output, Patch
+from fibstream.core.pyramid import level_box, level_count, levels
+from fibstream.core.stage import Arrays, Input, Made, Output, Patch
+from fibstream.core.subject import CHUNKS, WHOLE, Lattice, Subject, Subjects, text
 
 from .shard import (
     Corrupt,
@@ -38,20 +39,21 @@ T = TypeVar("T")
 class Changed(Exception):
     """An input is not as the task names it: the task ends, which is no error."""
 
-    def __init__(self, stage: str, index: Index) -> None:
-        super().__init__(f"{stage} {index}")
+    def __init__(self, stage: str, subject: Subject) -> None:
+        super().__init__(f"{stage} {text(subject)}")
         self.stage = stage
-        self.index = index
+        self.subject = subject
 
 
 @dataclass(frozen=True)
 class Blob:
-    """One stored file of a chunk: an array at one level; without ``dtype`` a summary or table."""
+    """One stored file of a subject: an array at one level; without ``dtype`` a summary or file."""
 
     name: str
-    index: Index
+    subject: Subject
     dtype: str = ""
     level: int = 0
+    lattice: Lattice = CHUNKS
 
     @property
     def label(self) -> str:
@@ -61,24 +63,31 @@ class Blob:
     @property
     def path(self) -> str:
         """The blob's path in the dataset."""
-        z, y, x = self.index
+        if self.subject is WHOLE:
+            return self.name  # what belongs to the whole dataset is a file of that name
         if not self.dtype:
-            # A result that belongs to no chunk, such as a table, is named by its file alone.
-            return self.name if "." in self.name else f"{self.name}/{z}.{y}.{x}"
+            return f"{self.name}/{text(self.subject)}"
+        z, y, x = self.subject
         return f"{self.name}/s{self.level}/c/{z}/{y}/{x}"
 
 
 def _stamp_here(blob: Blob, stamp: Stamp | None) -> Stamp | None:
-    """Return the stamp if it names the blob's chunk, else None: the file was moved here."""
-    return stamp if stamp is not None and stamp.index == blob.index else None
+    """Return the stamp if it names the blob's subject, else None: the file was moved here."""
+    return stamp if stamp is not None and stamp.subject == blob.subject else None
 
 
-def blobs(output: Output, index: Index, chunk: Index) -> list[Blob]:
-    """Return the blobs of one output of one chunk: one per level that its stage writes."""
-    if not output.dtype:
-        return [Blob(output.name, index)]
-    count = level_count(chunk) if output.pyramid else 1
-    return [Blob(output.name, index, output.dtype, n) for n in range(output.first, count)]
+def blobs(output: Output, subject: Subject, subjects: Subjects, chunk: Index) -> list[Blob]:
+    """Return the blobs of one output of one subject: one per level that its stage writes.
+
+    ``subjects`` are those of the stage, ``chunk`` is the edges (z, y, x) of the dataset's chunks.
+    """
+    if not output.dtype or subjects is WHOLE:
+        return [Blob(output.name, subject)]
+    count = level_count(subjects.edges or chunk) if output.pyramid else 1
+    return [
+        Blob(output.name, subject, output.dtype, level, subjects)
+        for level in range(output.first, count)
+    ]
 
 
 def _reopening(read: Callable[P, T]) -> Callable[P, T]:
@@ -101,24 +110,26 @@ class Store:
         self.files = files
         self.grid = grid
 
-    def layout(self, dtype: str, level: int = 0) -> Layout:
+    def layout(self, dtype: str, level: int = 0, lattice: Lattice = CHUNKS) -> Layout:
         """Return the layout of shards of a level, 0 being the full one."""
-        z, y, x = (c >> level for c in self.grid.chunk)
+        z, y, x = (c >> level for c in lattice.edges or self.grid.chunk)
         return Layout((z, y, x), dtype)
 
     # -- writing ---------------------------------------------------------------------------------
 
     def encode(
-        self, output: Output, value: NDArray[Any] | Arrays, stamp: Stamp, *, absent: bool = False
-    ) -> list[tuple[Blob, bytes, str]]:
-        """Return the blobs of one output of one chunk, each with its bytes and content hash.
+        self, output: Output, value: Made, stamp: Stamp, *, absent: bool = False,
+        subjects: Subjects = CHUNKS,
+    ) -> list[tuple[Blob, bytes, str]]:  # fmt: skip
+        """Return the blobs of one output of one subject, each with its bytes and content hash.
 
-        ``value`` is an array (z, y, x) of the output's dtype and at most the chunk's shape, of
-        zeros if ``absent``; or the arrays of a summary. Each blob gets ``stamp`` with its own hash.
+        ``value`` is an array (z, y, x) of the output's dtype and at most the cell's shape, of zeros
+        if ``absent``; or the arrays of a summary; or the bytes of a file. Each blob gets ``stamp``
+        with its own hash.
         """
-        targets = blobs(output, stamp.index, self.grid.chunk)
-        if isinstance(value, dict):
-            body = encode_arrays(value)
+        targets = blobs(output, stamp.subject, subjects, self.grid.chunk)
+        if isinstance(value, dict | bytes):
+            body = value if isinstance(value, bytes) else encode_arrays(value)
             named = replace(stamp, hash=digest(body))
             return [(targets[0], encode_blob(body, named), named.hash)]
         count = targets[-1].level + 1 if targets else 1
@@ -126,7 +137,7 @@ class Store:
         made = []
         for blob in targets:
             array = arrays[blob.level]
-            layout = self.layout(blob.dtype, blob.level)
+            layout = self.layout(blob.dtype, blob.level, blob.lattice)
             assert all(n <= c for n, c in zip(array.shape, layout.chunk, strict=True)), blob
             assert not (absent and array.any()), blob
             content = ABSENT if absent else content_hash(array)
@@ -150,7 +161,7 @@ class Store:
             if not blob.dtype:
                 return _stamp_here(blob, source_stamp(handle)), handle.generation
             try:
-                layout = self.layout(blob.dtype, blob.level)
+                layout = self.layout(blob.dtype, blob.level, blob.lattice)
                 return _stamp_here(blob, Shard(handle, layout).stamp), handle.generation
             except Corrupt:
                 return None, handle.generation
@@ -166,7 +177,7 @@ class Store:
                 found = decode_blob(handle.read(0, handle.size))
                 return _stamp_here(blob, found[1]) if found else None
             try:
-                layout = self.layout(blob.dtype, blob.level)
+                layout = self.layout(blob.dtype, blob.level, blob.lattice)
                 shard = Shard(handle, layout)
                 return _stamp_here(blob, shard.stamp) if shard.intact() else None
             except Corrupt:
@@ -175,13 +186,14 @@ class Store:
     def read(self, source: Input, box: Box, expected: Mapping[Index, str]) -> Patch:
         """Read an input's voxels in ``box``: an array (z, y, x) of the input's dtype.
 
-        ``expected`` maps each chunk that ``box`` reaches to its content hash. Raises Changed when
-        a chunk is missing, damaged, or has another hash.
+        ``box`` is in voxels of the input's level. ``expected`` maps each cell that it reaches to
+        its content hash. Raises Changed when a cell is missing, damaged, or has another hash.
         """
         out = np.zeros(box.shape, np.dtype(source.dtype))
         absent = []
+        cells = source.lattice.grid(self.grid)
         for index, wanted in expected.items():
-            chunk = self.grid.box(index)
+            chunk = level_box(cells.box(index), source.level)
             common = chunk.meet(box)
             part = self._verified(source, index, wanted, common, chunk.start)
             if part is None:
@@ -194,13 +206,13 @@ class Store:
     def _verified(
         self, source: Input, index: Index, wanted: str, box: Box, origin: Index
     ) -> NDArray[Any] | None:
-        blob = Blob(source.name, index, source.dtype)
+        blob = Blob(source.name, index, source.dtype, source.level, source.lattice)
         handle = self.files.open(blob.path)
         if handle is None:
             raise Changed(source.stage, index)
         with closing(handle):  # stamp and voxels from one handle: one generation
             try:
-                shard = Shard(handle, self.layout(source.dtype))
+                shard = Shard(handle, self.layout(source.dtype, source.level, source.lattice))
                 if shard.stamp is None or shard.stamp.hash != wanted:
                     raise Changed(source.stage, index)
                 if shard.stamp.absent:

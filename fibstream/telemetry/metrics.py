@@ -257,14 +257,14 @@ class PlannerMetrics:
 
     def sent(self, task: Task) -> None:
         """Take a task that is sent."""
-        place = task.stage, task.index
+        place = task.stage, task.subject
         if self._sent.get(place) == task.key:
             self._telemetry.add(DUPLICATE_TASKS)
         self._sent[place] = task.key
 
     def recorded(self, record: Record, before: Record | None) -> None:
         """Take a record of an own stage, and the one that it replaces."""
-        place = record.stage, record.index
+        place = record.stage, record.subject
         if record.status not in ("ready", "failed"):
             if before is not None:
                 self._unrecorded[place] = before
@@ -286,7 +286,7 @@ class PlannerMetrics:
             self._telemetry.add(NONDETERMINISTIC)
             log.error(
                 "%s %s is not deterministic: key %s was %s and is now %s",
-                record.stage, record.index, record.key, last.hashes, record.hashes,
+                record.stage, record.subject, record.key, last.hashes, record.hashes,
             )  # fmt: skip
         elif before is last:
             self._telemetry.add(DUPLICATE_RESULTS)

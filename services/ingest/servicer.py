@@ -15,6 +15,7 @@ from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
 from fibstream.core.stage import RAW
+from fibstream.core.subject import order
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import raw_record
 from fibstream.runtime.root import Root, check_name
@@ -225,11 +226,8 @@ class IngestServicer(IngestServiceServicer):
         with self._root.open(request.dataset) as (dataset, site):
             follower = self._follower(dataset, site)
             follower.poll(sealed=False)
-            replayed = [
-                record
-                for (stage, _), record in sorted(follower.failed.items())
-                if request.stage in ("", stage) and stage != RAW
-            ]
+            failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
+            replayed = [r for r in failed if request.stage in ("", r.stage) and r.stage != RAW]
             for record in replayed:
-                site.publish(Record(record.stage, record.index, "suspect"))
+                site.publish(Record(record.stage, record.subject, "suspect"))
         return pb.ReplayFailedResponse(replayed=map(failed_chunk, replayed))

@@ -105,7 +105,7 @@ def test_a_task_that_kills_its_worker_is_parked_and_tried_again_by_the_next_run(
             if not key.endswith("prediction/bright/0.0.0") or worker in victims:
                 continue
             os.kill(worker, signal.SIGSTOP)  # what it holds now, it holds until it is killed
-            made = {(r.stage, r.index) for r in records(out) if r.status == "ready"}
+            made = {(r.stage, r.subject) for r in records(out) if r.status == "ready"}
             if holders(bus).get(worker) == key and ("prediction/bright", (0, 0, 0)) not in made:
                 kill(worker)
                 victims.add(worker)
@@ -121,7 +121,7 @@ def test_a_task_that_kills_its_worker_is_parked_and_tried_again_by_the_next_run(
     assert (failed["stage"], failed["chunk"]) == ("prediction/bright", [0, 0, 0])
     assert "worker died 3 times" in failed["reason"]
     assert ("prediction/bright", (0, 0, 1)) in {
-        (r.stage, r.index) for r in records(out) if r.status == "ready"
+        (r.stage, r.subject) for r in records(out) if r.status == "ready"
     }
     again = rerun(out, scene.raw)[0]
     assert (again.failed, again.labels_hash, again.tables_hash) == ([], *truth)

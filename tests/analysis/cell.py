@@ -82,7 +82,7 @@ class Cell:
         return stamp.hash
 
     def publish(self, record: Record) -> None:
-        key = wire.record_key("cell", record.stage, record.index)
+        key = wire.record_key("cell", record.stage, record.subject)
         self.bus.publish(wire.ledger_topic(record.stage), key, wire.encode(record))
 
     def report(

@@ -41,7 +41,7 @@ def done(task: Task, content: str = "") -> Record:
     """The record of a finished task: other inputs, other content."""
     return Record(
         task.stage,
-        task.index,
+        task.subject,
         "ready",
         task.key,
         {task.stage: digest((content or task.key).encode())},
@@ -73,7 +73,7 @@ class Run:
             if self.rng.random() < 0.4:
                 waiting.append(record)  # it will come again
             self.frontier.apply(record)
-            self.recorded.add((record.stage, record.index))
+            self.recorded.add((record.stage, record.subject))
             if self.rng.random() < 0.7:
                 waiting += [done(task) for task in self.look()]
         found = self.look()
@@ -91,16 +91,16 @@ class Run:
         wanted = [
             (source.stage, source.name, chunk)
             for source in self.stages[task.stage].inputs
-            for chunk in self.frontier.grid.reach(task.index, source.halo)
+            for chunk in self.frontier.grid.reach(task.subject, source.halo)
         ]
         assert [i[:3] for i in task.inputs] == wanted
         assert all((maker, chunk) in self.recorded for maker, _, chunk in wanted)
         assert task.key == key_of(
-            self.stages[task.stage], self.frontier.grid, task.index, task.inputs, task.extra
+            self.stages[task.stage], self.frontier.grid, task.subject, task.inputs, task.extra
         )
 
     def counts(self) -> Counter[Place]:
-        return Counter((task.stage, task.index) for task in self.tasks)
+        return Counter((task.stage, task.subject) for task in self.tasks)
 
 
 SMALL = st.tuples(*[st.integers(1, 3)] * 3)
@@ -128,7 +128,7 @@ def test_every_task_once_and_never_too_early(case: Any, seed: int) -> None:
     assert run.counts() == dict.fromkeys(every, 1)
     assert run.frontier.idle
     assert run.frontier.recorded == len(every)
-    assert {(r.stage, r.index) for r in run.frontier.own_records()} == every
+    assert {(r.stage, r.subject) for r in run.frontier.own_records()} == every
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
@@ -146,11 +146,11 @@ def test_an_open_z_gives_the_same_outputs_once_it_is_sealed(case: Any, seed: int
     run.perform([])
     every = {(s.name, index) for s in stages for index in sealed.indices()}
     assert set(run.counts()) == every
-    last = {(t.stage, t.index): t.key for t in run.tasks}
-    assert {(r.stage, r.index): r.key for r in run.frontier.own_records()} == last
+    last = {(t.stage, t.subject): t.key for t in run.tasks}
+    assert {(r.stage, r.subject): r.key for r in run.frontier.own_records()} == last
     whole = Run(sealed, stages, seed + 1)
     whole.perform([landed(index) for index in sealed.indices()])
-    assert {(t.stage, t.index): t.key for t in whole.tasks} == last
+    assert {(t.stage, t.subject): t.key for t in whole.tasks} == last
 
 
 def test_a_block_at_the_open_end_waits_for_the_seal() -> None:
@@ -158,9 +158,9 @@ def test_a_block_at_the_open_end_waits_for_the_seal() -> None:
     frontier = Frontier([stage("a", reads(RAW, Halo((0, 0, 0), (1, 0, 0))))], grid, no_extra)
     for z in range(3):
         frontier.apply(landed((z, 0, 0)))
-    assert [t.index for t in drain(frontier)] == [(0, 0, 0), (1, 0, 0)]
+    assert [t.subject for t in drain(frontier)] == [(0, 0, 0), (1, 0, 0)]
     frontier.seal(Grid((12, 4, 4), (4, 4, 4)))
-    assert [t.index for t in drain(frontier)] == [(2, 0, 0)]
+    assert [t.subject for t in drain(frontier)] == [(2, 0, 0)]
 
 
 def test_a_chunk_that_turns_out_to_be_short_is_made_again() -> None:
@@ -173,7 +173,7 @@ def test_a_chunk_that_turns_out_to_be_short_is_made_again() -> None:
         frontier.apply(done(task))
     frontier.seal(Grid((7, 4, 4), (4, 4, 4)))
     (again,) = drain(frontier)
-    assert again.index == (1, 0, 0)
+    assert again.subject == (1, 0, 0)
     assert again.key not in {task.key for task in first}
 
 
@@ -193,7 +193,7 @@ def line() -> Run:
 
 
 def places(tasks: Iterable[Task]) -> list[tuple[str, int]]:
-    return [(task.stage, task.index[2]) for task in tasks]
+    return [(task.stage, task.subject[2]) for task in tasks]
 
 
 @pytest.mark.parametrize("status", ["suspect", "dropped"])
@@ -204,7 +204,7 @@ def test_an_output_that_is_suspected_is_made_again_under_the_same_key(
     line.frontier.apply(Record("a", (0, 0, 1), status))
     assert line.frontier.recorded == 8
     (task,) = drain(line.frontier)
-    assert (task.stage, task.index, task.key) == ("a", (0, 0, 1), key)
+    assert (task.stage, task.subject, task.key) == ("a", (0, 0, 1), key)
     assert line.frontier.recorded == 6  # neither it nor its reader
     line.frontier.apply(done(task))
     assert drain(line.frontier) == []  # equal content: its reader has nothing to do
@@ -273,7 +273,7 @@ def test_forgetting_sends_again_what_is_under_way_and_nothing_else(line: Run) ->
     line.frontier.forget_issued()
     again = drain(line.frontier)
     assert [t for t in again if t.stage == "a"] == [tasks[1]]
-    assert [t.index for t in again if t.stage == "b"] == [(0, 0, 2)]
+    assert [t.subject for t in again if t.stage == "b"] == [(0, 0, 2)]
 
 
 def test_a_folded_stage_waits_for_its_fold_and_follows_it() -> None:

@@ -51,7 +51,7 @@ def announced(site: Site) -> list[tuple[int, str]]:
     for entry in entries:
         record = wire.decode(entry.value)
         assert isinstance(record, Record)
-        assert (record.stage, record.index, record.status) == (RAW, INDEX, "ready")
+        assert (record.stage, record.subject, record.status) == (RAW, INDEX, "ready")
         found.append((int(record.key), record.hashes[RAW]))
     return found
 

@@ -41,7 +41,7 @@ def test_a_network_that_yields_nan_is_a_dead_letter_and_is_replayed(start, bus, 
         assert answer.code == 1
         assert "failed: prediction/nan chunk 0,1,1: " in answer.err and "finite" in answer.err
         (letter,) = letters(Root(str(cluster.root), bus), "cell")
-        assert (letter.task.stage, letter.task.index) == ("prediction/nan", WHITE)
+        assert (letter.task.stage, letter.task.subject) == ("prediction/nan", WHITE)
         assert "not finite" in letter.cause and letter.crashes == 0
         # Put back it fails again: nothing has changed.
         assert client.replay("cell") == [("prediction/nan", WHITE)]

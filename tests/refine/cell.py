@@ -60,7 +60,7 @@ class Cell:
         """Record the fragments of a chunk."""
         stage = f"fragments/{organelle}"
         record = Record(stage, (z, 0, 0), status, "k", {f"fragments/{organelle}": "h"})
-        key = wire.record_key("cell", stage, record.index)
+        key = wire.record_key("cell", stage, record.subject)
         self.bus.publish(wire.ledger_topic(stage), key, wire.encode(record))
 
     def seal(self, z: int) -> None:

@@ -146,7 +146,7 @@ class Line:
             stamp = self.site.store.stamp(raw_blob(index))
             assert stamp is not None
             frontier.apply(raw_record(stamp))
-        return {task.index: task for task in frontier.tasks()}
+        return {task.subject: task for task in frontier.tasks()}
 
     def ledger(self, stage: str | None = None) -> list[Record]:
         """Return the records that the ledger holds, the newest last."""
@@ -155,12 +155,12 @@ class Line:
 
     def record(self, index: Index, stage: str = STAGE) -> Record:
         """Return the one record of a chunk."""
-        (record,) = [r for r in self.ledger(stage) if r.index == index]
+        (record,) = [r for r in self.ledger(stage) if r.subject == index]
         return record
 
     def status(self, index: Index = MIDDLE, stage: str = STAGE) -> str | None:
         """Return the status that the ledger has of a chunk, or None."""
-        found = [r.status for r in self.ledger(stage) if r.index == index]
+        found = [r.status for r in self.ledger(stage) if r.subject == index]
         return found[0] if found else None
 
     def queue(self) -> list[Task]:

@@ -33,7 +33,7 @@ def test_each_chunk_gets_one_task(line: Line) -> None:
     line.land()  # retried uploads: announced again, and nothing else
     turn(planner)
     turn(planner)
-    assert {t.index: t for t in line.queue()} == line.tasks()
+    assert {t.subject: t for t in line.queue()} == line.tasks()
     assert line.bus._next == 6  # three were sent, and three put back by `Line.queue`
 
 
@@ -43,7 +43,7 @@ def test_no_task_is_sent_before_the_neighbours_have_landed() -> None:
     for index, ready in ((LAST, []), (FIRST, []), (MIDDLE, CHUNKS)):
         line.land(index)
         turn(planner)
-        assert sorted(t.index for t in line.queue()) == ready
+        assert sorted(t.subject for t in line.queue()) == ready
 
 
 def test_a_finished_run_leaves_nothing_to_do(finished: Finished) -> None:
@@ -101,7 +101,7 @@ def test_a_lost_task_is_sent_again_at_the_next_reconcile(line: Line) -> None:
     turn(planner)
     assert line.queue() == []
     turn(planner, reconcile=True)
-    assert sorted(t.index for t in line.queue()) == CHUNKS
+    assert sorted(t.subject for t in line.queue()) == CHUNKS
 
 
 def test_a_dropped_task_is_sent_again_at_once(line: Line) -> None:
@@ -110,7 +110,7 @@ def test_a_dropped_task_is_sent_again_at_once(line: Line) -> None:
     line.bus.forget()
     line.site.publish(Record(STAGE, MIDDLE, "dropped"))
     turn(planner)
-    assert [t.index for t in line.queue()] == [MIDDLE]
+    assert [t.subject for t in line.queue()] == [MIDDLE]
 
 
 def test_the_end_of_an_open_volume_is_made_once_it_is_sealed() -> None:

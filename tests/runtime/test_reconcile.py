@@ -34,7 +34,7 @@ def test_a_lost_blob_is_found_and_made_again(finished: Finished, which: int) -> 
     turn(planner)
     assert line.queue() == []  # the ledger has not changed
     turn(planner, reconcile=True)
-    assert [t.index for t in line.queue()] == [MIDDLE]
+    assert [t.subject for t in line.queue()] == [MIDDLE]
     settle(line, planner)
     assert line.content() == before
 
@@ -44,7 +44,7 @@ def test_a_blob_of_another_key_is_found(finished: Finished) -> None:
     line, planner = finished
     before = line.content()
     line.land(raw=volume(1))
-    (stale,) = [t for t in line.tasks().values() if t.index == MIDDLE]
+    (stale,) = [t for t in line.tasks().values() if t.subject == MIDDLE]
     steps = line.worker().handle(stale)
     for _ in range(4):
         next(steps)  # it puts both blobs and stops
@@ -100,7 +100,7 @@ def test_what_never_landed_is_not_suspected() -> None:
     line = Line()
     line.land(MIDDLE)
     turn(line.planner(), reconcile=True)
-    assert [(r.index, r.status) for r in line.ledger()] == [(MIDDLE, "ready")]
+    assert [(r.subject, r.status) for r in line.ledger()] == [(MIDDLE, "ready")]
 
 
 # -- raw ------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_raw_without_a_record_is_announced(line: Line) -> None:
     line.bus.clear([wire.ledger_topic(RAW)])
     ingest = line.ingest()
     turn(ingest, reconcile=True)
-    assert [(r.index, r.status) for r in line.ledger(RAW)] == [(i, "ready") for i in CHUNKS]
+    assert [(r.subject, r.status) for r in line.ledger(RAW)] == [(i, "ready") for i in CHUNKS]
     assert ingest.landed_z == 0  # it has not read its own records
     turn(ingest)
     assert ingest.landed_z == 3
@@ -136,7 +136,7 @@ def test_intact_raw_that_is_suspected_is_announced_as_before(line: Line) -> None
     assert not ingest.idle
     turn(ingest)
     turn(ingest)
-    assert {r.index: r for r in line.ledger(RAW)} == {r.index: r for r in before}
+    assert {r.subject: r for r in line.ledger(RAW)} == {r.subject: r for r in before}
     assert ingest.idle
 
 

@@ -42,7 +42,7 @@ def task(line: Line) -> Task:
 
 
 def statuses(line: Line, stage: str = STAGE) -> list[tuple[Index, str]]:
-    return [(r.index, r.status) for r in line.ledger(stage)]
+    return [(r.subject, r.status) for r in line.ledger(stage)]
 
 
 # -- what is made ----------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def test_a_block_is_given_what_the_task_names(line: Line) -> None:
     stage = make_stage(watched(seen))
     line.handle(line.tasks()[MIDDLE], stage)
     (block,) = seen
-    assert (block.index, block.core) == (MIDDLE, Box((4, 0, 0), (8, 4, 4)))
+    assert (block.subject, block.core) == (MIDDLE, Box((4, 0, 0), (8, 4, 4)))
     assert block.patches[RAW].box == Box((3, 0, 0), (9, 4, 4))
     assert np.array_equal(block.patches[RAW].array, line.raw[3:9])
     assert not block.absent
@@ -88,7 +88,7 @@ def test_every_blob_names_the_task_that_made_it(line: Line, task: Task) -> None:
     stamps = line.intact(MIDDLE)
     assert len(stamps) == 2
     for stamp in stamps:
-        assert (stamp.stage, stamp.index, stamp.key) == (STAGE, MIDDLE, task.key)
+        assert (stamp.stage, stamp.subject, stamp.key) == (STAGE, MIDDLE, task.key)
         assert stamp.inputs == tuple((i.stage, i.name, i.chunk, i.hash) for i in task.inputs)
         assert (stamp.version, stamp.parameters) == ("1.0", parameters_digest(line.stage))
     (record,) = line.ledger(STAGE)
@@ -208,7 +208,7 @@ def rotten(line: Line, blob: Blob) -> None:
 
 
 def replaced(line: Line, blob: Blob) -> None:
-    line.land(blob.index, raw=volume(1))
+    line.land(blob.subject, raw=volume(1))
 
 
 @pytest.mark.parametrize("index", CHUNKS)
@@ -246,7 +246,7 @@ def test_a_task_whose_key_is_not_of_its_inputs_is_refused(
     stale = replace(task, **other)
     before = line.content()
     assert line.handle(stale, make_stage(unused)) == "dropped"
-    assert statuses(line) == [(stale.index, "dropped")]
+    assert statuses(line) == [(stale.subject, "dropped")]
     assert [s for _, s in statuses(line, RAW)] == ["ready"] * 3
     assert line.content() == before
 
@@ -285,7 +285,7 @@ def test_what_can_unused_succeed_is_recorded_as_failed(line: Line, task: Task) -
     before = line.content()
     assert line.handle(task, make_stage(poisoned)) == "failed"
     (record,) = line.ledger(STAGE)
-    assert (record.index, record.status, record.key) == (MIDDLE, "failed", task.key)
+    assert (record.subject, record.status, record.key) == (MIDDLE, "failed", task.key)
     assert record.reason == "x" * 1000
     assert record.hashes == {}
     assert not record.crashed

@@ -37,16 +37,16 @@ class DoneRecordApart(Worker):
     notes: dict[tuple[str, Index], tuple[str, dict[str, str]]]
 
     def _finished(self, stage: Stage, task: Task) -> dict[str, str] | None:
-        key, hashes = self.notes.get((stage.name, task.index), ("", {}))
+        key, hashes = self.notes.get((stage.name, task.subject), ("", {}))
         return hashes if key == task.key else None
 
     def handle(self, task: Task) -> Generator[None, None, Outcome]:
         outcome = yield from super().handle(task)
         if outcome == "computed":
-            items = self._site.blobs(self._stages[task.stage], task.index)
+            items = self._site.blobs(self._stages[task.stage], task.subject)
             stamps = {item.label: self._site.store.stamp(item) for item in items}
             hashes = {label: stamp.hash for label, stamp in stamps.items() if stamp}
-            self.notes[task.stage, task.index] = (task.key, hashes)
+            self.notes[task.stage, task.subject] = (task.key, hashes)
         return outcome
 
 
@@ -68,7 +68,8 @@ class TrustTheStamp(Worker):
 
     def _finished(self, stage: Stage, task: Task) -> dict[str, str] | None:
         stamps = {
-            item.label: self._site.store.stamp(item) for item in self._site.blobs(stage, task.index)
+            item.label: self._site.store.stamp(item)
+            for item in self._site.blobs(stage, task.subject)
         }
         if all(stamp is not None and stamp.key == task.key for stamp in stamps.values()):
             return {label: stamp.hash for label, stamp in stamps.items() if stamp}

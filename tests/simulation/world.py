@@ -143,7 +143,7 @@ class World:
         assert isinstance(task, Task)
         outcome = yield from worker.handle(task)
         if self.steady and task.stage.startswith("prediction/"):
-            self._check_prediction(task.index)
+            self._check_prediction(task.subject)
         self.computed += outcome == "computed"
         yield
         self.bus.acknowledge(delivery, owner)

@@ -60,7 +60,7 @@ def grow(root: Path, layers: int, *, sealed: bool) -> Dataset:
         if index[0] < layers:
             for name, output in OUTPUTS.items():
                 voxels = VOXELS[name][whole.box(index).slices()]
-                for blob, data, _ in store.encode(output, voxels, stamp(index=index)):
+                for blob, data, _ in store.encode(output, voxels, stamp(subject=index)):
                     files.put(blob.path, data)
     return dataset
 

@@ -52,7 +52,7 @@ def emptied(store: Store, blob: Blob) -> None:
 
 
 def replaced(store: Store, blob: Blob) -> None:
-    put_array(store, "a", noise((4, 4, 4), "uint16", seed=9), blob.index)
+    put_array(store, "a", noise((4, 4, 4), "uint16", seed=9), blob.subject)
 
 
 def without_stamp(store: Store, blob: Blob) -> None:
@@ -77,7 +77,7 @@ def test_a_read_that_finds_anything_else_names_the_chunk(
     box = Box((0, 0, 0), SHAPE)
     with pytest.raises(Changed) as changed:
         store.read(SOURCE, box, hashes)
-    assert (changed.value.stage, changed.value.index) == ("maker/a", (1, 0, 1))
+    assert (changed.value.stage, changed.value.subject) == ("maker/a", (1, 0, 1))
     apart = Box((8, 0, 0), SHAPE)  # the other chunks are as good as before
     store.read(SOURCE, apart, {i: hashes[i] for i in store.grid.covering(apart)})
 
@@ -94,7 +94,7 @@ def test_a_summary_is_read_as_expected_or_not_at_all() -> None:
     rotten(store, blob)
     with pytest.raises(Changed) as changed:
         store.read_summary(FACTS, (0, 0, 0), second)
-    assert (changed.value.stage, changed.value.index) == ("maker/a", (0, 0, 0))
+    assert (changed.value.stage, changed.value.subject) == ("maker/a", (0, 0, 0))
 
 
 class ReplacingFiles:
@@ -160,7 +160,7 @@ def test_the_objects_of_an_output_are_its_levels_one_path_each() -> None:
 def test_every_level_that_is_written_verifies() -> None:
     store = bare_store((48, 32, 32), (32, 32, 32))
     voxels = noise((16, 32, 32), "uint8")  # a short last chunk
-    made = store.encode(Output("a", "uint8", "mean"), voxels, stamp(index=(1, 0, 0)))
+    made = store.encode(Output("a", "uint8", "mean"), voxels, stamp(subject=(1, 0, 0)))
     assert [blob.level for blob, _, _ in made] == [0, 1, 2]
     for blob, data, hash_ in made:
         store.files.put(blob.path, data)

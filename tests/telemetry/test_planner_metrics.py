@@ -102,7 +102,7 @@ def test_a_task_for_another_reason_is_no_duplicate(line: CountedLine) -> None:
     turn(planner)
     line.site.publish(Record(STAGE, MIDDLE, "suspect"))
     turn(planner)  # the same key, which was recorded in between
-    assert [task.index for task in line.queue()] == [MIDDLE]
+    assert [task.subject for task in line.queue()] == [MIDDLE]
     assert line.count(declared.DUPLICATE_TASKS) == 0
 
 

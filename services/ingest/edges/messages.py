@@ -11,6 +11,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
+from fibstream.core.subject import order
 from fibstream.runtime.root import check_name
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
@@ -104,12 +105,14 @@ def upload_pieces(requests: Iterator[pb.PutChunkRequest]) -> Iterator[bytes]:
 
 def failed_chunk(record: Record) -> pb.FailedChunk:
     """Return a failed chunk as a message."""
-    return pb.FailedChunk(stage=record.stage, index=wire.index3(record.index), reason=record.reason)
+    return pb.FailedChunk(
+        stage=record.stage, subject=wire.subject_message(record.subject), reason=record.reason
+    )
 
 
 def watch_response(dataset: Dataset, follower: DatasetFollower) -> pb.WatchDatasetResponse:
     """Return the progress of a dataset as a message."""
-    failed = sorted(follower.failed.values(), key=lambda r: (r.stage, r.index))
+    failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
     return pb.WatchDatasetResponse(
         dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, complete=follower.complete,
         services=[wire.progress_message(p) for _, p in sorted(follower.progress.items())],

@@ -56,7 +56,7 @@ class DatasetFollower:
             yield from entries
 
     def _update_failed(self, record: Record) -> None:
-        place = record.stage, record.index
+        place = record.stage, record.subject
         if record.status == "failed":
             self.failed[place] = record
         else:
