@@ -16,7 +16,7 @@ from fibstream.store.store import Blob, Store, blobs
 def stage_names(dataset: Dataset, files: Files) -> set[str]:
     """Return the names of all stages of a dataset as its pipeline is now, raw and tables too."""
     stages = (stage for service in registry.services() for stage in service.stages(dataset, files))
-    tables = (f"tables/{organelle.recipe}" for organelle in dataset.organelles)
+    tables = (f"tables/{organelle.name}" for organelle in dataset.organelles)
     return {RAW, *(stage.name for stage in stages), *tables}
 
 
@@ -61,5 +61,5 @@ def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Plac
                     [i for o in stage.outputs for i in blobs(o, index, dataset.chunk)],
                 )
     for organelle in dataset.organelles:
-        table = Blob(f"tables/{organelle.recipe}.parquet", ORIGIN)
-        yield (f"tables/{organelle.recipe}", ORIGIN), [table]
+        table = Blob(f"tables/{organelle.name}.parquet", ORIGIN)
+        yield (f"tables/{organelle.name}", ORIGIN), [table]

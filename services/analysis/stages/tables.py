@@ -31,7 +31,7 @@ class TableFold(NoFold):
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._grid = dataset.grid
-        self._totals = {o.recipe: RowTotals() for o in dataset.organelles}
+        self._totals = {o.name: RowTotals() for o in dataset.organelles}
         self._contents: dict[str, dict[Index, str]] = {name: {} for name in self._totals}
         self._changed = dict.fromkeys(self._totals, 0)
         self.inputs = tuple(
