@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibstream.core.dataset import Dataset, Model, Organelle, clip_chunk
+from fibstream.core.dataset import Dataset, Model, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
 from fibstream.runtime.root import Root
@@ -12,10 +12,10 @@ from fibstream.services.inference.edges.model import find_model, read_model, rel
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
-from fibstream.services.refine.recipe import RECIPES, resolve
 from fibstream.volumes.sources import Source
 
-from .pipelines import Pipeline, Step, requested_pipeline
+from .naming import named_organelles, named_predictions
+from .pipelines import Pipeline, requested_pipeline
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 AUTO_PERCENTILES = (0.5, 99.5)
@@ -87,7 +87,7 @@ def design(
         "",
     )  # fmt: skip
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
-    edges = fitting_chunk(chunk, source.shape, networks[0][1].spec)
+    edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source))
     return _designed(request, pipeline, networks)
 
@@ -117,16 +117,17 @@ def _designed(
     specs = [engine.spec for _, engine in networks]
     models = [_model(engine) for _, engine in networks]
     files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
-    _distinct(models)
-    organelles = tuple(organelle(step, models) for step in pipeline.organelles)
-    wanted = request.chunk or default_chunk(specs[0])
+    predictions = named_predictions(pipeline, models)
+    organelles = named_organelles(pipeline.organelles, predictions)
+    wanted = request.chunk or default_chunk(specs[0] if specs else None)
     check_edges(wanted, MAX_CHUNK, f"chunk {request.chunk}")
     edges = clip_chunk(wanted, request.shape)
     assert request.contrast is not None
     dataset = Dataset(
         name=request.name, shape=request.shape, chunk=edges, dtype=request.dtype,
         voxel_size_nm=request.voxel_size_nm, contrast=request.contrast,
-        invert=request.invert, models=tuple(models), organelles=organelles,
+        invert=request.invert, models=tuple(models), predictions=predictions,
+        organelles=organelles,
     )  # fmt: skip
     return DatasetDesign(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
 
@@ -139,16 +140,6 @@ def _model(engine: Engine) -> Model:
     )  # fmt: skip
 
 
-def _distinct(models: list[Model]) -> None:
-    for what, names in (
-        ("network", [m.name for m in models]),
-        ("class", [c for m in models for c in m.classes]),
-    ):
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise WrongUse(f"pipeline: {what} {twice[0]} is given twice")
-
-
 def _waste(spec: ModelSpec, chunk: Index) -> list[str]:
     times = waste(spec, chunk)
     if times < WARN_ABOVE_WASTE:
@@ -158,22 +149,3 @@ def _waste(spec: ModelSpec, chunk: Index) -> list[str]:
         f"chunk {edges} is small for the tiles of model {spec.name} (output {output}): "
         f"the network computes {times:.1f} times as many voxels as are kept"
     ]
-
-
-def organelle(step: Step, models: list[Model]) -> Organelle:
-    """Return an organelle with every parameter spelled out."""
-    settings = resolve(step.recipe, step.set)
-    classes = [c for m in models for c in m.classes]
-    wanted = RECIPES[step.recipe].predicted
-    if wanted is None and len(classes) != 1:
-        raise WrongUse(
-            f"recipe {step.recipe} takes the only predicted class, and there are {len(classes)}: "
-            + ", ".join(classes)
-        )
-    if wanted is not None and wanted not in classes:
-        raise WrongUse(
-            f"recipe {step.recipe} needs class {wanted}; the pipeline predicts {', '.join(classes)}"
-        )
-    return Organelle(
-        recipe=step.recipe, source=wanted or classes[0], settings=settings.model_dump(mode="json")
-    )

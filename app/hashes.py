@@ -12,7 +12,7 @@ from fibstream.volumes.sources import Source, open_volume
 
 def hashes(out: Path, dataset: Dataset) -> tuple[str, str]:
     """Return the published hashes of a dataset's labels and tables."""
-    organelles = [o.recipe for o in dataset.organelles]
+    organelles = [o.name for o in dataset.organelles]
     names = [name for name in organelles if (out / "labels" / name / "s0").is_dir()]
     sources: dict[str, Source] = {
         name: open_volume(f"{out}/labels/{name}/s0", kind="labels",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from fibstream.core.dataset import Dataset
+from fibstream.core.dataset import Dataset, Organelle
 from fibstream.core.grid import Box, Index
 from fibstream.volumes.sources import open_volume
 
@@ -39,10 +39,11 @@ def paint(out: Path, dataset: Dataset, organelle: int, point_nm: tuple[float, fl
     ``point_nm`` (z, y, x) lies in all cuts. Where there is no data yet, it is dark.
     """
     chosen = dataset.organelles[organelle]
+    predicted = _predicted(dataset, chosen)
     groups = (
         ("raw", "raw", "raw"),
-        (f"prediction: {chosen.source}", f"predictions/{chosen.source}", "prediction"),
-        (f"labels: {chosen.recipe}", f"labels/{chosen.recipe}", "labels"),
+        (f"prediction: {predicted}", f"predictions/{predicted}", "prediction"),
+        (f"labels: {chosen.name}", f"labels/{chosen.name}", "labels"),
     )
     titles = [title for title, _, _ in groups]
     rows = []
@@ -56,6 +57,12 @@ def paint(out: Path, dataset: Dataset, organelle: int, point_nm: tuple[float, fl
         pixel = raw.pixel_nm if raw else (1.0, 1.0)
         rows.append([_square(p, pixel) for p in (grey, rgb(seen.astype(np.uint8)), overlay)])
     return _mosaic(rows, titles)
+
+
+def _predicted(dataset: Dataset, organelle: Organelle) -> str:
+    """Return the first prediction that an organelle is made of, empty if of labels alone."""
+    names = {prediction.name for prediction in dataset.predictions}
+    return next((name for name in organelle.inputs.values() if name in names), "")
 
 
 def section(

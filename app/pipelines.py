@@ -1,35 +1,57 @@
-"""Pipelines: a YAML file, or the name of one that is built in."""
+"""Pipelines: a YAML file, or the name of one that is built in.
 
-from collections.abc import Mapping
+A pipeline lists networks, stored predictions and other names of classes, and organelles; each
+further word is a list that one service reads, by the model of an element that it declares.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, ValidationError
 
-from fibstream.core.dataset import Frozen
+from fibstream.core.dataset import Frozen, Name, check_name
 from fibstream.core.errors import WrongUse
-from fibstream.services.refine.recipe import RECIPES, resolve
+from fibstream.services.refine.recipe import find_recipe, recipes, resolve
 
 MAX_TEXT = 64 * 1024  # characters: a pipeline has some dozen lines
 BUILT_IN = {"mito": "models: [mito]\norganelles:\n  - recipe: mito\n"}
+Words = Mapping[str, type[Frozen]]  # further words of a pipeline: the model of an element of each
 
 
-class Step(Frozen):
-    """One organelle: a recipe and the parameters that differ from its defaults."""
+class OrganelleEntry(Frozen):
+    """One organelle: its recipe, the inputs that are given, the settings that differ."""
 
+    name: Name
     recipe: str
+    inputs: Mapping[str, str] = Field(default_factory=dict)  # role of the recipe -> name
     set: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class PredictionEntry(Frozen):
+    """A prediction: the class of a network under another name, or one that is stored at a path."""
+
+    name: Name
+    model: str = ""
+    channel: str = ""
+    path: str = ""
+    conversion: Literal["", "distance"] = ""  # distance: the path holds labels, the truth
 
 
 class Pipeline(Frozen):
     """Networks that predict, and organelles made of their predictions."""
 
-    models: tuple[str, ...]
-    organelles: tuple[Step, ...] = ()
+    models: tuple[str, ...] = ()
+    predictions: tuple[PredictionEntry, ...] = ()
+    organelles: tuple[OrganelleEntry, ...] = ()
+    steps: Mapping[str, tuple[SerializeAsAny[Frozen], ...]] = Field(default_factory=dict)
 
 
-def read_pipeline(name_or_path: str) -> Pipeline:
+Entry = TypeVar("Entry", PredictionEntry, OrganelleEntry)
+
+
+def read_pipeline(name_or_path: str, words: Words | None = None) -> Pipeline:
     """Return a pipeline; raise WrongUse naming the line of whatever is wrong in it."""
     path = Path(name_or_path)
     if name_or_path in BUILT_IN:
@@ -39,20 +61,23 @@ def read_pipeline(name_or_path: str) -> Pipeline:
     else:
         known = ", ".join(BUILT_IN)
         raise WrongUse(f"pipeline {name_or_path}: not a file, and not built in ({known})")
-    return parse_pipeline(text, str(path))
+    return parse_pipeline(text, str(path), words)
 
 
-def requested_pipeline(text: str) -> Pipeline:
+def requested_pipeline(text: str, words: Words | None = None) -> Pipeline:
     """Return the pipeline that a client sends: a built-in name, or YAML."""
     if len(text) > MAX_TEXT:
         raise WrongUse(f"pipeline: {len(text)} characters; at most {MAX_TEXT} are allowed")
     if text and ":" not in text and text not in BUILT_IN:
         raise WrongUse(f"pipeline {text[:140]!r}: not built in ({', '.join(BUILT_IN)}), nor YAML")
-    return parse_pipeline(BUILT_IN.get(text, text), "as sent")
+    return parse_pipeline(BUILT_IN.get(text, text), "as sent", words)
 
 
-def parse_pipeline(text: str, name: str) -> Pipeline:
-    """Return the pipeline that a YAML text describes; raise WrongUse naming the wrong line."""
+def parse_pipeline(text: str, name: str, words: Words | None = None) -> Pipeline:
+    """Return the pipeline that a YAML text describes; raise WrongUse naming the wrong line.
+
+    ``words`` are allowed beside those of every pipeline.
+    """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -61,52 +86,124 @@ def parse_pipeline(text: str, name: str) -> Pipeline:
         raise WrongUse(
             f"pipeline {name}:{line} not YAML: {getattr(error, 'problem', '')}"
         ) from None
-    return _Reader(name).pipeline(root)
+    return _Reader(name, words or {}).pipeline(root)
 
 
 class _Reader:
     """Walks the nodes of a YAML document, which know their lines."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, words: Words) -> None:
         self._name = name
+        self._words = words
 
     def _wrong(self, node: yaml.Node | None, message: str) -> WrongUse:
         line = f" line {node.start_mark.line + 1}:" if node is not None else ""
         return WrongUse(f"pipeline {self._name}:{line} {message}")
 
     def pipeline(self, root: yaml.Node | None) -> Pipeline:
-        parts = self._mapping(root, "", ("models", "organelles"))
-        models = [self._text(node) for node in self._list(parts.get("models"), root, "models")]
-        if not models:
+        allowed = ("models", "predictions", "organelles", *self._words)
+        parts = self._mapping(root, "", allowed)
+        lists = {word: self._list(node, word) for word, node in parts.items()}
+        models = [self._text(node) for node in lists.pop("models", [])]
+        predictions = self._named(lists.pop("predictions", []), self._prediction)
+        if not models and not any(entry.path for entry in predictions):
             raise self._wrong(root, "models names no network; expected models: [NAME or FILE.onnx]")
-        nodes = self._list(parts["organelles"], root, "organelles") if "organelles" in parts else []
-        steps = [self._step(node) for node in nodes]
-        for number, step in enumerate(steps):
-            if step.recipe in {other.recipe for other in steps[:number]}:
-                raise self._wrong(nodes[number], f"recipe {step.recipe} is named twice")
-        return Pipeline(models=tuple(models), organelles=tuple(steps))
+        organelles = self._named(lists.pop("organelles", []), self._organelle)
+        steps = {
+            word: tuple(self._step(word, node) for node in nodes) for word, nodes in lists.items()
+        }
+        return Pipeline(
+            models=tuple(models), predictions=tuple(predictions), organelles=tuple(organelles),
+            steps=steps,
+        )  # fmt: skip
 
-    def _step(self, node: yaml.Node) -> Step:
-        parts = self._mapping(node, "organelles", ("recipe", "set"))
-        if "recipe" not in parts:
-            raise self._wrong(node, f"an organelle needs recipe: one of {', '.join(RECIPES)}")
-        recipe = self._text(parts["recipe"])
-        given: dict[str, Any] = {}
-        if "set" in parts:
-            self._mapping(parts["set"], "set", None)
+    def _named(self, nodes: Sequence[yaml.Node], read: Callable[[yaml.Node], Entry]) -> list[Entry]:
+        """Return the entries of a list; their names must differ by more than case."""
+        found: dict[str, Entry] = {}
+        for node in nodes:
+            entry = read(node)
+            if entry.name.lower() in found:
+                raise self._wrong(node, f"{entry.name} is named twice")
+            found[entry.name.lower()] = entry
+        return list(found.values())
+
+    def _prediction(self, node: yaml.Node) -> PredictionEntry:
+        parts = self._mapping(node, "predictions", ("name", "from", "as", "model", "class"))
+        given = {word: self._text(value) for word, value in parts.items()}
+        for wanted in ({"name", "from"}, {"name", "from", "as"}, {"name", "model", "class"}):
+            if given.keys() == wanted:
+                break
+        else:
+            raise self._wrong(
+                node, "a prediction is {name, from: PATH} or {name, model, class}, the first "
+                "with as: distance where PATH holds labels"
+            )  # fmt: skip
+        if given.get("as", "distance") != "distance":
+            raise self._wrong(parts["as"], f"as is {given['as']!r}: expected distance")
+        return PredictionEntry(
+            name=self._part_name(parts["name"]), model=given.get("model", ""),
+            channel=given.get("class", ""), path=given.get("from", ""),
+            conversion="distance" if "as" in given else "",
+        )  # fmt: skip
+
+    def _organelle(self, node: yaml.Node) -> OrganelleEntry:
+        parts = self._mapping(node, "organelles", ("name", "recipe", "from", "set"))
+        given = parts.get("recipe", parts.get("name"))
+        if given is None:
+            raise self._wrong(node, f"an organelle needs recipe: one of {', '.join(recipes())}")
+        recipe = self._text(given)
+        if "recipe" not in parts and recipe not in recipes():
+            raise self._wrong(
+                node, f"organelle {recipe} needs recipe: one of {', '.join(recipes())}"
+            )
+        settings = self._settings(recipe, parts.get("set"), given)
+        return OrganelleEntry(
+            name=self._part_name(parts.get("name", given)), recipe=recipe,
+            inputs=self._inputs(recipe, parts["from"]) if "from" in parts else {}, set=settings,
+        )  # fmt: skip
+
+    def _settings(self, recipe: str, node: yaml.Node | None, named: yaml.Node) -> Mapping[str, Any]:
+        """Return the settings that ``set`` gives, once they are those of the recipe."""
+        settings: dict[str, Any] = {}
+        if node is not None:
+            self._mapping(node, "set", None)
+            settings = self._value(node)
         try:
-            if "set" in parts:
-                given = yaml.SafeLoader("").construct_document(parts["set"])
-            resolve(recipe, given)
-        except yaml.YAMLError as error:
-            problem = getattr(error, "problem", "")
-            raise self._wrong(parts.get("set", node), f"not a value: {problem}") from None
+            resolve(recipe, settings)
         except WrongUse as error:
-            raise self._wrong(parts.get("set", node), str(error)) from None
-        return Step(recipe=recipe, set=given)
+            raise self._wrong(node if node is not None else named, str(error)) from None
+        return settings
+
+    def _inputs(self, recipe: str, node: yaml.Node) -> Mapping[str, str]:
+        """Return the inputs that ``from`` gives: one name for the first role, or name by role."""
+        roles = [role.name for role in find_recipe(recipe).inputs]
+        if isinstance(node, yaml.ScalarNode):
+            return {roles[0]: self._text(node)}
+        parts = self._mapping(node, "from", roles)
+        return {role: self._text(value) for role, value in parts.items()}
+
+    def _step(self, word: str, node: yaml.Node) -> Frozen:
+        """Return one element of a further word, by the model that its service declares."""
+        model = self._words[word]
+        allowed = [field.alias or name for name, field in model.model_fields.items()]
+        parts = self._mapping(node, word, allowed)
+        try:
+            return model.model_validate(self._value(node))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = str(first["loc"][0]) if first["loc"] else ""
+            message = f"{field}: {first['msg']}" if field else str(first["msg"])
+            raise self._wrong(parts.get(field, node), f"{word}: {message}") from None
+
+    def _value(self, node: yaml.Node) -> Any:
+        """Return the Python value of a node."""
+        try:
+            return yaml.SafeLoader("").construct_document(node)
+        except yaml.YAMLError as error:
+            raise self._wrong(node, f"not a value: {getattr(error, 'problem', '')}") from None
 
     def _mapping(
-        self, node: yaml.Node | None, what: str, words: tuple[str, ...] | None
+        self, node: yaml.Node | None, what: str, words: Sequence[str] | None
     ) -> dict[str, yaml.Node]:
         if not isinstance(node, yaml.MappingNode):
             expected = ", ".join(f"{w}:" for w in words or ("key:",))
@@ -117,12 +214,19 @@ class _Reader:
                 raise self._wrong(key, f"unknown word {key.value!r}; allowed: {', '.join(words)}")
         return parts
 
-    def _list(self, node: yaml.Node | None, parent: yaml.Node | None, what: str) -> list[yaml.Node]:
+    def _list(self, node: yaml.Node, what: str) -> list[yaml.Node]:
         if not isinstance(node, yaml.SequenceNode):
-            raise self._wrong(node or parent, f"{what} is a list")
+            raise self._wrong(node, f"{what} is a list")
         return list(node.value)
 
     def _text(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode) or not node.value:
             raise self._wrong(node, "expected a name")
         return str(node.value)
+
+    def _part_name(self, node: yaml.Node) -> str:
+        """Return the name of a prediction or an organelle, which becomes part of paths."""
+        try:
+            return check_name(self._text(node))
+        except ValueError as error:
+            raise self._wrong(node, str(error)) from None

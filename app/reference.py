@@ -22,12 +22,7 @@ from fibstream.services.analysis.table import finish
 from fibstream.services.inference.grey import contrast
 from fibstream.services.inference.port import Engine
 from fibstream.services.inference.tiling import predict
-from fibstream.services.refine.recipe import (
-    RecipeSettings,
-    sigma_voxels,
-    threshold_level,
-    voxel_limits,
-)
+from fibstream.services.refine.rule import ObjectRule
 
 STRUCTURE = {6: 1, 18: 2, 26: 3}
 LIMB = 2**32
@@ -40,23 +35,18 @@ def prediction_of(raw: NDArray[Any], dataset: Dataset, engine: Engine) -> NDArra
     return predict(Patch(contrast(raw, low, high, invert=dataset.invert), volume), volume, engine)
 
 
-def labels_of(
-    prediction: NDArray[np.uint8],
-    settings: RecipeSettings,
-    voxel_size_nm: tuple[float, float, float],
-) -> NDArray[np.uint64]:
+def labels_of(prediction: NDArray[np.uint8], rule: ObjectRule) -> NDArray[np.uint64]:
     """Return the labels of a whole prediction: components, holes, sizes, named by first voxel."""
     z, y, x = prediction.shape
     whole = Box((0, 0, 0), (z, y, x))
-    smoothed = smooth(prediction, sigma_voxels(settings, voxel_size_nm), whole)
-    mask = smoothed >= threshold_level(settings)
-    structure = ndimage.generate_binary_structure(3, STRUCTURE[settings.connectivity])
-    if settings.fill_holes == "all":
+    mask = smooth(prediction, rule.sigma, whole) >= rule.level
+    structure = ndimage.generate_binary_structure(3, STRUCTURE[rule.connectivity])
+    if rule.fill_holes == "all":
         mask = ndimage.binary_fill_holes(mask)
     found, count = ndimage.label(mask, structure)
-    if settings.fill_holes == "one":
+    if rule.fill_holes == "one":
         found = _fill_holes_of_one(found)
-    return _named(found, count, voxel_limits(settings, voxel_size_nm))
+    return _named(found, count, (rule.least, rule.most))
 
 
 def _fill_holes_of_one(found: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -59,10 +59,10 @@ def write_report(
     for number, organelle in enumerate(dataset.organelles):
         rows = rows_of(out, organelle)
         image = paint(out, dataset, number, point(rows, dataset))
-        pictures.append(folder / f"{organelle.recipe}.png")
+        pictures.append(folder / f"{organelle.name}.png")
         image.save(pictures[-1])
-        chunks = len(list(store.chunks(f"labels/{organelle.recipe}")))
-        sections.append(_section(organelle.recipe, rows, dataset, _data_url(image), chunks))
+        chunks = len(list(store.chunks(f"labels/{organelle.name}")))
+        sections.append(_section(organelle.name, rows, dataset, _data_url(image), chunks))
     page = folder / "report.html"
     text = PAGE.render(
         name=dataset.name, summary=summary(dataset), sections=sections, columns=COLUMNS,
@@ -88,7 +88,7 @@ def _section(
 
 def rows_of(out: Path, organelle: Organelle) -> list[Row]:
     """Return the rows of an organelle's table, the largest object first."""
-    path = out / "tables" / f"{organelle.recipe}.parquet"
+    path = out / "tables" / f"{organelle.name}.parquet"
     rows: list[Row] = pq.read_table(path).to_pylist() if path.is_file() else []
     return sorted(rows, key=lambda row: (-row["voxels"], row["id"]))
 
@@ -137,7 +137,9 @@ def provenance(
     for model in dataset.models:
         facts.append((f"network {model.name}", f"sha256 {model.sha256}"))
         facts.append(("engine profile", _listed(model.profile)))
-    facts += [(f"recipe {o.recipe}", _listed(o.settings)) for o in dataset.organelles]
+    for o in dataset.organelles:
+        made = f"recipe {o.recipe} from {', '.join(o.inputs.values())}; {_listed(o.settings)}"
+        facts.append((f"organelle {o.name}", made))
     if hashes is not None:
         facts += [("labels hash", hashes[0]), ("tables hash", hashes[1])]
     return facts

@@ -15,9 +15,9 @@ from scipy.ndimage import gaussian_filter
 from fibstream.core.grid import Grid
 from fibstream.core.stage import Patch
 from fibstream.kernels import components, relabel, smooth
-from fibstream.services.refine.cut import cut_fragments, halo
+from fibstream.services.refine.cut import cut_fragments
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import RecipeSettings
+from fibstream.services.refine.recipes.generic import GenericSettings, object_rule
 
 VOXEL = (4.0, 4.0, 4.0)
 ROUNDS = 5
@@ -45,14 +45,14 @@ def prediction(edge):
     return np.clip(127 + 60 * field / field.std(), 0, 255).astype(np.uint8)
 
 
-def stream(volume, grid, settings):
+def stream(volume, grid, rule):
     """Return the seconds of fragments, fold and relabelling, the bytes of a summary, the labels."""
-    reach, fold = halo(settings, VOXEL), ObjectFold(settings, VOXEL)
+    fold = ObjectFold(rule)
     seconds, cut, labels = [0.0, 0.0, 0.0], {}, np.zeros(volume.shape, np.uint64)
     for index in grid.indices():
-        box = grid.block(index, reach)
+        box = grid.block(index, rule.halo)
         patch = Patch(volume[box.slices()], box)
-        spent, cut[index] = timed(cut_fragments, patch, grid.box(index), settings, VOXEL)
+        spent, cut[index] = timed(cut_fragments, patch, grid.box(index), rule)
         seconds[0] += spent
         seconds[1] += timed(fold.put, index, cut[index][1])[0]
     for index, (pieces, summary) in cut.items():
@@ -81,10 +81,11 @@ def main(edge):
     for holes in ("none", "one", "all"):
         for connectivity in (6, 26):
             for chunk in (128, 256):
-                settings = RecipeSettings(connectivity=connectivity, fill_holes=holes)
+                settings = GenericSettings(connectivity=connectivity, fill_holes=holes)
+                rule = object_rule(settings, VOXEL)
                 grid = Grid(volume.shape, (chunk,) * 3)
-                stream(volume[:9, :9, :9], Grid((9, 9, 9), (5, 5, 5)), settings)
-                compare(volume, grid, settings)
+                stream(volume[:9, :9, :9], Grid((9, 9, 9), (5, 5, 5)), rule)
+                compare(volume, grid, rule)
     volume = volume[:192, :192, :192]
     sigma = (3.0, 3.0, 3.0)
     ours, peers = [], []
@@ -98,22 +99,22 @@ def main(edge):
         print(f"compile {name}: {seconds:.1f} s")
 
 
-def compare(volume, grid, settings):
+def compare(volume, grid, rule):
     runs, peers = [], []
     mask = volume >= 127
     for _ in range(ROUNDS):
         peers.append(
             timed(
                 lambda: cc3d.connected_components(
-                    mask, connectivity=settings.connectivity, binary_image=True
+                    mask, connectivity=rule.connectivity, binary_image=True
                 )
             )[0]
         )
-        runs.append(stream(volume, grid, settings))
+        runs.append(stream(volume, grid, rule))
     peer = statistics.median(peers)
     parts = [statistics.median(r[0][k] for r in runs) / peer for k in range(3)]
     print(
-        f"holes {settings.fill_holes:4} conn {settings.connectivity:2} chunk {grid.chunk[0]}: "
+        f"holes {rule.fill_holes:4} conn {rule.connectivity:2} chunk {grid.chunk[0]}: "
         f"cc3d {mask.size / peer / 1e6:.0f} Mvox/s; fragments {parts[0]:.2f}, fold {parts[1]:.2f}, "
         f"relabel {parts[2]:.2f}, all {sum(parts):.2f} of its time; summary {runs[0][1]:.0f} B"
     )

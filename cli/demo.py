@@ -11,7 +11,7 @@ from fibstream.app.report import Row, rows_of, write_report
 from fibstream.core.grid import Box
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.table import rows_hash
-from fibstream.services.refine.recipe import RecipeSettings as Recipe
+from fibstream.services.refine.recipes.generic import rule_of
 from fibstream.store.local import LocalFiles
 from fibstream.store.published import labels_hash, tables_hash
 from fibstream.store.record import read_dataset
@@ -82,14 +82,13 @@ def head(rows: Sequence[Row]) -> str:
 def whole(out: Path, threads: int) -> tuple[str, str]:
     """Return the hashes of the sample computed as one block, from the source alone."""
     dataset = read_dataset(LocalFiles(out))
-    organelle, model = dataset.organelles[0], dataset.models[0]
+    (organelle,), (model,) = dataset.organelles, dataset.models
     source = open_volume(str(SAMPLE), kind="raw")
     raw = source.read(Box((0, 0, 0), source.shape))
     source.close()
     engine = make_engine(out / model.path, threads)
     prediction = prediction_of(raw, dataset, engine)[0]
-    settings = Recipe.model_validate(dict(organelle.settings))
-    labels = labels_of(prediction, settings, dataset.voxel_size_nm)
+    labels = labels_of(prediction, rule_of(dataset, organelle))
     table = table_of(labels, raw, dataset.voxel_size_nm)
-    volumes = {organelle.recipe: (source.shape, lambda box: labels[box.slices()])}
-    return labels_hash(volumes), tables_hash({organelle.recipe: rows_hash(table)})
+    volumes = {organelle.name: (source.shape, lambda box: labels[box.slices()])}
+    return labels_hash(volumes), tables_hash({organelle.name: rows_hash(table)})

@@ -10,13 +10,12 @@ from typing import Any
 import yaml
 
 from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
-from fibstream.core.dataset import Dataset, clip_chunk
+from fibstream.core.dataset import Dataset, Organelle, Prediction, check_name, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
-from fibstream.core.stage import Input, Output, Patch
+from fibstream.core.stage import Output, Patch
 from fibstream.kernels import scores as scoring
-from fibstream.kernels.relabel import relabel
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
@@ -25,14 +24,13 @@ from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.grey import contrast as to_grey
 from fibstream.services.inference.port import check_voxel_size
 from fibstream.services.inference.tiling import halo_of, predict
-from fibstream.services.refine.cut import cut_fragments, halo
-from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import RECIPES, resolve
+from fibstream.services.refine.recipe import Recipe, find_recipe, resolve
 from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk
 from .outputs import Volume, check_file, new_groups, write_file
 from .progress import track
+from .stages import StageRun
 
 log = logging.getLogger(__name__)
 
@@ -78,19 +76,26 @@ def predict_volume(
     return names
 
 
-def parse_predictions(texts: Sequence[str], organelle: str) -> tuple[str, str]:
-    """Return class and path of the one prediction that a recipe takes."""
+def parse_predictions(texts: Sequence[str], recipe: Recipe) -> dict[str, tuple[str, str]]:
+    """Return name and path of the volume that a recipe reads in each role."""
     pairs = [text.partition("=")[::2] for part in texts for text in part.split(",")]
-    wanted = RECIPES[organelle].predicted if organelle in RECIPES else None
+    given = ",".join(texts)
     if not all(name and path for name, path in pairs):
-        raise WrongUse(f"--prediction {','.join(texts)}: expected CLASS=PATH")
-    chosen = [pair for pair in pairs if wanted in (None, pair[0])]
-    if len(chosen) != 1:
-        raise WrongUse(
-            f"--prediction {','.join(texts)}: recipe {organelle} takes one prediction"
-            + (f", of class {wanted}" if wanted else "")
-        )
-    return chosen[0]
+        raise WrongUse(f"--prediction {given}: expected CLASS=PATH")
+    chosen = {}
+    for role in recipe.inputs:
+        named = [pair for pair in pairs if pair[0] in (role.name, role.default)]
+        fitting = named or (pairs if role.default is None else [])
+        if len(fitting) != 1:
+            raise WrongUse(
+                f"--prediction {given}: recipe {recipe.name} takes one {role.name}"
+                + (f", of class {role.default}" if role.default else "")
+            )
+        try:
+            chosen[role.name] = check_name(fitting[0][0]), fitting[0][1]
+        except ValueError as error:
+            raise WrongUse(f"--prediction {given}: {error}") from None
+    return chosen
 
 
 def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
@@ -114,31 +119,37 @@ def refine_prediction(
     chunk: str | None, overrides: Sequence[str],
 ) -> str:  # fmt: skip
     """Label the objects of a prediction; return the group that was written."""
-    settings = resolve(organelle, parse_overrides(overrides))
-    _, path = parse_predictions(prediction, organelle)
-    source = open_volume(path, kind="prediction", voxel_size_nm=voxel_size_nm)
-    voxel = source.voxel_size_nm
+    recipe, settings = find_recipe(organelle), resolve(organelle, parse_overrides(overrides))
+    chosen = parse_predictions(prediction, recipe)
+    sources = {
+        f"{'labels' if role.kind == 'labels' else 'predictions'}/{chosen[role.name][0]}":
+        open_volume(chosen[role.name][1], kind=role.kind, voxel_size_nm=voxel_size_nm)
+        for role in recipe.inputs
+    }  # fmt: skip
+    source, *others = sources.values()
+    for other in others:
+        _same_shape(source, other)
     edges = fitting_chunk(parse_chunk(chunk), source.shape, None)
-    dataset = _dataset(out.name, source, edges, "uint64")
-    pieces = Output("fragments", "uint64")
-    labels = Output(f"labels/{organelle}", "uint64", "mode")
-    key = digest(canonical([organelle, settings.model_dump(mode="json")]))
-    reach, fold, known = halo(settings, voxel), ObjectFold(settings, voxel), {}
-    indices = list(dataset.grid.indices())
-    with new_groups(out, [labels.name]) as scratch:
-        volume = Volume(scratch, dataset, [pieces, labels], key)
-        for index in track(indices, "fragments"):
-            patch = _patch(source, dataset.grid.block(index, reach))
-            found, summary = cut_fragments(patch, dataset.grid.box(index), settings, voxel)
-            fold.put(index, summary)
-            known[index] = (volume.write(pieces.name, index, found), summary["ids"])
-        for index in track(indices, "labels"):
-            content, ids = known[index]
-            reading = Input(pieces.name, pieces.name, pieces.dtype)
-            found = volume.store.read(reading, dataset.grid.box(index), {index: content}).array
-            volume.write(labels.name, index, relabel(found, ids, fold.mapping(index)))
-        shutil.rmtree(scratch / pieces.name)
-    return labels.name
+    made = Organelle(
+        name=organelle, recipe=organelle, settings=settings.model_dump(mode="json"),
+        inputs={role: name for role, (name, _) in chosen.items()},
+    )  # fmt: skip
+    dataset = _dataset(out.name, source, edges, "uint64").model_copy(
+        update={"predictions": tuple(Prediction(name=name) for name, _ in chosen.values())}
+    )
+    stages = recipe.stages(dataset, made)
+    outputs = [output for stage in stages for output in stage.outputs]
+    key = digest(canonical([organelle, dict(made.settings)]))
+    labels = f"labels/{organelle}"
+    with new_groups(out, [labels]) as scratch:
+        volume = Volume(scratch, dataset, [o for o in outputs if o.dtype], key)
+        run = StageRun(volume, dataset.grid, sources, recipe.fold(dataset, made))
+        for stage in stages:
+            run.run(stage)
+        for output in outputs:
+            if output.name != labels:
+                shutil.rmtree(scratch / output.name.partition("/")[0], ignore_errors=True)
+    return labels
 
 
 def _blocks(source: Source) -> Grid:

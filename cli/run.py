@@ -72,7 +72,7 @@ def check_free_space(out: Path, dataset: Dataset) -> None:
     """Raise WrongUse when the results of a run would not fit on the disk."""
     voxels = float(np.prod(dataset.grid.extent))
     per_voxel = np.dtype(dataset.dtype).itemsize * RAW_PYRAMID
-    per_voxel += BYTES_PREDICTION * sum(len(m.classes) for m in dataset.models)
+    per_voxel += BYTES_PREDICTION * len(dataset.predictions)
     per_voxel += BYTES_LABELS * len(dataset.organelles)
     parent = next(p for p in (out, *out.absolute().parents) if p.exists())
     there = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) if out.exists() else 0

@@ -10,27 +10,18 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.grid import Box, Index
+from fibstream.core.grid import Box
 
 from .compiled import compiled
-from .conventions import LEVEL_BITS
+from .conventions import LEVEL_BITS, Triple, reach_of
 
-Triple = tuple[float, float, float]  # a standard deviation per axis, (z, y, x)
-
-TRUNCATE = 4  # standard deviations: the kernel ends there
 TAP_BITS = 15
 STRIP = 1024  # voxels smoothed together: a strip of every tap's row stays in the cache
 
 
-def radius(sigma: Triple) -> Index:
-    """Return the reach of the kernel in voxels per axis, for ``sigma`` in voxels."""
-    z, y, x = (int(TRUNCATE * s + 0.5) for s in sigma)
-    return z, y, x
-
-
 def taps(sigma: float) -> NDArray[np.int32]:
     """Return the Q15 kernel from its centre outwards; mirrored it sums to ``2**15``."""
-    reach = int(TRUNCATE * sigma + 0.5)
+    reach = reach_of(sigma)
     weights = [math.exp(-0.5 * (k / sigma) ** 2) if k else 1.0 for k in range(reach + 1)]
     total = math.fsum(weights + weights[1:])
     fixed = np.array([round(w / total * (1 << TAP_BITS)) for w in weights], np.int32)

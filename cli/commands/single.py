@@ -37,7 +37,7 @@ def predict(
 @command
 def refine(
     prediction: Annotated[list[str], typer.Option(metavar="CLASS=PATH", help="Predictions.")],
-    organelle: Annotated[str, typer.Option(metavar="NAME", help="The recipe: generic or mito.")],
+    organelle: Annotated[str, typer.Option(metavar="NAME", help="The recipe, such as mito.")],
     out: Out,
     voxel_size_nm: Voxel = None,
     chunk: Chunk = None,

@@ -42,9 +42,8 @@ class ViewableDataset:
     def groups(self) -> list[str]:
         """Return raw, predictions and labels, as far as they exist."""
         dataset = self._dataset()
-        classes = [c for model in dataset.models for c in model.classes]
-        wanted = ["raw", *(f"predictions/{c}" for c in dict.fromkeys(classes))]
-        wanted += [f"labels/{o.recipe}" for o in dataset.organelles]
+        wanted = ["raw", *(prediction.path for prediction in dataset.predictions)]
+        wanted += [f"labels/{organelle.name}" for organelle in dataset.organelles]
         return [group for group in wanted if (self.root / group / "zarr.json").is_file()]
 
     def scene(self, data: DataUrl, meshes: MeshUrl) -> Scene:

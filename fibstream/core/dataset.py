@@ -4,18 +4,45 @@ Of the acquisition only the extent in z changes, once, when the volume is sealed
 chunk, dtype or voxel size is another dataset. Other parameters change the keys that depend on them.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
+from .errors import WrongUse
 from .grid import Grid, Index
 from .pyramid import level_count
 
 RECORD = "provenance/dataset.json"  # path of the dataset record in the store
+SQUASH_NM = 50.0  # of a prediction whose network's card has none (Heinrich et al., Nature 2021)
+MAX_NAME = 64  # characters: names are parts of paths, topics' keys and tables in SQL
+NAMES = "letters, digits, '.', '_' and single '-', first a letter or digit, at most 64"
+_NAME = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9._])*-?")
 
 Triple = tuple[PositiveInt, PositiveInt, PositiveInt]
 Nanometres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+def check_name(name: str) -> str:
+    """Return the name of a prediction or an organelle; raise ValueError where it can be none.
+
+    ``--`` is kept for names of pairs, and ``zarr.json`` lies beside the groups that are named.
+    """
+    if len(name) > MAX_NAME or not _NAME.fullmatch(name) or name.lower() == "zarr.json":
+        raise ValueError(f"name {name[:80]!r}: expected {NAMES}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(check_name)]
 
 
 class Frozen(BaseModel):
@@ -39,18 +66,38 @@ class Model(Frozen):
         return f"provenance/models/{self.sha256}.onnx"
 
 
-class Organelle(Frozen):
-    """A refinement: a recipe, the class it starts from, and every parameter spelled out."""
+class Prediction(Frozen):
+    """One predicted array, ``predictions/<name>``: ``128 tanh(distance / squash_nm) + 127``."""
 
+    name: Name
+    model: str = ""  # the network that predicts it; empty: it lands beside raw
+    channel: str = ""  # the network's class
+    squash_nm: PositiveFloat = SQUASH_NM
+
+    @property
+    def path(self) -> str:
+        """Path of the array in the dataset."""
+        return f"predictions/{self.name}"
+
+    @property
+    def stage(self) -> str:
+        """The stage that writes it."""
+        return f"prediction/{self.model}" if self.model else f"stored/{self.name}"
+
+
+class Organelle(Frozen):
+    """A named refinement: a recipe, what it reads, and every parameter spelled out."""
+
+    name: Name  # of labels/<name>, fragments/<name>, measures/<name>, tables/<name>
     recipe: str
-    source: str  # the prediction class
+    inputs: Mapping[str, str]  # role of the recipe -> name of a prediction or an organelle
     settings: Mapping[str, Any]
 
 
 class Dataset(Frozen):
     """One acquisition and its pipeline; lengths are voxels, axes (z, y, x)."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
     shape: tuple[PositiveInt | None, PositiveInt, PositiveInt]
     chunk: Triple
@@ -59,7 +106,21 @@ class Dataset(Frozen):
     contrast: tuple[float, float]
     invert: bool = False
     models: tuple[Model, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
     organelles: tuple[Organelle, ...] = ()
+    # What further words of the pipeline list, each word read by the service that declares it.
+    steps: Mapping[str, tuple[Mapping[str, Any], ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _format_is_read(cls, record: Any) -> Any:
+        """Raise WrongUse for a record of an earlier format, whose other fields differ too."""
+        if isinstance(record, Mapping) and record.get("format") == 1:
+            raise WrongUse(
+                f"{record.get('name')}: a dataset of format 1, which this version does not read; "
+                "run it anew into a new folder"
+            )
+        return record
 
     @property
     def grid(self) -> Grid:
@@ -70,6 +131,10 @@ class Dataset(Frozen):
     def levels(self) -> int:
         """Pyramid levels of every multiscale group, the full one included."""
         return level_count(self.chunk)
+
+    def prediction(self, name: str) -> Prediction:
+        """Return the prediction of a name; KeyError where there is none."""
+        return {prediction.name: prediction for prediction in self.predictions}[name]
 
     def sealed(self, extent_z: int) -> "Dataset":
         """Return the record of the sealed dataset, whose extent in z is ``extent_z`` voxels."""

@@ -115,7 +115,7 @@ def _answer(reply: Reply, token: str = "") -> pb.QueryObjectsResponse:
 
 
 def _names(dataset: Dataset) -> list[str]:
-    return [organelle.recipe for organelle in dataset.organelles]
+    return [organelle.name for organelle in dataset.organelles]
 
 
 def _table(dataset: Dataset, files: Files, name: str) -> _Table:

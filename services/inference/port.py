@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fibstream.core.dataset import SQUASH_NM, Name
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 
 VOXEL_SIZE_TOLERANCE = 0.10  # per axis: a network trained at 10 nm is used from 9 to 11 nm
 
-ClassName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Voxels = Annotated[int, Field(ge=0)]
 Edge = Annotated[int, Field(gt=0)]
 Nanometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -28,17 +28,18 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: str
-    classes: tuple[ClassName, ...] = Field(min_length=1)
+    classes: tuple[Name, ...] = Field(min_length=1)
     voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres]
     halo: tuple[Voxels, Voxels, Voxels]  # voxels that the output is smaller on each side
     stride: tuple[Edge, Edge, Edge]  # total pooling factor
     phase: tuple[Voxels, Voxels, Voxels] = (0, 0, 0)
     tile: tuple[Edge, Edge, Edge]
+    scale_nm: Nanometres = SQUASH_NM  # an output is 128 tanh(distance / scale_nm) + 127
     sha256: str  # of the model file
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
+        if len({name.lower() for name in self.classes}) != len(self.classes):
             raise ValueError(f"classes {', '.join(self.classes)} are not unique")
         for tile, output, stride in zip(self.tile, self.output, self.stride, strict=True):
             if output <= 0 or output % stride:

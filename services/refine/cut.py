@@ -24,7 +24,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.grid import Box, Halo, Index
+from fibstream.core.grid import Box, Index
 from fibstream.core.ids import BACKGROUND_BIT, gids
 from fibstream.core.stage import Arrays, Patch
 from fibstream.kernels.components import (
@@ -36,37 +36,27 @@ from fibstream.kernels.components import (
     paint,
 )
 from fibstream.kernels.conventions import LEVEL_BITS
-from fibstream.kernels.smooth import radius, smooth
+from fibstream.kernels.smooth import smooth
 from fibstream.kernels.union_find import OUT
 
-from .recipe import RecipeSettings, Voxel, sigma_voxels, threshold_level
+from .rule import ObjectRule
 
 Bits = NDArray[np.bool_]
 Names = NDArray[np.uint64]
 
 
-def halo(settings: RecipeSettings, voxel_size_nm: Voxel) -> Halo:
-    """Return the voxels of prediction that a block reads beyond its chunk."""
-    z, y, x = radius(sigma_voxels(settings, voxel_size_nm))
-    return Halo((z, y, x), (z + 1, y + 1, x + 1))
-
-
-def cut_fragments(
-    patch: Patch, core: Box, settings: RecipeSettings, voxel_size_nm: Voxel
-) -> tuple[Names, Arrays]:
+def cut_fragments(patch: Patch, core: Box, rule: ObjectRule) -> tuple[Names, Arrays]:
     """Cut a chunk of a prediction into fragments.
 
     Parameters
     ----------
     patch
-        The prediction, uint8, ``(z, y, x)``: the chunk with its ``halo``, cut at the volume.
+        The prediction, uint8, ``(z, y, x)``: the chunk with ``rule.halo``, cut at the volume.
     core
         The chunk. The summary of an absent chunk is needed too: fragments of its neighbours may
         touch across one of its edges.
-    settings
+    rule
         The size limits are not used here: they hold for whole objects.
-    voxel_size_nm
-        Voxel edges in nm, ``(z, y, x)``.
 
     Returns
     -------
@@ -77,19 +67,19 @@ def cut_fragments(
         As described above.
     """
     block, border = _extent(patch, core)
-    mask = _foreground(patch, block, settings, voxel_size_nm)
-    components = _label(mask, settings, core.shape)
+    mask = _foreground(patch, block, rule)
+    components = _label(mask, rule, core.shape)
     out = _outside(components, patch, block, border)
     names = np.where(out, np.uint64(OUT), _names(components, components.first, block))
 
-    pairs = _pairs(components, settings, out)
-    owner = _owners(components, pairs, merging=settings.fill_holes == "all")
+    pairs = _pairs(components, rule, out)
+    owner = _owners(components, pairs, merging=rule.fill_holes == "all")
     filled = owner != np.arange(owner.size)
     # Objects that a hole joins; there are none with fill_holes "one".
     around = pairs[:, filled[pairs[0]]]
     links = [np.stack([names[around[1]], names[owner[around[0]]]], axis=1)]
     for axis, at in _shared_planes(block, border):
-        parts, positions = _plane_parts(mask, axis, at, settings)
+        parts, positions = _plane_parts(mask, axis, at, rule)
         own, whole = _names(components, positions, block), names[components.at(positions)]
         # A component that itself reaches the border is outside for the neighbour too.
         kept = (whole != OUT) | (parts.touch & _sides(border, axis) == 0)
@@ -111,27 +101,25 @@ def _extent(patch: Patch, core: Box) -> tuple[Box, int]:
     return Box(core.start, (stop[0], stop[1], stop[2])), border
 
 
-def _foreground(patch: Patch, block: Box, settings: RecipeSettings, voxel_size_nm: Voxel) -> Bits:
-    level = threshold_level(settings)
-    if settings.smooth_nm == 0:
-        mask: Bits = patch.array[block.slices(patch.box.start)] >= -(-level >> LEVEL_BITS)
+def _foreground(patch: Patch, block: Box, rule: ObjectRule) -> Bits:
+    if not any(rule.sigma):
+        mask: Bits = patch.array[block.slices(patch.box.start)] >= -(-rule.level >> LEVEL_BITS)
     else:
-        sigma = sigma_voxels(settings, voxel_size_nm)
-        mask = smooth(patch.array, sigma, _shift(block, patch.box.start)) >= level
+        mask = smooth(patch.array, rule.sigma, _shift(block, patch.box.start)) >= rule.level
     for absent in _absent(patch, block):
         # Smoothing spreads foreground into an absent chunk, of which nothing is known.
         mask[absent.slices()] = False
     return mask
 
 
-def _label(mask: Bits, settings: RecipeSettings, core: Index) -> Components:
-    background = settings.fill_holes != "none"
-    return find_components(mask, settings.connectivity, background=background, core=core)
+def _label(mask: Bits, rule: ObjectRule, core: Index) -> Components:
+    background = rule.fill_holes != "none"
+    return find_components(mask, rule.connectivity, background=background, core=core)
 
 
-def _pairs(components: Components, settings: RecipeSettings, out: Bits) -> Ints:
+def _pairs(components: Components, rule: ObjectRule, out: Bits) -> Ints:
     """Return the adjacent pairs (background, foreground) that may matter, as columns."""
-    if settings.fill_holes == "none":
+    if rule.fill_holes == "none":
         return np.empty((2, 0), np.int32)
     return find_neighbours(components, out)
 
@@ -185,7 +173,7 @@ def _shared_planes(block: Box, border: int) -> Iterator[tuple[int, int]]:
 
 
 def _plane_parts(
-    mask: Bits, axis: int, at: int, settings: RecipeSettings
+    mask: Bits, axis: int, at: int, rule: ObjectRule
 ) -> tuple[Components, NDArray[np.integer]]:
     """Return the components of one plane and the positions in the block that name them.
 
@@ -193,7 +181,7 @@ def _plane_parts(
     """
     plane = np.take(mask, [at], axis)
     flat = plane.reshape(1, *(n for a, n in enumerate(plane.shape) if a != axis))
-    parts = _label(flat, settings, flat.shape)
+    parts = _label(flat, rule, flat.shape)
     where = list(np.unravel_index(parts.first, plane.shape))
     where[axis] = where[axis] + at
     return parts, np.ravel_multi_index(tuple(where), mask.shape)

@@ -16,7 +16,7 @@ from fibstream.core.stage import Arrays
 from fibstream.kernels.relabel import encode_mapping
 from fibstream.kernels.union_find import FragmentSets
 
-from .recipe import RecipeSettings, Voxel, voxel_limits
+from .rule import ObjectRule
 
 State = Literal["open", "closed", "final"]
 Kind = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
@@ -42,15 +42,13 @@ class ObjectFold:
 
     Parameters
     ----------
-    settings
-        Whether holes are filled, and the volume limits.
-    voxel_size_nm
-        Voxel edges in nm, ``(z, y, x)``.
+    rule
+        Whether holes are filled, and the limits of an object in voxels.
     """
 
-    def __init__(self, settings: RecipeSettings, voxel_size_nm: Voxel) -> None:
-        self._merging = settings.fill_holes == "all"
-        self._least, self._most = voxel_limits(settings, voxel_size_nm)
+    def __init__(self, rule: ObjectRule) -> None:
+        self._merging = rule.fill_holes == "all"
+        self._least, self._most = rule.least, rule.most
         self._summaries: dict[Index, Arrays] = {}
         self._sets = FragmentSets(merging=self._merging)
         self._stale = False

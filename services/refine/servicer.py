@@ -21,7 +21,7 @@ from fibstream.runtime.settings import Settings
 from fibstream.v1 import refine_pb2 as pb
 from fibstream.v1.refine_pb2_grpc import RefineServiceServicer
 
-from .recipe import RECIPES
+from .recipe import recipes
 from .watermark import Finality, Watermark, least
 
 log = logging.getLogger(__name__)
@@ -41,18 +41,18 @@ class RefineServicer(RefineServiceServicer):
         self, request: pb.ListRecipesRequest, context: grpc.ServicerContext
     ) -> pb.ListRecipesResponse:
         """Return every recipe with its parameters."""
-        recipes = [
+        listed = [
             pb.Recipe(
                 name=name,
                 settings={
                     key: canonical(value).decode()
                     for key, value in recipe.settings.model_dump(mode="json").items()
                 },
-                predicted=recipe.predicted or "",
+                predicted=recipe.inputs[0].default or "",
             )
-            for name, recipe in sorted(RECIPES.items())
+            for name, recipe in recipes().items()
         ]
-        return pb.ListRecipesResponse(recipes=recipes)
+        return pb.ListRecipesResponse(recipes=listed)
 
     def ListObjects(
         self, request: pb.ListObjectsRequest, context: grpc.ServicerContext
@@ -170,7 +170,7 @@ def _decoded(entry: Entry) -> wire.Event | None:
 
 def _organelles(dataset: Dataset, organelle: str) -> list[str]:
     """Return the organelles that a request names; all with an empty name."""
-    names = [o.recipe for o in dataset.organelles]
+    names = [o.name for o in dataset.organelles]
     if organelle and organelle not in names:
         known = ", ".join(names) or "none"
         raise NotFound(f"organelle {organelle[:60]!r}: {dataset.name} has {known}")

@@ -198,7 +198,8 @@ CASES: dict[str, tuple[Case, str]] = {
     "cut network": (lambda p: p.predict(model=half_of(p.net())), "net.onnx"),
     "empty network": (lambda p: p.predict(model=p.file("net.onnx", b"")), "net.onnx"),
     "other voxel size": (lambda p: p.with_net(voxel_size_nm=[16] * 3), "made for 16 x 16 x 16"),
-    "other class": (lambda p: p.with_net(classes=["er"]), "recipe mito needs class mito"),
+    "other class": (
+        lambda p: p.with_net(classes=["er"]), "recipe mito needs prediction mito; there is er"),
     "too many classes": (lambda p: p.with_net(classes=["mito", "er"]), "channel per class"),
     "no metadata": (lambda p: p.with_net(classes=None), "metadata classes"),
     "wrong halo": (lambda p: p.with_net(halo=[4] * 3), "net"),

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from fibstream.bus import wire
-from fibstream.core.dataset import RECORD, Dataset, Model, Organelle
+from fibstream.core.dataset import RECORD, Dataset, Organelle, Prediction
 from fibstream.core.events import ORIGIN, Progress, Record
 from fibstream.core.keys import canonical, digest
 from fibstream.runtime.root import Root
@@ -23,15 +23,9 @@ from fibstream.v1.analysis_pb2_grpc import (
 )
 
 from ..support import rpc
-from ..support.engines import TinyEngine
 
 Stub = AnalysisServiceStub
 COUNT = 100
-_ENGINE = TinyEngine(("mito",), output=8)
-MODEL = Model(
-    name="tiny", classes=("mito",), sha256=_ENGINE.spec.sha256,
-    spec=_ENGINE.spec.model_dump(mode="json"), profile=dict(_ENGINE.profile),
-)  # fmt: skip
 
 
 @contextmanager
@@ -65,9 +59,10 @@ class Cell:
         """Write the record of the dataset, sealed with ``z`` slices."""
         dataset = Dataset(
             name="cell", shape=(z, 8, 8), chunk=(4, 8, 8), dtype="uint8",
-            voxel_size_nm=(8, 4, 4), contrast=(0, 255), models=(MODEL,),
+            voxel_size_nm=(8, 4, 4), contrast=(0, 255), predictions=(Prediction(name="mito"),),
             organelles=tuple(
-                Organelle(recipe=name, source="mito", settings={}) for name in ("generic", "mito")
+                Organelle(name=name, recipe=name, inputs={"prediction": "mito"}, settings={})
+                for name in ("generic", "mito")
             ),
         )  # fmt: skip
         self.files.put(RECORD, canonical(dataset.model_dump(mode="json")))

@@ -20,7 +20,7 @@ SHAPE, CHUNK = (12, 13, 14), (4, 5, 7)
 
 
 def dataset(shape: tuple[int | None, int, int]) -> Dataset:
-    organelle = Organelle(recipe="generic", source="mito", settings={})
+    organelle = Organelle(name="generic", recipe="generic", inputs={}, settings={})
     return Dataset(
         name="d", shape=shape, chunk=CHUNK, dtype="float32", voxel_size_nm=(8, 8, 8),
         contrast=(0, 1), organelles=(organelle,),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.app.reference import table_of
-from fibstream.core.dataset import RECORD, Dataset, Model, Organelle
+from fibstream.core.dataset import RECORD, Dataset, Model, Organelle, Prediction
 from fibstream.core.grid import Index
 from fibstream.core.ids import gid
 from fibstream.core.keys import canonical
@@ -29,7 +29,8 @@ DATASET = Dataset(
     name="cell", shape=SHAPE, chunk=CHUNK, dtype="uint8", voxel_size_nm=VOXEL_NM,
     contrast=(20, 220),
     models=(Model(name="m", classes=("mito",), sha256="0", spec={}, profile={}),),
-    organelles=(Organelle(recipe="mito", source="mito", settings={}),),
+    predictions=(Prediction(name="mito", model="m", channel="mito"),),
+    organelles=(Organelle(name="mito", recipe="mito", inputs={}, settings={}),),
 )  # fmt: skip
 ARRAYS = [("raw", "uint8", True), ("predictions/mito", "uint8", True),
           ("labels/mito", "uint64", True)]  # fmt: skip

@@ -5,14 +5,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fibstream.core.dataset import Dataset, Model, Organelle, clip_chunk
+from fibstream.core.dataset import Dataset, Model, Organelle, Prediction, clip_chunk
 from fibstream.core.keys import canonical
 
 MODEL = Model(name="m", classes=("mito",), sha256="0", spec={"a": 1}, profile={"runtime": "x"})
 BASE = Dataset(
     name="x", shape=(None, 40, 50), chunk=(32, 32, 16), dtype="uint8", voxel_size_nm=(8, 4, 4),
     contrast=(0, 255), models=(MODEL,),
-    organelles=(Organelle(recipe="generic", source="mito", settings={"smooth_nm": 0}),),
+    predictions=(Prediction(name="mito", model="m", channel="mito", squash_nm=40),),
+    organelles=(
+        Organelle(name="a", recipe="r", inputs={"prediction": "mito"}, settings={"smooth_nm": 0}),
+    ),
+    steps={"contacts": ({"a": "a", "distance_nm": 20.0},)},
 )  # fmt: skip
 
 
@@ -49,7 +53,7 @@ def test_sealing_sets_the_extent_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"colour": "red"}, {"format": 2}, {"shape": (0, 4, 4)}, {"shape": (4, None, 4)},
+        {"colour": "red"}, {"format": 3}, {"shape": (0, 4, 4)}, {"shape": (4, None, 4)},
         {"chunk": (4, 4, -1)}, {"voxel_size_nm": (8, 0, 8)}, {"voxel_size_nm": (8, 8)},
     ],
 )  # fmt: skip

@@ -11,9 +11,9 @@ from fibstream.core.grid import Grid
 from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.kernels.relabel import decode_mapping, encode_mapping, relabel
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import FillHoles, RecipeSettings
+from fibstream.services.refine.rule import FillHoles
 
-from ..refine.whole import VOXEL, cut
+from ..refine.whole import cut, rule_of
 
 
 def random_mapping(rng: np.random.Generator) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -75,10 +75,10 @@ def test_a_fragment_without_a_summary_is_poison() -> None:
 def test_a_mapping_of_a_hundred_thousand_pieces_is_an_event(holes: FillHoles) -> None:
     """The worst a chunk holds is noise; its mapping still fits into 64 KB."""
     rng = np.random.default_rng(3)
-    grid, settings = Grid((200, 128, 64), (100, 128, 64)), RecipeSettings(fill_holes=holes)
+    grid, rule = Grid((200, 128, 64), (100, 128, 64)), rule_of(fill_holes=holes)
     volume = np.where(rng.random(grid.extent) < 0.16, 255, 0).astype(np.uint8)
-    fold = ObjectFold(settings, VOXEL)
-    summaries = {i: cut(volume, grid, i, set(), settings)[1] for i in grid.indices()}
+    fold = ObjectFold(rule)
+    summaries = {i: cut(volume, grid, i, set(), rule)[1] for i in grid.indices()}
     for index, summary in summaries.items():
         fold.put(index, summary)
     assert sum(s["ids"].size for s in summaries.values()) > 100_000

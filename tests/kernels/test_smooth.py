@@ -7,11 +7,11 @@ from scipy.ndimage import gaussian_filter
 
 from fibstream.core.grid import Box, Halo, Index
 from fibstream.core.ids import gid
-from fibstream.kernels.smooth import Triple, radius, smooth, taps
+from fibstream.kernels.conventions import Triple, radius
+from fibstream.kernels.smooth import smooth, taps
 from fibstream.services.refine.cut import cut_fragments
-from fibstream.services.refine.recipe import RecipeSettings
 
-from ..refine.whole import VOXEL, absence, block_of, one_box, random_absent, random_grid
+from ..refine.whole import absence, block_of, one_box, random_absent, random_grid, rule_of
 
 SIGMAS = [(1.0, 1.0, 1.0), (0.5, 0.0, 2.2), (3.0, 1.5, 0.7)]
 
@@ -86,7 +86,7 @@ def test_extreme_values_stay_what_they_are() -> None:
 
 def test_fragments_of_a_smoothed_prediction_are_those_of_the_whole() -> None:
     """Each voxel is foreground in its block exactly if it is in the whole; absent ones never."""
-    settings = RecipeSettings(smooth_nm=8, threshold_nm=-30, fill_holes="none")
+    rule = rule_of(smooth_nm=8, threshold_nm=-30, fill_holes="none")
     rng = np.random.default_rng(3)
     for _ in range(6):
         volume = rng.integers(0, 180, rng.integers(1, 25, 3)).astype(np.uint8)
@@ -97,8 +97,8 @@ def test_fragments_of_a_smoothed_prediction_are_those_of_the_whole() -> None:
         level = (128 * np.tanh(-30 / 50) + 127) * 128
         mask = (smooth(volume, (1.0, 2.0, 2.0), one_box(volume)) >= level) & ~gone
         for index in grid.indices():
-            patch, core = block_of(volume, grid, index, absent, settings)
-            pieces, _ = cut_fragments(patch, core, settings, VOXEL)
+            patch, core = block_of(volume, grid, index, absent, rule)
+            pieces, _ = cut_fragments(patch, core, rule)
             assert np.array_equal(pieces > 0, mask[core.slices()])
 
 
@@ -108,9 +108,9 @@ def test_a_fragment_is_named_by_its_first_voxel() -> None:
     core = Box((0, 0, 4), (4, 4, 8))
     grid = random_grid(np.random.default_rng(0), volume.shape)
     grid = type(grid)(volume.shape, (4, 4, 4))
-    patch, core = block_of(volume, grid, (0, 0, 1), set(), RecipeSettings())
-    pieces, summary = cut_fragments(patch, core, RecipeSettings(), VOXEL)
+    patch, core = block_of(volume, grid, (0, 0, 1), set(), rule_of())
+    pieces, summary = cut_fragments(patch, core, rule_of())
     assert summary["ids"].tolist() == [1 + gid((2, 1, 5))]
     assert pieces[2, 2, 1] == 1 + gid((2, 1, 5))
-    patch, core = block_of(volume, grid, (0, 0, 0), set(), RecipeSettings())
-    assert cut_fragments(patch, core, RecipeSettings(), VOXEL)[0][0, 0, 0] == 1
+    patch, core = block_of(volume, grid, (0, 0, 0), set(), rule_of())
+    assert cut_fragments(patch, core, rule_of())[0][0, 0, 0] == 1

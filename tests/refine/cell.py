@@ -37,7 +37,8 @@ class Cell:
             name="cell", shape=(None, 8, 8), chunk=(4, 8, 8), dtype="uint8",
             voxel_size_nm=(8, 8, 8), contrast=(0, 255),
             organelles=tuple(
-                Organelle(recipe=name, source="mito", settings={}) for name in organelles
+                Organelle(name=name, recipe=name, inputs={"prediction": "mito"}, settings={})
+                for name in organelles
             ),
         )  # fmt: skip
         root.files("cell").put(RECORD, canonical(self.dataset.model_dump(mode="json")))

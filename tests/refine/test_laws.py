@@ -10,10 +10,10 @@ from fibstream.core.stage import Arrays
 from fibstream.kernels.conventions import Connectivity
 from fibstream.kernels.relabel import relabel
 from fibstream.services.refine.objects import ObjectChange, ObjectFold, State
-from fibstream.services.refine.recipe import FillHoles, RecipeSettings, voxel_limits
+from fibstream.services.refine.rule import FillHoles
 
 from ..support.geometry import triple
-from .whole import VOXEL, absence, cut, random_absent, random_grid, random_volume, whole
+from .whole import absence, cut, random_absent, random_grid, random_volume, rule_of, whole
 
 RULES = [(c, h) for h in ("none", "one", "all") for c in (6, 18, 26)]
 
@@ -26,7 +26,7 @@ class Case:
     ) -> None:
         self.rng = np.random.default_rng(seed)
         voxel = 8 * 4 * 4
-        self.settings = RecipeSettings(
+        self.rule = rule_of(
             connectivity=connectivity,
             fill_holes=holes,
             min_volume_nm3=float(self.rng.integers(0, 5)) * voxel,
@@ -36,20 +36,17 @@ class Case:
         self.grid = random_grid(self.rng, self.mask.shape)
         self.absent = random_absent(self.rng, self.grid)
         gone = absence(self.grid, self.absent)
-        self.limits = voxel_limits(self.settings, VOXEL)
-        self.expected = whole(self.mask & ~gone, gone, self.settings, *self.limits)
+        self.expected = whole(self.mask & ~gone, gone, self.rule)
         self.chunks = self.cut(self.mask)
         indices = list(self.chunks)
         self.order = [indices[i] for i in self.rng.permutation(len(indices))]
 
     def cut(self, mask: NDArray[np.bool_]) -> dict[Index, tuple[NDArray[np.uint64], Arrays]]:
         volume = np.where(mask, 200, 50).astype(np.uint8)
-        return {
-            i: cut(volume, self.grid, i, self.absent, self.settings) for i in self.grid.indices()
-        }
+        return {i: cut(volume, self.grid, i, self.absent, self.rule) for i in self.grid.indices()}
 
     def fold(self) -> ObjectFold:
-        return ObjectFold(self.settings, VOXEL)
+        return ObjectFold(self.rule)
 
     def summary(self, index: Index) -> Arrays:
         return self.chunks[index][1]
@@ -205,20 +202,20 @@ def test_a_part_of_the_chunks_gives_the_same_in_any_order(holes: FillHoles) -> N
 def test_dense_volumes(connectivity: Connectivity, holes: FillHoles) -> None:
     """Small holes between many objects, and absent chunks inside objects: no hole is unknown."""
     rng = np.random.default_rng(5)
-    settings = RecipeSettings(connectivity=connectivity, fill_holes=holes)
+    rule = rule_of(connectivity=connectivity, fill_holes=holes)
     for density in (0.5, 0.6, 0.7, 0.8, 0.97, 1.0):
         mask = rng.random((10, 11, 12)) < density
         grid = Grid(mask.shape, (3, 4, 5))
         absent = {(1, 1, 1)} if rng.random() < 0.7 else set()
         gone = absence(grid, absent)
         volume = np.where(mask, 255, 0).astype(np.uint8)
-        cuts = {i: cut(volume, grid, i, absent, settings) for i in grid.indices()}
-        fold, found = ObjectFold(settings, VOXEL), np.zeros(mask.shape, np.uint64)
+        cuts = {i: cut(volume, grid, i, absent, rule) for i in grid.indices()}
+        fold, found = ObjectFold(rule), np.zeros(mask.shape, np.uint64)
         for index, (_, summary) in cuts.items():
             fold.put(index, summary)
         for index, (pieces, summary) in cuts.items():
             found[grid.box(index).slices()] = relabel(pieces, summary["ids"], fold.mapping(index))
-        assert np.array_equal(found, whole(mask & ~gone, gone, settings, 1, np.inf)), density
+        assert np.array_equal(found, whole(mask & ~gone, gone, rule)), density
 
 
 def crossed_box() -> NDArray[np.bool_]:
@@ -233,11 +230,11 @@ def crossed_box() -> NDArray[np.bool_]:
 
 def test_a_hole_waits_until_the_objects_beside_it_are_one() -> None:
     """The first chunk shows a hole between arms; that they are one object, only the others show."""
-    mask, settings = crossed_box(), RecipeSettings()
+    mask, rule = crossed_box(), rule_of()
     grid = Grid(mask.shape, (6, 6, 6))
     volume = np.where(mask, 255, 0).astype(np.uint8)
-    cuts = {i: cut(volume, grid, i, set(), settings) for i in grid.indices()}
-    fold, seen = ObjectFold(settings, VOXEL), []
+    cuts = {i: cut(volume, grid, i, set(), rule) for i in grid.indices()}
+    fold, seen = ObjectFold(rule), []
     for index in cuts:
         fold.put(index, cuts[index][1])
         fold.snapshot()
@@ -252,14 +249,14 @@ def test_an_object_closes_as_soon_as_it_can() -> None:
     """Its chunks and what it could still touch are there: what happens elsewhere is no matter."""
     mask = np.zeros((4, 4, 32), bool)
     mask[1, 1, 1:10] = mask[2, 2, 12:30] = True
-    settings = RecipeSettings(fill_holes="all", connectivity=26)
+    rule = rule_of(fill_holes="all", connectivity=26)
     grid = Grid(mask.shape, (4, 4, 8))
     volume = np.where(mask, 255, 0).astype(np.uint8)
-    fold = ObjectFold(settings, VOXEL)
+    fold = ObjectFold(rule)
     short, long = 1 + gid((1, 1, 1)), 1 + gid((2, 2, 12))
     seen = []
     for x in range(4):
-        fold.put((0, 0, x), cut(volume, grid, (0, 0, x), set(), settings)[1])
+        fold.put((0, 0, x), cut(volume, grid, (0, 0, x), set(), rule)[1])
         seen.append([(c.kind, c.id, c.voxels) for c in fold.changes()])
     assert seen == [
         [("opened", short, 7)],
@@ -283,12 +280,12 @@ def test_an_object_behind_the_chunk_counts_too(axis: int) -> None:
     mask[5, 1:4, 1:4] = True
     mask[4, 2, 2], mask[5, 2, 2] = True, False
     mask, chunk = np.moveaxis(mask, 0, axis), np.roll((4, 5, 5), axis)
-    settings, grid = RecipeSettings(), Grid(mask.shape, triple(chunk))
+    rule, grid = rule_of(), Grid(mask.shape, triple(chunk))
     volume = np.where(mask, 255, 0).astype(np.uint8)
-    fold = ObjectFold(settings, VOXEL)
+    fold = ObjectFold(rule)
     for index in grid.indices():
-        fold.put(index, cut(volume, grid, index, set(), settings)[1])
-    expected = whole(mask, np.zeros(mask.shape, bool), settings, 1, np.inf)
+        fold.put(index, cut(volume, grid, index, set(), rule)[1])
+    expected = whole(mask, np.zeros(mask.shape, bool), rule)
     ids, voxels = np.unique(expected[expected > 0], return_counts=True)
     assert len(ids) == 3
     assert {i: v for i, (v, _) in fold.objects().items()} == dict(

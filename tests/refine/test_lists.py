@@ -11,7 +11,7 @@ import pytest
 from fibstream.bus import wire
 from fibstream.core.events import Change, ObjectChanged
 from fibstream.runtime.paging import MAX_PAGE, encode_token
-from fibstream.services.refine.recipe import RECIPES, resolve
+from fibstream.services.refine.recipe import recipes, resolve
 from fibstream.v1 import refine_pb2 as pb
 
 from ..support import rpc
@@ -21,12 +21,13 @@ from .cell import EXISTING, Cell, Stub
 
 def test_every_recipe_is_listed_with_every_parameter(stub: Stub) -> None:
     found = stub.ListRecipes(pb.ListRecipesRequest(), timeout=10).recipes
-    assert [recipe.name for recipe in found] == sorted(RECIPES)
+    assert [recipe.name for recipe in found] == list(recipes())
     for recipe in found:
         values = {key: json.loads(text) for key, text in recipe.settings.items()}
-        assert resolve(recipe.name, values) == RECIPES[recipe.name].settings
-        assert values == RECIPES[recipe.name].settings.model_dump(mode="json")
-        assert recipe.predicted == (RECIPES[recipe.name].predicted or "")
+        own = recipes()[recipe.name]
+        assert resolve(recipe.name, values) == own.settings
+        assert values == own.settings.model_dump(mode="json")
+        assert recipe.predicted == (own.inputs[0].default or "")
 
 
 def refused(call: Callable[..., Any], request: object) -> rpc.Refusal:

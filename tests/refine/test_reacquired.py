@@ -15,11 +15,11 @@ from fibstream.core.stage import Arrays
 from fibstream.kernels.conventions import Connectivity
 from fibstream.kernels.union_find import OUT, OUTSIDE, FragmentSets, neighbour_at
 from fibstream.services.refine.objects import ObjectFold, State
-from fibstream.services.refine.recipe import FillHoles, RecipeSettings
+from fibstream.services.refine.rule import FillHoles, ObjectRule
 
 from ..support.geometry import triple
 from .test_laws import RULES, follow
-from .whole import VOXEL, cut
+from .whole import cut, rule_of
 
 VOXEL_NM3 = 8 * 4 * 4
 HOLES: tuple[FillHoles, ...] = ("none", "one", "all")
@@ -29,8 +29,8 @@ Summaries = Mapping[Index, Arrays]
 class Followed:
     """A fold, the mappings written as it reports them, and the objects as it reports them."""
 
-    def __init__(self, settings: RecipeSettings) -> None:
-        self.fold = ObjectFold(settings, VOXEL)
+    def __init__(self, rule: ObjectRule) -> None:
+        self.fold = ObjectFold(rule)
         self.present: dict[Index, Arrays] = {}
         self.written: dict[Index, bytes] = {}
         self.objects: dict[int, tuple[int, State]] = {}
@@ -59,15 +59,15 @@ class Followed:
                 assert not (touch & missing and root != OUTSIDE and sets.is_closed(root))
 
 
-def fresh(settings: RecipeSettings, summaries: Summaries) -> ObjectFold:
-    fold = ObjectFold(settings, VOXEL)
+def fresh(rule: ObjectRule, summaries: Summaries) -> ObjectFold:
+    fold = ObjectFold(rule)
     for index in sorted(summaries):
         fold.put(index, summaries[index])
     return fold
 
 
 def mixed(
-    rng: np.random.Generator, settings: RecipeSettings
+    rng: np.random.Generator, rule: ObjectRule
 ) -> tuple[Summaries, list[tuple[Index, Arrays]]]:
     """Return the summaries of a new volume, and the order in which old and new ones come.
 
@@ -81,7 +81,7 @@ def mixed(
     after = before ^ (rng.random(grid.extent) < 0.3)
     places = list(grid.indices())
     old, new = (
-        {i: cut(np.where(mask, 200, 50).astype(np.uint8), grid, i, set(), settings)[1]
+        {i: cut(np.where(mask, 200, 50).astype(np.uint8), grid, i, set(), rule)[1]
          for i in places}
         for mask in (before, after)
     )  # fmt: skip
@@ -93,11 +93,11 @@ def mixed(
 
 @pytest.mark.parametrize(("connectivity", "holes"), RULES)
 def test_old_and_new_summaries_of_two_volumes(connectivity: Connectivity, holes: FillHoles) -> None:
-    settings = RecipeSettings(connectivity=connectivity, fill_holes=holes)
+    rule = rule_of(connectivity=connectivity, fill_holes=holes)
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        new, events = mixed(rng, settings)
-        followed = Followed(settings)
+        new, events = mixed(rng, rule)
+        followed = Followed(rule)
         for index, summary in events:
             followed.put(index, summary)
             if rng.random() < 0.1:
@@ -107,7 +107,7 @@ def test_old_and_new_summaries_of_two_volumes(connectivity: Connectivity, holes:
                 followed.follow()
                 followed.check_open()
         followed.write()
-        expected = fresh(settings, new)
+        expected = fresh(rule, new)
         assert followed.written == {index: expected.mapping(index) for index in new}
         assert followed.fold.objects() == expected.objects()
 
@@ -141,12 +141,12 @@ def test_summaries_of_no_volume_at_all(holes: FillHoles) -> None:
     chunks = list(np.ndindex(2, 2, 3))
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        settings = RecipeSettings(
+        rule = rule_of(
             fill_holes=holes,
             min_volume_nm3=float(rng.integers(0, 4)) * VOXEL_NM3,
             max_volume_nm3=[None, 8.0 * VOXEL_NM3][rng.integers(2)],
         )
-        followed = Followed(settings)
+        followed = Followed(rule)
         for _ in range(14):
             missing = [index for index in chunks if index not in followed.present]
             # Seldom one that is there: a fold that is built anew has forgotten what came before.
@@ -163,7 +163,7 @@ def test_summaries_of_no_volume_at_all(holes: FillHoles) -> None:
         last = next(iter(followed.present))
         followed.put(last, any_summary(rng, holes=holes != "none"))
         followed.write()
-        expected = fresh(settings, followed.present)
+        expected = fresh(rule, followed.present)
         expected.snapshot()
         assert followed.fold.objects() == expected.objects()
         assert followed.written == {i: expected.mapping(i) for i in followed.present}
@@ -172,9 +172,9 @@ def test_summaries_of_no_volume_at_all(holes: FillHoles) -> None:
 def test_summaries_of_one_volume_never_contradict_each_other() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        settings = RecipeSettings(connectivity=26, fill_holes=HOLES[seed % 3])
-        new, _ = mixed(rng, settings)
-        sets, places = FragmentSets(merging=settings.fill_holes == "all"), list(new)
+        rule = rule_of(connectivity=26, fill_holes=HOLES[seed % 3])
+        new, _ = mixed(rng, rule)
+        sets, places = FragmentSets(merging=rule.fill_holes == "all"), list(new)
         for at in rng.permutation(len(places)):
             sets.add(places[at], new[places[at]])
             assert not sets.contradicted

@@ -7,24 +7,21 @@ import pytest
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Halo
-from fibstream.services.refine.cut import halo
-from fibstream.services.refine.recipe import (
-    RECIPES,
-    MinRule,
-    RecipeSettings,
-    resolve,
-    threshold_level,
-    voxel_limits,
-)
+from fibstream.services.refine.recipe import recipes, resolve
+from fibstream.services.refine.recipes.generic import GenericSettings
+from fibstream.services.refine.rule import MinRule, threshold_level, voxel_limits
+
+from .whole import rule_of
 
 
 def test_the_recipes() -> None:
-    assert resolve("generic", {}) == RecipeSettings()
+    assert resolve("generic", {}) == GenericSettings()
     mito = resolve("mito", {"fill_holes": "all"})
+    assert isinstance(mito, GenericSettings)
     assert (mito.smooth_nm, mito.connectivity, mito.min_volume_nm3) == (12, 6, 1e6)
     assert mito.fill_holes == "all"
-    assert RECIPES["mito"].predicted == "mito"
-    assert RECIPES["generic"].predicted is None
+    assert [role.default for role in recipes()["mito"].inputs] == ["mito"]
+    assert [role.default for role in recipes()["generic"].inputs] == [None]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +34,8 @@ def test_the_recipes() -> None:
         ("mito", {"smooth_nm": -1}, "smooth_nm is -1: expected a number of nm, 0 or more"),
         ("mito", {"threshold_nm": math.nan}, "threshold_nm is nan: expected a number of nm"),
         ("mito", {"min_rule": "ceiling"}, "min_rule is 'ceiling': expected one of below, ceil"),
-        ("mito", {"max_volume_nm3": 10.0}, "max_volume_nm3 is 10.0: expected a number of nm3"),
+        ("mito", {"max_volume_nm3": -1}, "max_volume_nm3 is -1: expected a number of nm3 above 0"),
+        ("mito", {"max_volume_nm3": 10.0}, "max_volume_nm3 is less than min_volume_nm3"),
     ],
 )
 def test_wrong_use_is_one_clear_line(name: str, overrides: dict[str, Any], reason: str) -> None:
@@ -60,26 +58,21 @@ def test_wrong_use_is_one_clear_line(name: str, overrides: dict[str, Any], reaso
     ],
 )
 def test_the_least_volume_is_exact(rule: MinRule, volume: float, least: int) -> None:
-    assert voxel_limits(RecipeSettings(min_volume_nm3=volume, min_rule=rule), (4, 4, 4)) == (
-        least,
-        math.inf,
-    )
+    assert voxel_limits(volume, None, rule, (4, 4, 4)) == (least, math.inf)
 
 
 def test_volumes_are_read_as_decimals() -> None:
     """In binary 3 * 0.1 * 0.1 * 0.1 is not 0.003: an object of 3 voxels would go."""
-    settings = RecipeSettings(min_volume_nm3=0.003, max_volume_nm3=0.007)
-    assert voxel_limits(settings, (0.1, 0.1, 0.1)) == (3, 7)
+    assert voxel_limits(0.003, 0.007, "below", (0.1, 0.1, 0.1)) == (3, 7)
 
 
 def test_the_threshold_is_a_distance() -> None:
-    assert threshold_level(RecipeSettings()) == 127 * 128
-    assert threshold_level(RecipeSettings(threshold_nm=50)) == math.ceil(
-        (128 * math.tanh(1) + 127) * 128
-    )
-    assert threshold_level(RecipeSettings(threshold_nm=-50)) < 127 * 128
+    assert threshold_level(0, 50) == threshold_level(0, 20) == 127 * 128
+    assert threshold_level(50, 50) == math.ceil((128 * math.tanh(1) + 127) * 128)
+    assert threshold_level(20, 40) == threshold_level(25, 50) < threshold_level(20, 20)
+    assert threshold_level(-50, 50) < 127 * 128
 
 
 def test_the_halo_is_the_kernel_and_one_voxel() -> None:
-    assert halo(RecipeSettings(), (8, 4, 4)) == Halo((0, 0, 0), (1, 1, 1))
-    assert halo(RecipeSettings(smooth_nm=12), (8, 4, 4)) == Halo((6, 12, 12), (7, 13, 13))
+    assert rule_of().halo == Halo((0, 0, 0), (1, 1, 1))
+    assert rule_of(smooth_nm=12).halo == Halo((6, 12, 12), (7, 13, 13))

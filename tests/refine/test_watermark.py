@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from fibstream.core.grid import MAX_AXIS, Grid
 from fibstream.core.ids import gid
 from fibstream.core.stage import Patch
-from fibstream.services.refine.cut import cut_fragments, halo
+from fibstream.services.refine.cut import cut_fragments
 from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import FillHoles, RecipeSettings
+from fibstream.services.refine.rule import FillHoles
 from fibstream.services.refine.watermark import Finality, Watermark, begins, least
+
+from .whole import rule_of
 
 GRID = Grid((10, 4, 6), (4, 4, 4))  # 3 layers of 1 x 2 chunks, the last one short
 OPEN_END = Grid((None, 4, 6), (4, 4, 4))
@@ -121,15 +123,14 @@ def test_it_never_moves_back_while_chunks_come_for_the_first_time(
     fill_holes: FillHoles, data: st.DataObject, seed: int
 ) -> None:
     """With the real fold, any volume and any order; every object is announced from one voxel on."""
-    recipe = RecipeSettings(fill_holes=fill_holes, connectivity=data.draw(st.sampled_from([6, 26])))
+    rule = rule_of(fill_holes=fill_holes, connectivity=data.draw(st.sampled_from([6, 26])))
     share = data.draw(st.sampled_from([0.15, 0.35, 0.6]))
     volume = np.where(np.random.default_rng(seed).random(GRID.extent) < share, 255, 0)
-    voxel = (8.0, 8.0, 8.0)
-    fold, finality, before = ObjectFold(recipe, voxel), Finality(GRID), 0
+    fold, finality, before = ObjectFold(rule), Finality(GRID), 0
     for index in data.draw(st.permutations(CHUNKS)):
-        box = GRID.block(index, halo(recipe, voxel))
+        box = GRID.block(index, rule.halo)
         patch = Patch(volume[box.slices()].astype(np.uint8), box)
-        fold.put(index, cut_fragments(patch, GRID.box(index), recipe, voxel)[1])
+        fold.put(index, cut_fragments(patch, GRID.box(index), rule)[1])
         for change in fold.changes():
             finality.changed(change.id, change.kind)
         finality.cut(index)

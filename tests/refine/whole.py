@@ -9,13 +9,19 @@ from scipy import ndimage
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.ids import gid
 from fibstream.core.stage import Arrays, Patch
-from fibstream.services.refine.cut import cut_fragments, halo
-from fibstream.services.refine.recipe import RecipeSettings
+from fibstream.services.refine.cut import cut_fragments
+from fibstream.services.refine.recipes.generic import GenericSettings, object_rule
+from fibstream.services.refine.rule import ObjectRule
 
 from ..support.geometry import triple
 
 VOXEL = (8.0, 4.0, 4.0)
 RANK = {6: 1, 18: 2, 26: 3}
+
+
+def rule_of(**settings: Any) -> ObjectRule:
+    """The rule of generic with some settings."""
+    return object_rule(GenericSettings(**settings), VOXEL)
 
 
 def rename(labels: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
@@ -30,29 +36,27 @@ def rename(labels: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
 def whole(
     mask: NDArray[np.bool_],
     absent: NDArray[np.bool_],
-    settings: RecipeSettings,
-    least: int,
-    most: float,
+    rule: ObjectRule,
 ) -> NDArray[np.uint64]:
     """Components, holes, size limits: of the whole mask at once."""
-    touching = ndimage.generate_binary_structure(3, RANK[settings.connectivity])
+    touching = ndimage.generate_binary_structure(3, RANK[rule.connectivity])
     faces = ndimage.generate_binary_structure(3, 1)
     back, count = ndimage.label(~mask, faces)
     shell = np.ones(mask.shape, bool)
     shell[1:-1, 1:-1, 1:-1] = False
     outside = set(back[shell | absent].tolist())
     holes = [h for h in range(1, count + 1) if h not in outside]
-    if settings.fill_holes == "all":
+    if rule.fill_holes == "all":
         mask = mask | np.isin(back, holes)
     labels = ndimage.label(mask, touching)[0]
     filled = labels.copy()
-    if settings.fill_holes == "one":
+    if rule.fill_holes == "one":
         for hole in holes:
             beside = set(labels[ndimage.binary_dilation(back == hole, faces)].tolist()) - {0}
             if len(beside) == 1:
                 filled[back == hole] = beside.pop()
     voxels = np.bincount(filled.ravel())
-    gone = (voxels < least) | (voxels > most)
+    gone = (voxels < rule.least) | (voxels > rule.most)
     filled[gone[filled]] = 0
     named = rename(labels)  # a hole does not change a name
     names = np.zeros(labels.max() + 1, np.uint64)
@@ -95,19 +99,19 @@ def absence(grid: Grid, absent: set[Index]) -> NDArray[np.bool_]:
 
 
 def block_of(
-    volume: NDArray[Any], grid: Grid, index: Index, absent: set[Index], settings: RecipeSettings
+    volume: NDArray[Any], grid: Grid, index: Index, absent: set[Index], rule: ObjectRule
 ) -> tuple[Patch, Box]:
     """What refine is given for one chunk; absent voxels read as 0."""
-    box = grid.block(index, halo(settings, VOXEL))
+    box = grid.block(index, rule.halo)
     gone = tuple(grid.box(i) for i in grid.covering(box) if i in absent)
     seen = np.where(absence(grid, absent), 0, volume)
     return Patch(seen[box.slices()], box, gone), grid.box(index)
 
 
 def cut(
-    volume: NDArray[Any], grid: Grid, index: Index, absent: set[Index], settings: RecipeSettings
+    volume: NDArray[Any], grid: Grid, index: Index, absent: set[Index], rule: ObjectRule
 ) -> tuple[NDArray[np.uint64], Arrays]:
-    return cut_fragments(*block_of(volume, grid, index, absent, settings), settings, VOXEL)
+    return cut_fragments(*block_of(volume, grid, index, absent, rule), rule)
 
 
 def one_box(array: NDArray[Any]) -> Box:

@@ -48,7 +48,7 @@ def test_a_pipeline_gives_the_same_on_a_bucket(s3, tmp_path) -> None:
     for _ in runner.run():
         pass
 
-    names = [organelle.recipe for organelle in dataset.organelles]
+    names = [organelle.name for organelle in dataset.organelles]
     volumes = {}
     for name in names:
         labels = array(f"labels/{name}/s0").read().result()

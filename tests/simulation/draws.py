@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from fibstream.core.dataset import Dataset, Model, Organelle
+from fibstream.core.dataset import Dataset, Model, Organelle, Prediction
 from fibstream.core.grid import Index
 from fibstream.services.refine.recipe import resolve
 
@@ -33,10 +33,15 @@ def draw_dataset(rng: random.Random) -> Dataset:
         name="tiny", classes=("mito",), sha256=engine.spec.sha256,
         spec=engine.spec.model_dump(mode="json"), profile=dict(engine.profile),
     )  # fmt: skip
-    organelle = Organelle(recipe="generic", source="mito", settings=settings.model_dump())
+    prediction = Prediction(name="mito", model="tiny", channel="mito")
+    organelle = Organelle(
+        name="generic", recipe="generic", inputs={"prediction": "mito"},
+        settings=settings.model_dump(),
+    )  # fmt: skip
     return Dataset(
         name="sim", shape=(None, y, x), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
-        voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,), organelles=(organelle,),
+        voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,),
+        predictions=(prediction,), organelles=(organelle,),
     )  # fmt: skip
 
 

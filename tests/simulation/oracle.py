@@ -15,7 +15,6 @@ from fibstream.services.analysis.stages.tables import TableFold
 from fibstream.services.analysis.table import rows_hash
 from fibstream.services.inference.stages.prediction import prediction_stage
 from fibstream.services.refine import service as refine
-from fibstream.services.refine.stages.objects import ObjectsFold
 from fibstream.store.store import Blob, Store
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def whole(world: World) -> Whole:
     arrays["predictions/mito", "uint8"] = prediction
     cut, paint = refine.SERVICE.stages(one, world.files)
     pieces = cut.compute(Block((0, 0, 0), volume, {"predictions/mito": patch(prediction)}))
-    fold = ObjectsFold(one)
+    (fold,) = refine.SERVICE.folds(one)
     summary = summary_of(pieces["summaries/fragments/generic"])
     fold.put(fold.inputs[0], (0, 0, 0), "", summary)
     mapping = fold.extra("labels/generic", (0, 0, 0))

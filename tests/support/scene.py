@@ -17,7 +17,7 @@ from fibstream.app.reference import labels_of, prediction_of, table_of
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
 from fibstream.services.analysis.table import rows_hash
-from fibstream.services.refine.recipe import RecipeSettings
+from fibstream.services.refine.recipes.generic import rule_of
 from fibstream.store.local import LocalFiles
 from fibstream.store.published import labels_hash, tables_hash
 from fibstream.store.record import read_dataset
@@ -162,9 +162,4 @@ def whole(raw: NDArray[Any], out: Path) -> tuple[str, str]:
 
 def whole_labels(prediction: NDArray[np.uint8], dataset: Dataset) -> dict[str, NDArray[np.uint64]]:
     """Return the labels of each organelle, computed as one block."""
-    return {
-        o.recipe: labels_of(
-            prediction, RecipeSettings.model_validate(dict(o.settings)), dataset.voxel_size_nm
-        )
-        for o in dataset.organelles
-    }
+    return {o.name: labels_of(prediction, rule_of(dataset, o)) for o in dataset.organelles}

@@ -36,7 +36,7 @@ def with_raw(dataset: Dataset) -> bool:
 
 
 def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
-    return [measure_stage(dataset, organelle.recipe) for organelle in dataset.organelles]
+    return [measure_stage(dataset, organelle.name) for organelle in dataset.organelles]
 
 
 MEASURES = Capability(("measures",), _stages)

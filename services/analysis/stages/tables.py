@@ -80,7 +80,7 @@ def _reaching(rows: Arrays, box: Box, step: Index) -> NDArray[np.bool_]:
 
 
 def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
-    return [table_stage(dataset, organelle.recipe) for organelle in dataset.organelles]
+    return [table_stage(dataset, organelle.name) for organelle in dataset.organelles]
 
 
 TABLES = Capability(("tables",), _stages)

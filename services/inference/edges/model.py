@@ -2,7 +2,8 @@
 
 A network is an ONNX file with one input, uint8 ``(1, 1, z, y, x)``, and one output
 ``(1, classes, z', y', x')``: uint8, or float32 in [-1, 1]. The metadata property ``fibstream``
-holds classes, voxel_size_nm, halo, stride, phase and tile as one JSON object.
+holds classes, voxel_size_nm, halo, stride, phase, tile and scale_nm as one JSON object; phase is
+0 and scale_nm 50 where it does not say so.
 """
 
 import hashlib

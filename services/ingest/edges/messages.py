@@ -1,6 +1,7 @@
 """The gRPC messages of ingest, to and from the types that the services use."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import yaml
@@ -44,16 +45,31 @@ def dataset_spec(dataset: Dataset) -> pb.DatasetSpec:
     """Return a dataset as a message."""
     z, y, x = dataset.shape
     sz, sy, sx = dataset.voxel_size_nm
-    pipeline = {
-        "models": [model.name for model in dataset.models],
-        "organelles": [{"recipe": o.recipe, "set": dict(o.settings)} for o in dataset.organelles],
-    }
     return pb.DatasetSpec(
         name=dataset.name, shape=wire.index3((z or 0, y, x)), chunk=wire.index3(dataset.chunk),
         dtype=dataset.dtype, voxel_size_nm=chunk_pb2.Nanometres3(z=sz, y=sy, x=sx),
         contrast_low=dataset.contrast[0], contrast_high=dataset.contrast[1],
-        invert=dataset.invert, pipeline=yaml.safe_dump(pipeline, sort_keys=False),
+        invert=dataset.invert, pipeline=_pipeline(dataset),
     )  # fmt: skip
+
+
+def _pipeline(dataset: Dataset) -> str:
+    """Return the pipeline of a dataset as YAML, every name and parameter spelled out."""
+    words: dict[str, list[dict[str, Any]]] = {
+        "predictions": [
+            {"name": p.name, "model": p.model, "class": p.channel}
+            for p in dataset.predictions
+            if p.model and p.name != p.channel
+        ],
+        "organelles": [
+            {"name": o.name, "recipe": o.recipe, "from": dict(o.inputs), "set": dict(o.settings)}
+            for o in dataset.organelles
+        ],
+        **{word: [dict(step) for step in steps] for word, steps in dataset.steps.items()},
+    }
+    given = {word: entries for word, entries in words.items() if entries}
+    models = {"models": [model.name for model in dataset.models]}
+    return str(yaml.safe_dump({**models, **given}, sort_keys=False))
 
 
 def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetResponse:

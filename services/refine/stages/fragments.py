@@ -5,34 +5,32 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fibstream.core.dataset import Dataset, Organelle
+from fibstream.core.dataset import Prediction
 from fibstream.core.stage import Arrays, Block, Input, Output, Stage
-from fibstream.services.refine.cut import cut_fragments, halo
-from fibstream.services.refine.recipe import RecipeSettings
+from fibstream.services.refine.rule import ObjectRule
 
 
-def fragment_stage(dataset: Dataset, organelle: Organelle) -> Stage:
-    """Return the stage that cuts a prediction into fragments."""
-    name, settings = organelle.recipe, RecipeSettings.model_validate(dict(organelle.settings))
-    voxel = dataset.voxel_size_nm
-    array = f"predictions/{organelle.source}"
-    # Size limits hold for whole objects: the fold applies them, and they change no fragment.
-    cut = settings.model_dump(exclude={"min_volume_nm3", "max_volume_nm3", "min_rule"})
+def fragment_stage(name: str, prediction: Prediction, rule: ObjectRule) -> Stage:
+    """Return the stage that cuts a prediction into fragments of the organelle ``name``."""
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
-        ids, summary = cut_fragments(block.patches[array], block.core, settings, voxel)
+        from fibstream.services.refine.cut import cut_fragments
+
+        ids, summary = cut_fragments(block.patches[prediction.path], block.core, rule)
         return {f"fragments/{name}": ids, f"summaries/fragments/{name}": summary}
 
+    # The squash length of the prediction is in the level. Size limits hold for whole objects: the
+    # fold applies them, and they change no fragment.
+    parameters = {
+        "sigma": list(rule.sigma),
+        "level": rule.level,
+        "connectivity": rule.connectivity,
+        "fill_holes": rule.fill_holes,
+    }
     return Stage(
         f"fragments/{name}", 1,
-        (Input(_maker(dataset, organelle), array, "uint8", halo(settings, voxel)),),
+        (Input(prediction.stage, prediction.path, "uint8", rule.halo),),
         (Output(f"fragments/{name}", "uint64"), Output(f"summaries/fragments/{name}")),
-        {"settings": cut, "voxel_size_nm": list(voxel)},
+        parameters,
         compute,
     )  # fmt: skip
-
-
-def _maker(dataset: Dataset, organelle: Organelle) -> str:
-    """Return the stage that predicts an organelle's class."""
-    model = next(m.name for m in dataset.models if organelle.source in m.classes)
-    return f"prediction/{model}"

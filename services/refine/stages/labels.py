@@ -5,16 +5,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fibstream.core.dataset import Organelle
 from fibstream.core.stage import Arrays, Block, Input, Output, Stage
-from fibstream.kernels.relabel import relabel
 
 
-def label_stage(organelle: Organelle) -> Stage:
-    """Return the stage that gives fragments the ids of their objects."""
-    name = organelle.recipe
+def label_stage(name: str) -> Stage:
+    """Return the stage that gives fragments of the organelle ``name`` the ids of their objects."""
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
+        from fibstream.kernels.relabel import relabel
+
         ids = block.summaries[f"summaries/fragments/{name}"]["ids"]
         found = relabel(block.patches[f"fragments/{name}"].array, ids, block.extra)
         return {f"labels/{name}": found}

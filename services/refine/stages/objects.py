@@ -2,61 +2,54 @@
 
 from collections.abc import Iterable, Iterator
 
-from fibstream.core.dataset import Dataset
 from fibstream.core.events import ObjectChanged, Place
 from fibstream.core.fold import NoFold
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays, Input
-from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.recipe import RecipeSettings
+from fibstream.services.refine.rule import ObjectRule
 
 EPOCH = 64  # chunks: landings between two snapshots of open objects
 
 
 class ObjectsFold(NoFold):
-    """The object fold of every organelle of a dataset, as the planner hosts it."""
+    """The objects of one organelle, as the planner hosts them."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._folds = {
-            o.recipe: ObjectFold(
-                RecipeSettings.model_validate(dict(o.settings)), dataset.voxel_size_nm
-            )
-            for o in dataset.organelles
-        }
+    def __init__(self, name: str, rule: ObjectRule) -> None:
+        from fibstream.services.refine.objects import ObjectFold  # it brings the compiler
+
+        self._name = name
+        self._fold = ObjectFold(rule)
         self._epoch = 0
-        self.inputs = tuple(
-            Input(f"fragments/{name}", f"summaries/fragments/{name}") for name in self._folds
-        )
+        self.inputs = (Input(f"fragments/{name}", f"summaries/fragments/{name}"),)
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:  # noqa: ARG002
         """Take the summary of a chunk's fragments."""
-        self._folds[source.stage.partition("/")[2]].put(index, summary)
+        self._fold.put(index, summary)
 
     def landed(self, count: int) -> None:
         """Take a snapshot of open objects each time an epoch of chunks has landed."""
         if count // EPOCH > self._epoch:
             self._epoch = count // EPOCH
-            for fold in self._folds.values():
-                fold.snapshot()
+            self._fold.snapshot()
 
     def seal(self, grid: Grid) -> None:  # noqa: ARG002
         """Make closed objects final: the extent is known."""
-        for fold in self._folds.values():
-            fold.seal()
+        self._fold.seal()
 
     def extra(self, stage: str, index: Index) -> bytes | None:
-        """Return the mapping of one chunk; None while its summary is not known."""
+        """Return the mapping of one chunk of labels; None while its summary is not known."""
+        if stage != f"labels/{self._name}":
+            return None
         try:
-            return self._folds[stage.partition("/")[2]].mapping(index)
+            return self._fold.mapping(index)
         except KeyError:
             return None
 
     def dirty(self) -> Iterable[Place]:
         """Return the chunks of labels whose mapping may have changed."""
-        return [(f"labels/{n}", i) for n, fold in self._folds.items() for i in fold.dirty()]
+        return [(f"labels/{self._name}", index) for index in self._fold.dirty()]
 
     def changes(self) -> Iterator[ObjectChanged]:
-        """Yield what happened to objects."""
-        for name, fold in self._folds.items():
-            for change in fold.changes():
-                yield ObjectChanged(name, change.kind, change.id, change.voxels, change.into)
+        """Yield the changes of objects."""
+        for change in self._fold.changes():
+            yield ObjectChanged(self._name, change.kind, change.id, change.voxels, change.into)

@@ -1,4 +1,4 @@
-"""What refine makes of each organelle: fragments and labels, and the fold between them."""
+"""What refine makes of each organelle: the stages and the fold of its recipe."""
 
 from collections.abc import Sequence
 
@@ -7,20 +7,15 @@ from fibstream.core.fold import Fold
 from fibstream.core.ports import Files
 from fibstream.core.service import Capability
 from fibstream.core.stage import Stage
-
-from .fragments import fragment_stage
-from .labels import label_stage
-from .objects import ObjectsFold
+from fibstream.services.refine.recipe import find_recipe
 
 
 def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
-    return [
-        stage for o in dataset.organelles for stage in (fragment_stage(dataset, o), label_stage(o))
-    ]
+    return [s for o in dataset.organelles for s in find_recipe(o.recipe).stages(dataset, o)]
 
 
 def _folds(dataset: Dataset) -> Sequence[Fold]:
-    return [ObjectsFold(dataset)]
+    return [find_recipe(o.recipe).fold(dataset, o) for o in dataset.organelles]
 
 
 ORGANELLES = Capability(("fragments", "labels"), _stages, _folds)

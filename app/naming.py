@@ -1,0 +1,118 @@
+"""Names and inputs in a pipeline: which prediction is which class, what an organelle is made of."""
+
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from fibstream.core.dataset import Model, Organelle, Prediction
+from fibstream.core.errors import WrongUse
+from fibstream.services.refine.recipe import Role, find_recipe, resolve
+
+from .pipelines import OrganelleEntry, Pipeline, PredictionEntry
+
+
+def named_predictions(pipeline: Pipeline, models: Sequence[Model]) -> tuple[Prediction, ...]:
+    """Return every prediction: each class of each network, by its name or its other name."""
+    if stored := [entry.name for entry in pipeline.predictions if entry.path]:
+        raise WrongUse(f"pipeline: prediction {stored[0]}: from a PATH is not built yet")
+    given = dict(zip(pipeline.models, models, strict=True))
+    _distinct_networks(models)
+    names = _other_names(pipeline.predictions, {**{m.name: m for m in models}, **given})
+    found: dict[str, Prediction] = {}
+    for model in models:
+        for channel in model.classes:
+            prediction = Prediction(
+                name=names.get((model.name, channel), channel), model=model.name, channel=channel,
+                squash_nm=model.spec["scale_nm"],
+            )  # fmt: skip
+            other = found.setdefault(prediction.name.lower(), prediction)
+            if other is not prediction:
+                raise WrongUse(_shared(other, prediction))
+    return tuple(found.values())
+
+
+def _distinct_networks(models: Sequence[Model]) -> None:
+    names = [model.name for model in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise WrongUse(f"pipeline: network {twice[0]} is given twice")
+
+
+def _other_names(
+    entries: Sequence[PredictionEntry], models: Mapping[str, Model]
+) -> dict[tuple[str, str], str]:
+    """Return the names that the pipeline gives to classes, by network and class."""
+    names: dict[tuple[str, str], str] = {}
+    for entry in entries:
+        what = f"pipeline: prediction {entry.name}"
+        if entry.model not in models:
+            raise WrongUse(f"{what}: no network {entry.model}; models names {', '.join(models)}")
+        model = models[entry.model]
+        if entry.channel not in model.classes:
+            known = ", ".join(model.classes)
+            raise WrongUse(f"{what}: network {model.name} has no class {entry.channel}: {known}")
+        other = names.setdefault((model.name, entry.channel), entry.name)
+        if other != entry.name:
+            raise WrongUse(f"{what}: class {entry.channel} of {model.name} is {other} already")
+    return names
+
+
+def _shared(one: Prediction, two: Prediction) -> str:
+    """Return what is wrong with two predictions of one name, and the entry that would help."""
+    free = f"{two.channel}-{two.model}".replace("--", "-")
+    return (
+        f"pipeline: networks {one.model} and {two.model} both predict {two.name}; give one of "
+        f"them another name: predictions: [{{name: {free}, model: {two.model}, "
+        f"class: {two.channel}}}]"
+    )
+
+
+def named_organelles(
+    entries: Sequence[OrganelleEntry], predictions: Sequence[Prediction]
+) -> tuple[Organelle, ...]:
+    """Return organelles with all inputs named and every parameter spelled out."""
+    known = {
+        "prediction": [prediction.name for prediction in predictions],
+        "labels": [entry.name for entry in entries],
+    }
+    found = tuple(
+        Organelle(
+            name=entry.name, recipe=entry.recipe,
+            inputs={
+                role.name: _input(entry, role, known[role.kind])
+                for role in find_recipe(entry.recipe).inputs
+            },
+            settings=resolve(entry.recipe, entry.set).model_dump(mode="json"),
+        )
+        for entry in entries
+    )  # fmt: skip
+    _check_order(found)
+    return found
+
+
+def _input(entry: OrganelleEntry, role: Role, known: Sequence[str]) -> str:
+    """Return the name that an organelle reads in a role; WrongUse where none fits."""
+    name = entry.inputs.get(role.name, role.default)
+    if name is None and role.kind == "prediction" and len(known) == 1:
+        return known[0]
+    if name is None or name not in known:
+        kind = "prediction" if role.kind == "prediction" else "organelle"
+        wanted = f"{kind} {name}" if name else f"a {role.name}: give from:"
+        raise WrongUse(
+            f"organelle {entry.name}: recipe {entry.recipe} needs {wanted}; "
+            f"there is {', '.join(known) or 'none'}"
+        )
+    return name
+
+
+def _check_order(organelles: Sequence[Organelle]) -> None:
+    """Raise WrongUse for organelles that are made of each other in a circle."""
+    reads = {
+        o.name: [
+            o.inputs[role.name] for role in find_recipe(o.recipe).inputs if role.kind == "labels"
+        ]
+        for o in organelles
+    }
+    try:
+        TopologicalSorter(reads).prepare()
+    except CycleError as error:
+        circle = " from ".join(error.args[1][::-1])
+        raise WrongUse(f"pipeline: organelles are made in a circle: {circle}") from None

@@ -1,0 +1,89 @@
+"""``generic``: the connected components of one prediction, by the rules of Heinrich et al. 2021.
+
+Their methods (refinements) smooth, threshold, connect, fill holes, and drop what is small; here the
+size limits are exact integers.
+"""
+
+from typing import Self, get_args
+
+from pydantic import Field, model_validator
+
+from fibstream.core.dataset import SQUASH_NM, Dataset, Organelle
+from fibstream.core.fold import Fold
+from fibstream.core.stage import Stage
+from fibstream.kernels.conventions import Connectivity
+from fibstream.services.refine.recipe import Recipe, RecipeSettings, Role
+from fibstream.services.refine.rule import (
+    FillHoles,
+    MinRule,
+    ObjectRule,
+    Voxel,
+    sigma_voxels,
+    threshold_level,
+    voxel_limits,
+)
+from fibstream.services.refine.stages.fragments import fragment_stage
+from fibstream.services.refine.stages.labels import label_stage
+from fibstream.services.refine.stages.objects import ObjectsFold
+
+
+def _one_of(choices: object) -> str:
+    return "one of " + ", ".join(map(str, get_args(choices)))
+
+
+class GenericSettings(RecipeSettings):
+    """Smoothing, threshold, connectivity, holes, and the limits of an object's volume."""
+
+    smooth_nm: float = Field(default=0, ge=0, description="a number of nm, 0 or more")
+    threshold_nm: float = Field(default=0, description="a number of nm")
+    connectivity: Connectivity = Field(default=6, description=_one_of(Connectivity))
+    fill_holes: FillHoles = Field(default="one", description=_one_of(FillHoles))
+    min_volume_nm3: float = Field(default=0, ge=0, description="a number of nm3, 0 or more")
+    max_volume_nm3: float | None = Field(
+        default=None,
+        gt=0,
+        description="a number of nm3 above 0 and not below min_volume_nm3, or null",
+    )
+    min_rule: MinRule = Field(default="below", description=_one_of(MinRule))
+
+    @model_validator(mode="after")
+    def _limits_are_in_order(self) -> Self:
+        if self.max_volume_nm3 is not None and self.max_volume_nm3 < self.min_volume_nm3:
+            raise ValueError("max_volume_nm3 is less than min_volume_nm3")
+        return self
+
+
+def object_rule(
+    settings: GenericSettings, voxel_size_nm: Voxel, squash_nm: float = SQUASH_NM
+) -> ObjectRule:
+    """Return the rule in voxels of ``voxel_size_nm`` (z, y, x) and levels of a prediction."""
+    least, most = voxel_limits(
+        settings.min_volume_nm3, settings.max_volume_nm3, settings.min_rule, voxel_size_nm
+    )
+    return ObjectRule(
+        sigma_voxels(settings.smooth_nm, voxel_size_nm),
+        threshold_level(settings.threshold_nm, squash_nm),
+        settings.connectivity, settings.fill_holes, least, most,
+    )  # fmt: skip
+
+
+def rule_of(dataset: Dataset, organelle: Organelle) -> ObjectRule:
+    """Return the rule of an organelle of a dataset."""
+    settings = GenericSettings.model_validate(dict(organelle.settings))
+    prediction = dataset.prediction(organelle.inputs["prediction"])
+    return object_rule(settings, dataset.voxel_size_nm, prediction.squash_nm)
+
+
+def stages(dataset: Dataset, organelle: Organelle) -> list[Stage]:
+    """Return the stages of an organelle: fragments and labels."""
+    prediction = dataset.prediction(organelle.inputs["prediction"])
+    cut = fragment_stage(organelle.name, prediction, rule_of(dataset, organelle))
+    return [cut, label_stage(organelle.name)]
+
+
+def fold(dataset: Dataset, organelle: Organelle) -> Fold:
+    """Return the fold that makes objects of an organelle's fragments."""
+    return ObjectsFold(organelle.name, rule_of(dataset, organelle))
+
+
+RECIPE = Recipe("generic", GenericSettings(), (Role("prediction"),), stages, fold)

@@ -1,0 +1,66 @@
+"""The rule by which a prediction becomes objects, in voxels and grey levels."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from fibstream.core.grid import Halo
+from fibstream.kernels.conventions import LEVEL_BITS, Connectivity, Triple, radius
+
+FillHoles = Literal["none", "one", "all"]
+MinRule = Literal["below", "ceil"]
+Voxel = tuple[float, float, float]  # edge lengths in nm, (z, y, x)
+
+
+@dataclass(frozen=True)
+class ObjectRule:
+    """Smoothing and threshold make a mask, its connected components are objects, holes are filled.
+
+    ``sigma`` is the Gaussian's standard deviation in voxels (z, y, x), ``level`` the least smoothed
+    value that is foreground in units of 2**-7 grey levels. Last, objects of fewer than ``least``
+    or more than ``most`` voxels go.
+    """
+
+    sigma: Triple
+    level: int
+    connectivity: Connectivity
+    fill_holes: FillHoles
+    least: int = 1
+    most: float = math.inf
+
+    @property
+    def halo(self) -> Halo:
+        """The voxels of the prediction that a block reads beyond its chunk."""
+        z, y, x = radius(self.sigma)
+        return Halo((z, y, x), (z + 1, y + 1, x + 1))
+
+
+def sigma_voxels(smooth_nm: float, voxel_size_nm: Voxel) -> Triple:
+    """Return a standard deviation in voxels, ``(z, y, x)``."""
+    z, y, x = (smooth_nm / edge for edge in voxel_size_nm)
+    return z, y, x
+
+
+def threshold_level(threshold_nm: float, squash_nm: float) -> int:
+    """Return the least value at a distance of ``threshold_nm``, in units of 2**-7 grey levels.
+
+    A prediction holds ``128 tanh(distance / squash_nm) + 127``; 0 nm is grey level 127.
+    """
+    grey = 128 * math.tanh(threshold_nm / squash_nm) + 127
+    return math.ceil(grey * (1 << LEVEL_BITS))
+
+
+def voxel_limits(
+    min_volume_nm3: float, max_volume_nm3: float | None, min_rule: MinRule, voxel_size_nm: Voxel
+) -> tuple[int, float]:
+    """Return the least and the largest number of voxels that an object may have.
+
+    Exact for sizes and volumes read as decimals.  ``below``: an object goes when its volume is
+    less than the minimum; ``ceil``: when its voxels are at most the minimum rounded up to voxels.
+    """
+    voxel = math.prod(Fraction(str(edge)) for edge in voxel_size_nm)
+    least = math.ceil(Fraction(str(min_volume_nm3)) / voxel) + (min_rule == "ceil")
+    if max_volume_nm3 is None:
+        return max(least, 1), math.inf
+    return max(least, 1), math.floor(Fraction(str(max_volume_nm3)) / voxel)
