@@ -212,6 +212,11 @@ class Planner:
         )
 
     @property
+    def announcing(self) -> bool:
+        """Whether a raw chunk is left to be verified and announced."""
+        return bool(self._unannounced)
+
+    @property
     def landed_z(self) -> int:
         """Number of chunk layers in z up to the last that has landed."""
         return max((z + 1 for z, _, _ in self._landed), default=0)

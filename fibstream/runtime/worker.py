@@ -165,8 +165,8 @@ class Worker:
     ) -> list[tuple[Blob, bytes, str]]:
         stamp = Stamp(
             stage.name, task.subject, task.key, "",
-            () if task.manifest else tuple((i.stage, i.name, i.cell, i.hash) for i in task.inputs), task.manifest,
-            self._site.version, parameters_digest(stage),
+            () if task.manifest else tuple((i.stage, i.name, i.cell, i.hash) for i in task.inputs),
+            task.manifest, self._site.version, parameters_digest(stage),
         )  # fmt: skip
         return [
             encoded

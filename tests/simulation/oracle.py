@@ -1,105 +1,139 @@
-"""The whole volume as one block, by the same pure functions; and what the store holds."""
+"""The whole volume as one block, by the same pure functions; and what the store holds.
+
+Nothing here knows a stage: whatever the services declare is evaluated on one chunk that is the
+volume, in the order of its inputs.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from fibstream.core.grid import Box
-from fibstream.core.stage import Arrays, Block, Patch
-from fibstream.services.analysis import service as analysis
-from fibstream.services.analysis.stages.tables import TableFold
+from fibstream.core.dataset import Dataset
+from fibstream.core.fold import Fold, Folds
+from fibstream.core.grid import Box, Index
+from fibstream.core.ports import Files
+from fibstream.core.pyramid import level_box, levels
+from fibstream.core.service import Service
+from fibstream.core.stage import RAW, Arrays, Block, Made, Patch, Stage
+from fibstream.core.subject import WHOLE
 from fibstream.services.analysis.table import rows_hash
-from fibstream.services.inference.stages.prediction import prediction_stage
-from fibstream.services.refine import service as refine
+from fibstream.store.shard import Shard
 from fibstream.store.store import Blob, Store
 
-if TYPE_CHECKING:
-    from .world import World
+ORIGIN: Index = (0, 0, 0)  # the one chunk
 
 
-def table_hash(parquet: bytes) -> str:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def rows_of(parquet: bytes) -> str:
+    """Return the hash of a table's rows: its bytes also name the software."""
     return rows_hash(pq.read_table(pa.BufferReader(parquet)))
 
 
 def read_array(store: Store, item: Blob, box: Box) -> np.ndarray:
-    from fibstream.store.shard import Shard
-
     handle = store.files.open(item.path)
     assert handle is not None
-    shard = Shard(handle, store.layout(str(item.dtype), item.level))
+    shard = Shard(handle, store.layout(str(item.dtype), item.level, item.lattice))
     return shard.voxels(Box((0, 0, 0), box.shape))
-
-
-# -- drawing ---------------------------------------------------------------------------------------
-
-
-def array_of(output: NDArray[Any] | Arrays) -> NDArray[Any]:
-    assert isinstance(output, np.ndarray)
-    return output
-
-
-def summary_of(output: NDArray[Any] | Arrays) -> Arrays:
-    assert not isinstance(output, np.ndarray)
-    return output
 
 
 @dataclass
 class Whole:
-    """The whole volume, computed as one block."""
+    """The whole volume, computed as one block: arrays by (name, dtype), files by path."""
 
-    arrays: dict[tuple[str, str], np.ndarray]
-    tables: dict[str, str]
+    arrays: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
-def whole(world: World) -> Whole:
-    """Compute every stage on one chunk that is the volume, from the last content of each chunk."""
-    one = world.final.model_copy(update={"chunk": world.final.grid.extent})
+class _Evaluation:
+    """Evaluates the stages of some services on one chunk that is the volume."""
+
+    def __init__(self, dataset: Dataset, absent: Sequence[Box]) -> None:
+        self.dataset = dataset
+        self.volume = dataset.grid.volume
+        self.absent = tuple(absent)
+        self.made: dict[tuple[str, str], Made] = {}  # by stage and output
+        self.whole = Whole()
+
+    def run(self, services: Sequence[Service], files: Files) -> Whole:
+        pending = [(s, f) for s, f in _declared(services, self.dataset, files)]
+        while pending:
+            ready = [(s, f) for s, f in pending if self._known(s)]
+            assert ready, f"stages wait for each other: {[s.name for s, _ in pending]}"
+            for stage, fold in ready:
+                self._evaluate(stage, fold)
+            pending = [each for each in pending if each not in ready]
+        return self.whole
+
+    def _known(self, stage: Stage) -> bool:
+        return all((source.stage, source.name) in self.made for source in stage.inputs)
+
+    def _evaluate(self, stage: Stage, fold: Fold) -> None:
+        outputs = stage.compute(self._block(stage, fold))
+        for output in stage.outputs:
+            made = outputs[output.name]
+            self.made[stage.name, output.name] = made
+            if isinstance(made, np.ndarray):
+                assert made.dtype == np.dtype(output.dtype)
+                if output.final and not output.first:
+                    self.whole.arrays[output.name, output.dtype] = made
+            elif isinstance(made, bytes):
+                self.whole.files[output.name] = made
+            else:
+                for source in fold.inputs:
+                    if (source.stage, source.name) == (stage.name, output.name):
+                        fold.put(source, ORIGIN, "", made)
+
+    def _block(self, stage: Stage, fold: Fold) -> Block:
+        patches: dict[str, Patch] = {}
+        summaries: dict[str, Arrays] = {}
+        for source in stage.inputs:
+            made = self.made[source.stage, source.name]
+            if isinstance(made, np.ndarray):
+                array = levels(made, "mean", source.level + 1)[-1]
+                box = level_box(self.volume, source.level)
+                patches[source.name] = Patch(array, box, self.absent)
+            elif not isinstance(made, bytes):
+                summaries[source.name] = made
+        if stage.subjects is WHOLE:
+            cells: Mapping[str, Mapping[Index, Arrays]] = {
+                name: {ORIGIN: summary} for name, summary in summaries.items()
+            }
+            return Block(WHOLE, self.volume, {}, cells=cells, grid=self.dataset.grid)
+        extra = fold.extra(stage.name, ORIGIN) if stage.folded else b""
+        assert extra is not None
+        return Block(ORIGIN, self.volume, patches, summaries, extra)
+
+
+def _declared(
+    services: Sequence[Service], dataset: Dataset, files: Files
+) -> list[tuple[Stage, Fold]]:
+    """Return all stages, each with the folds of its service."""
+    found: list[tuple[Stage, Fold]] = []
+    for service in services:
+        fold = Folds(service.folds(dataset))
+        found += [(stage, fold) for stage in service.stages(dataset, files)]
+    return found
+
+
+def whole(
+    services: Sequence[Service], files: Files, dataset: Dataset,
+    contents: Mapping[Index, np.ndarray | None],
+) -> Whole:  # fmt: skip
+    """Compute every stage on one chunk that is the volume, from the content of each chunk."""
+    one = dataset.model_copy(update={"chunk": dataset.grid.extent})
     raw = np.zeros(one.grid.extent, one.dtype)
     absent: list[Box] = []
-    for index, contents in world.plan.items():
-        box = world.final.grid.box(index)
-        voxels = contents[-1][1]
+    for index, voxels in contents.items():
+        box = dataset.grid.box(index)
         if voxels is None:
             absent.append(box)
         else:
             raw[box.slices()] = voxels
-    volume = one.grid.volume
-
-    def patch(array: NDArray[Any]) -> Patch:
-        return Patch(array, volume, tuple(absent))
-
-    arrays: dict[tuple[str, str], NDArray[Any]] = {("raw", one.dtype): raw}
-    stage = prediction_stage(one, one.models[0], lambda: world.engine)
-    outputs = stage.compute(Block((0, 0, 0), volume, {"raw": patch(raw)}))
-    prediction = array_of(outputs["predictions/mito"])
-    arrays["predictions/mito", "uint8"] = prediction
-    cut, paint = refine.SERVICE.stages(one, world.files)
-    pieces = cut.compute(Block((0, 0, 0), volume, {"predictions/mito": patch(prediction)}))
-    (fold,) = refine.SERVICE.folds(one)
-    summary = summary_of(pieces["summaries/fragments/generic"])
-    fold.put(fold.inputs[0], (0, 0, 0), "", summary)
-    mapping = fold.extra("labels/generic", (0, 0, 0))
-    assert mapping is not None
-    outputs = paint.compute(
-        Block(
-            (0, 0, 0), volume, {"fragments/generic": patch(array_of(pieces["fragments/generic"]))},
-            {"summaries/fragments/generic": summary}, mapping,
-        )
-    )  # fmt: skip
-    labels = array_of(outputs["labels/generic"])
-    arrays["labels/generic", "uint64"] = labels
-    (measured,) = analysis.SERVICE.stages(one, world.files)
-    outputs = measured.compute(
-        Block((0, 0, 0), volume, {"labels/generic": patch(labels), "raw": patch(raw)})
-    )
-    rows = summary_of(outputs["summaries/measures/generic"])
-    tables = TableFold(one)
-    tables.put(tables.inputs[0], (0, 0, 0), "", rows)
-    return Whole(arrays, {"generic": table_hash(tables._make("generic")["tables/generic.parquet"])})
+    evaluation = _Evaluation(one, absent)
+    evaluation.made[RAW, RAW] = raw
+    evaluation.whole.arrays[RAW, one.dtype] = raw
+    return evaluation.run(services, files)

@@ -10,27 +10,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 
 import numpy as np
 
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
-from fibstream.core.dataset import RECORD
-from fibstream.core.events import ORIGIN, Record, Sealed, Task
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.events import Record, Sealed, Task
 from fibstream.core.fold import Folds
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import canonical
-from fibstream.core.ports import Delivery
-from fibstream.core.service import Service
+from fibstream.core.ports import Delivery, Files
+from fibstream.core.service import Capability, Service
 from fibstream.core.stage import Stage
+from fibstream.core.subject import WHOLE, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
-from fibstream.services.analysis import service as analysis
-from fibstream.services.inference import service as inference
 from fibstream.services.inference.stages.prediction import prediction_stage
-from fibstream.services.ingest import service as ingest
-from fibstream.services.refine import service as refine
 from fibstream.store.record import read_dataset
 from fibstream.store.shard import decode_blob
 from fibstream.store.store import Blob, Store
@@ -38,9 +37,22 @@ from fibstream.store.store import Blob, Store
 from ..support.engines import TinyEngine
 from .draws import draw_contents, draw_dataset
 from .faults import Actor, Diverged, Faults, Rules
-from .oracle import Whole, read_array, table_hash, whole
+from .oracle import Whole, read_array, rows_of, whole
 
-SERVICES = (ingest.SERVICE, inference.SERVICE, refine.SERVICE, analysis.SERVICE)
+
+def _predictions(dataset: Dataset, files: Files) -> list[Stage]:
+    """Return the stages of inference with engines that need no network."""
+    return [
+        prediction_stage(dataset, model, partial(TinyEngine, model.classes))
+        for model in dataset.models
+    ]
+
+
+TINY = Capability(("prediction",), _predictions)
+SERVICES = tuple(
+    replace(service, capabilities=(TINY,)) if service.name == "inference" else service
+    for service in registry.services()
+)
 MAX_STEPS = 60_000  # a schedule that takes more is a live-lock
 MAX_PASSES = 12  # reconcile passes after the last fault; the model of the protocol needed 4
 
@@ -71,7 +83,6 @@ class World:
         self.files = MemoryFiles()
         self.bus = MemoryBus(lambda: 0.0)
         self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))
-        self.engine = TinyEngine(("mito",), output=8)
         self.landed: set[Index] = set()
         self.sealed = False
         self.steps = 0
@@ -98,10 +109,14 @@ class World:
         return Site(self.dataset.name, store, self.bus)
 
     def stages(self, service: Service) -> list[Stage]:
-        dataset = read_dataset(self.files)
-        if service is inference.SERVICE:
-            return [prediction_stage(dataset, m, lambda: self.engine) for m in dataset.models]
-        return list(service.stages(dataset, self.files))
+        return service.stages(read_dataset(self.files), self.files)
+
+    def oracle(self) -> Whole:
+        """Return the whole volume computed as one block from the last content of each chunk."""
+        if self._oracle is None:
+            last = {index: contents[-1][1] for index, contents in self.plan.items()}
+            self._oracle = whole(SERVICES, self.files, self.final, last)
+        return self._oracle
 
     def _planner(self, service: Service) -> Planner:
         dataset = read_dataset(self.files)
@@ -142,7 +157,7 @@ class World:
         task = wire.decode(delivery.value)
         assert isinstance(task, Task)
         outcome = yield from worker.handle(task)
-        if self.steady and task.stage.startswith("prediction/"):
+        if self.steady and task.stage.startswith("prediction/") and task.subject is not WHOLE:
             self._check_prediction(task.subject)
         self.computed += outcome == "computed"
         yield
@@ -187,7 +202,7 @@ class World:
         return (
             planner.offset < self.bus.end(wire.ledger_topics())
             or not planner.frontier.idle
-            or bool(planner._unannounced)
+            or planner.announcing
         )
 
     def _plan(self, service: Service) -> None:
@@ -333,7 +348,11 @@ class World:
         for planner in self.planners.values():
             for _ in planner.act():
                 pass
-        return self.bus.end(wire.ledger_topics()) != before
+        return self._waiting() or self.bus.end(wire.ledger_topics()) != before
+
+    def _waiting(self) -> bool:
+        """Whether a task waits for a worker."""
+        return any(self.bus.backlog(wire.task_topic(service.name)) for service in SERVICES)
 
     def _reconcile(self) -> bool:
         """Verify every object and reconcile every planner; whether anything was found."""
@@ -342,38 +361,36 @@ class World:
         for planner in self.planners.values():
             for _ in planner.reconcile():
                 pass
-        busy = any(self._has_work(p) for p in self.planners.values())
+        busy = self._waiting() or any(self._has_work(p) for p in self.planners.values())
         return busy or self.bus.end(wire.ledger_topics()) != before
 
     def _verify(self) -> None:
         """The deep look of ``fibstream verify``: contents, not stamps alone."""
         site = self.site()
         items = [
-            (stage.name, index, item)
+            (stage.name, subject, item)
             for service in SERVICES
             for stage in self.stages(service)
-            for index in self.final.grid.indices()
-            for item in site.blobs(stage, index)
+            for subject in members(stage.subjects, self.final.grid)
+            for item in site.blobs(stage, subject)
         ]
-        items.append(("tables/generic", ORIGIN, Blob("tables/generic.parquet", ORIGIN)))
-        for stage, index, item in items:
+        for name, subject, item in items:
             if self.files.open(item.path) is not None and site.store.intact(item) is None:
-                site.publish(Record(stage, index, "suspect"))
+                site.publish(Record(name, subject, "suspect"))
 
     def _check_prediction(self, index: Index) -> None:
         """A prediction made while the volume grows is that of the whole volume, or damaged."""
-        self._oracle = self._oracle or whole(self)
         store = Store(self.files, self.final.grid)
         item = Blob("predictions/mito", index, "uint8")
         if store.intact(item) is not None:
             box = self.final.grid.box(index)
-            wanted = self._oracle.arrays["predictions/mito", "uint8"][box.slices()]
+            wanted = self.oracle().arrays["predictions/mito", "uint8"][box.slices()]
             if not np.array_equal(read_array(store, item, box), wanted):
                 raise Diverged(f"seed {self.seed}: {item.path} was announced and is not final")
 
     def check(self) -> None:
         """Compare everything that is stored with the whole computation on the final content."""
-        wanted = self._oracle or whole(self)
+        wanted = self.oracle()
         store = Store(self.files, self.final.grid)
         for (name, dtype), array in wanted.arrays.items():
             for index in self.final.grid.indices():
@@ -384,8 +401,8 @@ class World:
                 found = read_array(store, item, box)
                 if not np.array_equal(found, array[box.slices()]):
                     raise Diverged(f"seed {self.seed}: {item.path} is wrong")
-        for name, rows in wanted.tables.items():
-            handle = self.files.open(f"tables/{name}.parquet")
+        for path, content in wanted.files.items():
+            handle = self.files.open(path)
             decoded = decode_blob(handle.read(0, handle.size)) if handle else None
-            if decoded is None or table_hash(decoded[0]) != rows:
-                raise Diverged(f"seed {self.seed}: table {name} is wrong")
+            if decoded is None or rows_of(decoded[0]) != rows_of(content):
+                raise Diverged(f"seed {self.seed}: {path} is wrong")

@@ -30,7 +30,7 @@ def fragment_stage(name: str, prediction: Prediction, rule: ObjectRule) -> Stage
     return Stage(
         f"fragments/{name}", 1,
         (Input(prediction.stage, prediction.path, "uint8", rule.halo),),
-        (Output(f"fragments/{name}", "uint64"), Output(f"summaries/fragments/{name}")),
+        (Output(f"fragments/{name}", "uint64", final=False), Output(f"summaries/fragments/{name}")),
         parameters,
         compute,
     )  # fmt: skip
