@@ -1,6 +1,7 @@
 """Every stage of every service of a dataset, for `verify` and the in-process runner."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from fibstream import registry
 from fibstream.bus import wire
@@ -23,6 +24,26 @@ def stage_names(dataset: Dataset, files: Files) -> set[str]:
 def stages_of(dataset: Dataset, files: Files) -> list[Stage]:
     """Return all stages of a dataset, in the order in which data pass through its services."""
     return [stage for service in registry.services() for stage in service.stages(dataset, files)]
+
+
+class Segmentation(NamedTuple):
+    """Labelled objects of a dataset: an array of ids and the table of what they measure."""
+
+    name: str  # of an organelle, or of a path below the dataset such as contacts/a--b
+    group: str  # path of the multiscale array
+    table: str  # path of the Parquet file
+
+
+def segmentations(dataset: Dataset, files: Files) -> list[Segmentation]:
+    """Return every segmentation that the stages of a dataset write, with a table each."""
+    outputs = [output for stage in stages_of(dataset, files) for output in stage.outputs]
+    paths = {output.name for output in outputs}
+    found = []
+    for group in [output.name for output in outputs if output.pyramid == "mode"]:
+        name = group.removeprefix("labels/")
+        if (table := f"tables/{name}.parquet") in paths:
+            found.append(Segmentation(name, group, table))
+    return found
 
 
 def restore_log(dataset: Dataset, store: Store, bus: Bus) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from fibstream.core.dataset import Dataset, Organelle
+from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Box, Index
 from fibstream.volumes.sources import open_volume
 
+from .catalogue import Segmentation
 from .colours import colours
 
 GAP = 6  # pixels between panels
@@ -33,36 +34,35 @@ class Section(NamedTuple):
     pixel_nm: tuple[float, float]
 
 
-def paint(out: Path, dataset: Dataset, organelle: int, point_nm: tuple[float, float, float]) -> Any:
-    """Return an image: columns raw, prediction, labels over raw; rows xy, xz, yz.
+def paint(
+    out: Path, dataset: Dataset, chosen: Segmentation, point_nm: tuple[float, float, float]
+) -> Any:
+    """Return an image: columns raw, prediction if there is one, labels over raw; rows xy, xz, yz.
 
     ``point_nm`` (z, y, x) lies in all cuts. Where there is no data yet, it is dark.
     """
-    chosen = dataset.organelles[organelle]
-    predicted = _predicted(dataset, chosen)
-    groups = (
-        ("raw", "raw", "raw"),
-        (f"prediction: {predicted}", f"predictions/{predicted}", "prediction"),
-        (f"labels: {chosen.name}", f"labels/{chosen.name}", "labels"),
-    )
-    titles = [title for title, _, _ in groups]
+    predicted = _predicted(dataset, chosen.name)
+    titles = ["raw", *([f"prediction: {predicted}"] if predicted else []), f"labels: {chosen.name}"]
     rows = []
     for _, axis in CUTS:
-        raw, prediction, labels = (
-            section(out / group, kind, dataset, axis, point_nm) for _, group, kind in groups
-        )
+        raw = section(out / "raw", "raw", dataset, axis, point_nm)
+        labels = section(out / chosen.group, "labels", dataset, axis, point_nm)
         grey = rgb(_window(raw, dataset))
-        seen = _fit(prediction.values, grey.shape[:2]) if prediction else np.zeros(grey.shape[:2])
-        overlay = over(grey, _fit(labels.values, grey.shape[:2])) if labels else grey
+        panels = [grey, over(grey, _fit(labels.values, grey.shape[:2])) if labels else grey]
+        if predicted:
+            shown = section(out / f"predictions/{predicted}", "prediction", dataset, axis, point_nm)
+            seen = _fit(shown.values, grey.shape[:2]) if shown else np.zeros(grey.shape[:2])
+            panels.insert(1, rgb(seen.astype(np.uint8)))
         pixel = raw.pixel_nm if raw else (1.0, 1.0)
-        rows.append([_square(p, pixel) for p in (grey, rgb(seen.astype(np.uint8)), overlay)])
+        rows.append([_square(panel, pixel) for panel in panels])
     return _mosaic(rows, titles)
 
 
-def _predicted(dataset: Dataset, organelle: Organelle) -> str:
+def _predicted(dataset: Dataset, name: str) -> str:
     """Return the first prediction that an organelle is made of, empty if of labels alone."""
     names = {prediction.name for prediction in dataset.predictions}
-    return next((name for name in organelle.inputs.values() if name in names), "")
+    inputs = [n for o in dataset.organelles if o.name == name for n in o.inputs.values()]
+    return next((name for name in inputs if name in names), "")
 
 
 def section(

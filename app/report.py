@@ -13,9 +13,10 @@ import jinja2
 import numpy as np
 import pyarrow.parquet as pq
 
-from fibstream.core.dataset import Dataset, Organelle
+from fibstream.core.dataset import Dataset
 from fibstream.store.store import Store
 
+from .catalogue import segmentations
 from .colours import css
 from .folder import open_dataset
 from .picture import paint
@@ -56,13 +57,13 @@ def write_report(
     store = Store(files, dataset.grid)
     folder.mkdir(parents=True, exist_ok=True)
     sections, pictures = [], []
-    for number, organelle in enumerate(dataset.organelles):
-        rows = rows_of(out, organelle)
-        image = paint(out, dataset, number, point(rows, dataset))
-        pictures.append(folder / f"{organelle.name}.png")
+    for found in segmentations(dataset, files):
+        rows = rows_of(out / found.table)
+        image = paint(out, dataset, found, point(rows, dataset))
+        pictures.append(folder / f"{found.name.replace('/', '-')}.png")
         image.save(pictures[-1])
-        chunks = len(list(store.chunks(f"labels/{organelle.name}")))
-        sections.append(_section(organelle.name, rows, dataset, _data_url(image), chunks))
+        chunks = len(list(store.chunks(found.group)))
+        sections.append(_section(found.name, rows, dataset, _data_url(image), chunks))
     page = folder / "report.html"
     text = PAGE.render(
         name=dataset.name, summary=summary(dataset), sections=sections, columns=COLUMNS,
@@ -86,9 +87,8 @@ def _section(
     }  # fmt: skip
 
 
-def rows_of(out: Path, organelle: Organelle) -> list[Row]:
-    """Return the rows of an organelle's table, the largest object first."""
-    path = out / "tables" / f"{organelle.name}.parquet"
+def rows_of(path: Path) -> list[Row]:
+    """Return the rows of a table, the largest object first; none before it is made."""
     rows: list[Row] = pq.read_table(path).to_pylist() if path.is_file() else []
     return sorted(rows, key=lambda row: (-row["voxels"], row["id"]))
 

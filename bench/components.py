@@ -16,8 +16,8 @@ from fibstream.core.grid import Grid
 from fibstream.core.stage import Patch
 from fibstream.kernels import components, relabel, smooth
 from fibstream.services.refine.cut import cut_fragments
-from fibstream.services.refine.objects import ObjectFold
 from fibstream.services.refine.recipes.generic import GenericSettings, object_rule
+from fibstream.services.refine.rule import object_fold
 
 VOXEL = (4.0, 4.0, 4.0)
 ROUNDS = 5
@@ -47,7 +47,7 @@ def prediction(edge):
 
 def stream(volume, grid, rule):
     """Return the seconds of fragments, fold and relabelling, the bytes of a summary, the labels."""
-    fold = ObjectFold(rule)
+    fold = object_fold(rule)
     seconds, cut, labels = [0.0, 0.0, 0.0], {}, np.zeros(volume.shape, np.uint64)
     for index in grid.indices():
         box = grid.block(index, rule.halo)

@@ -27,8 +27,7 @@ class Volume:
         self.store = Store(LocalFiles(folder), dataset.grid)
         self._outputs = {output.name: output for output in outputs}
         self._key = key
-        arrays = [(o.name, o.dtype, o.pyramid is not None) for o in outputs]
-        for path, document in ngff.documents(dataset, arrays).items():
+        for path, document in ngff.documents(dataset, outputs).items():
             self.store.files.put(path, canonical(document))
 
     def write(self, name: str, index: Index, voxels: np.ndarray[Any, Any]) -> str:

@@ -36,6 +36,7 @@ class StageRun:
                 if isinstance(content, dict):
                     self._keep(Input(stage.name, output.name), index, content)
                 else:
+                    assert not isinstance(content, bytes), f"{output.name}: a file of one chunk"
                     written = self._volume.write(output.name, index, content)
                     self._contents[output.name, index] = written
 

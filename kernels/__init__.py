@@ -4,6 +4,9 @@
 ``smooth``          a Gaussian in exact integers, the same for any cut into blocks
 ``components``      connected components of a block, foreground and background at once
 ``union_find``      sets of connected fragments of all chunks, and when they are closed
+``objects``         objects of the summaries of all chunks, and the mapping of each chunk
+``hosted``          the same as a fold that a planner hosts
+``mapping``         the labels of one chunk's fragments, as bytes, without the compiler
 ``relabel``         fragments to labels, by the mapping of one chunk
 ``runs``            sparse ids made dense, by runs of equal ids
 ``scores``          agreement of two segmentations, by voxels and by objects

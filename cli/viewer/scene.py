@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fibstream.app.catalogue import Segmentation, segmentations
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
@@ -43,7 +44,7 @@ class ViewableDataset:
         """Return raw, predictions and labels, as far as they exist."""
         dataset = self._dataset()
         wanted = ["raw", *(prediction.path for prediction in dataset.predictions)]
-        wanted += [f"labels/{organelle.name}" for organelle in dataset.organelles]
+        wanted += [found.group for found in self._segmentations(dataset)]
         return [group for group in wanted if (self.root / group / "zarr.json").is_file()]
 
     def scene(self, data: DataUrl, meshes: MeshUrl) -> Scene:
@@ -61,11 +62,15 @@ class ViewableDataset:
             else:
                 objects = self.objects(group)
                 surfaces = f"{meshes(group, objects.rows)}|neuroglancer-precomputed:"
-                layers.append(Layer(name, "labels", url, objects=objects, meshes=surfaces))
+                title = group.removeprefix("labels/")
+                layers.append(Layer(title, "labels", url, objects=objects, meshes=surfaces))
         return Scene(
             dataset.name, dataset.voxel_size_nm, self._shape(dataset), self._focus(dataset),
             tuple(layers),
         )  # fmt: skip
+
+    def _segmentations(self, dataset: Dataset) -> list[Segmentation]:
+        return segmentations(dataset, LocalFiles(self.root))
 
     def _dataset(self) -> Dataset:
         return read_dataset(LocalFiles(self.root))
@@ -102,11 +107,11 @@ class ViewableDataset:
         ids = np.zeros(0, np.uint64) if rows is None else rows["id"].astype(np.uint64)
         voxels = np.zeros(0, np.int64) if rows is None else rows["voxels"]
         known = set(ids.tolist())
-        more = [n for n in self._log.alive(group.partition("/")[2]) if n not in known]
+        more = [n for n in self._log.alive(group.removeprefix("labels/")) if n not in known]
         return Objects(np.concatenate([ids, np.array(more, np.uint64)]), voxels, len(ids))
 
     def _table(self, group: str) -> Table | None:
-        path = self.root / "tables" / f"{group.partition('/')[2]}.parquet"
+        path = self.root / "tables" / f"{group.removeprefix('labels/')}.parquet"
         if not path.is_file():
             return None
         read = pq.read_table(path, columns=list(COLUMNS))

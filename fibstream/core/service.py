@@ -12,7 +12,7 @@ from typing import Any
 from .dataset import Dataset, Frozen
 from .fold import Fold
 from .ports import Files
-from .stage import Input, Stage
+from .stage import Input, Output, Stage
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,17 @@ class Service:
 
     def stages(self, dataset: Dataset, files: Files) -> list[Stage]:
         """Return its stages of a dataset; raise ValueError for one of a family it lacks."""
-        found = []
-        for capability in self.capabilities:
-            for stage in capability.stages(dataset, files):
-                if stage.family not in capability.families:
-                    raise ValueError(f"service {self.name}: stage {stage.name} has no family")
-                found.append(stage)
+        found = [stage for c in self.capabilities for stage in c.stages(dataset, files)]
+        for stage in found:
+            if stage.family not in self.families:
+                raise ValueError(f"service {self.name}: stage {stage.name} is of no family of its")
         return found
 
-    def arrays(self, dataset: Dataset, files: Files) -> list[tuple[str, str, bool]]:
-        """Return the arrays that it owns: path of the group, dtype, whether it is multiscale."""
-        stages = self.stages(dataset, files)
-        outputs = [o for stage in stages for o in stage.outputs if o.dtype and not o.first]
-        landing = [(source.name, source.dtype, True) for source in self.lands(dataset)]
-        return landing + [(o.name, o.dtype, o.pyramid is not None) for o in outputs]
+    def arrays(self, dataset: Dataset, files: Files) -> list[Output]:
+        """Return the arrays that it owns, from their full level on."""
+        landing = [Output(i.name, i.dtype, "mean") for i in self.lands(dataset)]
+        made = [output for stage in self.stages(dataset, files) for output in stage.outputs]
+        return landing + [output for output in made if output.dtype and not output.first]
 
     def folds(self, dataset: Dataset) -> list[Fold]:
         """Return its folds of a dataset."""

@@ -4,12 +4,13 @@ Every folder is a group, every multiscale group lists its levels with scale and 
 nanometres, axes (z, y, x), and all of it is valid while the volume grows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
 from fibstream.core.pyramid import level_box
+from fibstream.core.stage import Output
 
 from .shard import ZSTD_LEVEL, Layout
 
@@ -69,32 +70,34 @@ def multiscale(name: str, dataset: Dataset, levels: int) -> Document:
     return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": scales}]}
 
 
-def documents(dataset: Dataset, arrays: Iterable[tuple[str, str, bool]]) -> dict[str, Document]:
-    """Return every metadata document of ``arrays``: (group's path, dtype, multiscale?) each.
+def documents(dataset: Dataset, arrays: Sequence[Output]) -> dict[str, Document]:
+    """Return every metadata document of ``arrays``.
 
     Keys are paths of ``zarr.json`` files, parents before children. The extent in z is that of
     ``dataset.shape``; for an open volume the caller sets it to what has landed.
     """
     found: dict[str, Document] = {"zarr.json": group()}
-    for path, dtype, scaled in arrays:
+    for output in arrays:
+        path = output.name
         parts = path.split("/")
         for depth in range(1, len(parts)):
             found.setdefault("/".join(parts[:depth]) + "/zarr.json", group())
-        levels = dataset.levels if scaled else 1
-        found[f"{path}/zarr.json"] = group(_attributes(path, dataset, levels))
+        levels = dataset.levels if output.pyramid else 1
+        found[f"{path}/zarr.json"] = group(_attributes(output, dataset, levels))
         box = dataset.grid.volume
         for level in range(levels):
             z, y, x = (c >> level for c in dataset.chunk)
-            layout = Layout((z, y, x), dtype)
+            layout = Layout((z, y, x), output.dtype)
             found[f"{path}/s{level}/zarr.json"] = array(level_box(box, level).shape, layout)
-    labels = sorted(p.partition("/")[2] for p, _, _ in arrays if p.startswith("labels/"))
+    names = (output.name for output in arrays)
+    labels = sorted(name.partition("/")[2] for name in names if name.startswith("labels/"))
     if labels:
         found["labels/zarr.json"] = group({"ome": {"version": "0.5", "labels": labels}})
     return found
 
 
-def _attributes(path: str, dataset: Dataset, levels: int) -> Document:
-    ome = multiscale(path.rpartition("/")[2], dataset, levels)
-    if path.startswith("labels/"):
-        ome["image-label"] = {"source": {"image": "../../raw"}}
+def _attributes(output: Output, dataset: Dataset, levels: int) -> Document:
+    ome = multiscale(output.name.rpartition("/")[2], dataset, levels)
+    if output.pyramid == "mode":  # ids, of which no mean may be taken
+        ome["image-label"] = {"source": {"image": "../" * (output.name.count("/") + 1) + "raw"}}
     return {"ome": ome}

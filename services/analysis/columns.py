@@ -1,5 +1,7 @@
 """The meaning of each column of a table; a test compares it with `table.finish`."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 MEANING = {
@@ -23,4 +25,10 @@ MEANING = {
 
 def described(schema: pa.Schema) -> list[tuple[str, str, str]]:
     """Return name, type and meaning of each column of a table."""
-    return [(field.name, str(field.type), MEANING.get(field.name, "")) for field in schema]
+    return [(field.name, str(field.type), _meaning(field)) for field in schema]
+
+
+def _meaning(field: pa.Field) -> str:
+    """Return what a column means; one that only some tables have carries that itself."""
+    own: Mapping[bytes, bytes] = field.metadata or {}
+    return MEANING.get(field.name) or own.get(b"meaning", b"").decode()

@@ -13,8 +13,11 @@ from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
+from fibstream.core.grid import Index
 from fibstream.core.keys import canonical, digest
 from fibstream.core.ports import Bus, Entry, Files
+from fibstream.core.stage import Arrays, Block, Stage
+from fibstream.core.subject import WHOLE
 from fibstream.runtime.paging import MAX_PAGE, decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
@@ -25,9 +28,6 @@ from fibstream.v1 import analysis_pb2 as pb
 from fibstream.v1.analysis_pb2_grpc import AnalysisServiceServicer
 
 from .columns import described
-from .stages.measures import with_raw
-from .table import finish, to_parquet
-from .totals import merge
 
 assert MAX_PAGE <= MAX_ROWS
 
@@ -58,8 +58,8 @@ class AnalysisServicer(AnalysisServiceServicer):
             # The log is read first: a table that is final there must be the one that is then read.
             final = _final(dataset, self._root.files(dataset.name), site.bus)
             tables = [
-                _described(name, _table(dataset, site.store.files, name), final)
-                for name in _names(dataset)
+                _described(name, _table(dataset, site.store.files, stage), final)
+                for name, stage in _table_stages(dataset, site.store.files).items()
             ]
         return pb.DescribeResponse(tables=tables)
 
@@ -80,18 +80,19 @@ class AnalysisServicer(AnalysisServiceServicer):
         for field in ("organelle", "filter", "order_by", "page_size", "page_token"):
             if getattr(request, field):
                 raise WrongUse(f"{field}: not together with sql, which replaces it")
-        tables = {name: _table(dataset, files, name).data for name in _names(dataset)}
+        stages = _table_stages(dataset, files)
+        tables = {name: _table(dataset, files, stage).data for name, stage in stages.items()}
         return _answer(self._pool.run(request.sql, tables, context))
 
     def _page(
         self, request: pb.QueryObjectsRequest, dataset: Dataset, files: Files,
         context: grpc.ServicerContext,
     ) -> pb.QueryObjectsResponse:  # fmt: skip
-        name = request.organelle
-        if name not in _names(dataset):
-            known = ", ".join(_names(dataset)) or "none"
+        name, stages = request.organelle, _table_stages(dataset, files)
+        if name not in stages:
+            known = ", ".join(stages) or "none"
             raise NotFound(f"organelle {name[:60]!r}: {dataset.name} has {known}")
-        table = _table(dataset, files, name)
+        table = _table(dataset, files, stages[name])
         size = page_size(request.page_size)
         columns = pq.read_schema(pa.BufferReader(table.data)).names
         order = parse_order(request.order_by, columns)
@@ -114,20 +115,28 @@ def _answer(reply: Reply, token: str = "") -> pb.QueryObjectsResponse:
     )
 
 
-def _names(dataset: Dataset) -> list[str]:
-    return [organelle.name for organelle in dataset.organelles]
+def _table_stages(dataset: Dataset, files: Files) -> dict[str, Stage]:
+    """Return the stage that makes each table, by the name of the table."""
+    stages = registry.service("analysis").stages(dataset, files)
+    tables = [stage for stage in stages if stage.family == "tables"]
+    return {stage.name.partition("/")[2]: stage for stage in tables}
 
 
-def _table(dataset: Dataset, files: Files, name: str) -> _Table:
+def _table(dataset: Dataset, files: Files, stage: Stage) -> _Table:
     """Read a table; before it is made it has its columns and no rows."""
-    handle = files.open(f"tables/{name}.parquet")
+    (output,) = stage.outputs
+    handle = files.open(output.name)
     if handle is None:
-        empty = finish(merge([]), dataset.voxel_size_nm, raw=with_raw(dataset))
-        return _Table(to_parquet(empty, {}), "")
+        nothing: dict[str, dict[Index, Arrays]] = {source.name: {} for source in stage.inputs}
+        volume = dataset.grid.volume
+        block = Block(WHOLE, volume, {}, cells=nothing, grid=dataset.grid)
+        empty = stage.compute(block)[output.name]
+        assert isinstance(empty, bytes)
+        return _Table(empty, "")
     with closing(handle):
         found = decode_blob(handle.read(0, handle.size))
     if found is None:
-        raise WrongState(f"table {name}: damaged; analysis makes it anew when it next reconciles")
+        raise WrongState(f"{output.name}: damaged; analysis makes it anew when it next reconciles")
     body, stamp = found
     return _Table(body, stamp.hash)
 

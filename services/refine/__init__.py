@@ -12,7 +12,7 @@ The steps in order, each with its file:
    object (``cut.py``; the stage in ``stages/fragments.py``).
 5. **Fold** the summaries of all chunks, in any order and with repetitions: a union-find joins
    fragments to objects, fills holes, and finds out which objects nothing can change any more
-   (``kernels/union_find.py``; ``objects.py``; hosted by the planner in ``stages/objects.py``).
+   (``union_find.py`` and ``objects.py`` of ``kernels/``; the planner hosts its ``hosted.py``).
 6. **Map** the fragments of one chunk to objects; size limits hold here, for they are those of whole
    objects. The mapping travels inside the chunk's label task and is part of its key
    (``objects.py``).

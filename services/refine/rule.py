@@ -7,6 +7,7 @@ from typing import Literal
 
 from fibstream.core.grid import Halo
 from fibstream.kernels.conventions import LEVEL_BITS, Connectivity, Triple, radius
+from fibstream.kernels.objects import ObjectFold
 
 FillHoles = Literal["none", "one", "all"]
 MinRule = Literal["below", "ceil"]
@@ -34,6 +35,11 @@ class ObjectRule:
         """The voxels of the prediction that a block reads beyond its chunk."""
         z, y, x = radius(self.sigma)
         return Halo((z, y, x), (z + 1, y + 1, x + 1))
+
+
+def object_fold(rule: ObjectRule) -> ObjectFold:
+    """Return the fold that makes objects of fragments by a rule."""
+    return ObjectFold(merging=rule.fill_holes == "all", least=rule.least, most=rule.most)
 
 
 def sigma_voxels(smooth_nm: float, voxel_size_nm: Voxel) -> Triple:

@@ -106,7 +106,7 @@ def test_what_is_not_there_yet_has_no_section(finished) -> None:
 
 def test_the_picture_shows_the_largest_object_in_its_colour(finished, written) -> None:
     dataset = read_dataset(LocalFiles(finished))
-    rows = rows_of(finished, dataset.organelles[0])
+    rows = rows_of(finished / "tables" / f"{dataset.organelles[0].name}.parquet")
     image = np.asarray(Image.open(written.pictures[0]))
     scale = PANEL / dataset.shape[2]
     y, x = (int(rows[0][f"centroid_{axis}_nm"] / 8 * scale) for axis in "yx")

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from fibstream.core.errors import Poison
 from fibstream.core.grid import Grid
 from fibstream.core.ids import BACKGROUND_BIT
-from fibstream.kernels.relabel import decode_mapping, encode_mapping, relabel
-from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.rule import FillHoles
+from fibstream.kernels.mapping import decode_mapping, encode_mapping
+from fibstream.kernels.relabel import relabel
+from fibstream.services.refine.rule import FillHoles, object_fold
 
 from ..refine.whole import cut, rule_of
 
@@ -77,7 +77,7 @@ def test_a_mapping_of_a_hundred_thousand_pieces_is_an_event(holes: FillHoles) ->
     rng = np.random.default_rng(3)
     grid, rule = Grid((200, 128, 64), (100, 128, 64)), rule_of(fill_holes=holes)
     volume = np.where(rng.random(grid.extent) < 0.16, 255, 0).astype(np.uint8)
-    fold = ObjectFold(rule)
+    fold = object_fold(rule)
     summaries = {i: cut(volume, grid, i, set(), rule)[1] for i in grid.indices()}
     for index, summary in summaries.items():
         fold.put(index, summary)

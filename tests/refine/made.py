@@ -67,6 +67,7 @@ def make(
             read = [content_hash(known[i.name]) for i in stage.inputs if i.dtype]
             key = parameters_digest(stage), index, block.extra, *read
             for name, content in stage.compute(block).items():
+                assert not isinstance(content, bytes), name
                 yield Made((name, *key), _hash(content))
                 if isinstance(content, dict):
                     summaries[name, index] = content

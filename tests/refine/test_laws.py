@@ -8,9 +8,9 @@ from fibstream.core.grid import Grid, Index
 from fibstream.core.ids import gid
 from fibstream.core.stage import Arrays
 from fibstream.kernels.conventions import Connectivity
+from fibstream.kernels.objects import ObjectChange, ObjectFold, State
 from fibstream.kernels.relabel import relabel
-from fibstream.services.refine.objects import ObjectChange, ObjectFold, State
-from fibstream.services.refine.rule import FillHoles
+from fibstream.services.refine.rule import FillHoles, object_fold
 
 from ..support.geometry import triple
 from .whole import absence, cut, random_absent, random_grid, random_volume, rule_of, whole
@@ -46,7 +46,7 @@ class Case:
         return {i: cut(volume, self.grid, i, self.absent, self.rule) for i in self.grid.indices()}
 
     def fold(self) -> ObjectFold:
-        return ObjectFold(self.rule)
+        return object_fold(self.rule)
 
     def summary(self, index: Index) -> Arrays:
         return self.chunks[index][1]
@@ -210,7 +210,7 @@ def test_dense_volumes(connectivity: Connectivity, holes: FillHoles) -> None:
         gone = absence(grid, absent)
         volume = np.where(mask, 255, 0).astype(np.uint8)
         cuts = {i: cut(volume, grid, i, absent, rule) for i in grid.indices()}
-        fold, found = ObjectFold(rule), np.zeros(mask.shape, np.uint64)
+        fold, found = object_fold(rule), np.zeros(mask.shape, np.uint64)
         for index, (_, summary) in cuts.items():
             fold.put(index, summary)
         for index, (pieces, summary) in cuts.items():
@@ -234,7 +234,7 @@ def test_a_hole_waits_until_the_objects_beside_it_are_one() -> None:
     grid = Grid(mask.shape, (6, 6, 6))
     volume = np.where(mask, 255, 0).astype(np.uint8)
     cuts = {i: cut(volume, grid, i, set(), rule) for i in grid.indices()}
-    fold, seen = ObjectFold(rule), []
+    fold, seen = object_fold(rule), []
     for index in cuts:
         fold.put(index, cuts[index][1])
         fold.snapshot()
@@ -252,7 +252,7 @@ def test_an_object_closes_as_soon_as_it_can() -> None:
     rule = rule_of(fill_holes="all", connectivity=26)
     grid = Grid(mask.shape, (4, 4, 8))
     volume = np.where(mask, 255, 0).astype(np.uint8)
-    fold = ObjectFold(rule)
+    fold = object_fold(rule)
     short, long = 1 + gid((1, 1, 1)), 1 + gid((2, 2, 12))
     seen = []
     for x in range(4):
@@ -282,7 +282,7 @@ def test_an_object_behind_the_chunk_counts_too(axis: int) -> None:
     mask, chunk = np.moveaxis(mask, 0, axis), np.roll((4, 5, 5), axis)
     rule, grid = rule_of(), Grid(mask.shape, triple(chunk))
     volume = np.where(mask, 255, 0).astype(np.uint8)
-    fold = ObjectFold(rule)
+    fold = object_fold(rule)
     for index in grid.indices():
         fold.put(index, cut(volume, grid, index, set(), rule)[1])
     expected = whole(mask, np.zeros(mask.shape, bool), rule)

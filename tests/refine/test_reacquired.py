@@ -13,9 +13,9 @@ import pytest
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays
 from fibstream.kernels.conventions import Connectivity
+from fibstream.kernels.objects import ObjectFold, State
 from fibstream.kernels.union_find import OUT, OUTSIDE, FragmentSets, neighbour_at
-from fibstream.services.refine.objects import ObjectFold, State
-from fibstream.services.refine.rule import FillHoles, ObjectRule
+from fibstream.services.refine.rule import FillHoles, ObjectRule, object_fold
 
 from ..support.geometry import triple
 from .test_laws import RULES, follow
@@ -30,7 +30,7 @@ class Followed:
     """A fold, the mappings written as it reports them, and the objects as it reports them."""
 
     def __init__(self, rule: ObjectRule) -> None:
-        self.fold = ObjectFold(rule)
+        self.fold = object_fold(rule)
         self.present: dict[Index, Arrays] = {}
         self.written: dict[Index, bytes] = {}
         self.objects: dict[int, tuple[int, State]] = {}
@@ -60,7 +60,7 @@ class Followed:
 
 
 def fresh(rule: ObjectRule, summaries: Summaries) -> ObjectFold:
-    fold = ObjectFold(rule)
+    fold = object_fold(rule)
     for index in sorted(summaries):
         fold.put(index, summaries[index])
     return fold

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fibstream.core.grid import Grid
-from fibstream.services.refine.objects import ObjectFold
+from fibstream.services.refine.rule import object_fold
 
 from .whole import cut, rule_of
 
@@ -26,7 +26,7 @@ def test_an_object_of_exactly_a_limit_stays(least: int, most: int | None, kept: 
     for row, voxels in ((1, 4), (3, 5), (5, 6)):
         volume[1, row, 1 : 1 + voxels] = 255
     rule = rule_of(min_volume_nm3=least * VOXEL_NM3, max_volume_nm3=most and most * VOXEL_NM3)
-    grid, fold = Grid(volume.shape, (3, 7, 4)), ObjectFold(rule)
+    grid, fold = Grid(volume.shape, (3, 7, 4)), object_fold(rule)
     for index in grid.indices():
         fold.put(index, cut(volume, grid, index, set(), rule)[1])
     assert [voxels for voxels, _ in fold.objects().values()] == kept

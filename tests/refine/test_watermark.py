@@ -11,8 +11,7 @@ from fibstream.core.grid import MAX_AXIS, Grid
 from fibstream.core.ids import gid
 from fibstream.core.stage import Patch
 from fibstream.services.refine.cut import cut_fragments
-from fibstream.services.refine.objects import ObjectFold
-from fibstream.services.refine.rule import FillHoles
+from fibstream.services.refine.rule import FillHoles, object_fold
 from fibstream.services.refine.watermark import Finality, Watermark, begins, least
 
 from .whole import rule_of
@@ -126,7 +125,7 @@ def test_it_never_moves_back_while_chunks_come_for_the_first_time(
     rule = rule_of(fill_holes=fill_holes, connectivity=data.draw(st.sampled_from([6, 26])))
     share = data.draw(st.sampled_from([0.15, 0.35, 0.6]))
     volume = np.where(np.random.default_rng(seed).random(GRID.extent) < share, 255, 0)
-    fold, finality, before = ObjectFold(rule), Finality(GRID), 0
+    fold, finality, before = object_fold(rule), Finality(GRID), 0
     for index in data.draw(st.permutations(CHUNKS)):
         box = GRID.block(index, rule.halo)
         patch = Patch(volume[box.slices()].astype(np.uint8), box)

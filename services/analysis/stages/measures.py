@@ -13,20 +13,26 @@ from fibstream.core.stage import RAW, Arrays, Block, Input, Output, Stage
 from fibstream.services.analysis.conventions import HALO
 
 
-def measure_stage(dataset: Dataset, name: str) -> Stage:
-    """Return the stage that measures one organelle's labels chunk by chunk."""
-    labels = Input(f"labels/{name}", f"labels/{name}", "uint64", HALO)
+def measure_stage(dataset: Dataset, labels_of: str) -> Stage:
+    """Return the stage that measures labels chunk by chunk: those of the stage ``labels_of``."""
+    name = table_name(labels_of)
+    labels = Input(labels_of, labels_of, "uint64", HALO)
     grey = (Input(RAW, RAW, dataset.dtype),) if with_raw(dataset) else ()
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
         from fibstream.services.analysis.measure import measure  # the compiler comes with it
 
         raw = block.patches[RAW].array if grey else None
-        rows = measure(block.patches[f"labels/{name}"], block.core, raw)
+        rows = measure(block.patches[labels_of], block.core, raw)
         return {f"summaries/measures/{name}": rows}
 
     output = Output(f"summaries/measures/{name}")
     return Stage(f"measures/{name}", 1, (labels, *grey), (output,), {}, compute)
+
+
+def table_name(labels: str) -> str:
+    """Return the name of the table of an array of labels: ``mito`` of ``labels/mito``."""
+    return labels.removeprefix("labels/")
 
 
 def with_raw(dataset: Dataset) -> bool:
@@ -36,7 +42,7 @@ def with_raw(dataset: Dataset) -> bool:
 
 
 def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
-    return [measure_stage(dataset, organelle.name) for organelle in dataset.organelles]
+    return [measure_stage(dataset, f"labels/{organelle.name}") for organelle in dataset.organelles]
 
 
 MEASURES = Capability(("measures",), _stages)

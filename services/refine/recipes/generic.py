@@ -10,21 +10,22 @@ from pydantic import Field, model_validator
 
 from fibstream.core.dataset import SQUASH_NM, Dataset, Organelle
 from fibstream.core.fold import Fold
-from fibstream.core.stage import Stage
+from fibstream.core.stage import Input, Stage
 from fibstream.kernels.conventions import Connectivity
+from fibstream.kernels.hosted import HostedObjects
 from fibstream.services.refine.recipe import Recipe, RecipeSettings, Role
 from fibstream.services.refine.rule import (
     FillHoles,
     MinRule,
     ObjectRule,
     Voxel,
+    object_fold,
     sigma_voxels,
     threshold_level,
     voxel_limits,
 )
 from fibstream.services.refine.stages.fragments import fragment_stage
 from fibstream.services.refine.stages.labels import label_stage
-from fibstream.services.refine.stages.objects import ObjectsFold
 
 
 def _one_of(choices: object) -> str:
@@ -83,7 +84,9 @@ def stages(dataset: Dataset, organelle: Organelle) -> list[Stage]:
 
 def fold(dataset: Dataset, organelle: Organelle) -> Fold:
     """Return the fold that makes objects of an organelle's fragments."""
-    return ObjectsFold(organelle.name, rule_of(dataset, organelle))
+    name = organelle.name
+    source = Input(f"fragments/{name}", f"summaries/fragments/{name}")
+    return HostedObjects(name, source, f"labels/{name}", object_fold(rule_of(dataset, organelle)))
 
 
 RECIPE = Recipe("generic", GenericSettings(), (Role("prediction"),), stages, fold)

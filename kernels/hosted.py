@@ -1,4 +1,4 @@
-"""``objects/<organelle>``: the fold of refine makes objects of the fragments of all chunks."""
+"""The fold that a planner hosts: objects of the fragments of all chunks, labels of each chunk."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,21 +6,21 @@ from fibstream.core.events import ObjectChanged, Place
 from fibstream.core.fold import NoFold
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays, Input
-from fibstream.services.refine.rule import ObjectRule
+
+from .objects import ObjectFold
 
 EPOCH = 64  # chunks: landings between two snapshots of open objects
 
 
-class ObjectsFold(NoFold):
-    """The objects of one organelle, as the planner hosts them."""
+class HostedObjects(NoFold):
+    """The objects of ``name``: made of the summaries ``source``, for tasks of stage ``labels``."""
 
-    def __init__(self, name: str, rule: ObjectRule) -> None:
-        from fibstream.services.refine.objects import ObjectFold  # it brings the compiler
-
+    def __init__(self, name: str, source: Input, labels: str, fold: ObjectFold) -> None:
         self._name = name
-        self._fold = ObjectFold(rule)
+        self._labels = labels
+        self._fold = fold
         self._epoch = 0
-        self.inputs = (Input(f"fragments/{name}", f"summaries/fragments/{name}"),)
+        self.inputs = (source,)
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:  # noqa: ARG002
         """Take the summary of a chunk's fragments."""
@@ -38,7 +38,7 @@ class ObjectsFold(NoFold):
 
     def extra(self, stage: str, index: Index) -> bytes | None:
         """Return the mapping of one chunk of labels; None while its summary is not known."""
-        if stage != f"labels/{self._name}":
+        if stage != self._labels:
             return None
         try:
             return self._fold.mapping(index)
@@ -47,7 +47,7 @@ class ObjectsFold(NoFold):
 
     def dirty(self) -> Iterable[Place]:
         """Return the chunks of labels whose mapping may have changed."""
-        return [(f"labels/{self._name}", index) for index in self._fold.dirty()]
+        return [(self._labels, index) for index in self._fold.dirty()]
 
     def changes(self) -> Iterator[ObjectChanged]:
         """Yield the changes of objects."""

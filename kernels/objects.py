@@ -4,6 +4,7 @@ The summaries are the state, the last one of a chunk wins. The sets of fragments
 a chunk extends it, replacing or removing one lets it be built anew, with the same result.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -13,10 +14,9 @@ import numpy as np
 from fibstream.core.grid import Index
 from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.core.stage import Arrays
-from fibstream.kernels.relabel import encode_mapping
-from fibstream.kernels.union_find import FragmentSets
 
-from .rule import ObjectRule
+from .mapping import encode_mapping
+from .union_find import FragmentSets
 
 State = Literal["open", "closed", "final"]
 Kind = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
@@ -33,7 +33,7 @@ class ObjectChange:
 
 
 class ObjectFold:
-    """All objects of one dataset and organelle.
+    """All objects of one dataset and organelle, or all contacts of one pair of organelles.
 
     Objects outside the volume limits are not reported: an open one only once it is large enough.
     In a chunk's mapping a closed object has its last id; an open one has that of the last snapshot,
@@ -42,13 +42,15 @@ class ObjectFold:
 
     Parameters
     ----------
-    rule
-        Whether holes are filled, and the limits of an object in voxels.
+    merging
+        Whether a hole joins all objects around it.
+    least, most
+        The limits of an object in voxels, both inclusive.
     """
 
-    def __init__(self, rule: ObjectRule) -> None:
-        self._merging = rule.fill_holes == "all"
-        self._least, self._most = rule.least, rule.most
+    def __init__(self, *, merging: bool = False, least: int = 1, most: float = math.inf) -> None:
+        self._merging = merging
+        self._least, self._most = least, most
         self._summaries: dict[Index, Arrays] = {}
         self._sets = FragmentSets(merging=self._merging)
         self._stale = False
