@@ -64,7 +64,8 @@ class Blob:
         z, y, x = self.index
         if not self.dtype:
             # A result that belongs to no chunk, such as a table, is named by its file alone.
-            return self.name if "." in self.name else f"{self.name}/{z}.{y}.{x}"
+            in_chunk = self.name.startswith(f"{SUMMARIES}/")
+            return f"{self.name}/{z}.{y}.{x}" if in_chunk else self.name
         return f"{self.name}/s{self.level}/c/{z}/{y}/{x}"
 
 
