@@ -97,4 +97,8 @@ def _attributes(path: str, dataset: Dataset, levels: int) -> Document:
     ome = multiscale(path.rpartition("/")[2], dataset, levels)
     if path.startswith("labels/"):
         ome["image-label"] = {"source": {"image": "../../raw"}}
-    return {"ome": ome}
+    attributes: Document = {"ome": ome}
+    for prediction in dataset.predictions:
+        if prediction.path == path:
+            attributes["squash_nm"] = prediction.squash_nm
+    return attributes
