@@ -7,6 +7,7 @@ import numpy as np
 from fibstream.core.dataset import Dataset, Model, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
+from fibstream.registry import words
 from fibstream.runtime.root import Root
 from fibstream.services.inference.edges.model import find_model, read_model, released
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
@@ -14,7 +15,7 @@ from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.volumes.sources import Source
 
-from .naming import named_organelles, named_predictions
+from .naming import named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
@@ -129,6 +130,7 @@ def _designed(
         invert=request.invert, models=tuple(models), predictions=predictions,
         organelles=organelles,
     )  # fmt: skip
+    dataset = with_steps(dataset, pipeline, words())
     return DatasetDesign(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
 
 

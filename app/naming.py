@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
-from fibstream.core.dataset import Model, Organelle, Prediction
+from fibstream.core.dataset import Dataset, Model, Organelle, Prediction
 from fibstream.core.errors import WrongUse
 from fibstream.services.refine.recipe import Role, find_recipe, resolve
 
-from .pipelines import OrganelleEntry, Pipeline, PredictionEntry
+from .pipelines import OrganelleEntry, Pipeline, PredictionEntry, Words
 
 
 def named_predictions(pipeline: Pipeline, models: Sequence[Model]) -> tuple[Prediction, ...]:
@@ -116,3 +116,18 @@ def _check_order(organelles: Sequence[Organelle]) -> None:
     except CycleError as error:
         circle = " from ".join(error.args[1][::-1])
         raise WrongUse(f"pipeline: organelles are made in a circle: {circle}") from None
+
+
+def with_steps(dataset: Dataset, pipeline: Pipeline, words: Words) -> Dataset:
+    """Return the dataset with what further words of its pipeline list, every default spelled out.
+
+    The service that declares a word raises WrongUse for what it cannot read.
+    """
+    steps = {
+        word: tuple(
+            entry.model_dump(mode="json", by_alias=True)
+            for entry in words[word].resolve(dataset, entries)
+        )
+        for word, entries in pipeline.steps.items()
+    }
+    return dataset.model_copy(update={"steps": steps})

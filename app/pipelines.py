@@ -13,11 +13,13 @@ from pydantic import Field, SerializeAsAny, ValidationError
 
 from fibstream.core.dataset import Frozen, Name, check_name
 from fibstream.core.errors import WrongUse
+from fibstream.core.service import Word
+from fibstream.registry import words as declared_words
 from fibstream.services.refine.recipe import find_recipe, recipes, resolve
 
 MAX_TEXT = 64 * 1024  # characters: a pipeline has some dozen lines
 BUILT_IN = {"mito": "models: [mito]\norganelles:\n  - recipe: mito\n"}
-Words = Mapping[str, type[Frozen]]  # further words of a pipeline: the model of an element of each
+Words = Mapping[str, Word]  # further words of a pipeline, each read by the service that declares it
 
 
 class OrganelleEntry(Frozen):
@@ -51,7 +53,7 @@ class Pipeline(Frozen):
 Entry = TypeVar("Entry", PredictionEntry, OrganelleEntry)
 
 
-def read_pipeline(name_or_path: str, words: Words | None = None) -> Pipeline:
+def read_pipeline(name_or_path: str) -> Pipeline:
     """Return a pipeline; raise WrongUse naming the line of whatever is wrong in it."""
     path = Path(name_or_path)
     if name_or_path in BUILT_IN:
@@ -61,22 +63,22 @@ def read_pipeline(name_or_path: str, words: Words | None = None) -> Pipeline:
     else:
         known = ", ".join(BUILT_IN)
         raise WrongUse(f"pipeline {name_or_path}: not a file, and not built in ({known})")
-    return parse_pipeline(text, str(path), words)
+    return parse_pipeline(text, str(path))
 
 
-def requested_pipeline(text: str, words: Words | None = None) -> Pipeline:
+def requested_pipeline(text: str) -> Pipeline:
     """Return the pipeline that a client sends: a built-in name, or YAML."""
     if len(text) > MAX_TEXT:
         raise WrongUse(f"pipeline: {len(text)} characters; at most {MAX_TEXT} are allowed")
     if text and ":" not in text and text not in BUILT_IN:
         raise WrongUse(f"pipeline {text[:140]!r}: not built in ({', '.join(BUILT_IN)}), nor YAML")
-    return parse_pipeline(BUILT_IN.get(text, text), "as sent", words)
+    return parse_pipeline(BUILT_IN.get(text, text), "as sent")
 
 
 def parse_pipeline(text: str, name: str, words: Words | None = None) -> Pipeline:
     """Return the pipeline that a YAML text describes; raise WrongUse naming the wrong line.
 
-    ``words`` are allowed beside those of every pipeline.
+    ``words`` are allowed beside those of every pipeline: by default those of all services.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -86,7 +88,7 @@ def parse_pipeline(text: str, name: str, words: Words | None = None) -> Pipeline
         raise WrongUse(
             f"pipeline {name}:{line} not YAML: {getattr(error, 'problem', '')}"
         ) from None
-    return _Reader(name, words or {}).pipeline(root)
+    return _Reader(name, declared_words() if words is None else words).pipeline(root)
 
 
 class _Reader:
@@ -184,7 +186,7 @@ class _Reader:
 
     def _step(self, word: str, node: yaml.Node) -> Frozen:
         """Return one element of a further word, by the model that its service declares."""
-        model = self._words[word]
+        model = self._words[word].entry
         allowed = [field.alias or name for name, field in model.model_fields.items()]
         parts = self._mapping(node, word, allowed)
         try:

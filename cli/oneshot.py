@@ -2,15 +2,12 @@
 
 import logging
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
-from fibstream.core.dataset import Dataset, Organelle, Prediction, check_name, clip_chunk
+from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
@@ -24,13 +21,11 @@ from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.grey import contrast as to_grey
 from fibstream.services.inference.port import check_voxel_size
 from fibstream.services.inference.tiling import halo_of, predict
-from fibstream.services.refine.recipe import Recipe, find_recipe, resolve
 from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk
 from .outputs import Volume, check_file, new_groups, write_file
 from .progress import track
-from .stages import StageRun
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +37,8 @@ def _patch(source: Source, box: Box) -> Patch:
     return Patch(source.read(box), box)
 
 
-def _dataset(name: str, source: Source, chunk: Index, dtype: str) -> Dataset:
+def new_dataset(name: str, source: Source, chunk: Index, dtype: str) -> Dataset:
+    """Return the dataset that one command writes, of the shape and voxel size of its input."""
     return Dataset(
         name=name, shape=source.shape, chunk=chunk, dtype=dtype,
         voxel_size_nm=source.voxel_size_nm, contrast=(0, 255),
@@ -61,8 +57,10 @@ def predict_volume(
     edges = fitting_chunk(parse_chunk(chunk), source.shape, spec)
     low, high = parse_contrast(contrast, source)
     engine = make_engine(path, max(threads, os.cpu_count() or 1))
-    dataset = _dataset(out.name, source, edges, "uint8")
-    outputs = [Output(f"predictions/{name}", "uint8", "mean") for name in spec.classes]
+    dataset = new_dataset(out.name, source, edges, "uint8")
+    predictions = tuple(Prediction(name=name, squash_nm=spec.scale_nm) for name in spec.classes)
+    dataset = dataset.model_copy(update={"predictions": predictions})
+    outputs = [Output(prediction.path, "uint8", "mean") for prediction in predictions]
     names = [output.name for output in outputs]
     key = digest(canonical([spec.sha256, dict(engine.profile), [low, high], invert]))
     with new_groups(out, names) as scratch:
@@ -74,82 +72,6 @@ def predict_volume(
             for name, voxels in zip(names, found, strict=True):
                 volume.write(name, index, voxels)
     return names
-
-
-def parse_predictions(texts: Sequence[str], recipe: Recipe) -> dict[str, tuple[str, str]]:
-    """Return name and path of the volume that a recipe reads in each role."""
-    pairs = [text.partition("=")[::2] for part in texts for text in part.split(",")]
-    given = ",".join(texts)
-    if not all(name and path for name, path in pairs):
-        raise WrongUse(f"--prediction {given}: expected CLASS=PATH")
-    chosen = {}
-    for role in recipe.inputs:
-        named = [pair for pair in pairs if pair[0] in (role.name, role.default)]
-        fitting = named or (pairs if role.default is None else [])
-        if len(fitting) != 1:
-            raise WrongUse(
-                f"--prediction {given}: recipe {recipe.name} takes one {role.name}"
-                + (f", of class {role.default}" if role.default else "")
-            )
-        try:
-            chosen[role.name] = check_name(fitting[0][0]), fitting[0][1]
-        except ValueError as error:
-            raise WrongUse(f"--prediction {given}: {error}") from None
-    return chosen
-
-
-def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the parameters of ``--set KEY=VALUE``."""
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise WrongUse(f"--set {text}: expected KEY=VALUE")
-        try:
-            number = yaml.safe_load(value)
-            # YAML's numbers need a point before the exponent; people write 1e6.
-            found[name] = float(value) if isinstance(number, str) else number
-        except (yaml.YAMLError, ValueError):
-            found[name] = value
-    return found
-
-
-def refine_prediction(
-    prediction: Sequence[str], organelle: str, out: Path, *, voxel_size_nm: Voxel | None,
-    chunk: str | None, overrides: Sequence[str],
-) -> str:  # fmt: skip
-    """Label the objects of a prediction; return the group that was written."""
-    recipe, settings = find_recipe(organelle), resolve(organelle, parse_overrides(overrides))
-    chosen = parse_predictions(prediction, recipe)
-    sources = {
-        f"{'labels' if role.kind == 'labels' else 'predictions'}/{chosen[role.name][0]}":
-        open_volume(chosen[role.name][1], kind=role.kind, voxel_size_nm=voxel_size_nm)
-        for role in recipe.inputs
-    }  # fmt: skip
-    source, *others = sources.values()
-    for other in others:
-        _same_shape(source, other)
-    edges = fitting_chunk(parse_chunk(chunk), source.shape, None)
-    made = Organelle(
-        name=organelle, recipe=organelle, settings=settings.model_dump(mode="json"),
-        inputs={role: name for role, (name, _) in chosen.items()},
-    )  # fmt: skip
-    dataset = _dataset(out.name, source, edges, "uint64").model_copy(
-        update={"predictions": tuple(Prediction(name=name) for name, _ in chosen.values())}
-    )
-    stages = recipe.stages(dataset, made)
-    outputs = [output for stage in stages for output in stage.outputs]
-    key = digest(canonical([organelle, dict(made.settings)]))
-    labels = f"labels/{organelle}"
-    with new_groups(out, [labels]) as scratch:
-        volume = Volume(scratch, dataset, [o for o in outputs if o.dtype], key)
-        run = StageRun(volume, dataset.grid, sources, recipe.fold(dataset, made))
-        for stage in stages:
-            run.run(stage)
-        for output in outputs:
-            if output.name != labels:
-                shutil.rmtree(scratch / output.name.partition("/")[0], ignore_errors=True)
-    return labels
 
 
 def _blocks(source: Source) -> Grid:
@@ -170,7 +92,7 @@ def measure_labels(
     grey = None
     if raw is not None:
         grey = open_volume(raw, kind="raw", voxel_size_nm=source.voxel_size_nm)
-        _same_shape(source, grey)
+        check_same_shape(source, grey)
     fold, grid = RowTotals(), _blocks(source)
     for index in track(list(grid.indices()), "measured"):
         box = grid.box(index)
@@ -193,7 +115,7 @@ def evaluate_volumes(
     """Return the scores of a segmentation; those of its objects have names of their own."""
     one = open_volume(truth, kind="any", voxel_size_nm=voxel_size_nm or _any_size(truth))
     two = open_volume(test, kind="any", voxel_size_nm=voxel_size_nm or _any_size(test))
-    _same_shape(one, two)
+    check_same_shape(one, two)
     counts, pairs = scoring.Overlap(), scoring.Pairs() if instances else None
     grid = _blocks(one)
     for index in track(list(grid.indices()), "compared"):
@@ -220,6 +142,7 @@ def _any_size(path: str) -> Voxel | None:
     return None
 
 
-def _same_shape(one: Source, two: Source) -> None:
+def check_same_shape(one: Source, two: Source) -> None:
+    """Raise WrongUse unless two volumes have one shape."""
     if one.shape != two.shape:
         raise WrongUse(f"{two.name} is {two.shape}; {one.name} is {one.shape}: expected the same")

@@ -47,6 +47,8 @@ class Voxels:
         What the user should know of how the file was read; logged as warnings.
     display : Display
         How the file wants its grey values to be shown.
+    squash_nm : float, optional
+        Of a prediction: it holds ``128 tanh(distance / squash_nm) + 127``; None where not stated.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +58,7 @@ class Voxels:
     inside: str = ""
     notes: tuple[str, ...] = ()
     display: Display = NO_DISPLAY
+    squash_nm: float | None = None
 
     @property
     def voxel_size_nm(self) -> Size | None:

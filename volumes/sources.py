@@ -66,6 +66,8 @@ class Source:
         How the file wants its grey values to be shown.
     notes : tuple of str
         What the user should know of how the file is read; logged once.
+    squash_nm : float, optional
+        Of a prediction: it holds ``128 tanh(distance / squash_nm) + 127``; None where not stated.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Source:
     fetch: Callable[[Box], NDArray[Any]]
     display: Display
     notes: tuple[str, ...] = ()
+    squash_nm: float | None = None
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of ``box``, which lies inside the volume.
@@ -162,7 +165,7 @@ def _checked(name: str, found: Voxels, kind: Kind, given: Size | None) -> Source
         _log_once(name, note)
     return Source(
         name, (z, y, x), found.dtype.newbyteorder("="), size, kind, found.fetch, found.display,
-        notes,
+        notes, found.squash_nm,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def refine(
 
     Example: fibstream refine --prediction mito=prediction.zarr --organelle mito --out labels.zarr
     """
-    from ..oneshot import refine_prediction
+    from ..refining import refine_prediction
 
     group = refine_prediction(
         prediction, organelle, out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,

@@ -100,4 +100,8 @@ def _attributes(output: Output, dataset: Dataset, levels: int) -> Document:
     ome = multiscale(output.name.rpartition("/")[2], dataset, levels)
     if output.pyramid == "mode":  # ids, of which no mean may be taken
         ome["image-label"] = {"source": {"image": "../" * (output.name.count("/") + 1) + "raw"}}
-    return {"ome": ome}
+    attributes: Document = {"ome": ome}
+    for prediction in dataset.predictions:
+        if prediction.path == output.name:
+            attributes["squash_nm"] = prediction.squash_nm
+    return attributes

@@ -11,13 +11,15 @@ import tifffile
 import zarr
 
 from fibstream.app.design import make_engine
-from fibstream.app.reference import prediction_of
+from fibstream.app.reference import labels_of, prediction_of
 from fibstream.services.analysis.table import rows_hash
+from fibstream.services.refine.recipes.generic import GenericSettings, object_rule
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
+from ..inference.net import write_net
 from ..support.command import inside
-from ..support.scene import CHUNK, blobs, save
+from ..support.scene import CHUNK, GEOMETRY, blobs, bright, save
 
 SET = ("--set", "min_volume_nm3=2e4")
 EDGES = ("--chunk", ",".join(map(str, CHUNK)))
@@ -78,6 +80,24 @@ def test_predict_refine_measure_one_after_the_other(scene, finished, tmp_path) -
         pq.read_table(finished / "tables/mito.parquet")
     )
     assert sorted(p.name for p in out.iterdir()) == ["labels", "predictions", "zarr.json"]
+
+
+def test_a_threshold_is_in_the_scale_of_the_network_that_predicted(scene, tmp_path) -> None:
+    out, given = tmp_path / "a.zarr", ("--set", "threshold_nm=10")
+    net = write_net(tmp_path / "net.onnx", body=bright, channels=1, **GEOMETRY, scale_nm=30)
+    for step in (
+        ["predict", "--raw", scene.raw, "--model", net, "--out", out],
+        ["refine", "--prediction", f"mito={out}", "--organelle", "generic", "--out", out, *given],
+    ):
+        answer = inside(*step)
+        assert answer.code == 0, answer.err
+    settings = GenericSettings(threshold_nm=10)
+    expected, other = (
+        labels_of(by_zarr(out / "predictions/mito/s0"), object_rule(settings, (8, 8, 8), squash_nm))
+        for squash_nm in (30, 50)
+    )
+    assert np.array_equal(by_zarr(out / "labels/generic/s0"), expected)
+    assert not np.array_equal(expected, other)
 
 
 def test_refine_and_measure_take_a_dataset_of_run(finished, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Wrong input is one clear line that names it, exit 2, and nothing is written."""
 
 import fcntl
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 import tifffile
 import zarr
 
+from fibstream.core.dataset import RECORD
 from fibstream.runtime.root import bus_path
 
 from ..inference.net import write_net
@@ -298,6 +300,16 @@ def test_another_acquisition_does_not_touch_a_dataset(
     more = change(place)
     raw = place.volume(WIDE if "--contrast" in more else RAW)
     is_rejected(place.folder, place.run("--out", mine, *more, raw=raw), pattern)
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "status", "report", "view"])
+def test_a_dataset_of_the_first_format_is_named(place: Place, mine: Path, command: str) -> None:
+    record = mine / RECORD
+    old = json.loads(record.read_text()) | {"format": 1}
+    record.write_text(json.dumps(old))
+    given = [command, mine] if command != "run" else place.run("--out", mine)
+    more = ["--out", place.folder / "report"] if command == "report" else []
+    is_rejected(place.folder, [*given, *more], "a dataset of format 1")
 
 
 @pytest.mark.parametrize("command", ["run", "verify", "status"])

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from fibstream.core.dataset import Dataset, Model, Organelle, Prediction, clip_chunk
+from fibstream.core.errors import WrongUse
 from fibstream.core.keys import canonical
 
 MODEL = Model(name="m", classes=("mito",), sha256="0", spec={"a": 1}, profile={"runtime": "x"})
@@ -60,6 +61,47 @@ def test_sealing_sets_the_extent_and_nothing_else() -> None:
 def test_a_record_that_says_anything_else_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Dataset.model_validate(BASE.model_dump() | wrong)
+
+
+def test_a_record_of_the_first_format_is_refused_with_one_line() -> None:
+    old = {"format": 1, "name": "x", "organelles": [{"recipe": "mito", "source": "mito"}]}
+    with pytest.raises(WrongUse, match=r"^x: a dataset of format 1, .*anew into a new folder$"):
+        Dataset.model_validate_json(canonical(old))
+
+
+NAMES = ["mito", "NE", "er-periph", "mt.out_2", "4nm", "a" * 64]
+NO_NAMES = [
+    "",
+    "a--b",
+    "-a",
+    ".a",
+    "_a",
+    "a/b",
+    "a b",
+    "é",
+    "a\n",
+    "zarr.json",
+    "ZARR.JSON",
+    "a" * 65,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_spelled_as_the_papers_spell_them(name: str) -> None:
+    assert Prediction(name=name).path == f"predictions/{name}"
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_that_is_no_part_of_a_path_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="expected letters, digits"):
+        Organelle(name=name, recipe="r", inputs={}, settings={})
+
+
+def test_a_prediction_names_its_stage() -> None:
+    assert BASE.prediction("mito").stage == "prediction/m"
+    assert Prediction(name="er").stage == "stored/er"
+    with pytest.raises(KeyError):
+        BASE.prediction("er")
 
 
 def test_a_record_does_not_change_in_place() -> None:

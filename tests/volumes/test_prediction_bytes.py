@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.volumes.sources import Source
-from fibstream.volumes.zarr_n5.prediction_bytes import table_of
+from fibstream.volumes.zarr_n5.prediction_bytes import squash_of, table_of
 
 from .layouts import n5_array, n5_group, opened
 
@@ -82,6 +82,24 @@ def test_an_n5_prediction_is_read_on_the_scale_of_fibstream(
     assert len(caplog.records) == safe
     # As raw, or as anything, bytes are bytes.
     np.testing.assert_array_equal(opened(path, kind="raw").read(whole(source)), bytes_)
+
+
+@pytest.mark.parametrize("where", ["array", "group", "neither"])
+def test_the_squash_length_is_that_of_the_array_or_its_group(where: str, tmp_path: Path) -> None:
+    stated = {"array": {"squash_nm": 30}, "group": {}, "neither": {}}[where]
+    n5_group(tmp_path / "mito", {"squash_nm": 30} if where == "group" else {})
+    path = n5_array(
+        tmp_path / "mito" / "s0", BYTES.reshape(4, 8, 8), {"type": "gzip", "level": 6},
+        attributes={"resolution": [4, 4, 4], **stated},
+    )  # fmt: skip
+    assert opened(path, kind="prediction").squash_nm == (None if where == "neither" else 30)
+    assert opened(path, kind="raw").squash_nm is None
+
+
+@pytest.mark.parametrize("length", [0, -50, "50", float("inf"), float("nan")])
+def test_a_squash_length_that_is_none_is_refused(length: object) -> None:
+    with pytest.raises(WrongUse, match="p has the squash_nm"):
+        squash_of({"squash_nm": length}, "p")
 
 
 def whole(source: Source) -> Box:

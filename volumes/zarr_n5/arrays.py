@@ -14,7 +14,7 @@ from fibstream.volumes.formats import Voxels, without_leading
 
 from .axes import ZYX, ArrayMetadata, ParentGroup
 from .hierarchy import Hierarchy, Node
-from .prediction_bytes import table_of
+from .prediction_bytes import squash_of, table_of
 from .selection import Kind, candidates_in, select_array
 from .voxel_size import describe
 
@@ -85,7 +85,8 @@ def _voxels(
         raise WrongUse(f"{name} has axes ({', '.join(axes)}); expected (z, y, x) last")
     array = _as_zyx(stored, axes, name)
     places: list[Mapping[str, Any]] = [node.attributes, *(group.attributes for group in parents)]
-    table = _table(places, name) if kind == "prediction" else None
+    stated = _stated(places) if kind == "prediction" else {}
+    table = table_of(stated, name)
 
     def fetch(box: Box) -> NDArray[Any]:
         voxels: NDArray[Any] = array[box.slices()].read().result()
@@ -97,6 +98,7 @@ def _voxels(
     return Voxels(
         tuple(array.shape), np.dtype(array.dtype.numpy_dtype), description.lengths, fetch,
         "" if node.key == key else str(node.key.relative_to(key)), tuple(notes), display_of(places),
+        squash_of(stated, name),
     )  # fmt: skip
 
 
@@ -129,11 +131,10 @@ def _as_zyx(array: Any, axes: tuple[str, ...] | None, name: str) -> Any:
     return array.transpose([axes.index(axis) for axis in ZYX])
 
 
-def _table(places: list[Mapping[str, Any]], name: str) -> NDArray[np.uint8] | None:
-    """Return the conversion that the attributes of the array state, or else those of its group."""
-    words = ("float_range", "safe_scale")
-    stated = {w: place[w] for place in places[1::-1] for w in words if w in place}
-    return table_of(stated, name)
+def _stated(places: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what the attributes of the array state of its bytes, or else those of its group."""
+    words = ("float_range", "safe_scale", "squash_nm")
+    return {w: place[w] for place in places[1::-1] for w in words if w in place}
 
 
 def _notes(places: list[Mapping[str, Any]], kind: Kind) -> list[str]:

@@ -4,7 +4,8 @@ COSEM's inference writes t = tanh(distance / 50 nm) as ``clip(round(a t + b), 0,
 b stated by ``safe_scale`` in the attributes of the array (Heinrich et al. 2021,
 ``clip_float_to_uint8`` of simpleference).  False: a = 128 and b = 127, so that 127 is the surface;
 that is the scale of fibstream, and the lowest distance is cut off.  True: a = 127 and b = 128, so
-that 128 is the surface.
+that 128 is the surface.  fibstream's own predictions state ``squash_nm``, the length that is 50 nm
+there.
 """
 
 import math
@@ -53,3 +54,16 @@ def table_of(attributes: Mapping[str, Any], name: str) -> NDArray[np.uint8] | No
     # Halves never occur: 128/127 (v - 128) is a whole number only at v = 1, 128 and 255.
     grey = [math.floor(128 * (byte - 128) / 127 + 127.5) for byte in range(256)]
     return np.clip(grey, 0, 255).astype(np.uint8)
+
+
+def squash_of(attributes: Mapping[str, Any], name: str) -> float | None:
+    """Return the length in nm that distances are divided by before the tanh; None if not stated.
+
+    Raises WrongUse where ``squash_nm`` is no length.
+    """
+    given = attributes.get("squash_nm")
+    if given is None:
+        return None
+    if not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise WrongUse(f"{name} has the squash_nm {given!r}; expected a length in nm")
+    return float(given)

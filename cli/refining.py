@@ -1,0 +1,111 @@
+"""The work of `fibstream refine`: the stages of a recipe on one prediction, without services."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fibstream.app.design import fitting_chunk
+from fibstream.core.dataset import SQUASH_NM, Dataset, Organelle, Prediction, check_name
+from fibstream.core.errors import WrongUse
+from fibstream.core.keys import canonical, digest
+from fibstream.services.refine.recipe import Recipe, find_recipe, resolve
+from fibstream.volumes.sources import Source, open_volume
+
+from .flags import parse_chunk
+from .oneshot import Voxel, check_same_shape, new_dataset
+from .outputs import Volume, new_groups
+from .stages import StageRun
+
+
+def parse_predictions(texts: Sequence[str], recipe: Recipe) -> dict[str, tuple[str, str]]:
+    """Return name and path of the volume that a recipe reads in each role."""
+    pairs = [text.partition("=")[::2] for part in texts for text in part.split(",")]
+    given = ",".join(texts)
+    if not all(name and path for name, path in pairs):
+        raise WrongUse(f"--prediction {given}: expected CLASS=PATH")
+    chosen = {}
+    for role in recipe.inputs:
+        named = [pair for pair in pairs if pair[0] in (role.name, role.default)]
+        fitting = named or (pairs if role.default is None else [])
+        if len(fitting) != 1:
+            raise WrongUse(
+                f"--prediction {given}: recipe {recipe.name} takes one {role.name}"
+                + (f", of class {role.default}" if role.default else "")
+            )
+        try:
+            chosen[role.name] = check_name(fitting[0][0]), fitting[0][1]
+        except ValueError as error:
+            raise WrongUse(f"--prediction {given}: {error}") from None
+    return chosen
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of ``--set KEY=VALUE``."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise WrongUse(f"--set {text}: expected KEY=VALUE")
+        try:
+            number = yaml.safe_load(value)
+            # YAML's numbers need a point before the exponent; people write 1e6.
+            found[name] = float(value) if isinstance(number, str) else number
+        except (yaml.YAMLError, ValueError):
+            found[name] = value
+    return found
+
+
+def refine_prediction(
+    prediction: Sequence[str], organelle: str, out: Path, *, voxel_size_nm: Voxel | None,
+    chunk: str | None, overrides: Sequence[str],
+) -> str:  # fmt: skip
+    """Label the objects of a prediction; return the group that was written."""
+    recipe, settings = find_recipe(organelle), resolve(organelle, parse_overrides(overrides))
+    chosen = parse_predictions(prediction, recipe)
+    sources = {
+        role.name: open_volume(chosen[role.name][1], kind=role.kind, voxel_size_nm=voxel_size_nm)
+        for role in recipe.inputs
+    }
+    first = next(iter(sources.values()))
+    for source in sources.values():
+        check_same_shape(first, source)
+    made = Organelle(
+        name=organelle, recipe=organelle, settings=settings.model_dump(mode="json"),
+        inputs={role: name for role, (name, _) in chosen.items()},
+    )  # fmt: skip
+    edges = fitting_chunk(parse_chunk(chunk), first.shape, None)
+    predictions = tuple(
+        Prediction(name=made.inputs[role], squash_nm=source.squash_nm or SQUASH_NM)
+        for role, source in sources.items()
+        if source.kind == "prediction"
+    )
+    dataset = new_dataset(out.name, first, edges, "uint64")
+    dataset = dataset.model_copy(update={"predictions": predictions, "organelles": (made,)})
+    _write_labels(out, dataset, recipe, {_array(made, s, role): s for role, s in sources.items()})
+    return f"labels/{organelle}"
+
+
+def _array(made: Organelle, source: Source, role: str) -> str:
+    """Return the array of a dataset that a source stands for."""
+    return f"{'labels' if source.kind == 'labels' else 'predictions'}/{made.inputs[role]}"
+
+
+def _write_labels(
+    out: Path, dataset: Dataset, recipe: Recipe, sources: Mapping[str, Source]
+) -> None:
+    """Compute all stages of the one organelle of a dataset; of what they write, labels stay."""
+    (made,) = dataset.organelles
+    stages = recipe.stages(dataset, made)
+    outputs = [output for stage in stages for output in stage.outputs]
+    key = digest(canonical([made.recipe, dict(made.settings)]))
+    labels = f"labels/{made.name}"
+    with new_groups(out, [labels]) as scratch:
+        volume = Volume(scratch, dataset, [o for o in outputs if o.dtype], key)
+        run = StageRun(volume, dataset.grid, sources, recipe.fold(dataset, made))
+        for stage in stages:
+            run.run(stage)
+        for top in {output.name.partition("/")[0] for output in outputs if output.name != labels}:
+            shutil.rmtree(scratch / top, ignore_errors=True)

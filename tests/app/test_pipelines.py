@@ -1,0 +1,249 @@
+"""Pipelines: what their words mean, and the line of whatever is wrong in them."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from fibstream.app.naming import named_organelles, named_predictions, with_steps
+from fibstream.app.pipelines import OrganelleEntry, Pipeline, parse_pipeline
+from fibstream.core.dataset import Dataset, Frozen, Model, Prediction
+from fibstream.core.errors import WrongUse
+from fibstream.core.service import Word
+from fibstream.services.refine import recipes as folder
+from fibstream.services.refine.recipe import recipes
+
+TWO = """\
+models: [many, few.onnx]
+predictions:
+  - {name: mito-b, model: few, class: mito}
+organelles:
+  - recipe: mito
+  - {name: NE, recipe: generic, from: NE, set: {threshold_nm: 20}}
+  - {name: er.2, recipe: generic, from: {prediction: er}}
+"""
+
+
+def parsed(text: str) -> Pipeline:
+    return parse_pipeline(text, "p.yaml", {})
+
+
+def model(name: str, *classes: str, scale_nm: float = 50.0) -> Model:
+    return Model(name=name, classes=classes, sha256=name, spec={"scale_nm": scale_nm}, profile={})
+
+
+def test_what_is_not_given_follows_from_the_recipe() -> None:
+    pipeline = parsed(TWO)
+    assert pipeline.models == ("many", "few.onnx")
+    mito, envelope, second = pipeline.organelles
+    assert mito == OrganelleEntry(name="mito", recipe="mito")
+    assert envelope == OrganelleEntry(
+        name="NE", recipe="generic", inputs={"prediction": "NE"}, set={"threshold_nm": 20}
+    )
+    assert second.inputs == {"prediction": "er"}
+    assert parsed("models: [m]\norganelles: [{name: mito}]").organelles == (mito,)
+
+
+def test_stored_predictions_need_no_network() -> None:
+    text = "predictions: [{name: er, from: a.zarr}, {name: ld, from: b, as: distance}]\n"
+    stored, truth = parsed(text).predictions
+    assert (stored.path, stored.conversion) == ("a.zarr", "")
+    assert (truth.path, truth.conversion) == ("b", "distance")
+
+
+ORGANELLES = "models: [m]\norganelles:\n"
+PREDICTIONS = "models: [m]\npredictions:\n"
+REFUSED = {
+    "no recipe": (ORGANELLES + "  - {from: a}", "line 3: an organelle needs recipe"),
+    "name of no recipe": (ORGANELLES + "  - {name: a}", "line 3: organelle a needs recipe"),
+    "two of one name": (
+        ORGANELLES + "  - {name: a, recipe: mito}\n  - {name: A, recipe: generic}",
+        "line 4: A is named twice"),
+    "pair": (ORGANELLES + "  - {name: a--b, recipe: mito}", "line 3: name 'a--b': expected"),
+    "path": (ORGANELLES + "  - {name: ../a, recipe: mito}", "line 3: name '../a': expected"),
+    "hidden": (ORGANELLES + "  - {name: .a, recipe: mito}", "line 3: name '.a'"),
+    "metadata": (ORGANELLES + "  - {name: Zarr.json, recipe: mito}", "line 3: name 'Zarr.json'"),
+    "long": (ORGANELLES + f"  - {{name: {'a' * 65}, recipe: mito}}", "line 3: name 'aaa"),
+    "unknown role": (
+        ORGANELLES + "  - {recipe: mito, from: {mask: a}}", "line 3: unknown word 'mask'"),
+    "unknown setting": (
+        ORGANELLES + "  - recipe: mito\n    name: b\n    set: {smoth_nm: 1}", "line 5: .*smoth_nm"),
+    "word": (ORGANELLES + "  - {recipe: mito, source: a}", "line 3: unknown word 'source'"),
+    "half another name": (PREDICTIONS + "  - {name: a, model: m}", "line 3: a prediction is"),
+    "path and class": (
+        PREDICTIONS + "  - {name: a, from: p, class: c}", "line 3: a prediction is"),
+    "as": (PREDICTIONS + "  - {name: a, from: p, as: mask}", "line 3: as is 'mask'"),
+    "prediction twice": (
+        PREDICTIONS + "  - {name: er, from: p}\n  - {name: ER, from: q}", "line 4: ER is named"),
+    "nothing predicts": ("organelles: [{recipe: mito}]", "line 1: models names no network"),
+    "no list": ("models: [m]\norganelles: mito", "line 2: organelles is a list"),
+    "unknown list": ("models: [m]\nmeshes: [a]", "line 2: unknown word 'meshes'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_is_wrong_is_one_line_that_has_its_number(text: str, reason: str) -> None:
+    with pytest.raises(WrongUse, match=reason) as caught:
+        parsed(text)
+    assert "\n" not in str(caught.value)
+
+
+# -- predictions -----------------------------------------------------------------------------------
+
+
+def predicted(text: str, *models: Model) -> tuple[Prediction, ...]:
+    return named_predictions(parsed(text), models)
+
+
+def test_classes_are_predictions_unless_they_have_another_name() -> None:
+    many, few = model("many", "mito", "NE", "er"), model("few", "mito", scale_nm=30.0)
+    assert [(p.name, p.model, p.channel, p.squash_nm) for p in predicted(TWO, many, few)] == [
+        ("mito", "many", "mito", 50), ("NE", "many", "NE", 50), ("er", "many", "er", 50),
+        ("mito-b", "few", "mito", 30),
+    ]  # fmt: skip
+
+
+def test_a_network_may_be_named_as_models_names_it() -> None:
+    text = "models: [a/net.onnx]\npredictions: [{name: b, model: a/net.onnx, class: c}]"
+    assert [p.name for p in predicted(text, model("net", "c"))] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("", "both predict mito; .* predictions: .{name: mito-few, model: few, class: mito}"),
+        ("{name: er, model: few, class: mito}", "many and few both predict er"),
+        ("{name: ER, model: few, class: mito}", "many and few both predict ER"),
+        ("{name: a, model: none, class: mito}", "no network none; models names many, few"),
+        ("{name: a, model: few, class: er}", "few has no class er: mito"),
+        (
+            "{name: a, model: few, class: mito}, {name: b, model: few, class: mito}",
+            "class mito of few is a already",
+        ),
+        ("{name: a, from: p}", "prediction a: from a PATH is not built yet"),
+    ],
+)
+def test_names_that_clash_are_refused_with_what_would_help(lines: str, reason: str) -> None:
+    text = f"models: [many, few]\npredictions: [{lines}]"
+    with pytest.raises(WrongUse, match=reason):
+        predicted(text, model("many", "mito", "er"), model("few", "mito"))
+
+
+def test_the_entry_that_a_clash_proposes_is_one_that_helps() -> None:
+    models = model("many-", "mito"), model("-few", "mito")
+    with pytest.raises(WrongUse) as caught:
+        predicted("models: [many-, -few]", *models)
+    entry = str(caught.value).rpartition("another name: ")[2]
+    assert [p.name for p in predicted(f"models: [many-, -few]\n{entry}", *models)] == [
+        "mito", "mito-few",
+    ]  # fmt: skip
+
+
+# -- inputs ----------------------------------------------------------------------------------------
+
+
+def named(lines: str, *predictions: str) -> Sequence[dict[str, str]]:
+    entries = parsed(f"models: [m]\norganelles: [{lines}]").organelles
+    found = named_organelles(entries, [Prediction(name=name) for name in predictions])
+    return [dict(organelle.inputs) for organelle in found]
+
+
+def test_inputs_follow_from_the_recipe_where_that_is_clear() -> None:
+    assert named("{recipe: mito}, {recipe: generic, from: er}", "mito", "er") == [
+        {"prediction": "mito"}, {"prediction": "er"},
+    ]  # fmt: skip
+    assert named("{recipe: generic}", "er") == [{"prediction": "er"}]
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("{recipe: generic}", "recipe generic needs a prediction: give from:; there is er, ld"),
+        ("{recipe: mito}", "recipe mito needs prediction mito; there is er, ld"),
+        ("{recipe: mito, from: ER}", "recipe mito needs prediction ER; there is er, ld"),
+    ],
+)
+def test_inputs_that_are_not_there_are_named(lines: str, reason: str) -> None:
+    with pytest.raises(WrongUse, match=reason):
+        named(lines, "er", "ld")
+
+
+WITHIN = """\
+from fibstream.services.refine.recipe import Recipe, RecipeSettings, Role
+
+ROLES = Role("prediction"), Role("mask", "labels")
+RECIPE = Recipe("within", RecipeSettings(), ROLES, lambda dataset, organelle: [], None)
+"""
+
+
+@pytest.fixture
+def within(tmp_path: Path) -> Iterator[None]:
+    """A recipe that reads a prediction and the labels of another organelle: one more file."""
+    (tmp_path / "within.py").write_text(WITHIN)
+    folder.__path__.append(str(tmp_path))
+    recipes.cache_clear()
+    yield
+    folder.__path__.remove(str(tmp_path))
+    recipes.cache_clear()
+    del sys.modules[f"{folder.__name__}.within"]
+
+
+@pytest.mark.usefixtures("within")
+def test_an_organelle_may_be_made_of_another() -> None:
+    lines = "{name: a, recipe: within, from: {prediction: er, mask: b}}, {name: b, recipe: generic}"
+    assert named(lines, "er") == [{"prediction": "er", "mask": "b"}, {"prediction": "er"}]
+    for lines, reason in (
+        ("{recipe: within}", "needs a mask: give from:"),
+        ("{recipe: within, from: {mask: er}}", "needs organelle er; there is within"),
+        ("{recipe: within, from: {mask: within}}", "in a circle: within from within"),
+    ):
+        with pytest.raises(WrongUse, match=reason):
+            named(lines, "er")
+
+
+# -- further words ---------------------------------------------------------------------------------
+
+
+class Pair(Frozen):
+    a: str
+    distance_nm: float = 10
+
+
+def check_pairs(dataset: Dataset, pairs: Sequence[Pair]) -> Sequence[Pair]:
+    known = {organelle.name for organelle in dataset.organelles}
+    for pair in pairs:
+        if pair.a not in known:
+            raise WrongUse(f"pairs: no organelle {pair.a}")
+    return pairs
+
+
+WORDS = {"pairs": Word("pairs", Pair, check_pairs)}
+BASE = Dataset(
+    name="x", shape=(8, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
+    contrast=(0, 255), predictions=(Prediction(name="mito"),),
+    organelles=named_organelles(
+        (OrganelleEntry(name="a", recipe="generic"),), (Prediction(name="mito"),)
+    ),
+)  # fmt: skip
+
+
+def test_a_further_word_is_recorded_with_every_default() -> None:
+    pipeline = parse_pipeline("models: [m]\npairs:\n  - {a: a}\n", "p.yaml", WORDS)
+    assert with_steps(BASE, pipeline, WORDS).steps == {"pairs": ({"a": "a", "distance_nm": 10.0},)}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("{a: a, b: 3}", "line 4: unknown word 'b'; allowed: a, distance_nm"),
+        ("{a: a, distance_nm: far}", "line 4: pairs: distance_nm: "),
+        ("{distance_nm: 3}", "line 4: pairs: a: "),
+        ("a", "line 4: pairs is a mapping"),
+        ("{a: none}", "pairs: no organelle none"),
+    ],
+)
+def test_what_is_wrong_in_a_further_word_has_its_line(entry: str, reason: str) -> None:
+    text = f"models: [m]\npairs:\n  - {{a: a}}\n  - {entry}\n"
+    with pytest.raises(WrongUse, match=reason):
+        with_steps(BASE, parse_pipeline(text, "p.yaml", WORDS), WORDS)
