@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from fibstream.bus import wire
 from fibstream.core.dataset import RECORD, Dataset, Organelle, Prediction
-from fibstream.core.events import ORIGIN, Progress, Record
+from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
+from fibstream.core.subject import WHOLE
 from fibstream.runtime.root import Root
 from fibstream.services.analysis.servicer import AnalysisServicer
 from fibstream.services.analysis.table import finish, to_parquet
@@ -70,9 +71,9 @@ class Cell:
     def write(self, table: pa.Table, name: str = "mito") -> str:
         """Write a table as analysis does; return its content hash."""
         path, body = f"tables/{name}.parquet", to_parquet(table, {"organelle": name})
-        stamp = Stamp(f"tables/{name}", ORIGIN, "key", digest(body))
+        stamp = Stamp(f"tables/{name}", WHOLE, "key", digest(body))
         self.files.put(path, encode_blob(body, stamp))
-        record = Record(f"tables/{name}", ORIGIN, "ready", "key", {path: stamp.hash})
+        record = Record(f"tables/{name}", WHOLE, "ready", "key", {path: stamp.hash})
         self.publish(record)
         return stamp.hash
 

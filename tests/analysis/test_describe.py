@@ -1,7 +1,8 @@
 """Tables are described: their columns, and whether they are final."""
 
 from fibstream import registry
-from fibstream.core.events import ORIGIN, Record
+from fibstream.core.events import Record
+from fibstream.core.subject import WHOLE
 from fibstream.services.analysis.columns import MEANING
 from fibstream.v1 import analysis_pb2 as pb
 
@@ -59,7 +60,7 @@ def test_a_table_is_final_when_everything_is_sealed_seen_and_settled(
         cell.report(service)
     assert final()
     hash_ = cell.write(rows(2))
-    record = Record("tables/mito", ORIGIN, "ready", "key", {"tables/mito.parquet": "other"})
+    record = Record("tables/mito", WHOLE, "ready", "key", {"tables/mito.parquet": "other"})
     cell.publish(record)
     for service in registry.names():
         cell.report(service)

@@ -1,4 +1,4 @@
-"""The fold of a service that has none says nothing, whatever it is told."""
+"""The fold of a service that has none answers nothing, whatever it takes."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from fibstream.core.grid import Grid
 from fibstream.core.stage import Input
 
 
-def test_a_fold_of_nothing_has_nothing_to_say() -> None:
+def test_a_fold_of_nothing_answers_nothing() -> None:
     fold = NoFold()
     fold.put(Input("raw", "raw"), (0, 0, 0), "hash", {"n": np.arange(3)})
     fold.landed(3)
@@ -15,4 +15,3 @@ def test_a_fold_of_nothing_has_nothing_to_say() -> None:
     assert fold.inputs == ()
     assert fold.extra("labels/x", (0, 0, 0)) is None
     assert [list(found) for found in (fold.dirty(), fold.changes())] == [[], []]
-    assert list(fold.results(idle=True)) == list(fold.results(idle=False)) == []

@@ -17,6 +17,7 @@ from fibstream.core.fold import Fold, NoFold
 from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Grid, Halo, Index
 from fibstream.core.stage import RAW, Block, Compute, Input, Output, Stage
+from fibstream.core.subject import WHOLE, Subject
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import Planner, raw_record
 from fibstream.runtime.site import Site
@@ -77,6 +78,7 @@ class Line:
     grid: Grid = GRID
     stage: Stage = field(default_factory=make_stage)
     files: MemoryFiles = field(default_factory=MemoryFiles)
+    more: tuple[Stage, ...] = ()  # further stages of the same service
 
     def __post_init__(self) -> None:
         self.bus = MemoryBus(lambda: 0.0)
@@ -109,15 +111,16 @@ class Line:
     def worker(self, stage: Stage | None = None, grid: Grid | None = None) -> Worker:
         """Return a worker, of another stage or on another grid if given."""
         site = Site("d", Store(self.files, grid or self.grid), self.bus, "1.0")
-        return Worker(site, [stage or self.stage], lambda: self.grid)
+        return Worker(site, [stage or self.stage, *self.more], lambda: self.grid)
 
     def handle(self, task: Task, stage: Stage | None = None, grid: Grid | None = None) -> Outcome:
         """Carry out one task."""
         return drive(self.worker(stage, grid).handle(task))
 
     def planner(self, fold: Fold | None = None) -> Planner:
-        """Return a planner of the stage that has read nothing yet."""
-        return Planner(self.site, "blur", [self.stage], fold or NoFold(), lambda: self.grid)
+        """Return a planner of the stages that has read nothing yet."""
+        stages = [self.stage, *self.more]
+        return Planner(self.site, "blur", stages, fold or NoFold(), lambda: self.grid)
 
     def ingest(self) -> Planner:
         """Return the planner of ingest, which owns raw."""
@@ -127,7 +130,7 @@ class Line:
         """Carry out every task that waits; return the outcomes."""
         outcomes = []
         while delivery := self.bus.take(wire.task_topic("blur"), "w", 1):
-            outcomes.append(self.handle(_task(delivery.value)))
+            outcomes.append(self.handle(task_of(delivery.value)))
             self.bus.acknowledge(delivery, "w")
         return outcomes
 
@@ -146,19 +149,19 @@ class Line:
             stamp = self.site.store.stamp(raw_blob(index))
             assert stamp is not None
             frontier.apply(raw_record(stamp))
-        return {task.subject: task for task in frontier.tasks()}
+        return {cell_of(task.subject): task for task in frontier.tasks()}
 
     def ledger(self, stage: str | None = None) -> list[Record]:
         """Return the records that the ledger holds, the newest last."""
         events = [wire.decode(e.value) for e in self.bus.read(wire.ledger_topics(), 0)]
         return [e for e in events if isinstance(e, Record) and stage in (None, e.stage)]
 
-    def record(self, index: Index, stage: str = STAGE) -> Record:
+    def record(self, index: Subject, stage: str = STAGE) -> Record:
         """Return the one record of a chunk."""
         (record,) = [r for r in self.ledger(stage) if r.subject == index]
         return record
 
-    def status(self, index: Index = MIDDLE, stage: str = STAGE) -> str | None:
+    def status(self, index: Subject = MIDDLE, stage: str = STAGE) -> str | None:
         """Return the status that the ledger has of a chunk, or None."""
         found = [r.status for r in self.ledger(stage) if r.subject == index]
         return found[0] if found else None
@@ -171,7 +174,7 @@ class Line:
         for delivery in found:
             self.bus.discard(delivery)
             self.bus.send(topic, delivery.key, delivery.value)
-        return [_task(delivery.value) for delivery in found]
+        return [task_of(delivery.value) for delivery in found]
 
     def blobs(self, index: Index) -> list[Blob]:
         """Return the blobs of a chunk's outputs: the blurred chunk, and the summary."""
@@ -209,7 +212,14 @@ class Line:
 Finished = tuple[Line, Planner]  # and all that it wants is recorded
 
 
-def _task(data: bytes) -> Task:
+def cell_of(subject: Subject) -> Index:
+    """Return a subject that is known to be a cell."""
+    assert subject is not WHOLE
+    return subject
+
+
+def task_of(data: bytes) -> Task:
+    """Return the task that a queue holds as bytes."""
     event = wire.decode(data)
     assert isinstance(event, Task)
     return event

@@ -20,6 +20,7 @@ from .line import (
     STAGE,
     Finished,
     Line,
+    cell_of,
     make_stage,
     settle,
     turn,
@@ -43,7 +44,7 @@ def test_no_task_is_sent_before_the_neighbours_have_landed() -> None:
     for index, ready in ((LAST, []), (FIRST, []), (MIDDLE, CHUNKS)):
         line.land(index)
         turn(planner)
-        assert sorted(t.subject for t in line.queue()) == ready
+        assert sorted(cell_of(t.subject) for t in line.queue()) == ready
 
 
 def test_a_finished_run_leaves_nothing_to_do(finished: Finished) -> None:
@@ -101,7 +102,7 @@ def test_a_lost_task_is_sent_again_at_the_next_reconcile(line: Line) -> None:
     turn(planner)
     assert line.queue() == []
     turn(planner, reconcile=True)
-    assert sorted(t.subject for t in line.queue()) == CHUNKS
+    assert sorted(cell_of(t.subject) for t in line.queue()) == CHUNKS
 
 
 def test_a_dropped_task_is_sent_again_at_once(line: Line) -> None:

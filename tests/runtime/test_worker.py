@@ -15,6 +15,7 @@ from fibstream.core.grid import Box, Index
 from fibstream.core.keys import ABSENT, NamedInput, parameters_digest
 from fibstream.core.ports import Generation
 from fibstream.core.stage import RAW, Block, Input, Output, Stage
+from fibstream.core.subject import Subject
 from fibstream.store.store import Blob
 
 from .line import (
@@ -28,6 +29,7 @@ from .line import (
     SUMMARY,
     Line,
     blurred,
+    cell_of,
     make_stage,
     raw_blob,
     unused,
@@ -41,7 +43,7 @@ def task(line: Line) -> Task:
     return line.tasks()[MIDDLE]
 
 
-def statuses(line: Line, stage: str = STAGE) -> list[tuple[Index, str]]:
+def statuses(line: Line, stage: str = STAGE) -> list[tuple[Subject, str]]:
     return [(r.subject, r.status) for r in line.ledger(stage)]
 
 
@@ -89,7 +91,7 @@ def test_every_blob_names_the_task_that_made_it(line: Line, task: Task) -> None:
     assert len(stamps) == 2
     for stamp in stamps:
         assert (stamp.stage, stamp.subject, stamp.key) == (STAGE, MIDDLE, task.key)
-        assert stamp.inputs == tuple((i.stage, i.name, i.chunk, i.hash) for i in task.inputs)
+        assert stamp.inputs == tuple((i.stage, i.name, i.cell, i.hash) for i in task.inputs)
         assert (stamp.version, stamp.parameters) == ("1.0", parameters_digest(line.stage))
     (record,) = line.ledger(STAGE)
     assert record.key == task.key
@@ -208,7 +210,7 @@ def rotten(line: Line, blob: Blob) -> None:
 
 
 def replaced(line: Line, blob: Blob) -> None:
-    line.land(blob.subject, raw=volume(1))
+    line.land(cell_of(blob.subject), raw=volume(1))
 
 
 @pytest.mark.parametrize("index", CHUNKS)
@@ -238,7 +240,7 @@ Change = dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "other", [{"key": "f" * 32}, {"extra": b"more"}, {"index": FIRST}, {"inputs": ()}]
+    "other", [{"key": "f" * 32}, {"extra": b"more"}, {"subject": FIRST}, {"inputs": ()}]
 )
 def test_a_task_whose_key_is_not_of_its_inputs_is_refused(
     line: Line, task: Task, other: dict[str, Any]
@@ -278,7 +280,7 @@ def test_a_worker_that_has_not_read_the_seal_reads_the_grid_again(line: Line) ->
 # -- failures --------------------------------------------------------------------------------------
 
 
-def test_what_can_unused_succeed_is_recorded_as_failed(line: Line, task: Task) -> None:
+def test_what_can_never_succeed_is_recorded_as_failed(line: Line, task: Task) -> None:
     def poisoned(block: Block) -> dict[str, Any]:
         raise Poison("x" * 5000)
 

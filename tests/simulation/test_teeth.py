@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
-from fibstream.core.events import Task
+from fibstream.core.events import Place, Task
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.stage import RAW, Input, Output, Stage
 from fibstream.runtime.planner import raw_record
@@ -34,7 +34,7 @@ TRIES = 60  # seeds until a mutant must have been seen; each was seen within a t
 class DoneRecordApart(Worker):
     """Without P1: what is done is noted beside the objects, not inside them."""
 
-    notes: dict[tuple[str, Index], tuple[str, dict[str, str]]]
+    notes: dict[Place, tuple[str, dict[str, str]]]
 
     def _finished(self, stage: Stage, task: Task) -> dict[str, str] | None:
         key, hashes = self.notes.get((stage.name, task.subject), ("", {}))

@@ -9,23 +9,23 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fibstream.bus.memory import MemoryFiles
-from fibstream.core.events import ORIGIN
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import digest
 from fibstream.core.stage import Arrays, Output
+from fibstream.core.subject import WHOLE, Subject
 from fibstream.store.shard import Stamp, encode_blob
 from fibstream.store.store import Blob, Store
 
 Inputs = tuple[tuple[str, str, Index, str], ...]
 INPUTS: Inputs = (("raw", "raw", (0, 0, 1), "abc"),)
-TABLE = Blob("tables/x.parquet", ORIGIN)
+TABLE = Blob("tables/x.parquet", WHOLE)
 LONG: Inputs = tuple(
     ("raw", "raw", (0, 0, n), "f" * 32) for n in range(200)
 )  # a stamp beyond 4096 bytes
 
 
-def stamp(stage: Any = "s", index: Index = (0, 0, 0), inputs: Inputs = INPUTS) -> Stamp:
-    return Stamp(stage, index, "key", "", inputs, "1", "rule")
+def stamp(stage: Any = "s", subject: Subject = (0, 0, 0), inputs: Inputs = INPUTS) -> Stamp:
+    return Stamp(stage, subject, "key", "", inputs, "1", "rule")
 
 
 def put_array(
@@ -63,7 +63,7 @@ def parquet(rows: int = 3) -> tuple[Any, bytes]:
 
 def put_table(store: Store, inputs: Inputs = INPUTS) -> tuple[Blob, str]:
     _, body = parquet()
-    made = Stamp("tables/x", ORIGIN, "key", digest(body), inputs, "1")
+    made = Stamp("tables/x", WHOLE, "key", digest(body), inputs, "1")
     store.files.put(TABLE.path, encode_blob(body, made))
     return TABLE, made.hash
 

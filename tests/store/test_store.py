@@ -12,6 +12,7 @@ from fibstream.core.grid import Box, Grid
 from fibstream.core.keys import content_hash
 from fibstream.core.ports import Files
 from fibstream.core.stage import Input, Output
+from fibstream.core.subject import CHUNKS
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Blob, Changed, Store, blobs
 
@@ -51,8 +52,8 @@ def emptied(store: Store, blob: Blob) -> None:
     store.files.put(blob.path, b"")
 
 
-def replaced(store: Store, blob: Blob) -> None:
-    put_array(store, "a", noise((4, 4, 4), "uint16", seed=9), blob.subject)
+def replaced(store: Store, _blob: Blob) -> None:
+    put_array(store, "a", noise((4, 4, 4), "uint16", seed=9), (1, 0, 1))
 
 
 def without_stamp(store: Store, blob: Blob) -> None:
@@ -145,15 +146,15 @@ def test_the_generation_of_a_stamp_guards_a_conditional_put() -> None:
 def test_the_objects_of_an_output_are_its_levels_one_path_each() -> None:
     chunk = (64, 64, 32)
     output = Output("raw", "uint8", "mean")
-    every = blobs(output, (3, 0, 12), chunk)
+    every = blobs(output, (3, 0, 12), CHUNKS, chunk)
     assert [o.path for o in every] == [
         "raw/s0/c/3/0/12", "raw/s1/c/3/0/12", "raw/s2/c/3/0/12",
     ]  # fmt: skip
     assert len({o.label for o in every}) == 3
     coarser = Output("raw", "uint8", "mean", first=1)
-    assert blobs(coarser, (3, 0, 12), chunk) == every[1:]
-    assert blobs(Output("raw", "uint8"), (3, 0, 12), chunk) == every[:1]
-    (summary,) = blobs(Output("summaries/x"), (3, 0, 12), chunk)
+    assert blobs(coarser, (3, 0, 12), CHUNKS, chunk) == every[1:]
+    assert blobs(Output("raw", "uint8"), (3, 0, 12), CHUNKS, chunk) == every[:1]
+    (summary,) = blobs(Output("summaries/x"), (3, 0, 12), CHUNKS, chunk)
     assert summary.path == "summaries/x/3.0.12"
 
 
