@@ -38,7 +38,8 @@ class Lattice:
 CHUNKS = Lattice()
 Subjects = Lattice | Literal[Whole.WHOLE]  # what the outputs of one stage belong to
 
-_CELL = re.compile(r"(\d{1,7})\.(\d{1,7})\.(\d{1,7})")
+_NUMBER = r"(0|[1-9][0-9]{0,6})"  # one text for each subject: no leading zeros
+_CELL = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 
 
 def text(subject: Subject) -> str:
