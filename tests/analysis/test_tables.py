@@ -1,5 +1,6 @@
 """The table while chunks land: a row is whole, or not there."""
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -7,52 +8,52 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from fibstream.core.dataset import Dataset, Organelle
+from fibstream.core.frontier import key_of
 from fibstream.core.grid import Grid, Index
-from fibstream.core.stage import Patch
+from fibstream.core.keys import NamedInput
+from fibstream.core.stage import Arrays, Block, Patch, Stage
+from fibstream.core.subject import WHOLE
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
-from fibstream.services.analysis.stages.tables import EPOCH, TableFold
+from fibstream.services.analysis.stages import tables
+from fibstream.services.analysis.stages.tables import table_stage, total_of
+from fibstream.services.analysis.table import finish
 
 SHAPE, CHUNK = (12, 13, 14), (4, 5, 7)
 
 
-def dataset(shape: tuple[int | None, int, int]) -> Dataset:
-    organelle = Organelle(name="generic", recipe="generic", inputs={}, settings={})
-    return Dataset(
-        name="d", shape=shape, chunk=CHUNK, dtype="float32", voxel_size_nm=(8, 8, 8),
-        contrast=(0, 1), organelles=(organelle,),
-    )  # fmt: skip
-
-
-def labels(seed: int) -> np.ndarray:
+def labels(seed: int) -> NDArray[np.uint64]:
     """Objects that are one label from the start, some of them joined by corners alone."""
     mask = np.random.default_rng(seed).random(SHAPE) < 0.06
     return ndimage.label(mask, np.ones((3, 3, 3)))[0].astype(np.uint64)
 
 
-def rows(tables: TableFold) -> dict[int, dict[str, Any]]:
-    parquet = tables._make("generic")["tables/generic.parquet"]
-    return {row["id"]: row for row in pq.read_table(pa.BufferReader(parquet)).to_pylist()}
+def rows(cells: Mapping[Index, Arrays], grid: Grid) -> dict[int, dict[str, Any]]:
+    table = finish(total_of(cells, grid), (8, 8, 8))
+    return {row["id"]: row for row in table.to_pylist()}
+
+
+def measured(volume: NDArray[np.uint64], grid: Grid, index: Index) -> Arrays:
+    block = grid.block(index, HALO)
+    return measure(Patch(volume[block.slices()], block), grid.box(index), None)
 
 
 def test_a_row_is_final_as_soon_as_it_is_there() -> None:
     early = 0
     for seed in range(30):
-        volume, grid = labels(seed), Grid(SHAPE, CHUNK)
-        tables = TableFold(dataset((None, *SHAPE[1:])))
-        order = list(grid.indices())
+        volume, sealed = labels(seed), Grid(SHAPE, CHUNK)
+        order = list(sealed.indices())
         np.random.default_rng(seed).shuffle(order)
+        cells: dict[Index, Arrays] = {}
         seen: dict[int, dict[str, Any]] = {}
         for number, index in enumerate(order):
-            if number == len(order) // 2:
-                tables.seal(grid)
-            block = grid.block(index, HALO)
-            partial = measure(Patch(volume[block.slices()], block), grid.box(index), None)
-            tables.put(tables.inputs[0], index, f"{seed}-{number}", partial)
-            now = rows(tables)
+            grid = Grid((None, *SHAPE[1:]), CHUNK) if number < len(order) // 2 else sealed
+            cells[index] = measured(volume, sealed, index)
+            now = rows(cells, grid)
             assert {i: now.get(i) for i in seen} == seen, (seed, index)
             seen = now
             early += bool(now) and number < len(order) - 1
@@ -61,6 +62,18 @@ def test_a_row_is_final_as_soon_as_it_is_there() -> None:
             zip(ids.tolist(), voxels.tolist(), strict=True)
         )
     assert early > 30, "rows came only at the end"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_neither_order_nor_batches_of_the_cells_matter(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, grid = labels(seed), Grid(SHAPE, CHUNK)
+    indices = list(grid.indices())
+    expected = rows({i: measured(volume, grid, i) for i in indices}, grid)
+    np.random.default_rng(seed).shuffle(indices)
+    monkeypatch.setattr(tables, "BATCH", 5)
+    assert rows({i: measured(volume, grid, i) for i in indices}, grid) == expected
 
 
 @pytest.mark.parametrize("step", [s for s in product((-1, 0, 1), repeat=3) if any(s)])
@@ -77,56 +90,69 @@ def test_an_object_that_goes_on_across_a_corner_alone_has_no_row_yet(
     )
     volume = np.zeros(shape, np.uint64)
     volume[here] = volume[tuple(h + s for h, s in zip(here, step, strict=True))] = 5
-    tables = TableFold(dataset(shape))
+    cells: dict[Index, Arrays] = {}
     for index in sorted(grid.indices(), key=lambda at: at == missing):
-        assert rows(tables) == {}
-        block = grid.block(index, HALO)
-        partial = measure(Patch(volume[block.slices()], block), grid.box(index), None)
-        tables.put(tables.inputs[0], index, str(index), partial)
-    assert rows(tables)[5]["voxels"] == 2
+        assert rows(cells, grid) == {}
+        cells[index] = measured(volume, grid, index)
+    assert rows(cells, grid)[5]["voxels"] == 2
 
 
-def put(tables: TableFold, grid: Grid, indices: list[Index], content: str) -> None:
-    """Put a measure of each chunk; equal contents are hashes of equal measures."""
-    for index in indices:
-        box = grid.block(index, HALO)
-        partial = measure(Patch(np.zeros(box.shape, np.uint64), box), grid.box(index), None)
-        tables.put(tables.inputs[0], index, content, partial)
+def test_an_object_at_the_open_end_has_no_row_until_the_seal() -> None:
+    shape = (4, 5, 7)  # one chunk
+    volume = np.zeros(shape, np.uint64)
+    volume[3, 0, 0], volume[0, 4, 6] = 5, 6
+    sealed, still_open = Grid(shape, CHUNK), Grid((None, *shape[1:]), CHUNK)
+    cells = {(0, 0, 0): measured(volume, sealed, (0, 0, 0))}
+    assert sorted(rows(cells, still_open)) == [6]
+    assert sorted(rows(cells, sealed)) == [5, 6]
 
 
-def due(tables: TableFold, *, idle: bool = False) -> int:
-    return len(list(tables.results(idle=idle)))
+# -- the stage ------------------------------------------------------------------------------------
 
 
-def test_a_table_is_due_after_an_epoch_of_changes_or_when_nothing_else_is_left() -> None:
-    grid = Grid((4 * EPOCH, *SHAPE[1:]), (4, *SHAPE[1:]))
-    tables, chunks = TableFold(dataset((None, *SHAPE[1:]))), list(grid.indices())
-    assert due(tables, idle=True) == 0  # nothing is measured
-    put(tables, grid, chunks[:-1], "a")
-    put(tables, grid, chunks[:5], "a")  # repeated: no change
-    assert due(tables) == 0
-    assert due(tables, idle=True) == 1
-    put(tables, grid, chunks[:-1], "b")
-    assert due(tables) == 0
-    put(tables, grid, chunks[-1:], "a")
-    assert [due(tables), due(tables)] == [1, 0]
+def dataset(**other: Any) -> Dataset:
+    organelle = Organelle(name="generic", recipe="generic", inputs={}, settings={})
+    given = {
+        "name": "d", "shape": SHAPE, "chunk": CHUNK, "dtype": "uint8", "voxel_size_nm": (8, 8, 8),
+        "contrast": (0, 1), "organelles": (organelle,),
+    }  # fmt: skip
+    return Dataset(**{**given, **other})
 
 
-def test_the_key_of_a_table_follows_its_measures_and_the_extent() -> None:
-    grid, tables = Grid(SHAPE, CHUNK), TableFold(dataset((None, *SHAPE[1:])))
-    keys = []
+def test_the_stage_makes_the_table_of_all_cells() -> None:
+    volume, grid = labels(0), Grid(SHAPE, CHUNK)
+    cells = {i: measured(volume, grid, i) for i in grid.indices()}
+    stage = table_stage(dataset(dtype="float32"), "generic")
+    assert (stage.name, stage.subjects) == ("tables/generic", WHOLE)
+    (source,) = stage.inputs
+    block = Block(WHOLE, grid.volume, {}, cells={source.name: cells}, grid=grid)
+    (output,) = stage.outputs
+    made = stage.compute(block)[output.name]
+    assert isinstance(made, bytes)
+    table = pq.read_table(pa.BufferReader(made))
+    assert {row["id"]: row for row in table.to_pylist()} == rows(cells, grid)
+    assert table.schema.metadata[b"organelle"] == b"generic"
+    assert table.schema.metadata[b"voxel_size_nm"] == b"[8.0, 8.0, 8.0]"
 
-    def note() -> None:
-        (result,) = tables.results(idle=True)
-        keys.append(result.key)
 
-    put(tables, grid, [(0, 0, 0)], "a")
-    note()
-    note()
-    put(tables, grid, [(0, 0, 1)], "a")
-    note()
-    put(tables, grid, [(0, 0, 1)], "b")
-    note()
-    tables.seal(grid)
-    note()
-    assert keys[0] == keys[1] and len(set(keys)) == 4
+def test_the_key_of_a_table_follows_its_measures_the_extent_and_the_voxel_size() -> None:
+    stage, still_open = table_stage(dataset(), "generic"), Grid((None, *SHAPE[1:]), CHUNK)
+    (source,) = stage.inputs
+
+    def key(stage: Stage, grid: Grid, *contents: str) -> str:
+        inputs = [
+            NamedInput(source.stage, source.name, (0, 0, n), content)
+            for n, content in enumerate(contents)
+        ]
+        return key_of(stage, grid, WHOLE, inputs, b"")
+
+    keys = [
+        key(stage, still_open, "a"),
+        key(stage, still_open, "a", "a"),
+        key(stage, still_open, "a", "b"),
+        key(stage, Grid(SHAPE, CHUNK), "a", "b"),
+        key(table_stage(dataset(voxel_size_nm=(8, 8, 4)), "generic"), still_open, "a"),
+        key(table_stage(dataset(dtype="float32"), "generic"), still_open, "a"),
+    ]
+    assert key(table_stage(dataset(), "generic"), still_open, "a") == keys[0]
+    assert len(set(keys)) == len(keys)

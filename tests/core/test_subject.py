@@ -54,7 +54,7 @@ def test_texts_are_what_keys_and_paths_hold() -> None:
     ],
 )  # fmt: skip
 def test_other_texts_are_refused_with_what_was_given(given_text: str) -> None:
-    with pytest.raises(ValueError, match="expected Z[.]Y[.]X or whole") as refused:
+    with pytest.raises(ValueError, match=r"expected Z\.Y\.X or whole") as refused:
         parse(given_text)
     assert repr(given_text) in str(refused.value)
 
