@@ -161,12 +161,12 @@ class Frontier:
         return inputs
 
     def _known(self, stage: Stage) -> list[NamedInput]:
-        """Return the inputs of a whole dataset that are there."""
+        """Return the inputs of a whole dataset that are there; the seal may have cut cells off."""
         return [
             NamedInput(source.stage, source.label, cell, record.hashes[source.label])
             for source in stage.inputs
             for cell, record in sorted(self._cells[source.stage].items())
-            if source.label in record.hashes
+            if source.label in record.hashes and source.lattice.grid(self.grid).contains(cell)
         ]
 
     def _reach(self, stage: Stage, source: Input, subject: Subject) -> Iterator[Index]:

@@ -14,7 +14,7 @@ from fibstream.core.frontier import EPOCH, Frontier, key_of
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import NamedInput
 from fibstream.core.stage import Block, Input, Output, Stage
-from fibstream.core.subject import WHOLE
+from fibstream.core.subject import WHOLE, Lattice
 
 FACTS, RAW = "summaries/facts", "raw"
 GRID = Grid((40, 5, 10), (1, 1, 1))
@@ -233,6 +233,17 @@ def test_the_seal_changes_its_key_and_not_its_inputs() -> None:
     (second,) = finished(made)
     assert second.inputs == first.inputs
     assert second.key == key_of(STAGE, GRID, WHOLE, first.inputs, b"") != first.key
+
+
+def test_a_cell_that_the_seal_cuts_off_is_left_out() -> None:
+    """Cells smaller than a chunk are made beyond the end of a last chunk that turns out short."""
+    source = Input("measures/m", FACTS, lattice=Lattice((2, 4, 4)))
+    table = Stage(TABLE, 1, (source,), (Output(TABLE),), {}, nothing, subjects=WHOLE)
+    made = frontier(table, grid=Grid((None, 4, 4), (8, 4, 4)))
+    feed(made, [(z, 0, 0) for z in range(4)])
+    assert [len(task.inputs) for task in finished(made)] == [4]
+    made.seal(Grid((3, 4, 4), (8, 4, 4)))
+    assert [[i.cell[0] for i in task.inputs] for task in finished(made)] == [[0, 1]]
 
 
 # -- what is missing -------------------------------------------------------------------------------
