@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from fibstream.core.service import Service
 
+from .stages.contacts import CONTACTS
 from .stages.measures import MEASURES
 from .stages.tables import TABLES
 
@@ -24,4 +25,4 @@ def servicer(context: "ServicerContext") -> "ServicerBinding":
     )
 
 
-SERVICE = Service("analysis", 7804, "measured", (MEASURES, TABLES), servicer)
+SERVICE = Service("analysis", 7804, "measured", (MEASURES, TABLES, CONTACTS), servicer)

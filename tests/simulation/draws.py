@@ -6,19 +6,21 @@ import random
 
 import numpy as np
 
+from fibstream import registry
 from fibstream.core.dataset import Dataset, Model, Organelle, Prediction
 from fibstream.core.grid import Index
-from fibstream.services.refine.recipe import resolve
+from fibstream.services.refine.recipe import RecipeSettings, resolve
 
 from ..support.engines import TinyEngine
 from ..support.geometry import triple
 
 
-def draw_dataset(rng: random.Random) -> Dataset:
-    """Draw grid, voxel size and parameters; z is open."""
+def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
+    """Draw grid, voxel size and parameters; z is open. ``rich``: two organelles in contact."""
     chunk = triple(rng.choice((3, 4, 5, 7, 8, 16)) for _ in range(3))
     y, x = (max(c, rng.randint(5, 16)) for c in chunk[1:])
-    engine = TinyEngine(("mito",), output=8)
+    names = ("mito", "er") if rich else ("mito",)
+    engine = TinyEngine(names, output=8)
     settings = resolve(
         "generic",
         {
@@ -30,19 +32,32 @@ def draw_dataset(rng: random.Random) -> Dataset:
         },
     )
     model = Model(
-        name="tiny", classes=("mito",), sha256=engine.spec.sha256,
+        name="tiny", classes=names, sha256=engine.spec.sha256,
         spec=engine.spec.model_dump(mode="json"), profile=dict(engine.profile),
     )  # fmt: skip
-    prediction = Prediction(name="mito", model="tiny", channel="mito")
-    organelle = Organelle(
-        name="generic", recipe="generic", inputs={"prediction": "mito"},
-        settings=settings.model_dump(),
-    )  # fmt: skip
-    return Dataset(
+    dataset = Dataset(
         name="sim", shape=(None, y, x), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
         voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,),
-        predictions=(prediction,), organelles=(organelle,),
+        predictions=tuple(Prediction(name=n, model="tiny", channel=n) for n in names),
+        organelles=tuple(_organelle(n, settings) for n in names),
     )  # fmt: skip
+    return _in_contact(rng, dataset) if rich else dataset
+
+
+def _organelle(prediction: str, settings: RecipeSettings) -> Organelle:
+    name = "generic" if prediction == "mito" else prediction
+    return Organelle(
+        name=name, recipe="generic", inputs={"prediction": prediction},
+        settings=settings.model_dump(),
+    )  # fmt: skip
+
+
+def _in_contact(rng: random.Random, dataset: Dataset) -> Dataset:
+    word = registry.words()["contacts"]
+    a, b = rng.choice((("generic", "er"), ("generic", "generic")))
+    entry = word.entry.model_validate({"a": a, "b": b, "distance_nm": rng.choice((0, 8, 12))})
+    steps = tuple(step.model_dump() for step in word.resolve(dataset, [entry]))
+    return dataset.model_copy(update={"steps": {"contacts": steps}})
 
 
 Content = tuple[int, np.ndarray | None]

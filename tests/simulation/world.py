@@ -74,7 +74,7 @@ class World:
         self.rng = random.Random(seed)
         self.rules = rules or Rules()
         self.faults = faults or Faults()
-        self.dataset = draw_dataset(self.rng)
+        self.dataset = draw_dataset(self.rng, rich=seed % 5 == 3)
         extent = self.rng.randint(4, 20)
         self.final = self.dataset.sealed(extent)
         self.plan = draw_contents(self.rng, self.final)

@@ -1,0 +1,241 @@
+"""Where two organelles are near each other, by the naive rule of contact sites.
+
+The rule is that of Heinrich et al. (Nature 2021; SparkContactSites with ``doNaiveMethod``). A voxel
+is near an object when the object's nearest surface voxel is no farther than the contact distance
+plus one voxel: distances lie between the centres of surface voxels, not between their faces. A
+voxel has one nearest object of each organelle; where two are equally far, that with the smaller id
+(the published code takes the first of a hash table). A contact site is a set of voxels that touch
+by faces, edges or corners, and whose nearest objects are the same pair.
+"""
+
+from collections.abc import Iterator
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.grid import Box, Index
+from fibstream.core.ids import gids
+from fibstream.core.stage import Arrays, Patch
+
+from .compiled import compiled
+from .near import Footprint
+
+Ids = NDArray[np.uint64]
+Codes = NDArray[np.uint32]
+
+
+def nearest(labels: Ids, near: Footprint) -> tuple[Ids, Ids]:
+    """Return the ids of the two nearest objects of each voxel, 0 where none is near.
+
+    Parameters
+    ----------
+    labels
+        Ids of objects, ``(z, y, x)``, 0 for none. Beyond the array there is nothing.
+    near
+        What counts as near.
+
+    Returns
+    -------
+    first, second
+        ``(z, y, x)`` each, two different objects in order of (distance, id). The first of a surface
+        voxel is its own object; a voxel inside an object has none. A surface voxel has another id,
+        or none, in one of its 26 neighbours or beyond the array.
+    """
+    first, second = np.zeros((2, *labels.shape), np.uint64)
+    ranks = np.full((2, *labels.shape), 2**31 - 1, np.int32)
+    surface = np.zeros(labels.shape, np.bool_)
+    _mark_surface(np.pad(labels, 1), surface)
+    _offer(labels, surface, near.steps, near.ranks, first, second, ranks)
+    first[(labels != 0) & ~surface] = 0
+    second[first == 0] = 0
+    return first, second
+
+
+@compiled
+def _mark_surface(padded: Ids, surface: NDArray[np.bool_]) -> None:
+    """Mark the surface voxels; ``padded`` has a rim of 0 around."""
+    for z in range(surface.shape[0]):
+        for y in range(surface.shape[1]):
+            for x in range(surface.shape[2]):
+                own = padded[z + 1, y + 1, x + 1]
+                if own != 0:
+                    surface[z, y, x] = _differs(padded, z, y, x, own)
+
+
+@compiled
+def _differs(padded: Ids, z: int, y: int, x: int, own: int) -> bool:
+    for dz in range(3):
+        for dy in range(3):
+            for dx in range(3):
+                if padded[z + dz, y + dy, x + dx] != own:
+                    return True
+    return False
+
+
+@compiled
+def _offer(
+    labels: Ids, surface: NDArray[np.bool_], steps: NDArray[np.int32], lengths: NDArray[np.int32],
+    first: Ids, second: Ids, ranks: NDArray[np.int32],
+) -> None:  # fmt: skip
+    """Let every surface voxel offer its id to all voxels near it, itself included."""
+    nz, ny, nx = labels.shape
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                if not surface[z, y, x]:
+                    continue
+                for n in range(lengths.size):
+                    at = z + steps[n, 0], y + steps[n, 1], x + steps[n, 2]
+                    if 0 <= at[0] < nz and 0 <= at[1] < ny and 0 <= at[2] < nx:
+                        own, there = labels[z, y, x], labels[at]
+                        if lengths[n] == 0 or own != there:
+                            _take(own, lengths[n], at, first, second, ranks)
+
+
+@compiled
+def _take(
+    own: int, rank: int, at: Index, first: Ids, second: Ids, ranks: NDArray[np.int32]
+) -> None:
+    """Keep the two nearest different ids of a voxel."""
+    z, y, x = at
+    if own == first[at]:
+        ranks[0, z, y, x] = min(rank, ranks[0, z, y, x])
+    elif rank < ranks[0, z, y, x] or (rank == ranks[0, z, y, x] and own < first[at]):
+        second[at], ranks[1, z, y, x] = first[at], ranks[0, z, y, x]
+        first[at], ranks[0, z, y, x] = own, rank
+    elif own == second[at]:
+        ranks[1, z, y, x] = min(rank, ranks[1, z, y, x])
+    elif rank < ranks[1, z, y, x] or (rank == ranks[1, z, y, x] and own < second[at]):
+        second[at], ranks[1, z, y, x] = own, rank
+
+
+def pairs(one: Ids, other: Ids) -> tuple[Codes, Ids]:
+    """Return which pair of nearest objects each voxel has.
+
+    Parameters
+    ----------
+    one, other
+        The nearest objects of two organelles, ``(z, y, x)`` each.
+
+    Returns
+    -------
+    code
+        uint32 ``(z, y, x)``: 1 + the row of the voxel's pair, 0 for none.
+    found
+        The pairs, uint64 ``(n, 2)``, sorted.
+    """
+    both = np.flatnonzero((one != 0) & (other != 0))
+    rows = np.stack([one.ravel()[both], other.ravel()[both]], axis=1)
+    found, inverse = np.unique(rows, axis=0, return_inverse=True)
+    code = np.zeros(one.size, np.uint32)
+    code[both] = inverse.reshape(-1) + 1
+    return code.reshape(one.shape), found.reshape(-1, 2)
+
+
+def cut_contacts(one: Patch, other: Patch | None, core: Box, near: Footprint) -> tuple[Ids, Arrays]:
+    """Cut the contacts of a chunk into fragments.
+
+    Parameters
+    ----------
+    one, other
+        Labels of two organelles, uint64 ``(z, y, x)``: the chunk with its ``halo``, cut at the
+        volume. None for ``other``: contacts between different objects of ``one``.
+    core
+        The chunk.
+    near
+        The footprint of the contact distance.
+
+    Returns
+    -------
+    fragments
+        The id of each voxel's fragment, uint64, shaped as the chunk, 0 for none.
+    summary
+        As `FragmentSets` takes it, without holes; and ``parents``, uint64 ``(n, 2)``: the pair of
+        objects of each fragment, in the order of the organelles, of one organelle the smaller
+        first.
+    """
+    block, border = _block(one, core)
+    inside = block.slices(one.box.start)
+    first, second = (ids[inside] for ids in nearest(one.array, near))
+    if other is None:
+        first, second = np.minimum(first, second), np.maximum(first, second)
+    else:
+        second = nearest(other.array, near)[0][inside]
+    # Of an absent chunk nothing is known: what is near it does not reach into it.
+    code, found = pairs(np.where(one.present()[inside], first, np.uint64(0)), second)
+    components = cc3d.connected_components(code, connectivity=26).astype(np.int32)
+    first_at = _first(components)
+    names = gids(first_at, block.start, block.shape) + np.uint64(1)
+    names[0] = 0
+    links = [
+        _links(code, components, names, block, axis, at) for axis, at in _shared(block, border)
+    ]
+    chunk = components[Box((0, 0, 0), core.shape).slices()]
+    voxels = np.bincount(chunk.ravel(), minlength=names.size)
+    touch = _touch(components, names.size) & np.uint8(~border & 63)
+    # What lies in a single shared plane and not in the chunk is in the neighbour's summary.
+    kept = np.flatnonzero(((voxels > 0) | (touch & touch - 1 != 0)) & (names > 0))
+    kept = kept[np.argsort(names[kept])]
+    summary: Arrays = {
+        "ids": names[kept].astype("<u8"),
+        "voxels": voxels[kept].astype("<u4"),
+        "touch": touch[kept],
+        "links": np.unique(np.concatenate([np.empty((0, 2), "<u8"), *links]), axis=0),
+        "pairs": np.empty((0, 2), "<u8"),
+        "parents": found[code.ravel()[first_at[kept]].astype(np.int64) - 1].astype("<u8"),
+    }
+    return names[chunk], summary
+
+
+def _block(patch: Patch, core: Box) -> tuple[Box, int]:
+    """Return the chunk with one voxel more where the volume goes on; and its border faces."""
+    stop, border = [], 0
+    for axis in range(3):
+        ends = patch.box.stop[axis] == core.stop[axis]
+        stop.append(core.stop[axis] + (not ends))
+        border |= ((core.start[axis] == 0) | ends << 1) << 2 * axis
+    return Box(core.start, (stop[0], stop[1], stop[2])), border
+
+
+def _first(components: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the flat position of the first voxel of each component, by its number from 0."""
+    numbers, positions = np.unique(components, return_index=True)
+    first = np.zeros(int(numbers[-1]) + 1, np.int64)
+    first[numbers] = positions
+    return first
+
+
+def _touch(components: NDArray[np.int32], count: int) -> NDArray[np.uint8]:
+    """Return the faces of the block in which each component has a voxel, as bits."""
+    touch = np.zeros(count, np.uint8)
+    for face in range(6):
+        plane = np.take(components, -(face % 2), face // 2)
+        touch[np.unique(plane)] |= np.uint8(1 << face)
+    return touch
+
+
+def _shared(block: Box, border: int) -> Iterator[tuple[int, int]]:
+    """Yield axis and position of the planes that the block shares with a neighbour."""
+    for face in range(6):
+        if not border >> face & 1:
+            yield face // 2, (block.shape[face // 2] - 1) * (face % 2)
+
+
+def _links(
+    code: Codes, components: NDArray[np.int32], names: Ids, block: Box, axis: int, at: int
+) -> Ids:
+    """Return rows (name of a part of one plane, name of the component it is in).
+
+    A part is named by its own least voxel, which is the same in both blocks that share the plane.
+    """
+    parts = cc3d.connected_components(np.take(code, at, axis), connectivity=8)
+    numbers, first = np.unique(parts, return_index=True)
+    first = first[numbers > 0]
+    where = list(np.unravel_index(first, parts.shape))
+    where.insert(axis, np.full(first.shape, at))
+    flat = np.ravel_multi_index(tuple(where), code.shape)
+    own = gids(flat, block.start, block.shape) + np.uint64(1)
+    whole = names[components.ravel()[flat]]
+    rows: Ids = np.stack([own, whole], axis=1)[own != whole]
+    return rows
