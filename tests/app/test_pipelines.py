@@ -1,10 +1,12 @@
 """Pipelines: what their words mean, and the line of whatever is wrong in them."""
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fibstream.app.naming import named_organelles, named_predictions, with_steps
 from fibstream.app.pipelines import OrganelleEntry, Pipeline, parse_pipeline
@@ -87,6 +89,30 @@ def test_what_is_wrong_is_one_line_that_has_its_number(text: str, reason: str) -
     with pytest.raises(WrongUse, match=reason) as caught:
         parsed(text)
     assert "\n" not in str(caught.value)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text()
+
+
+def test_the_page_has_every_setting_of_every_recipe() -> None:
+    header, _, *lines = re.findall(r"^\|(.*)\|$", PAGE[PAGE.index("| setting |") :], re.M)
+    names = [cell.strip(" `") for cell in header.split("|")][1:-1]
+    documented = {name: {} for name in names}
+    for line in lines:
+        setting, *values = (cell.strip(" `") for cell in line.split("|"))
+        for name, value in zip(names, values, strict=False):
+            documented[name][setting] = yaml.safe_load(value)
+    actual = {name: dict(recipe.settings) for name, recipe in recipes().items()}
+    assert documented == actual
+
+
+def test_the_pipeline_of_the_page_is_one() -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+    cells, few = model("cells", "mito", "NE"), model("few", "mito")
+    found = named_organelles(parsed(text).organelles, predicted(text, cells, few))
+    assert [(o.name, *o.inputs.values()) for o in found] == [
+        ("mito", "mito"), ("strict", "mito"), ("second", "mito-few"), ("NE", "NE"),
+    ]  # fmt: skip
 
 
 # -- predictions -----------------------------------------------------------------------------------
