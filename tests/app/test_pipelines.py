@@ -13,6 +13,7 @@ from fibstream.app.pipelines import OrganelleEntry, Pipeline, parse_pipeline
 from fibstream.core.dataset import Dataset, Frozen, Model, Prediction
 from fibstream.core.errors import WrongUse
 from fibstream.core.service import Word
+from fibstream.services.ingest.edges.messages import dataset_spec
 from fibstream.services.refine import recipes as folder
 from fibstream.services.refine.recipe import recipes
 
@@ -273,3 +274,16 @@ def test_what_is_wrong_in_a_further_word_has_its_line(entry: str, reason: str) -
     text = f"models: [m]\npairs:\n  - {{a: a}}\n  - {entry}\n"
     with pytest.raises(WrongUse, match=reason):
         with_steps(BASE, parse_pipeline(text, "p.yaml", WORDS), WORDS)
+
+
+def test_the_pipeline_that_a_client_is_sent_makes_the_same_dataset() -> None:
+    many, few = model("many", "mito", "NE", "er"), model("few", "mito", scale_nm=30.0)
+    asked = parse_pipeline(f"{TWO}pairs: [{{a: mito}}]", "p.yaml", WORDS)
+    predictions = named_predictions(asked, (many, few))
+    organelles = named_organelles(asked.organelles, predictions)
+    parts = {"models": (many, few), "predictions": predictions, "organelles": organelles}
+    dataset = with_steps(BASE.model_copy(update=parts), asked, WORDS)
+    sent = parse_pipeline(dataset_spec(dataset).pipeline, "sent", WORDS)
+    assert named_predictions(sent, dataset.models) == predictions
+    assert named_organelles(sent.organelles, predictions) == organelles
+    assert with_steps(dataset, sent, WORDS).steps == dataset.steps
