@@ -98,7 +98,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text()
 def test_the_page_has_every_setting_of_every_recipe() -> None:
     header, _, *lines = re.findall(r"^\|(.*)\|$", PAGE[PAGE.index("| setting |") :], re.M)
     names = [cell.strip(" `") for cell in header.split("|")][1:-1]
-    documented = {name: {} for name in names}
+    documented: dict[str, dict[str, object]] = {name: {} for name in names}
     for line in lines:
         setting, *values = (cell.strip(" `") for cell in line.split("|"))
         for name, value in zip(names, values, strict=False):

@@ -39,7 +39,7 @@ def test_each_class_is_written_under_its_name() -> None:
     assert {o.name for o in stage.outputs} == found.keys()
     mean, complement = (np.asarray(found[f"predictions/{n}"]) for n in ("er", "second"))
     assert np.array_equal(complement, 255 - mean) and mean.std() > 0
-    assert np.array_equal(found["predictions/mito-a"], mean)
+    assert np.array_equal(np.asarray(found["predictions/mito-a"]), mean)
 
 
 BASE = {"er": "er", "ER.2": "second", "mito": "mito"}
