@@ -44,9 +44,7 @@ def status_of(path: Path) -> dict[str, Any]:
         "chunks": count(CHUNKS, grid) if grid.sealed else None,
         "stages": {name: ready[name] for name in [RAW, *stages]},
         "wanted": {
-            name: count(subjects, dataset.grid)
-            if dataset.grid.sealed or subjects is WHOLE
-            else None
+            name: count(subjects, grid) if grid.sealed or subjects is WHOLE else None
             for name, subjects in {RAW: CHUNKS, **stages}.items()
         },
         "objects": {
