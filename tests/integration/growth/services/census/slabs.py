@@ -71,8 +71,9 @@ def table_stage(entry: Slabs) -> Stage:
         from pyarrow import parquet
 
         cells = block.cells[counts.name]
-        parts = [cells[index] for index in cells]
-        every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        none = count(np.zeros((0, 0, 0), np.uint64), (0, 0, 0))
+        parts = [none, *(cells[index] for index in cells)]
+        every = {name: np.concatenate([part[name] for part in parts]) for name in none}
         ids, group = np.unique(every["ids"], return_inverse=True)
         voxels = np.zeros(len(ids), np.int64)
         np.add.at(voxels, group, every["voxels"])
