@@ -27,7 +27,10 @@ def stages_of(dataset: Dataset, files: Files) -> list[Stage]:
 
 
 class Segmentation(NamedTuple):
-    """Labelled objects of a dataset: an array of ids and the table of what they measure."""
+    """Labelled objects of a dataset: an array of ids and the table of what they measure.
+
+    The table has at least ``id``, ``voxels`` and the bounds ``min_*`` and ``max_*`` of each object.
+    """
 
     name: str  # of an organelle, or of a path below the dataset such as contacts/a--b
     group: str  # path of the multiscale array

@@ -59,6 +59,8 @@ def write_report(
     sections, pictures = [], []
     for found in segmentations(dataset, files):
         rows = rows_of(out / found.table)
+        if rows and not COLUMNS.keys() <= rows[0].keys():
+            continue  # the table of another service: it measures something else
         image = paint(out, dataset, found, point(rows, dataset))
         pictures.append(folder / f"{found.name.replace('/', '-')}.png")
         image.save(pictures[-1])

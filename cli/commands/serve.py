@@ -15,9 +15,7 @@ from ..flags import check_choice
 
 @command
 def serve(
-    service: Annotated[
-        str, typer.Argument(metavar="SERVICE", help="ingest, inference, refine or analysis.")
-    ],
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="The service, such as ingest.")],
     root: Annotated[str, typer.Option(metavar="PATH|s3://..", help="Where datasets lie.")],
     bus: Annotated[str | None, typer.Option(metavar="kafka://H:P", help="A shared bus.")] = None,
     listen: Annotated[

@@ -25,7 +25,8 @@ from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed, Store
 
 from .faults import Diverged, Faults, Rules
-from .world import SERVICES, World
+from .services import SERVICES
+from .world import World
 
 NONE = Faults(0, 0, 0, 0, 0, 0, 0)
 TRIES = 60  # seeds until a mutant must have been seen; each was seen within a third of it

@@ -10,49 +10,32 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cached_property, partial
 
 import numpy as np
 
-from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
-from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.dataset import RECORD
 from fibstream.core.events import Record, Sealed, Task
 from fibstream.core.fold import Folds
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import canonical
-from fibstream.core.ports import Delivery, Files
-from fibstream.core.service import Capability, Service
+from fibstream.core.ports import Delivery
+from fibstream.core.service import Service
 from fibstream.core.stage import Stage
 from fibstream.core.subject import WHOLE, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
-from fibstream.services.inference.stages.prediction import prediction_stage
 from fibstream.store.record import read_dataset
 from fibstream.store.shard import decode_blob
 from fibstream.store.store import Blob, Store
 
-from ..support.engines import TinyEngine
 from .draws import draw_contents, draw_dataset
 from .faults import Actor, Diverged, Faults, Rules
 from .oracle import Whole, read_array, rows_of, whole
+from .services import SERVICES
 
-
-def _predictions(dataset: Dataset, files: Files) -> list[Stage]:
-    """Return the stages of inference with engines that need no network."""
-    return [
-        prediction_stage(dataset, model, partial(TinyEngine, model.classes))
-        for model in dataset.models
-    ]
-
-
-TINY = Capability(("prediction",), _predictions)
-SERVICES = tuple(
-    replace(service, capabilities=(TINY,)) if service.name == "inference" else service
-    for service in registry.services()
-)
 MAX_STEPS = 60_000  # a schedule that takes more is a live-lock
 MAX_PASSES = 12  # reconcile passes after the last fault; the model of the protocol needed 4
 
