@@ -9,6 +9,7 @@ import pytest
 from fibstream.bus import wire
 from fibstream.core.events import DeadLetter, ObjectChanged, Progress, Record, Sealed, Task
 from fibstream.core.keys import NamedInput
+from fibstream.core.subject import WHOLE
 
 PROTOS = Path(__file__).parents[2] / "protos"
 BUF = Path(sys.executable).with_name("buf")
@@ -19,24 +20,28 @@ TASK = Task(
 GOLDEN = (
     (
         Record("raw", (1, 2, 3), "ready", "1", {"b": "2", "a": "1"}),
-        "0a220a03726177120608011002180318012201312a060a01611201312a060a0162120132",
+        "0a240a0372617712080a0608011002180318012201312a060a01611201312a060a0162120132",
     ),
     (
         Record("raw", (0, 0, 0), "failed", "k", reason="r", crashed=True),
-        "0a110a037261771200180422016b3201723801",
+        "0a130a0372617712020a00180422016b3201723801",
     ),
     (Sealed(300), "120308ac02"),
     (
         TASK,
-        "1a370a0b6c6162656c732f6d69746f12060801100218031a026b3122190a0c6f626a656374732f6d69746f"
-        "12036d61701a00220268312a0178",
+        "1a390a0b6c6162656c732f6d69746f12080a060801100218031a026b3122190a0c6f626a656374732f6d69"
+        "746f12036d61701a00220268312a0178",
+    ),
+    (
+        Task("tables/mito", WHOLE, "k2", (), manifest="m"),
+        "1a180a0b7461626c65732f6d69746f120210011a026b3232016d",
     ),
     (ObjectChanged("mito", "merged_into", 7, 9, 3), "220e0a046d69746f1003180720092803"),
     (Progress("refine", 5, True, 2, 8, 7, 1), "2a140a06726566696e65100518012002280830073801"),
     (
         DeadLetter("refine", TASK, "NaN", 3, "host:1"),
-        "32500a06726566696e6512370a0b6c6162656c732f6d69746f12060801100218031a026b3122190a0c6f62"
-        "6a656374732f6d69746f12036d61701a00220268312a01781a034e614e20032a06686f73743a31",
+        "32520a06726566696e6512390a0b6c6162656c732f6d69746f12080a060801100218031a026b3122190a0c"
+        "6f626a656374732f6d69746f12036d61701a00220268312a01781a034e614e20032a06686f73743a31",
     ),
 )
 
