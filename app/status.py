@@ -12,7 +12,7 @@ from fibstream.core.subject import named, plain
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 
-from .catalogue import stage_names, stages_of
+from .catalogue import landed, stage_names, stages_of
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, usage_report
 
@@ -25,7 +25,8 @@ def status_of(path: Path) -> dict[str, Any]:
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
-    stages = [stage.name for stage in stages_of(dataset, files)]
+    stages = [each.stage for each in landed(dataset)]
+    stages += [stage.name for stage in stages_of(dataset, files)]
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}
     for entry in bus.read([wire.OBJECTS], 0, limit=1 << 30):
@@ -41,7 +42,7 @@ def status_of(path: Path) -> dict[str, Any]:
         "voxel_size_nm": list(dataset.voxel_size_nm),
         "sealed": dataset.grid.sealed,
         "chunks": z * y * x if dataset.grid.sealed else None,
-        "stages": {name: ready[name] for name in ["raw", *stages]},
+        "stages": {name: ready[name] for name in stages},
         "objects": {
             name: {kind: kinds[kind] for kind in get_args(Change) if kind in kinds}
             for name, kinds in sorted(objects.items())

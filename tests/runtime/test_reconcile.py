@@ -8,13 +8,14 @@ from fibstream.core.events import Record
 from fibstream.core.keys import ABSENT
 from fibstream.core.stage import RAW
 from fibstream.runtime.loops import drive
-from fibstream.runtime.planner import raw_record
+from fibstream.runtime.planner import landed_record
 
 from .line import (
     CHUNKS,
     FIRST,
     LAST,
     MIDDLE,
+    RAW_INPUT,
     STAGE,
     Finished,
     Line,
@@ -87,7 +88,7 @@ def test_lost_records_of_inputs_are_announced_again(line: Line) -> None:
     line.bus.clear([wire.ledger_topic(RAW)])
     stamp = line.site.store.stamp(raw_blob(FIRST))
     assert stamp is not None
-    line.site.publish(raw_record(stamp))
+    line.site.publish(landed_record(RAW_INPUT, stamp))
     planner, ingest = line.planner(), line.ingest()
     turn(planner, reconcile=True)
     assert [line.status(i, RAW) for i in CHUNKS] == ["ready", "suspect", "suspect"]
