@@ -91,11 +91,30 @@ def test_labels_are_those_of_any_chunk_and_order(
     assert all(part in wanted.out for part in again.hashes)
 
 
+def test_the_truth_of_a_phantom_is_streamed(tmp_path) -> None:
+    cell, out = tmp_path / "cell.phantom", tmp_path / "a.zarr"
+    assert inside("phantom", "--out", cell, "--size", 64, "--voxel-size-nm", "8,8,8", "--seed", 1,
+                  "--organelles", "er").code == 0  # fmt: skip
+    given = pipeline(tmp_path, {"name": "er", "from": f"{cell}#labels/er", "as": "distance"})
+    assert inside("run", "--raw", cell, "--pipeline", given, "--out", out, "--chunk", "40,32,24",
+                  "--bus", "memory:").code == 0  # fmt: skip
+    test = f"{out}#labels/of-er"
+    scores = inside("evaluate", "--truth", f"{cell}#labels/er", "--test", test,
+                    "--out", tmp_path / "scores.json")  # fmt: skip
+    assert "dice 1.0000" in scores.out
+
+
 def test_status_and_verify_know_what_has_landed(streamed) -> None:
     status = inside("status", streamed)
     for stage in ("raw", "stored/truth", "stored/p", "pyramid/truth", "pyramid/p"):
         assert any(line.split()[:4] == [stage, "8", "of", "8"] for line in status.out.splitlines())
     assert inside("verify", streamed).code == 0
+
+
+def test_a_report_names_what_is_stored_and_shows_it(streamed, tmp_path) -> None:
+    assert inside("report", streamed, "--out", tmp_path / "report").code == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<dt>prediction truth</dt><dd>landed beside raw, squash length 50 nm</dd>" in page
 
 
 def test_a_stored_chunk_that_is_damaged_is_found_and_lands_again(scene, stored, tmp_path) -> None:

@@ -122,9 +122,9 @@ class Line:
         stages = [self.stage, *self.more]
         return Planner(self.site, "blur", stages, fold or NoFold(), lambda: self.grid)
 
-    def ingest(self) -> Planner:
-        """Return the planner of ingest, which owns raw."""
-        return Planner(self.site, "ingest", [], NoFold(), lambda: self.grid, [RAW_INPUT])
+    def ingest(self, *lands: Input) -> Planner:
+        """Return the planner of ingest, which owns what lands: raw unless something is given."""
+        return Planner(self.site, "ingest", [], NoFold(), lambda: self.grid, lands or [RAW_INPUT])
 
     def work(self) -> list[Outcome]:
         """Carry out every task that waits; return the outcomes."""
