@@ -9,16 +9,22 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.events import Place, Record
 from fibstream.core.grid import Index
 from fibstream.core.ports import Bus, Files
-from fibstream.core.stage import RAW, Stage
+from fibstream.core.stage import RAW, Input, Stage
 from fibstream.core.subject import WHOLE, Subject, members
-from fibstream.runtime.planner import raw_record
+from fibstream.runtime.planner import landed_record
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Store, blobs
 
 
 def stage_names(dataset: Dataset, files: Files) -> set[str]:
-    """Return the names of all stages of a dataset as its pipeline is now, raw and tables too."""
-    return {RAW, *(stage.name for stage in stages_of(dataset, files))}
+    """Return the names of all stages of a dataset as its pipeline is now, what lands too."""
+    stages = stages_of(dataset, files)
+    return {*(each.stage for each in landed(dataset)), *(stage.name for stage in stages)}
+
+
+def landed(dataset: Dataset) -> list[Input]:
+    """Return the arrays of a dataset that land: raw first, then stored predictions."""
+    return [each for service in registry.services() for each in service.lands(dataset)]
 
 
 def stages_of(dataset: Dataset, files: Files) -> list[Stage]:
@@ -57,18 +63,20 @@ def restore_log(dataset: Dataset, store: Store, bus: Bus) -> None:
     """
     for place, items in outputs(dataset, store.files, store):
         stamps = [(item, stamp) for item in items if (stamp := store.stamp(item)) is not None]
-        record = record_of(place, stamps) if len(stamps) == len(items) else None
+        record = record_of(dataset, place, stamps) if len(stamps) == len(items) else None
         if record is not None:
             key = wire.record_key(dataset.name, *place)
             bus.publish(wire.ledger_topic(place[0]), key, wire.encode(record))
 
 
-def record_of(place: Place, stamps: list[tuple[Blob, Stamp]]) -> Record | None:
+def record_of(dataset: Dataset, place: Place, stamps: list[tuple[Blob, Stamp]]) -> Record | None:
     """Return the record of a stage output whose blobs have one key; None if they differ."""
     if len({stamp.key for _, stamp in stamps}) != 1:
         return None
-    if place[0] == RAW:
-        return raw_record(stamps[0][1])
+    for each in landed(dataset):
+        if each.stage == place[0]:
+            stamp = stamps[0][1]
+            return landed_record(each, stamp) if stamp.stage == each.stage else None
     contents = {item.label: stamp.hash for item, stamp in stamps}
     return Record(*place, "ready", stamps[0][1].key, contents)
 
@@ -80,8 +88,9 @@ def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Plac
     """
     # Not by the files of raw alone: what was computed from a lost one may still be there.
     chunks = sorted(dataset.grid.indices() if dataset.grid.sealed else store.chunks(RAW))
-    for index in chunks:
-        yield (RAW, index), [Blob(RAW, index, dataset.dtype)]
+    for each in landed(dataset):
+        for index in chunks:
+            yield (each.stage, index), [Blob(each.name, index, each.dtype)]
     for stage in stages_of(dataset, files):
         for subject in _subjects(stage, dataset, chunks):
             made = (blobs(o, subject, stage.subjects, dataset.chunk) for o in stage.outputs)

@@ -1,5 +1,6 @@
 """Designs a dataset from a request: all is checked before anything is written."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fibstream.services.inference.edges.model import find_model, read_model, rel
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
+from fibstream.services.ingest.edges.stored import StoredPrediction
 from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
@@ -81,8 +83,12 @@ def design(
     contrast: str | None = None,
     invert: bool = False,
     threads: int = 1,
+    stored: Sequence[StoredPrediction] = (),
 ) -> DatasetDesign:
-    """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit."""
+    """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit.
+
+    ``stored`` are the opened predictions that the pipeline names by a path.
+    """
     request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
         "",
@@ -90,7 +96,7 @@ def design(
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source))
-    return _designed(request, pipeline, networks)
+    return _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
 
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
@@ -104,7 +110,7 @@ def design_request(request: DatasetRequest, root: Root, threads: int) -> Dataset
     low, high = request.contrast or (0.0, 0.0)
     if not (np.isfinite([low, high]).all() and low < high):
         raise WrongUse(f"contrast {low}, {high}: expected finite LOW below HIGH")
-    return _designed(request, pipeline, networks)
+    return _designed(request, pipeline, networks, {})
 
 
 def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, Engine]:
@@ -113,12 +119,13 @@ def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, En
 
 
 def _designed(
-    request: DatasetRequest, pipeline: Pipeline, networks: list[tuple[Path, Engine]]
-) -> DatasetDesign:
+    request: DatasetRequest, pipeline: Pipeline, networks: list[tuple[Path, Engine]],
+    squash_nm: Mapping[str, float],
+) -> DatasetDesign:  # fmt: skip
     specs = [engine.spec for _, engine in networks]
     models = [_model(engine) for _, engine in networks]
     files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
-    predictions = named_predictions(pipeline, models)
+    predictions = named_predictions(pipeline, models, squash_nm)
     organelles = named_organelles(pipeline.organelles, predictions)
     wanted = request.chunk or default_chunk(specs[0] if specs else None)
     check_edges(wanted, MAX_CHUNK, f"chunk {request.chunk}")

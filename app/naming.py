@@ -5,18 +5,23 @@ from graphlib import CycleError, TopologicalSorter
 
 from fibstream.core.dataset import Dataset, Model, Organelle, Prediction
 from fibstream.core.errors import WrongUse
+from fibstream.core.stage import RAW
 from fibstream.services.refine.recipe import Role, find_recipe, resolve
 
 from .pipelines import OrganelleEntry, Pipeline, PredictionEntry, Words
 
 
-def named_predictions(pipeline: Pipeline, models: Sequence[Model]) -> tuple[Prediction, ...]:
-    """Return every prediction: each class of each network, by its name or its other name."""
-    if stored := [entry.name for entry in pipeline.predictions if entry.path]:
-        raise WrongUse(f"pipeline: prediction {stored[0]}: from a PATH is not built yet")
+def named_predictions(
+    pipeline: Pipeline, models: Sequence[Model], squash_nm: Mapping[str, float]
+) -> tuple[Prediction, ...]:
+    """Return every prediction: each class of each network by its name, then what is stored.
+
+    ``squash_nm`` are the squash lengths of the stored ones that can land.
+    """
     given = dict(zip(pipeline.models, models, strict=True))
     _distinct_networks(models)
-    names = _other_names(pipeline.predictions, {**{m.name: m for m in models}, **given})
+    classes = [entry for entry in pipeline.predictions if not entry.path]
+    names = _other_names(classes, {**{m.name: m for m in models}, **given})
     found: dict[str, Prediction] = {}
     for model in models:
         for channel in model.classes:
@@ -27,7 +32,22 @@ def named_predictions(pipeline: Pipeline, models: Sequence[Model]) -> tuple[Pred
             other = found.setdefault(prediction.name.lower(), prediction)
             if other is not prediction:
                 raise WrongUse(_shared(other, prediction))
-    return tuple(found.values())
+    stored = [_stored(entry.name, squash_nm, found) for entry in pipeline.predictions if entry.path]
+    return *found.values(), *stored
+
+
+def _stored(
+    name: str, squash_nm: Mapping[str, float], predicted: Mapping[str, Prediction]
+) -> Prediction:
+    """Return a stored prediction; raise WrongUse where it cannot land or its name is taken."""
+    what = f"pipeline: prediction {name}"
+    if name not in squash_nm:
+        raise WrongUse(f"{what}: from: PATH is for fibstream run; a client lands raw alone")
+    if name == RAW:
+        raise WrongUse(f"{what}: the name is that of the volume itself; give another")
+    if other := predicted.get(name.lower()):
+        raise WrongUse(f"{what}: network {other.model} predicts {other.name}; give another name")
+    return Prediction(name=name, squash_nm=squash_nm[name])
 
 
 def _distinct_networks(models: Sequence[Model]) -> None:

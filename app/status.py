@@ -8,12 +8,11 @@ from typing import Any, get_args
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.events import Change, ObjectChanged
-from fibstream.core.stage import RAW
-from fibstream.core.subject import CHUNKS, WHOLE, count, named, plain
+from fibstream.core.subject import CHUNKS, WHOLE, Subjects, count, named, plain
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 
-from .catalogue import stage_names, stages_of
+from .catalogue import landed, stage_names, stages_of
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, usage_report
 
@@ -26,7 +25,8 @@ def status_of(path: Path) -> dict[str, Any]:
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
-    stages = {stage.name: stage.subjects for stage in stages_of(dataset, files)}
+    stages: dict[str, Subjects] = {each.stage: each.lattice for each in landed(dataset)}
+    stages |= {stage.name: stage.subjects for stage in stages_of(dataset, files)}
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}
     for entry in bus.read([wire.OBJECTS], 0, limit=1 << 30):
@@ -42,10 +42,10 @@ def status_of(path: Path) -> dict[str, Any]:
         "voxel_size_nm": list(dataset.voxel_size_nm),
         "sealed": dataset.grid.sealed,
         "chunks": count(CHUNKS, grid) if grid.sealed else None,
-        "stages": {name: ready[name] for name in [RAW, *stages]},
+        "stages": {name: ready[name] for name in stages},
         "wanted": {
             name: count(subjects, grid) if grid.sealed or subjects is WHOLE else None
-            for name, subjects in {RAW: CHUNKS, **stages}.items()
+            for name, subjects in stages.items()
         },
         "objects": {
             name: {kind: kinds[kind] for kind in get_args(Change) if kind in kinds}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
+from fibstream.core.dataset import Dataset
 from fibstream.core.events import Place, Record
 from fibstream.core.subject import order
 from fibstream.runtime.ledger import ledger
@@ -47,7 +48,7 @@ def verify_dataset(
         places = list(outputs(dataset, files, store))
         missing = recorded - {place for place, _ in places}
         for place, items in track(places, "verified"):
-            record = _intact_record(store, place, items)
+            record = _intact_record(dataset, store, place, items)
             absent = all(files.open(item.path) is None for item in items)
             if absent and place not in recorded:
                 continue  # not computed yet
@@ -68,10 +69,12 @@ def verify_dataset(
     return damaged, seen, found
 
 
-def _intact_record(store: Store, place: Place, items: list[Blob]) -> Record | None:
+def _intact_record(
+    dataset: Dataset, store: Store, place: Place, items: list[Blob]
+) -> Record | None:
     """Return the record of a stage output; None when one of its blobs is damaged."""
     stamps = list(_stamps(store, items))
-    return record_of(place, stamps) if len(stamps) == len(items) else None
+    return record_of(dataset, place, stamps) if len(stamps) == len(items) else None
 
 
 def _stamps(store: Store, items: list[Blob]) -> Iterator[tuple[Blob, Stamp]]:

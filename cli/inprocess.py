@@ -1,6 +1,6 @@
 """The runner without processes: all loops take turns in one (`--bus memory:`)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 from fibstream import registry
@@ -13,6 +13,7 @@ from fibstream.runtime.settings import Settings
 from fibstream.runtime.site import open_site
 from fibstream.services.ingest.edges.land import land_all
 from fibstream.services.ingest.edges.landing import Order
+from fibstream.services.ingest.edges.stored import StoredPrediction
 from fibstream.store.local import LocalFiles
 from fibstream.volumes.sources import Source
 
@@ -22,7 +23,7 @@ class InProcess:
 
     def __init__(
         self, files: LocalFiles, bus: MemoryBus, source: Source, dataset: Dataset, order: Order,
-        seed: int, settings: Settings,
+        seed: int, settings: Settings, stored: Sequence[StoredPrediction] = (),
     ) -> None:  # fmt: skip
         self._bus = bus
         services = registry.owners(dataset, files)
@@ -33,7 +34,7 @@ class InProcess:
             for number in range(settings.workers)
         ]
         _, site = open_site(files, bus)
-        self._landing = land_all(site, dataset, source, order, seed)
+        self._landing = land_all(site, dataset, source, order, seed, stored)
 
     def progress(self) -> dict[str, Progress]:
         """Return how far each planner has come."""

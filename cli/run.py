@@ -6,7 +6,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -31,6 +31,7 @@ from fibstream.runtime.root import bus_path, is_kafka, open_bus, servers_of
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign
 from fibstream.services.ingest.edges.landing import Order
+from fibstream.services.ingest.edges.stored import StoredPrediction
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.store.store import Store
@@ -135,6 +136,7 @@ def prepare(bus: Bus, dataset: str) -> int:
 def run(
     out: Path, made: DatasetDesign, source: Source, raw: str, *, order: Order, seed: int,
     settings: Settings, display: Display, bus_url: str | None = None,
+    stored: Sequence[StoredPrediction] = (),
 ) -> Report:  # fmt: skip
     """Carry out a run whose design was checked; return its report."""
     begun = time.monotonic()
@@ -154,13 +156,12 @@ def run(
             restore_log(dataset, Store(files, dataset.grid), bus)
         runner: Runner | InProcess
         if isinstance(bus, MemoryBus):
-            runner = InProcess(files, bus, source, dataset, order, seed, settings)
+            runner = InProcess(files, bus, source, dataset, order, seed, settings, stored)
         else:
             url = bus_url or f"sqlite:{bus_path(out)}"
             services = [service.name for service in registry.owners(dataset, files)]
-            runner = Runner(
-                out, dataset.name, bus, url, landing(raw, order, seed), settings, services
-            )
+            arguments = landing(raw, order, seed, stored)
+            runner = Runner(out, dataset.name, bus, url, arguments, settings, services)
         try:
             with display:
                 for _ in runner.run():
@@ -174,9 +175,10 @@ def run(
     return report
 
 
-def landing(raw: str, order: str, seed: int) -> list[str]:
+def landing(raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = ()) -> list[str]:
     """Return the arguments of the landing process."""
-    return ["--raw", raw, "--order", order, "--seed", str(seed)]
+    predictions = [word for each in stored for word in each.argument]
+    return ["--raw", raw, "--order", order, "--seed", str(seed), *predictions]
 
 
 @contextlib.contextmanager

@@ -1,15 +1,17 @@
 """What `run` and `demo` share: check everything, then stream on the chosen bus."""
 
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import cast, get_args
 
 from fibstream.app.design import design
-from fibstream.app.pipelines import read_pipeline
+from fibstream.app.pipelines import PredictionEntry, read_pipeline
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.landing import Order
-from fibstream.volumes.sources import open_volume
+from fibstream.services.ingest.edges.stored import StoredPrediction, open_stored
+from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk
 from .progress import Display
@@ -28,12 +30,26 @@ def stream(
     check_output(out)
     recipe = read_pipeline(pipeline)
     source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
-    with closing(source):
+    with closing(source), opened(recipe.predictions, source) as stored:
         designed = design(
             out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
-            invert=invert, threads=settings.threads,
+            invert=invert, threads=settings.threads, stored=stored,
         )  # fmt: skip
         return run(
             out, designed, source, str(raw), order=cast("Order", order), seed=seed,
-            settings=settings, display=Display(quiet=quiet), bus_url=bus,
+            settings=settings, display=Display(quiet=quiet), bus_url=bus, stored=stored,
         )  # fmt: skip
+
+
+@contextmanager
+def opened(entries: Sequence[PredictionEntry], raw: Source) -> Iterator[Sequence[StoredPrediction]]:
+    """Open the predictions of a pipeline that are stored at a path, and close them."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(closing(open_stored(
+                entry.name, entry.path, labels=entry.conversion == "distance", shape=raw.shape,
+                voxel_size_nm=raw.voxel_size_nm,
+            )))
+            for entry in entries
+            if entry.path
+        ]  # fmt: skip

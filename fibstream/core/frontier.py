@@ -7,7 +7,7 @@ An output of the whole dataset is made of what is known so far: when many more c
 the last time, and when nothing else is left to do.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from .events import Place, Record, Task
@@ -17,7 +17,6 @@ from .pyramid import level_box
 from .stage import Input, Stage
 from .subject import WHOLE, Subject, box_of, exists, members, readers
 
-KEPT = ("raw",)  # families whose records every planner keeps, read or not
 EPOCH = 64  # changed cells, and an eighth of all, between two outputs of the whole dataset
 Extra = Callable[[str, Index], bytes | None]
 
@@ -59,15 +58,21 @@ def key_of(
 
 
 class Frontier:
-    """The outputs of one service's ``stages``; ``extra`` gives what a fold adds to a task."""
+    """The outputs of one service's ``stages``; ``extra`` gives what a fold adds to a task.
 
-    def __init__(self, stages: Sequence[Stage], grid: Grid, extra: Extra) -> None:
+    ``kept`` are further stages whose records are kept, read or not: those of what lands.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], grid: Grid, extra: Extra, kept: Collection[str] = ()
+    ) -> None:
         self.grid = grid
         self.records: dict[Place, Record] = {}
         self.failed: set[Place] = set()
         self._stages = {stage.name: stage for stage in stages}
         self._rules = {stage.name: parameters_digest(stage) for stage in stages}
         self._extra = extra
+        self._kept = frozenset(kept)
         self._issued: dict[Place, str] = {}
         self._dirty: dict[Place, None] = {}
         self._done: set[Place] = set()
@@ -99,8 +104,7 @@ class Frontier:
         self._touch_around(place)
 
     def _follows(self, stage: str) -> bool:
-        known = stage in self._stages or stage in self._readers
-        return known or stage.partition("/")[0] in KEPT
+        return stage in self._stages or stage in self._readers or stage in self._kept
 
     def _touch_around(self, place: Place) -> None:
         """Mark an output, if it is of these stages, and all that read it."""

@@ -75,7 +75,7 @@ class PlannerLoop:
         self.planner = Planner(
             site, service.name, service.stages(self.dataset, files),
             Folds(service.folds(self.dataset)), lambda: read_dataset(files).grid,
-            next(iter(service.lands(self.dataset)), None),
+            service.lands(self.dataset),
         )  # fmt: skip
         self._arrays = service.arrays(self.dataset, files)
         self._documents: dict[str, bytes] = {}  # the metadata that was written, by path

@@ -38,7 +38,7 @@ Steps = Generator[None, None, None]  # yields before each effect
 
 
 class Planner:
-    """Plans one service: its ``stages``, its ``fold`` and, for ingest, the array that ``lands``.
+    """Plans one service: its ``stages``, its ``fold`` and, for ingest, what ``lands``.
 
     ``grid`` reads the dataset record anew and returns its grid.
     """
@@ -50,10 +50,11 @@ class Planner:
         stages: Sequence[Stage],
         fold: Fold,
         grid: Callable[[], Grid],
-        lands: Input | None = None,
+        lands: Sequence[Input] = (),
     ) -> None:
         self.site = site
-        self.frontier = Frontier(stages, grid(), fold.extra)
+        self._lands = {source.stage: source for source in lands}
+        self.frontier = Frontier(stages, grid(), fold.extra, self._lands)
         self.offset = 0
         self.more = False  # whether the last batch was full, so that entries may be left
         self.settled = False  # whether it was idle at the end of the last ``act``
@@ -64,9 +65,8 @@ class Planner:
         self._stages = {stage.name: stage for stage in stages}
         self._fold = fold
         self._grid = grid
-        self._lands = lands
         self._landed: set[Index] = set()
-        self._unannounced: set[Index] = set()  # raw chunks to verify and announce
+        self._unannounced: set[tuple[str, Index]] = set()  # landed chunks to verify and announce
         if self.frontier.grid.sealed:
             fold.seal(self.frontier.grid)
 
@@ -102,8 +102,11 @@ class Planner:
             before = self.frontier.records.get((record.stage, record.subject))
             self.metrics.recorded(record, before)
         self.frontier.apply(record)
-        if record.stage == RAW:
-            self._follow_raw(record)
+        if record.subject is not WHOLE:
+            if record.stage == RAW and record.status == "ready":
+                self._count_landed(record.subject, absent=record.absent)
+            if record.stage in self._lands:
+                self._follow_landed(record.stage, record.subject, record.status)
         if record.status != "ready":
             return
         for source in self._fold.inputs:
@@ -119,21 +122,22 @@ class Planner:
             else:
                 self._fold.put(source, record.subject, content, summary)
 
-    def _follow_raw(self, record: Record) -> None:
-        assert record.subject is not WHOLE
-        if record.status == "ready":
-            if record.subject not in self._landed and not record.absent:
-                self.metrics.landed(record.subject)
-            self._landed.add(record.subject)
-            self._fold.landed(len(self._landed))
-            self._unannounced.discard(record.subject)
-        elif record.status != "failed" and self._lands is not None:
-            self._unannounced.add(record.subject)
+    def _count_landed(self, index: Index, *, absent: bool) -> None:
+        if index not in self._landed and not absent:
+            self.metrics.landed(index)
+        self._landed.add(index)
+        self._fold.landed(len(self._landed))
+
+    def _follow_landed(self, stage: str, index: Index, status: str) -> None:
+        if status == "ready":
+            self._unannounced.discard((stage, index))
+        elif status != "failed":
+            self._unannounced.add((stage, index))
 
     # -- acting ----------------------------------------------------------------------------------
 
     def act(self, *, check_idle: bool = True) -> Steps:
-        """Send wanted tasks; publish object changes, and announcements of raw.
+        """Send wanted tasks; publish object changes, and announcements of what landed.
 
         Without ``check_idle``, which takes requests to the bus, the planner counts as not idle.
         """
@@ -144,9 +148,9 @@ class Planner:
         for change in self._fold.changes():
             yield
             self._publish_change(change)
-        for index in sorted(self._unannounced):
+        for stage, index in sorted(self._unannounced):
             yield
-            self._announce(index)
+            self._announce(self._lands[stage], index)
         if check_idle and self.frontier.stale and self.idle:
             self.frontier.finish()
             yield from self._send_all(whole=True)
@@ -178,16 +182,18 @@ class Planner:
         self.site.bus.publish(wire.OBJECTS, key, wire.encode(change))
         self.metrics.object_changed(change)
 
-    def _announce(self, index: Index) -> None:
-        """Publish what a raw chunk holds; a damaged one has failed, as raw cannot be recomputed."""
-        assert self._lands is not None
-        self._unannounced.discard(index)
-        blob = Blob(self._lands.name, index, self._lands.dtype)
-        stamp = self.site.store.intact(blob)
-        reason = "the raw chunk is damaged or gone: land it again"
-        record = raw_record(stamp) if stamp else Record(RAW, index, "failed", reason=reason)
+    def _announce(self, landed: Input, index: Index) -> None:
+        """Publish what a landed chunk holds; a damaged one has failed: nothing can recompute it."""
+        self._unannounced.discard((landed.stage, index))
+        stamp = self.site.store.intact(Blob(landed.name, index, landed.dtype))
+        if stamp is not None and stamp.stage != landed.stage:
+            stamp = None
+        reason = f"the {landed.name} chunk is damaged or gone: land it again"
+        record = Record(landed.stage, index, "failed", reason=reason)
+        if stamp is not None:
+            record = landed_record(landed, stamp)
         # A failure published again at every reconcile would keep the planner from settling.
-        if record != self.frontier.records.get((RAW, index)):
+        if record != self.frontier.records.get((landed.stage, index)):
             self.site.publish(record)
 
     @property
@@ -259,8 +265,8 @@ class Planner:
                 yield
                 self._suspect(*place)
         yield from self._reconcile_inputs()
-        if self._lands is not None:
-            yield from self._reconcile_raw(self._lands)
+        for landed in self._lands.values():
+            yield from self._reconcile_landed(landed)
 
     def _reconcile_inputs(self) -> Steps:
         """Suspect inputs that the store has and the ledger lacks: they are announced again."""
@@ -289,25 +295,31 @@ class Planner:
             for label, s in stamps
         )
 
-    def _reconcile_raw(self, lands: Input) -> Steps:
-        stored = set(self.site.store.chunks(lands.name))
-        for index in sorted(stored | self._landed):
+    def _reconcile_landed(self, landed: Input) -> Steps:
+        known = set(self.site.store.chunks(landed.name))
+        for stage, subject in self.frontier.records:
+            if stage == landed.stage and subject is not WHOLE:
+                known.add(subject)
+        for index in sorted(known):
             yield
-            record = self.frontier.records.get((RAW, index))
-            stamp = self.site.store.stamp(Blob(lands.name, index, lands.dtype))
+            record = self.frontier.records.get((landed.stage, index))
+            stamp = self.site.store.stamp(Blob(landed.name, index, landed.dtype))
+            if stamp is not None and stamp.stage != landed.stage:
+                stamp = None  # of the network that predicted it in an earlier pipeline
             if stamp is None and record is None:
                 continue
             if stamp is None or record is None or record.status != "ready":
-                known = stamp is None and record is not None and record.status == "failed"
-                self._differences += not known
-                self._unannounced.add(index)
+                failed = stamp is None and record is not None and record.status == "failed"
+                self._differences += not failed
+                self._unannounced.add((landed.stage, index))
                 self.settled = False
-            elif raw_record(stamp) != record:
+            elif landed_record(landed, stamp) != record:
                 self._differences += 1
                 self.settled = False
-                self.site.publish(raw_record(stamp))
+                self.site.publish(landed_record(landed, stamp))
 
 
-def raw_record(stamp: Stamp) -> Record:
-    """Return the record of a raw chunk: what its stamp says."""
-    return Record(RAW, stamp.subject, "ready", str(stamp.revision), {RAW: stamp.hash})
+def landed_record(landed: Input, stamp: Stamp) -> Record:
+    """Return the record of a chunk of an array that lands: its revision and content."""
+    revision, contents = str(stamp.revision), {landed.name: stamp.hash}
+    return Record(landed.stage, stamp.subject, "ready", revision, contents)

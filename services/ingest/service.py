@@ -7,6 +7,7 @@ from fibstream.core.service import Service
 from fibstream.core.stage import RAW, Input
 
 from .stages.pyramid import PYRAMID
+from .stages.stored import STORED, stored
 
 if TYPE_CHECKING:
     from fibstream.runtime.grpc import ServicerBinding
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def lands(dataset: Dataset) -> list[Input]:
-    """Return what lands from outside."""
-    return [Input(RAW, RAW, dataset.dtype)]
+    """Return what lands from outside: raw, and the predictions that no network makes."""
+    return [Input(RAW, RAW, dataset.dtype), *stored(dataset)]
 
 
 def servicer(context: "ServicerContext") -> "ServicerBinding":
@@ -31,4 +32,4 @@ def servicer(context: "ServicerContext") -> "ServicerBinding":
     return ServicerBinding(add, answering, "fibstream.v1.IngestService")
 
 
-SERVICE = Service("ingest", 7801, "landed, raw pyramid", (PYRAMID,), servicer, lands)
+SERVICE = Service("ingest", 7801, "landed, raw pyramid", (STORED, PYRAMID), servicer, lands)

@@ -14,10 +14,10 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
-from fibstream.core.stage import RAW
+from fibstream.core.stage import RAW, Input
 from fibstream.core.subject import order
 from fibstream.runtime.loops import drive
-from fibstream.runtime.planner import raw_record
+from fibstream.runtime.planner import landed_record
 from fibstream.runtime.root import Root, check_name
 from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.datasets import Designer, check_request, create, seal
@@ -35,6 +35,7 @@ from fibstream.services.ingest.edges.messages import (
 )
 from fibstream.services.ingest.edges.progress import DatasetFollower
 from fibstream.services.ingest.edges.uploads import Uploads, join, voxels_of
+from fibstream.services.ingest.stages.stored import stored
 from fibstream.store.store import Blob
 from fibstream.telemetry.metrics import LANDED_BYTES, LANDED_CHUNKS, SILENT, Telemetry
 from fibstream.v1 import ingest_pb2 as pb
@@ -155,6 +156,9 @@ class IngestServicer(IngestServiceServicer):
         with self._root.open(request.dataset) as (dataset, site):
             index = chunk_index(dataset, request.index)
             landing, revision = self._land(site, dataset, index, None, request.revision)
+            if landing != pb.LANDING_OLDER:  # what is absent is absent in stored predictions too
+                for each in stored(dataset):
+                    drive(land(site, index, None, each.dtype, stage=each.stage, name=each.name))
         return pb.DeclareAbsentResponse(landing=landing, revision=revision)
 
     def _land(
@@ -175,7 +179,7 @@ class IngestServicer(IngestServiceServicer):
         stamp = site.store.intact(Blob(RAW, index, dataset.dtype))
         if stamp is None:
             raise WrongState(f"raw chunk {index}: not in the store of {site.dataset!r}, or damaged")
-        site.publish(raw_record(stamp))
+        site.publish(landed_record(Input(RAW, RAW, dataset.dtype), stamp))
         return pb.AnnounceChunkResponse(landing=pb.LANDING_UNCHANGED, revision=stamp.revision)
 
     def _read(self, source: str, dataset: Dataset, index: Index) -> NDArray[Any]:
@@ -227,7 +231,10 @@ class IngestServicer(IngestServiceServicer):
             follower = self._follower(dataset, site)
             follower.poll(sealed=False)
             failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
-            replayed = [r for r in failed if request.stage in ("", r.stage) and r.stage != RAW]
+            landed = {RAW, *(each.stage for each in stored(dataset))}  # only land again
+            replayed = [
+                r for r in failed if request.stage in ("", r.stage) and r.stage not in landed
+            ]
             for record in replayed:
                 site.publish(Record(record.stage, record.subject, "suspect"))
         return pb.ReplayFailedResponse(replayed=map(failed_chunk, replayed))

@@ -2,8 +2,9 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
@@ -119,8 +120,10 @@ def test_the_pipeline_of_the_page_is_one() -> None:
 # -- predictions -----------------------------------------------------------------------------------
 
 
-def predicted(text: str, *models: Model) -> tuple[Prediction, ...]:
-    return named_predictions(parsed(text), models)
+def predicted(
+    text: str, *models: Model, squash_nm: Mapping[str, float] = MappingProxyType({})
+) -> tuple[Prediction, ...]:
+    return named_predictions(parsed(text), models, squash_nm)
 
 
 def test_classes_are_predictions_unless_they_have_another_name() -> None:
@@ -136,6 +139,9 @@ def test_a_network_may_be_named_as_models_names_it() -> None:
     assert [p.name for p in predicted(text, model("net", "c"))] == ["b"]
 
 
+MITO_B = "{name: mito-b, model: few, class: mito}"
+
+
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
@@ -148,13 +154,29 @@ def test_a_network_may_be_named_as_models_names_it() -> None:
             "{name: a, model: few, class: mito}, {name: b, model: few, class: mito}",
             "class mito of few is a already",
         ),
-        ("{name: a, from: p}", "prediction a: from a PATH is not built yet"),
+        (
+            "{name: mito-b, model: few, class: mito}, {name: b, from: p}",
+            "prediction b: from: PATH is for fibstream run; a client lands",
+        ),
+        (
+            "{name: mito-b, model: few, class: mito}, {name: raw, from: p}",
+            "prediction raw: the name is that of the volume itself",
+        ),
+        ("{name: mito-b, model: few, class: mito}, {name: ER, from: p}", "many predicts er"),
     ],
 )
 def test_names_that_clash_are_refused_with_what_would_help(lines: str, reason: str) -> None:
     text = f"models: [many, few]\npredictions: [{lines}]"
+    known = {"a": 50, "raw": 50, "ER": 50}
     with pytest.raises(WrongUse, match=reason):
-        predicted(text, model("many", "mito", "er"), model("few", "mito"))
+        predicted(text, model("many", "mito", "er"), model("few", "mito"), squash_nm=known)
+
+
+def test_stored_predictions_come_last_with_the_squash_length_of_their_file() -> None:
+    text = "models: [m]\npredictions: [{name: a, from: p}, {name: b, model: m, class: c}]"
+    first, second = predicted(text, model("m", "c"), squash_nm={"a": 30})
+    assert (first.name, first.stage) == ("b", "prediction/m")
+    assert (second.name, second.stage, second.squash_nm) == ("a", "stored/a", 30)
 
 
 def test_the_entry_that_a_clash_proposes_is_one_that_helps() -> None:

@@ -14,10 +14,11 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Box, Grid
 from fibstream.core.keys import ABSENT, content_hash
-from fibstream.core.stage import RAW, Input
+from fibstream.core.stage import RAW, Input, Output
 from fibstream.runtime.loops import drive
 from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.landing import land, ordered
+from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Store
 
 from ..support.files import content
@@ -77,6 +78,32 @@ def now(site: Site, revision: int | None, voxels: NDArray[Any] | None) -> None:
     content = ABSENT if voxels is None else content_hash(voxels)
     assert stored(site) == (revision, content)
     assert announced(site) == [(revision, content)]
+
+
+def test_a_stored_prediction_lands_by_the_same_rules_beside_raw(site: Site) -> None:
+    name = "predictions/er"
+    for voxels, revision in ((A, 1), (B, 2), (B, 2)):
+        put(site, A)
+        drive(land(site, INDEX, voxels, "uint16", stage="stored/er", name=name))
+        stamp = site.store.intact(Blob(name, INDEX, "uint16"))
+        assert stamp is not None
+        assert (stamp.stage, stamp.revision, stamp.hash) == (
+            "stored/er", revision, content_hash(voxels),
+        )  # fmt: skip
+        assert stored(site) == (1, content_hash(A))
+        found = [wire.decode(entry.value) for entry in site.bus.read(wire.ledger_topics(), 0)]
+        assert Record("stored/er", INDEX, "ready", str(revision), {name: stamp.hash}) in found
+
+
+def test_what_a_network_predicted_before_is_replaced_whatever_it_holds(site: Site) -> None:
+    output = Output("predictions/er", "uint16")
+    before = Stamp("prediction/net", INDEX, "key", "")
+    ((blob, data, _),) = site.store.encode(output, A, before)
+    site.store.files.put(blob.path, data)
+    drive(land(site, INDEX, A, "uint16", stage="stored/er", name=output.name))
+    stamp = site.store.intact(blob)
+    assert stamp is not None
+    assert (stamp.stage, stamp.revision) == ("stored/er", 1)
 
 
 # -- each rule --------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from fibstream.core.grid import Grid, Halo, Index
 from fibstream.core.stage import RAW, Block, Compute, Input, Output, Stage
 from fibstream.core.subject import WHOLE, Subject
 from fibstream.runtime.loops import drive
-from fibstream.runtime.planner import Planner, raw_record
+from fibstream.runtime.planner import Planner, landed_record
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker import Outcome, Worker
 from fibstream.services.ingest.edges.landing import land
@@ -122,9 +122,9 @@ class Line:
         stages = [self.stage, *self.more]
         return Planner(self.site, "blur", stages, fold or NoFold(), lambda: self.grid)
 
-    def ingest(self) -> Planner:
-        """Return the planner of ingest, which owns raw."""
-        return Planner(self.site, "ingest", [], NoFold(), lambda: self.grid, RAW_INPUT)
+    def ingest(self, *lands: Input) -> Planner:
+        """Return the planner of ingest, which owns what lands: raw unless something is given."""
+        return Planner(self.site, "ingest", [], NoFold(), lambda: self.grid, lands or [RAW_INPUT])
 
     def work(self) -> list[Outcome]:
         """Carry out every task that waits; return the outcomes."""
@@ -148,7 +148,7 @@ class Line:
         for index in self.site.store.chunks(RAW):
             stamp = self.site.store.stamp(raw_blob(index))
             assert stamp is not None
-            frontier.apply(raw_record(stamp))
+            frontier.apply(landed_record(RAW_INPUT, stamp))
         return {cell_of(task.subject): task for task in frontier.tasks()}
 
     def ledger(self, stage: str | None = None) -> list[Record]:

@@ -6,15 +6,19 @@ import pytest
 from fibstream.bus import wire
 from fibstream.core.events import Record
 from fibstream.core.keys import ABSENT
-from fibstream.core.stage import RAW
+from fibstream.core.stage import RAW, Input, Output
 from fibstream.runtime.loops import drive
-from fibstream.runtime.planner import raw_record
+from fibstream.runtime.planner import landed_record
+from fibstream.services.ingest.edges.landing import land
+from fibstream.store.shard import Stamp
+from fibstream.store.store import Blob
 
 from .line import (
     CHUNKS,
     FIRST,
     LAST,
     MIDDLE,
+    RAW_INPUT,
     STAGE,
     Finished,
     Line,
@@ -87,7 +91,7 @@ def test_lost_records_of_inputs_are_announced_again(line: Line) -> None:
     line.bus.clear([wire.ledger_topic(RAW)])
     stamp = line.site.store.stamp(raw_blob(FIRST))
     assert stamp is not None
-    line.site.publish(raw_record(stamp))
+    line.site.publish(landed_record(RAW_INPUT, stamp))
     planner, ingest = line.planner(), line.ingest()
     turn(planner, reconcile=True)
     assert [line.status(i, RAW) for i in CHUNKS] == ["ready", "suspect", "suspect"]
@@ -183,3 +187,40 @@ def test_an_absent_chunk_is_followed_like_any_other() -> None:
     line.raw[4:8] = 0
     assert line.intact(MIDDLE)[0].hash == ABSENT
     assert np.array_equal(line.output(FIRST), blurred(line.raw)[:4])
+
+
+# -- a stored prediction --------------------------------------------------------------------------
+
+STORED = Input("stored/er", "predictions/er", "uint8")
+
+
+def test_a_stored_prediction_is_followed_like_raw_and_beside_it(line: Line) -> None:
+    for voxels in (line.raw[:4], line.raw[4:8]):  # the second lands over the first
+        steps = land(line.site, FIRST, voxels, "uint8", stage=STORED.stage, name=STORED.name)
+        drive(steps)
+    record = line.record(FIRST, STORED.stage)
+    assert (record.key, set(record.hashes)) == ("2", {STORED.name})
+    line.bus.clear([wire.ledger_topic(STORED.stage)])
+    ingest = line.ingest(RAW_INPUT, STORED)
+    turn(ingest, reconcile=True)
+    turn(ingest)
+    assert line.ledger(STORED.stage) == [record]
+    assert ingest.landed_z == 3  # raw alone counts as landed
+    line.files.delete(Blob(STORED.name, FIRST, "uint8").path)
+    turn(ingest, reconcile=True)
+    turn(ingest)
+    assert line.status(FIRST, STORED.stage) == "failed"
+    assert line.status(FIRST, RAW) == "ready"
+
+
+def test_what_a_network_predicted_is_not_announced_as_stored(line: Line) -> None:
+    """The array was predicted by an earlier pipeline, and has not landed yet."""
+    output, stamp = Output(STORED.name, "uint8"), Stamp("prediction/net", FIRST, "key", "")
+    ((blob, data, _),) = line.site.store.encode(output, line.raw[:4], stamp)
+    line.files.put(blob.path, data)
+    ingest = line.ingest(RAW_INPUT, STORED)
+    turn(ingest, reconcile=True)
+    line.site.publish(Record(STORED.stage, FIRST, "suspect"))
+    turn(ingest)
+    turn(ingest)
+    assert [r.status for r in line.ledger(STORED.stage)] == ["failed"]

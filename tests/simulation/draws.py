@@ -16,11 +16,16 @@ from ..support.geometry import triple
 
 
 def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
-    """Draw grid, voxel size and parameters; z is open. ``rich``: two organelles in contact."""
+    """Draw grid, voxel size and parameters; z is open.
+
+    ``rich``: two organelles in contact, one of them perhaps of a stored prediction.
+    """
     chunk = triple(rng.choice((3, 4, 5, 7, 8, 16)) for _ in range(3))
     y, x = (max(c, rng.randint(5, 16)) for c in chunk[1:])
     names = ("mito", "er") if rich else ("mito",)
-    engine = TinyEngine(names, output=8)
+    stored = names[1:] if rich and rng.random() < 0.5 else ()
+    predicted = tuple(name for name in names if name not in stored)
+    engine = TinyEngine(predicted, output=8)
     settings = resolve(
         "generic",
         {
@@ -32,13 +37,16 @@ def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
         },
     )
     model = Model(
-        name="tiny", classes=names, sha256=engine.spec.sha256,
+        name="tiny", classes=predicted, sha256=engine.spec.sha256,
         spec=engine.spec.model_dump(mode="json"), profile=dict(engine.profile),
     )  # fmt: skip
     dataset = Dataset(
         name="sim", shape=(None, y, x), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
         voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,),
-        predictions=tuple(Prediction(name=n, model="tiny", channel=n) for n in names),
+        predictions=(
+            *(Prediction(name=n, model="tiny", channel=n) for n in predicted),
+            *(Prediction(name=n) for n in stored),
+        ),
         organelles=tuple(_organelle(n, settings) for n in names),
     )  # fmt: skip
     return _in_contact(rng, dataset) if rich else dataset
@@ -78,6 +86,22 @@ def draw_contents(rng: random.Random, dataset: Dataset) -> dict[Index, list[Cont
         ]
         plan[index] = contents
     return plan
+
+
+def draw_beside(
+    rng: random.Random, dataset: Dataset, plan: dict[Index, list[Content]]
+) -> dict[Index, list[Content]]:
+    """Draw a stored prediction: with each content of raw one of two contents, absent with it."""
+    seed = np.random.default_rng(rng.getrandbits(32))
+    versions = [blobs(seed, dataset.grid.extent, "uint8") for _ in range(2)]
+    return {
+        index: [
+            (revision, None if raw is None else rng.choice(versions)[box.slices()].copy())
+            for revision, raw in contents
+        ]
+        for index, contents in plan.items()
+        for box in [dataset.grid.box(index)]
+    }
 
 
 def blobs(seed: np.random.Generator, shape: Index, dtype: str) -> np.ndarray:

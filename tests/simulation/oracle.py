@@ -19,7 +19,7 @@ from fibstream.core.grid import Box, Index
 from fibstream.core.ports import Files
 from fibstream.core.pyramid import level_box, levels
 from fibstream.core.service import Service
-from fibstream.core.stage import RAW, Arrays, Block, Made, Patch, Stage
+from fibstream.core.stage import Arrays, Block, Input, Made, Patch, Stage
 from fibstream.core.subject import WHOLE
 from fibstream.services.analysis.table import rows_hash
 from fibstream.store.shard import Shard
@@ -121,19 +121,25 @@ def _declared(
 
 def whole(
     services: Sequence[Service], files: Files, dataset: Dataset,
-    contents: Mapping[Index, np.ndarray | None],
+    landed: Mapping[Input, Mapping[Index, np.ndarray | None]],
 ) -> Whole:  # fmt: skip
-    """Compute every stage on one chunk that is the volume, from the content of each chunk."""
+    """Compute every stage on one chunk that is the volume, from the contents of what lands.
+
+    A chunk that is absent is so in all arrays.
+    """
     one = dataset.model_copy(update={"chunk": dataset.grid.extent})
-    raw = np.zeros(one.grid.extent, one.dtype)
-    absent: list[Box] = []
-    for index, voxels in contents.items():
-        box = dataset.grid.box(index)
-        if voxels is None:
-            absent.append(box)
-        else:
-            raw[box.slices()] = voxels
-    evaluation = _Evaluation(one, absent)
-    evaluation.made[RAW, RAW] = raw
-    evaluation.whole.arrays[RAW, one.dtype] = raw
+    absent = {
+        dataset.grid.box(index)
+        for contents in landed.values()
+        for index, voxels in contents.items()
+        if voxels is None
+    }
+    evaluation = _Evaluation(one, sorted(absent, key=lambda box: box.start))
+    for array, contents in landed.items():
+        volume = np.zeros(one.grid.extent, array.dtype)
+        for index, voxels in contents.items():
+            if voxels is not None:
+                volume[dataset.grid.box(index).slices()] = voxels
+        evaluation.made[array.stage, array.name] = volume
+        evaluation.whole.arrays[array.name, array.dtype] = volume
     return evaluation.run(services, files)

@@ -16,7 +16,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.events import Place, Task
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.stage import RAW, Input, Output, Stage
-from fibstream.runtime.planner import raw_record
+from fibstream.runtime.planner import landed_record
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker import Outcome, Worker
 from fibstream.services.inference import service as inference
@@ -78,18 +78,19 @@ class TrustTheStamp(Worker):
 
 
 def land_anything(
-    site: Site, index: Index, voxels: NDArray[Any] | None, dtype: str, revision: int | None = None
-) -> Generator[None, None, None]:
+    site: Site, index: Index, voxels: NDArray[Any] | None, dtype: str, revision: int | None = None,
+    *, stage: str = RAW, name: str = RAW,
+) -> Generator[None, None, None]:  # fmt: skip
     """Without P4: the last writer wins."""
     absent = voxels is None
     if voxels is None:
         voxels = np.zeros(site.store.grid.box(index).shape, dtype)
-    stamp = Stamp(RAW, index, "", "", revision=revision or 1)
-    ((item, data, content),) = site.store.encode(Output(RAW, dtype), voxels, stamp, absent=absent)
+    stamp = Stamp(stage, index, "", "", revision=revision or 1)
+    ((item, data, content),) = site.store.encode(Output(name, dtype), voxels, stamp, absent=absent)
     yield
     site.store.files.put(item.path, data)
     yield
-    site.publish(raw_record(replace(stamp, hash=content)))
+    site.publish(landed_record(Input(stage, name, dtype), replace(stamp, hash=content)))
 
 
 def border_where_nothing_landed_yet(dataset: Dataset, landed: set[Index]) -> Grid:
@@ -225,7 +226,7 @@ def c7(*, reconcile: bool) -> None:
     old = script.world.site().store.stamp(Blob(RAW, (0, 0, 0), script.world.dataset.dtype))
     assert old is not None
     script.land(script.a, 3)
-    script.world.site().publish(raw_record(old))
+    script.world.site().publish(landed_record(Input(RAW, RAW), old))
     script.world.planners = {s.name: script.world._planner(s) for s in SERVICES}
     script.world.run()
 

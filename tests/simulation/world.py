@@ -23,7 +23,7 @@ from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Delivery
 from fibstream.core.service import Service
-from fibstream.core.stage import Stage
+from fibstream.core.stage import Input, Stage
 from fibstream.core.subject import WHOLE, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
@@ -31,7 +31,7 @@ from fibstream.store.record import read_dataset
 from fibstream.store.shard import decode_blob
 from fibstream.store.store import Blob, Store
 
-from .draws import draw_contents, draw_dataset
+from .draws import draw_beside, draw_contents, draw_dataset
 from .faults import Actor, Diverged, Faults, Rules
 from .oracle import Whole, read_array, rows_of, whole
 from .services import SERVICES
@@ -63,6 +63,8 @@ class World:
         self.plan = draw_contents(self.rng, self.final)
         if self.steady:
             self.plan = {index: contents[-1:] for index, contents in self.plan.items()}
+        self._raw, *arrays = (each for s in SERVICES for each in s.lands(self.dataset))
+        self.stored = {each: draw_beside(self.rng, self.final, self.plan) for each in arrays}
         self.files = MemoryFiles()
         self.bus = MemoryBus(lambda: 0.0)
         self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))
@@ -97,7 +99,11 @@ class World:
     def oracle(self) -> Whole:
         """Return the whole volume computed as one block from the last content of each chunk."""
         if self._oracle is None:
-            last = {index: contents[-1][1] for index, contents in self.plan.items()}
+            plans = {self._raw: self.plan, **self.stored}
+            last = {
+                array: {index: contents[-1][1] for index, contents in plan.items()}
+                for array, plan in plans.items()
+            }
             self._oracle = whole(SERVICES, self.files, self.final, last)
         return self._oracle
 
@@ -105,7 +111,7 @@ class World:
         dataset = read_dataset(self.files)
         return self.rules.planner(
             self.site(), service.name, self.stages(service),
-            Folds(service.folds(dataset)), self._grid, next(iter(service.lands(dataset)), None),
+            Folds(service.folds(dataset)), self._grid, service.lands(dataset),
         )  # fmt: skip
 
     # -- actors ----------------------------------------------------------------------------------
@@ -115,19 +121,27 @@ class World:
         while not self.sealed and index not in self._whole_chunks:
             yield  # a short last chunk lands when it is known to be the last
         for revision, voxels in self.plan[index]:
-            done: list[bool] = []
-            while not done:
-                if not any(a.kind == f"land{index}{revision}" for a in self.actors):
-                    steps = self.rules.land(
-                        self.microscope(), index, voxels, self.dataset.dtype, revision
-                    )
-                    self.actors.append(
-                        Actor(steps, f"land{index}{revision}", result=partial(done.append, True))
-                    )
-                yield
+            yield from self._landing(self._raw, index, voxels, revision)
             self.landed.add(index)
+            for array, contents in self.stored.items():
+                yield from self._landing(array, index, dict(contents[index])[revision], revision)
             while self.rng.random() < 0.5:
                 yield
+
+    def _landing(
+        self, array: Input, index: Index, voxels: np.ndarray | None, revision: int
+    ) -> Iterator[None]:
+        """Land one content of one array, again until it is done."""
+        done: list[bool] = []
+        kind = f"land{array.name}{index}{revision}"
+        while not done:
+            if not any(actor.kind == kind for actor in self.actors):
+                steps = self.rules.land(
+                    self.microscope(), index, voxels, array.dtype, revision,
+                    stage=array.stage, name=array.name,
+                )  # fmt: skip
+                self.actors.append(Actor(steps, kind, result=partial(done.append, True)))
+            yield
 
     @cached_property
     def _whole_chunks(self) -> set[Index]:
@@ -282,7 +296,8 @@ class World:
             del self.bus._log[self.rng.choice(places)]
 
     def _derived(self) -> list[str]:
-        return [p for p in self.files._files if p != RECORD and not p.startswith("raw/s0/")]
+        landed = tuple(f"{array.name}/s0/" for array in (self._raw, *self.stored))
+        return [p for p in self.files._files if p != RECORD and not p.startswith(landed)]
 
     def _flip(self) -> None:
         paths = self._derived()

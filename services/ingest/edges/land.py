@@ -1,12 +1,20 @@
-"""The simulated microscope: seal a dataset, then land every chunk of a volume in an order."""
+"""The simulated microscope: seal a dataset, then land every chunk of a volume in an order.
+
+Beside each chunk of raw lands that of every stored prediction.
+"""
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Index
+from fibstream.core.stage import RAW, Input
 from fibstream.runtime.loops import backoff, drive
 from fibstream.runtime.process import orphaned, running
 from fibstream.runtime.root import open_bus
@@ -17,21 +25,31 @@ from fibstream.volumes.sources import Source, open_volume
 
 from .datasets import announce_seal
 from .landing import Order, land, ordered
+from .stored import StoredPrediction, open_stored
 
 
 def land_all(
-    site: Site, dataset: Dataset, source: Source, order: Order, seed: int
-) -> Iterator[None]:
-    """Land all chunks of ``source``, unless they have landed before; yields after each."""
+    site: Site, dataset: Dataset, source: Source, order: Order, seed: int,
+    stored: Sequence[StoredPrediction] = (),
+) -> Iterator[None]:  # fmt: skip
+    """Land all chunks of ``source`` and ``stored``, unless they have landed; yields after each."""
     extent_z = dataset.shape[0]  # the end of a whole source is known from the start
     assert extent_z is not None
     announce_seal(site, extent_z)
     for index in ordered(dataset.grid, order, seed):
-        voxels = source.read(dataset.grid.box(index))
-        for attempt in backoff():
-            with attempt:
-                drive(land(site, index, voxels, dataset.dtype))
+        box = dataset.grid.box(index)
+        _land(site, index, source.read(box), Input(RAW, RAW, dataset.dtype))
         yield
+        for prediction in stored:
+            named = dataset.prediction(prediction.name)
+            _land(site, index, prediction.read(box), Input(named.stage, named.path, "uint8"))
+            yield
+
+
+def _land(site: Site, index: Index, voxels: NDArray[Any], array: Input) -> None:
+    for attempt in backoff():
+        with attempt:
+            drive(land(site, index, voxels, array.dtype, stage=array.stage, name=array.name))
 
 
 def main() -> None:
@@ -39,6 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fibstream.services.ingest.edges.land")
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--raw", required=True)
+    parser.add_argument("--prediction", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--labels", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--order", default="raster", choices=("raster", "random", "slab"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bus")
@@ -51,7 +71,13 @@ def main() -> None:
         source = open_volume(arguments.raw, kind="raw", voxel_size_nm=dataset.voxel_size_nm)
         if source.shape != dataset.shape:
             raise WrongUse(f"{arguments.raw} is {source.shape}; the dataset is {dataset.shape}")
-        for _ in land_all(site, dataset, source, arguments.order, arguments.seed):
+        stored = [
+            open_stored(name, path, labels=labels, shape=source.shape,
+                        voxel_size_nm=dataset.voxel_size_nm)
+            for labels, given in ((False, arguments.prediction), (True, arguments.labels))
+            for name, _, path in (argument.partition("=") for argument in given)
+        ]  # fmt: skip
+        for _ in land_all(site, dataset, source, arguments.order, arguments.seed, stored):
             if stopping.is_set() or orphaned(arguments.parent):
                 sys.exit(1)
 

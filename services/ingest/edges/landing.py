@@ -1,7 +1,8 @@
-"""Landing: raw chunks enter the store, and only ever move forward (protocol rule P4).
+"""Landing: chunks from outside enter the store, and only ever move forward (protocol rule P4).
 
-Raw cannot be recomputed, so it alone is protected from late writers: each landing carries a
-revision chosen by whoever acquires, and is put only over a smaller one, by a conditional put.
+Raw and stored predictions cannot be recomputed, so they alone are protected from late writers: each
+landing carries a revision chosen by whoever acquires, and is put only over a smaller one, by a
+conditional put.
 """
 
 import random
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from fibstream.core.errors import AlreadyExists, WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import ABSENT, content_hash
-from fibstream.core.stage import RAW, Output
-from fibstream.runtime.planner import raw_record
+from fibstream.core.stage import RAW, Input, Output
+from fibstream.runtime.planner import landed_record
 from fibstream.runtime.site import Site
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob
@@ -39,11 +40,12 @@ def ordered(grid: Grid, order: Order, seed: int) -> Iterator[Index]:
 
 
 def land(
-    site: Site, index: Index, voxels: NDArray[Any] | None, dtype: str, revision: int | None = None
-) -> Generator[None, None, LandingOutcome]:
+    site: Site, index: Index, voxels: NDArray[Any] | None, dtype: str, revision: int | None = None,
+    *, stage: str = RAW, name: str = RAW,
+) -> Generator[None, None, LandingOutcome]:  # fmt: skip
     """Land one chunk, (z, y, x) voxels of ``dtype``, and announce what the store then holds.
 
-    ``voxels`` None declares the chunk absent.
+    ``stage`` lands the array ``name``. ``voxels`` None declares the chunk absent.
 
     Without a ``revision`` the same content keeps the stored one and other content takes the next:
     right only for a client that never retries. Raises AlreadyExists when ``revision`` is taken by
@@ -52,40 +54,42 @@ def land(
     absent = voxels is None
     if voxels is None:
         voxels = np.zeros(site.store.grid.box(index).shape, np.dtype(dtype))
-    _check_shape(site.store.grid, index, voxels.shape)
+    _check_shape(site.store.grid, name, index, voxels.shape)
     content = ABSENT if absent else content_hash(voxels)
-    blob = Blob(RAW, index, dtype)
+    blob = Blob(name, index, dtype)
     while True:
         yield
         stamp, generation = site.store.stamp_and_generation(blob)
+        if stamp is not None and stamp.stage != stage:
+            stamp = None  # of the network that predicted it in an earlier pipeline
         intact = stamp is not None and site.store.intact(blob) is not None
-        number, outcome = _decide(stamp, content, revision, index, intact=intact)
+        number, outcome = _decide(stamp, content, revision, blob, intact=intact)
         if outcome != "written":
             break
-        written = Stamp(RAW, index, "", content, version=site.version, revision=number)
-        ((_, data, _),) = site.store.encode(Output(RAW, dtype), voxels, written, absent=absent)
+        written = Stamp(stage, index, "", content, version=site.version, revision=number)
+        ((_, data, _),) = site.store.encode(Output(name, dtype), voxels, written, absent=absent)
         yield
         if site.store.files.put(blob.path, data, expected=generation):
             break
     yield
     stamp = site.store.stamp(blob)
     if stamp is not None:
-        site.publish(raw_record(stamp))
+        site.publish(landed_record(Input(stage, name, dtype), stamp))
     return outcome
 
 
-def _check_shape(grid: Grid, index: Index, shape: tuple[int, ...]) -> None:
+def _check_shape(grid: Grid, name: str, index: Index, shape: tuple[int, ...]) -> None:
     """Raise WrongUse unless voxels have the shape of their chunk."""
     expected = grid.box(index).shape
     if shape != expected:
         # A short last chunk marks the end of the volume: while z is open, its neighbours would
         # read beyond it.
         hint = "" if grid.sealed else "; seal the volume before a short last chunk"
-        raise WrongUse(f"raw chunk {index}: is {shape}, expected {expected}{hint}")
+        raise WrongUse(f"{name} chunk {index}: is {shape}, expected {expected}{hint}")
 
 
 def _decide(
-    stamp: Stamp | None, content: str, revision: int | None, index: Index, *, intact: bool
+    stamp: Stamp | None, content: str, revision: int | None, blob: Blob, *, intact: bool
 ) -> tuple[int, LandingOutcome]:
     """Return the revision to write, and whether to write it."""
     if stamp is None:
@@ -97,6 +101,7 @@ def _decide(
         return revision, "older"
     if revision == stamp.revision:
         if not same:
-            raise AlreadyExists(f"raw chunk {index}: revision {revision} already has other content")
+            where = f"{blob.name} chunk {blob.subject}"
+            raise AlreadyExists(f"{where}: revision {revision} already has other content")
         return revision, "unchanged" if intact else "written"
     return revision, "written"
