@@ -301,11 +301,11 @@ def test_what_is_wrong_in_a_further_word_has_its_line(entry: str, reason: str) -
 def test_the_pipeline_that_a_client_is_sent_makes_the_same_dataset() -> None:
     many, few = model("many", "mito", "NE", "er"), model("few", "mito", scale_nm=30.0)
     asked = parse_pipeline(f"{TWO}pairs: [{{a: mito}}]", "p.yaml", WORDS)
-    predictions = named_predictions(asked, (many, few))
+    predictions = named_predictions(asked, (many, few), {})
     organelles = named_organelles(asked.organelles, predictions)
     parts = {"models": (many, few), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(BASE.model_copy(update=parts), asked, WORDS)
     sent = parse_pipeline(dataset_spec(dataset).pipeline, "sent", WORDS)
-    assert named_predictions(sent, dataset.models) == predictions
+    assert named_predictions(sent, dataset.models, {}) == predictions
     assert named_organelles(sent.organelles, predictions) == organelles
     assert with_steps(dataset, sent, WORDS).steps == dataset.steps
