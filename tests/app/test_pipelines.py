@@ -109,7 +109,9 @@ def test_the_page_has_every_setting_of_every_recipe() -> None:
 
 
 def test_the_pipeline_of_the_page_is_one() -> None:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+    text, contacts = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+    steps = parse_pipeline(f"models: [m]\n{contacts}", "page").steps["contacts"]
+    assert [dict(step)["distance_nm"] for step in steps] == [10, 20]
     cells, few = model("cells", "mito", "NE"), model("few", "mito")
     found = named_organelles(parsed(text).organelles, predicted(text, cells, few))
     assert [(o.name, *o.inputs.values()) for o in found] == [
