@@ -8,7 +8,7 @@ from typing import Any, get_args
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.events import Change, ObjectChanged
-from fibstream.core.subject import named, plain
+from fibstream.core.subject import CHUNKS, WHOLE, Subjects, count, named, plain
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 
@@ -25,8 +25,8 @@ def status_of(path: Path) -> dict[str, Any]:
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
-    stages = [each.stage for each in landed(dataset)]
-    stages += [stage.name for stage in stages_of(dataset, files)]
+    stages: dict[str, Subjects] = {each.stage: CHUNKS for each in landed(dataset)}
+    stages |= {stage.name: stage.subjects for stage in stages_of(dataset, files)}
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}
     for entry in bus.read([wire.OBJECTS], 0, limit=1 << 30):
@@ -34,15 +34,19 @@ def status_of(path: Path) -> dict[str, Any]:
         if isinstance(change, ObjectChanged):
             objects.setdefault(change.organelle, Counter())[change.kind] += 1
     bus.close()
-    z, y, x = dataset.grid.count
+    grid = dataset.grid
     return {
         "dataset": dataset.name,
         "shape": list(dataset.shape),
         "chunk": list(dataset.chunk),
         "voxel_size_nm": list(dataset.voxel_size_nm),
         "sealed": dataset.grid.sealed,
-        "chunks": z * y * x if dataset.grid.sealed else None,
+        "chunks": count(CHUNKS, grid) if grid.sealed else None,
         "stages": {name: ready[name] for name in stages},
+        "wanted": {
+            name: count(subjects, grid) if grid.sealed or subjects is WHOLE else None
+            for name, subjects in stages.items()
+        },
         "objects": {
             name: {kind: kinds[kind] for kind in get_args(Change) if kind in kinds}
             for name, kinds in sorted(objects.items())
@@ -60,9 +64,10 @@ def describe(found: dict[str, Any]) -> str:
     """Return a status as lines for people."""
     size = " x ".join(str(s) for s in found["shape"])
     chunk = " x ".join(str(s) for s in found["chunk"])
-    total = found["chunks"] if found["chunks"] is not None else "?"
     lines = [f"{found['dataset']}: {size} voxels in chunks of {chunk}"]
-    lines += [f"  {name:<24} {count} of {total}" for name, count in found["stages"].items()]
+    for name, made in found["stages"].items():
+        wanted = found["wanted"][name]
+        lines.append(f"  {name:<24} {made} of {'?' if wanted is None else wanted}")
     for name, kinds in found["objects"].items():
         counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
         lines.append(f"  objects/{name:<16} {counts}")

@@ -219,9 +219,11 @@ class WorkerHost:
                 self._service, self._root.files(name), bus, self._settings, self._owner,
                 self._telemetry,
             )  # fmt: skip
-        except NotFound:
+        except WrongUse as error:  # deleted meanwhile, or one that this version does not read
             if bus is not shared:
                 bus.close()
+            if self._root.single and not isinstance(error, NotFound):
+                raise
             return None
         self._loops[name] = loop, bus
         return loop

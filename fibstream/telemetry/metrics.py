@@ -54,7 +54,7 @@ class Metric:
 
 SERVICE = Label("service", source="the services of fibstream")
 STAGE = Label("stage", source="the families of the stages of all services")
-ORGANELLE = Label("organelle", source="the pipeline's recipes")
+ORGANELLE = Label("organelle", source="the pipeline's organelles")
 METHOD = Label("method", source="the calls in protos/")
 STEP = Label("step", ("queue", "read", "compute", "write", "publish"))
 OUTCOME = Label("outcome", ("computed", "reused", "dropped", "failed"))

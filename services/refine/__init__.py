@@ -4,7 +4,7 @@ The steps in order, each with its file:
 
 1. **Smooth** a block of the prediction with a Gaussian in exact integers, so that a voxel comes out
    the same in any block (``kernels/smooth.py``).
-2. **Threshold** it at a distance in nm, turned into a grey level (``recipe.py``).
+2. **Threshold** it at a distance in nm, turned into a grey level (``rule.py``).
 3. **Connect** foreground and, where holes are filled, background within the block
    (``kernels/components.py``).
 4. **Name** each fragment by its smallest global voxel id, and write the chunk's summary: sizes,

@@ -24,7 +24,7 @@ OBJECTS = {
     "labels/mito/s0/c/1/0/1": "labels/mito chunk 1,0,1",
     "labels/mito/s1/c/0/0/0": "labels/mito chunk 0,0,0",
     "summaries/measures/mito/1.1.1": "measures/mito chunk 1,1,1",
-    "tables/generic.parquet": "tables/generic chunk 0,0,0",
+    "tables/generic.parquet": "tables/generic whole",
 }
 
 

@@ -21,7 +21,7 @@ def test_another_parameter_redoes_only_what_follows_from_it(scene, copy) -> None
     changed = dataset.model_copy(update={"organelles": (generic, strict)})
     LocalFiles(out).put(RECORD, canonical(changed.model_dump(mode="json")))
     report, computed = rerun(out, scene.raw)
-    assert {stage for stage, _ in computed} == {"labels/mito", "measures/mito"}
+    assert {stage for stage, _ in computed} == {"labels/mito", "measures/mito", "tables/mito"}
     assert (report.labels_hash, report.tables_hash) == whole(blobs(), out)
 
 

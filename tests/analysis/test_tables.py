@@ -19,8 +19,7 @@ from fibstream.core.stage import Arrays, Block, Patch, Stage
 from fibstream.core.subject import WHOLE
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
-from fibstream.services.analysis.stages import tables
-from fibstream.services.analysis.stages.tables import table_stage, total_of
+from fibstream.services.analysis.stages.tables import BATCH, table_stage, total_of
 from fibstream.services.analysis.table import finish
 
 SHAPE, CHUNK = (12, 13, 14), (4, 5, 7)
@@ -65,15 +64,13 @@ def test_a_row_is_final_as_soon_as_it_is_there() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_neither_order_nor_batches_of_the_cells_matter(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    volume, grid = labels(seed), Grid(SHAPE, CHUNK)
-    indices = list(grid.indices())
-    expected = rows({i: measured(volume, grid, i) for i in indices}, grid)
+def test_neither_chunks_nor_their_order_matter(seed: int) -> None:
+    volume, coarse, fine = labels(seed), Grid(SHAPE, CHUNK), Grid(SHAPE, (2, 2, 2))
+    indices = list(fine.indices())
     np.random.default_rng(seed).shuffle(indices)
-    monkeypatch.setattr(tables, "BATCH", 5)
-    assert rows({i: measured(volume, grid, i) for i in indices}, grid) == expected
+    assert len(indices) > BATCH
+    found = rows({index: measured(volume, fine, index) for index in indices}, fine)
+    assert found == rows({i: measured(volume, coarse, i) for i in coarse.indices()}, coarse)
 
 
 @pytest.mark.parametrize("step", [s for s in product((-1, 0, 1), repeat=3) if any(s)])

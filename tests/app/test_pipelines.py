@@ -1,17 +1,20 @@
 """Pipelines: what their words mean, and the line of whatever is wrong in them."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+import yaml
 
 from fibstream.app.naming import named_organelles, named_predictions, with_steps
 from fibstream.app.pipelines import OrganelleEntry, Pipeline, parse_pipeline
 from fibstream.core.dataset import Dataset, Frozen, Model, Prediction
 from fibstream.core.errors import WrongUse
 from fibstream.core.service import Word
+from fibstream.services.ingest.edges.messages import dataset_spec
 from fibstream.services.refine import recipes as folder
 from fibstream.services.refine.recipe import recipes
 
@@ -88,6 +91,31 @@ def test_what_is_wrong_is_one_line_that_has_its_number(text: str, reason: str) -
     with pytest.raises(WrongUse, match=reason) as caught:
         parsed(text)
     assert "\n" not in str(caught.value)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text()
+
+
+def test_the_page_has_every_setting_of_every_recipe() -> None:
+    header, _, *lines = re.findall(r"^\|(.*)\|$", PAGE[PAGE.index("| setting |") :], re.M)
+    names = [cell.strip(" `") for cell in header.split("|")][1:-1]
+    documented: dict[str, dict[str, object]] = {name: {} for name in names}
+    for line in lines:
+        setting, *values = (cell.strip(" `") for cell in line.split("|"))
+        for name, value in zip(names, values, strict=False):
+            documented[name][setting] = yaml.safe_load(value)
+    actual = {name: dict(recipe.settings) for name, recipe in recipes().items()}
+    assert documented == actual
+
+
+def test_the_pipeline_of_the_page_is_one() -> None:
+    text, stored = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+    assert [entry.conversion for entry in parsed(stored).predictions] == ["", "distance"]
+    cells, few = model("cells", "mito", "NE"), model("few", "mito")
+    found = named_organelles(parsed(text).organelles, predicted(text, cells, few))
+    assert [(o.name, *o.inputs.values()) for o in found] == [
+        ("mito", "mito"), ("strict", "mito"), ("second", "mito-few"), ("NE", "NE"),
+    ]  # fmt: skip
 
 
 # -- predictions -----------------------------------------------------------------------------------
@@ -269,3 +297,16 @@ def test_what_is_wrong_in_a_further_word_has_its_line(entry: str, reason: str) -
     text = f"models: [m]\npairs:\n  - {{a: a}}\n  - {entry}\n"
     with pytest.raises(WrongUse, match=reason):
         with_steps(BASE, parse_pipeline(text, "p.yaml", WORDS), WORDS)
+
+
+def test_the_pipeline_that_a_client_is_sent_makes_the_same_dataset() -> None:
+    many, few = model("many", "mito", "NE", "er"), model("few", "mito", scale_nm=30.0)
+    asked = parse_pipeline(f"{TWO}pairs: [{{a: mito}}]", "p.yaml", WORDS)
+    predictions = named_predictions(asked, (many, few), {})
+    organelles = named_organelles(asked.organelles, predictions)
+    parts = {"models": (many, few), "predictions": predictions, "organelles": organelles}
+    dataset = with_steps(BASE.model_copy(update=parts), asked, WORDS)
+    sent = parse_pipeline(dataset_spec(dataset).pipeline, "sent", WORDS)
+    assert named_predictions(sent, dataset.models, {}) == predictions
+    assert named_organelles(sent.organelles, predictions) == organelles
+    assert with_steps(dataset, sent, WORDS).steps == dataset.steps

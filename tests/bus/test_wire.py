@@ -17,20 +17,22 @@ from fibstream.core.events import (
     Task,
 )
 from fibstream.core.keys import NamedInput
+from fibstream.core.subject import WHOLE
 from fibstream.v1 import chunk_pb2 as pb
 
 TEXT = st.text(max_size=12)
 INDEX = st.tuples(*[st.integers(0, 2**21)] * 3)
+SUBJECT = st.just(WHOLE) | INDEX
 NUMBER = st.integers(0, 2**64 - 1)
 KINDS = ("opened", "grown", "merged_into", "closed", "final", "withdrawn")
 RECORDS = st.builds(
-    Record, TEXT, INDEX, st.sampled_from(("ready", "suspect", "dropped", "failed")), TEXT,
+    Record, TEXT, SUBJECT, st.sampled_from(("ready", "suspect", "dropped", "failed")), TEXT,
     st.dictionaries(TEXT, TEXT, max_size=3), TEXT, st.booleans(),
 )  # fmt: skip
 TASKS = st.builds(
-    Task, TEXT, INDEX, TEXT,
+    Task, TEXT, SUBJECT, TEXT,
     st.lists(st.builds(NamedInput, TEXT, TEXT, INDEX, TEXT), max_size=3).map(tuple),
-    st.binary(max_size=40),
+    st.binary(max_size=40), TEXT,
 )  # fmt: skip
 EVENTS = st.one_of(
     RECORDS,
@@ -76,11 +78,18 @@ def test_random_bytes_are_poison(data: bytes) -> None:
 def test_a_kind_without_its_values_is_poison_or_its_defaults(kind: str) -> None:
     """Zero is the default of every field: where no zero is allowed, it is refused."""
     message = pb.Event(**{kind: {}})
-    if kind in ("record", "object", "sealed"):
+    if kind == "progress":
+        assert isinstance(wire.decode(message.SerializeToString()), wire.Event)
+    else:
         with pytest.raises(Poison):
             wire.decode(message.SerializeToString())
-    else:
-        assert isinstance(wire.decode(message.SerializeToString()), wire.Event)
+
+
+@pytest.mark.parametrize("subject", [{}, {"whole": False}])
+def test_a_subject_that_names_none_is_poison(subject: dict[str, bool]) -> None:
+    message = pb.Event(task={"stage": "s", "subject": subject})
+    with pytest.raises(Poison, match="no subject"):
+        wire.decode(message.SerializeToString())
 
 
 def test_a_field_of_a_newer_version_is_read_over() -> None:
@@ -122,6 +131,6 @@ def test_a_record_has_a_topic_of_its_family_and_a_key_of_its_chunk() -> None:
         wire.record_key(d, s, i)
         for d in ("a", "b")
         for s in ("raw", "labels/x")
-        for i in ((1, 2, 3), (12, 3, 0), (1, 23, 0))
+        for i in ((1, 2, 3), (12, 3, 0), (1, 23, 0), WHOLE)
     }
-    assert len(keys) == 12
+    assert len(keys) == 16

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.app.reference import table_of
-from fibstream.core.dataset import RECORD, Dataset, Model, Organelle, Prediction
+from fibstream.core.dataset import RECORD, Dataset, Organelle, Prediction
 from fibstream.core.grid import Index
 from fibstream.core.ids import gid
 from fibstream.core.keys import canonical
@@ -28,12 +28,14 @@ BOXES = (((6, 4, 6), (20, 20, 40)), ((22, 10, 40), (30, 44, 60)))  # objects; th
 DATASET = Dataset(
     name="cell", shape=SHAPE, chunk=CHUNK, dtype="uint8", voxel_size_nm=VOXEL_NM,
     contrast=(20, 220),
-    models=(Model(name="m", classes=("mito",), sha256="0", spec={}, profile={}),),
-    predictions=(Prediction(name="mito", model="m", channel="mito"),),
-    organelles=(Organelle(name="mito", recipe="mito", inputs={}, settings={}),),
+    predictions=(Prediction(name="mito"),),
+    organelles=(Organelle(name="mito", recipe="mito", inputs={"prediction": "mito"}, settings={}),),
 )  # fmt: skip
-ARRAYS = [("raw", "uint8", True), ("predictions/mito", "uint8", True),
-          ("labels/mito", "uint64", True)]  # fmt: skip
+OUTPUTS = (
+    Output("raw", "uint8", "mean"),
+    Output("predictions/mito", "uint8", "mean"),
+    Output("labels/mito", "uint64", "mode"),
+)
 
 
 def volumes() -> dict[str, NDArray[Any]]:
@@ -56,11 +58,10 @@ def land(root: Path, indices: Iterable[Index], names: list[str] | None = None) -
     """Write the chunks of some arrays into a dataset."""
     files = LocalFiles(root)
     store = Store(files, DATASET.grid)
-    for name, dtype, _ in ARRAYS:
-        output = Output(name, dtype, "mode" if "labels" in name else "mean")
+    for output in OUTPUTS:
         for index in indices:
-            voxels = VOLUMES[name][DATASET.grid.box(index).slices()]
-            if names is None or name in names:
+            voxels = VOLUMES[output.name][DATASET.grid.box(index).slices()]
+            if names is None or output.name in names:
                 for item, data, _ in store.encode(output, voxels, Stamp("s", index, "key", "")):
                     files.put(item.path, data)
 
@@ -78,7 +79,7 @@ def make(
     root.mkdir(parents=True)
     files = LocalFiles(root)
     files.put(RECORD, canonical(dataset.model_dump(mode="json")))
-    for path, document in ngff.documents(DATASET, ARRAYS).items():
+    for path, document in ngff.documents(DATASET, OUTPUTS).items():
         files.put(path, canonical(document))
     land(root, [i for i in DATASET.grid.indices() if i[0] in z])
     if table:

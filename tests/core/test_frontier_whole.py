@@ -255,6 +255,8 @@ def test_in_a_sealed_volume_every_cell_without_a_record_is_missing() -> None:
     assert [cell[2] for _, cell in made.missing()] == [0, 1, 2, 3]
     made.apply(facts((0, 0, 2)))
     (_,) = finished(made)
+    assert finished(made) == []
+    assert made.recorded == 1
     assert [(source.stage, cell[2]) for source, cell in made.missing()] == [
         ("measures/m", n) for n in (0, 1, 3)
     ]
@@ -262,6 +264,9 @@ def test_in_a_sealed_volume_every_cell_without_a_record_is_missing() -> None:
 
 def test_in_an_open_volume_it_misses_nothing() -> None:
     made = frontier(grid=Grid((None, 1, 4), (1, 1, 1)))
+    made.touch((TABLE, WHOLE))
+    assert finished(made) == []  # it is made of nothing yet
+    assert next(made.missing(), None) is None
     made.apply(facts((0, 0, 2)))
     assert list(made.missing()) == []
     assert len(finished(made)) == 1

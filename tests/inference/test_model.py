@@ -27,7 +27,14 @@ def test_a_sound_model_is_read(path: Path) -> None:
     assert (spec.name, spec.classes) == ("cells", ("mito", "er"))
     assert (spec.halo, spec.stride, spec.tile) == ((4,) * 3, (2,) * 3, (16,) * 3)
     assert spec.output == (8, 8, 8)
+    assert spec.scale_nm == 50
     assert spec.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_classes_and_squash_length_are_those_of_the_card(path: Path) -> None:
+    spec = read_model(write_net(path, classes=["NE", "mito_DNA"], scale_nm=30))
+    assert (spec.classes, spec.scale_nm) == (("NE", "mito_DNA"), 30)
+    assert read_model(write_net(path, scale_nm=None)).scale_nm == 50
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,9 @@ def test_a_sound_model_is_read(path: Path) -> None:
         ({"classes": []}, "classes"),
         ({"classes": ["mito", "Big ER"]}, "classes.1"),
         ({"classes": ["mito", "mito"]}, "not unique"),
+        ({"classes": ["ER", "er"]}, "not unique"),
+        ({"classes": ["mito", "er--mito"]}, "classes.1"),
+        ({"scale_nm": 0}, "scale_nm"),
         ({"classes": ["mito", "er", "ld"]}, r"output must be uint8 \(1, 3, z, y, x\)"),
         ({"stride": [0, 2, 2]}, "stride.0"),
         ({"halo": None}, "halo"),

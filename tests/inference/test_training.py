@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from fibstream.services.inference.training.samples import (
-    MAX_DISTANCE_NM,
+    MAX_DISTANCE,
     Annotated,
     annotate,
     augment_grey,
@@ -30,10 +30,19 @@ def volume() -> Annotated:
 def test_distance_is_zero_between_voxels_and_clipped() -> None:
     mask = np.zeros((3, 3, 60), bool)
     mask[..., 30:] = True
-    along = signed_distance(mask, voxel_size_nm=8)[1, 1]
+    along = signed_distance(mask, voxel_size_nm=8, max_nm=100)[1, 1]
     assert along[28:32].tolist() == [-12, -4, 4, 12]
-    assert along[0] == np.float32(-MAX_DISTANCE_NM)
-    assert along[-1] == np.float32(MAX_DISTANCE_NM)
+    assert along[0] == -100 and along[-1] == 100
+
+
+@pytest.mark.parametrize("scale_nm", [20, 50])
+def test_targets_reach_to_where_a_byte_is_saturated(scale_nm: int) -> None:
+    mask = np.zeros((3, 3, 60), bool)
+    mask[..., 30:] = True
+    target = annotate(mask.astype(np.uint8), mask, voxel_size_nm=8, scale_nm=scale_nm).target
+    assert target[1, 1, 31] == np.float32(12 / scale_nm)
+    assert target[1, 1, -1] == np.float32(MAX_DISTANCE) == -target[1, 1, 0]
+    assert np.round(128 * np.tanh(MAX_DISTANCE) + 127) == 254
 
 
 def test_a_voxel_is_valid_where_no_surface_beyond_the_box_could_be_nearer(

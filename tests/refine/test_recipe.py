@@ -1,13 +1,16 @@
 """Recipes: what they say, what they refuse, and what their nanometres are in voxels."""
 
 import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Halo
-from fibstream.services.refine.recipe import recipes, resolve
+from fibstream.services.refine.recipe import Recipe, recipes, resolve
 from fibstream.services.refine.recipes.generic import GenericSettings
 from fibstream.services.refine.rule import MinRule, threshold_level, voxel_limits
 
@@ -76,3 +79,42 @@ def test_the_threshold_is_a_distance() -> None:
 def test_the_halo_is_the_kernel_and_one_voxel() -> None:
     assert rule_of().halo == Halo((0, 0, 0), (1, 1, 1))
     assert rule_of(smooth_nm=12).halo == Halo((6, 12, 12), (7, 13, 13))
+
+
+PLUGIN = """\
+from fibstream.services.refine.recipe import Recipe, RecipeSettings
+
+RECIPE = Recipe({name!r}, RecipeSettings(), (), lambda dataset, organelle: [], None)
+"""
+
+
+@pytest.fixture
+def install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Mapping[str, Recipe]]]:
+    """Install a package that adds a recipe by an entry point; return all recipes."""
+
+    def make(name: str) -> Mapping[str, Recipe]:
+        (tmp_path / "plugged.py").write_text(PLUGIN.format(name=name))
+        folder = tmp_path / "plugged-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1\n")
+        (folder / "entry_points.txt").write_text("[fibstream.recipes]\nx = plugged:RECIPE\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        recipes.cache_clear()
+        return recipes()
+
+    yield make
+    recipes.cache_clear()
+    sys.modules.pop("plugged", None)
+
+
+def test_a_package_may_add_a_recipe(install: Callable[[str], Mapping[str, Recipe]]) -> None:
+    assert list(install("er-periph")) == ["er-periph", "generic", "mito"]
+
+
+def test_two_recipes_of_one_name_are_refused(
+    install: Callable[[str], Mapping[str, Recipe]],
+) -> None:
+    with pytest.raises(WrongUse, match="two have one name: generic, mito, mito"):
+        install("mito")

@@ -43,6 +43,7 @@ def gather(block: Block) -> Mapping[str, Made]:
     """Return a table of the sums of the known chunks."""
     assert (block.subject, block.grid) == (WHOLE, GRID)
     cells = block.cells[SUMMARY]
+    assert [cell in cells for cell in (FIRST, (9, 9, 9))] == [True, False]
     lines = [f"{cell[0]},{int(cells[cell]['sum'][0])}" for cell in sorted(cells)]
     return {TABLE.name: "\n".join(lines).encode()}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fibstream.core.keys import NamedInput, digest
 from fibstream.core.subject import WHOLE, Subject
 from fibstream.store import manifest
-from fibstream.store.shard import decode_blob
+from fibstream.store.shard import decode_arrays, decode_blob
 from fibstream.store.store import Changed
 
 from .blobs import bare_store
@@ -41,6 +41,14 @@ def test_equal_inputs_and_no_others_have_one_hash(first: Inputs, second: Inputs)
     hashes = [manifest.put(STORE, STAGE, WHOLE, i) for i in (first, second)]
     assert (hashes[0] == hashes[1]) == (first == second)
     assert manifest.encode(first) == manifest.encode(list(first))
+
+
+def test_sources_come_in_one_order_in_every_process() -> None:
+    """The order of a set of texts differs from process to process; the hash must not."""
+    names = [f"stage{n}" for n in range(20)]
+    inputs = [NamedInput(name, "x", (0, 0, 0), "1") for name in reversed(names)]
+    sources = decode_arrays(manifest.encode(inputs))["sources"].tobytes().decode()
+    assert sources.split("\n") == sorted(f"{name}\tx" for name in names)
 
 
 def blob(subject: Subject = WHOLE) -> bytes:

@@ -44,7 +44,7 @@ VOXELS = {
 
 
 def describe(files: LocalFiles, dataset: Dataset) -> None:
-    for path, document in ngff.documents(dataset, ARRAYS).items():
+    for path, document in ngff.documents(dataset, list(OUTPUTS.values())).items():
         files.put(path, canonical(document))
 
 

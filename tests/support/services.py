@@ -10,16 +10,14 @@ from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.inprocess import InProcess
 from fibstream.cli.run import Report, conclude, prepare
-from fibstream.core.events import ObjectChanged
-from fibstream.core.grid import Index
+from fibstream.core.events import ObjectChanged, Place
 from fibstream.core.ports import Bus
+from fibstream.core.subject import parse
 from fibstream.runtime.root import bus_path
 from fibstream.runtime.settings import Settings
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.volumes.sources import open_volume
-
-Place = tuple[str, Index]
 
 
 @contextmanager
@@ -52,9 +50,8 @@ def rerun(out: Path, raw: Path, *, chunks: int | None = None) -> tuple[Report, s
 
 def _place(key: str) -> Place:
     _, _, rest = key.partition("/")
-    stage, _, index = rest.rpartition("/")
-    z, y, x = map(int, index.split("."))
-    return stage, (z, y, x)
+    stage, _, subject = rest.rpartition("/")
+    return stage, parse(subject)
 
 
 def news(bus: Bus) -> dict[tuple[str, int], ObjectChanged]:

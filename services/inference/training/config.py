@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
+from fibstream.core.dataset import SQUASH_NM
+
 
 class TrainingConfig(BaseModel):
     """One network: data, architecture and schedule."""
@@ -14,7 +16,7 @@ class TrainingConfig(BaseModel):
     data: str  # an .npz with ``raw`` (uint8, zyx) and the organelle's mask
     mask: str  # key of the mask, also the class the network predicts
     voxel_size_nm: PositiveFloat
-    scale_nm: PositiveFloat = 50.0
+    scale_nm: PositiveFloat = SQUASH_NM  # the network predicts tanh(distance / scale_nm)
     held_out_slices: int  # the last ones in z; never read during training
     widths: tuple[PositiveInt, PositiveInt, PositiveInt]
     patch: PositiveInt = 64  # output edge in voxels

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-MAX_DISTANCE_NM = 138.0  # beyond it tanh(d / 50 nm) is saturated in uint8 (Heinrich et al. 2021)
+MAX_DISTANCE = 2.76  # of the scale: beyond it the tanh is saturated in uint8 (Heinrich et al. 2021)
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,17 @@ class Annotated:
     inside: NDArray[np.int64]  # flat indices of organelle voxels
 
 
-def signed_distance(mask: NDArray[np.bool_], voxel_size_nm: float) -> NDArray[np.float32]:
-    """Signed distance to the surface of ``mask`` in nm, positive inside, zero between voxels."""
+def signed_distance(
+    mask: NDArray[np.bool_], voxel_size_nm: float, max_nm: float
+) -> NDArray[np.float32]:
+    """Signed distance to the surface of ``mask`` in nm, positive inside, zero between voxels.
+
+    It is clipped at ``max_nm`` on both sides.
+    """
     inside = ndimage.distance_transform_edt(mask) - 0.5
     outside = ndimage.distance_transform_edt(~mask) - 0.5
     signed = np.where(mask, inside, -outside) * voxel_size_nm
-    clipped: NDArray[np.float64] = np.clip(signed, -MAX_DISTANCE_NM, MAX_DISTANCE_NM)
+    clipped: NDArray[np.float64] = np.clip(signed, -max_nm, max_nm)
     return clipped.astype(np.float32)
 
 
@@ -32,10 +37,11 @@ def annotate(
     raw: NDArray[np.uint8], mask: NDArray[np.bool_], *, voxel_size_nm: float, scale_nm: float
 ) -> Annotated:
     """Prepare one volume; a voxel whose surface could lie beyond the annotated box is not valid."""
-    distance = signed_distance(mask, voxel_size_nm)
+    max_nm = MAX_DISTANCE * scale_nm
+    distance = signed_distance(mask, voxel_size_nm, max_nm)
     z, y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in mask.shape)
     to_edge = (np.minimum(np.minimum(z[:, None, None], y[:, None]), x) + 0.5) * voxel_size_nm
-    valid = (np.abs(distance) <= to_edge) | (to_edge >= MAX_DISTANCE_NM)
+    valid = (np.abs(distance) <= to_edge) | (to_edge >= max_nm)
     return Annotated(raw, distance / scale_nm, valid.astype(np.float32), np.flatnonzero(mask))
 
 

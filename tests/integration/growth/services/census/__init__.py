@@ -1,0 +1,1 @@
+"""census: the volume of an organelle by depth."""
