@@ -19,7 +19,6 @@ from fibstream.core.stage import RAW, Input, Output, Stage
 from fibstream.runtime.planner import landed_record
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker import Outcome, Worker
-from fibstream.services.inference import service as inference
 from fibstream.services.ingest.edges.landing import land
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed, Store
@@ -194,7 +193,8 @@ class Script:
         topic = wire.task_topic("inference")
         delivery = self.world.bus.take(topic, owner, 1.0)
         assert delivery is not None
-        return self.world._work(inference.SERVICE, delivery, owner)
+        (inference,) = (service for service in SERVICES if service.name == "inference")
+        return self.world._work(inference, delivery, owner)
 
 
 def c3(*, reconcile: bool) -> None:
