@@ -66,7 +66,7 @@ def test_a_truncated_raw_shard_is_named_and_landed_again(start, scene) -> None:
 
         def named() -> bool:
             (answer,) = client.watch("cell", once=True)
-            return [(f.stage, wire.index_of(f.index)) for f in answer.failed] == [
+            return [(f.stage, wire.subject_of(f.subject)) for f in answer.failed] == [
                 ("raw", (0, 1, 1))
             ]
 
