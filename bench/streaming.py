@@ -75,7 +75,7 @@ class Timed:
         self.memory: dict[str, float] = {}
         begun = time.perf_counter()
         settings = Settings(workers=workers)
-        runner = Runner(self.out, name, self.bus, self.url, arguments, settings)
+        runner = Runner(self.out, name, self.bus, self.url, arguments, settings, registry.names())
         try:
             if paced:
                 pace = (source, order, runner)
