@@ -145,6 +145,8 @@ def provenance(
     for o in dataset.organelles:
         made = f"recipe {o.recipe} from {', '.join(o.inputs.values())}; {_listed(o.settings)}"
         facts.append((f"organelle {o.name}", made))
+    for word, entries in dataset.steps.items():
+        facts += [(word, _listed(entry)) for entry in entries]
     if hashes is not None:
         facts += [("labels hash", hashes[0]), ("tables hash", hashes[1])]
     return facts

@@ -13,7 +13,7 @@ from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 from fibstream.core.keys import canonical
-from fibstream.core.stage import Output
+from fibstream.core.stage import Output, OwnedArray
 from fibstream.store import ngff
 from fibstream.store.local import PRIVATE, LocalFiles
 from fibstream.store.shard import Stamp
@@ -27,7 +27,7 @@ class Volume:
         self.store = Store(LocalFiles(folder), dataset.grid)
         self._outputs = {output.name: output for output in outputs}
         self._key = key
-        for path, document in ngff.documents(dataset, outputs).items():
+        for path, document in ngff.documents(dataset, [OwnedArray(o) for o in outputs]).items():
             self.store.files.put(path, canonical(document))
 
     def write(self, name: str, index: Index, voxels: np.ndarray[Any, Any]) -> str:

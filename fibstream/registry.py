@@ -4,7 +4,7 @@ A service is a folder and one entry point ``NAME = MODULE:SERVICE``; topics, com
 status, `verify` and the viewer all derive from what is found here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -19,15 +19,19 @@ GROUP = "fibstream.services"
 
 @cache
 def services() -> tuple[Service, ...]:
-    """Return all services, in the order in which data pass through them: that of their ports.
+    """Return all services, in the order in which data pass through them: that of their ports."""
+    return distinct([point.load() for point in entry_points(group=GROUP)])
+
+
+def distinct(found: Sequence[Service]) -> tuple[Service, ...]:
+    """Return services by port.
 
     Raises WrongUse for two that share a name, a port, a family of stages or a word.
     """
-    found = [point.load() for point in entry_points(group=GROUP)]
     for what, values in (
         ("name", [s.name for s in found]),
         ("port", [s.port for s in found]),
-        ("family", [family for s in found for family in (*COMMON_FAMILIES, *s.families)[2:]]),
+        ("family", [*COMMON_FAMILIES, *(family for s in found for family in s.families)]),
         ("word", [word for s in found for word in s.words]),
     ):
         twice = {value for value in values if values.count(value) > 1}

@@ -6,6 +6,10 @@
 ``union_find``      sets of connected fragments of all chunks, and when they are closed
 ``objects``         objects of the summaries of all chunks, and the mapping of each chunk
 ``hosted``          the same as a fold that a planner hosts
+``planes``          the block of a chunk, and the planes it shares with its neighbours
+``near``            exact footprints: what is within a distance of a voxel
+``contacts``        where two organelles are near each other
+``distance``        labels as a prediction: bytes of exact distances
 ``mapping``         the labels of one chunk's fragments, as bytes, without the compiler
 ``relabel``         fragments to labels, by the mapping of one chunk
 ``runs``            sparse ids made dense, by runs of equal ids

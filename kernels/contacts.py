@@ -8,8 +8,6 @@ voxel has one nearest object of each organelle; where two are equally far, that 
 by faces, edges or corners, and whose nearest objects are the same pair.
 """
 
-from collections.abc import Iterator
-
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from fibstream.core.stage import Arrays, Patch
 
 from .compiled import compiled
 from .near import Footprint
+from .planes import extended, shared_planes
 
 Ids = NDArray[np.uint64]
 Codes = NDArray[np.uint32]
@@ -155,7 +154,7 @@ def cut_contacts(one: Patch, other: Patch | None, core: Box, near: Footprint) ->
         objects of each fragment, in the order of the organelles, of one organelle the smaller
         first.
     """
-    block, border = _block(one, core)
+    block, border = extended(one, core)
     inside = block.slices(one.box.start)
     first, second = (ids[inside] for ids in nearest(one.array, near))
     if other is None:
@@ -169,7 +168,8 @@ def cut_contacts(one: Patch, other: Patch | None, core: Box, near: Footprint) ->
     names = gids(first_at, block.start, block.shape) + np.uint64(1)
     names[0] = 0
     links = [
-        _links(code, components, names, block, axis, at) for axis, at in _shared(block, border)
+        _links(code, components, names, block, axis, at)
+        for axis, at in shared_planes(block, border)
     ]
     chunk = components[Box((0, 0, 0), core.shape).slices()]
     voxels = np.bincount(chunk.ravel(), minlength=names.size)
@@ -188,16 +188,6 @@ def cut_contacts(one: Patch, other: Patch | None, core: Box, near: Footprint) ->
     return names[chunk], summary
 
 
-def _block(patch: Patch, core: Box) -> tuple[Box, int]:
-    """Return the chunk with one voxel more where the volume goes on; and its border faces."""
-    stop, border = [], 0
-    for axis in range(3):
-        ends = patch.box.stop[axis] == core.stop[axis]
-        stop.append(core.stop[axis] + (not ends))
-        border |= ((core.start[axis] == 0) | ends << 1) << 2 * axis
-    return Box(core.start, (stop[0], stop[1], stop[2])), border
-
-
 def _first(components: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return the flat position of the first voxel of each component, by its number from 0."""
     numbers, positions = np.unique(components, return_index=True)
@@ -213,13 +203,6 @@ def _touch(components: NDArray[np.int32], count: int) -> NDArray[np.uint8]:
         plane = np.take(components, -(face % 2), face // 2)
         touch[np.unique(plane)] |= np.uint8(1 << face)
     return touch
-
-
-def _shared(block: Box, border: int) -> Iterator[tuple[int, int]]:
-    """Yield axis and position of the planes that the block shares with a neighbour."""
-    for face in range(6):
-        if not border >> face & 1:
-            yield face // 2, (block.shape[face // 2] - 1) * (face % 2)
 
 
 def _links(

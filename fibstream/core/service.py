@@ -12,7 +12,8 @@ from typing import Any
 from .dataset import Dataset, Frozen
 from .fold import Fold
 from .ports import Files
-from .stage import Input, Output, Stage
+from .stage import Input, Output, OwnedArray, Stage
+from .subject import Lattice
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,16 @@ class Service:
                 raise ValueError(f"service {self.name}: stage {stage.name} is of no family of its")
         return found
 
-    def arrays(self, dataset: Dataset, files: Files) -> list[Output]:
+    def arrays(self, dataset: Dataset, files: Files) -> list[OwnedArray]:
         """Return the arrays that it owns, from their full level on."""
-        landing = [Output(i.name, i.dtype, "mean") for i in self.lands(dataset)]
-        made = [output for stage in self.stages(dataset, files) for output in stage.outputs]
-        return landing + [output for output in made if output.dtype and not output.first]
+        landing = [OwnedArray(Output(i.name, i.dtype, "mean")) for i in self.lands(dataset)]
+        return landing + [
+            OwnedArray(output, stage.subjects)
+            for stage in self.stages(dataset, files)
+            if isinstance(stage.subjects, Lattice)
+            for output in stage.outputs
+            if output.dtype and not output.first
+        ]
 
     def folds(self, dataset: Dataset) -> list[Fold]:
         """Return its folds of a dataset."""

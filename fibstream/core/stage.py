@@ -5,7 +5,7 @@ Dependencies, readiness and keys all derive from this one declaration.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,13 @@ class Output:
     pyramid: Literal["mean", "mode"] | None = None
     first: int = 0  # the first level that this stage writes: raw's own pyramid starts at 1
     final: bool = True  # False: it depends on how the volume is cut, as fragments do
+
+
+class OwnedArray(NamedTuple):
+    """An array as its metadata describe it: what is written, in shards that are the cells."""
+
+    output: Output
+    lattice: Lattice = CHUNKS
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
-from fibstream.core.pyramid import level_box
-from fibstream.core.stage import Output
+from fibstream.core.pyramid import level_box, level_count
+from fibstream.core.stage import Output, OwnedArray
 
 from .shard import ZSTD_LEVEL, Layout
 
@@ -70,26 +70,26 @@ def multiscale(name: str, dataset: Dataset, levels: int) -> Document:
     return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": scales}]}
 
 
-def documents(dataset: Dataset, arrays: Sequence[Output]) -> dict[str, Document]:
+def documents(dataset: Dataset, arrays: Sequence[OwnedArray]) -> dict[str, Document]:
     """Return every metadata document of ``arrays``.
 
     Keys are paths of ``zarr.json`` files, parents before children. The extent in z is that of
     ``dataset.shape``; for an open volume the caller sets it to what has landed.
     """
     found: dict[str, Document] = {"zarr.json": group()}
-    for output in arrays:
-        path = output.name
+    for output, lattice in arrays:
+        path, edges = output.name, lattice.edges or dataset.chunk
         parts = path.split("/")
         for depth in range(1, len(parts)):
             found.setdefault("/".join(parts[:depth]) + "/zarr.json", group())
-        levels = dataset.levels if output.pyramid else 1
+        levels = level_count(edges) if output.pyramid else 1
         found[f"{path}/zarr.json"] = group(_attributes(output, dataset, levels))
         box = dataset.grid.volume
         for level in range(levels):
-            z, y, x = (c >> level for c in dataset.chunk)
+            z, y, x = (edge >> level for edge in edges)
             layout = Layout((z, y, x), output.dtype)
             found[f"{path}/s{level}/zarr.json"] = array(level_box(box, level).shape, layout)
-    names = (output.name for output in arrays)
+    names = (output.name for output, _ in arrays)
     labels = sorted(name.partition("/")[2] for name in names if name.startswith("labels/"))
     if labels:
         found["labels/zarr.json"] = group({"ome": {"version": "0.5", "labels": labels}})

@@ -36,6 +36,7 @@ from fibstream.kernels.components import (
     paint,
 )
 from fibstream.kernels.conventions import LEVEL_BITS
+from fibstream.kernels.planes import extended, shared_planes
 from fibstream.kernels.smooth import smooth
 from fibstream.kernels.union_find import OUT
 
@@ -66,7 +67,7 @@ def cut_fragments(patch: Patch, core: Box, rule: ObjectRule) -> tuple[Names, Arr
     summary
         As described above.
     """
-    block, border = _extent(patch, core)
+    block, border = extended(patch, core)
     mask = _foreground(patch, block, rule)
     components = _label(mask, rule, core.shape)
     out = _outside(components, patch, block, border)
@@ -78,7 +79,7 @@ def cut_fragments(patch: Patch, core: Box, rule: ObjectRule) -> tuple[Names, Arr
     # Objects that a hole joins; there are none with fill_holes "one".
     around = pairs[:, filled[pairs[0]]]
     links = [np.stack([names[around[1]], names[owner[around[0]]]], axis=1)]
-    for axis, at in _shared_planes(block, border):
+    for axis, at in shared_planes(block, border):
         parts, positions = _plane_parts(mask, axis, at, rule)
         own, whole = _names(components, positions, block), names[components.at(positions)]
         # A component that itself reaches the border is outside for the neighbour too.
@@ -89,16 +90,6 @@ def cut_fragments(patch: Patch, core: Box, rule: ObjectRule) -> tuple[Names, Arr
     together = np.concatenate(links)
     summary["links"] = _rows(together[together[:, 0] != together[:, 1]])
     return paint(components, np.where(out, np.uint64(0), names)[owner], core.shape), summary
-
-
-def _extent(patch: Patch, core: Box) -> tuple[Box, int]:
-    """Return the chunk with one voxel more where the volume goes on; and its border faces."""
-    stop, border = [], 0
-    for axis in range(3):
-        ends = patch.box.stop[axis] == core.stop[axis]
-        stop.append(core.stop[axis] + (not ends))
-        border |= ((core.start[axis] == 0) | ends << 1) << 2 * axis
-    return Box(core.start, (stop[0], stop[1], stop[2])), border
 
 
 def _foreground(patch: Patch, block: Box, rule: ObjectRule) -> Bits:
@@ -163,13 +154,6 @@ def _owners(components: Components, pairs: NDArray[np.int32], *, merging: bool) 
     local = (components.touch[hole] == 0) & (merging | (objects == 1))
     owner[hole[local]] = pairs[1][index[local]]
     return owner
-
-
-def _shared_planes(block: Box, border: int) -> Iterator[tuple[int, int]]:
-    """Yield axis and position of the planes that the block shares with a neighbour."""
-    for face in range(6):
-        if not border >> face & 1:
-            yield face // 2, (block.shape[face // 2] - 1) * (face % 2)
 
 
 def _plane_parts(

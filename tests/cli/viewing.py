@@ -16,7 +16,7 @@ from fibstream.core.dataset import RECORD, Dataset, Organelle, Prediction
 from fibstream.core.grid import Index
 from fibstream.core.ids import gid
 from fibstream.core.keys import canonical
-from fibstream.core.stage import Output
+from fibstream.core.stage import Output, OwnedArray
 from fibstream.services.analysis.table import to_parquet
 from fibstream.store import ngff
 from fibstream.store.local import LocalFiles
@@ -79,7 +79,7 @@ def make(
     root.mkdir(parents=True)
     files = LocalFiles(root)
     files.put(RECORD, canonical(dataset.model_dump(mode="json")))
-    for path, document in ngff.documents(DATASET, OUTPUTS).items():
+    for path, document in ngff.documents(DATASET, [OwnedArray(o) for o in OUTPUTS]).items():
         files.put(path, canonical(document))
     land(root, [i for i in DATASET.grid.indices() if i[0] in z])
     if table:

@@ -163,3 +163,14 @@ def test_overlapping_organelles_are_in_contact_where_they_overlap() -> None:
     labels, parents = contacts_of(one, one + (one > 0), (3, 5, 5), 0, (8, 8, 8))
     assert labels[1, 2, 2] and list(parents.values()) == [(7, 8)]
     assert Box((0, 0, 0), (3, 5, 5)).slices() and labels[1, 2, 3] == labels[1, 2, 2]
+
+
+def test_contacts_do_not_reach_into_what_was_declared_absent() -> None:
+    one, other = np.zeros((2, 3, 5, 8), np.uint64)
+    one[1, 2, 3], other[1, 2, 5] = 7, 9
+    box, gone = Box((0, 0, 0), (3, 5, 8)), Box((0, 0, 4), (3, 5, 8))
+    near = footprint(16, (8, 8, 8))
+    there, _ = cut_contacts(Patch(one, box), Patch(other, box), box, near)
+    assert there[1, 2, 4] and there[1, 2, 3]
+    kept, _ = cut_contacts(Patch(one, box, (gone,)), Patch(other, box, (gone,)), box, near)
+    assert kept[1, 2, 3] and not kept[gone.slices()].any()

@@ -29,7 +29,7 @@ found = {
     "words": list(registry.words()),
     "recipes": list(recipes()),
     "families": sorted({s.family for each in services for s in each.stages(dataset, files)}),
-    "arrays": [output.name for each in services for output in each.arrays(dataset, files)],
+    "arrays": [a.output.name for each in services for a in each.arrays(dataset, files)],
     "folds": len([fold for each in services for fold in each.folds(dataset)]),
 }
 print(json.dumps(found))

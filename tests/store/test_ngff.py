@@ -13,7 +13,8 @@ from ome_zarr_models import v05
 from fibstream.core.dataset import Dataset
 from fibstream.core.keys import canonical
 from fibstream.core.pyramid import levels
-from fibstream.core.stage import Output
+from fibstream.core.stage import Output, OwnedArray
+from fibstream.core.subject import Lattice
 from fibstream.store import ngff
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Blob, Store
@@ -44,7 +45,8 @@ VOXELS = {
 
 
 def describe(files: LocalFiles, dataset: Dataset) -> None:
-    for path, document in ngff.documents(dataset, list(OUTPUTS.values())).items():
+    arrays = [OwnedArray(output) for output in OUTPUTS.values()]
+    for path, document in ngff.documents(dataset, arrays).items():
         files.put(path, canonical(document))
 
 
@@ -157,3 +159,21 @@ def test_a_write_by_another_program_drops_the_stamp(tmp_path: Path) -> None:
     assert store.intact(touched) is None
     assert store.stamp(touched) is None
     assert store.intact(apart) is not None
+
+
+def test_an_array_of_another_lattice_is_described_in_its_own_shards(tmp_path: Path) -> None:
+    """Its shards are the cells of the lattice, not the chunks of the dataset."""
+    dataset, lattice = BASE.sealed(EXTENT[0]), Lattice((32, 16, 32))
+    output, files = Output("other/a", "uint8", "mean"), LocalFiles(tmp_path)
+    store = Store(files, dataset.grid)
+    voxels, cells = noise(EXTENT, "uint8"), lattice.grid(dataset.grid)
+    for cell in cells.indices():
+        part = voxels[cells.box(cell).slices()]
+        made = store.encode(output, part, stamp("other/a", cell), subjects=lattice)
+        for blob, data, _ in made:
+            files.put(blob.path, data)
+    for path, document in ngff.documents(dataset, [OwnedArray(output, lattice)]).items():
+        files.put(path, canonical(document))
+    group: Any = zarr.open_group(tmp_path / "other/a", mode="r")
+    assert np.array_equal(group["s0"][:], voxels)
+    assert np.array_equal(group["s1"][:], levels(voxels, "mean", 2)[1])
