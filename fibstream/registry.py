@@ -28,15 +28,16 @@ def distinct(found: Sequence[Service]) -> tuple[Service, ...]:
 
     Raises WrongUse for two that share a name, a port, a family of stages or a word.
     """
-    for what, values in (
+    parts: Sequence[tuple[str, list[str]]] = (
         ("name", [s.name for s in found]),
-        ("port", [s.port for s in found]),
+        ("port", [str(s.port) for s in found]),
         ("family", [*COMMON_FAMILIES, *(family for s in found for family in s.families)]),
         ("word", [word for s in found for word in s.words]),
-    ):
-        twice = {value for value in values if values.count(value) > 1}
+    )
+    for what, values in parts:
+        twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
-            raise WrongUse(f"services: two have the {what} {sorted(map(str, twice))[0]}")
+            raise WrongUse(f"services: two have the {what} {twice[0]}")
     return tuple(sorted(found, key=lambda service: service.port))
 
 
