@@ -15,7 +15,7 @@ from PIL import Image
 
 from fibstream.app.colours import HUES, PALETTE, colours, css
 from fibstream.app.picture import GAP, PANEL, TITLE, over, section
-from fibstream.app.report import histogram, is_black, point, rows_of, write_report
+from fibstream.app.report import histogram, is_black, point, provenance, rows_of, write_report
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.store.local import LocalFiles
@@ -159,6 +159,21 @@ def test_the_page_holds_table_picture_and_provenance(finished, written) -> None:
     dataset = read_dataset(LocalFiles(finished))
     assert {dataset.models[0].sha256, "abc", "def"} <= set(re.findall(r"[0-9a-f]+", text))
     assert "http" not in re.sub(r"data:[^\"]*", "", text)  # it needs nothing else
+
+
+def test_contacts_are_among_what_results_follow_from(finished) -> None:
+    dataset = read_dataset(LocalFiles(finished))
+    steps = {"contacts": ({"a": "generic", "b": "mito", "distance_nm": 10.0},)}
+    facts = provenance(dataset.model_copy(update={"steps": steps}), None, "")
+    assert ("contacts", "a generic, b mito, distance_nm 10.0") in facts
+
+
+def test_a_table_of_another_service_is_no_section(finished, tmp_path) -> None:
+    out = tmp_path / "cell.zarr"
+    shutil.copytree(finished, out)
+    table = pq.read_table(out / "tables/mito.parquet")
+    pq.write_table(table.select(["id", "voxels"]), out / "tables/mito.parquet")
+    assert [p.name for p in write_report(out, tmp_path / "report").pictures] == ["generic.png"]
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=50))
