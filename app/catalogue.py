@@ -1,19 +1,22 @@
 """Every stage of every service of a dataset, for `verify` and the in-process runner."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from fibstream import registry
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Place, Record
+from fibstream.core.fold import Fold, Folds
 from fibstream.core.grid import Index
 from fibstream.core.ports import Bus, Files
 from fibstream.core.stage import RAW, Input, Stage
-from fibstream.core.subject import WHOLE, Subject, members
+from fibstream.core.subject import OBJECTS, Lattice, ObjectId, Subject, members
 from fibstream.runtime.planner import landed_record
 from fibstream.store.shard import Stamp
-from fibstream.store.store import Blob, Store, blobs
+from fibstream.store.store import Blob, Changed, Store, blobs
 
 
 def stage_names(dataset: Dataset, files: Files) -> set[str]:
@@ -91,15 +94,46 @@ def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Plac
     for each in landed(dataset):
         for index in chunks:
             yield (each.stage, index), [Blob(each.name, index, each.dtype)]
+    objects = _objects(dataset, store, chunks)
     for stage in stages_of(dataset, files):
-        for subject in _subjects(stage, dataset, chunks):
+        for subject in [*_subjects(stage, dataset, chunks), *objects.get(stage.name, ())]:
             made = (blobs(o, subject, stage.subjects, dataset.chunk) for o in stage.outputs)
             yield (stage.name, subject), [blob for each in made for blob in each]
 
 
 def _subjects(stage: Stage, dataset: Dataset, chunks: Sequence[Index]) -> Iterable[Subject]:
-    """Return the subjects of a stage; of an open volume those in the chunks that have landed."""
-    if stage.subjects is WHOLE or dataset.grid.sealed:
+    """Return the subjects of a stage, but objects; of an open volume those in ``chunks``."""
+    if not isinstance(stage.subjects, Lattice) or dataset.grid.sealed:
         return members(stage.subjects, dataset.grid)
     cells = stage.subjects.grid(dataset.grid)
     return {cell for chunk in chunks for cell in cells.covering(dataset.grid.box(chunk))}
+
+
+def _objects(
+    dataset: Dataset, store: Store, chunks: Sequence[Index]
+) -> Mapping[str, list[ObjectId]]:
+    """Return the objects of each stage of objects, as the stored summaries have them.
+
+    Needs no log: the folds are made anew, of the services that have such a stage.
+    """
+    found: dict[str, list[ObjectId]] = {}
+    for service in registry.services():
+        stages = service.stages(dataset, store.files)
+        if not any(stage.subjects is OBJECTS for stage in stages):
+            continue
+        for name, subject in _folded(Folds(service.folds(dataset)), dataset, store, chunks):
+            if isinstance(subject, ObjectId):
+                found.setdefault(name, []).append(subject)
+    return found
+
+
+def _folded(fold: Fold, dataset: Dataset, store: Store, chunks: Sequence[Index]) -> Iterator[Place]:
+    """Yield the folded outputs that can be made of the stored summaries of chunks."""
+    if dataset.grid.sealed:
+        fold.seal(dataset.grid)
+    for source, index in product(fold.inputs, chunks):
+        stamp = store.stamp(Blob(source.name, index))
+        with contextlib.suppress(Changed):  # it is damaged: what follows from it is not known
+            if stamp is not None:
+                fold.put(source, index, stamp.hash, store.read_summary(source, index, stamp.hash))
+    yield from (place for place in fold.dirty() if fold.extra(*place) is not None)

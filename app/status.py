@@ -25,7 +25,7 @@ def status_of(path: Path) -> dict[str, Any]:
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
     ready = Counter(r.stage for r in records if r.status == "ready")
-    stages: dict[str, Subjects] = {each.stage: each.lattice for each in landed(dataset)}
+    stages: dict[str, Subjects] = {each.stage: each.subjects for each in landed(dataset)}
     stages |= {stage.name: stage.subjects for stage in stages_of(dataset, files)}
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}

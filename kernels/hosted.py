@@ -6,6 +6,7 @@ from fibstream.core.events import ObjectChanged, Place
 from fibstream.core.fold import NoFold
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays, Input
+from fibstream.core.subject import Subject
 
 from .objects import ObjectFold
 
@@ -36,12 +37,12 @@ class HostedObjects(NoFold):
         """Make closed objects final: the extent is known."""
         self._fold.seal()
 
-    def extra(self, stage: str, index: Index) -> bytes | None:
+    def extra(self, stage: str, subject: Subject) -> bytes | None:
         """Return the mapping of one chunk of labels; None while its summary is not known."""
-        if stage != self._labels:
+        if stage != self._labels or not isinstance(subject, tuple):
             return None
         try:
-            return self._fold.mapping(index)
+            return self._fold.mapping(subject)
         except KeyError:
             return None
 

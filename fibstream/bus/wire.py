@@ -20,7 +20,7 @@ from fibstream.core.events import (
 )
 from fibstream.core.grid import MAX_AXIS, Index
 from fibstream.core.keys import NamedInput
-from fibstream.core.subject import WHOLE, Subject, text
+from fibstream.core.subject import WHOLE, ObjectId, Subject, text
 from fibstream.v1 import chunk_pb2 as pb
 
 T = TypeVar("T")
@@ -92,7 +92,11 @@ def index_of(message: pb.Index3) -> Index:
 
 def subject_message(subject: Subject) -> pb.Subject:
     """Return a subject as a message."""
-    return pb.Subject(whole=True) if subject is WHOLE else pb.Subject(cell=index3(subject))
+    if subject is WHOLE:
+        return pb.Subject(whole=True)
+    if isinstance(subject, ObjectId):
+        return pb.Subject(object=subject.number)
+    return pb.Subject(cell=index3(subject))
 
 
 def subject_of(message: pb.Subject) -> Subject:
@@ -100,6 +104,8 @@ def subject_of(message: pb.Subject) -> Subject:
     kind = message.WhichOneof("kind")
     if kind == "cell":
         return index_of(message.cell)
+    if kind == "object" and message.object:
+        return ObjectId(message.object)
     if kind != "whole" or not message.whole:
         raise ValueError("no subject")
     return WHOLE
@@ -120,9 +126,11 @@ def _record(e: Record) -> pb.Event:
 def task_message(e: Task) -> pb.ChunkTask:
     """Return a task as a message."""
     inputs = [
-        pb.NamedInput(stage=i.stage, name=i.name, cell=index3(i.cell), hash=i.hash)
+        pb.NamedInput(stage=i.stage, name=i.name, cell=index3(i.subject), hash=i.hash)
         for i in e.inputs
+        if isinstance(i.subject, tuple)
     ]
+    assert len(inputs) == len(e.inputs), "objects are named by manifests alone"
     return pb.ChunkTask(
         stage=e.stage, subject=subject_message(e.subject), key=e.key, inputs=inputs,
         extra=e.extra, manifest=e.manifest,

@@ -7,7 +7,7 @@ from typing import Literal
 from .keys import ABSENT, NamedInput
 from .subject import Subject
 
-Status = Literal["ready", "suspect", "dropped", "failed"]
+Status = Literal["ready", "suspect", "dropped", "failed", "removed"]
 Change = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn"]
 
 # Families of the ledger that belong to no stage: the seal, and what lands.
@@ -22,7 +22,8 @@ class Record:
 
     ``ready``: the output with ``key`` is stored. ``suspect``: it may not be, and is un-recorded.
     ``dropped``: a task ended because its inputs were not as named. ``failed``: the output with
-    ``key`` can never be made, for ``reason``.
+    ``key`` can never be made, for ``reason``. ``removed``: the object is no more, and with it its
+    output.
     """
 
     stage: str

@@ -6,6 +6,7 @@ from typing import Protocol
 from .events import ObjectChanged, Place
 from .grid import Grid, Index
 from .stage import Arrays, Input
+from .subject import Subject
 
 
 class Fold(Protocol):
@@ -22,11 +23,17 @@ class Fold(Protocol):
     def seal(self, grid: Grid) -> None:
         """Take the grid of the sealed volume."""
 
-    def extra(self, stage: str, index: Index) -> bytes | None:
-        """Return the bytes that a task of a folded stage carries; None while not yet known."""
+    def extra(self, stage: str, subject: Subject) -> bytes | None:
+        """Return the bytes that a task of a folded stage carries; None while not yet known.
+
+        Of an object they are its box, as `pack_box` packs it; None where there is no such object.
+        """
 
     def dirty(self) -> Iterable[Place]:
-        """Return the (stage, chunk) pairs whose ``extra`` may have changed since the last call."""
+        """Return the outputs whose ``extra`` may have changed since the last call.
+
+        The first call returns those of all objects.
+        """
 
     def changes(self) -> Iterable[ObjectChanged]:
         """Return the changes of objects since the last call."""
@@ -46,7 +53,7 @@ class NoFold:
     def seal(self, grid: Grid) -> None:
         """Ignore the seal."""
 
-    def extra(self, stage: str, index: Index) -> bytes | None:  # noqa: ARG002
+    def extra(self, stage: str, subject: Subject) -> bytes | None:  # noqa: ARG002
         """Return None: no stage is folded."""
         return None
 
@@ -82,9 +89,9 @@ class Folds:
         for fold in self._folds:
             fold.seal(grid)
 
-    def extra(self, stage: str, index: Index) -> bytes | None:
+    def extra(self, stage: str, subject: Subject) -> bytes | None:
         """Return what the fold that knows a stage adds to its task."""
-        found = (fold.extra(stage, index) for fold in self._folds)
+        found = (fold.extra(stage, subject) for fold in self._folds)
         return next((extra for extra in found if extra is not None), None)
 
     def dirty(self) -> Iterable[Place]:

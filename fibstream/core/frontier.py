@@ -4,7 +4,8 @@ For each subject it knows the *wanted* key, or none while an input in its halo i
 and not recorded: a task. Level-triggered, so lost, repeated and reordered records change nothing.
 
 An output of the whole dataset is made of what is known so far: when many more cells are known than
-the last time, and when nothing else is left to do.
+the last time, and when nothing else is left to do. An output of an object is wanted while the fold
+knows the object, by its box; of one that is no more, the recorded output is to be removed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -15,10 +16,23 @@ from .grid import Box, Grid, Index
 from .keys import NamedInput, parameters_digest, wanted_key
 from .pyramid import level_box
 from .stage import Input, Stage
-from .subject import WHOLE, Subject, box_of, exists, members, readers
+from .subject import (
+    OBJECTS,
+    WHOLE,
+    Lattice,
+    ObjectId,
+    Subject,
+    box_of,
+    count,
+    exists,
+    members,
+    order,
+    readers,
+    unpack_box,
+)
 
 EPOCH = 64  # changed cells, and an eighth of all, between two outputs of the whole dataset
-Extra = Callable[[str, Index], bytes | None]
+Extra = Callable[[str, Subject], bytes | None]
 
 
 class Wanted(NamedTuple):
@@ -29,18 +43,21 @@ class Wanted(NamedTuple):
     extra: bytes
 
 
-def boxes(stage: Stage, grid: Grid, subject: Subject) -> dict[str, Box]:
-    """Return the box that each array input is read in, by name, in voxels of its level."""
+def boxes(stage: Stage, grid: Grid, core: Box) -> dict[str, Box]:
+    """Return the box that each array input is read in, by name, in voxels of its level.
+
+    ``core`` is the box of the subject.
+    """
     return {
-        source.name: level_box(_reading(stage, source, grid, subject), source.level)
+        source.name: level_box(_reading(source, grid, core), source.level)
         for source in stage.inputs
         if source.dtype
     }
 
 
-def _reading(stage: Stage, source: Input, grid: Grid, subject: Subject) -> Box:
+def _reading(source: Input, grid: Grid, core: Box) -> Box:
     """Return the voxels of the full level that a subject reads of an input, cut at the volume."""
-    return box_of(subject, stage.subjects, grid).grow(source.halo).meet(grid.volume)
+    return core.grow(source.halo).meet(grid.volume)
 
 
 def key_of(
@@ -51,10 +68,13 @@ def key_of(
     extra: bytes,
     rule: str = "",
 ) -> str:
-    """Return the key of one output; the same in planner and worker, or the task is stale."""
+    """Return the key of one output; the same in planner and worker, or the task is stale.
+
+    Raises ValueError when ``extra`` is not the box of an object.
+    """
     rule = rule or parameters_digest(stage)
-    core = box_of(subject, stage.subjects, grid)
-    return wanted_key(rule, core, boxes(stage, grid, subject), inputs, extra)
+    core = box_of(subject, stage.subjects, grid, extra)
+    return wanted_key(rule, core, boxes(stage, grid, core), inputs, extra)
 
 
 class Frontier:
@@ -78,13 +98,16 @@ class Frontier:
         self._done: set[Place] = set()
         self._blocked: set[Place] = set()
         self._stale: dict[str, int] = {}  # stage of the whole dataset -> changes since it was made
-        self._cells: dict[str, dict[Index, Record]] = {}  # input of such a stage -> what is known
+        self._known: dict[str, dict[Subject, Record]] = {}  # input of such a stage -> its records
+        self._boxes: dict[Place, Box] = {}  # outputs of objects that the fold knows
+        self._objects: dict[Place, dict[Place, None]] = {}  # of a cell, the outputs that read it
+        self._gone: dict[Place, None] = {}  # recorded outputs of objects that are no more
         self._readers: dict[str, list[tuple[Stage, Input]]] = {}
         for stage in stages:
             for source in stage.inputs:
                 self._readers.setdefault(source.stage, []).append((stage, source))
                 if stage.subjects is WHOLE:
-                    self._cells.setdefault(source.stage, {})
+                    self._known.setdefault(source.stage, {})
 
     def apply(self, record: Record) -> None:
         """Apply one record; any status but ``ready`` and ``failed`` un-records the output."""
@@ -96,11 +119,13 @@ class Frontier:
         else:
             self.records.pop(place, None)
         self._issued.pop(place, None)
-        if record.stage in self._cells and record.subject is not WHOLE:
+        if record.status == "removed":
+            self._gone.pop(place, None)
+        if record.stage in self._known and record.subject is not WHOLE:
             if record.status == "ready":
-                self._cells[record.stage][record.subject] = record
+                self._known[record.stage][record.subject] = record
             else:
-                self._cells[record.stage].pop(record.subject, None)
+                self._known[record.stage].pop(record.subject, None)
         self._touch_around(place)
 
     def _follows(self, stage: str) -> bool:
@@ -111,11 +136,15 @@ class Frontier:
         name, subject = place
         if name in self._stages:
             self.touch(place)
-        if subject is WHOLE:
-            return
+        for output in self._objects.get(place, ()):
+            self.touch(output)
         for stage, source in self._readers.get(name, ()):
-            for reader in readers(subject, source.lattice, source.halo, stage.subjects, self.grid):
-                self.touch((stage.name, reader))
+            if stage.subjects is WHOLE:
+                self.touch((stage.name, WHOLE))
+            elif isinstance(subject, tuple) and isinstance(source.subjects, Lattice):
+                cut, halo = source.subjects, source.halo
+                for reader in readers(subject, cut, halo, stage.subjects, self.grid):
+                    self.touch((stage.name, reader))
 
     def touch(self, place: Place) -> None:
         """Mark an output as to be checked again."""
@@ -143,17 +172,49 @@ class Frontier:
         stage = self._stages[name]
         if not exists(subject, stage.subjects, self.grid):
             return None
-        inputs = self._known(stage) if subject is WHOLE else self._complete(stage, subject)
-        if not inputs:
-            return None
         extra = self._extra(name, subject) if stage.folded and subject is not WHOLE else b""
+        if stage.subjects is OBJECTS:
+            self._follow_object(stage, place, extra)
         if extra is None:
+            return None
+        inputs = self._so_far(stage) if subject is WHOLE else self._complete(stage, subject)
+        if not inputs:
             return None
         key = key_of(stage, self.grid, subject, inputs, extra, self._rules[name])
         return Wanted(key, tuple(inputs), extra)
 
+    def _follow_object(self, stage: Stage, place: Place, extra: bytes | None) -> None:
+        """Note which cells an object is read from, or that it is no more and its output is."""
+        box = None if extra is None else unpack_box(extra)
+        if box != self._boxes.get(place):
+            for cell in self._cells(stage, self._boxes.pop(place, None)):
+                self._objects[cell].pop(place)
+                if not self._objects[cell]:
+                    del self._objects[cell]
+            for cell in self._cells(stage, box):
+                self._objects.setdefault(cell, {})[place] = None
+        if box is not None:
+            self._boxes[place] = box
+            self._gone.pop(place, None)
+        elif place in self.records:
+            self._gone[place] = None
+
+    def _cells(self, stage: Stage, box: Box | None) -> set[Place]:
+        """Return the cells that an object with a box is read from; none without a box."""
+        if box is None:
+            return set()
+        return {(s.stage, cell) for s in stage.inputs for cell in self._covering(s, box)}
+
+    def gone(self) -> list[Place]:
+        """Return the recorded outputs of objects that are no more."""
+        return list(self._gone)
+
+    def knows(self, place: Place) -> bool:
+        """Whether an output is that of an object which the fold knows."""
+        return place in self._boxes
+
     def _complete(self, stage: Stage, subject: Subject) -> list[NamedInput] | None:
-        """Return all inputs of a cell, or None while one is missing."""
+        """Return all inputs of a cell or an object, or None while one is missing."""
         inputs: list[NamedInput] = []
         for source in stage.inputs:
             for cell in self._reach(stage, source, subject):
@@ -164,18 +225,29 @@ class Frontier:
                 inputs.append(NamedInput(source.stage, source.label, cell, content))
         return inputs
 
-    def _known(self, stage: Stage) -> list[NamedInput]:
+    def _so_far(self, stage: Stage) -> list[NamedInput]:
         """Return the inputs of a whole dataset that are there; the seal may have cut cells off."""
         return [
-            NamedInput(source.stage, source.label, cell, record.hashes[source.label])
+            NamedInput(source.stage, source.label, subject, record.hashes[source.label])
             for source in stage.inputs
-            for cell, record in sorted(self._cells[source.stage].items())
-            if source.label in record.hashes and source.lattice.grid(self.grid).contains(cell)
+            for subject, record in sorted(
+                self._known[source.stage].items(), key=lambda item: order(item[0])
+            )
+            if source.label in record.hashes and exists(subject, source.subjects, self.grid)
         ]
 
     def _reach(self, stage: Stage, source: Input, subject: Subject) -> Iterator[Index]:
-        cells = source.lattice.grid(self.grid)
-        yield from cells.covering(_reading(stage, source, self.grid, subject))
+        if stage.subjects is OBJECTS:
+            core = self._boxes[stage.name, subject]
+        else:
+            core = box_of(subject, stage.subjects, self.grid)
+        yield from self._covering(source, core)
+
+    def _covering(self, source: Input, core: Box) -> Iterator[Index]:
+        """Yield the cells of an input that a subject with the box ``core`` reads."""
+        if isinstance(source.subjects, Lattice):
+            cells = source.subjects.grid(self.grid)
+            yield from cells.covering(_reading(source, self.grid, core))
 
     def tasks(self, *, whole: bool = True) -> Iterator[Task]:
         """Yield a task for every output that is wanted, not recorded and not under way.
@@ -207,7 +279,7 @@ class Frontier:
 
     def _enough(self, stage: str) -> int:
         """Return how many changes make an output of the whole dataset due."""
-        known = (len(self._cells[source.stage]) for source in self._stages[stage].inputs)
+        known = (len(self._known[source.stage]) for source in self._stages[stage].inputs)
         return max(EPOCH, sum(known) // 8)
 
     def _wake(self, due: Callable[[str, int], bool]) -> None:
@@ -223,13 +295,14 @@ class Frontier:
                 (name, subject)
                 for name, stage in self._stages.items()
                 for subject in members(stage.subjects, self.grid)
-            }
+            } | self._boxes.keys()
             blocked = {p for p in every if p[1] is WHOLE} | every - self._done - self.failed
         wants = {
             (source, cell)
             for name, subject in blocked
             if exists(subject, self._stages[name].subjects, self.grid)
             and (subject is not WHOLE or self.grid.sealed)
+            and (not isinstance(subject, ObjectId) or self.knows((name, subject)))
             for source in self._stages[name].inputs
             for cell in self._reach(self._stages[name], source, subject)
             if (source.stage, cell) not in self.records
@@ -245,6 +318,19 @@ class Frontier:
     def stale(self) -> bool:
         """Whether an output of the whole dataset is left to be checked."""
         return bool(self._stale)
+
+    def wanted_count(self, landed: int) -> int:
+        """Return the number of outputs of these stages; of objects of those known so far.
+
+        Before the seal, those of cells are taken to be as many as the ``landed`` chunks.
+        """
+        every = (stage.subjects for stage in self._stages.values())
+        counts = (
+            count(s, self.grid) if self.grid.sealed or s is WHOLE else landed
+            for s in every
+            if s is not OBJECTS
+        )
+        return sum(n or 0 for n in counts) + len(self._boxes)
 
     @property
     def recorded(self) -> int:

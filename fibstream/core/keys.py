@@ -8,21 +8,22 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from .grid import Box, Index
+from .grid import Box
 from .stage import Stage
+from .subject import Subject, plain
 
 ABSENT = "absent"  # the content hash of every array whose chunk was declared absent
 
 
 class NamedInput(NamedTuple):
-    """One input of a task: an array or summary of one cell, named by its content hash.
+    """One input of a task: an array or summary of one subject, named by its content hash.
 
     ``name`` is the label of a blob: ``NAME@LEVEL`` for a coarser level.
     """
 
     stage: str
     name: str
-    cell: Index
+    subject: Subject
     hash: str
 
 
@@ -65,5 +66,5 @@ def wanted_key(
     adds. ``boxes`` are the boxes that the inputs are read in, cut at the volume, so that a border
     that appears when the volume is sealed changes the key.
     """
-    read = [[i.stage, i.name, list(i.cell), i.hash] for i in inputs]
+    read = [[i.stage, i.name, plain(i.subject), i.hash] for i in inputs]
     return digest(rule.encode(), canonical([core, sorted(boxes.items()), read]), extra)

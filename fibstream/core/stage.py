@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grid import Box, Grid, Halo, Index
-from .subject import CHUNKS, Lattice, Subject, Subjects
+from .subject import CHUNKS, OBJECTS, WHOLE, Lattice, ObjectId, Subject, Subjects
 
 Arrays = dict[str, NDArray[Any]]  # a summary: named arrays, encoded canonically
 NONE = Halo.of(0)
@@ -23,7 +23,7 @@ class Input:
     """One input of a stage: the array or summary ``name``, written by ``stage``.
 
     ``level`` is that of the pyramid; ``halo`` is in voxels of the full level all the same. The
-    outputs of ``stage`` belong to cells of ``lattice``.
+    outputs of ``stage`` belong to ``subjects``: cells, or objects in an input of a whole dataset.
     """
 
     stage: str
@@ -31,7 +31,13 @@ class Input:
     dtype: str = ""  # empty: a summary
     halo: Halo = NONE
     level: int = 0
-    lattice: Lattice = CHUNKS
+    subjects: Subjects = CHUNKS
+
+    @property
+    def cells(self) -> Lattice:
+        """The lattice that an array, or a summary of a cell, belongs to a cell of."""
+        assert isinstance(self.subjects, Lattice), self
+        return self.subjects
 
     @property
     def label(self) -> str:
@@ -44,7 +50,7 @@ class Output:
     """One array (with its pyramid), summary or file that a stage writes for each subject."""
 
     name: str  # the array's group inside the dataset, the summary's, or the path of a file
-    dtype: str = ""  # empty: a summary, or the file of a whole dataset
+    dtype: str = ""  # empty: a summary, or the file of an object or of a whole dataset
     pyramid: Literal["mean", "mode"] | None = None
     first: int = 0  # the first level that this stage writes: raw's own pyramid starts at 1
     final: bool = True  # False: it depends on how the volume is cut, as fragments do
@@ -88,9 +94,10 @@ class Block:
     patches: Mapping[str, Patch]  # array inputs by name
     summaries: Mapping[str, Arrays] = field(default_factory=dict)  # summary inputs by name
     extra: bytes = b""  # what a fold adds to the task, such as a mapping restricted to the chunk
-    # Of a whole dataset: the summary inputs by name, and of each those of the known cells. A
-    # summary is read when it is looked up; it is not kept.
+    # Of a whole dataset: the summary inputs by name, and of each those of the known cells or
+    # objects. A summary is read when it is looked up; it is not kept.
     cells: Mapping[str, Mapping[Index, Arrays]] = field(default_factory=dict)
+    objects: Mapping[str, Mapping[ObjectId, Arrays]] = field(default_factory=dict)
     grid: Grid | None = None  # the chunks, for a stage of the whole dataset
 
     @property
@@ -117,8 +124,25 @@ class Stage:
     compute: Compute
     folded: bool = False  # True: tasks carry ``extra`` bytes that a fold decides
     # Of the whole dataset: it is made of the cells known so far, again when many more are known
-    # and in the end of all. Its inputs are summaries.
+    # and in the end of all. Its inputs are summaries. Of objects: a fold adds the box of each to
+    # its task; its inputs are arrays, its outputs summaries or files.
     subjects: Subjects = CHUNKS
+
+    def __post_init__(self) -> None:
+        kinds = {source.subjects for source in self.inputs}
+        if WHOLE in kinds or (OBJECTS in kinds and self.subjects is not WHOLE):
+            raise ValueError(f"stage {self.name}: an input of another object or of a whole dataset")
+        if self.subjects is WHOLE and kinds == {OBJECTS}:
+            # Without an object nothing would ask for it: it also reads the cells they are found in.
+            raise ValueError(f"stage {self.name}: a whole of objects also reads summaries of cells")
+        if self.subjects is OBJECTS and not (
+            self.folded
+            and all(source.dtype for source in self.inputs)
+            and not any(output.dtype for output in self.outputs)
+        ):
+            raise ValueError(
+                f"stage {self.name}: of objects, it is folded, reads arrays, writes summaries"
+            )
 
     @property
     def family(self) -> str:

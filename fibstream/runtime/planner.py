@@ -5,8 +5,9 @@ rebuilds its state and nothing else is kept. Its methods are generators that yie
 effect, as in the worker.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from fibstream.bus import wire
@@ -16,7 +17,7 @@ from fibstream.core.fold import Fold
 from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import RAW, Input, Stage
-from fibstream.core.subject import WHOLE, Subject, count
+from fibstream.core.subject import OBJECTS, WHOLE, ObjectId, Subject, parse
 from fibstream.store import manifest
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed
@@ -102,7 +103,7 @@ class Planner:
             before = self.frontier.records.get((record.stage, record.subject))
             self.metrics.recorded(record, before)
         self.frontier.apply(record)
-        if record.subject is not WHOLE:
+        if isinstance(record.subject, tuple):
             if record.stage == RAW and record.status == "ready":
                 self._count_landed(record.subject, absent=record.absent)
             if record.stage in self._lands:
@@ -111,7 +112,9 @@ class Planner:
             return
         for source in self._fold.inputs:
             content = record.hashes.get(source.name)
-            if source.stage != record.stage or content is None or record.subject is WHOLE:
+            if source.stage != record.stage or content is None:
+                continue
+            if not isinstance(record.subject, tuple):
                 continue
             try:
                 summary = self.site.store.read_summary(source, record.subject, content)
@@ -148,6 +151,7 @@ class Planner:
         for change in self._fold.changes():
             yield
             self._publish_change(change)
+        yield from self._remove_gone()
         for stage, index in sorted(self._unannounced):
             yield
             self._announce(self._lands[stage], index)
@@ -176,6 +180,20 @@ class Planner:
         key = wire.record_key(self.site.dataset, task.stage, task.subject)
         self.site.bus.send(wire.task_topic(self._service), key, data)
         self.metrics.sent(task)
+
+    def _remove_gone(self) -> Steps:
+        """Remove the outputs of objects that are no more, once the whole ledger has been read."""
+        gone = self.frontier.gone()
+        if gone and (self.metrics.live or self._caught_up):
+            for place in gone:
+                yield from self._remove(place)
+
+    def _remove(self, place: Place) -> Steps:
+        for blob in self.site.blobs(self._stages[place[0]], place[1]):
+            yield
+            self.site.store.files.delete(blob.path)
+        yield
+        self.site.publish(Record(*place, "removed"))
 
     def _publish_change(self, change: ObjectChanged) -> None:
         key = f"{self.site.dataset}/{change.organelle}/{change.id}"
@@ -212,10 +230,15 @@ class Planner:
         """Whether the ledger is read to its end, nothing is wanted and no task is under way."""
         return (
             self.frontier.idle
+            and not self.frontier.gone()
             and not self._unannounced
-            and self.offset >= self.site.bus.end(wire.ledger_topics())
+            and self._caught_up
             and self.backlog == 0
         )
+
+    @property
+    def _caught_up(self) -> bool:
+        return self.offset >= self.site.bus.end(wire.ledger_topics())
 
     @property
     def announcing(self) -> bool:
@@ -230,10 +253,7 @@ class Planner:
     @property
     def wanted(self) -> int:
         """Number of outputs of this service's stages; before the seal, of the landed chunks."""
-        grid, stages = self.frontier.grid, self._stages.values()
-        if grid.sealed:
-            return sum(count(stage.subjects, grid) for stage in stages)
-        return sum(1 if stage.subjects is WHOLE else len(self._landed) for stage in stages)
+        return self.frontier.wanted_count(len(self._landed))
 
     # -- reconcile -------------------------------------------------------------------------------
 
@@ -264,9 +284,34 @@ class Planner:
             if again is not None and self._differs(again):
                 yield
                 self._suspect(*place)
+        yield from self._reconcile_objects()
         yield from self._reconcile_inputs()
         for landed in self._lands.values():
             yield from self._reconcile_landed(landed)
+
+    def _reconcile_objects(self) -> Steps:
+        """Remove what the store has of objects that are no more, as a worker may leave when killed.
+
+        Only a planner that has read the whole ledger, and has all that the fold is made of, knows
+        which objects there are.
+        """
+        made = self.frontier.recorded + len(self.frontier.failed)
+        if not self._caught_up or made < self.wanted:
+            return
+        for stage in [stage for stage in self._stages.values() if stage.subjects is OBJECTS]:
+            for subject in sorted({s for o in stage.outputs for s in self._stored(o.name)}):
+                if not self.frontier.knows((stage.name, subject)):
+                    self._differences += 1
+                    self.settled = False
+                    yield from self._remove((stage.name, subject))
+
+    def _stored(self, name: str) -> Iterator[ObjectId]:
+        """Yield the objects that an output has a file of."""
+        for path in self.site.store.files.list(name):
+            with contextlib.suppress(ValueError):
+                subject = parse(path.removeprefix(f"{name}/"))
+                if isinstance(subject, ObjectId):
+                    yield subject
 
     def _reconcile_inputs(self) -> Steps:
         """Suspect inputs that the store has and the ledger lacks: they are announced again."""
@@ -275,7 +320,7 @@ class Planner:
             if (source.stage, index) in suspected:
                 continue
             yield
-            blob = Blob(source.name, index, source.dtype, source.level, source.lattice)
+            blob = Blob(source.name, index, source.dtype, source.level, source.cells)
             if self.site.store.stamp(blob) is not None:
                 suspected.add((source.stage, index))
                 self._suspect(source.stage, index)
@@ -298,7 +343,7 @@ class Planner:
     def _reconcile_landed(self, landed: Input) -> Steps:
         known = set(self.site.store.chunks(landed.name))
         for stage, subject in self.frontier.records:
-            if stage == landed.stage and subject is not WHOLE:
+            if stage == landed.stage and isinstance(subject, tuple):
                 known.add(subject)
         for index in sorted(known):
             yield

@@ -4,18 +4,20 @@
 simulation stops it at any of these points, kills it there, or lets it sleep and wake as a zombie.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from fibstream.core.errors import Poison
 from fibstream.core.events import Record, Task
 from fibstream.core.frontier import boxes, key_of
-from fibstream.core.grid import Grid, Index
-from fibstream.core.keys import parameters_digest
+from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.keys import NamedInput, parameters_digest
 from fibstream.core.stage import Arrays, Block, Input, Made, Patch, Stage
-from fibstream.core.subject import WHOLE, box_of
+from fibstream.core.subject import OBJECTS, WHOLE, ObjectId, Subject, box_of, named
 from fibstream.store import manifest
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed, Store
@@ -30,6 +32,7 @@ from .site import Site
 log = logging.getLogger(__name__)
 
 MAX_REASON = 1000  # characters: a line that a person reads
+MAX_OBJECT = 2**30  # voxels of the box of an object, with its halo: 8 GiB of labels
 Outcome = Literal["computed", "reused", "dropped", "failed"]
 
 
@@ -115,8 +118,9 @@ class Worker:
             if attempt:
                 self._site.store.grid = self._refresh()
             grid = self._site.store.grid
-            if task.key == key_of(stage, grid, task.subject, task.inputs, task.extra, rule):
-                return True
+            with contextlib.suppress(ValueError):  # a task that nobody's planner made
+                if task.key == key_of(stage, grid, task.subject, task.inputs, task.extra, rule):
+                    return True
         return False
 
     def _finished(self, stage: Stage, task: Task) -> dict[str, str] | None:
@@ -135,25 +139,31 @@ class Worker:
     def _read(self, stage: Stage, task: Task) -> Block:
         """Read all inputs as the task names them (P2); raise Changed where one is not there."""
         store = self._site.store
-        core = box_of(task.subject, stage.subjects, store.grid)
+        core = box_of(task.subject, stage.subjects, store.grid, task.extra)
         if task.subject is WHOLE:
-            cells = {source.name: self._summaries(source, task) for source in stage.inputs}
-            return Block(WHOLE, core, {}, extra=task.extra, cells=cells, grid=store.grid)
-        read = boxes(stage, store.grid, task.subject)
+            return self._read_whole(stage, task, core)
+        read = boxes(stage, store.grid, core)
+        if isinstance(task.subject, ObjectId):
+            _check_object(task.subject, read.values())
         patches: dict[str, Patch] = {}
         summaries: dict[str, Arrays] = {}
         for source in stage.inputs:
-            named = {i.cell: i.hash for i in task.inputs if i.name == source.label}
-            if not source.dtype:
-                own = named[task.subject]
+            cells = _cells(source, task)
+            if source.dtype:
+                patches[source.name] = store.read(source, read[source.name], cells)
+            elif isinstance(task.subject, tuple):  # stages of objects read arrays alone
+                own = cells[task.subject]
                 summaries[source.name] = store.read_summary(source, task.subject, own)
-            else:
-                patches[source.name] = store.read(source, read[source.name], named)
         return Block(task.subject, core, patches, summaries, task.extra)
 
-    def _summaries(self, source: Input, task: Task) -> "Summaries":
-        named = {i.cell: i.hash for i in task.inputs if i.name == source.label}
-        return Summaries(self._site.store, source, named)
+    def _read_whole(self, stage: Stage, task: Task, core: Box) -> Block:
+        """Return the block of a whole dataset; its summaries are read when they are looked up."""
+        store = self._site.store
+        of_objects = [source for source in stage.inputs if source.subjects is OBJECTS]
+        of_cells = [source for source in stage.inputs if source.subjects is not OBJECTS]
+        cells = {s.name: Summaries(store, s, _cells(s, task)) for s in of_cells}
+        objects = {s.name: Summaries(store, s, _objects(s, task)) for s in of_objects}
+        return Block(WHOLE, core, {}, cells=cells, objects=objects, grid=store.grid)
 
     def _encode(
         self,
@@ -165,7 +175,7 @@ class Worker:
     ) -> list[tuple[Blob, bytes, str]]:
         stamp = Stamp(
             stage.name, task.subject, task.key, "",
-            () if task.manifest else tuple((i.stage, i.name, i.cell, i.hash) for i in task.inputs),
+            () if task.manifest else tuple(map(_plain, task.inputs)),
             task.manifest, self._site.version, parameters_digest(stage),
         )  # fmt: skip
         return [
@@ -177,24 +187,52 @@ class Worker:
         ]
 
 
-class Summaries(Mapping[Index, Arrays]):
-    """The summaries of the cells that a task names; each is read, verified, when it is looked up.
+S = TypeVar("S", bound=Subject)
+
+
+def _cells(source: Input, task: Task) -> dict[Index, str]:
+    """Return the cells of one input that a task names, with the content hash of each."""
+    named = (i for i in task.inputs if i.name == source.label)
+    return {i.subject: i.hash for i in named if isinstance(i.subject, tuple)}
+
+
+def _objects(source: Input, task: Task) -> dict[ObjectId, str]:
+    """Return the objects of one input that a task names, with the content hash of each."""
+    named = (i for i in task.inputs if i.name == source.label)
+    return {i.subject: i.hash for i in named if isinstance(i.subject, ObjectId)}
+
+
+def _plain(each: NamedInput) -> tuple[str, str, Index, str]:
+    """Return an input as a stamp has it: only manifests name objects."""
+    assert isinstance(each.subject, tuple)
+    return each.stage, each.name, each.subject, each.hash
+
+
+def _check_object(subject: ObjectId, read: Iterable[Box]) -> None:
+    """Raise Poison when the box of an object does not fit into the memory of a worker."""
+    voxels = max((math.prod(box.shape) for box in read), default=0)
+    if voxels > MAX_OBJECT:
+        raise Poison(f"{named(subject)} lies in a box of {voxels} voxels; at most {MAX_OBJECT}")
+
+
+class Summaries(Mapping[S, Arrays]):
+    """The summaries of the subjects that a task names; each is read, verified, when looked up.
 
     Looking up raises Changed where one is not there as the task names it.
     """
 
-    def __init__(self, store: Store, source: Input, named: Mapping[Index, str]) -> None:
+    def __init__(self, store: Store, source: Input, named: Mapping[S, str]) -> None:
         self._store = store
         self._source = source
         self._named = named
 
-    def __getitem__(self, cell: Index) -> Arrays:
-        return self._store.read_summary(self._source, cell, self._named[cell])
+    def __getitem__(self, subject: S) -> Arrays:
+        return self._store.read_summary(self._source, subject, self._named[subject])
 
-    def __contains__(self, cell: object) -> bool:
-        return cell in self._named  # the inherited one would read it
+    def __contains__(self, subject: object) -> bool:
+        return subject in self._named  # the inherited one would read it
 
-    def __iter__(self) -> Iterator[Index]:
+    def __iter__(self) -> Iterator[S]:
         return iter(self._named)
 
     def __len__(self) -> int:

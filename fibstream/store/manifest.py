@@ -6,11 +6,12 @@ import numpy as np
 
 from fibstream.core.keys import NamedInput, digest
 from fibstream.core.stage import Arrays
-from fibstream.core.subject import Subject, text
+from fibstream.core.subject import ObjectId, Subject, text
 
 from .shard import Stamp, decode_arrays, decode_blob, encode_arrays, encode_blob
 from .store import Changed, Store
 
+OBJECT = 2**64 - 1  # no cell has this index
 MOST_INLINE = 256  # inputs that an event names itself, at about 150 bytes each
 
 
@@ -27,7 +28,7 @@ def encode(inputs: Sequence[NamedInput]) -> bytes:
     arrays: Arrays = {
         "sources": np.frombuffer(names, np.uint8),
         "source": np.array([number[i.stage, i.name] for i in inputs], "<u2"),
-        "cell": np.array([i.cell for i in inputs], "<i4").reshape(-1, 3),
+        "subject": np.array([_numbers(i.subject) for i in inputs], "<u8").reshape(-1, 3),
         "hash": np.array([i.hash.encode() for i in inputs], "S32").view(np.uint8).reshape(-1, 32),
     }
     return encode_arrays(arrays)
@@ -39,12 +40,24 @@ def decode(body: bytes) -> tuple[NamedInput, ...]:
     lines = arrays["sources"].tobytes().decode().split("\n")
     sources = [(stage, name) for stage, _, name in (line.partition("\t") for line in lines)]
     hashes = [row.tobytes().rstrip(b"\0").decode() for row in arrays["hash"]]
-    cells = [(z, y, x) for z, y, x in arrays["cell"].tolist()]
+    subjects = [_subject(*row) for row in arrays["subject"].tolist()]
     named = [sources[number] for number in arrays["source"].tolist()]
     return tuple(
-        NamedInput(stage, name, cell, content)
-        for (stage, name), cell, content in zip(named, cells, hashes, strict=True)
+        NamedInput(stage, name, subject, content)
+        for (stage, name), subject, content in zip(named, subjects, hashes, strict=True)
     )
+
+
+def _numbers(subject: Subject) -> tuple[int, int, int]:
+    """Return a subject as three numbers: a cell, or OBJECT and the id of an object."""
+    if isinstance(subject, tuple):
+        return subject
+    assert isinstance(subject, ObjectId), subject
+    return OBJECT, OBJECT, subject.number
+
+
+def _subject(z: int, y: int, x: int) -> Subject:
+    return ObjectId(x) if z == OBJECT else (z, y, x)
 
 
 def put(store: Store, stage: str, subject: Subject, inputs: Sequence[NamedInput]) -> str:

@@ -14,7 +14,7 @@ from fibstream.core.keys import ABSENT, content_hash, digest
 from fibstream.core.ports import Files, Generation, Replaced
 from fibstream.core.pyramid import level_box, level_count, levels
 from fibstream.core.stage import Arrays, Input, Made, Output, Patch
-from fibstream.core.subject import CHUNKS, WHOLE, Lattice, Subject, Subjects, text
+from fibstream.core.subject import CHUNKS, WHOLE, Lattice, ObjectId, Subject, Subjects, text
 
 from .shard import (
     Corrupt,
@@ -65,7 +65,7 @@ class Blob:
         """The blob's path in the dataset."""
         if self.subject is WHOLE:
             return self.name  # what belongs to the whole dataset is a file of that name
-        if not self.dtype:
+        if isinstance(self.subject, ObjectId) or not self.dtype:
             return f"{self.name}/{text(self.subject)}"
         z, y, x = self.subject
         return f"{self.name}/s{self.level}/c/{z}/{y}/{x}"
@@ -81,7 +81,7 @@ def blobs(output: Output, subject: Subject, subjects: Subjects, chunk: Index) ->
 
     ``subjects`` are those of the stage, ``chunk`` is the edges (z, y, x) of the dataset's chunks.
     """
-    if not output.dtype or subjects is WHOLE:
+    if not output.dtype or not isinstance(subjects, Lattice):
         return [Blob(output.name, subject)]
     count = level_count(subjects.edges or chunk) if output.pyramid else 1
     return [
@@ -191,7 +191,7 @@ class Store:
         """
         out = np.zeros(box.shape, np.dtype(source.dtype))
         absent = []
-        cells = source.lattice.grid(self.grid)
+        cells = source.cells.grid(self.grid)
         for index, wanted in expected.items():
             chunk = level_box(cells.box(index), source.level)
             common = chunk.meet(box)
@@ -206,13 +206,13 @@ class Store:
     def _verified(
         self, source: Input, index: Index, wanted: str, box: Box, origin: Index
     ) -> NDArray[Any] | None:
-        blob = Blob(source.name, index, source.dtype, source.level, source.lattice)
+        blob = Blob(source.name, index, source.dtype, source.level, source.cells)
         handle = self.files.open(blob.path)
         if handle is None:
             raise Changed(source.stage, index)
         with closing(handle):  # stamp and voxels from one handle: one generation
             try:
-                shard = Shard(handle, self.layout(source.dtype, source.level, source.lattice))
+                shard = Shard(handle, self.layout(source.dtype, source.level, source.cells))
                 if shard.stamp is None or shard.stamp.hash != wanted:
                     raise Changed(source.stage, index)
                 if shard.stamp.absent:
@@ -223,15 +223,15 @@ class Store:
                 raise Changed(source.stage, index) from error
 
     @_reopening
-    def read_summary(self, source: Input, index: Index, expected: str) -> Arrays:
+    def read_summary(self, source: Input, subject: Subject, expected: str) -> Arrays:
         """Read a summary; raise Changed when it is missing, damaged, or has another hash."""
-        handle = self.files.open(Blob(source.name, index).path)
+        handle = self.files.open(Blob(source.name, subject).path)
         if handle is None:
-            raise Changed(source.stage, index)
+            raise Changed(source.stage, subject)
         with closing(handle):
             found = decode_blob(handle.read(0, handle.size))
         if found is None or found[1].hash != expected:
-            raise Changed(source.stage, index)
+            raise Changed(source.stage, subject)
         return decode_arrays(found[0])
 
     def chunks(self, name: str) -> Iterator[Index]:

@@ -14,7 +14,6 @@ from fibstream.core.errors import NotFound, Poison, WrongUse
 from fibstream.core.events import ObjectChanged, Progress, Record, Sealed
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Entry
-from fibstream.core.subject import WHOLE
 from fibstream.runtime.paging import decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
@@ -153,9 +152,9 @@ class ObjectFollower:
             return
         own = self._finality.get(event.stage.partition("/")[2])
         # A suspect chunk is made again, and the last changes of its objects stand until then.
-        if event.subject is WHOLE:
+        if own is None or not isinstance(event.subject, tuple):
             return
-        if own is not None and event.status in ("ready", "failed"):
+        if event.status in ("ready", "failed"):
             own.cut(event.subject, done=event.status == "ready")
 
 

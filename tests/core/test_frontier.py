@@ -14,7 +14,7 @@ from fibstream.core.frontier import Frontier, key_of
 from fibstream.core.grid import Grid, Halo, Index
 from fibstream.core.keys import digest
 from fibstream.core.stage import Block, Input, Output, Stage
-from fibstream.core.subject import WHOLE, Subject
+from fibstream.core.subject import Subject
 
 RAW = "raw"
 
@@ -49,12 +49,12 @@ def done(task: Task, content: str = "") -> Record:
     )
 
 
-def no_extra(name: str, index: Index) -> None:
+def no_extra(name: str, subject: Subject) -> None:
     return None
 
 
 def cell_of(subject: Subject) -> Index:
-    assert subject is not WHOLE
+    assert isinstance(subject, tuple)
     return subject
 
 

@@ -85,7 +85,7 @@ def test_all_inputs_of_several_stages_are_named_in_the_order_of_the_stage() -> N
         for cell in (CELLS[1], CELLS[0]):
             made.apply(facts(cell, stage=stage))
     (task,) = finished(made)
-    assert [(i.stage, i.cell) for i in task.inputs] == [
+    assert [(i.stage, i.subject) for i in task.inputs] == [
         (stage, cell) for stage in ("measures/z", "measures/a") for cell in CELLS[:2]
     ]
 
@@ -191,7 +191,7 @@ def test_a_cell_that_is_un_recorded_is_left_out_until_it_returns(status: Status)
     made, first = known()
     made.apply(Record("measures/m", CELLS[1], status))
     (task,) = finished(made)
-    assert [i.cell for i in task.inputs] == [CELLS[0], CELLS[2]]
+    assert [i.subject for i in task.inputs] == [CELLS[0], CELLS[2]]
     feed(made, CELLS[1:2])
     assert finished(made) == [first]
 
@@ -237,13 +237,13 @@ def test_the_seal_changes_its_key_and_not_its_inputs() -> None:
 
 def test_a_cell_that_the_seal_cuts_off_is_left_out() -> None:
     """Cells smaller than a chunk are made beyond the end of a last chunk that turns out short."""
-    source = Input("measures/m", FACTS, lattice=Lattice((2, 4, 4)))
+    source = Input("measures/m", FACTS, subjects=Lattice((2, 4, 4)))
     table = Stage(TABLE, 1, (source,), (Output(TABLE),), {}, nothing, subjects=WHOLE)
     made = frontier(table, grid=Grid((None, 4, 4), (8, 4, 4)))
     feed(made, [(z, 0, 0) for z in range(4)])
     assert [len(task.inputs) for task in finished(made)] == [4]
     made.seal(Grid((3, 4, 4), (8, 4, 4)))
-    assert [[i.cell[0] for i in task.inputs] for task in finished(made)] == [[0, 1]]
+    assert [[i.subject for i in task.inputs] for task in finished(made)] == [[(0, 0, 0), (1, 0, 0)]]
 
 
 # -- what is missing -------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from fibstream.core.keys import (
     wanted_key,
 )
 from fibstream.core.stage import Input, Output, Stage
+from fibstream.core.subject import ObjectId
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -127,6 +128,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "input stage": {"inputs": (INPUT._replace(stage="row"),)},
     "input name": {"inputs": (INPUT._replace(name="row"),)},
     "input index": {"inputs": (NamedInput("raw", "raw", (1, 2, 4), "abc"),)},
+    "input object": {"inputs": (NamedInput("raw", "raw", ObjectId(1), "abc"),)},
     "input hash": {"inputs": (INPUT._replace(hash="abd"),)},
     "order of inputs": {"inputs": (INPUT, INPUT._replace(hash="b"))},
     "other order": {"inputs": (INPUT._replace(hash="b"), INPUT)},
@@ -144,9 +146,7 @@ def test_a_wanted_key_changes_with_every_part() -> None:
 def test_a_wanted_key_changes_with_nothing_else() -> None:
     boxes = {"raw": BOX, "a": WIDE}
     first = key(boxes=boxes, inputs=iter([INPUT]))
-    as_list: Any = [1, 2, 3]
-    plain = NamedInput("raw", "raw", as_list, "abc")
-    assert key(boxes=dict(reversed(boxes.items())), inputs=[plain]) == first
+    assert key(boxes=dict(reversed(boxes.items())), inputs=[INPUT]) == first
 
 
 def test_names_do_not_drift_from_release_to_release() -> None:

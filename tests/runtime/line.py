@@ -17,7 +17,7 @@ from fibstream.core.fold import Fold, NoFold
 from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Grid, Halo, Index
 from fibstream.core.stage import RAW, Block, Compute, Input, Output, Stage
-from fibstream.core.subject import WHOLE, Subject
+from fibstream.core.subject import Subject
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import Planner, landed_record
 from fibstream.runtime.site import Site
@@ -214,7 +214,7 @@ Finished = tuple[Line, Planner]  # and all that it wants is recorded
 
 def cell_of(subject: Subject) -> Index:
     """Return a subject that is known to be a cell."""
-    assert subject is not WHOLE
+    assert isinstance(subject, tuple)
     return subject
 
 

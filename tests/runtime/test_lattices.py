@@ -95,7 +95,7 @@ STAGES = (
     stage("prediction/half", FINE, reads(RAW, "pyramid/raw", 1)),
     stage("prediction/quarter", CHUNKS, reads("prediction/wide", level=2, cut=WIDE)),
     Stage(
-        "tables/sums", 1, tuple(Input(n, f"summaries/{n}", lattice=FINE) for n in SUMMED),
+        "tables/sums", 1, tuple(Input(n, f"summaries/{n}", subjects=FINE) for n in SUMMED),
         (Output(TABLE.name),), {}, gather, subjects=WHOLE,
     ),
 )  # fmt: skip
@@ -151,7 +151,7 @@ class World:
     def array(self, of: Stage, level: int) -> NDArray[Any]:
         """Return a level of an output of the volume, read as a later stage would."""
         assert isinstance(of.subjects, Lattice)
-        source = Input(of.name, of.name, "uint8", level=level, lattice=of.subjects)
+        source = Input(of.name, of.name, "uint8", level=level, subjects=of.subjects)
         hashes = {}
         for cell in of.subjects.grid(self.grid).indices():
             stamp = self.site.store.intact(Blob(of.name, cell, "uint8", level, of.subjects))
@@ -313,7 +313,7 @@ def test_inputs_beyond_those_of_an_event_are_named_by_a_manifest(
     assert stamp is not None
     assert (stamp.inputs, stamp.manifest) == ((), task.manifest)
     named = manifest.read(world.site.store, "labels/all", (0, 0, 0), task.manifest)
-    assert [i.cell for i in named] == list(MANY.indices())
+    assert [i.subject for i in named] == list(MANY.indices())
     source = Input("labels/all", "summaries/labels/all")
     found = world.site.store.read_summary(source, (0, 0, 0), stamp.hash)
     assert int(found["sum"][0]) == raw.sum(dtype=int)

@@ -6,8 +6,8 @@ from fibstream.bus import wire
 from fibstream.core.errors import Poison
 from fibstream.core.events import MAX_EVENT, Record
 from fibstream.core.fold import NoFold
-from fibstream.core.grid import Index
 from fibstream.core.stage import RAW, Block
+from fibstream.core.subject import Subject
 from fibstream.runtime.planner import Planner, Steps
 
 from .line import (
@@ -130,8 +130,8 @@ def test_the_end_of_an_open_volume_is_made_once_it_is_sealed() -> None:
 
 def test_a_task_too_large_for_an_event_has_failed() -> None:
     class Large(NoFold):
-        def extra(self, stage: str, index: Index) -> bytes:
-            return bytes(MAX_EVENT) if index == MIDDLE else b""
+        def extra(self, stage: str, subject: Subject) -> bytes:
+            return bytes(MAX_EVENT) if subject == MIDDLE else b""
 
     line = Line(stage=make_stage(folded=True))
     line.land()

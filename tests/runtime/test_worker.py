@@ -91,7 +91,7 @@ def test_every_blob_names_the_task_that_made_it(line: Line, task: Task) -> None:
     assert len(stamps) == 2
     for stamp in stamps:
         assert (stamp.stage, stamp.subject, stamp.key) == (STAGE, MIDDLE, task.key)
-        assert stamp.inputs == tuple((i.stage, i.name, i.cell, i.hash) for i in task.inputs)
+        assert stamp.inputs == tuple((i.stage, i.name, i.subject, i.hash) for i in task.inputs)
         assert (stamp.version, stamp.parameters) == ("1.0", parameters_digest(line.stage))
     (record,) = line.ledger(STAGE)
     assert record.key == task.key

@@ -24,7 +24,7 @@ from fibstream.core.keys import canonical
 from fibstream.core.ports import Delivery
 from fibstream.core.service import Service
 from fibstream.core.stage import Input, Stage
-from fibstream.core.subject import WHOLE, members
+from fibstream.core.subject import members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
 from fibstream.store.record import read_dataset
@@ -154,7 +154,7 @@ class World:
         task = wire.decode(delivery.value)
         assert isinstance(task, Task)
         outcome = yield from worker.handle(task)
-        if self.steady and task.stage.startswith("prediction/") and task.subject is not WHOLE:
+        if self.steady and isinstance(task.subject, tuple) and task.stage.startswith("prediction/"):
             self._check_prediction(task.subject)
         self.computed += outcome == "computed"
         yield

@@ -1,12 +1,14 @@
 """The inputs of a task in a blob: what is read is what was written, or the task ends."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fibstream.core.keys import NamedInput, digest
-from fibstream.core.subject import WHOLE, Subject
+from fibstream.core.subject import WHOLE, ObjectId, Subject
 from fibstream.store import manifest
 from fibstream.store.shard import decode_arrays, decode_blob
 from fibstream.store.store import Changed
@@ -16,13 +18,12 @@ from .blobs import bare_store
 STORE = bare_store((8, 8, 8), (4, 4, 4))
 NAMES = st.sampled_from(["raw", "prediction/mito", "raw@2", "summaries/fragments/er", "ä"])
 HASHES = st.sampled_from(["absent", "1"]) | st.binary(max_size=9).map(digest)
+CELLS = st.tuples(*[st.integers(0, 2**21 - 1)] * 3)
+OBJECTS = st.integers(1, 2**63).map(ObjectId)
 INPUTS = st.lists(
-    st.builds(
-        NamedInput, NAMES, NAMES, st.tuples(*[st.integers(0, 2**21 - 1)] * 3), HASHES
-    ),
-    max_size=30,
+    st.builds(NamedInput, NAMES, NAMES, CELLS | OBJECTS, HASHES), max_size=30
 ).map(tuple)  # fmt: skip
-SUBJECTS: st.SearchStrategy[Subject] = st.sampled_from([WHOLE, (0, 0, 0), (12, 3, 4)])
+SUBJECTS: st.SearchStrategy[Subject] = st.sampled_from([WHOLE, (0, 0, 0), (12, 3, 4), ObjectId(7)])
 Inputs = tuple[NamedInput, ...]
 
 STAGE, SOME = "tables/mito", (NamedInput("measures/mito", "summaries/x", (0, 1, 2), digest(b"a")),)
@@ -33,7 +34,13 @@ def test_inputs_are_read_as_they_were_written(inputs: Inputs, subject: Subject) 
     named = manifest.put(STORE, STAGE, subject, inputs)
     found = manifest.read(STORE, STAGE, subject, named)
     assert found == inputs
-    assert all(type(n) is int for i in found for n in i.cell)  # the key is made of them
+    # The key is made of them.
+    assert all(type(n) is int for i in found for n in numbers(i.subject))
+
+
+def numbers(subject: Subject) -> Iterator[object]:
+    assert subject is not WHOLE
+    yield from (subject.number,) if isinstance(subject, ObjectId) else subject
 
 
 @given(INPUTS, INPUTS)

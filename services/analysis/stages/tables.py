@@ -1,26 +1,21 @@
 """``tables/<organelle>``: one table of the partial rows of all chunks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
-from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.grid import Grid, Index
 from fibstream.core.ports import Files
 from fibstream.core.service import Capability
 from fibstream.core.stage import Arrays, Block, Input, Made, Output, Stage
 from fibstream.core.subject import WHOLE
+from fibstream.kernels.extents import going_on
 from fibstream.services.analysis.totals import merge, widen
 
 from .measures import with_raw
 
 BATCH = 256  # chunks whose rows are in memory at a time, beside the total
-# To all neighbours: an object of connectivity 26 may go on across an edge or a corner alone.
-STEPS: tuple[Index, ...] = tuple(
-    (z, y, x) for z, y, x in product((-1, 0, 1), repeat=3) if (z, y, x) != (0, 0, 0)
-)
 
 
 def table_stage(dataset: Dataset, name: str) -> Stage:
@@ -47,7 +42,7 @@ def total_of(cells: Mapping[Index, Arrays], grid: Grid) -> Arrays:
         parts = []
         for index in batch:
             rows = cells[index]
-            open_ids.update(_going_on(rows, index, cells, grid))
+            open_ids.update(going_on(rows, index, cells, grid))
             parts.append(widen(rows))
         total = merge([total, *parts])
     whole = ~np.isin(total["id"], np.array(sorted(open_ids), np.uint64))
@@ -57,26 +52,6 @@ def total_of(cells: Mapping[Index, Arrays], grid: Grid) -> Arrays:
 def _batches(cells: Mapping[Index, Arrays]) -> Iterator[list[Index]]:
     indices = list(cells)
     yield from (indices[start : start + BATCH] for start in range(0, len(indices), BATCH))
-
-
-def _going_on(
-    rows: Arrays, index: Index, known: Mapping[Index, Arrays], grid: Grid
-) -> Iterator[int]:
-    """Yield the ids of a cell that may go on in a neighbour which is not measured."""
-    for step in STEPS:
-        z, y, x = (i + s for i, s in zip(index, step, strict=True))
-        if grid.contains((z, y, x)) and (z, y, x) not in known:
-            yield from rows["id"][_reaching(rows, grid.box(index), step)].tolist()
-
-
-def _reaching(rows: Arrays, box: Box, step: Index) -> NDArray[np.bool_]:
-    """Return which rows of a chunk may go on in the neighbour at ``step``."""
-    reaching = np.ones(len(rows["id"]), bool)
-    for axis, s in enumerate(step):
-        if s:
-            plane = box.start[axis] if s < 0 else box.stop[axis] - 1
-            reaching &= rows["low" if s < 0 else "high"][:, axis] == plane
-    return reaching
 
 
 def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
