@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grid import Box, Grid, Halo, Index
-from .subject import CHUNKS, Lattice, Subject, Subjects
+from .subject import CHUNKS, WHOLE, Lattice, Subject, Subjects
 
 Arrays = dict[str, NDArray[Any]]  # a summary: named arrays, encoded canonically
 NONE = Halo.of(0)
@@ -119,6 +119,23 @@ class Stage:
     # Of the whole dataset: it is made of the cells known so far, again when many more are known
     # and in the end of all. Its inputs are summaries.
     subjects: Subjects = CHUNKS
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a declaration that no task can carry out."""
+        if self.subjects is WHOLE and self.folded:
+            raise ValueError(f"stage {self.name}: of the whole dataset, it cannot be folded too")
+        for source in self.inputs:
+            if self.subjects is WHOLE and source.dtype:
+                raise ValueError(
+                    f"stage {self.name}: of the whole dataset, it reads summaries alone, "
+                    f"not the array {source.name}"
+                )
+            own = source.lattice == self.subjects and source.halo == NONE
+            if isinstance(self.subjects, Lattice) and not source.dtype and not own:
+                raise ValueError(
+                    f"stage {self.name}: it reads the summary {source.name} of the same cell "
+                    "alone: expected its own lattice and no halo"
+                )
 
     @property
     def family(self) -> str:
