@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grid import Box, Grid, Halo, Index
+from .pyramid import level_count
 from .subject import CHUNKS, WHOLE, Lattice, Subject, Subjects
 
 Arrays = dict[str, NDArray[Any]]  # a summary: named arrays, encoded canonically
@@ -49,9 +50,16 @@ class Output:
     first: int = 0  # the first level that this stage writes: raw's own pyramid starts at 1
     final: bool = True  # False: it depends on how the volume is cut, as fragments do
 
+    def levels(self, edges: Index) -> range:
+        """Return the levels of an array that its stage writes in cells of ``edges`` voxels."""
+        return range(self.first, level_count(edges) if self.pyramid else 1)
+
 
 class OwnedArray(NamedTuple):
-    """An array as its metadata describe it: what is written, in shards that are the cells."""
+    """Levels of an array as its metadata describe them: what is written, in shards: the cells.
+
+    Several stages may write levels of one array, each in cells of its own.
+    """
 
     output: Output
     lattice: Lattice = CHUNKS
