@@ -22,7 +22,13 @@ BUILT_IN = {"mito": "models: [mito]\norganelles:\n  - recipe: mito\n"}
 Words = Mapping[str, Word]  # further words of a pipeline, each read by the service that declares it
 
 
-class OrganelleEntry(Frozen):
+class Entry(Frozen):
+    """An element of a list of a pipeline; ``where`` is how messages begin, with its line."""
+
+    where: str = Field(default="pipeline:", exclude=True, repr=False)
+
+
+class OrganelleEntry(Entry):
     """One organelle: its recipe, the inputs that are given, the settings that differ."""
 
     name: Name
@@ -31,7 +37,7 @@ class OrganelleEntry(Frozen):
     set: Mapping[str, Any] = Field(default_factory=dict)
 
 
-class PredictionEntry(Frozen):
+class PredictionEntry(Entry):
     """A prediction: the class of a network under another name, or one that is stored at a path."""
 
     name: Name
@@ -48,9 +54,16 @@ class Pipeline(Frozen):
     predictions: tuple[PredictionEntry, ...] = ()
     organelles: tuple[OrganelleEntry, ...] = ()
     steps: Mapping[str, tuple[SerializeAsAny[Frozen], ...]] = Field(default_factory=dict)
+    # Of each element of a list how messages begin, with its line.
+    places: Mapping[str, tuple[str, ...]] = Field(default_factory=dict, exclude=True, repr=False)
+
+    def where(self, word: str, number: int) -> str:
+        """Return how a message on one element of a list begins."""
+        places = self.places.get(word, ())
+        return places[number] if number < len(places) else "pipeline:"
 
 
-Entry = TypeVar("Entry", PredictionEntry, OrganelleEntry)
+AnyEntry = TypeVar("AnyEntry", PredictionEntry, OrganelleEntry)
 
 
 def read_pipeline(name_or_path: str) -> Pipeline:
@@ -98,14 +111,18 @@ class _Reader:
         self._name = name
         self._words = words
 
-    def _wrong(self, node: yaml.Node | None, message: str) -> WrongUse:
+    def _where(self, node: yaml.Node | None) -> str:
         line = f" line {node.start_mark.line + 1}:" if node is not None else ""
-        return WrongUse(f"pipeline {self._name}:{line} {message}")
+        return f"pipeline {self._name}:{line}"
+
+    def _wrong(self, node: yaml.Node | None, message: str) -> WrongUse:
+        return WrongUse(f"{self._where(node)} {message}")
 
     def pipeline(self, root: yaml.Node | None) -> Pipeline:
         allowed = ("models", "predictions", "organelles", *self._words)
         parts = self._mapping(root, "", allowed)
         lists = {word: self._list(node, word) for word, node in parts.items()}
+        places = {word: tuple(map(self._where, nodes)) for word, nodes in lists.items()}
         models = [self._text(node) for node in lists.pop("models", [])]
         predictions = self._named(lists.pop("predictions", []), self._prediction)
         if not models and not any(entry.path for entry in predictions):
@@ -116,12 +133,14 @@ class _Reader:
         }
         return Pipeline(
             models=tuple(models), predictions=tuple(predictions), organelles=tuple(organelles),
-            steps=steps,
+            steps=steps, places=places,
         )  # fmt: skip
 
-    def _named(self, nodes: Sequence[yaml.Node], read: Callable[[yaml.Node], Entry]) -> list[Entry]:
+    def _named(
+        self, nodes: Sequence[yaml.Node], read: Callable[[yaml.Node], AnyEntry]
+    ) -> list[AnyEntry]:
         """Return the entries of a list; their names must differ by more than case."""
-        found: dict[str, Entry] = {}
+        found: dict[str, AnyEntry] = {}
         for node in nodes:
             entry = read(node)
             if entry.name.lower() in found:
@@ -145,7 +164,7 @@ class _Reader:
         return PredictionEntry(
             name=self._part_name(parts["name"]), model=given.get("model", ""),
             channel=given.get("class", ""), path=given.get("from", ""),
-            conversion="distance" if "as" in given else "",
+            conversion="distance" if "as" in given else "", where=self._where(node),
         )  # fmt: skip
 
     def _organelle(self, node: yaml.Node) -> OrganelleEntry:
@@ -162,6 +181,7 @@ class _Reader:
         return OrganelleEntry(
             name=self._part_name(parts.get("name", given)), recipe=recipe,
             inputs=self._inputs(recipe, parts["from"]) if "from" in parts else {}, set=settings,
+            where=self._where(node),
         )  # fmt: skip
 
     def _settings(self, recipe: str, node: yaml.Node | None, named: yaml.Node) -> Mapping[str, Any]:

@@ -41,12 +41,14 @@ def test_what_is_not_given_follows_from_the_recipe() -> None:
     pipeline = parsed(TWO)
     assert pipeline.models == ("many", "few.onnx")
     mito, envelope, second = pipeline.organelles
-    assert mito == OrganelleEntry(name="mito", recipe="mito")
+    assert mito == OrganelleEntry(name="mito", recipe="mito", where=mito.where)
     assert envelope == OrganelleEntry(
-        name="NE", recipe="generic", inputs={"prediction": "NE"}, set={"threshold_nm": 20}
-    )
+        name="NE", recipe="generic", inputs={"prediction": "NE"}, set={"threshold_nm": 20},
+        where="pipeline p.yaml: line 6:",
+    )  # fmt: skip
     assert second.inputs == {"prediction": "er"}
-    assert parsed("models: [m]\norganelles: [{name: mito}]").organelles == (mito,)
+    (same,) = parsed("models: [m]\norganelles: [{name: mito}]").organelles
+    assert same.model_dump() == mito.model_dump()
 
 
 def test_stored_predictions_need_no_network() -> None:
@@ -237,7 +239,7 @@ def within(tmp_path: Path) -> Iterator[None]:
     yield
     folder.__path__.remove(str(tmp_path))
     recipes.cache_clear()
-    del sys.modules[f"{folder.__name__}.within"]
+    sys.modules.pop(f"{folder.__name__}.within", None)
 
 
 @pytest.mark.usefixtures("within")
@@ -251,6 +253,54 @@ def test_an_organelle_may_be_made_of_another() -> None:
     ):
         with pytest.raises(WrongUse, match=reason):
             named(lines, "er")
+
+
+# -- lines of what the design finds ----------------------------------------------------------------
+
+NETS = "models:\n  - many\n  - few\n"
+CLASS = "  - {name: a, model: few, class: mito}\n"
+GIVEN = f"{NETS}predictions:\n{CLASS}"
+MADE = f"{GIVEN}organelles:\n"
+DESIGNED = {
+    "network twice": ("models:\n  - many\n  - many", 3),
+    "shared class": (NETS, 3),
+    "shared by another name": (NETS + "predictions:\n  - {name: ER, model: few, class: mito}", 5),
+    "stored beside a shared class": (NETS + "predictions:\n  - {name: mito, from: p}", 3),
+    "no network": (GIVEN + "  - {name: b, model: no, class: er}", 6),
+    "no class": (GIVEN + "  - {name: b, model: few, class: er}", 6),
+    "class named twice": (GIVEN + "  - {name: b, model: few, class: mito}", 6),
+    "stored": (GIVEN + "  - {name: b, from: p}", 6),
+    "volume": (GIVEN + "  - {name: raw, from: p}", 6),
+    "stored as predicted": (GIVEN + "  - {name: ER, from: p}", 6),
+    "no prediction": (
+        MADE + "  - recipe: mito\n  - {recipe: generic, from: x}",
+        8),
+    "no organelle": (
+        MADE + "  - {recipe: within, from: {prediction: er, mask: x}}",
+        7),
+    "circle": (
+        MADE + "  - recipe: mito\n"
+        "  - {name: b, recipe: within, from: {prediction: er, mask: c}}\n"
+        "  - {name: c, recipe: within, from: {prediction: er, mask: b}}",
+        8),
+    "further word": (
+        GIVEN + "organelles: [{recipe: mito}]\npairs:\n"
+        "  - {a: mito}\n  - {a: none}\n  - {a: x}",
+        9),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("within")
+@pytest.mark.parametrize(("text", "line"), DESIGNED.values(), ids=DESIGNED)
+def test_what_the_design_finds_has_its_line_too(text: str, line: int) -> None:
+    pipeline = parse_pipeline(text, "p.yaml", WORDS)
+    models = {"many": model("many", "mito", "er"), "few": model("few", "mito")}
+    with pytest.raises(WrongUse) as caught:
+        given = [models[name] for name in pipeline.models]
+        predictions = named_predictions(pipeline, given, {"raw": 50, "ER": 50})
+        organelles = named_organelles(pipeline.organelles, predictions)
+        with_steps(BASE.model_copy(update={"organelles": organelles}), pipeline, WORDS)
+    assert re.match(rf"pipeline p\.yaml: line {line}: [^\n]*$", str(caught.value)), caught.value
 
 
 # -- further words ---------------------------------------------------------------------------------
