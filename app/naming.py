@@ -21,7 +21,7 @@ def named_predictions(
     """
     given = dict(zip(pipeline.models, models, strict=True))
     _check_networks(pipeline, models)
-    classes = [entry for entry in pipeline.predictions if not entry.path]
+    classes = [entry for entry in pipeline.predictions if not entry.lands]
     names = _other_names(classes, {**{m.name: m for m in models}, **given})
     found: dict[str, Prediction] = {}
     for number, model in enumerate(models):
@@ -34,7 +34,7 @@ def named_predictions(
             if other is not prediction:
                 where = _where_named(prediction, other, pipeline, number)
                 raise WrongUse(f"{where} {_shared(other, prediction)}")
-    stored = [_stored(entry, squash_nm, found) for entry in pipeline.predictions if entry.path]
+    stored = [_stored(entry, squash_nm, found) for entry in pipeline.predictions if entry.lands]
     return *found.values(), *stored
 
 
@@ -43,8 +43,13 @@ def _stored(
 ) -> Prediction:
     """Return a stored prediction; raise WrongUse where it cannot land or its name is taken."""
     name, what = entry.name, f"{entry.where} prediction {entry.name}"
+    if name not in squash_nm and entry.path:
+        raise WrongUse(
+            f"{what}: from: PATH is for fibstream run; a client gives {{name: {name}, squash_nm: "
+            f"LENGTH}} and lands it by land --prediction {name}=PATH"
+        )
     if name not in squash_nm:
-        raise WrongUse(f"{what}: from: PATH is for fibstream run; a client lands raw alone")
+        raise WrongUse(f"{what}: squash_nm is for running services; fibstream run needs from: PATH")
     if name == RAW:
         raise WrongUse(f"{what}: the name is that of the volume itself; give another")
     if other := predicted.get(name.lower()):
@@ -82,7 +87,7 @@ def _other_names(
 
 def _where_named(one: Prediction, two: Prediction, pipeline: Pipeline, number: int) -> str:
     """Return where the pipeline names one of two predictions, else its network ``number``."""
-    named = {entry.name: entry.where for entry in pipeline.predictions if entry.model}
+    named = {entry.name: entry.where for entry in pipeline.predictions if not entry.lands}
     return named.get(one.name) or named.get(two.name) or pipeline.where("models", number)
 
 

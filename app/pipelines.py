@@ -4,6 +4,7 @@ A pipeline lists networks, stored predictions and other names of classes, and or
 further word is a list that one service reads, by the model of an element that it declares.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -38,13 +39,22 @@ class OrganelleEntry(Entry):
 
 
 class PredictionEntry(Entry):
-    """A prediction: the class of a network under another name, or one that is stored at a path."""
+    """A prediction: the class of a network under another name, or one that lands.
+
+    What lands is stored at a path, or a client has it, which knows its squash length.
+    """
 
     name: Name
     model: str = ""
     channel: str = ""
     path: str = ""
     conversion: Literal["", "distance"] = ""  # distance: the path holds labels, the truth
+    squash_nm: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # 0: not given
+
+    @property
+    def lands(self) -> bool:
+        """Whether no network makes it."""
+        return not self.model
 
 
 class Pipeline(Frozen):
@@ -104,6 +114,12 @@ def parse_pipeline(text: str, name: str, words: Words | None = None) -> Pipeline
     return _Reader(name, declared_words() if words is None else words).pipeline(root)
 
 
+_PREDICTION_WORDS = ("name", "from", "as", "squash_nm", "model", "class")
+_PREDICTIONS = (
+    {"name", "from"}, {"name", "from", "as"}, {"name", "squash_nm"}, {"name", "model", "class"},
+)  # fmt: skip
+
+
 class _Reader:
     """Walks the nodes of a YAML document, which know their lines."""
 
@@ -125,7 +141,7 @@ class _Reader:
         places = {word: tuple(map(self._where, nodes)) for word, nodes in lists.items()}
         models = [self._text(node) for node in lists.pop("models", [])]
         predictions = self._named(lists.pop("predictions", []), self._prediction)
-        if not models and not any(entry.path for entry in predictions):
+        if not models and not any(entry.lands for entry in predictions):
             raise self._wrong(root, "models names no network; expected models: [NAME or FILE.onnx]")
         organelles = self._named(lists.pop("organelles", []), self._organelle)
         steps = {
@@ -149,15 +165,12 @@ class _Reader:
         return list(found.values())
 
     def _prediction(self, node: yaml.Node) -> PredictionEntry:
-        parts = self._mapping(node, "predictions", ("name", "from", "as", "model", "class"))
+        parts = self._mapping(node, "predictions", _PREDICTION_WORDS)
         given = {word: self._text(value) for word, value in parts.items()}
-        for wanted in ({"name", "from"}, {"name", "from", "as"}, {"name", "model", "class"}):
-            if given.keys() == wanted:
-                break
-        else:
+        if given.keys() not in _PREDICTIONS:
             raise self._wrong(
-                node, "a prediction is {name, from: PATH} or {name, model, class}, the first "
-                "with as: distance where PATH holds labels"
+                node, "a prediction is {name, from: PATH}, {name, squash_nm} or {name, model, "
+                "class}, the first with as: distance where PATH holds labels"
             )  # fmt: skip
         if given.get("as", "distance") != "distance":
             raise self._wrong(parts["as"], f"as is {given['as']!r}: expected distance")
@@ -165,6 +178,7 @@ class _Reader:
             name=self._part_name(parts["name"]), model=given.get("model", ""),
             channel=given.get("class", ""), path=given.get("from", ""),
             conversion="distance" if "as" in given else "", where=self._where(node),
+            squash_nm=self._length(parts["squash_nm"]) if "squash_nm" in parts else 0.0,
         )  # fmt: skip
 
     def _organelle(self, node: yaml.Node) -> OrganelleEntry:
@@ -245,6 +259,17 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or not node.value:
             raise self._wrong(node, "expected a name")
         return str(node.value)
+
+    def _length(self, node: yaml.Node) -> float:
+        """Return a length above 0, in nm."""
+        value = self._value(node)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
+            raise self._wrong(node, f"expected a length above 0 in nm, not {str(value)[:80]!r}")
+        return float(value)
 
     def _part_name(self, node: yaml.Node) -> str:
         """Return the name of a prediction or an organelle, which becomes part of paths."""

@@ -79,6 +79,12 @@ REFUSED = {
     "half another name": (PREDICTIONS + "  - {name: a, model: m}", "line 3: a prediction is"),
     "path and class": (
         PREDICTIONS + "  - {name: a, from: p, class: c}", "line 3: a prediction is"),
+    "length and path": (
+        PREDICTIONS + "  - {name: a, from: p, squash_nm: 50}", "line 3: a prediction is"),
+    "length of 0": (PREDICTIONS + "  - {name: a, squash_nm: 0}", "line 3: expected a length above"),
+    "no length": (PREDICTIONS + "  - {name: a, squash_nm: far}", "line 3: expected .*, not 'far'"),
+    "true length": (PREDICTIONS + "  - {name: a, squash_nm: yes}", "line 3: expected .*'True'"),
+    "endless length": (PREDICTIONS + "  - {name: a, squash_nm: .inf}", "line 3: expected .*'inf'"),
     "as": (PREDICTIONS + "  - {name: a, from: p, as: mask}", "line 3: as is 'mask'"),
     "prediction twice": (
         PREDICTIONS + "  - {name: er, from: p}\n  - {name: ER, from: q}", "line 4: ER is named"),
@@ -160,7 +166,7 @@ MITO_B = "{name: mito-b, model: few, class: mito}"
         ),
         (
             "{name: mito-b, model: few, class: mito}, {name: b, from: p}",
-            "prediction b: from: PATH is for fibstream run; a client lands",
+            "prediction b: from: PATH is for fibstream run; a client gives .name: b, squash_nm",
         ),
         (
             "{name: mito-b, model: few, class: mito}, {name: raw, from: p}",
@@ -181,6 +187,14 @@ def test_stored_predictions_come_last_with_the_squash_length_of_their_file() -> 
     first, second = predicted(text, model("m", "c"), squash_nm={"a": 30})
     assert (first.name, first.stage) == ("b", "prediction/m")
     assert (second.name, second.stage, second.squash_nm) == ("a", "stored/a", 30)
+
+
+def test_what_a_client_lands_has_the_squash_length_that_it_gives() -> None:
+    text = "predictions: [{name: a, squash_nm: 30}, {name: b, squash_nm: 5.0e+1}]"
+    found = predicted(text, squash_nm={e.name: e.squash_nm for e in parsed(text).predictions})
+    assert [(p.stage, p.squash_nm) for p in found] == [("stored/a", 30), ("stored/b", 50)]
+    with pytest.raises(WrongUse, match=r"line 1: prediction a: .* fibstream run needs from: PATH"):
+        predicted(text)
 
 
 def test_the_entry_that_a_clash_proposes_is_one_that_helps() -> None:
@@ -352,12 +366,15 @@ def test_what_is_wrong_in_a_further_word_has_its_line(entry: str, reason: str) -
 
 def test_the_pipeline_that_a_client_is_sent_makes_the_same_dataset() -> None:
     many, few = model("many", "mito", "NE", "er"), model("few", "mito", scale_nm=30.0)
-    asked = parse_pipeline(f"{TWO}pairs: [{{a: mito}}]", "p.yaml", WORDS)
-    predictions = named_predictions(asked, (many, few), {})
+    lands = "  - {name: ld, squash_nm: 30}\norganelles:"
+    text = f"{TWO}pairs: [{{a: mito}}]".replace("organelles:", lands)
+    asked, squash_nm = parse_pipeline(text, "p.yaml", WORDS), {"ld": 30.0}
+    predictions = named_predictions(asked, (many, few), squash_nm)
+    assert "stored/ld" in [prediction.stage for prediction in predictions]
     organelles = named_organelles(asked.organelles, predictions)
     parts = {"models": (many, few), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(BASE.model_copy(update=parts), asked, WORDS)
     sent = parse_pipeline(dataset_spec(dataset).pipeline, "sent", WORDS)
-    assert named_predictions(sent, dataset.models, {}) == predictions
+    assert named_predictions(sent, dataset.models, squash_nm) == predictions
     assert named_organelles(sent.organelles, predictions) == organelles
     assert with_steps(dataset, sent, WORDS).steps == dataset.steps
