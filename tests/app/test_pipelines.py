@@ -375,6 +375,7 @@ def test_the_pipeline_that_a_client_is_sent_makes_the_same_dataset() -> None:
     parts = {"models": (many, few), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(BASE.model_copy(update=parts), asked, WORDS)
     sent = parse_pipeline(dataset_spec(dataset).pipeline, "sent", WORDS)
-    assert named_predictions(sent, dataset.models, squash_nm) == predictions
+    lengths = {entry.name: entry.squash_nm for entry in sent.predictions if entry.lands}
+    assert named_predictions(sent, dataset.models, lengths) == predictions
     assert named_organelles(sent.organelles, predictions) == organelles
     assert with_steps(dataset, sent, WORDS).steps == dataset.steps

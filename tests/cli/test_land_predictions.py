@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from fibstream.client import Client
 from fibstream.kernels.distance import distance_bytes
@@ -57,6 +59,11 @@ def folder(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "p.yaml").write_text(PIPELINE)
     for name, voxels in (("raw", blobs()), ("p", BYTES), ("ids", IDS)):
         save(made / f"{name}.npz", voxels)
+    wide: Any = zarr.create_array(made / "wide.zarr", data=BYTES, chunks=SHAPE)
+    wide.attrs.update(squash_nm=40, transform={
+        "axes": ["z", "y", "x"], "units": ["nm"] * 3, "scale": [VOXEL_NM] * 3,
+        "translate": [0, 0, 0],
+    })  # fmt: skip
     answer = inside("create", "cell", "--shape", f"?,{SHAPE[1]},{SHAPE[2]}", "--voxel-size-nm",
                     VOXEL_NM, "--chunk", CHUNK, "--pipeline", made / "p.yaml",
                     "--server", server)  # fmt: skip
@@ -86,6 +93,7 @@ def stored(root: Root, name: str) -> np.ndarray:
         (("--prediction", "p=a", "--labels", "p=b"), "--labels p=b: p is given twice"),
         (("--prediction", "q={p}"), "--prediction q=.*: no such prediction lands .* p, truth"),
         (("--prediction", "p={ids}"), "prediction p must fit raw: .*uint16"),
+        (("--prediction", "p={wide}"), "p: .* has the squash length 40 nm; expected 50 nm"),
         (("--prediction", "p={none}"), "prediction p must fit raw: .*none.npz"),
         (("--labels", "truth={ids}"), "--labels truth=.*: distances need the end of the volume"),
     ],
@@ -94,6 +102,7 @@ def test_a_prediction_that_cannot_land_is_one_line_and_nothing_lands(
     server: str, folder: Path, root: Root, flags: tuple[str, ...], pattern: str
 ) -> None:
     paths = {name: f"{folder / name}.npz#raw" for name in ("p", "ids", "none")}
+    paths["wide"] = str(folder / "wide.zarr")
     answer = land(server, folder, *(flag.format(**paths) for flag in flags))
     is_one_line(answer, pattern)
     assert not list(root.files("cell").list("raw/s0/c"))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from fibstream.core.dataset import Dataset, Model, Prediction
 from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.keys import content_hash
-from fibstream.core.stage import RAW
+from fibstream.core.stage import RAW, Output
 from fibstream.runtime.root import Root
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.ingest.servicer import IngestServicer
+from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob
 from fibstream.v1 import ingest_pb2 as pb
 
@@ -150,4 +151,17 @@ def test_a_server_reads_a_prediction_itself_if_its_bytes_are_of_the_same_squash(
     assert get(servicer, "er").revision == 0
     assert announced(servicer, right) == 1
     assert get(servicer, "er").hash == content_hash(BYTES)
+    assert announced(servicer, "") == 1
+
+
+def test_what_a_network_predicted_before_is_not_announced_as_landed(
+    root: Root, servicer: IngestServicer
+) -> None:
+    with root.open("cell") as (_, site):
+        stamp = Stamp("prediction/net", FIRST, "key", "")
+        ((blob, data, _),) = site.store.encode(Output(ER.path, "uint8"), BYTES, stamp)
+        site.store.files.put(blob.path, data)
+    with pytest.raises(WrongState, match="predictions/er chunk"):
+        announced(servicer, "")
+    assert put(servicer, BYTES).revision == 1
     assert announced(servicer, "") == 1

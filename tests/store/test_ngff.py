@@ -203,6 +203,14 @@ def test_coarser_levels_of_a_lattice_are_described_in_their_own_shards(tmp_path:
         assert np.array_equal(group[f"s{level}"][:], wanted), level
 
 
+def test_ids_are_labels_whichever_stage_writes_their_pyramid() -> None:
+    outputs = Output("labels/a", "uint64"), Output("labels/a", "uint64", "mode", first=1)
+    written = [OwnedArray(output) for output in outputs]
+    for arrays in (written, written[::-1]):
+        found = ngff.documents(BASE.sealed(EXTENT[0]), arrays)
+        assert "image-label" in found["labels/a/zarr.json"]["attributes"]["ome"]
+
+
 WIDE = Lattice((64, 64, 64))
 FULL = OwnedArray(Output("a", "uint8", "mean"))
 
