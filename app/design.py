@@ -100,7 +100,7 @@ def design(
 
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
-    """Return the dataset that a client requests; it may name networks, but no files."""
+    """Return the dataset that a client requests; it may name networks and what lands, not files."""
     pipeline = requested_pipeline(request.pipeline)
     networks = [_engine(released(name, root), request, threads) for name in pipeline.models]
     if request.contrast is None:
@@ -110,7 +110,8 @@ def design_request(request: DatasetRequest, root: Root, threads: int) -> Dataset
     low, high = request.contrast or (0.0, 0.0)
     if not (np.isfinite([low, high]).all() and low < high):
         raise WrongUse(f"contrast {low}, {high}: expected finite LOW below HIGH")
-    return _designed(request, pipeline, networks, {})
+    lands = {entry.name: entry.squash_nm for entry in pipeline.predictions if entry.squash_nm}
+    return _designed(request, pipeline, networks, lands)
 
 
 def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, Engine]:

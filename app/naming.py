@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
-from fibstream.core.dataset import Dataset, Model, Organelle, Prediction
+from fibstream.core.dataset import Dataset, Frozen, Model, Organelle, Prediction
 from fibstream.core.errors import WrongUse
+from fibstream.core.service import Word
 from fibstream.core.stage import RAW
 from fibstream.services.refine.recipe import Role, find_recipe, resolve
 
@@ -19,11 +20,11 @@ def named_predictions(
     ``squash_nm`` are the squash lengths of the stored ones that can land.
     """
     given = dict(zip(pipeline.models, models, strict=True))
-    _distinct_networks(models)
-    classes = [entry for entry in pipeline.predictions if not entry.path]
+    _check_networks(pipeline, models)
+    classes = [entry for entry in pipeline.predictions if not entry.lands]
     names = _other_names(classes, {**{m.name: m for m in models}, **given})
     found: dict[str, Prediction] = {}
-    for model in models:
+    for number, model in enumerate(models):
         for channel in model.classes:
             prediction = Prediction(
                 name=names.get((model.name, channel), channel), model=model.name, channel=channel,
@@ -31,18 +32,24 @@ def named_predictions(
             )  # fmt: skip
             other = found.setdefault(prediction.name.lower(), prediction)
             if other is not prediction:
-                raise WrongUse(_shared(other, prediction))
-    stored = [_stored(entry.name, squash_nm, found) for entry in pipeline.predictions if entry.path]
+                where = _where_named(prediction, other, pipeline, number)
+                raise WrongUse(f"{where} {_shared(other, prediction)}")
+    stored = [_stored(entry, squash_nm, found) for entry in pipeline.predictions if entry.lands]
     return *found.values(), *stored
 
 
 def _stored(
-    name: str, squash_nm: Mapping[str, float], predicted: Mapping[str, Prediction]
+    entry: PredictionEntry, squash_nm: Mapping[str, float], predicted: Mapping[str, Prediction]
 ) -> Prediction:
     """Return a stored prediction; raise WrongUse where it cannot land or its name is taken."""
-    what = f"pipeline: prediction {name}"
+    name, what = entry.name, f"{entry.where} prediction {entry.name}"
+    if name not in squash_nm and entry.path:
+        raise WrongUse(
+            f"{what}: from: PATH is for fibstream run; a client gives {{name: {name}, squash_nm: "
+            f"LENGTH}} and lands it by land --prediction {name}=PATH"
+        )
     if name not in squash_nm:
-        raise WrongUse(f"{what}: from: PATH is for fibstream run; a client lands raw alone")
+        raise WrongUse(f"{what}: squash_nm is for running services; fibstream run needs from: PATH")
     if name == RAW:
         raise WrongUse(f"{what}: the name is that of the volume itself; give another")
     if other := predicted.get(name.lower()):
@@ -50,10 +57,13 @@ def _stored(
     return Prediction(name=name, squash_nm=squash_nm[name])
 
 
-def _distinct_networks(models: Sequence[Model]) -> None:
+def _check_networks(pipeline: Pipeline, models: Sequence[Model]) -> None:
+    """Raise WrongUse for a network that is given twice."""
     names = [model.name for model in models]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise WrongUse(f"pipeline: network {twice[0]} is given twice")
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            where = pipeline.where("models", number)
+            raise WrongUse(f"{where} network {name} is given twice")
 
 
 def _other_names(
@@ -62,7 +72,7 @@ def _other_names(
     """Return the names that the pipeline gives to classes, by network and class."""
     names: dict[tuple[str, str], str] = {}
     for entry in entries:
-        what = f"pipeline: prediction {entry.name}"
+        what = f"{entry.where} prediction {entry.name}"
         if entry.model not in models:
             raise WrongUse(f"{what}: no network {entry.model}; models names {', '.join(models)}")
         model = models[entry.model]
@@ -75,11 +85,17 @@ def _other_names(
     return names
 
 
+def _where_named(one: Prediction, two: Prediction, pipeline: Pipeline, number: int) -> str:
+    """Return where the pipeline names one of two predictions, else its network ``number``."""
+    named = {entry.name: entry.where for entry in pipeline.predictions if not entry.lands}
+    return named.get(one.name) or named.get(two.name) or pipeline.where("models", number)
+
+
 def _shared(one: Prediction, two: Prediction) -> str:
     """Return what is wrong with two predictions of one name, and the entry that would help."""
     free = f"{two.channel}-{two.model}".replace("--", "-")
     return (
-        f"pipeline: networks {one.model} and {two.model} both predict {two.name}; give one of "
+        f"networks {one.model} and {two.model} both predict {two.name}; give one of "
         f"them another name: predictions: [{{name: {free}, model: {two.model}, "
         f"class: {two.channel}}}]"
     )
@@ -104,7 +120,7 @@ def named_organelles(
         )
         for entry in entries
     )  # fmt: skip
-    _check_order(found)
+    _check_order(found, {entry.name: entry.where for entry in entries})
     return found
 
 
@@ -117,13 +133,13 @@ def _input(entry: OrganelleEntry, role: Role, known: Sequence[str]) -> str:
         kind = "prediction" if role.kind == "prediction" else "organelle"
         wanted = f"{kind} {name}" if name else f"a {role.name}: give from:"
         raise WrongUse(
-            f"organelle {entry.name}: recipe {entry.recipe} needs {wanted}; "
+            f"{entry.where} organelle {entry.name}: recipe {entry.recipe} needs {wanted}; "
             f"there is {', '.join(known) or 'none'}"
         )
     return name
 
 
-def _check_order(organelles: Sequence[Organelle]) -> None:
+def _check_order(organelles: Sequence[Organelle], where: Mapping[str, str]) -> None:
     """Raise WrongUse for organelles that are made of each other in a circle."""
     reads = {
         o.name: [
@@ -134,20 +150,36 @@ def _check_order(organelles: Sequence[Organelle]) -> None:
     try:
         TopologicalSorter(reads).prepare()
     except CycleError as error:
-        circle = " from ".join(error.args[1][::-1])
-        raise WrongUse(f"pipeline: organelles are made in a circle: {circle}") from None
+        circle = error.args[1][::-1]
+        line = f"organelles are made in a circle: {' from '.join(circle)}"
+        raise WrongUse(f"{where[circle[0]]} {line}") from None
 
 
 def with_steps(dataset: Dataset, pipeline: Pipeline, words: Words) -> Dataset:
     """Return the dataset with what further words of its pipeline list, every default spelled out.
 
-    The service that declares a word raises WrongUse for what it cannot read.
+    The service that declares a word raises WrongUse for what it cannot read; the line of the
+    element is added.
     """
     steps = {
         word: tuple(
             entry.model_dump(mode="json", by_alias=True)
-            for entry in words[word].resolve(dataset, entries)
+            for entry in _resolved(dataset, pipeline, words[word])
         )
-        for word, entries in pipeline.steps.items()
+        for word in pipeline.steps
     }
     return dataset.model_copy(update={"steps": steps})
+
+
+def _resolved(dataset: Dataset, pipeline: Pipeline, word: Word) -> Sequence[Frozen]:
+    """Return the elements below a word, spelled out."""
+    entries = pipeline.steps[word.name]
+    try:
+        return word.resolve(dataset, entries)
+    except WrongUse as error:
+        for number in range(len(entries)):  # what is wrong is the first that cannot be added
+            try:
+                word.resolve(dataset, entries[: number + 1])
+            except WrongUse as first:
+                raise WrongUse(f"{pipeline.where(word.name, number)} {first}") from None
+        raise error from None

@@ -4,6 +4,7 @@ A pipeline lists networks, stored predictions and other names of classes, and or
 further word is a list that one service reads, by the model of an element that it declares.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,7 +23,13 @@ BUILT_IN = {"mito": "models: [mito]\norganelles:\n  - recipe: mito\n"}
 Words = Mapping[str, Word]  # further words of a pipeline, each read by the service that declares it
 
 
-class OrganelleEntry(Frozen):
+class Entry(Frozen):
+    """An element of a list of a pipeline; ``where`` is how messages begin, with its line."""
+
+    where: str = Field(default="pipeline:", exclude=True, repr=False)
+
+
+class OrganelleEntry(Entry):
     """One organelle: its recipe, the inputs that are given, the settings that differ."""
 
     name: Name
@@ -31,14 +38,23 @@ class OrganelleEntry(Frozen):
     set: Mapping[str, Any] = Field(default_factory=dict)
 
 
-class PredictionEntry(Frozen):
-    """A prediction: the class of a network under another name, or one that is stored at a path."""
+class PredictionEntry(Entry):
+    """A prediction: the class of a network under another name, or one that lands.
+
+    What lands is stored at a path, or a client has it, which knows its squash length.
+    """
 
     name: Name
     model: str = ""
     channel: str = ""
     path: str = ""
     conversion: Literal["", "distance"] = ""  # distance: the path holds labels, the truth
+    squash_nm: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # 0: not given
+
+    @property
+    def lands(self) -> bool:
+        """Whether no network makes it."""
+        return not self.model
 
 
 class Pipeline(Frozen):
@@ -48,9 +64,16 @@ class Pipeline(Frozen):
     predictions: tuple[PredictionEntry, ...] = ()
     organelles: tuple[OrganelleEntry, ...] = ()
     steps: Mapping[str, tuple[SerializeAsAny[Frozen], ...]] = Field(default_factory=dict)
+    # Of each element of a list how messages begin, with its line.
+    places: Mapping[str, tuple[str, ...]] = Field(default_factory=dict, exclude=True, repr=False)
+
+    def where(self, word: str, number: int) -> str:
+        """Return how a message on one element of a list begins."""
+        places = self.places.get(word, ())
+        return places[number] if number < len(places) else "pipeline:"
 
 
-Entry = TypeVar("Entry", PredictionEntry, OrganelleEntry)
+AnyEntry = TypeVar("AnyEntry", PredictionEntry, OrganelleEntry)
 
 
 def read_pipeline(name_or_path: str) -> Pipeline:
@@ -91,6 +114,12 @@ def parse_pipeline(text: str, name: str, words: Words | None = None) -> Pipeline
     return _Reader(name, declared_words() if words is None else words).pipeline(root)
 
 
+_PREDICTION_WORDS = ("name", "from", "as", "squash_nm", "model", "class")
+_PREDICTIONS = (
+    {"name", "from"}, {"name", "from", "as"}, {"name", "squash_nm"}, {"name", "model", "class"},
+)  # fmt: skip
+
+
 class _Reader:
     """Walks the nodes of a YAML document, which know their lines."""
 
@@ -98,17 +127,21 @@ class _Reader:
         self._name = name
         self._words = words
 
-    def _wrong(self, node: yaml.Node | None, message: str) -> WrongUse:
+    def _where(self, node: yaml.Node | None) -> str:
         line = f" line {node.start_mark.line + 1}:" if node is not None else ""
-        return WrongUse(f"pipeline {self._name}:{line} {message}")
+        return f"pipeline {self._name}:{line}"
+
+    def _wrong(self, node: yaml.Node | None, message: str) -> WrongUse:
+        return WrongUse(f"{self._where(node)} {message}")
 
     def pipeline(self, root: yaml.Node | None) -> Pipeline:
         allowed = ("models", "predictions", "organelles", *self._words)
         parts = self._mapping(root, "", allowed)
         lists = {word: self._list(node, word) for word, node in parts.items()}
+        places = {word: tuple(map(self._where, nodes)) for word, nodes in lists.items()}
         models = [self._text(node) for node in lists.pop("models", [])]
         predictions = self._named(lists.pop("predictions", []), self._prediction)
-        if not models and not any(entry.path for entry in predictions):
+        if not models and not any(entry.lands for entry in predictions):
             raise self._wrong(root, "models names no network; expected models: [NAME or FILE.onnx]")
         organelles = self._named(lists.pop("organelles", []), self._organelle)
         steps = {
@@ -116,12 +149,14 @@ class _Reader:
         }
         return Pipeline(
             models=tuple(models), predictions=tuple(predictions), organelles=tuple(organelles),
-            steps=steps,
+            steps=steps, places=places,
         )  # fmt: skip
 
-    def _named(self, nodes: Sequence[yaml.Node], read: Callable[[yaml.Node], Entry]) -> list[Entry]:
+    def _named(
+        self, nodes: Sequence[yaml.Node], read: Callable[[yaml.Node], AnyEntry]
+    ) -> list[AnyEntry]:
         """Return the entries of a list; their names must differ by more than case."""
-        found: dict[str, Entry] = {}
+        found: dict[str, AnyEntry] = {}
         for node in nodes:
             entry = read(node)
             if entry.name.lower() in found:
@@ -130,22 +165,20 @@ class _Reader:
         return list(found.values())
 
     def _prediction(self, node: yaml.Node) -> PredictionEntry:
-        parts = self._mapping(node, "predictions", ("name", "from", "as", "model", "class"))
+        parts = self._mapping(node, "predictions", _PREDICTION_WORDS)
         given = {word: self._text(value) for word, value in parts.items()}
-        for wanted in ({"name", "from"}, {"name", "from", "as"}, {"name", "model", "class"}):
-            if given.keys() == wanted:
-                break
-        else:
+        if given.keys() not in _PREDICTIONS:
             raise self._wrong(
-                node, "a prediction is {name, from: PATH} or {name, model, class}, the first "
-                "with as: distance where PATH holds labels"
+                node, "a prediction is {name, from: PATH}, {name, squash_nm} or {name, model, "
+                "class}, the first with as: distance where PATH holds labels"
             )  # fmt: skip
         if given.get("as", "distance") != "distance":
             raise self._wrong(parts["as"], f"as is {given['as']!r}: expected distance")
         return PredictionEntry(
             name=self._part_name(parts["name"]), model=given.get("model", ""),
             channel=given.get("class", ""), path=given.get("from", ""),
-            conversion="distance" if "as" in given else "",
+            conversion="distance" if "as" in given else "", where=self._where(node),
+            squash_nm=self._length(parts["squash_nm"]) if "squash_nm" in parts else 0.0,
         )  # fmt: skip
 
     def _organelle(self, node: yaml.Node) -> OrganelleEntry:
@@ -162,6 +195,7 @@ class _Reader:
         return OrganelleEntry(
             name=self._part_name(parts.get("name", given)), recipe=recipe,
             inputs=self._inputs(recipe, parts["from"]) if "from" in parts else {}, set=settings,
+            where=self._where(node),
         )  # fmt: skip
 
     def _settings(self, recipe: str, node: yaml.Node | None, named: yaml.Node) -> Mapping[str, Any]:
@@ -225,6 +259,17 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or not node.value:
             raise self._wrong(node, "expected a name")
         return str(node.value)
+
+    def _length(self, node: yaml.Node) -> float:
+        """Return a length above 0, in nm."""
+        value = self._value(node)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
+            raise self._wrong(node, f"expected a length above 0 in nm, not {str(value)[:80]!r}")
+        return float(value)
 
     def _part_name(self, node: yaml.Node) -> str:
         """Return the name of a prediction or an organelle, which becomes part of paths."""

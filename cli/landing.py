@@ -3,8 +3,9 @@
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from typing import cast, get_args
+from contextlib import ExitStack, closing
+from itertools import product
+from typing import NamedTuple, cast, get_args
 
 from fibstream.client import Client
 from fibstream.client.ingest import Info
@@ -12,6 +13,7 @@ from fibstream.core.dataset import clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
+from fibstream.services.ingest.edges.stored import StoredPrediction, check_squash, open_stored
 from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
@@ -19,10 +21,33 @@ from .progress import track
 UPLOADS = 4  # at a time: while one is compressed and synced, the next is on its way
 
 
+class Given(NamedTuple):
+    """A prediction as the command line gives it: its name and where it, or its labels, are."""
+
+    name: str
+    path: str
+    labels: bool
+
+
+def given_predictions(predictions: Sequence[str], labels: Sequence[str]) -> list[Given]:
+    """Return what ``--prediction`` and ``--labels`` name; raise WrongUse for one given twice."""
+    found: dict[str, Given] = {}
+    for flag, words in (("--prediction", predictions), ("--labels", labels)):
+        for word in words:
+            name, _, path = word.partition("=")
+            if not (name and path):
+                raise WrongUse(f"{flag} {word}: expected NAME=PATH")
+            if name in found:
+                raise WrongUse(f"{flag} {word}: {name} is given twice")
+            found[name] = Given(name, path, flag == "--labels")
+    return list(found.values())
+
+
 def land_volume(
-    client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool
-) -> dict[str, int]:
-    """Land a volume in an order; return the number of chunks for each outcome.
+    client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool,
+    given: Sequence[Given] = (),
+) -> dict[str, int]:  # fmt: skip
+    """Land a volume, and predictions beside it, in an order; return the chunks by outcome.
 
     The dataset must have the volume's extent; while it is open only whole layers of chunks land,
     unless ``seal`` fixes its end first.
@@ -30,8 +55,18 @@ def land_volume(
     if order not in get_args(Order):
         raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
     info = client.info(name)
-    with closing(open_volume(raw, kind="raw", voxel_size_nm=info.voxel_size_nm)) as source:
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            closing(open_volume(raw, kind="raw", voxel_size_nm=info.voxel_size_nm))
+        )
         check_source(source, info, raw)
+        for each in given:
+            if each.labels and not (seal or info.sealed):
+                raise WrongUse(
+                    f"--labels {each.name}={each.path}: distances need the end of the volume; give "
+                    "--seal, or seal the dataset before"
+                )
+        stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
             info = client.info(name)
@@ -43,22 +78,45 @@ def land_volume(
         shape = (z, *source.shape[1:])
         grid = Grid(shape, clip_chunk(info.chunk, shape) if info.sealed else info.chunk)
         places = list(ordered(grid, cast("Order", order), seed))[:limit]
-        landed = _landed(client, name, source, grid, places)
-        return dict(Counter(track(landed, "landed", len(places))))
+        landed = _landed(client, name, source, stored, grid, places)
+        return dict(Counter(track(landed, "landed", len(places) * (1 + len(stored)))))
+
+
+def _opened(given: Given, info: Info, raw: Source) -> StoredPrediction:
+    """Open a prediction that fits raw; raise WrongUse for one that the dataset does not expect."""
+    flag = "--labels" if given.labels else "--prediction"
+    if given.name not in info.predictions:
+        raise WrongUse(
+            f"{flag} {given.name}={given.path}: no such prediction lands in this dataset; what "
+            f"does is {', '.join(info.predictions) or 'none'}"
+        )
+    stored = open_stored(
+        given.name, given.path, labels=given.labels, shape=raw.shape,
+        voxel_size_nm=raw.voxel_size_nm,
+    )  # fmt: skip
+    try:
+        check_squash(given.name, info.predictions[given.name], given.path, stored.squash_nm)
+    except WrongUse:
+        stored.close()
+        raise
+    return stored
 
 
 def _landed(
-    client: Client, name: str, source: Source, grid: Grid, places: Sequence[Index]
-) -> Iterator[str]:
+    client: Client, name: str, source: Source, stored: Sequence[StoredPrediction], grid: Grid,
+    places: Sequence[Index],
+) -> Iterator[str]:  # fmt: skip
     """Land chunks, some at a time, and yield the outcome of each, in order."""
     pending: deque[Future[str]] = deque()
+    arrays: list[tuple[str, Source | StoredPrediction]] = [("", source)]
+    arrays += [(each.name, each) for each in stored]
     with ThreadPoolExecutor(UPLOADS) as pool:
         try:
-            for index in places:
+            for index, (prediction, array) in product(places, arrays):
                 if len(pending) == UPLOADS:
                     yield pending.popleft().result()
-                voxels = source.read(grid.box(index))
-                pending.append(pool.submit(client.land, name, index, voxels))
+                voxels = array.read(grid.box(index))
+                pending.append(pool.submit(client.land, name, index, voxels, prediction=prediction))
             while pending:
                 yield pending.popleft().result()
         finally:

@@ -12,14 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 from fibstream import registry
 from fibstream.app.catalogue import restore_log, stage_names
 from fibstream.app.folder import locked
 from fibstream.app.hashes import hashes
+from fibstream.app.space import disk_bytes
 from fibstream.bus import wire
-from fibstream.bus.memory import MemoryBus
+from fibstream.bus.memory import MemoryBus, MemoryFiles
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Progress, Record
@@ -40,12 +39,6 @@ from fibstream.volumes.sources import Source
 from .inprocess import InProcess
 from .progress import Display
 from .runner import Runner
-
-# Bytes on disk per voxel beside raw, measured on real volumes and rounded up: predictions are
-# smooth and shrink to a half, label arrays to a fiftieth; a third more for the pyramids.
-BYTES_PREDICTION = 0.7
-BYTES_LABELS = 0.4
-RAW_PYRAMID = 1.15
 
 
 @dataclass
@@ -71,13 +64,11 @@ def check_output(out: Path) -> None:
 
 def check_free_space(out: Path, dataset: Dataset) -> None:
     """Raise WrongUse when the results of a run would not fit on the disk."""
-    voxels = float(np.prod(dataset.grid.extent))
-    per_voxel = np.dtype(dataset.dtype).itemsize * RAW_PYRAMID
-    per_voxel += BYTES_PREDICTION * len(dataset.predictions)
-    per_voxel += BYTES_LABELS * len(dataset.organelles)
+    files = MemoryFiles()  # a declaration reads none
+    arrays = [each for s in registry.services() for each in s.arrays(dataset, files)]
     parent = next(p for p in (out, *out.absolute().parents) if p.exists())
     there = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) if out.exists() else 0
-    needed, free = voxels * per_voxel - there, shutil.disk_usage(parent).free
+    needed, free = disk_bytes(dataset, arrays) - there, shutil.disk_usage(parent).free
     if needed > free:
         raise WrongUse(
             f"--out {out}: needs about {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"

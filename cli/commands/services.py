@@ -87,6 +87,12 @@ def land(
     seal: Annotated[
         bool, typer.Option("--seal", help="Seal the dataset at the end of the file.")
     ] = False,
+    prediction: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="Bytes of a prediction, too.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="Labels: their distances land.")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the dataset is complete.")
     ] = False,
@@ -98,14 +104,19 @@ def land(
     """
     from fibstream.services.ingest.edges.landing import Order
 
-    from ..landing import land_volume
+    from ..landing import given_predictions, land_volume
 
     check_name(name)
     check_choice(order, get_args(Order), "--order")
+    given = given_predictions(prediction or (), labels or ())
     check_volume(raw)
     with connected(server) as client:
-        counts = land_volume(client, name, raw, order=order, seed=seed, limit=chunks, seal=seal)
+        counts = land_volume(
+            client, name, raw, order=order, seed=seed, limit=chunks, seal=seal, given=given
+        )
         typer.echo(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+        for other in client.info(name).predictions.keys() - {each.name for each in given}:
+            typer.echo(f"note: prediction {other} is not given: what reads it waits", err=True)
         if wait:
             _finish(client.wait(name))
 

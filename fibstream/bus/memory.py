@@ -63,13 +63,21 @@ class MemoryBus:
     def _free(self, task: _Task) -> bool:
         return task.owner is None or task.lease < self._clock()
 
+    def waiting(self, topic: str) -> list[Delivery]:
+        """Return the tasks of a queue that nobody holds, as ``take`` would, the oldest first."""
+        return [
+            Delivery(number, task.key, task.value, task.crashes, task.sent)
+            for number, task in self._tasks.items()
+            if task.topic == topic and self._free(task)
+        ]
+
     def take(self, topic: str, owner: str, lease_s: float) -> Delivery | None:
         """Lease the oldest task that nobody holds."""
-        for number, task in self._tasks.items():
-            if task.topic == topic and self._free(task):
-                task.owner, task.lease = owner, self._clock() + lease_s
-                return Delivery(number, task.key, task.value, task.crashes, task.sent)
-        return None
+        delivery = next(iter(self.waiting(topic)), None)
+        if delivery is not None:
+            task = self._tasks[delivery.id]
+            task.owner, task.lease = owner, self._clock() + lease_s
+        return delivery
 
     def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:
         """Hold on to a task."""

@@ -1,7 +1,7 @@
 """Calls of ingest."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Info:
     pipeline: str
     sealed: bool
     landed: frozenset[Index]
+    predictions: Mapping[str, float] = field(default_factory=dict)  # that land: squash length, nm
 
 
 class IngestCalls(Connection):
@@ -77,15 +78,18 @@ class IngestCalls(Connection):
             spec.name, (z or None, y, x), wire.index_of(spec.chunk), spec.dtype,
             (size.z, size.y, size.x), (spec.contrast_low, spec.contrast_high), spec.pipeline,
             answer.sealed, frozenset((int(a), int(b), int(c)) for a, b, c in landed),
+            {p.name: p.squash_nm for p in answer.predictions},
         )  # fmt: skip
 
     def land(
-        self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None
-    ) -> str:
+        self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None,
+        prediction: str = "",
+    ) -> str:  # fmt: skip
         """Land one chunk; return ``written``, ``unchanged`` or ``older``.
 
-        Without ``revision`` the same content keeps the stored one and other content takes the
-        next; raises AlreadyExists when a given ``revision`` has other content.
+        With ``prediction`` they are bytes of the prediction of that name, which lands. Without
+        ``revision`` the same content keeps the stored one and other content takes the next;
+        raises AlreadyExists when a given ``revision`` has other content.
         """
         plain = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
         content = content_hash(plain)
@@ -93,11 +97,11 @@ class IngestCalls(Connection):
         def put(number: int) -> Any:
             header = ingest_pb2.ChunkHeader(
                 dataset=dataset, index=wire.index3(index), revision=number, size=plain.nbytes,
-                checksum=content,
+                checksum=content, prediction=prediction,
             )  # fmt: skip
             return self._call(self._ingest.PutChunk, lambda: _upload(header, plain))
 
-        return self._landed(dataset, index, content, revision, put)
+        return self._landed(dataset, index, content, revision, put, prediction)
 
     def absent(self, dataset: str, index: Index, *, revision: int | None = None) -> str:
         """Say that a chunk will never be acquired."""
@@ -110,22 +114,28 @@ class IngestCalls(Connection):
 
         return self._landed(dataset, index, ABSENT, revision, put)
 
-    def announce(self, dataset: str, index: Index, source: str = "", *, revision: int = 0) -> str:
+    def announce(
+        self, dataset: str, index: Index, source: str = "", *, revision: int = 0,
+        prediction: str = "",
+    ) -> str:  # fmt: skip
         """Have the server land a chunk of a volume that it can read itself."""
         request = ingest_pb2.AnnounceChunkRequest(
-            dataset=dataset, index=wire.index3(index), source=source, revision=revision
-        )
+            dataset=dataset, index=wire.index3(index), source=source, revision=revision,
+            prediction=prediction,
+        )  # fmt: skip
         return _landing(self._call(self._ingest.AnnounceChunk, request).landing)
 
     def _landed(
         self, dataset: str, index: Index, content: str, revision: int | None,
-        put: Callable[[int], Any],
+        put: Callable[[int], Any], prediction: str = "",
     ) -> str:  # fmt: skip
         """Land under a given revision, or under the one that follows what is stored."""
         for _ in range(CHOICES if revision is None else 1):
             number = revision
             if number is None:
-                request = ingest_pb2.GetChunkRequest(dataset=dataset, index=wire.index3(index))
+                request = ingest_pb2.GetChunkRequest(
+                    dataset=dataset, index=wire.index3(index), prediction=prediction
+                )
                 there = self._call(self._ingest.GetChunk, request)
                 if there.hash == content and there.intact:
                     return "unchanged"

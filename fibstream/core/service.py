@@ -75,14 +75,14 @@ class Service:
         return found
 
     def arrays(self, dataset: Dataset, files: Files) -> list[OwnedArray]:
-        """Return the arrays that it owns, from their full level on."""
-        landing = [OwnedArray(Output(i.name, i.dtype, "mean")) for i in self.lands(dataset)]
+        """Return the arrays that it owns, level by level from the full one on."""
+        landing = [OwnedArray(Output(i.name, i.dtype)) for i in self.lands(dataset)]
         return landing + [
             OwnedArray(output, stage.subjects)
             for stage in self.stages(dataset, files)
             if isinstance(stage.subjects, Lattice)
             for output in stage.outputs
-            if output.dtype and not output.first
+            if output.dtype
         ]
 
     def folds(self, dataset: Dataset) -> list[Fold]:

@@ -3,7 +3,7 @@
 Dependencies, readiness and keys all derive from this one declaration.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grid import Box, Grid, Halo, Index
+from .pyramid import level_count
 from .subject import CHUNKS, OBJECTS, WHOLE, Lattice, ObjectId, Subject, Subjects
 
 Arrays = dict[str, NDArray[Any]]  # a summary: named arrays, encoded canonically
@@ -55,9 +56,16 @@ class Output:
     first: int = 0  # the first level that this stage writes: raw's own pyramid starts at 1
     final: bool = True  # False: it depends on how the volume is cut, as fragments do
 
+    def levels(self, edges: Index) -> range:
+        """Return the levels of an array that its stage writes in cells of ``edges`` voxels."""
+        return range(self.first, level_count(edges) if self.pyramid else 1)
+
 
 class OwnedArray(NamedTuple):
-    """An array as its metadata describe it: what is written, in shards that are the cells."""
+    """Levels of an array as its metadata describe them: what is written, in shards: the cells.
+
+    Several stages may write levels of one array, each in cells of its own.
+    """
 
     output: Output
     lattice: Lattice = CHUNKS
@@ -129,19 +137,35 @@ class Stage:
     subjects: Subjects = CHUNKS
 
     def __post_init__(self) -> None:
-        kinds = {source.subjects for source in self.inputs}
-        if WHOLE in kinds or (OBJECTS in kinds and self.subjects is not WHOLE):
-            raise ValueError(f"stage {self.name}: an input of another object or of a whole dataset")
-        if self.subjects is WHOLE and kinds == {OBJECTS}:
+        """Raise ValueError for a declaration that no task can carry out."""
+        for why in (*self._faults(), *(why for s in self.inputs for why in self._faults_of(s))):
+            raise ValueError(f"stage {self.name}: {why}")
+
+    def _faults(self) -> Iterator[str]:
+        if self.subjects is WHOLE and self.folded:
+            yield "of the whole dataset, it cannot be folded too"
+        if self.subjects is WHOLE and {source.subjects for source in self.inputs} == {OBJECTS}:
             # Without an object nothing would ask for it: it also reads the cells they are found in.
-            raise ValueError(f"stage {self.name}: a whole of objects also reads summaries of cells")
-        if self.subjects is OBJECTS and not (
-            self.folded
-            and all(source.dtype for source in self.inputs)
-            and not any(output.dtype for output in self.outputs)
-        ):
-            raise ValueError(
-                f"stage {self.name}: of objects, it is folded, reads arrays, writes summaries"
+            yield "of the whole dataset, it also reads summaries of cells, not of objects alone"
+        if self.subjects is OBJECTS and not self.folded:
+            yield "of objects, it is folded: a fold finds them"
+        if self.subjects is OBJECTS and any(output.dtype for output in self.outputs):
+            yield "of objects, it writes summaries or files, no arrays"
+
+    def _faults_of(self, source: Input) -> Iterator[str]:
+        if self.subjects is WHOLE and source.dtype:
+            yield f"of the whole dataset, it reads summaries alone, not the array {source.name}"
+        if source.subjects is WHOLE:
+            yield f"it reads {source.name} of the whole dataset, which changes with every chunk"
+        if source.subjects is OBJECTS and self.subjects is not WHOLE:
+            yield f"it reads {source.name} of objects, as only what is of the whole dataset does"
+        if self.subjects is OBJECTS and not source.dtype:
+            yield f"of objects, it reads arrays alone, not the summary {source.name}"
+        own = source.subjects == self.subjects and source.halo == NONE
+        if isinstance(self.subjects, Lattice) and not source.dtype and not own:
+            yield (
+                f"it reads the summary {source.name} of the same cell alone: expected its own "
+                "lattice and no halo"
             )
 
     @property

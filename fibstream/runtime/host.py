@@ -77,7 +77,7 @@ class PlannerHost:
         self._root = root
         self._settings = settings
         self._telemetry = telemetry
-        self._loops: dict[str, HostedPlanner] = {}
+        self.loops: dict[str, HostedPlanner] = {}  # of the datasets that are open
         self._refused: set[str] = set()
         self._due = 0.0
 
@@ -85,27 +85,27 @@ class PlannerHost:
         """Run one turn of each planner that has work; return whether one has more at once."""
         if time.monotonic() >= self._due:
             self._scan()
-        for name, hosted in list(self._loops.items()):
+        for name, hosted in list(self.loops.items()):
             if hosted.has_work():
                 try:
                     hosted.loop.turn()
                 except NotFound:
                     self._drop(name)  # the dataset was deleted meanwhile
         now = time.monotonic()
-        return any(hosted.loop.due <= now for hosted in self._loops.values())
+        return any(hosted.loop.due <= now for hosted in self.loops.values())
 
     def _scan(self) -> None:
         names = set(self._root.names())
-        for name in self._loops.keys() - names:
+        for name in self.loops.keys() - names:
             self._drop(name)
         self._refused &= names
-        for name in sorted(names - self._loops.keys() - self._refused):
+        for name in sorted(names - self.loops.keys() - self._refused):
             self._try_open(name)
         self._due = time.monotonic() + SCAN_S
 
     def _try_open(self, name: str) -> None:
         try:
-            self._loops[name] = self._open(name)
+            self.loops[name] = self._open(name)
         except NotFound:  # its record is on its way, or it is being deleted
             if self._root.single:
                 raise
@@ -126,21 +126,21 @@ class PlannerHost:
         return HostedPlanner(loop, bus)
 
     def _drop(self, name: str) -> None:
-        hosted = self._loops.pop(name)
+        hosted = self.loops.pop(name)
         hosted.loop.close()
         hosted.bus.close()
 
     def wait(self, timeout_s: float) -> None:
         """Wait on the bus if there is one, else for a short time."""
-        if len(self._loops) == 1:
-            (hosted,) = self._loops.values()
+        if len(self.loops) == 1:
+            (hosted,) = self.loops.values()
             hosted.wait(timeout_s)
         else:
-            time.sleep(PAUSE_S if self._loops else timeout_s)
+            time.sleep(PAUSE_S if self.loops else timeout_s)
 
     def close(self) -> None:
         """Close all buses."""
-        for name in list(self._loops):
+        for name in list(self.loops):
             self._drop(name)
 
 
@@ -157,7 +157,7 @@ class WorkerHost:
         self._owner = owner
         self._telemetry = telemetry
         self._shared = root.shared_bus()
-        self._loops: dict[str, tuple[WorkerLoop, Bus]] = {}
+        self.loops: dict[str, tuple[WorkerLoop, Bus]] = {}  # of the datasets that are open
         self._names: list[str] = []
         self._due = 0.0
         self.held: tuple[str, Delivery] | None = None  # the dataset, and its task at hand
@@ -175,7 +175,7 @@ class WorkerHost:
     def _visit(self, name: str) -> bool:
         """Take a task from a dataset's own bus."""
         loop = self._loop(name, None)
-        return loop is not None and self._serve(self._loops[name][1])
+        return loop is not None and self._serve(self.loops[name][1])
 
     def _serve(self, bus: Bus) -> bool:
         topic = wire.task_topic(self._service.name)
@@ -201,13 +201,13 @@ class WorkerHost:
         """Acknowledge a task whose dataset was deleted, and close what was open of the dataset."""
         with contextlib.suppress(Retryable):
             bus.acknowledge(delivery, self._owner)
-        if name in self._loops:
+        if name in self.loops:
             self._drop(name)
 
     def _loop(self, name: str, shared: Bus | None) -> WorkerLoop | None:
-        if name in self._loops:
+        if name in self.loops:
             if self._root.exists(name):
-                return self._loops[name][0]
+                return self.loops[name][0]
             self._drop(name)
             return None
         try:
@@ -225,11 +225,11 @@ class WorkerHost:
             if self._root.single and not isinstance(error, NotFound):
                 raise
             return None
-        self._loops[name] = loop, bus
+        self.loops[name] = loop, bus
         return loop
 
     def _drop(self, name: str) -> None:
-        _, bus = self._loops.pop(name)
+        _, bus = self.loops.pop(name)
         if bus is not self._shared:
             bus.close()
 
@@ -237,15 +237,15 @@ class WorkerHost:
         """Wait on the bus if there is one, else for a short time."""
         if self._shared is not None:
             self._shared.wait(timeout_s)
-        elif len(self._loops) == 1:
-            ((_, bus),) = self._loops.values()
+        elif len(self.loops) == 1:
+            ((_, bus),) = self.loops.values()
             bus.wait(timeout_s)
         else:
-            time.sleep(PAUSE_S if self._loops else timeout_s)
+            time.sleep(PAUSE_S if self.loops else timeout_s)
 
     def close(self) -> None:
         """Close all buses."""
-        for name in list(self._loops):
+        for name in list(self.loops):
             self._drop(name)
         if self._shared is not None:
             self._shared.close()

@@ -5,11 +5,12 @@ nanometres, axes (z, y, x), and all of it is valid while the volume grows.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
-from fibstream.core.pyramid import level_box, level_count
+from fibstream.core.pyramid import level_box
 from fibstream.core.stage import Output, OwnedArray
 
 from .shard import ZSTD_LEVEL, Layout
@@ -71,29 +72,48 @@ def multiscale(name: str, dataset: Dataset, levels: int) -> Document:
 
 
 def documents(dataset: Dataset, arrays: Sequence[OwnedArray]) -> dict[str, Document]:
-    """Return every metadata document of ``arrays``.
+    """Return every metadata document of ``arrays``; several may be levels of one array.
 
     Keys are paths of ``zarr.json`` files, parents before children. The extent in z is that of
-    ``dataset.shape``; for an open volume the caller sets it to what has landed.
+    ``dataset.shape``; for an open volume the caller sets it to what has landed. Raises ValueError
+    where a level of an array is written by two, or by none while a coarser one is.
     """
     found: dict[str, Document] = {"zarr.json": group()}
-    for output, lattice in arrays:
-        path, edges = output.name, lattice.edges or dataset.chunk
+    for path, (output, shards) in _levels(arrays, dataset.chunk).items():
         parts = path.split("/")
         for depth in range(1, len(parts)):
             found.setdefault("/".join(parts[:depth]) + "/zarr.json", group())
-        levels = level_count(edges) if output.pyramid else 1
-        found[f"{path}/zarr.json"] = group(_attributes(output, dataset, levels))
-        box = dataset.grid.volume
-        for level in range(levels):
+        found[f"{path}/zarr.json"] = group(_attributes(output, dataset, len(shards)))
+        for level, edges in enumerate(shards):
             z, y, x = (edge >> level for edge in edges)
-            layout = Layout((z, y, x), output.dtype)
-            found[f"{path}/s{level}/zarr.json"] = array(level_box(box, level).shape, layout)
-    names = (output.name for output, _ in arrays)
+            shape = level_box(dataset.grid.volume, level).shape
+            found[f"{path}/s{level}/zarr.json"] = array(shape, Layout((z, y, x), output.dtype))
+    names = {output.name for output, _ in arrays}
     labels = sorted(name.partition("/")[2] for name in names if name.startswith("labels/"))
     if labels:
         found["labels/zarr.json"] = group({"ome": {"version": "0.5", "labels": labels}})
     return found
+
+
+def _levels(arrays: Sequence[OwnedArray], chunk: Index) -> dict[str, tuple[Output, list[Index]]]:
+    """Return each array by name, and of each level the edges of its cells in full voxels."""
+    edges: dict[str, dict[int, Index]] = {}
+    outputs: dict[str, Output] = {}
+    for output, lattice in arrays:
+        name, cell = output.name, lattice.edges or chunk
+        other = outputs.setdefault(name, output)
+        if output.dtype != other.dtype:
+            raise ValueError(f"array {name}: is {other.dtype}, and in another level {output.dtype}")
+        outputs[name] = replace(other, pyramid=other.pyramid or output.pyramid)
+        known = edges.setdefault(name, {})
+        for level in output.levels(cell):
+            if level in known:
+                raise ValueError(f"array {name}: level {level} is written by two stages")
+            known[level] = cell
+    for name, known in edges.items():
+        if gaps := set(range(max(known, default=0))) - known.keys():
+            raise ValueError(f"array {name}: no stage of its service writes level {min(gaps)}")
+    return {name: (outputs[name], [edges[name][n] for n in sorted(edges[name])]) for name in edges}
 
 
 def _attributes(output: Output, dataset: Dataset, levels: int) -> Document:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import ABSENT, content_hash, digest
 from fibstream.core.ports import Files, Generation, Replaced
-from fibstream.core.pyramid import level_box, level_count, levels
+from fibstream.core.pyramid import level_box, levels
 from fibstream.core.stage import Arrays, Input, Made, Output, Patch
 from fibstream.core.subject import CHUNKS, WHOLE, Lattice, ObjectId, Subject, Subjects, text
 
@@ -83,10 +83,9 @@ def blobs(output: Output, subject: Subject, subjects: Subjects, chunk: Index) ->
     """
     if not output.dtype or not isinstance(subjects, Lattice):
         return [Blob(output.name, subject)]
-    count = level_count(subjects.edges or chunk) if output.pyramid else 1
     return [
         Blob(output.name, subject, output.dtype, level, subjects)
-        for level in range(output.first, count)
+        for level in output.levels(subjects.edges or chunk)
     ]
 
 

@@ -73,7 +73,7 @@ CODE = Label(
 
 LANDED_CHUNKS = Metric(
     "fibstream_landed_chunks_total", "counter", "chunks", (LANDING,),
-    "Landings of raw chunks, by what became of them.",
+    "Landings of chunks, raw and predictions, by what became of them.",
 )  # fmt: skip
 LANDED_BYTES = Metric(
     "fibstream_landed_bytes_total", "counter", "bytes", (),

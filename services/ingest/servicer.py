@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ from fibstream.services.ingest.edges.messages import (
     dataset_response,
     dataset_spec,
     failed_chunk,
+    landing_array,
     upload_header,
     upload_pieces,
     watch_response,
 )
 from fibstream.services.ingest.edges.progress import DatasetFollower
+from fibstream.services.ingest.edges.stored import check_squash
 from fibstream.services.ingest.edges.uploads import Uploads, join, voxels_of
 from fibstream.services.ingest.stages.stored import stored
 from fibstream.store.store import Blob
@@ -41,6 +44,7 @@ from fibstream.telemetry.metrics import LANDED_BYTES, LANDED_CHUNKS, SILENT, Tel
 from fibstream.v1 import ingest_pb2 as pb
 from fibstream.v1.ingest_pb2_grpc import IngestServiceServicer
 from fibstream.volumes.sources import open_volume
+from fibstream.volumes.zarr_n5.selection import Kind
 
 POLL_S = 0.25  # how often a watching stream checks whether its client is still there
 PROOF_S = 10.0  # how long a single answer waits for the reconcile that proves completeness
@@ -106,9 +110,10 @@ class IngestServicer(IngestServiceServicer):
     def GetChunk(
         self, request: pb.GetChunkRequest, context: grpc.ServicerContext
     ) -> pb.GetChunkResponse:
-        """Return what the store holds of one raw chunk."""
+        """Return what the store holds of one chunk of an array that lands."""
         with self._root.open(request.dataset) as (dataset, site):
-            blob = Blob(RAW, chunk_index(dataset, request.index), dataset.dtype)
+            array = landing_array(dataset, request.prediction)
+            blob = Blob(array.name, chunk_index(dataset, request.index), array.dtype)
             stamp = site.store.stamp(blob)
             if stamp is None:
                 return pb.GetChunkResponse()
@@ -121,20 +126,21 @@ class IngestServicer(IngestServiceServicer):
         """Land the voxels of one chunk; nothing is written before all of them have come."""
         header = upload_header(request_iterator)
         with self._root.open(header.dataset) as (dataset, site):
+            array = landing_array(dataset, header.prediction)
             index = chunk_index(dataset, header.index)
             box = dataset.grid.box(index)
-            expected = int(np.prod(box.shape)) * np.dtype(dataset.dtype).itemsize
+            expected = int(np.prod(box.shape)) * np.dtype(array.dtype).itemsize
             if header.size != expected:
                 raise WrongUse(
                     f"chunk {index}: {header.size} bytes; expected {expected}:"
-                    f" {box.shape} voxels of {dataset.dtype}"
+                    f" {box.shape} voxels of {array.dtype}"
                 )
             with self._uploads.reserve(expected):
                 data = join(upload_pieces(request_iterator), expected)
-                voxels = voxels_of(data, box.shape, dataset.dtype, header.checksum)
+                voxels = voxels_of(data, box.shape, array.dtype, header.checksum)
                 if not context.is_active():  # its client is gone and gets no answer
                     raise WrongState("the call was cancelled")
-                landing, revision = self._land(site, dataset, index, voxels, header.revision)
+                landing, revision = self._land(site, array, index, voxels, header.revision)
         return pb.PutChunkResponse(landing=landing, revision=revision)
 
     def AnnounceChunk(
@@ -142,11 +148,12 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.AnnounceChunkResponse:
         """Land a chunk that the server reads itself, or announce one in the store."""
         with self._root.open(request.dataset) as (dataset, site):
+            array = landing_array(dataset, request.prediction)
             index = chunk_index(dataset, request.index)
             if not request.source:
-                return self._announce(site, dataset, index)
-            voxels = self._read(request.source, dataset, index)
-            landing, revision = self._land(site, dataset, index, voxels, request.revision)
+                return self._announce(site, array, index)
+            voxels = self._read(request.source, dataset, request.prediction, index)
+            landing, revision = self._land(site, array, index, voxels, request.revision)
         return pb.AnnounceChunkResponse(landing=landing, revision=revision)
 
     def DeclareAbsent(
@@ -155,47 +162,56 @@ class IngestServicer(IngestServiceServicer):
         """Declare that a chunk will never be acquired."""
         with self._root.open(request.dataset) as (dataset, site):
             index = chunk_index(dataset, request.index)
-            landing, revision = self._land(site, dataset, index, None, request.revision)
+            raw = landing_array(dataset, "")
+            landing, revision = self._land(site, raw, index, None, request.revision)
             if landing != pb.LANDING_OLDER:  # what is absent is absent in stored predictions too
                 for each in stored(dataset):
                     drive(land(site, index, None, each.dtype, stage=each.stage, name=each.name))
         return pb.DeclareAbsentResponse(landing=landing, revision=revision)
 
     def _land(
-        self, site: Site, dataset: Dataset, index: Index, voxels: NDArray[Any] | None, revision: int
+        self, site: Site, array: Input, index: Index, voxels: NDArray[Any] | None, revision: int
     ) -> tuple[pb.Landing, int]:
         try:
-            outcome = drive(land(site, index, voxels, dataset.dtype, revision or None))
+            outcome = drive(land(site, index, voxels, array.dtype, revision or None,
+                                 stage=array.stage, name=array.name))  # fmt: skip
         except WrongUse:
             self._telemetry.add(LANDED_CHUNKS, outcome="refused")
             raise
         self._telemetry.add(LANDED_CHUNKS, outcome=outcome)
         if outcome == "written" and voxels is not None:
             self._telemetry.add(LANDED_BYTES, float(voxels.nbytes))
-        stamp = site.store.stamp(Blob(RAW, index, dataset.dtype))
+        stamp = site.store.stamp(Blob(array.name, index, array.dtype))
         return LANDINGS[outcome], stamp.revision if stamp else 0
 
-    def _announce(self, site: Site, dataset: Dataset, index: Index) -> pb.AnnounceChunkResponse:
-        stamp = site.store.intact(Blob(RAW, index, dataset.dtype))
-        if stamp is None:
-            raise WrongState(f"raw chunk {index}: not in the store of {site.dataset!r}, or damaged")
-        site.publish(landed_record(Input(RAW, RAW, dataset.dtype), stamp))
+    def _announce(self, site: Site, array: Input, index: Index) -> pb.AnnounceChunkResponse:
+        stamp = site.store.intact(Blob(array.name, index, array.dtype))
+        if stamp is None or stamp.stage != array.stage:
+            raise WrongState(
+                f"{array.name} chunk {index}: not in the store of {site.dataset!r}, or damaged"
+            )
+        site.publish(landed_record(array, stamp))
         return pb.AnnounceChunkResponse(landing=pb.LANDING_UNCHANGED, revision=stamp.revision)
 
-    def _read(self, source: str, dataset: Dataset, index: Index) -> NDArray[Any]:
+    def _read(self, source: str, dataset: Dataset, prediction: str, index: Index) -> NDArray[Any]:
         path = Path(source.partition("#")[0]).resolve()
         if not any(path.is_relative_to(root) for root in self._sources):
             roots = ", ".join(map(str, self._sources)) or "none"
             raise WrongUse(f"source {source}: outside the server's source roots ({roots})")
-        volume = open_volume(source, kind="raw", voxel_size_nm=dataset.voxel_size_nm)
-        box = dataset.grid.box(index)
-        if str(volume.dtype) != dataset.dtype or volume.shape[1:] != dataset.shape[1:] \
-                or volume.shape[0] < box.stop[0]:  # fmt: skip
-            raise WrongUse(
-                f"source {source}: {volume.shape} {volume.dtype}; the dataset is {dataset.shape}"
-                f" {dataset.dtype}"
-            )
-        return volume.read(box)
+        dtype = landing_array(dataset, prediction).dtype
+        kind: Kind = "prediction" if prediction else "raw"
+        with closing(open_volume(source, kind=kind, voxel_size_nm=dataset.voxel_size_nm)) as volume:
+            if prediction:
+                wanted_nm = dataset.prediction(prediction).squash_nm
+                check_squash(prediction, wanted_nm, source, volume.squash_nm)
+            box = dataset.grid.box(index)
+            if str(volume.dtype) != dtype or volume.shape[1:] != dataset.shape[1:] \
+                    or volume.shape[0] < box.stop[0]:  # fmt: skip
+                raise WrongUse(
+                    f"source {source}: {volume.shape} {volume.dtype}; the dataset is "
+                    f"{dataset.shape} {dtype}"
+                )
+            return volume.read(box)
 
     def _follower(self, dataset: Dataset, site: Site) -> DatasetFollower:
         owners = registry.owners(dataset, self._root.files(dataset.name))

@@ -187,10 +187,26 @@ def revisions(out: Path) -> Counter[int]:
     return Counter(stamp.revision for stamp in stamps if stamp is not None)
 
 
-def test_a_client_cannot_name_a_stored_prediction(tmp_path) -> None:
-    """Running services have no way to land it."""
-    text = "predictions: [{name: p, from: a.zarr}]\norganelles: [{recipe: generic}]"
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("from: a.zarr", "line 1: prediction p: from: PATH is for fibstream run; a client gives"),
+        ("squash_nm: 30", ""),
+    ],
+)
+def test_a_client_names_what_lands_by_its_squash_length(tmp_path, entry, reason) -> None:
+    text = f"predictions: [{{name: p, {entry}}}]\norganelles: [{{recipe: generic}}]"
     request = DatasetRequest("d", (8, 8, 8), None, "uint8", (8, 8, 8), None, False, text)
-    reason = "prediction p: from: PATH is for fibstream run"
-    with closing(Root(str(tmp_path))) as root, pytest.raises(WrongUse, match=reason):
-        design_request(request, root, 1)
+    with closing(Root(str(tmp_path))) as root:
+        if reason:
+            with pytest.raises(WrongUse, match=reason):
+                design_request(request, root, 1)
+        else:
+            (prediction,) = design_request(request, root, 1).dataset.predictions
+            assert (prediction.stage, prediction.squash_nm) == ("stored/p", 30)
+
+
+def test_a_run_reads_from_a_path(scene, tmp_path) -> None:
+    answer = run(scene, tmp_path / "a.zarr", pipeline(tmp_path, {"name": "p", "squash_nm": "50"}))
+    assert answer.code == 2
+    assert not (tmp_path / "a.zarr").exists()

@@ -41,12 +41,14 @@ def test_what_is_not_given_follows_from_the_recipe() -> None:
     pipeline = parsed(TWO)
     assert pipeline.models == ("many", "few.onnx")
     mito, envelope, second = pipeline.organelles
-    assert mito == OrganelleEntry(name="mito", recipe="mito")
+    assert mito == OrganelleEntry(name="mito", recipe="mito", where=mito.where)
     assert envelope == OrganelleEntry(
-        name="NE", recipe="generic", inputs={"prediction": "NE"}, set={"threshold_nm": 20}
-    )
+        name="NE", recipe="generic", inputs={"prediction": "NE"}, set={"threshold_nm": 20},
+        where="pipeline p.yaml: line 6:",
+    )  # fmt: skip
     assert second.inputs == {"prediction": "er"}
-    assert parsed("models: [m]\norganelles: [{name: mito}]").organelles == (mito,)
+    (same,) = parsed("models: [m]\norganelles: [{name: mito}]").organelles
+    assert same.model_dump() == mito.model_dump()
 
 
 def test_stored_predictions_need_no_network() -> None:
@@ -77,6 +79,12 @@ REFUSED = {
     "half another name": (PREDICTIONS + "  - {name: a, model: m}", "line 3: a prediction is"),
     "path and class": (
         PREDICTIONS + "  - {name: a, from: p, class: c}", "line 3: a prediction is"),
+    "length and path": (
+        PREDICTIONS + "  - {name: a, from: p, squash_nm: 50}", "line 3: a prediction is"),
+    "length of 0": (PREDICTIONS + "  - {name: a, squash_nm: 0}", "line 3: expected a length above"),
+    "no length": (PREDICTIONS + "  - {name: a, squash_nm: far}", "line 3: expected .*, not 'far'"),
+    "true length": (PREDICTIONS + "  - {name: a, squash_nm: yes}", "line 3: expected .*'True'"),
+    "endless length": (PREDICTIONS + "  - {name: a, squash_nm: .inf}", "line 3: expected .*'inf'"),
     "as": (PREDICTIONS + "  - {name: a, from: p, as: mask}", "line 3: as is 'mask'"),
     "prediction twice": (
         PREDICTIONS + "  - {name: er, from: p}\n  - {name: ER, from: q}", "line 4: ER is named"),
@@ -158,7 +166,7 @@ MITO_B = "{name: mito-b, model: few, class: mito}"
         ),
         (
             "{name: mito-b, model: few, class: mito}, {name: b, from: p}",
-            "prediction b: from: PATH is for fibstream run; a client lands",
+            "prediction b: from: PATH is for fibstream run; a client gives .name: b, squash_nm",
         ),
         (
             "{name: mito-b, model: few, class: mito}, {name: raw, from: p}",
@@ -179,6 +187,14 @@ def test_stored_predictions_come_last_with_the_squash_length_of_their_file() -> 
     first, second = predicted(text, model("m", "c"), squash_nm={"a": 30})
     assert (first.name, first.stage) == ("b", "prediction/m")
     assert (second.name, second.stage, second.squash_nm) == ("a", "stored/a", 30)
+
+
+def test_what_a_client_lands_has_the_squash_length_that_it_gives() -> None:
+    text = "predictions: [{name: a, squash_nm: 30}, {name: b, squash_nm: 5.0e+1}]"
+    found = predicted(text, squash_nm={e.name: e.squash_nm for e in parsed(text).predictions})
+    assert [(p.stage, p.squash_nm) for p in found] == [("stored/a", 30), ("stored/b", 50)]
+    with pytest.raises(WrongUse, match=r"line 1: prediction a: .* fibstream run needs from: PATH"):
+        predicted(text)
 
 
 def test_the_entry_that_a_clash_proposes_is_one_that_helps() -> None:
@@ -237,7 +253,7 @@ def within(tmp_path: Path) -> Iterator[None]:
     yield
     folder.__path__.remove(str(tmp_path))
     recipes.cache_clear()
-    del sys.modules[f"{folder.__name__}.within"]
+    sys.modules.pop(f"{folder.__name__}.within", None)
 
 
 @pytest.mark.usefixtures("within")
@@ -251,6 +267,54 @@ def test_an_organelle_may_be_made_of_another() -> None:
     ):
         with pytest.raises(WrongUse, match=reason):
             named(lines, "er")
+
+
+# -- lines of what the design finds ----------------------------------------------------------------
+
+NETS = "models:\n  - many\n  - few\n"
+CLASS = "  - {name: a, model: few, class: mito}\n"
+GIVEN = f"{NETS}predictions:\n{CLASS}"
+MADE = f"{GIVEN}organelles:\n"
+DESIGNED = {
+    "network twice": ("models:\n  - many\n  - many", 3),
+    "shared class": (NETS, 3),
+    "shared by another name": (NETS + "predictions:\n  - {name: ER, model: few, class: mito}", 5),
+    "stored beside a shared class": (NETS + "predictions:\n  - {name: mito, from: p}", 3),
+    "no network": (GIVEN + "  - {name: b, model: no, class: er}", 6),
+    "no class": (GIVEN + "  - {name: b, model: few, class: er}", 6),
+    "class named twice": (GIVEN + "  - {name: b, model: few, class: mito}", 6),
+    "stored": (GIVEN + "  - {name: b, from: p}", 6),
+    "volume": (GIVEN + "  - {name: raw, from: p}", 6),
+    "stored as predicted": (GIVEN + "  - {name: ER, from: p}", 6),
+    "no prediction": (
+        MADE + "  - recipe: mito\n  - {recipe: generic, from: x}",
+        8),
+    "no organelle": (
+        MADE + "  - {recipe: within, from: {prediction: er, mask: x}}",
+        7),
+    "circle": (
+        MADE + "  - recipe: mito\n"
+        "  - {name: b, recipe: within, from: {prediction: er, mask: c}}\n"
+        "  - {name: c, recipe: within, from: {prediction: er, mask: b}}",
+        8),
+    "further word": (
+        GIVEN + "organelles: [{recipe: mito}]\npairs:\n"
+        "  - {a: mito}\n  - {a: none}\n  - {a: x}",
+        9),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("within")
+@pytest.mark.parametrize(("text", "line"), DESIGNED.values(), ids=DESIGNED)
+def test_what_the_design_finds_has_its_line_too(text: str, line: int) -> None:
+    pipeline = parse_pipeline(text, "p.yaml", WORDS)
+    models = {"many": model("many", "mito", "er"), "few": model("few", "mito")}
+    with pytest.raises(WrongUse) as caught:
+        given = [models[name] for name in pipeline.models]
+        predictions = named_predictions(pipeline, given, {"raw": 50, "ER": 50})
+        organelles = named_organelles(pipeline.organelles, predictions)
+        with_steps(BASE.model_copy(update={"organelles": organelles}), pipeline, WORDS)
+    assert re.match(rf"pipeline p\.yaml: line {line}: [^\n]*$", str(caught.value)), caught.value
 
 
 # -- further words ---------------------------------------------------------------------------------
@@ -302,12 +366,16 @@ def test_what_is_wrong_in_a_further_word_has_its_line(entry: str, reason: str) -
 
 def test_the_pipeline_that_a_client_is_sent_makes_the_same_dataset() -> None:
     many, few = model("many", "mito", "NE", "er"), model("few", "mito", scale_nm=30.0)
-    asked = parse_pipeline(f"{TWO}pairs: [{{a: mito}}]", "p.yaml", WORDS)
-    predictions = named_predictions(asked, (many, few), {})
+    lands = "  - {name: ld, squash_nm: 30}\norganelles:"
+    text = f"{TWO}pairs: [{{a: mito}}]".replace("organelles:", lands)
+    asked, squash_nm = parse_pipeline(text, "p.yaml", WORDS), {"ld": 30.0}
+    predictions = named_predictions(asked, (many, few), squash_nm)
+    assert "stored/ld" in [prediction.stage for prediction in predictions]
     organelles = named_organelles(asked.organelles, predictions)
     parts = {"models": (many, few), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(BASE.model_copy(update=parts), asked, WORDS)
     sent = parse_pipeline(dataset_spec(dataset).pipeline, "sent", WORDS)
-    assert named_predictions(sent, dataset.models, {}) == predictions
+    lengths = {entry.name: entry.squash_nm for entry in sent.predictions if entry.lands}
+    assert named_predictions(sent, dataset.models, lengths) == predictions
     assert named_organelles(sent.organelles, predictions) == organelles
     assert with_steps(dataset, sent, WORDS).steps == dataset.steps

@@ -47,10 +47,10 @@ def test_a_process_that_has_read_the_catalogue_lets_it_go(root, tmp_path, kind) 
     names = ("w",) if kind is WorkerHost else ()
     with closing(kind(INGEST, root, Settings.model_validate({}), *names)) as host:
         host.turn()
-        assert "cell" in host._loops
+        assert "cell" in host.loops
         root.remove("cell")
         deadline = time.monotonic() + 10
-        while "cell" in host._loops:
+        while "cell" in host.loops:
             host.turn()
             assert time.monotonic() < deadline
     assert not (tmp_path / "root/cell.zarr").exists()

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from fibstream import registry
+from fibstream.cli.landing import Given
 from fibstream.core.errors import NotFound, WrongUse
 
 from ..support.broker import running, skip_or_fail
 from ..support.cluster import eventually
-from ..support.command import apart
-from ..support.scene import SHAPE, blobs
+from ..support.command import apart, inside
+from ..support.scene import SHAPE, VOXEL_NM, blobs, save
 from .conftest import CHUNK, CHUNKS, create, land_all, truth_of
 
 pytestmark = pytest.mark.timeout(300)
@@ -27,6 +28,37 @@ def test_a_volume_landed_by_a_client_gives_the_whole_volumes_hashes(cluster, sce
         # Landing again changes nothing, and what is complete stays so.
         assert land_all(client, "cell", scene) == {"unchanged": CHUNKS}
         assert client.wait("cell").complete
+
+
+PREDICTED = """\
+predictions:
+  - {{name: p, {p}}}
+  - {{name: truth, {truth}}}
+organelles:
+  - {{name: a, recipe: generic, from: p, set: {{min_volume_nm3: 0}}}}
+  - {{name: b, recipe: generic, from: truth, set: {{min_volume_nm3: 0}}}}
+contacts: [{{a: a, b: b, distance_nm: 8}}]
+"""
+
+
+def test_predictions_landed_by_a_client_give_the_hashes_of_a_run(cluster, scene, tmp_path) -> None:
+    rng = np.random.default_rng(1)
+    p, ids = rng.integers(100, 160, SHAPE, np.uint8), (blobs() > 120).astype(np.uint16)
+    paths = {n: f"{save(tmp_path / f'{n}.npz', v)}#raw" for n, v in (("p", p), ("truth", ids))}
+    given = tmp_path / "p.yaml"
+    given.write_text(PREDICTED.format(
+        p=f"from: '{paths['p']}'", truth=f"from: '{paths['truth']}', as: distance"
+    ))  # fmt: skip
+    run = inside(*scene.run(tmp_path / "a.zarr", "--bus", "memory:", pipeline=given))
+    assert run.code == 0, run.err
+    with cluster.client() as client:
+        squash = "squash_nm: 50"
+        client.create("cell", SHAPE, voxel_size_nm=(VOXEL_NM,) * 3, chunk=CHUNK,
+                      pipeline=PREDICTED.format(p=squash, truth=squash))  # fmt: skip
+        more = [Given(name, path, name == "truth") for name, path in paths.items()]
+        assert land_all(client, "cell", scene, given=more) == {"written": 3 * CHUNKS}
+        assert client.wait("cell").failed_count == 0
+    assert cluster.hashes("cell") == tuple(run.hashes)
 
 
 def test_objects_close_while_the_extent_is_open(cluster, scene) -> None:

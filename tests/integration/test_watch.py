@@ -39,7 +39,7 @@ def test_slices_that_arrive_become_the_whole_volumes_objects(start, tmp_path) ->
     cluster = start(None)
     cluster.stop()
     cluster.start("inference", "refine", "analysis")
-    cluster._more = ("--metrics", f"127.0.0.1:{port}")
+    cluster.more = ("--metrics", f"127.0.0.1:{port}")
     cluster.start("ingest")
     folder = tmp_path / "slices"
     folder.mkdir()

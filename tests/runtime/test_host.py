@@ -73,12 +73,12 @@ def planners(*names: str) -> Any:
     fake: Any = None
     root: Any = FakeRoot(names)
     host: Any = PlannerHost(fake, root, fake)
-    host._loops = {name: hosted() for name in names}
+    host.loops = {name: hosted() for name in names}
     return host
 
 
 def turns(host: Any) -> dict[str, int]:
-    return {name: hosted_.loop.turns for name, hosted_ in host._loops.items()}
+    return {name: hosted_.loop.turns for name, hosted_ in host.loops.items()}
 
 
 def test_every_planner_begins_with_a_turn(clock: list[float]) -> None:
@@ -94,7 +94,7 @@ def test_a_quiet_dataset_costs_no_turns_and_few_polls(clock: list[float]) -> Non
         clock[0] += 0.02
         host.turn()
     assert turns(host) == {"a": 1, "b": 1}
-    assert host._loops["a"].bus.polls[True] < 400
+    assert host.loops["a"].bus.polls[True] < 400
 
 
 def test_a_change_of_one_dataset_is_its_own(clock: list[float]) -> None:
@@ -102,7 +102,7 @@ def test_a_change_of_one_dataset_is_its_own(clock: list[float]) -> None:
     host.turn()
     for _ in range(50):
         clock[0] += 0.02
-        host._loops["a"].bus.changed = True
+        host.loops["a"].bus.changed = True
         host.turn()
     assert turns(host) == {"a": 51, "b": 1}
 
@@ -113,9 +113,9 @@ def test_a_change_after_a_long_quiet_waits_half_a_second_at_most(clock: list[flo
     for _ in range(1000):
         clock[0] += 0.1
         host.turn()
-    host._loops["b"].bus.changed = True
+    host.loops["b"].bus.changed = True
     waited = 0
-    while host._loops["b"].loop.turns < 2:
+    while host.loops["b"].loop.turns < 2:
         waited += 1
         clock[0] += 0.02
         host.turn()
@@ -126,7 +126,7 @@ def test_a_change_after_a_long_quiet_waits_half_a_second_at_most(clock: list[flo
 def test_what_is_due_takes_its_turn_without_a_change(clock: list[float]) -> None:
     host = planners("a", "b")
     host.turn()
-    host._loops["b"].loop.due = clock[0] + 1
+    host.loops["b"].loop.due = clock[0] + 1
     clock[0] += 0.5
     assert not host.turn()
     clock[0] += 0.5
@@ -136,14 +136,14 @@ def test_what_is_due_takes_its_turn_without_a_change(clock: list[float]) -> None
 
 def test_one_that_was_deleted_is_closed(clock: list[float]) -> None:
     host = planners("a", "b")
-    host._loops["a"].loop.gone = True
+    host.loops["a"].loop.gone = True
     host.turn()
     assert turns(host) == {"b": 1}
 
 
 def test_the_only_planner_waits_on_its_bus_until_it_is_due() -> None:
     host = planners("a")
-    bus, loop = host._loops["a"].bus, host._loops["a"].loop
+    bus, loop = host.loops["a"].bus, host.loops["a"].loop
     waited: list[float] = []
 
     def wait(timeout_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""A stage of objects: an output for each closed object, by its box; of what goes nothing is left."""
+"""A stage of objects: an output for each closed object, by its box; none of what goes is left."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -35,7 +35,9 @@ def test_each_chunk_gets_one_task(line: Line) -> None:
     turn(planner)
     turn(planner)
     assert {t.subject: t for t in line.queue()} == line.tasks()
-    assert line.bus._next == 6  # three were sent, and three put back by `Line.queue`
+    line.bus.send("probe", "k", b"")
+    # Three were sent, and three put back by `Line.queue`.
+    assert [probe.id for probe in line.bus.waiting("probe")] == [7]
 
 
 def test_no_task_is_sent_before_the_neighbours_have_landed() -> None:

@@ -23,5 +23,5 @@ def test_a_dataset_of_another_format_is_passed_over(tmp_path: Path) -> None:
     service = Service("census", 7999, "counted", (), lambda _: None)
     host = WorkerHost(service, root, Settings.model_validate({}), "host:1")
     assert host.turn() is False
-    assert list(host._loops) == ["b"]
+    assert list(host.loops) == ["b"]
     host.close()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ..support.files import content
 from .world import World
 
 SEEDS = 120
@@ -17,4 +18,8 @@ def test_a_seed_replays_its_schedule() -> None:
     first.run()
     second.run()
     assert (first.steps, first.computed) == (second.steps, second.computed)
-    assert first.files._files == second.files._files
+    assert contents(first) == contents(second)
+
+
+def contents(world: World) -> dict[str, bytes]:
+    return {path: content(world.files, path) for path in world.files.paths}

@@ -3,7 +3,7 @@
 A mutant that survives means that the simulation proves less than it says.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Place, Task
 from fibstream.core.grid import Box, Grid, Index
-from fibstream.core.stage import RAW, Input, Output, Stage
+from fibstream.core.stage import RAW, Input, Output, Patch, Stage
 from fibstream.runtime.planner import landed_record
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker import Outcome, Worker
@@ -28,6 +28,7 @@ from .services import SERVICES
 from .world import World
 
 NONE = Faults(0, 0, 0, 0, 0, 0, 0)
+(INFERENCE,) = (service for service in SERVICES if service.name == "inference")
 TRIES = 60  # seeds until a mutant must have been seen; each was seen within a third of it
 
 
@@ -53,14 +54,14 @@ class DoneRecordApart(Worker):
 class UnverifiedReads(Store):
     """Without P2: a reader takes what is there."""
 
-    def _verified(
-        self, source: Input, index: Index, wanted: str, box: Box, origin: Index
-    ) -> NDArray[Any] | None:
-        item = Blob(source.name, index, source.dtype)
-        stamp = self.intact(item)
-        if stamp is None:
-            raise Changed(source.stage, index)
-        return super()._verified(source, index, stamp.hash, box, origin)
+    def read(self, source: Input, box: Box, expected: Mapping[Index, str]) -> Patch:
+        found = {}
+        for index in expected:
+            stamp = self.intact(Blob(source.name, index, source.dtype))
+            if stamp is None:
+                raise Changed(source.stage, index)
+            found[index] = stamp.hash
+        return super().read(source, box, found)
 
 
 class TrustTheStamp(Worker):
@@ -170,8 +171,8 @@ class Script:
         z, y, x = world.dataset.chunk
         world.dataset = world.dataset.model_copy(update={"shape": (None, y, x)})
         world.final = world.dataset.sealed(z)
-        world._seal()
-        world.planners = {service.name: world._planner(service) for service in SERVICES}
+        world.seal()
+        world.planners = {service.name: world.planner(service) for service in SERVICES}
         noise = np.random.default_rng(3)
         self.a, self.b = (
             noise.integers(0, 255, (z, y, x)).astype(world.dataset.dtype) for _ in range(2)
@@ -193,8 +194,7 @@ class Script:
         topic = wire.task_topic("inference")
         delivery = self.world.bus.take(topic, owner, 1.0)
         assert delivery is not None
-        (inference,) = (service for service in SERVICES if service.name == "inference")
-        return self.world._work(inference, delivery, owner)
+        return self.world.work(INFERENCE, delivery, owner)
 
 
 def c3(*, reconcile: bool) -> None:
@@ -213,7 +213,8 @@ def c3(*, reconcile: bool) -> None:
     script.land(script.b, 3)
     script.world.bus.reclaim("zombie")
     script.drain()  # the redelivered task finds no A and is dropped
-    for _ in range(len(planner.site.blobs(planner._stages["prediction/tiny"], (0, 0, 0)))):
+    (stage,) = script.world.stages(INFERENCE)
+    for _ in planner.site.blobs(stage, (0, 0, 0)):
         next(zombie)  # it puts every object, and dies before its record
     script.world.run()
 
@@ -227,7 +228,7 @@ def c7(*, reconcile: bool) -> None:
     assert old is not None
     script.land(script.a, 3)
     script.world.site().publish(landed_record(Input(RAW, RAW), old))
-    script.world.planners = {s.name: script.world._planner(s) for s in SERVICES}
+    script.world.planners = {s.name: script.world.planner(s) for s in SERVICES}
     script.world.run()
 
 

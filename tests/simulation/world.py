@@ -15,7 +15,6 @@ from functools import cached_property, partial
 import numpy as np
 
 from fibstream.bus import wire
-from fibstream.bus.memory import MemoryBus, MemoryFiles
 from fibstream.core.dataset import RECORD
 from fibstream.core.events import Record, Sealed, Task
 from fibstream.core.fold import Folds
@@ -34,6 +33,7 @@ from fibstream.store.store import Blob, Store
 from .draws import draw_beside, draw_contents, draw_dataset
 from .faults import Actor, Diverged, Faults, Rules
 from .oracle import Whole, read_array, rows_of, whole
+from .outside import DamagedFiles, LossyBus
 from .services import SERVICES
 
 MAX_STEPS = 60_000  # a schedule that takes more is a live-lock
@@ -65,14 +65,14 @@ class World:
             self.plan = {index: contents[-1:] for index, contents in self.plan.items()}
         self._raw, *arrays = (each for s in SERVICES for each in s.lands(self.dataset))
         self.stored = {each: draw_beside(self.rng, self.final, self.plan) for each in arrays}
-        self.files = MemoryFiles()
-        self.bus = MemoryBus(lambda: 0.0)
+        self.files = DamagedFiles()
+        self.bus = LossyBus()
         self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))
         self.landed: set[Index] = set()
         self.sealed = False
         self.steps = 0
         self.computed = 0
-        self.planners = {service.name: self._planner(service) for service in SERVICES}
+        self.planners = {service.name: self.planner(service) for service in SERVICES}
         self.turns: dict[str, Iterator[None]] = {}
         self.actors = [Actor(self._client(i), "client") for i in self.plan]
         self.asleep: list[Actor] = []
@@ -107,7 +107,7 @@ class World:
             self._oracle = whole(SERVICES, self.files, self.final, last)
         return self._oracle
 
-    def _planner(self, service: Service) -> Planner:
+    def planner(self, service: Service) -> Planner:
         dataset = read_dataset(self.files)
         return self.rules.planner(
             self.site(), service.name, self.stages(service),
@@ -149,7 +149,7 @@ class World:
         grid, final = self.dataset.grid, self.final.grid
         return {index for index in self.plan if final.box(index) == grid.box(index)}
 
-    def _work(self, service: Service, delivery: Delivery, owner: str) -> Iterator[None]:
+    def work(self, service: Service, delivery: Delivery, owner: str) -> Iterator[None]:
         worker = self.rules.worker(self.site(), self.stages(service), self._grid)
         task = wire.decode(delivery.value)
         assert isinstance(task, Task)
@@ -160,7 +160,7 @@ class World:
         yield
         self.bus.acknowledge(delivery, owner)
 
-    def _seal(self) -> None:
+    def seal(self) -> None:
         self.sealed = True
         self.files.put(RECORD, canonical(self.final.model_dump(mode="json")))
         self._announce_seal()
@@ -184,12 +184,11 @@ class World:
             planner = self.planners[service.name]
             if service.name in self.turns or self._has_work(planner):
                 choices += [partial(self._plan, service)] * 3
-            topic = wire.task_topic(service.name)
-            if any(t.topic == topic and t.owner is None for t in self.bus._tasks.values()):
+            if self.bus.waiting(wire.task_topic(service.name)):
                 choices.append(partial(self._take, service))
         choices += [partial(self._advance, actor) for actor in self.actors]
         if not self.sealed and (self._whole_chunks <= self.landed or self.rng.random() < 0.01):
-            choices.append(self._seal)
+            choices.append(self.seal)
         if not choices:
             return False
         self.rng.choice(choices)()
@@ -220,7 +219,7 @@ class World:
         owner = f"w{self._owners}"
         delivery = self.bus.take(wire.task_topic(service.name), owner, 1.0)
         if delivery is not None:
-            steps = self._work(service, delivery, owner)
+            steps = self.work(service, delivery, owner)
             self.actors.append(Actor(steps, "worker", delivery, owner))
             self.sent.append((wire.task_topic(service.name), delivery.key, delivery.value))
 
@@ -243,7 +242,7 @@ class World:
             mortal = self._mortal()
             if self.rng.random() < 0.3 or not mortal:
                 service = self.rng.choice(SERVICES)
-                self.planners[service.name] = self._planner(service)
+                self.planners[service.name] = self.planner(service)
                 self.turns.pop(service.name, None)
             else:
                 self._kill(self.rng.choice(mortal))
@@ -281,39 +280,39 @@ class World:
         self.actors.append(self.asleep.pop(self.rng.randrange(len(self.asleep))))
 
     def _duplicate(self) -> None:
-        entries = [e for e in self.bus._log.values() if e.topic.startswith(wire.LEDGER)]
+        entries = self.bus.all(wire.ledger_topics())
         if entries:
             old = self.rng.choice(entries)
             self.bus.publish(old.topic, old.key, old.value)
 
     def _lose(self) -> None:
         """The broker loses a task or a record, the seal apart: its reader looks at the store."""
-        waiting = [n for n, t in self.bus._tasks.items() if t.owner is None]
-        places = [k for k in self.bus._log if k[0].startswith(wire.LEDGER)]
+        topics = [wire.task_topic(service.name) for service in SERVICES]
+        waiting = sorted(each for topic in topics for each in self.bus.waiting(topic))
+        entries = self.bus.all(wire.ledger_topics())
         if waiting and self.rng.random() < 0.5:
-            del self.bus._tasks[self.rng.choice(waiting)]
-        elif places:
-            del self.bus._log[self.rng.choice(places)]
+            self.bus.discard(self.rng.choice(waiting))
+        elif entries:
+            self.bus.lose(self.rng.choice(entries))
 
     def _derived(self) -> list[str]:
         landed = tuple(f"{array.name}/s0/" for array in (self._raw, *self.stored))
-        return [p for p in self.files._files if p != RECORD and not p.startswith(landed)]
+        return [p for p in self.files.paths if p != RECORD and not p.startswith(landed)]
 
     def _flip(self) -> None:
-        paths = self._derived()
-        if paths:
-            path = self.rng.choice(paths)
-            generation, data = self.files._files[path]
+        def flipped(data: bytes) -> bytes:
             at = self.rng.randrange(len(data))
-            flipped = data[:at] + bytes([data[at] ^ (1 << self.rng.randrange(8))]) + data[at + 1 :]
-            self.files._files[path] = (generation, flipped)
+            return data[:at] + bytes([data[at] ^ (1 << self.rng.randrange(8))]) + data[at + 1 :]
+
+        self._damage(flipped)
 
     def _tear(self) -> None:
+        self._damage(lambda data: data[: self.rng.randrange(len(data))])
+
+    def _damage(self, change: Callable[[bytes], bytes]) -> None:
         paths = self._derived()
         if paths:
-            path = self.rng.choice(paths)
-            generation, data = self.files._files[path]
-            self.files._files[path] = (generation, data[: self.rng.randrange(len(data))])
+            self.files.damage(self.rng.choice(paths), change)
 
     # -- the end ---------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.keys import canonical
 from fibstream.core.pyramid import levels
 from fibstream.core.stage import Output, OwnedArray
-from fibstream.core.subject import Lattice
+from fibstream.core.subject import CHUNKS, Lattice
 from fibstream.store import ngff
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Blob, Store
@@ -177,3 +177,56 @@ def test_an_array_of_another_lattice_is_described_in_its_own_shards(tmp_path: Pa
     group: Any = zarr.open_group(tmp_path / "other/a", mode="r")
     assert np.array_equal(group["s0"][:], voxels)
     assert np.array_equal(group["s1"][:], levels(voxels, "mean", 2)[1])
+
+
+def test_coarser_levels_of_a_lattice_are_described_in_their_own_shards(tmp_path: Path) -> None:
+    """The chunks hold levels 0 and 1 of labels; wider cells hold levels 2 and 3 of them."""
+    dataset, wide = BASE.sealed(EXTENT[0]), Lattice((64, 64, 64))
+    fine = Output("labels/a", "uint64", "mode")
+    coarse = Output("labels/a", "uint64", "mode", first=2)
+    voxels, files = VOXELS["labels/mito"], LocalFiles(tmp_path)
+    store = Store(files, dataset.grid)
+    for output, lattice in ((fine, CHUNKS), (coarse, wide)):
+        cells = lattice.grid(dataset.grid)
+        for cell in cells.indices():
+            part = voxels[cells.box(cell).slices()]
+            for blob, data, _ in store.encode(output, part, stamp(subject=cell), subjects=lattice):
+                files.put(blob.path, data)
+    arrays = [OwnedArray(coarse, wide), OwnedArray(fine)]
+    for path, document in ngff.documents(dataset, arrays).items():
+        files.put(path, canonical(document))
+    group: Any = zarr.open_group(tmp_path / "labels/a", mode="r")
+    listed = [each["path"] for each in group.attrs["ome"]["multiscales"][0]["datasets"]]
+    assert listed == ["s0", "s1", "s2", "s3"]
+    assert "image-label" in group.attrs["ome"]
+    for level, wanted in enumerate(levels(voxels, "mode", 4)):
+        assert np.array_equal(group[f"s{level}"][:], wanted), level
+
+
+def test_ids_are_labels_whichever_stage_writes_their_pyramid() -> None:
+    outputs = Output("labels/a", "uint64"), Output("labels/a", "uint64", "mode", first=1)
+    written = [OwnedArray(output) for output in outputs]
+    for arrays in (written, written[::-1]):
+        found = ngff.documents(BASE.sealed(EXTENT[0]), arrays)
+        assert "image-label" in found["labels/a/zarr.json"]["attributes"]["ome"]
+
+
+WIDE = Lattice((64, 64, 64))
+FULL = OwnedArray(Output("a", "uint8", "mean"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ([FULL, FULL], "array a: level 0 is written by two stages"),
+        ([FULL, OwnedArray(Output("a", "uint8", "mean", 1), WIDE)], "level 1 is written by two"),
+        ([FULL, OwnedArray(Output("a", "uint8", "mean", 3), WIDE)], "no stage .* writes level 2"),
+        ([OwnedArray(Output("a", "uint8", "mean", 2), WIDE)], "no stage .* writes level 0"),
+        ([FULL, OwnedArray(Output("a", "uint16", "mean", 2), WIDE)], "is uint8, and .* uint16"),
+    ],
+)
+def test_levels_of_one_array_are_written_once_and_without_gaps(
+    arrays: list[OwnedArray], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        ngff.documents(BASE.sealed(EXTENT[0]), arrays)

@@ -42,7 +42,7 @@ class Cluster:
         self.root = folder / "root"
         self._folder = folder
         self._bus = ["--bus", bus] if bus else []
-        self._more = more
+        self.more = more
         ports = dict(zip(registry.names(), free_ports(len(registry.names())), strict=True))
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -72,7 +72,7 @@ class Cluster:
             with (self._folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     [*self.command(name), "--root", str(self.root), *self._bus,
-                     "--listen", self.addresses[name], *self._more],
+                     "--listen", self.addresses[name], *self.more],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                     env={**os.environ, "FIBSTREAM_RECONCILE_S": "5", **self.variables(name),
                          **(environment or {})},

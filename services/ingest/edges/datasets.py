@@ -15,6 +15,7 @@ from fibstream.core.ports import Files
 from fibstream.core.stage import RAW
 from fibstream.runtime.root import Root
 from fibstream.runtime.site import Site
+from fibstream.services.ingest.stages.stored import stored
 from fibstream.store.store import Store
 
 DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver
@@ -111,7 +112,9 @@ def seal(files: Files, site: Site, extent_z: int | None) -> int:
 
 
 def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
-    landed = max((z + 1 for z, _, _ in store.chunks(RAW)), default=0) * record.chunk[0]
+    names = (RAW, *(each.name for each in stored(record)))
+    layers = (z + 1 for name in names for z, _, _ in store.chunks(name))
+    landed = max(layers, default=0) * record.chunk[0]
     if extent_z is None:
         if not landed:
             raise WrongState(f"dataset {record.name!r}: nothing has landed; give its extent in z")

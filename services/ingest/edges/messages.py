@@ -12,8 +12,10 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
+from fibstream.core.stage import RAW, Input
 from fibstream.core.subject import order
 from fibstream.runtime.root import check_name
+from fibstream.services.ingest.stages.stored import stored
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
 
@@ -58,8 +60,10 @@ def _pipeline(dataset: Dataset) -> str:
     words: dict[str, list[dict[str, Any]]] = {
         "predictions": [
             {"name": p.name, "model": p.model, "class": p.channel}
+            if p.model
+            else {"name": p.name, "squash_nm": p.squash_nm}
             for p in dataset.predictions
-            if p.model and p.name != p.channel
+            if p.name != p.channel
         ],
         "organelles": [
             {"name": o.name, "recipe": o.recipe, "from": dict(o.inputs), "set": dict(o.settings)}
@@ -79,6 +83,11 @@ def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetRespo
     return pb.GetDatasetResponse(
         dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, count=wire.index3(count),
         landed=np.packbits(_landed_bits(count, landed), bitorder="little").tobytes(),
+        predictions=[
+            pb.LandingPrediction(name=p.name, squash_nm=p.squash_nm)
+            for p in dataset.predictions
+            if not p.model
+        ],
     )  # fmt: skip
 
 
@@ -101,6 +110,17 @@ def chunk_index(dataset: Dataset, message: chunk_pb2.Index3) -> Index:
     if not dataset.grid.contains(index):
         raise WrongUse(f"chunk {index}: outside the grid of {dataset.shape} by {dataset.chunk}")
     return index
+
+
+def landing_array(dataset: Dataset, prediction: str) -> Input:
+    """Return the array that a call names: raw, or a prediction that lands; else WrongUse."""
+    if not prediction:
+        return Input(RAW, RAW, dataset.dtype)
+    known = {each.stage.partition("/")[2]: each for each in stored(dataset)}
+    if prediction not in known:
+        names = ", ".join(known) or "none"
+        raise WrongUse(f"prediction {prediction[:80]!r}: does not land here; what does is {names}")
+    return known[prediction]
 
 
 def upload_header(requests: Iterator[pb.PutChunkRequest]) -> pb.ChunkHeader:

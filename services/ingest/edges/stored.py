@@ -71,3 +71,13 @@ def open_stored(
         source.close()
         raise WrongUse(f"{what} {source.name} is {source.shape}, expected {shape}")
     return StoredPrediction(name, path, labels, source)
+
+
+def check_squash(name: str, expected_nm: float, path: str, squash_nm: float | None) -> None:
+    """Raise WrongUse for a source of another squash length: its bytes are other distances."""
+    found_nm = squash_nm or SQUASH_NM
+    if found_nm != expected_nm:
+        raise WrongUse(
+            f"prediction {name}: {path} has the squash length {found_nm:g} nm; expected "
+            f"{expected_nm:g} nm, for which the dataset was made"
+        )
