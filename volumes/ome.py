@@ -21,7 +21,7 @@ def check_ome(path: Path, xml: str | None, pages: int) -> None:
     if root is None:
         return
     others = _other_files(root, path.name)
-    if outside := [name for name in others if Path(name).name != name or "\\" in name]:
+    if outside := [name for name in others if {"/", "\\"} & {*name} or name in ("", ".", "..")]:
         raise Unreadable(f"its OME-XML names a file that is not in its folder: {outside[0][:99]!r}")
     if missing := [name for name in others if not (path.parent / name).is_file()]:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""

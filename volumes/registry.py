@@ -17,6 +17,7 @@ from fibstream.core.errors import WrongUse
 from .formats import Voxels
 from .mrc import open_mrc
 from .numpy_files import open_npy, open_npz
+from .slice_names import check_pattern
 from .slices import open_slices, slices_in
 from .tiff import open_tiff
 from .zarr_n5.arrays import METADATA, open_hierarchy
@@ -48,6 +49,18 @@ def split_path(path: str) -> tuple[str, str]:
     if not mark or Path(path).exists():
         return path, ""
     return place, inside.strip("/")
+
+
+def with_pattern(path: str, pattern: str | None) -> str:
+    """Return the path of a folder of slices together with the pattern that finds their numbers."""
+    if pattern is None:
+        return path
+    check_pattern(pattern)
+    if "#" in pattern or not Path(path).is_dir():
+        raise WrongUse(
+            f"--pattern {pattern!r}: expected the path of a folder of slices, and \\x23 for a #"
+        )
+    return f"{path}#{pattern}"
 
 
 def find_volume(path: str, place: str, inside: str, kind: Kind, *, growing: bool = False) -> Voxels:
@@ -106,9 +119,9 @@ def _plug_in_reader(suffix: str) -> Callable[[Path, str], Voxels] | None:
 
 
 def _find_in_folder(path: str, folder: Path, inside: str, kind: Kind, *, growing: bool) -> Voxels:
-    bare = not inside and not any((folder / name).exists() for name in METADATA)
-    if bare and (slices := slices_in(folder)):
-        return open_slices(slices)
+    bare = not any((folder / name).exists() for name in METADATA)
+    if bare and not (inside and (folder / inside).exists()) and (slices := slices_in(folder)):
+        return open_slices(slices, check_pattern(inside, f"{folder}#") if inside else None)
     found = open_hierarchy(f"file://{folder.resolve()}/{inside}", path, kind, growing=growing)
     if found is None and inside:
         raise WrongUse(f"{folder} has no array or group {inside}")

@@ -75,7 +75,9 @@ def open_page(path: Path) -> Any:
         If there are more pages, or the page is in colour.
     """
     with _open(path) as tiff:
-        return _only_page(tiff, path)
+        page = _only_page(tiff, path)
+        display_of_page(page)  # reads the palette while the file is open
+        return page
 
 
 def read_page(data: bytes, path: Path) -> NDArray[Any]:

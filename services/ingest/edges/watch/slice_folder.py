@@ -1,5 +1,6 @@
 """A folder into which slices are written, one TIFF or MRC file for each z."""
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,11 +34,14 @@ class SliceFolder:
         self._extent_z = expected.extent_z
         self._resumed = False
         self._other_files: list[str] = []
+        self._loops: list[str] = []  # links that lead to themselves
 
     def poll(self, now_s: float, *, thorough: bool = False) -> None:
         """List the folder, examine what may have changed, check what has become stable."""
         with os.scandir(self._folder) as entries:
-            names = sorted(entry.name for entry in entries)
+            found = sorted(entries, key=lambda entry: entry.name)
+        self._loops = [entry.name for entry in found if entry.is_symlink() and _is_loop(entry)]
+        names = [entry.name for entry in found if entry.name not in self._loops]
         slices = [name for name in names if is_slice_name(name, SLICE_SUFFIXES)]
         known = {*slices, self._end_file}
         self._other_files = [name for name in names if name not in known]
@@ -120,7 +124,12 @@ class SliceFolder:
 
     def problems(self, now_s: float, *, ended: bool = False) -> Mapping[str, str]:
         """Return what a person has to act on."""
-        return self._slices.problems(now_s, ended=ended)
+        loops = {
+            f"loop {name}": f"{self._folder / name} is a link to itself: it is left out"
+            for name in self._loops
+            if is_slice_name(name, SLICE_SUFFIXES)
+        }
+        return loops | dict(self._slices.problems(now_s, ended=ended))
 
     def notes(self) -> Mapping[str, str]:
         """Return what is left out and no fault."""
@@ -143,3 +152,11 @@ class SliceFolder:
     def changed_s(self) -> float | None:
         """When a poll last found something new."""
         return self._slices.files.changed_s
+
+
+def _is_loop(entry: os.DirEntry[str]) -> bool:
+    try:
+        entry.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
