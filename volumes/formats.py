@@ -3,6 +3,7 @@
 A reader returns a file as it was found; ``sources`` checks it.
 """
 
+import errno
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,7 +91,8 @@ def named_errors(what: str, form: str = "") -> Iterator[None]:
         raise WrongUse(f"{what} cannot be read: {error}") from error
     except OSError as error:
         log.debug("%s: %s", what, error)
-        reason = error.strerror or damaged
+        # Libraries seek to impossible places in damaged files.
+        reason = damaged if error.errno in (None, errno.EINVAL) else error.strerror
         raise WrongUse(f"{what} cannot be read: {reason}") from error
     # Libraries raise any kind of exception on damaged files.
     except Exception as error:

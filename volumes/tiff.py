@@ -50,6 +50,7 @@ def open_tiff(path: Path) -> Voxels:
     with _open(path) as tiff:
         check_ome(path, tiff.ome_metadata, len(tiff.pages))
         series, shape = tiff.series[0], _stack_shape(path, tiff)
+        _refuse_unknown_samples(series)
         own, display = _lengths(tiff), _display(tiff)
         if series.dataoffset is not None:
             dtype = np.dtype(tiff.byteorder + series.dtype.char)
@@ -116,7 +117,14 @@ def _only_page(tiff: Any, path: Path) -> Any:
             f"{path} holds {len(tiff.pages)} pages of shape {page.shape}; "
             "expected one slice with axes (y, x)"
         )
+    _refuse_unknown_samples(page)
     return page
+
+
+def _refuse_unknown_samples(page: Any) -> None:
+    """Raise Unreadable unless the samples of a page or series are numbers."""
+    if page.dtype is None:
+        raise Unreadable("its samples are in no known format of numbers")
 
 
 def _open(path: Path | BytesIO) -> Any:
