@@ -25,6 +25,8 @@ CACHE_BYTES = 2**30  # decoded chunks, strips and tiles: the next box along x ne
 # No file may cost more memory than this and ten times its own size.
 SPARE_BYTES, TIMES_SIZE = 10**8, 10
 
+REASON_LENGTH = 700  # characters of a message beside the path: metadata that it quotes may be long
+
 NO_DISPLAY = Display()
 
 # Returns rows and columns of plane z, (y, x).
@@ -85,14 +87,17 @@ def named_errors(what: str, form: str = "") -> Iterator[None]:
     damaged = f"it is no {form}, or damaged" if form else "it is damaged"
     try:
         yield
-    except WrongUse:
-        raise
+    except WrongUse as error:
+        if len(str(error)) <= len(what) + REASON_LENGTH:
+            raise
+        raise WrongUse(f"{str(error)[: len(what) + REASON_LENGTH]} ...") from error
     except Unreadable as error:
-        raise WrongUse(f"{what} cannot be read: {error}") from error
+        reason = str(error)[:REASON_LENGTH]
+        raise WrongUse(f"{what} cannot be read: {reason}") from error
     except OSError as error:
         log.debug("%s: %s", what, error)
         # Libraries seek to impossible places in damaged files.
-        reason = damaged if error.errno in (None, errno.EINVAL) else error.strerror
+        reason = (error.errno != errno.EINVAL and error.strerror) or damaged
         raise WrongUse(f"{what} cannot be read: {reason}") from error
     # Libraries raise any kind of exception on damaged files.
     except Exception as error:

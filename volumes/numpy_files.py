@@ -104,15 +104,17 @@ def open_npz(path: Path, key: str | None, prefer: str | None) -> Voxels:
         lengths = _lengths(members, headers)
         state = path.stat()
         check_memory(headers[key].end, state.st_size, f"{key} of the npz file")
-    array = _unpacked(path, key, headers[key], (state.st_size, state.st_mtime_ns))
+        # Two writes may fall within one tick of the file system's clock.
+        version = (state.st_size, state.st_mtime_ns, members.getinfo(f"{key}.npy").CRC)
+    array = _unpacked(path, key, headers[key], version)
     return of_array(array, lengths, chosen)
 
 
 # A server opens its source anew for each chunk; it is unpacked once.
 @lru_cache(1)
-def _unpacked(path: Path, key: str, header: Header, state: tuple[int, int]) -> NDArray[Any]:
-    """Return one array; ``state`` tells apart what was in the file at other times."""
-    log.debug("unpacking %s of %s: %s", key, path, state)
+def _unpacked(path: Path, key: str, header: Header, version: tuple[int, ...]) -> NDArray[Any]:
+    """Return one array; ``version`` tells apart what was in the file at other times."""
+    log.debug("unpacking %s of %s: %s", key, path, version)
     with zipfile.ZipFile(path) as members, members.open(f"{key}.npy") as file:
         data = file.read(header.end)
     if len(data) != header.end:

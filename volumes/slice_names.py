@@ -7,7 +7,7 @@ is the one that counts up from slice to slice, wherever it stands.  ``run``, ``p
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -21,7 +21,7 @@ _STAMP = re.compile(
     r"(?:19|20)\d\d[-_.]?(?:0\d|1[0-2])[-_.]?[0-3]\d[ T_.-]*[0-2]\d[-_.:h]?[0-5]\d[-_.:m]?[0-5]\d"
 )
 
-Place = tuple[int, tuple[str, ...] | None]  # of a number among others, and the text beside it
+PLACES = 8  # numbers in a name that are looked at, from the left and from the right
 
 
 def is_slice_name(name: str, suffixes: Collection[str]) -> bool:
@@ -181,30 +181,30 @@ def number_names(
     rule
         What holds, whatever other names may show: slices have landed by it.
     """
+    ordered = sorted(names, key=natural)
     if pattern is not None:
         rule = Rule(pattern=pattern)
     if rule is not None:
-        return _numbering(rule, names)
-    counted = [name for name in names if _DIGITS.search(name.rpartition(".")[0])]
+        return _numbering(rule, ordered)
+    counted = [name for name in ordered if _DIGITS.search(name.rpartition(".")[0])]
     if not counted:
-        return Numbering(None, {}, tuple(sorted(names, key=natural)))
+        return Numbering(None, {}, tuple(ordered))
     if len(counted) == 1:
-        (name,) = counted
-        found = _numbering(Rule(), names)
-        return Numbering(**{**vars(found), "decided": len(_parts(name, stampless=False)) == 3})
+        decided = len(_parts(counted[0], stampless=False)) == 3
+        return replace(_numbering(Rule(), ordered), decided=decided)
     stamped = all(_STAMP.search(name) for name in counted)
     varied = stamped and len({_parts(name, stampless=True)[1::2] for name in counted}) > 1
-    ordered = sorted(counted, key=natural)
-    candidates = [_Candidate(each, ordered) for each in _rules(counted, stampless=varied)]
-    for candidate in sorted(candidates, key=lambda c: c.rank):
-        if (found := _numbering(candidate.rule, names)).series:
-            return found
+    candidates = _candidates(counted, stampless=varied)
     # Where only dates differ, no part of them counts on over midnight.
     only_dates = stamped and not varied
     usable = [c for c in candidates if c.distinct and (c.ascending or (c.even and not only_dates))]
+    best = usable[:1] or candidates[:1]
+    for candidate in [c for c in candidates if not c.distinct] + best:
+        if (found := _numbering(candidate.rule, ordered)).series:
+            return found
     if not usable and (only_dates or any(c.distinct for c in candidates)):
-        return Numbering(None, {}, tuple(sorted(names, key=natural)))
-    return _numbering(min(usable or candidates, key=lambda c: c.rank).rule, names)
+        return Numbering(None, {}, tuple(ordered))
+    return _numbering(best[0].rule, ordered)
 
 
 class _Candidate:
@@ -214,7 +214,7 @@ class _Candidate:
         numbers = [n for name in names if (n := rule.number(name)) is not None]
         values = sorted(set(numbers))
         steps = sorted(b - a for a, b in pairwise(values)) or [0]
-        self.rule = rule
+        self.rule, self.numbers = rule, numbers
         self.distinct = len(values) == len(names)
         step = max(1, steps[(len(steps) - 1) // 2])
         self.even = step == max(1, steps[0])
@@ -227,26 +227,30 @@ class _Candidate:
         )  # fmt: skip
 
 
-def _rules(names: Sequence[str], *, stampless: bool) -> list[Rule]:
-    """Return the places at which all names have a number, with the same text before or after."""
+def _candidates(names: Sequence[str], *, stampless: bool) -> list[_Candidate]:
+    """Return the numbers that all names have at one place and that differ, the best first."""
     every = [_parts(name, stampless) for name in names]
+    places = range(min(len(parts) for parts in every) // 2)
     found = []
-    for place in range(min(len(parts) for parts in every) // 2):
+    for place in (*places[:PLACES], *(n for n in places[-PLACES:] if n >= PLACES)):
         at = 2 * place + 1
-        if len({parts[:at:2] for parts in every}) == 1:
-            found.append(Rule(place, every[0][:at:2], stampless))
         if len({parts[len(parts) - at :: 2] for parts in every}) == 1:
             found.append(Rule(-place - 1, every[0][len(every[0]) - at :: 2], stampless))
-    return found or [Rule(-1, None, stampless)]
+        if len({parts[:at:2] for parts in every}) == 1:
+            found.append(Rule(place, every[0][:at:2], stampless))
+    candidates = [_Candidate(rule, names) for rule in found or [Rule(-1, None, stampless)]]
+    candidates = [c for c in candidates if len(set(c.numbers)) > 1] or candidates[:1]
+    alike = {tuple(c.numbers): c for c in sorted(candidates, key=lambda c: c.rank, reverse=True)}
+    return sorted(alike.values(), key=lambda c: c.rank)
 
 
 def _numbering(rule: Rule, names: Sequence[str]) -> Numbering:
-    """Return the numbers by a rule, and what is amiss with them."""
+    """Return the numbers by a rule, and what is amiss with them; names are in natural order."""
     numbers = {name: n for name in names if (n := rule.number(name)) is not None}
-    order = tuple(sorted(numbers, key=lambda name: (numbers[name], natural(name))))
+    order = tuple(sorted(numbers, key=numbers.__getitem__))
     doubles = tuple((a, b) for a, b in pairwise(order) if numbers[a] == numbers[b])
     series = () if rule.pattern else _series(rule, numbers, order, several=bool(doubles))
-    left_out = tuple(sorted(set(names).difference(numbers), key=natural))
+    left_out = tuple(name for name in names if name not in numbers)
     return Numbering(rule, numbers, order, left_out, doubles, series)
 
 

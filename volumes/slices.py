@@ -96,8 +96,8 @@ def _shown(display: Display) -> str:
     return "colours" if display.coloured else f"{'white' if display.inverted else 'black'} as 0"
 
 
-def whole_header(path: Path) -> Header:
-    """Return shape (y, x) and dtype of one slice, without reading its voxels.
+def whole_header(path: Path) -> FullHeader:
+    """Return shape (y, x), dtype and display of one slice, without reading its voxels.
 
     Raises
     ------
@@ -105,13 +105,14 @@ def whole_header(path: Path) -> Header:
         If it is not one slice, or the file is shorter than its header states.
     """
     if path.suffix.lower() not in TIFF_SUFFIXES:
-        return _mrc_header(path)[:2]  # mapping it fails unless every byte is there
+        return _mrc_header(path)  # mapping it fails unless every byte is there
     with named_errors(str(path)):
         page = open_page(path)
         refuse_cut_short(page, path.stat().st_size)
-        if display_of_page(page).coloured:
+        display = display_of_page(page)
+        if display.coloured:
             raise WrongUse(f"{path} has a table of colours; expected grey values")
-        return page.shape, page.dtype
+        return page.shape, page.dtype, display
 
 
 def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:

@@ -196,7 +196,9 @@ def _size_notes(own: Lengths, given: Size | None) -> tuple[str, ...]:
             f"its {own.unitless} has no unit; nanometres are taken, as programs mean that write it "
             "so: --voxel-size-nm takes another size",
         )
-    if own.size_nm is not None and agree(own.size_nm, given):
+    if own.size_nm is None:
+        return (f"its {own.unitless} has no unit, and is not used",)
+    if agree(own.size_nm, given):
         return ()
     return (f"its {own.unitless} has no unit; the given {size_text(given)} nm are taken",)
 

@@ -150,7 +150,7 @@ def _refuse_lost_pages(tiff: Any) -> None:
     (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
     if following != 0:
         raise Unreadable(
-            f"it is cut short: page {len(tiff.pages)} names a further one that is not there"
+            f"after page {len(tiff.pages)} it names one more that is not in it: is it cut short?"
         )
 
 

@@ -195,3 +195,17 @@ def test_a_link_to_itself_is_named_and_passed_over(folder: Path) -> None:
     (line,) = (line for line in scope.lines if "link to itself" in line)
     assert "slice_16.tif is a link to itself: it is left out" in line
     assert watching.problems
+
+
+def test_slices_with_white_as_zero_are_told_and_one_among_others_does_not_land(
+    folder: Path,
+) -> None:
+    port = MemoryPort()
+    for z in range(8):
+        tif(folder / f"slice_{z}.tif", VOLUME[z], photometric="miniswhite")
+    tif(folder / "slice_6.tif", VOLUME[6], photometric="minisblack")
+    scope = Microscope([None] * 9 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert {index[0] for index in port.chunks} == {0}
+    assert sum("create has --invert" in line for line in scope.lines) == 1
+    assert "slice_6.tif is stored with black as 0, others are not" in scope.text

@@ -265,7 +265,7 @@ def read(path: str) -> str:
 def _check_own_words(error: WrongUse) -> None:
     """A message is one line, and holds no text of a library."""
     assert "\n" not in str(error)
-    assert len(str(error)) < LINE, str(error)
+    assert len(str(error)) < LINE
     cause = error.__cause__
     if cause is not None and not isinstance(cause, OSError | Unreadable):
         assert len(str(cause)) < 6 or str(cause) not in str(error), str(error)

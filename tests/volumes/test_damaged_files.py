@@ -27,7 +27,7 @@ def test_a_damaged_file_is_voxels_or_one_line(name: str, tmp_path: Path) -> None
         lines.add(check_law(tmp_path, form, number, damage))
 
     every()
-    assert len(lines) > 5  # most damage is refused, for many reasons
+    assert len(lines) > 3  # most damage is refused, for many reasons
 
 
 def test_damage_is_done() -> None:

@@ -193,7 +193,7 @@ def test_the_unit_of_bigdataviewer_is_in_its_xml(tmp_path: Path) -> None:
     source = opened(path, voxel_size_nm=SIZE)
     assert_holds(source)
     (note,) = source.notes
-    assert "resolution of the group has no unit; the given 8,4,5 nm are taken" in note
+    assert note == "its resolution of the group has no unit, and is not used"
 
 
 def test_a_given_size_wins_over_one_without_a_unit(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.volumes.formats import Unreadable
 
 ZYX = ("z", "y", "x")
+NAME_LENGTH = 20  # of an axis: messages quote it
 
 Attributes = Mapping[str, Any]
 
@@ -145,7 +146,7 @@ def _usable(names: object, array: ArrayMetadata, step: int = 1) -> tuple[str, ..
 
 def ngff_names(image: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of axes: bare in OME-NGFF 0.3, in objects since 0.4, none before."""
-    return tuple(str(axis.get("name")).lower() for axis in ngff_axes(image))
+    return tuple(str(axis.get("name")).lower()[:NAME_LENGTH] for axis in ngff_axes(image))
 
 
 def ngff_axes(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -34,6 +34,7 @@ class SliceFolder:
         self._extent_z = expected.extent_z
         self._resumed = False
         self._other_files: list[str] = []
+        self._inverted: bool | None = None  # whether white is 0 in the slices; None: none has come
         self._loops: list[str] = []  # links that lead to themselves
 
     def poll(self, now_s: float, *, thorough: bool = False) -> None:
@@ -67,15 +68,25 @@ class SliceFolder:
         except WrongUse as error:
             checks.record(file, str(error))
             return
-        if found == self._header:
-            checks.record(file)
+        (shape, dtype), (found_shape, found_dtype, display) = self._header, found
+        if (found_shape, found_dtype) == self._header:
+            self._check_polarity(file, inverted=display.inverted)
             return
-        (shape, dtype), (found_shape, found_dtype) = self._header, found
         checks.record(
             file,
             f"{path} has shape {found_shape} and dtype {found_dtype}; expected {shape} and {dtype}",
             permanent=True,
         )
+
+    def _check_polarity(self, file: FileState, *, inverted: bool) -> None:
+        """Record a slice, or why it may not be among the others: white is 0 in one alone."""
+        if self._inverted is None:
+            self._inverted = inverted
+        reason = ""
+        if inverted != self._inverted:
+            shown = "white" if inverted else "black"
+            reason = f"{self._folder / file.name} is stored with {shown} as 0, others are not"
+        self._slices.checks.record(file, reason, permanent=bool(reason))
 
     def ready(self, extent_z: int | None) -> list[Layer]:
         """Return the layers all of whose slices are complete."""
@@ -141,6 +152,10 @@ class SliceFolder:
             found["unnumbered"] = f"{name_list(self._slices.unnumbered)}: no number in the name"
         if self._extent_z is not None and self.count > self._extent_z:
             found["beyond"] = f"slices from {self._extent_z} on: beyond the end of the volume"
+        if self._inverted:
+            found["inverted"] = (
+                "slices are to be shown inverted: create has --invert for bright membranes"
+            )
         return found
 
     @property
