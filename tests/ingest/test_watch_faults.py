@@ -209,3 +209,20 @@ def test_slices_with_white_as_zero_are_told_and_one_among_others_does_not_land(
     assert {index[0] for index in port.chunks} == {0}
     assert sum("create has --invert" in line for line in scope.lines) == 1
     assert "slice_6.tif is stored with black as 0, others are not" in scope.text
+
+
+def test_the_number_stays_where_it_was_when_slices_landed(folder: Path) -> None:
+    """The fifth name would show that the other number counts better: it comes too late."""
+    port = MemoryPort()
+    for z in range(4):
+        tif(folder / f"s{z + 1:03}_z{z + 101}.tif", VOLUME[z])
+
+    def go_on() -> None:
+        assert port.chunks
+        for z in range(4, 8):
+            tif(folder / f"s{z + 1:03}_z{z + 102}.tif", VOLUME[z])
+
+    scope = Microscope([None] * 6 + [go_on] + [None] * 70 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert "slice 105 is missing and what follows waits" in scope.text
+    assert {index[0] for index in port.chunks} == {0}

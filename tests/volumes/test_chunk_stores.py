@@ -110,6 +110,11 @@ def test_codecs_of_numcodecs_in_zarr_v3(
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    # tensorstore ends the process where it finds no memory for a chunk.
+    "chunk of terabytes": (
+        {"chunks": [2**20, 2**20, 8], "compressor": {"id": "zlib", "level": 1}},
+        "its chunks hold 17,592 GB each; expected at most 2",
+    ),
     "pickle": ({"filters": [{"id": "pickle", "protocol": 4}]}, "codec 'pickle'; read are zlib"),
     "unknown": ({"compressor": {"id": "zfpy"}}, "codec 'zfpy'; read are zlib, gzip"),
     "objects": ({"dtype": "|O"}, "dtype is '|O'"),
@@ -119,7 +124,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "chunks": ({"chunks": [4, 0, 2]}, "chunks is [4, 0, 2]"),
     "chunks of two axes": ({"chunks": [4, 2]}, "2 numbers for 3 axes"),
     "chunk too large": (
-        {"chunks": [2**20, 2**20, 8], "compressor": {"id": "lz4"}}, "at most 100 MB are read",
+        {"chunks": [2**10, 2**10, 80], "compressor": {"id": "lz4"}}, "at most 100 MB are read",
     ),
 }  # fmt: skip
 
@@ -252,3 +257,32 @@ def test_a_bucket_is_asked_for_other_forms_of_names(tmp_path: Path) -> None:
     store = tensorstore.KvStore.open(f"file://{tmp_path}/").result()
     found = presence_in_bucket(ChunkFiles((2, 2, 2), (1, 1, 1)), store)
     assert (found.found, found.elsewhere) == (0, "0.0.0")
+
+
+SHARDED = {"codecs": [BYTES, {"name": "zstd"}], "index_codecs": [BYTES, {"name": "crc32c"}]}
+
+
+@pytest.mark.parametrize(
+    ("shard", "inner", "words"),
+    [
+        ([2**20] * 3, [2**19] * 3, "its chunks hold 288,230,376 GB each"),
+        ([2**20] * 3, [1] * 3, "its shards hold 1,152,921,504,606,846,976 chunks each"),
+        ([2**20] * 3, [1], "its chunk_shape has 1 numbers for 3 axes"),
+    ],
+)
+def test_a_shard_is_not_larger_than_any_writer_makes(
+    shard: list[int], inner: list[int], words: str, tmp_path: Path
+) -> None:
+    codec = {"name": "sharding_indexed", "configuration": {"chunk_shape": inner, **SHARDED}}
+    grid = {"name": "regular", "configuration": {"chunk_shape": shard}}
+    path = as_v3(zarr_v2(tmp_path / "v.zarr"), [codec], chunk_grid=grid)
+    with pytest.raises(WrongUse, match=words):
+        opened(path)
+
+
+def test_a_block_of_n5_is_not_larger_than_any_writer_makes(tmp_path: Path) -> None:
+    path = n5_array(tmp_path / "s0", attributes={"resolution": SIZE[::-1]})
+    metadata = json.loads((path / "attributes.json").read_text())
+    (path / "attributes.json").write_text(json.dumps(metadata | {"blockSize": [2**20] * 3}))
+    with pytest.raises(WrongUse, match="its chunks hold 2,305,843,009 GB each"):
+        opened(path)

@@ -1,5 +1,6 @@
 """Single files as people report them: TIFF with depth, palettes, OME-XML, MRC of others."""
 
+import json
 import os
 import struct
 import zipfile
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 
 from .layouts import SIZE, VOLUME, Order, assert_holds, mrc_file, n5_array, n5_group, opened
+from .writers import ZarrFormat, multiscale
 
 GREY = (VOLUME % 251).astype(np.uint8)
 RAMP = np.tile(np.arange(256, dtype=np.uint16) * 257, (3, 1))
@@ -58,7 +60,12 @@ def test_a_palette_from_white_to_black_is_told(tmp_path: Path) -> None:
     assert_holds(source, GREY)
 
 
-@pytest.mark.parametrize("colours", [COLOURS, np.zeros_like(RAMP), RAMP * [[1], [0], [0]]])
+MIXED_GREY = np.tile(COLOURS[0], (3, 1))  # grey, but neither up nor down
+
+
+@pytest.mark.parametrize(
+    "colours", [COLOURS, MIXED_GREY, np.zeros_like(RAMP), RAMP * [[1], [0], [0]]]
+)
 def test_numbers_of_colours_are_labels_but_no_grey_values(
     colours: NDArray[Any], tmp_path: Path
 ) -> None:
@@ -221,6 +228,31 @@ def test_n5_of_fiji(unit: str, scale: float, tmp_path: Path) -> None:
     z, y, x = (edge * scale for edge in SIZE)
     stated = {"pixelWidth": x, "pixelHeight": y, "pixelDepth": z, "pixelUnit": unit}
     assert_holds(opened(n5_array(tmp_path / "v", attributes=stated)))
+
+
+# -- multiscale groups ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_finest_level_is_read_wherever_it_is_listed(
+    version: ZarrFormat, tmp_path: Path
+) -> None:
+    path = tmp_path / "v.zarr"
+    multiscale(path, version)
+    file = path / (".zattrs" if version == 2 else "zarr.json")
+    tree = json.loads(file.read_text())
+    holder = tree if version == 2 else tree["attributes"]["ome"]
+    levels = holder["multiscales"][0]["datasets"]
+    levels[1]["coordinateTransformations"] = [
+        {"type": "scale", "scale": [2 * edge for edge in SIZE]}
+    ]
+    levels.reverse()
+    file.write_text(json.dumps(tree))
+    source = opened(path)
+    assert source.shape == VOLUME.shape
+    assert source.voxel_size_nm == SIZE
+    assert source.notes == ("its levels begin with s1, which is coarser: the finest, s0, is read",)
+    assert opened(f"{path}#s1").notes == ()
 
 
 # -- files that are none, or unpack to too much ----------------------------------------------------

@@ -1,5 +1,6 @@
 """How an array of Zarr (v2, v3) or N5 lies in files: one for each chunk, shard or block."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -9,6 +10,7 @@ from fibstream.volumes.formats import Unreadable
 
 MAX_DIMENSIONS = 32
 MAX_CHUNK_EDGE = 2**31
+CHUNK_BYTES = 2**31  # of one chunk, decoded: beyond it codecs and N5's own writers fail
 SEPARATORS = (".", "/")
 
 
@@ -65,16 +67,16 @@ def zarr_files(metadata: Mapping[str, Any]) -> ChunkFiles:
 
     Raises Unreadable where the metadata are not those of an array.
     """
-    shape = _edges(metadata, "shape", least=0)
+    shape = edges(metadata, "shape", least=0)
     if metadata.get("zarr_format") == 2:
-        chunk = _edges(metadata, "chunks", like=shape)
+        chunk = edges(metadata, "chunks", like=shape)
         return ChunkFiles(shape, chunk, (), _separator(metadata, "dimension_separator", "."))
     if metadata.get("zarr_format") != 3:
         raise Unreadable(f"its zarr_format is {metadata.get('zarr_format')!r:.40}; expected 2 or 3")
     grid = _object(metadata, "chunk_grid")
     if grid.get("name") != "regular":
         raise Unreadable(f"its chunk_grid is {grid.get('name')!r:.40}; expected regular")
-    chunk = _edges(_object(grid, "configuration"), "chunk_shape", like=shape)
+    chunk = edges(_object(grid, "configuration"), "chunk_shape", like=shape)
     encoding = _object(metadata, "chunk_key_encoding")
     if (name := encoding.get("name")) not in ("default", "v2"):
         raise Unreadable(f"its chunk_key_encoding is {name!r:.40}; expected default or v2")
@@ -89,8 +91,8 @@ def zarr_files(metadata: Mapping[str, Any]) -> ChunkFiles:
 
 def n5_files(attributes: Mapping[str, Any]) -> ChunkFiles:
     """Return the files of an N5 array from its ``attributes.json``; raises as ``zarr_files``."""
-    shape = _edges(attributes, "dimensions", least=0)
-    return ChunkFiles(shape, _edges(attributes, "blockSize", like=shape))
+    shape = edges(attributes, "dimensions", least=0)
+    return ChunkFiles(shape, edges(attributes, "blockSize", like=shape))
 
 
 def _object(holder: Mapping[str, Any], word: str) -> Mapping[str, Any]:
@@ -107,7 +109,7 @@ def _separator(holder: Mapping[str, Any], word: str, default: str) -> str:
     return str(found)
 
 
-def _edges(
+def edges(
     holder: Mapping[str, Any], word: str, *, least: int = 1, like: tuple[int, ...] = ()
 ) -> tuple[int, ...]:
     """Return the whole numbers that metadata hold for each axis."""
@@ -121,3 +123,11 @@ def _edges(
     if like and len(found or ()) != len(like):
         raise Unreadable(f"its {word} has {len(found or ())} numbers for {len(like)} axes")
     return tuple(found or ())
+
+
+def check_chunk(chunk: Sequence[int], itemsize: int) -> None:
+    """Raise Unreadable where a chunk is larger than any writer makes: its memory is allocated."""
+    if (size := math.prod(chunk) * itemsize) > CHUNK_BYTES:
+        raise Unreadable(
+            f"its chunks hold {size / 1e9:,.0f} GB each; expected at most {CHUNK_BYTES / 1e9:.0f}"
+        )

@@ -20,7 +20,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.volumes.formats import CACHE_BYTES, Unreadable
 
 from .blocks import by_block
-from .chunk_files import ChunkFiles
+from .chunk_files import ChunkFiles, check_chunk
 
 # Parameters of compression are not needed to decompress, and differ between writers.
 _BLOSC = {"type": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}
@@ -65,6 +65,7 @@ def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: 
         raise WrongUse(
             f"{name} has the dataType {dtype!r:.40}; expected one of {', '.join(DTYPES)}"
         )
+    check_chunk(files.chunk, np.dtype(dtype).itemsize)
     compression = _compression(attributes, name)
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
     needed = {"dataType": dtype, "dimensions": files.shape, "blockSize": files.chunk}

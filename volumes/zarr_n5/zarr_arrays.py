@@ -15,7 +15,7 @@ import numpy as np
 from fibstream.volumes.formats import CACHE_BYTES, Unreadable
 
 from .blocks import by_block
-from .chunk_files import ChunkFiles
+from .chunk_files import ChunkFiles, check_chunk, edges
 from .codecs import READ, Chain, Config, check_codecs
 
 # Parameters of compression are not needed to decompress, and differ between writers.
@@ -29,6 +29,7 @@ COMPRESSORS_V3 = MappingProxyType(
     | {"blosc": {**_BLOSC, "shuffle": "shuffle", "typesize": 1}}
 )
 _NOT_FINITE = MappingProxyType({"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"})
+SHARD_CHUNKS = 2**22  # in a shard: its index of 16 bytes for each is read whole
 NUMCODECS = "numcodecs."  # begins the names of its codecs in Zarr v3
 _INTEGERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 DTYPES = ("bool", *_INTEGERS, "float16", "float32", "float64")
@@ -94,6 +95,7 @@ def _v2(
         "fill_value": _fill(metadata.get("fill_value"), dtype), "order": order, "filters": None,
         "dimension_separator": files.separator,
     }  # fmt: skip
+    check_chunk(files.chunk, dtype.itemsize)
     if not filters and (not kind or kind in COMPRESSORS_V2):
         return needed, None
     check_codecs([compressor] if compressor else [], filters, name)
@@ -108,6 +110,7 @@ def _v3(
         raise Unreadable(f"its data_type is {word!r:.60}; expected one of {', '.join(DTYPES)}")
     dtype = np.dtype(word)
     codecs = _codecs(metadata.get("codecs"))
+    check_chunk(_inner_chunk(codecs, files.chunk), dtype.itemsize)
     chain = None
     if any(str(codec["name"]).startswith(NUMCODECS) for codec in codecs):
         chain = _chain(codecs, dtype, files, name)
@@ -125,6 +128,21 @@ def _v3(
     if needed["fill_value"] is None:
         needed["fill_value"] = False if word == "bool" else 0
     return needed, chain
+
+
+def _inner_chunk(codecs: Sequence[Mapping[str, Any]], chunk: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the chunk that is decoded at a time: that of shards, where there are any."""
+    for codec in codecs:
+        settings = codec.get("configuration")
+        if codec["name"] == "sharding_indexed" and isinstance(settings, dict):
+            inner = edges(settings, "chunk_shape", like=chunk)
+            count = math.prod(-(-n // c) for n, c in zip(chunk, inner, strict=True))
+            if count > SHARD_CHUNKS:
+                raise Unreadable(
+                    f"its shards hold {count:,} chunks each; expected at most {SHARD_CHUNKS:,}"
+                )
+            return _inner_chunk(_codecs(settings.get("codecs")), inner)
+    return chunk
 
 
 def _codecs(stated: object) -> list[dict[str, Any]]:
