@@ -20,7 +20,7 @@ def hashes(out: Path, dataset: Dataset) -> tuple[str, str]:
     every = segmentations(dataset, LocalFiles(out))
     sources: dict[str, Source] = {
         name: open_volume(f"{out}/labels/{name}/s0", kind="labels",
-                          voxel_size_nm=dataset.voxel_size_nm)
+                          voxel_size_nm=dataset.voxel_size_nm, growing=True)
         for name in names
     }  # fmt: skip
     volumes = {name: (source.shape, source.read) for name, source in sources.items()}

@@ -73,7 +73,7 @@ def section(
     if level is None:
         return None
     z, y, x = (edge * 2.0**level for edge in dataset.voxel_size_nm)
-    source = open_volume(f"{group}/s{level}", kind=kind, voxel_size_nm=(z, y, x))
+    source = open_volume(f"{group}/s{level}", kind=kind, voxel_size_nm=(z, y, x), growing=True)
     wanted = int(point_nm[axis] / (z, y, x)[axis])
     at = min(max(wanted, 0), source.shape[axis] - 1)
     start = [at if n == axis else 0 for n in range(3)]

@@ -16,6 +16,7 @@ from fibstream.services.ingest.arrivals import Rules
 from fibstream.services.ingest.edges.watch.ending import EndCondition
 from fibstream.services.ingest.edges.watch.port import Port
 from fibstream.services.ingest.edges.watch.watcher import Outcome, Watcher, WatchSettings
+from fibstream.volumes.slice_names import check_pattern
 
 DONE, INCOMPLETE, STOPPED = 0, 1, 130
 CODES: dict[Outcome, int] = {"done": DONE, "incomplete": INCOMPLETE, "stopped": STOPPED}
@@ -64,7 +65,7 @@ def make_rules(
     if first is not None and first < 0:
         raise WrongUse(f"--first {first}: expected the number of a slice, 0 or more")
     numbers = frozenset[int]() if absent is None else parse_numbers(absent, "--absent")
-    return Rules(stable_s, giveup_s, first, numbers, pattern and _check_pattern(pattern))
+    return Rules(stable_s, giveup_s, first, numbers, pattern and check_pattern(pattern))
 
 
 def make_ending(*, slices: int | None, end_file: str | None, idle_s: float | None) -> EndCondition:
@@ -109,16 +110,6 @@ def parse_numbers(text: str, what: str) -> frozenset[int]:
             raise WrongUse(f"{what} {text!r}: expected numbers of slices, such as 17 or 17,20-30")
         found.update(range(start, stop + 1))
     return frozenset(found)
-
-
-def _check_pattern(pattern: str) -> str:
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise WrongUse(f"--pattern {pattern!r}: {error}") from error
-    if groups != 1:
-        raise WrongUse(f"--pattern {pattern!r}: expected one group, such as 'slice_([0-9]+)'")
-    return pattern
 
 
 def _report(line: str) -> None:

@@ -4,6 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+GREY_STEP = 257  # of 65535: one step of 255, by which channels of a grey may differ
+
 
 @dataclass(frozen=True)
 class Display:
@@ -11,6 +16,7 @@ class Display:
 
     window: tuple[float, float] | None = None  # grey values that are black and white
     inverted: bool = False  # high values are dark
+    coloured: bool = False  # values are numbers of colours, which mean nothing as grey values
 
 
 def display_of(places: Iterable[Mapping[str, Any]]) -> Display:
@@ -39,3 +45,20 @@ def display_between(black: object, white: object) -> Display:
     if not isinstance(black, int | float) or not isinstance(white, int | float) or black == white:
         return Display()
     return Display((float(min(black, white)), float(max(black, white))), black > white)
+
+
+def display_of_palette(palette: NDArray[np.uint16] | None) -> Display:
+    """Return the display of a TIFF palette, (3, colours): grey, inverted grey, or colours.
+
+    A palette of grey that goes up by unequal steps changes the contrast alone: values are taken as
+    they are stored, as for any other window of grey values.
+    """
+    if palette is None or palette.ndim != 2:
+        return Display(coloured=True)
+    levels = palette.astype(np.int64)
+    steps = np.diff(levels[0])
+    if np.ptp(levels, axis=0).max() > GREY_STEP or not steps.any():
+        return Display(coloured=True)
+    if (steps >= 0).all():
+        return Display()
+    return Display(inverted=bool((steps <= 0).all()), coloured=not (steps <= 0).all())

@@ -3,6 +3,8 @@
 A reader returns a file as it was found; ``sources`` checks it.
 """
 
+import errno
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +19,13 @@ from fibstream.core.grid import Box
 from .display import Display
 from .lengths import Lengths, Size
 
+log = logging.getLogger(__name__)
+
 CACHE_BYTES = 2**30  # decoded chunks, strips and tiles: the next box along x needs them again
-REASON_LENGTH = 240  # characters of a library's message that are shown
+# No file may cost more memory than this and ten times its own size.
+SPARE_BYTES, TIMES_SIZE = 10**8, 10
+
+REASON_LENGTH = 700  # characters of a message beside the path: metadata that it quotes may be long
 
 NO_DISPLAY = Display()
 
@@ -66,18 +73,45 @@ class Voxels:
         return self.lengths.size_nm
 
 
+class Unreadable(ValueError):
+    """What is wrong with a file, in words for whoever made it; ``named_errors`` adds its name."""
+
+
 @contextmanager
-def named_errors(what: str) -> Iterator[None]:
-    """Turn whatever a library raises into a WrongUse of one line that names ``what``."""
+def named_errors(what: str, form: str = "") -> Iterator[None]:
+    """Turn whatever a library raises into a WrongUse of one line that names ``what``.
+
+    The text of a library is for its developers: it is logged at the level of debugging. ``form`` is
+    the kind of file that was expected, where that may be another.
+    """
+    damaged = f"it is no {form}, or damaged" if form else "it is damaged"
     try:
         yield
-    except WrongUse:
-        raise
+    except WrongUse as error:
+        if len(str(error)) <= len(what) + REASON_LENGTH:
+            raise
+        raise WrongUse(f"{str(error)[: len(what) + REASON_LENGTH]} ...") from error
+    except Unreadable as error:
+        reason = str(error)[:REASON_LENGTH]
+        raise WrongUse(f"{what} cannot be read: {reason}") from error
+    except OSError as error:
+        log.debug("%s: %s", what, error)
+        # Libraries seek to impossible places in damaged files.
+        reason = (error.errno != errno.EINVAL and error.strerror) or damaged
+        raise WrongUse(f"{what} cannot be read: {reason}") from error
     # Libraries raise any kind of exception on damaged files.
     except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        reason = text.partition(" [source locations=")[0][:REASON_LENGTH]
-        raise WrongUse(f"{what} cannot be read: {reason}") from error
+        log.debug("%s: %s: %s", what, type(error).__name__, error)
+        raise WrongUse(f"{what} cannot be read: {damaged} ({type(error).__name__})") from error
+
+
+def check_memory(need: int, size: int, what: str) -> None:
+    """Raise Unreadable where ``need`` bytes would be held in memory for a file of ``size``."""
+    if need > SPARE_BYTES + TIMES_SIZE * size:
+        raise Unreadable(
+            f"{what} unpacks to {need / 1e6:,.0f} MB from {size / 1e6:,.1f} MB; expected at most "
+            f"{(SPARE_BYTES + TIMES_SIZE * size) / 1e6:,.0f} MB: save it as .npy, Zarr or N5"
+        )
 
 
 def without_leading(array: Any) -> Any:

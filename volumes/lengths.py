@@ -34,6 +34,7 @@ class Stated:
     where: str  # as messages call it
     size_nm: Size | None  # None: it is not usable
     why: str = ""  # it is not usable
+    unitless: bool = False  # no unit is stated; if it is usable, nanometres are the convention
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Lengths:
     others: tuple[Size, ...] = ()  # that other places state, and differ
     why: str = ""  # there is no usable size
     warnings: tuple[str, ...] = ()
+    unitless: str = ""  # the place of what is taken, or would be, that states no unit
 
 
 def unit_nm(unit: object) -> float | None:
@@ -82,7 +84,8 @@ def statement(where: str, sizes: Sequence[object], units: Sequence[object]) -> S
             return Stated(where, None, f"its size along {axis} is {_quoted(size)}")
         if nm is None:
             described = "without a unit" if unit in (None, "") else f"in the unit {_quoted(unit)}"
-            return Stated(where, None, f"its size along {axis} is {described}")
+            why = f"its size along {axis} is {described}"
+            return Stated(where, None, why, unitless=unit in (None, ""))
         lengths.append(number * nm)
     z, y, x = lengths
     return Stated(where, (z, y, x))
@@ -90,9 +93,13 @@ def statement(where: str, sizes: Sequence[object], units: Sequence[object]) -> S
 
 def combine(statements: Sequence[Stated]) -> Lengths:
     """Return the voxel size from statements, the most trusted one first."""
-    usable = [(s.where, s.size_nm) for s in statements if s.size_nm is not None]
+    # What names its unit is trusted more than what does not.
+    ordered = sorted(statements, key=lambda s: s.unitless)
+    unitless = next((s.where for s in ordered if s.unitless), "")
+    usable = [(s.where, s.size_nm) for s in ordered if s.size_nm is not None]
     if not usable:
-        return Lengths(why="; ".join(f"{s.where}: {s.why}" for s in statements if s.why))
+        why = "; ".join(f"{s.where}: {s.why}" for s in statements if s.why)
+        return Lengths(why=why, unitless=unitless)
     (first, size), *rest = usable
     others = [(where, other) for where, other in rest if not agree(size, other)]
     warnings = (
@@ -100,7 +107,11 @@ def combine(statements: Sequence[Stated]) -> Lengths:
         f"the first is taken, --voxel-size-nm {size_text(other)} takes the other"
         for where, other in others
     )
-    return Lengths(size, tuple(other for _, other in others), "", tuple(warnings))
+    taken = next(s for s in ordered if s.size_nm is not None)
+    return Lengths(
+        size, tuple(other for _, other in others), "", tuple(warnings),
+        unitless if taken.unitless else "",
+    )  # fmt: skip
 
 
 def agree(one: Size, two: Size) -> bool:

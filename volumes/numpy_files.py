@@ -4,23 +4,76 @@ The formats are those of ``numpy.lib.format``.  An ``.npy`` file has no voxel si
 file it is the array ``voxel_size_nm_zyx``: three numbers (z, y, x) in nanometres.
 """
 
+import io
+import logging
+import math
 import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 
-from .formats import Voxels, of_array
+from .formats import Unreadable, Voxels, check_memory, of_array
 from .lengths import Lengths, combine, statement
 
+log = logging.getLogger(__name__)
+
 NPZ_SIZE = "voxel_size_nm_zyx"
+HEADER_BYTES = 12 + 2**16  # of numpy's formats 1 and 2, which are much shorter in fact
+MEMBERS = 1000  # arrays in an npz file
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an array states, and where its bytes begin."""
+
+    shape: tuple[int, ...]
+    fortran: bool  # order of the bytes
+    dtype: np.dtype[Any]
+    begin: int
+
+    @property
+    def end(self) -> int:
+        """Bytes of header and voxels."""
+        return self.begin + math.prod(self.shape) * self.dtype.itemsize
+
+    def array(self, flat: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the array in bytes that begin with the header; nothing is copied."""
+        voxels = flat[self.begin : self.end].view(self.dtype)
+        return voxels.reshape(self.shape, order="F" if self.fortran else "C")
+
+
+def read_header(data: bytes) -> Header:
+    """Return the header in the first bytes of an npy file; raises Unreadable if there is none."""
+    file = io.BytesIO(data)
+    readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    try:
+        major, _ = np.lib.format.read_magic(file)
+        shape, fortran, dtype = readers[major](file)
+    # numpy evaluates the header as a Python literal, which may fail in any way.
+    except Exception as error:
+        raise Unreadable("it does not begin with the header of a NumPy array") from error
+    if dtype.hasobject or dtype.itemsize == 0 or dtype.subdtype or dtype.names:
+        raise Unreadable("it holds Python objects or records; expected numbers")
+    if min(shape, default=0) < 0:
+        raise Unreadable(f"its header states the shape {shape}")
+    return Header(tuple(map(int, shape)), fortran, dtype, file.tell())
 
 
 def open_npy(path: Path) -> Voxels:
     """Return the array (..., z, y, x) of an npy file, mapped into memory; any dtype."""
-    return of_array(np.load(path, mmap_mode="r", allow_pickle=False), Lengths())
+    with path.open("rb") as file:
+        header = read_header(file.read(HEADER_BYTES))
+    if header.end > (size := path.stat().st_size):
+        raise Unreadable(f"it is cut short: {size} of {header.end} bytes are there")
+    if header.begin == header.end:
+        return of_array(np.zeros(header.shape, header.dtype), Lengths())
+    return of_array(header.array(np.memmap(path, np.uint8, "r")), Lengths())
 
 
 def open_npz(path: Path, key: str | None, prefer: str | None) -> Voxels:
@@ -39,35 +92,64 @@ def open_npz(path: Path, key: str | None, prefer: str | None) -> Voxels:
     ------
     WrongUse
         If there is no array of that name, or without a name none or more than one volume.
+    Unreadable
+        If it would unpack to much more than the file's size.
     """
-    chosen = "" if key else _only_key(path, prefer)
-    key = key or chosen
-    # Opened here, because np.load leaves a broken file open.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        if key not in arrays.files:
-            raise WrongUse(f"{path} has no array {key}; it has {', '.join(arrays.files)}")
-        return of_array(arrays[key], _npz_lengths(arrays), chosen)
+    with path.open("rb") as file, zipfile.ZipFile(file) as members:
+        headers = _headers(members)
+        chosen = "" if key else _only_key(path, headers, prefer)
+        key = key or chosen
+        if key not in headers:
+            raise WrongUse(f"{path} has no array {key}; it has {', '.join(headers)}")
+        lengths = _lengths(members, headers)
+        state = path.stat()
+        check_memory(headers[key].end, state.st_size, f"{key} of the npz file")
+        # Two writes may fall within one tick of the file system's clock.
+        version = (state.st_size, state.st_mtime_ns, members.getinfo(f"{key}.npy").CRC)
+    array = _unpacked(path, key, headers[key], version)
+    return of_array(array, lengths, chosen)
 
 
-def _npz_lengths(arrays: Any) -> Lengths:
-    if NPZ_SIZE not in arrays.files:
+# A server opens its source anew for each chunk; it is unpacked once.
+@lru_cache(1)
+def _unpacked(path: Path, key: str, header: Header, version: tuple[int, ...]) -> NDArray[Any]:
+    """Return one array; ``version`` tells apart what was in the file at other times."""
+    log.debug("unpacking %s of %s: %s", key, path, version)
+    with zipfile.ZipFile(path) as members, members.open(f"{key}.npy") as file:
+        data = file.read(header.end)
+    if len(data) != header.end:
+        raise Unreadable(f"its array {key} is cut short: {len(data)} of {header.end} bytes")
+    return header.array(np.frombuffer(data, np.uint8))
+
+
+def _headers(members: zipfile.ZipFile) -> dict[str, Header]:
+    """Return the headers of the arrays by their names, without reading their voxels."""
+    arrays = [member for member in members.infolist() if member.filename.endswith(".npy")]
+    if len(arrays) > MEMBERS:
+        raise Unreadable(f"it holds {len(arrays)} arrays; expected at most {MEMBERS}")
+    found = {}
+    for member in arrays:
+        with members.open(member) as file:
+            found[member.filename.removesuffix(".npy")] = read_header(file.read(HEADER_BYTES))
+    return found
+
+
+def _lengths(members: zipfile.ZipFile, headers: dict[str, Header]) -> Lengths:
+    header = headers.get(NPZ_SIZE)
+    if header is None:
         return Lengths()
-    size = arrays[NPZ_SIZE].astype(float).ravel().tolist()
-    if len(size) != 3:
-        raise WrongUse(f"{NPZ_SIZE} holds {len(size)} numbers; expected three, (z, y, x)")
-    return combine([statement(NPZ_SIZE, size, ["nm"] * 3)])
+    if math.prod(header.shape) != 3:
+        raise Unreadable(f"{NPZ_SIZE} has shape {header.shape}; expected three numbers, (z, y, x)")
+    with members.open(f"{NPZ_SIZE}.npy") as file:
+        array = header.array(np.frombuffer(file.read(header.end), np.uint8))
+    if array.dtype.kind not in "iuf":
+        raise Unreadable(f"{NPZ_SIZE} has dtype {array.dtype}; expected three numbers, (z, y, x)")
+    return combine([statement(NPZ_SIZE, array.astype(float).ravel().tolist(), ["nm"] * 3)])
 
 
-def _only_key(path: Path, prefer: str | None) -> str:
-    """Return the name of the volume in an npz file; only headers are read."""
-    headers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-    axes = {}
-    with zipfile.ZipFile(path) as members:
-        for member in members.namelist():
-            with members.open(member) as file:
-                major, _ = np.lib.format.read_magic(file)
-                axes[member.removesuffix(".npy")] = len(headers[major](file)[0])
-    volumes = [name for name, count in axes.items() if count >= 3]
+def _only_key(path: Path, headers: dict[str, Header], prefer: str | None) -> str:
+    """Return the name of the volume among the arrays of an npz file."""
+    volumes = [name for name, header in headers.items() if len(header.shape) >= 3]
     if prefer in volumes:
         volumes = [prefer]
     if not volumes:

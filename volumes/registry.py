@@ -17,12 +17,18 @@ from fibstream.core.errors import WrongUse
 from .formats import Voxels
 from .mrc import open_mrc
 from .numpy_files import open_npy, open_npz
+from .slice_names import check_pattern
 from .slices import open_slices, slices_in
 from .tiff import open_tiff
 from .zarr_n5.arrays import METADATA, open_hierarchy
 from .zarr_n5.selection import Kind
 
 SCHEMES = ("s3://", "gs://", "file://")
+
+FORMS = MappingProxyType(  # of files, as messages call them
+    {".npy": "NumPy file", ".npz": "file of NumPy arrays", ".mrc": "MRC file", ".rec": "MRC file"}
+    | {".tif": "TIFF file", ".tiff": "TIFF file"}
+)
 
 OPENERS: Mapping[str, Callable[[Path], Voxels]] = MappingProxyType(
     {
@@ -45,7 +51,19 @@ def split_path(path: str) -> tuple[str, str]:
     return place, inside.strip("/")
 
 
-def find_volume(path: str, place: str, inside: str, kind: Kind) -> Voxels:
+def with_pattern(path: str, pattern: str | None) -> str:
+    """Return the path of a folder of slices together with the pattern that finds their numbers."""
+    if pattern is None:
+        return path
+    check_pattern(pattern)
+    if "#" in pattern or not Path(path).is_dir():
+        raise WrongUse(
+            f"--pattern {pattern!r}: expected the path of a folder of slices, and \\x23 for a #"
+        )
+    return f"{path}#{pattern}"
+
+
+def find_volume(path: str, place: str, inside: str, kind: Kind, *, growing: bool = False) -> Voxels:
     """Return the array at a path, unchecked.
 
     Parameters
@@ -56,22 +74,30 @@ def find_volume(path: str, place: str, inside: str, kind: Kind) -> Voxels:
         The parts of it: see ``split_path``.
     kind : {"raw", "prediction", "labels", "any"}
         Which array is selected where there are several.
+    growing : bool
+        Whether chunks of Zarr and N5 may be absent without a word.
 
     Raises
     ------
     WrongUse
         If nothing is there, the format is unknown, or no array of that kind is selected.
     """
+    if "\0" in path:
+        raise WrongUse(f"{path!r} is no path: it holds a zero byte")
+    if ".." in inside.split("/"):
+        raise WrongUse(f"{path}: expected a group or array inside {place}, not above it")
     if place.startswith(SCHEMES):
-        found = open_hierarchy(f"{place.rstrip('/')}/{inside}", path, kind, transpose=True)
+        found = open_hierarchy(f"{place.rstrip('/')}/{inside}", path, kind, growing=growing)
         if found is None:
             raise WrongUse(f"{path}: there is no Zarr or N5 array or group")
         return found
     file = Path(place)
     if file.is_dir():
-        return _find_in_folder(path, file, inside, kind)
+        return _find_in_folder(path, file, inside, kind, growing=growing)
     if not file.exists():
         raise WrongUse(f"{place}: no such file or folder")
+    if not file.is_file():  # a pipe or device may never end
+        raise WrongUse(f"{place} is no regular file")
     suffix = file.suffix.lower()
     if suffix == ".npz":
         return open_npz(file, inside or None, prefer="raw" if kind == "raw" else None)
@@ -92,11 +118,11 @@ def _plug_in_reader(suffix: str) -> Callable[[Path, str], Voxels] | None:
     return None
 
 
-def _find_in_folder(path: str, folder: Path, inside: str, kind: Kind) -> Voxels:
-    bare = not inside and not any((folder / name).exists() for name in METADATA)
-    if bare and (slices := slices_in(folder)):
-        return open_slices(slices)
-    found = open_hierarchy(f"file://{folder.resolve()}/{inside}", path, kind, transpose=True)
+def _find_in_folder(path: str, folder: Path, inside: str, kind: Kind, *, growing: bool) -> Voxels:
+    bare = not any((folder / name).exists() for name in METADATA)
+    if bare and not (inside and (folder / inside).exists()) and (slices := slices_in(folder)):
+        return open_slices(slices, check_pattern(inside, f"{folder}#") if inside else None)
+    found = open_hierarchy(f"file://{folder.resolve()}/{inside}", path, kind, growing=growing)
     if found is None and inside:
         raise WrongUse(f"{folder} has no array or group {inside}")
     if found is None:

@@ -1,6 +1,7 @@
 """A folder of slices, one TIFF or MRC file for each z, read as one volume (z, y, x)."""
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,51 +12,55 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 
+from .display import Display
 from .formats import PlaneReader, Voxels, named_errors, of_planes, without_leading
 from .lengths import Lengths
 from .mrc import open_mrc, read_mrc
-from .slice_names import natural, number_of
-from .tiff import open_page, plane_reader, read_page, refuse_cut_short
+from .slice_names import is_slice_name, natural, number_names
+from .tiff import display_of_page, open_page, plane_reader, read_page, refuse_cut_short
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".mrc")
 PAGES = 1024  # parsed TIFF headers kept: twice the planes of the largest chunk
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape (y, x) and dtype
+FullHeader = tuple[tuple[int, ...], np.dtype[Any], Display]
 
 
 def slices_in(folder: Path) -> list[Path]:
-    """Return the slices in a folder in natural order: s2 before s10."""
-    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(
-        (p for p in visible if p.suffix.lower() in SLICE_SUFFIXES), key=lambda p: natural(p.name)
-    )
+    """Return the slices in a folder, in natural order of their names."""
+    names = (path.name for path in folder.iterdir())
+    slices = (name for name in names if is_slice_name(name, SLICE_SUFFIXES))
+    return [folder / name for name in sorted(slices, key=natural)]
 
 
-def open_slices(paths: list[Path]) -> Voxels:
-    """Return the stack of slices (z, y, x), in the order given; it has no voxel size.
+def open_slices(paths: list[Path], pattern: str | None = None) -> Voxels:
+    """Return the stack of slices (z, y, x), in the order of their numbers; it has no voxel size.
 
     Parameters
     ----------
     paths : list of Path
-        All TIFF or all MRC, one plane each, of one shape and dtype.
+        All TIFF or all MRC, one plane each, of one shape and dtype, in one folder.
+    pattern : str, optional
+        A regular expression whose group is the number; files that it does not fit are left out.
 
     Raises
     ------
     WrongUse
-        If a slice, which the message names, cannot be read, or differs from the first.
+        If a slice, which the message names, cannot be read, or differs from the first; if two have
+        one number, or there are several series.
     """
+    folder = paths[0].parent
+    numbering = number_names([path.name for path in paths], pattern)
+    paths = [folder / name for name in numbering.order]
+    if not paths:
+        raise WrongUse(f"{folder}: no slice fits --pattern {pattern!r}")
     tiffs = [path for path in paths if path.suffix.lower() in TIFF_SUFFIXES]
     if tiffs and len(tiffs) != len(paths):
-        raise WrongUse(f"{paths[0].parent} mixes TIFF and MRC slices; expected one of the two")
-    header = _tiff_header if tiffs else _mrc_header
-    (shape, dtype), *others = (header(path) for path in paths)
-    for path, found in zip(paths[1:], others, strict=True):
-        if found != (shape, dtype):
-            raise WrongUse(
-                f"{path} has shape {found[0]} and dtype {found[1]}; "
-                f"expected {shape} and {dtype} as in {paths[0].name}"
-            )
+        raise WrongUse(f"{folder} mixes TIFF and MRC slices; expected one of the two")
+    if why := numbering.fault():
+        raise WrongUse(f"{folder}: {why}")
+    shape, dtype, display = _same_headers(paths, _tiff_header if tiffs else _mrc_header)
     read = (
         plane_reader(lru_cache(PAGES)(lambda z: open_page(paths[z])))
         if tiffs
@@ -66,30 +71,33 @@ def open_slices(paths: list[Path]) -> Voxels:
         with named_errors(str(paths[z])):
             return read(z, rows, columns)
 
-    return of_planes((len(paths), *shape), dtype, Lengths(), read_plane, _gaps(paths))
+    notes = numbering.notes()
+    return of_planes((len(paths), *shape), dtype, Lengths(), read_plane, notes, display)
 
 
-def _gaps(paths: list[Path]) -> tuple[str, ...]:
-    """Return a note where otherwise consecutive numbers leave some out."""
-    found = [number_of(path.name) for path in paths]
-    numbers = [n for n in found if n is not None]
-    steps = np.diff(numbers) if len(numbers) == len(paths) else np.zeros(0, int)
-    if not len(steps) or int(np.median(steps)) != 1 or int(steps.min()) < 1:
-        return ()
-    (places,) = np.nonzero(steps > 1)
-    if not len(places):
-        return ()
-    missing = int((steps - 1).sum())
-    first = int(places[0])
-    return (
-        f"{missing} of {numbers[-1] - numbers[0] + 1} slices are missing, the first between "
-        f"{paths[first].name} and {paths[first + 1].name}: what follows moves up; put a copy of a "
-        "neighbour where one is missing",
-    )
+def _same_headers(paths: list[Path], header: Callable[[Path], FullHeader]) -> FullHeader:
+    """Return the header of the first slice; raise WrongUse where another has a different one."""
+    for path in paths:
+        if not path.is_file():  # a pipe may never end
+            raise WrongUse(f"{path} is no regular file")
+    (shape, dtype, display), *others = (header(path) for path in paths)
+    for path, found in zip(paths[1:], others, strict=True):
+        if found[:2] != (shape, dtype):
+            raise WrongUse(
+                f"{path} has shape {found[0]} and dtype {found[1]}; "
+                f"expected {shape} and {dtype} as in {paths[0].name}"
+            )
+        if found[2] != display:
+            raise WrongUse(f"{path} is stored with {_shown(found[2])}, {paths[0].name} is not")
+    return shape, dtype, display
 
 
-def whole_header(path: Path) -> Header:
-    """Return shape (y, x) and dtype of one slice, without reading its voxels.
+def _shown(display: Display) -> str:
+    return "colours" if display.coloured else f"{'white' if display.inverted else 'black'} as 0"
+
+
+def whole_header(path: Path) -> FullHeader:
+    """Return shape (y, x), dtype and display of one slice, without reading its voxels.
 
     Raises
     ------
@@ -101,7 +109,10 @@ def whole_header(path: Path) -> Header:
     with named_errors(str(path)):
         page = open_page(path)
         refuse_cut_short(page, path.stat().st_size)
-        return page.shape, page.dtype
+        display = display_of_page(page)
+        if display.coloured:
+            raise WrongUse(f"{path} has a table of colours; expected grey values")
+        return page.shape, page.dtype, display
 
 
 def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
@@ -128,17 +139,17 @@ def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
         return plane, state
 
 
-def _tiff_header(path: Path) -> Header:
-    with named_errors(str(path)):
+def _tiff_header(path: Path) -> FullHeader:
+    with named_errors(str(path), "TIFF file"):
         page = open_page(path)
-        return page.shape, page.dtype
+        return page.shape, page.dtype, display_of_page(page)
 
 
-def _mrc_header(path: Path) -> Header:
-    with named_errors(str(path)):
+def _mrc_header(path: Path) -> FullHeader:
+    with named_errors(str(path), "MRC file"):
         found = open_mrc(path)
     _refuse_depth(path, found.shape)
-    return found.shape[1:], found.dtype.newbyteorder("=")
+    return found.shape[1:], found.dtype.newbyteorder("="), found.display
 
 
 def _refuse_depth(path: Path, shape: tuple[int, ...]) -> None:

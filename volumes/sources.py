@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -15,9 +16,9 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS, Box, Index
 
 from .display import Display
-from .formats import Voxels, named_errors
+from .formats import Unreadable, Voxels, named_errors
 from .lengths import Lengths, Size, agree, size_text
-from .registry import find_volume, split_path
+from .registry import FORMS, find_volume, split_path
 from .zarr_n5.selection import Kind
 
 log = logging.getLogger(__name__)
@@ -112,10 +113,12 @@ class Source:
 
 
 def _closed(box: Box) -> NDArray[Any]:
-    raise ValueError(f"the source was closed before {box}")
+    raise Unreadable(f"the source was closed before {box}")
 
 
-def open_volume(path: str, *, kind: Kind = "any", voxel_size_nm: Size | None = None) -> Source:
+def open_volume(
+    path: str, *, kind: Kind = "any", voxel_size_nm: Size | None = None, growing: bool = False
+) -> Source:
     """Return the volume at a path, without reading its voxels (npz: all of them).
 
     Parameters
@@ -128,6 +131,8 @@ def open_volume(path: str, *, kind: Kind = "any", voxel_size_nm: Size | None = N
     voxel_size_nm : tuple of float, optional
         Edge lengths (z, y, x) in nanometres; needed where the file states none. Where it states
         some, one of them, to 1 % on each axis.
+    growing : bool
+        Whether the volume is being written, so that chunks may be absent without a word.
 
     Returns
     -------
@@ -143,8 +148,8 @@ def open_volume(path: str, *, kind: Kind = "any", voxel_size_nm: Size | None = N
     if voxel_size_nm is not None and not _usable(voxel_size_nm):
         raise WrongUse(f"voxel size {voxel_size_nm}: expected three positive lengths (z, y, x), nm")
     place, inside = split_path(path)
-    with named_errors(path):
-        found = find_volume(path, place, inside, kind)
+    with named_errors(path, FORMS.get(PurePath(place).suffix.lower(), "")):
+        found = find_volume(path, place, inside, kind, growing=growing)
     chosen = "/".join(filter(None, (inside, found.inside)))
     return _checked(f"{place}#{chosen}" if chosen else path, found, kind, voxel_size_nm)
 
@@ -159,8 +164,13 @@ def _checked(name: str, found: Voxels, kind: Kind, given: Size | None) -> Source
     if found.dtype.name not in DTYPES[kind]:
         expected = ", ".join(DTYPES[kind]) + _EXPLAINED[kind]
         raise WrongUse(f"{name} has dtype {found.dtype.name}; expected {expected}")
+    if kind == "raw" and found.display.coloured:
+        raise WrongUse(
+            f"{name} has a table of colours: its values are numbers of colours, not grey values; "
+            "save it as 8-bit or 16-bit grey"
+        )
     size = _voxel_size(name, found.lengths, voxel_size_nm=given)
-    notes = _notes(found, kind, chosen=given is not None)
+    notes = (*_notes(found, kind, chosen=given is not None), *_size_notes(found.lengths, given))
     for note in notes:
         _log_once(name, note)
     return Source(
@@ -175,6 +185,22 @@ def _notes(found: Voxels, kind: Kind, *, chosen: bool) -> tuple[str, ...]:
     if kind == "raw" and found.display.inverted:
         notes = (*notes, "it is to be shown inverted: give --invert if its membranes are bright")
     return notes
+
+
+def _size_notes(own: Lengths, given: Size | None) -> tuple[str, ...]:
+    """Return a word about metadata without a unit, over which a given size wins."""
+    if not own.unitless:
+        return ()
+    if given is None:
+        return (
+            f"its {own.unitless} has no unit; nanometres are taken, as programs mean that write it "
+            "so: --voxel-size-nm takes another size",
+        )
+    if own.size_nm is None:
+        return (f"its {own.unitless} has no unit, and is not used",)
+    if agree(own.size_nm, given):
+        return ()
+    return (f"its {own.unitless} has no unit; the given {size_text(given)} nm are taken",)
 
 
 @lru_cache(NOTES_REMEMBERED)
@@ -192,7 +218,9 @@ def _voxel_size(name: str, own: Lengths, *, voxel_size_nm: Size | None) -> Size:
         return _floats(voxel_size_nm)
     if voxel_size_nm is None:
         return own.size_nm
-    if not any(agree(voxel_size_nm, size) for size in (own.size_nm, *own.others)):
+    if not own.unitless and not any(
+        agree(voxel_size_nm, size) for size in (own.size_nm, *own.others)
+    ):
         raise WrongUse(
             f"{name} has the voxel size {size_text(own.size_nm)} nm, "
             f"but {size_text(voxel_size_nm)} nm was given"

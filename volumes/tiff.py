@@ -7,23 +7,24 @@ import logging
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 
-from .display import Display, display_between
-from .formats import CACHE_BYTES, PlaneReader, Voxels, of_array, of_planes
+from .display import Display, display_between, display_of_palette
+from .formats import CACHE_BYTES, PlaneReader, Unreadable, Voxels, check_memory, of_array, of_planes
 from .lengths import Lengths, Stated, combine, statement
+from .ome import check_ome, ome_statement
 
-MIN_IS_WHITE = 0  # of the tag PhotometricInterpretation
+MIN_IS_WHITE, PALETTE = 0, 3  # of the tag PhotometricInterpretation
 
 
 def open_tiff(path: Path) -> Voxels:
@@ -32,7 +33,8 @@ def open_tiff(path: Path) -> Voxels:
     Parameters
     ----------
     path : Path
-        Pages of one shape and dtype, or an ImageJ stack; BigTIFF and any compression.
+        Pages of one shape and dtype, an ImageJ stack, or one page with a depth (SGI's ImageDepth);
+        BigTIFF and any compression.
 
     Returns
     -------
@@ -46,15 +48,22 @@ def open_tiff(path: Path) -> Voxels:
         If it is not one stack of grey images.
     """
     with _open(path) as tiff:
+        check_ome(path, tiff.ome_metadata, len(tiff.pages))
         series, shape = tiff.series[0], _stack_shape(path, tiff)
+        _refuse_unknown_samples(series)
         own, display = _lengths(tiff), _display(tiff)
         if series.dataoffset is not None:
             dtype = np.dtype(tiff.byteorder + series.dtype.char)
+            end, size = series.dataoffset + math.prod(shape) * dtype.itemsize, path.stat().st_size
+            if end > size:
+                raise Unreadable(f"it is cut short: {size} of {end} bytes are there")
             stack = np.memmap(path, dtype, "r", series.dataoffset, shape)
             return of_array(stack, own, display=display)
         pages = list(series.pages)
-    if len(pages) != shape[0] or None in pages:
-        raise ValueError(f"its {len(pages)} pages do not make a stack of shape {shape}")
+    if None in pages:
+        raise Unreadable(f"plane {pages.index(None)} of {shape[0]} is not in it")
+    if len(pages) * pages[0].keyframe.imagedepth != shape[0]:
+        raise Unreadable(f"its {len(pages)} pages do not make a stack of shape {shape}")
     return of_planes(shape, series.dtype, own, plane_reader(pages.__getitem__), display=display)
 
 
@@ -67,7 +76,9 @@ def open_page(path: Path) -> Any:
         If there are more pages, or the page is in colour.
     """
     with _open(path) as tiff:
-        return _only_page(tiff, path)
+        page = _only_page(tiff, path)
+        display_of_page(page)  # reads the palette while the file is open
+        return page
 
 
 def read_page(data: bytes, path: Path) -> NDArray[Any]:
@@ -77,7 +88,7 @@ def read_page(data: bytes, path: Path) -> NDArray[Any]:
     ------
     WrongUse
         As ``open_page``.
-    ValueError
+    Unreadable
         If bytes are missing.
     """
     with _open(BytesIO(data)) as tiff:
@@ -88,7 +99,7 @@ def read_page(data: bytes, path: Path) -> NDArray[Any]:
 
 
 def refuse_cut_short(page: Any, size: int) -> None:
-    """Raise ValueError unless a file of ``size`` bytes holds every strip and tile of its page.
+    """Raise Unreadable unless a file of ``size`` bytes holds every strip and tile of its page.
 
     An empty one counts as missing: some programs write the table first and fill it in at the end.
     """
@@ -96,7 +107,7 @@ def refuse_cut_short(page: Any, size: int) -> None:
     held = sum(count for _, count in places)
     plain = page.nbytes if page.compression == 1 else 0
     if any(count == 0 or offset + count > size for offset, count in places) or held < plain:
-        raise ValueError(f"of {len(places)} strips and tiles not all are there yet")
+        raise Unreadable(f"of {len(places)} strips and tiles not all are there yet")
 
 
 def _only_page(tiff: Any, path: Path) -> Any:
@@ -106,7 +117,14 @@ def _only_page(tiff: Any, path: Path) -> Any:
             f"{path} holds {len(tiff.pages)} pages of shape {page.shape}; "
             "expected one slice with axes (y, x)"
         )
+    _refuse_unknown_samples(page)
     return page
+
+
+def _refuse_unknown_samples(page: Any) -> None:
+    """Raise Unreadable unless the samples of a page or series are numbers."""
+    if page.dtype is None:
+        raise Unreadable("its samples are in no known format of numbers")
 
 
 def _open(path: Path | BytesIO) -> Any:
@@ -124,14 +142,16 @@ def _open(path: Path | BytesIO) -> Any:
 
 
 def _refuse_lost_pages(tiff: Any) -> None:
-    """Raise ValueError if the chain of pages breaks off: tifffile takes the rest for the whole."""
+    """Raise Unreadable if the chain of pages breaks off: tifffile takes the rest for the whole."""
     file, form, last = tiff.filehandle, tiff.tiff, tiff.pages[len(tiff.pages) - 1]
     file.seek(last.offset)
     (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
     file.seek(last.offset + form.tagnosize + tags * form.tagsize)
     (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
     if following != 0:
-        raise ValueError(f"it breaks off after page {len(tiff.pages)}")
+        raise Unreadable(
+            f"after page {len(tiff.pages)} it names one more that is not in it: is it cut short?"
+        )
 
 
 def _stack_shape(path: Path, tiff: Any) -> tuple[int, ...]:
@@ -149,7 +169,8 @@ def _stack_shape(path: Path, tiff: Any) -> tuple[int, ...]:
 
 def _lengths(tiff: Any) -> Lengths:
     """Return the voxel size; OME-XML is trusted first, since it names the unit of each axis."""
-    return combine([s for s in (_ome_statement(tiff), _imagej_statement(tiff)) if s])
+    stated = (ome_statement(tiff.ome_metadata), _imagej_statement(tiff))
+    return combine([s for s in stated if s])
 
 
 def _imagej_statement(tiff: Any) -> Stated | None:
@@ -168,61 +189,67 @@ def _imagej_statement(tiff: Any) -> Stated | None:
     return statement(where, [stated["spacing"], *(n / count for count, n in pixels)], units)
 
 
-def _ome_statement(tiff: Any) -> Stated | None:
-    if not tiff.ome_metadata:
-        return None
-    pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
-    stated = {} if pixels is None else pixels.attrib
-    sizes = [stated.get(f"PhysicalSize{axis}") for axis in "ZYX"]
-    if None in sizes:
-        missing = ", ".join(f"PhysicalSize{a}" for a, s in zip("ZYX", sizes, strict=True) if not s)
-        return Stated("OME-XML", None, f"it has no {missing}")
-    # Micrometres are the default of the schema.
-    units = [stated.get(f"PhysicalSize{axis}Unit", "um") for axis in "ZYX"]
-    return statement("OME-XML", sizes, units)
-
-
 def _display(tiff: Any) -> Display:
     """Return ImageJ's window of grey values, and whether the smallest is white."""
     stated = tiff.imagej_metadata or {}
-    window = display_between(stated.get("min"), stated.get("max")).window
-    return Display(window, inverted=int(tiff.pages[0].photometric) == MIN_IS_WHITE)
+    shown = display_of_page(tiff.pages[0])
+    return replace(shown, window=display_between(stated.get("min"), stated.get("max")).window)
+
+
+def display_of_page(page: Any) -> Display:
+    """Return how the grey values of a page are to be shown; a palette may invert or colour them."""
+    if int(page.photometric) == PALETTE:
+        return display_of_palette(page.colormap)
+    return Display(inverted=int(page.photometric) == MIN_IS_WHITE)
 
 
 def plane_reader(page_of: Callable[[int], Any]) -> PlaneReader:
-    """Return the reader of parts of pages, (y, x); it decodes the strips and tiles they touch.
+    """Return the reader of parts of planes, (y, x); it decodes the strips and tiles they touch.
 
     Parameters
     ----------
     page_of : callable
-        Returns the page of a plane z; all have the shape, dtype and segments of page 0.
+        Returns a page by its number; all have the shape, depth and dtype of page 0.
     """
-    first = page_of(0)
+    first = page_of(0).keyframe
     segment_bytes = max(1, math.prod(first.chunks) * first.dtype.itemsize)
     segment = lru_cache(max(1, CACHE_BYTES // segment_bytes))(
-        lambda z, number: _segment(page_of(z), number)
+        lambda page, number: _segment(page_of(page), number)
     )
 
     def read_plane(z: int, rows: slice, columns: slice) -> NDArray[Any]:
-        page = page_of(z)
-        if page.is_final and _is_contiguous(page):
-            dtype = np.dtype(page.parent.byteorder + page.dtype.char)
-            path = page.parent.filehandle.path
-            return np.memmap(path, dtype, "r", page.dataoffsets[0], page.shape)[rows, columns]
-        (height, width), across = page.chunks, page.chunked[1]
+        number, z = divmod(z, first.imagedepth)
+        page = page_of(number)
+        form = page.keyframe
+        if page.is_final and _is_contiguous(page) and form.imagedepth == 1:
+            return _mapped(page)[rows, columns]
+        height, width = form.chunks[-2:]
+        deep = form.tiledepth if form.is_tiled else 1
+        down, across = -(-form.imagelength // height), -(-form.imagewidth // width)
         touched = (
             range(rows.start // height, -(-rows.stop // height)),
             range(columns.start // width, -(-columns.stop // width)),
         )
         y, x = touched[0].start * height, touched[1].start * width
+        size = Path(page.parent.filehandle.path).stat().st_size
+        check_memory(deep * height * width * page.dtype.itemsize, size, "a strip or tile")
         out = np.zeros((len(touched[0]) * height, len(touched[1]) * width), page.dtype)
         for row, column in product(*touched):
-            part = segment(z, row * across + column)
+            part = segment(number, (z // deep * down + row) * across + column)[z % deep]
             corner = out[row * height - y :, column * width - x :]
             corner[: part.shape[0], : part.shape[1]] = part
         return out[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
 
     return read_plane
+
+
+def _mapped(page: Any) -> NDArray[Any]:
+    """Return an uncompressed page in one piece, (y, x), mapped."""
+    dtype = np.dtype(page.parent.byteorder + page.dtype.char)
+    path, begin = page.parent.filehandle.path, page.dataoffsets[0]
+    if begin + math.prod(page.shape) * dtype.itemsize > Path(path).stat().st_size:
+        raise Unreadable(f"page {page.index} is cut short")
+    return np.memmap(path, dtype, "r", begin, page.shape)
 
 
 def _is_contiguous(page: Any) -> bool:
@@ -232,15 +259,15 @@ def _is_contiguous(page: Any) -> bool:
 
 
 def _segment(page: Any, number: int) -> NDArray[Any]:
-    """Return one strip or tile, decoded, (y, x); an empty one is 0."""
+    """Return one strip or tile, decoded, (z, y, x); an empty one is 0."""
     count = page.databytecounts[number]
     with Path(page.parent.filehandle.path).open("rb") as file:
         file.seek(page.dataoffsets[number])
         data = file.read(count)
     if len(data) != count:
-        raise ValueError(f"page {page.index} is cut short")
+        raise Unreadable(f"page {page.index} is cut short")
     decoded, _, shape = page.keyframe.decode(data or None, number, jpegtables=page.jpegtables)
     if decoded is None:
-        return np.zeros(shape[1:3], page.dtype)
-    array: NDArray[Any] = decoded[0, : shape[1], : shape[2], 0]
+        return np.zeros(shape[:3], page.dtype)
+    array: NDArray[Any] = decoded[: shape[0], : shape[1], : shape[2], 0]
     return array

@@ -27,6 +27,7 @@ from ..options import (
     Invert,
     LandingOrder,
     NewVoxel,
+    Pattern,
     Pipeline,
     Raw,
     Seed,
@@ -79,6 +80,7 @@ def create(
 def land(
     name: Dataset,
     raw: Raw,
+    pattern: Pattern = None,
     order: LandingOrder = "raster",
     seed: Seed = 0,
     chunks: Annotated[
@@ -103,9 +105,11 @@ def land(
     Example: fibstream land cell --raw volume.tif --seal --wait
     """
     from fibstream.services.ingest.edges.landing import Order
+    from fibstream.volumes.registry import with_pattern
 
     from ..landing import given_predictions, land_volume
 
+    raw = with_pattern(raw, pattern)
     check_name(name)
     check_choice(order, get_args(Order), "--order")
     given = given_predictions(prediction or (), labels or ())

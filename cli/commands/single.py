@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..app import command, settings, voxel_size
-from ..options import AutoContrast, Chunk, Invert, Out, Raw, Voxel
+from ..options import AutoContrast, Chunk, Invert, Out, Pattern, Raw, Voxel
 
 
 @command
@@ -16,6 +16,7 @@ def predict(
     model: Annotated[str, typer.Option(metavar="NAME|FILE.onnx", help="The network.")],
     out: Out,
     voxel_size_nm: Voxel = None,
+    pattern: Pattern = None,
     chunk: Chunk = None,
     contrast: AutoContrast = None,
     invert: Invert = False,
@@ -24,12 +25,14 @@ def predict(
 
     Example: fibstream predict --raw volume.tif --model mito --out prediction.zarr
     """
+    from fibstream.volumes.registry import with_pattern
+
     from ..oneshot import predict_volume
 
     chosen, _ = settings()
     for group in predict_volume(
-        raw, model, out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk, contrast=contrast,
-        invert=invert, threads=chosen.threads,
+        with_pattern(raw, pattern), model, out, voxel_size_nm=voxel_size(voxel_size_nm),
+        chunk=chunk, contrast=contrast, invert=invert, threads=chosen.threads,
     ):  # fmt: skip
         typer.echo(str(out / group))
 

@@ -19,6 +19,7 @@ from ..options import (
     Json,
     LandingOrder,
     Out,
+    Pattern,
     Pipeline,
     Raw,
     Seed,
@@ -32,6 +33,7 @@ def run(
     pipeline: Pipeline,
     out: Out,
     voxel_size_nm: Voxel = None,
+    pattern: Pattern = None,
     chunk: Chunk = None,
     order: LandingOrder = "raster",
     seed: Seed = 0,
@@ -47,11 +49,14 @@ def run(
 
     Example: fibstream run --raw volume.tif --voxel-size-nm 10 --pipeline mito --out cell.zarr
     """
+    from fibstream.volumes.registry import with_pattern
+
     from ..streaming import stream
 
     chosen, _ = settings(workers=workers)
     report = stream(
-        raw=raw, pipeline=pipeline, out=out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
+        raw=with_pattern(raw, pattern), pipeline=pipeline, out=out,
+        voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
         order=order, seed=seed, bus=bus, contrast=contrast, invert=invert, settings=chosen,
         quiet=False,
     )  # fmt: skip

@@ -141,7 +141,7 @@ class ViewableDataset:
     def _mask(
         self, group: str, level: int, start: NDArray[Any], stop: NDArray[Any], number: int
     ) -> NDArray[np.bool_]:
-        source = open_volume(f"{self.root / group}/s{level}", kind="labels", voxel_size_nm=None)
+        source = open_volume(f"{self.root / group}/s{level}", kind="labels", growing=True)
         stop = np.minimum(stop, source.shape)
         a, b = tuple(start.tolist()), tuple(stop.tolist())
         inside: NDArray[np.bool_] = source.read(Box(a, b)) == number

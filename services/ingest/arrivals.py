@@ -7,7 +7,7 @@ layer lands when all its slices are complete.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fibstream.volumes.slice_names import natural, number_of
+from fibstream.volumes.slice_names import Numbering, Rule, natural, number_names
 
 from .checks import FileChecks
 from .layers import LandedLayers, Layer
@@ -53,7 +53,8 @@ class Slices:
         self._positions = Positions(rules.first, ranked=rules.pattern is None)
         self.checks = FileChecks()
         self._names: list[str] = []
-        self._parsed: dict[str, SliceName] = {}
+        self._numbering: Numbering = number_names([])
+        self._rule: Rule | None = None  # by which slices have landed: it holds, whatever comes
         self._gap: tuple[int, float] | None = None  # the first z that is missing, and since when
         self._end = 0  # planes before the first one that is missing
 
@@ -71,6 +72,7 @@ class Slices:
             for name in gone:
                 self.checks.forget(name)
             self.files.update(now_s, (), gone)
+            self._numbering = number_names(self._names, self._rules.pattern, self._rule)
             self._positions.update([self._parse(name) for name in names])
         stable = {file.name: file for file in self.files.update(now_s, files)}
         if stable:
@@ -80,10 +82,12 @@ class Slices:
         self._find_gap(now_s)
 
     def _parse(self, name: str) -> SliceName:
-        if name not in self._parsed:
-            number = number_of(name, self._rules.pattern)
-            self._parsed[name] = SliceName(name, number, natural(name))
-        return self._parsed[name]
+        return SliceName(name, self._numbering.numbers.get(name), natural(name))
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Whether further names have to show where the number is, or which series is wanted."""
+        return bool(self._numbering.series) or not self._numbering.decided
 
     def _find_gap(self, now_s: float) -> None:
         """Find the first plane that is missing; those beyond it wait."""
@@ -123,6 +127,8 @@ class Slices:
 
         Called once, by the first poll that finds a slice.
         """
+        if self._resumed:
+            self._rule = self._numbering.rule
         return self._positions.resume(self._resumed)
 
     # -- checks ----------------------------------------------------------------------------------
@@ -168,6 +174,8 @@ class Slices:
             positions = self._positions
             known = positions.first_is_known or (positions.first == 0 and not self.empty)
             return Layer(index, start, stop, (), absent=True) if known else None
+        if self._is_undecided and extent_z != 1:
+            return None
         files = [file for z in range(start, stop) if (file := self._complete_file(z))]
         if len(files) < stop - start or self._positions.claimed_twice(start, stop):
             return None
@@ -176,6 +184,7 @@ class Slices:
     def begin(self, layer: Layer) -> None:
         """Fix the z of a layer's slices, which is about to land: it stays, whatever comes."""
         if layer.files:
+            self._rule = self._numbering.rule
             self._positions.fix(layer.files[0].name, layer.stop)
 
     def can_complete(self, extent_z: int) -> bool:
@@ -198,6 +207,8 @@ class Slices:
         ``ended``: nothing more will come, so what is missing is reported although nothing follows.
         """
         found = {f"excluded {name}": line for name, line in self._positions.excluded.items()}
+        if self._numbering.series:  # instead of a line for each slice that is there twice
+            found = {"series": f"{self._numbering.fault()}; all layers wait"}
         last = max((z for z in self._positions.names if self._complete_file(z)), default=-1)
         found |= self._faults(now_s, last, ended=ended)
         if self._gap is not None:

@@ -43,6 +43,7 @@ from fibstream.store.store import Blob
 from fibstream.telemetry.metrics import LANDED_BYTES, LANDED_CHUNKS, SILENT, Telemetry
 from fibstream.v1 import ingest_pb2 as pb
 from fibstream.v1.ingest_pb2_grpc import IngestServiceServicer
+from fibstream.volumes.registry import split_path
 from fibstream.volumes.sources import open_volume
 from fibstream.volumes.zarr_n5.selection import Kind
 
@@ -194,7 +195,11 @@ class IngestServicer(IngestServiceServicer):
         return pb.AnnounceChunkResponse(landing=pb.LANDING_UNCHANGED, revision=stamp.revision)
 
     def _read(self, source: str, dataset: Dataset, prediction: str, index: Index) -> NDArray[Any]:
-        path = Path(source.partition("#")[0]).resolve()
+        place, inside = split_path(source)
+        # Of strangers neither other stores are taken nor regular expressions, which may never end.
+        if "\0" in source or "://" in place or "(" in inside:
+            raise WrongUse(f"source {source!r:.200}: expected the path of a volume, or PATH#INSIDE")
+        path = Path(place).resolve()
         if not any(path.is_relative_to(root) for root in self._sources):
             roots = ", ".join(map(str, self._sources)) or "none"
             raise WrongUse(f"source {source}: outside the server's source roots ({roots})")

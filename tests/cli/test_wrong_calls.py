@@ -119,6 +119,11 @@ CASES: dict[str, tuple[Case, str]] = {
     "not the service that is asked": (
         lambda p: p.create("--server", "refine=a:1"), "names no ingest"),
     # land
+    "land's pattern": (lambda p: p.land("--pattern", "s[", raw=p.sub("s")), "--pattern 's\\['"),
+    "land's pattern without a group": (
+        lambda p: p.land("--pattern", "s", raw=p.sub("s")), "expected one group"),
+    "land's pattern for a file": (
+        lambda p: p.land("--pattern", "s([0-9]+)"), "expected the path of a folder of slices"),
     "land without raw": (lambda p: ["land", "cell", *p.away], "--raw"),
     "land's name": (lambda p: p.land(name="a b"), "dataset 'a b': expected"),
     "land's order": (lambda p: p.land("--order", "spiral"), "--order spiral: expected.*random"),

@@ -1,5 +1,6 @@
 """Slices that are faulty, and shares and servers that go away: reported once, and waited for."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,92 @@ def test_a_share_that_goes_away_comes_back(folder: Path, tmp_path: Path) -> None
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="nowhere: no such folder"):
         watcher(tmp_path / "nowhere", MemoryPort(), Microscope())
+
+
+@pytest.mark.parametrize("name", ["slice_{0:05}_z={1:.4f}um.tif", "{0:04}_HeLa_8nm.tif"])
+def test_the_number_that_counts_up_gives_the_place(name: str, folder: Path) -> None:
+    """As `run` finds it: the last number in the name is a position or a size."""
+    port = MemoryPort()
+    for z in random.Random(4).sample(range(8), 8):
+        tif(folder / name.format(z, z * 0.008), VOLUME[z])
+    scope = Microscope()
+    assert watcher(folder, port, scope, EndCondition(slices=8)).run() == "done"
+    assert np.array_equal(port.volume(), VOLUME[:8])
+
+
+def test_two_series_are_named_once_and_nothing_lands(folder: Path) -> None:
+    port = MemoryPort()
+    for z in range(8):
+        tif(folder / f"ESB_{z:04}.tif", VOLUME[z])
+        tif(folder / f"SE2_{z:04}.tif", VOLUME[z + 1])
+    scope = Microscope([None] * 9 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert not port.chunks
+    (line,) = (line for line in scope.lines if "slices" in line)
+    assert "2 series of slices are in one folder, ESB_0000.tif, SE2_0000.tif" in line
+    assert r"such as --pattern '^ESB_([0-9]+)\.'; all layers wait" in line
+    chosen = watcher(folder, port, Microscope(), EndCondition(slices=8), pattern=r"^ESB_([0-9]+)\.")
+    assert chosen.run() == "done"
+    assert np.array_equal(port.volume(), VOLUME[:8])
+
+
+def test_the_place_of_the_number_is_kept_once_slices_have_landed(folder: Path) -> None:
+    """A second series that begins later is named, and does not move the first."""
+    port = MemoryPort()
+
+    def begin_another() -> None:
+        assert port.chunks
+        for z in range(8):
+            tif(folder / f"m_t0001_s{z:03}.tif", VOLUME[0])
+
+    for z in range(4):
+        tif(folder / f"m_t0000_s{z:03}.tif", VOLUME[z])
+    scope = Microscope([None] * 6 + [begin_another] + [None] * 6 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert np.array_equal(port.volume(4), VOLUME[:4])
+    assert "2 series of slices are in one folder, m_t0000_s000.tif, m_t0001_s000.tif" in scope.text
+
+
+def test_a_link_to_itself_is_named_and_passed_over(folder: Path) -> None:
+    port = MemoryPort()
+    fill(folder, range(8))
+    (folder / "slice_16.tif").symlink_to("slice_16.tif")
+    (folder / "again").symlink_to("again")
+    scope = Microscope()
+    watching = watcher(folder, port, scope, EndCondition(slices=8))
+    assert watching.run() == "done"
+    assert np.array_equal(port.volume(), VOLUME[:8])
+    (line,) = (line for line in scope.lines if "link to itself" in line)
+    assert "slice_16.tif is a link to itself: it is left out" in line
+    assert watching.problems
+
+
+def test_slices_with_white_as_zero_are_told_and_one_among_others_does_not_land(
+    folder: Path,
+) -> None:
+    port = MemoryPort()
+    for z in range(8):
+        tif(folder / f"slice_{z}.tif", VOLUME[z], photometric="miniswhite")
+    tif(folder / "slice_6.tif", VOLUME[6], photometric="minisblack")
+    scope = Microscope([None] * 9 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert {index[0] for index in port.chunks} == {0}
+    assert sum("create has --invert" in line for line in scope.lines) == 1
+    assert "slice_6.tif is stored with black as 0, others are not" in scope.text
+
+
+def test_the_number_stays_where_it_was_when_slices_landed(folder: Path) -> None:
+    """The fifth name would show that the other number counts better: it comes too late."""
+    port = MemoryPort()
+    for z in range(4):
+        tif(folder / f"s{z + 1:03}_z{z + 101}.tif", VOLUME[z])
+
+    def go_on() -> None:
+        assert port.chunks
+        for z in range(4, 8):
+            tif(folder / f"s{z + 1:03}_z{z + 102}.tif", VOLUME[z])
+
+    scope = Microscope([None] * 6 + [go_on] + [None] * 70 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert "slice 105 is missing and what follows waits" in scope.text
+    assert {index[0] for index in port.chunks} == {0}

@@ -15,7 +15,7 @@ from fibstream.services.ingest.arrivals import Rules
 from fibstream.services.ingest.edges.watch.ending import EndCondition
 from fibstream.services.ingest.edges.watch.growing import ExpectedVolume
 from fibstream.services.ingest.edges.watch.zarr_array import GrowingZarr
-from fibstream.services.ingest.edges.watch.zarr_files import chunk_files
+from fibstream.volumes.zarr_n5.chunk_files import zarr_files
 
 from .watching import CHUNK, PLANE, SIZE, VOLUME, MemoryPort, Microscope, watcher
 
@@ -145,7 +145,7 @@ def test_the_names_of_storage_chunks_are_those_that_are_written(tmp_path: Path, 
     array = make_array(path, 10, form)
     array[:] = VOLUME
     metadata = path / ("zarr.json" if form.startswith("v3") else ".zarray")
-    storage = chunk_files(json.loads(metadata.read_text()))
+    storage = zarr_files(json.loads(metadata.read_text()))
     there = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()}
     assert set(storage.names(0, 10)) == there - {"zarr.json", ".zarray", ".zattrs"}
 

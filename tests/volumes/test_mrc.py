@@ -113,9 +113,9 @@ def test_a_header_without_a_size_is_reported_with_its_reason(name: str, tmp_path
 @pytest.mark.parametrize(
     ("at", "value", "words"),
     [
-        (12, 4, "v.mrc"), (12, 12, "float16"), (12, 101, "v.mrc"), (12, 77, "mode"),
+        (12, 4, "mode 4"), (12, 12, "float16"), (12, 101, "mode 101"), (12, 77, "mode"),
         (64, 2, "(2, 2, 3)"), (64, 9, "(9, 2, 3)"),
-        (92, 10**9, "1000000000 bytes"), (92, -1, "-1 bytes"), (208, 0, "v.mrc"),
+        (92, 10**9, "1000000000 bytes"), (92, -1, "-1 bytes"),
     ],
 )  # fmt: skip
 def test_a_header_with_impossible_values_is_one_line(
@@ -139,7 +139,7 @@ def test_a_slice_is_read_alike_from_map_and_bytes(
     plane, _ = read_slice(path)
     assert plane.dtype == np.uint8
     np.testing.assert_array_equal(plane, BYTES[0])
-    assert whole_header(path) == (plane.shape, plane.dtype)
+    assert whole_header(path)[:2] == (plane.shape, plane.dtype)
     assert_holds(opened(tmp_path, voxel_size_nm=SIZE), BYTES[:1])
 
 

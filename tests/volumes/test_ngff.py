@@ -35,8 +35,10 @@ def test_axes_in_any_order(names: str, version: int, tmp_path: Path) -> None:
 def test_a_watched_array_has_to_have_z_first(names: str, tmp_path: Path) -> None:
     path = image(tmp_path / "v.zarr", 3, names)
     with pytest.raises(WrongUse, match=rf"v has axes \({', '.join(names)}\); expected \(z, y, x\)"):
-        open_hierarchy(f"file://{path}", "v", "raw")
-    found = open_hierarchy(f"file://{image(tmp_path / 'w.zarr', 3, 'tczyx')}", "w", "raw")
+        open_hierarchy(f"file://{path}", "v", "raw", growing=True)
+    found = open_hierarchy(
+        f"file://{image(tmp_path / 'w.zarr', 3, 'tczyx')}", "w", "raw", growing=True
+    )
     assert found is not None
     assert found.shape == VOLUME.shape
     assert found.voxel_size_nm == SIZE

@@ -22,7 +22,7 @@ METADATA = ("zarr.json", ".zarray", ".zgroup", "attributes.json")  # of an array
 GAPS = 2  # groups of N5 without metadata between an array and the groups that describe it
 
 
-def open_hierarchy(url: str, name: str, kind: Kind, *, transpose: bool = False) -> Voxels | None:
+def open_hierarchy(url: str, name: str, kind: Kind, *, growing: bool = False) -> Voxels | None:
     """Return the array that ``url`` selects, or None if no array or group is there.
 
     Parameters
@@ -35,9 +35,9 @@ def open_hierarchy(url: str, name: str, kind: Kind, *, transpose: bool = False) 
     kind : {"raw", "prediction", "labels", "any"}
         The array that is selected in a dataset. Bytes of a prediction are converted to the scale
         of fibstream where ``safe_scale`` states COSEM's other one.
-    transpose : bool
-        Whether Zarr axes in another order than (z, y, x) are transposed, else refused: a watcher
-        of an array that grows counts files along its first axis.
+    growing : bool
+        Whether it is being written: then chunks may be absent, and Zarr axes have to be (z, y, x),
+        since a watcher counts files along the first axis; else they are transposed.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def open_hierarchy(url: str, name: str, kind: Kind, *, transpose: bool = False) 
     Raises
     ------
     WrongUse
-        If none or several arrays of that kind are there, or the array has no axes z, y and x.
+        If none or several arrays of that kind are there, the array has no axes z, y and x, or its
+        chunks are not where its metadata say.
     """
     scheme, _, path = url.partition("://")
     bucket, _, rest = path.partition("/")
@@ -56,7 +57,7 @@ def open_hierarchy(url: str, name: str, kind: Kind, *, transpose: bool = False) 
     node = hierarchy.node(key) or Node(key, "", False, {})
     if not node.driver and not hierarchy.children(node):
         return None
-    return _voxels(hierarchy, key, select_array(hierarchy, node, name, kind), name, kind, transpose)
+    return _voxels(hierarchy, key, select_array(hierarchy, node, name, kind), name, kind, growing)
 
 
 def volumes_in(folder: Path) -> list[str]:
@@ -72,7 +73,7 @@ def volumes_in(folder: Path) -> list[str]:
 
 
 def _voxels(
-    hierarchy: Hierarchy, key: PurePosixPath, node: Node, name: str, kind: Kind, transpose: bool
+    hierarchy: Hierarchy, key: PurePosixPath, node: Node, name: str, kind: Kind, growing: bool
 ) -> Voxels:
     parents = list(_parents(hierarchy, node))
     stored = hierarchy.open(node, name)
@@ -81,7 +82,7 @@ def _voxels(
         ArrayMetadata(name, node.attributes, parents, stored.ndim, node.dimension_names, is_n5)
     )
     axes = description.axes
-    if axes and axes[-3:] != ZYX and not transpose and not is_n5:
+    if axes and axes[-3:] != ZYX and growing and not is_n5:
         raise WrongUse(f"{name} has axes ({', '.join(axes)}); expected (z, y, x) last")
     array = _as_zyx(stored, axes, name)
     places: list[Mapping[str, Any]] = [node.attributes, *(group.attributes for group in parents)]
@@ -93,6 +94,9 @@ def _voxels(
         return voxels if table is None else table[voxels]
 
     notes = [*description.notes, *_notes(places, kind)]
+    if not growing:
+        needed, fill = kind in ("raw", "prediction"), node.metadata.get("fill_value") or 0
+        notes += filter(None, [hierarchy.presence(node).note(name, needed=needed, fill=fill)])
     if table is not None:
         notes.append("its safe_scale says that 128 is the surface; turned to 127 at the surface")
     return Voxels(

@@ -1,12 +1,15 @@
 """The metadata of an array in a hierarchy, and the names of its axes."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fibstream.core.errors import WrongUse
+from fibstream.volumes.formats import Unreadable
 
 ZYX = ("z", "y", "x")
+NAME_LENGTH = 20  # of an axis: messages quote it
 
 Attributes = Mapping[str, Any]
 
@@ -32,7 +35,7 @@ class ArrayMetadata:
 
 
 def multiscales(attributes: Attributes) -> list[Mapping[str, Any]]:
-    """Return the multiscale images that a group states; raises ValueError if malformed."""
+    """Return the multiscale images that a group states; raises Unreadable if malformed."""
     for holder in (attributes.get("ome"), attributes):
         stated = holder.get("multiscales") if isinstance(holder, Mapping) else None
         if stated is not None:
@@ -43,18 +46,47 @@ def multiscales(attributes: Attributes) -> list[Mapping[str, Any]]:
 
 def _check_multiscales(stated: Any) -> None:
     if not isinstance(stated, list):
-        raise ValueError("multiscales: expected a list")
+        raise Unreadable("multiscales: expected a list")
     for number, image in enumerate(stated):
         levels = image.get("datasets") if isinstance(image, Mapping) else None
         if not isinstance(levels, list) or not all(
             isinstance(level, Mapping) and isinstance(level.get("path"), str) for level in levels
         ):
-            raise ValueError(f"multiscales[{number}]: expected datasets with a path each")
+            raise Unreadable(f"multiscales[{number}]: expected datasets with a path each")
 
 
 def level_path(level: Mapping[str, Any]) -> str:
     """Return the path of a level from its group, without the / or ./ of some writers."""
     return "/".join(part for part in str(level["path"]).split("/") if part not in ("", "."))
+
+
+def finest_level(image: Mapping[str, Any]) -> str:
+    """Return the path of an image's finest level: the first, unless its scales say otherwise."""
+    levels = image["datasets"]
+    sizes = [_voxel_volume(level) for level in levels]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes) or not known:
+        return level_path(levels[0]) if levels else ""
+    return level_path(levels[known.index(min(known))])
+
+
+def _voxel_volume(level: Mapping[str, Any]) -> float | None:
+    """Return the product of a level's scales, in the units of its group."""
+    steps = level.get("coordinateTransformations")
+    holders = [*(steps if isinstance(steps, list) else []), level.get("transform")]
+    scales = [as_mapping(holder).get("scale") for holder in holders]
+    product, found = 1.0, False
+    for scale in scales:
+        if scale is not None:
+            if not isinstance(scale, list) or not all(_is_length(n) for n in scale):
+                return None
+            product, found = product * math.prod(map(float, scale)), True
+    return product if found else None
+
+
+def _is_length(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < 1e18  # type: ignore[operator]
 
 
 def levels_of(array: ArrayMetadata) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -114,7 +146,7 @@ def _usable(names: object, array: ArrayMetadata, step: int = 1) -> tuple[str, ..
 
 def ngff_names(image: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of axes: bare in OME-NGFF 0.3, in objects since 0.4, none before."""
-    return tuple(str(axis.get("name")).lower() for axis in ngff_axes(image))
+    return tuple(str(axis.get("name")).lower()[:NAME_LENGTH] for axis in ngff_axes(image))
 
 
 def ngff_axes(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -5,16 +5,19 @@ bucket.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fibstream.store.remote import kvstore
-from fibstream.volumes.formats import CACHE_BYTES
+from fibstream.volumes.formats import Unreadable
 
+from .chunk_files import ChunkFiles, n5_files, zarr_files
 from .n5 import open_n5
+from .presence import Presence, presence_in_bucket, presence_in_folder
+from .zarr_arrays import open_zarr
 
 LISTED = 10_000  # entries of a folder that are read: a group has tens, an array millions
 
@@ -27,6 +30,7 @@ class Node:
     driver: str  # tensorstore's name of the format; empty for a bare folder
     is_array: bool
     attributes: dict[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # of an array: shape, chunks, codecs
     dimension_names: list[Any] | None = None  # of a Zarr v3 array
     consolidated: tuple[str, ...] = ()  # paths of descendants, where the group lists them
 
@@ -44,17 +48,24 @@ class Hierarchy:
     def node(self, key: PurePosixPath) -> Node | None:
         """Return the array or group at ``key``, if there is one."""
         if (found := self._json(key / "zarr.json")) is not None:
-            is_array = found["node_type"] == "array"
+            if (kind := found.get("node_type")) not in ("array", "group"):
+                raise Unreadable(
+                    f"zarr.json has the node_type {kind!r:.40}; expected array or group"
+                )
             below = _below(found.get("consolidated_metadata"))
-            attributes = found.get("attributes", {})
-            return Node(key, "zarr3", is_array, attributes, found.get("dimension_names"), below)
-        is_array = self._json(key / ".zarray") is not None
+            attributes = found.get("attributes") or {}
+            if not isinstance(attributes, dict):
+                raise Unreadable("the attributes in zarr.json are not a JSON object")
+            names = found.get("dimension_names")
+            return Node(key, "zarr3", kind == "array", attributes, found, names, below)
+        array = self._json(key / ".zarray")
+        is_array = array is not None
         if is_array or self._json(key / ".zgroup") is not None:
             below = () if is_array or self.local else _below(self._json(key / ".zmetadata"))
             attributes = self._json(key / ".zattrs") or {}
-            return Node(key, "zarr", is_array, attributes, consolidated=below)
+            return Node(key, "zarr", is_array, attributes, array or {}, consolidated=below)
         if (found := self._json(key / "attributes.json")) is not None:
-            return Node(key, "n5", "dimensions" in found and "dataType" in found, found)
+            return Node(key, "n5", "dimensions" in found and "dataType" in found, found, found)
         return None
 
     def _json(self, key: PurePosixPath) -> dict[str, Any] | None:
@@ -64,9 +75,9 @@ class Hierarchy:
         try:
             found = json.loads(read.value)
         except ValueError as error:
-            raise ValueError(f"{key.name}: {error}") from error
+            raise Unreadable(f"{key.name} is not valid JSON") from error
         if not isinstance(found, dict):
-            raise ValueError(f"{key.name} is not a JSON object")
+            raise Unreadable(f"{key.name} is not a JSON object")
         return found
 
     def children(self, group: Node) -> list[Node]:
@@ -94,14 +105,25 @@ class Hierarchy:
 
     def open(self, node: Node, name: str) -> Any:
         """Return the array as a tensorstore, with all its axes in C order."""
-        import tensorstore
-
-        place = self.store / f"{node.key}/".removeprefix("./")
+        files = files_of(node)
         if node.driver == "n5":
-            return open_n5(place, node.attributes, name).T
-        cache = {"cache_pool": {"total_bytes_limit": CACHE_BYTES}}
-        spec = {"driver": node.driver, "kvstore": place.spec().to_json(), "context": cache}
-        return tensorstore.open(spec, open=True, read=True).result()
+            return open_n5(self._place(node), node.attributes, files, name).T
+        return open_zarr(self._place(node), node.metadata, files, name)
+
+    def presence(self, node: Node) -> Presence:
+        """Return how many of its chunks are stored."""
+        files = files_of(node)
+        if self.local:
+            return presence_in_folder(files, Path("/", node.key))
+        return presence_in_bucket(files, self._place(node))
+
+    def _place(self, node: Node) -> Any:
+        return self.store / f"{node.key}/".removeprefix("./")
+
+
+def files_of(node: Node) -> ChunkFiles:
+    """Return the names of an array's chunks."""
+    return n5_files(node.metadata) if node.driver == "n5" else zarr_files(node.metadata)
 
 
 def _below(consolidated: Any) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ The format: the README of saalfeldlab/n5, "File-system specification".
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
-from fibstream.volumes.formats import CACHE_BYTES
+from fibstream.volumes.formats import CACHE_BYTES, Unreadable
+
+from .blocks import by_block
+from .chunk_files import ChunkFiles, check_chunk
 
 # Parameters of compression are not needed to decompress, and differ between writers.
 _BLOSC = {"type": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}
@@ -35,7 +38,7 @@ LZ4_SEED, LZ4_MASK = 0x9747B28C, 0x0FFFFFFF  # of xxh32; lz4-java drops four bit
 BLOCK_BYTES = 2**31  # of one block, decoded: beyond it N5's own writers fail
 
 
-def open_n5(store: Any, attributes: Mapping[str, Any], name: str) -> Any:
+def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: str) -> Any:
     """Return an N5 array as a tensorstore, axes as N5 lists them (the fastest first).
 
     Parameters
@@ -44,6 +47,8 @@ def open_n5(store: Any, attributes: Mapping[str, Any], name: str) -> Any:
         tensorstore.KvStore of the array, whose path ends with /.
     attributes
         What is in its ``attributes.json``.
+    files
+        The names of its blocks.
     name
         The array's name in messages.
 
@@ -56,13 +61,19 @@ def open_n5(store: Any, attributes: Mapping[str, Any], name: str) -> Any:
 
     if attributes.get("isLabelMultiset"):
         raise WrongUse(f"{name} is a label multiset (Paintera); expected plain labels")
-    if (dtype := attributes["dataType"]) not in DTYPES:
-        raise WrongUse(f"{name} has the dataType {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if (dtype := attributes.get("dataType")) not in DTYPES:
+        raise WrongUse(
+            f"{name} has the dataType {dtype!r:.40}; expected one of {', '.join(DTYPES)}"
+        )
+    check_chunk(files.chunk, np.dtype(dtype).itemsize)
     compression = _compression(attributes, name)
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
-    needed = {key: attributes[key] for key in ("dataType", "dimensions", "blockSize")}
+    needed = {"dataType": dtype, "dimensions": files.shape, "blockSize": files.chunk}
     if compression["type"] == "lz4":
-        return _by_block(store, needed, context)
+        stored = np.dtype(dtype).newbyteorder(">")
+        return by_block(
+            store, files, stored, lambda data: decode_block(data, stored, files.chunk), 0, context
+        )
     # A layer above the store replaces the attributes that tensorstore reads.
     overlay = tensorstore.KvStore.open("memory://overlay/", context=context).result()
     overlay.write("attributes.json", json.dumps(needed | {"compression": compression})).result()
@@ -81,62 +92,10 @@ def _compression(attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
     kind = stated.get("type")
     if kind not in COMPRESSIONS:
         known = ", ".join(COMPRESSIONS)
-        raise WrongUse(f"{name} has the compression {kind!r}; expected one of {known}")
+        raise WrongUse(f"{name} has the compression {kind!r:.40}; expected one of {known}")
     if kind == "gzip":
         return {"type": "gzip", "useZlib": bool(stated.get("useZlib", False))}
     return {"zlib": _ZLIB, "blosc": _BLOSC}.get(kind, {"type": kind})
-
-
-def _by_block(store: Any, needed: Mapping[str, Any], context: Any) -> Any:
-    """Return an array whose blocks are decoded here; tensorstore caches them."""
-    import tensorstore
-
-    shape, block = needed["dimensions"], tuple(needed["blockSize"])
-    return tensorstore.virtual_chunked(
-        _block_reader(store, np.dtype(needed["dataType"]).newbyteorder(">"), block),
-        dtype=tensorstore.dtype(needed["dataType"]),
-        domain=tensorstore.IndexDomain(shape=shape),
-        chunk_layout=tensorstore.ChunkLayout(read_chunk_shape=block),
-        context=context,
-    )
-
-
-def _block_reader(
-    store: Any, dtype: np.dtype[Any], block: tuple[int, ...]
-) -> Callable[[Any, NDArray[Any], Any], Any]:
-    """Return the function that fills an array with one block; tensorstore calls it."""
-    import tensorstore
-
-    # Nothing here may block: it would hold a thread that the awaited read may need.
-    def read(domain: Any, out: NDArray[Any], _: Any) -> Any:
-        index = [start // edge for start, edge in zip(domain.origin, block, strict=True)]
-        key = "/".join(map(str, index))
-        promise: Any
-        filled: Any
-        promise, filled = tensorstore.Promise.new()
-
-        def fill(found: Any) -> None:
-            try:
-                _fill(out, found.result(), dtype, block)
-            # An exception raised here would be lost; the promise hands it to the reader.
-            except Exception as error:
-                promise.set_exception(ValueError(f"block {key}: {error}"))
-            else:
-                promise.set_result(None)
-
-        store.read(key).add_done_callback(fill)
-        return filled
-
-    return read
-
-
-def _fill(out: NDArray[Any], found: Any, dtype: np.dtype[Any], block: tuple[int, ...]) -> None:
-    """Copy a stored block into ``out``; zeros where it was never written."""
-    out[...] = 0
-    if found.state == "value":
-        part = decode_block(bytes(found.value), dtype, block)
-        inside = tuple(slice(min(a, b)) for a, b in zip(part.shape, out.shape, strict=True))
-        out[inside] = part[inside]
 
 
 def decode_block(data: bytes, dtype: np.dtype[Any], block: tuple[int, ...]) -> NDArray[Any]:
@@ -158,18 +117,18 @@ def decode_block(data: bytes, dtype: np.dtype[Any], block: tuple[int, ...]) -> N
 
     Raises
     ------
-    ValueError, RuntimeError, struct.error
+    Unreadable, RuntimeError, struct.error
         If it is not such a block, or damaged.
     """
     mode, axes = struct.unpack_from(">HH", data)
     if mode != 0 or axes != len(block):
-        raise ValueError(f"mode {mode} with {axes} axes; expected mode 0 with {len(block)}")
+        raise Unreadable(f"mode {mode} with {axes} axes; expected mode 0 with {len(block)}")
     shape = struct.unpack_from(f">{axes}I", data, 4)
     if not all(0 < edge <= most for edge, most in zip(shape, block, strict=True)):
-        raise ValueError(f"shape {shape}; expected at most {block}")
+        raise Unreadable(f"shape {shape}; expected at most {block}")
     length = math.prod(shape) * dtype.itemsize
     if length > BLOCK_BYTES:
-        raise ValueError(f"{length} bytes; expected at most {BLOCK_BYTES}")
+        raise Unreadable(f"{length} bytes; expected at most {BLOCK_BYTES}")
     voxels = _unpack_lz4(memoryview(data)[4 + 4 * axes :], length)
     return np.frombuffer(voxels, dtype).reshape(shape, order="F")
 
@@ -183,14 +142,14 @@ def _unpack_lz4(data: memoryview, length: int) -> bytes:
         magic, token, packed, plain, checksum = LZ4_HEADER.unpack_from(data, at)
         at += LZ4_HEADER.size
         if magic != LZ4_MAGIC or not 0 < plain <= length - len(out) or packed < 0:
-            raise ValueError(f"lz4 breaks off after {len(out)} of {length} bytes")
+            raise Unreadable(f"lz4 breaks off after {len(out)} of {length} bytes")
         part, kind = bytes(data[at : at + packed]), token & 0xF0
         if kind not in (LZ4_RAW, LZ4_PACKED):
-            raise ValueError(f"lz4 token {token}; expected {LZ4_RAW} or {LZ4_PACKED}")
+            raise Unreadable(f"lz4 token {token}; expected {LZ4_RAW} or {LZ4_PACKED}")
         # numcodecs wants the length before the bytes.
         part = lz4.decompress(struct.pack("<i", plain) + part) if kind == LZ4_PACKED else part
         if len(part) != plain or xxhash.xxh32_intdigest(part, LZ4_SEED) & LZ4_MASK != checksum:
-            raise ValueError(f"lz4 has another checksum after {len(out)} bytes")
+            raise Unreadable(f"lz4 has another checksum after {len(out)} bytes")
         out += part
         at += packed
     return bytes(out)

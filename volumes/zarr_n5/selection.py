@@ -4,7 +4,7 @@ from typing import Literal
 
 from fibstream.core.errors import WrongUse
 
-from .axes import level_path, multiscales
+from .axes import finest_level, multiscales
 from .hierarchy import Hierarchy, Node
 
 Kind = Literal["raw", "prediction", "labels", "any"]
@@ -15,7 +15,7 @@ PREDICTED = "_pred"  # ends the names of OpenOrganelle's predictions, which lie 
 def select_array(hierarchy: Hierarchy, node: Node, name: str, kind: Kind) -> Node:
     """Return the array that a node selects.
 
-    An array selects itself, a multiscale group its first level, and another group (a dataset of
+    An array selects itself, a multiscale group its finest level, and another group (a dataset of
     fibstream, of OpenOrganelle or of bioformats2raw, or any nesting) the only array or image of the
     wanted kind in it.
 
@@ -58,14 +58,14 @@ def candidates_in(hierarchy: Hierarchy, group: Node, name: str) -> list[Node]:
 
 
 def _full_level(hierarchy: Hierarchy, group: Node, name: str) -> Node | None:
-    """Return the first level of a multiscale group; without metadata it is named s0."""
+    """Return the finest level of a multiscale group; without metadata it is named s0."""
     images = multiscales(group.attributes)[:1]  # OME-NGFF: the first image is the default
-    stated = [level_path(level) for image in images for level in image["datasets"]]
-    level = hierarchy.node(group.key / (stated or ["s0"])[0])
+    stated = next((finest_level(image) for image in images if image["datasets"]), "")
+    level = hierarchy.node(group.key / (stated or "s0"))
     if level is not None and level.is_array:
         return level
     if stated:
-        raise WrongUse(f"{name} names the level {stated[0]}, but no array is there")
+        raise WrongUse(f"{name} names the level {stated}, but no array is there")
     return None
 
 

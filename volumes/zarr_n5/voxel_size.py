@@ -6,13 +6,14 @@ Four kinds of metadata, the most trusted first:
    not change the size), or OpenOrganelle's ``transform`` of each level;
 2. ``transform`` of the array: axes, units, scale, by name;
 3. ``pixelResolution`` (N5 viewer; x first in any store) and ``resolution`` (COSEM, Paintera,
-   gunpowder; in the store's order, nanometres where no unit is given) of the array;
+   gunpowder; in the store's order, nanometres where no unit is given) of the array, or n5-ij's
+   ``pixelWidth``, ``pixelHeight``, ``pixelDepth`` with ``pixelUnit``;
 4. the same of the group, for its full level, times the factors of the level.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fibstream.volumes.lengths import Lengths, Stated, combine, statement
@@ -24,10 +25,17 @@ from .axes import (
     ParentGroup,
     as_mapping,
     axes_of,
+    finest_level,
+    level_path,
     levels_of,
     ngff_axes,
     ngff_names,
 )
+
+# The programs that write ``resolution`` without a unit mean nanometres; a number below this is
+# micrometres or a mistake: half a nanometre is less than any electron microscope's voxel.
+LEAST_NM = 0.5
+_BDV = re.compile(r"(^|/)timepoint[0-9]+/s[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,11 @@ def describe(array: ArrayMetadata) -> Description:
 
 
 def _notes(array: ArrayMetadata) -> Iterator[str]:
-    """Yield a warning where a ``transform`` of N5 lists its axes in the other order."""
+    """Yield what is unusual: levels not in their order, axes of N5 in the other order."""
+    for image, level in levels_of(array):
+        first, own = (level_path(each) for each in (image["datasets"][0], level))
+        if own != first and own == finest_level(image):
+            yield f"its levels begin with {first}, which is coarser: the finest, {own}, is read"
     transform = as_mapping(array.attributes.get("transform"))
     names = transform.get("axes")
     axes = [str(axis).lower() for axis in names][-3:] if isinstance(names, list) else []
@@ -118,6 +130,9 @@ def _of_array(array: ArrayMetadata, axes: tuple[str, ...] | None) -> Iterator[St
     own, group = array.attributes, array.parents[0] if array.parents else ParentGroup("", {})
     if "transform" in own:
         yield _of_transform("transform", own["transform"])
+    if "pixelWidth" in own:
+        edges = [own.get(f"pixel{edge}") for edge in ("Depth", "Height", "Width")]
+        yield statement("pixelWidth", edges, [own.get("pixelUnit")] * 3)
     dimensions = array.dimensions
     factors = own.get("downsamplingFactors")
     own_factors = _factors(factors, dimensions)
@@ -151,13 +166,20 @@ def _resolutions(
 ) -> Iterator[Stated]:  # fmt: skip
     """Yield the statements of ``pixelResolution`` and ``resolution``, times the factors."""
     units = stated.get("units", stated.get("unit"))
-    for word, x_first, default in (
-        ("pixelResolution", True, units),
-        ("resolution", array.x_first, units or "nm"),
-    ):
+    for word, x_first in (("pixelResolution", True), ("resolution", array.x_first)):
         if (found := stated.get(word)) is not None:
             in_order = factors if array.x_first == x_first else factors[::-1]
-            yield _resolution(word + whose, found, default, in_order, axes, x_first=x_first)
+            own = _resolution(word + whose, found, units, in_order, axes, x_first=x_first)
+            if word == "resolution" and own.unitless and not _is_bdv(array):
+                taken = _resolution(word + whose, found, "nm", in_order, axes, x_first=x_first)
+                if taken.size_nm is None or min(taken.size_nm) >= LEAST_NM:
+                    own = replace(taken, unitless=taken.size_nm is not None)
+            yield own
+
+
+def _is_bdv(array: ArrayMetadata) -> bool:
+    """Whether it is an array of BigDataViewer: sizes are in the unit that an XML file states."""
+    return any(_BDV.search(group.path) for group in array.parents)
 
 
 def _resolution(

@@ -1,5 +1,6 @@
 """A folder into which slices are written, one TIFF or MRC file for each z."""
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,11 +34,15 @@ class SliceFolder:
         self._extent_z = expected.extent_z
         self._resumed = False
         self._other_files: list[str] = []
+        self._inverted: bool | None = None  # whether white is 0 in the slices; None: none has come
+        self._loops: list[str] = []  # links that lead to themselves
 
     def poll(self, now_s: float, *, thorough: bool = False) -> None:
         """List the folder, examine what may have changed, check what has become stable."""
         with os.scandir(self._folder) as entries:
-            names = sorted(entry.name for entry in entries)
+            found = sorted(entries, key=lambda entry: entry.name)
+        self._loops = [entry.name for entry in found if entry.is_symlink() and _is_loop(entry)]
+        names = [entry.name for entry in found if entry.name not in self._loops]
         slices = [name for name in names if is_slice_name(name, SLICE_SUFFIXES)]
         known = {*slices, self._end_file}
         self._other_files = [name for name in names if name not in known]
@@ -63,15 +68,25 @@ class SliceFolder:
         except WrongUse as error:
             checks.record(file, str(error))
             return
-        if found == self._header:
-            checks.record(file)
+        (shape, dtype), (found_shape, found_dtype, display) = self._header, found
+        if (found_shape, found_dtype) == self._header:
+            self._check_polarity(file, inverted=display.inverted)
             return
-        (shape, dtype), (found_shape, found_dtype) = self._header, found
         checks.record(
             file,
             f"{path} has shape {found_shape} and dtype {found_dtype}; expected {shape} and {dtype}",
             permanent=True,
         )
+
+    def _check_polarity(self, file: FileState, *, inverted: bool) -> None:
+        """Record a slice, or why it may not be among the others: white is 0 in one alone."""
+        if self._inverted is None:
+            self._inverted = inverted
+        reason = ""
+        if inverted != self._inverted:
+            shown = "white" if inverted else "black"
+            reason = f"{self._folder / file.name} is stored with {shown} as 0, others are not"
+        self._slices.checks.record(file, reason, permanent=bool(reason))
 
     def ready(self, extent_z: int | None) -> list[Layer]:
         """Return the layers all of whose slices are complete."""
@@ -120,7 +135,12 @@ class SliceFolder:
 
     def problems(self, now_s: float, *, ended: bool = False) -> Mapping[str, str]:
         """Return what a person has to act on."""
-        return self._slices.problems(now_s, ended=ended)
+        loops = {
+            f"loop {name}": f"{self._folder / name} is a link to itself: it is left out"
+            for name in self._loops
+            if is_slice_name(name, SLICE_SUFFIXES)
+        }
+        return loops | dict(self._slices.problems(now_s, ended=ended))
 
     def notes(self) -> Mapping[str, str]:
         """Return what is left out and no fault."""
@@ -132,6 +152,10 @@ class SliceFolder:
             found["unnumbered"] = f"{name_list(self._slices.unnumbered)}: no number in the name"
         if self._extent_z is not None and self.count > self._extent_z:
             found["beyond"] = f"slices from {self._extent_z} on: beyond the end of the volume"
+        if self._inverted:
+            found["inverted"] = (
+                "slices are to be shown inverted: create has --invert for bright membranes"
+            )
         return found
 
     @property
@@ -143,3 +167,11 @@ class SliceFolder:
     def changed_s(self) -> float | None:
         """When a poll last found something new."""
         return self._slices.files.changed_s
+
+
+def _is_loop(entry: os.DirEntry[str]) -> bool:
+    try:
+        entry.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False

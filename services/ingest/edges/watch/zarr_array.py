@@ -17,9 +17,9 @@ from fibstream.volumes.formats import Voxels, named_errors
 from fibstream.volumes.lengths import agree
 from fibstream.volumes.registry import split_path
 from fibstream.volumes.zarr_n5.arrays import open_hierarchy
+from fibstream.volumes.zarr_n5.chunk_files import ChunkFiles, zarr_files
 
 from .growing import ExpectedVolume, file_state, name_list
-from .zarr_files import ChunkFiles, chunk_files
 
 MAX_PENDING = 20_000  # storage chunks examined in one poll, beyond those of the next layer
 MAX_REMEMBERED = 100_000  # storage chunks of landed layers that are watched on: 30 MB of names
@@ -85,12 +85,12 @@ class GrowingZarr:
         try:
             with named_errors(self._path):
                 url = f"file://{self._root.resolve()}/{self._inside}"
-                voxels = open_hierarchy(url, self._path, "raw")
+                voxels = open_hierarchy(url, self._path, "raw", growing=True)
                 if voxels is None:
                     raise WrongUse(f"{self._path}: there is no Zarr array yet")
                 self._folder = self._root / self._inside / voxels.inside
                 metadata = self._stat_metadata()
-                files = metadata and chunk_files(
+                files = metadata and zarr_files(
                     json.loads((self._folder / metadata.name).read_bytes())
                 )
         except WrongUse as error:  # metadata may be half written, so this is not the end
