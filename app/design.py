@@ -13,6 +13,7 @@ from fibstream.runtime.root import Root
 from fibstream.services.inference.edges.model import find_model, read_model, released
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.tiling import waste
+from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.ingest.edges.stored import StoredPrediction
 from fibstream.volumes.sources import Source
@@ -21,7 +22,6 @@ from .naming import named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
-AUTO_PERCENTILES = (0.5, 99.5)
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
 
 
@@ -37,7 +37,9 @@ def fitting_chunk(given: Index | None, shape: Index, spec: ModelSpec | None) -> 
     return clip_chunk(default_chunk(spec) if given is None else given, shape)
 
 
-def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
+def parse_contrast(
+    text: str | None, source: Source, absent_value: float | None = None
+) -> tuple[float, float]:
     """Return the window of grey values that networks see as black to white."""
     if text is None:
         if source.dtype == np.uint8:
@@ -46,7 +48,7 @@ def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
         hint = f" (the file has {window[0]:g},{window[1]:g})" if window else ""
         raise WrongUse(f"{source.name} is {source.dtype}: give --contrast LOW,HIGH or auto{hint}")
     if text == "auto":
-        return auto_contrast(source)
+        return auto_contrast(source, absent_value)
     parts = text.split(",")
     try:
         low, high = (float(part) for part in parts)
@@ -57,14 +59,17 @@ def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
     return low, high
 
 
-def auto_contrast(source: Source) -> tuple[float, float]:
-    """Return percentiles of the first slices of the source."""
+def auto_contrast(source: Source, absent_value: float | None = None) -> tuple[float, float]:
+    """Return percentiles of what is data in the first slices of the source."""
     z, y, x = source.shape
     first = source.read(Box((0, 0, 0), (min(z, AUTO_SLICES), y, x)))
-    low, high = np.percentile(first, AUTO_PERCENTILES, method="inverted_cdf")
-    if not low < high:
-        raise WrongUse(f"{source.name}: no contrast in its first slices; give --contrast LOW,HIGH")
-    return float(low), float(high)
+    window = window_of(data_counts(first, absent_value))
+    if window is None:
+        raise WrongUse(
+            f"{source.name}: no contrast in its first {len(first)} slices, padding left out; "
+            "give --contrast LOW,HIGH"
+        )
+    return window
 
 
 def make_engine(path: Path, threads: int) -> Engine:
