@@ -10,12 +10,18 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
 from fibstream.registry import words
 from fibstream.runtime.root import Root
-from fibstream.services.inference.edges.model import find_model, read_model, released
+from fibstream.services.inference.edges.model import (
+    find_model,
+    network_bytes,
+    read_model,
+    released,
+)
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.tiling import waste
 from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.ingest.edges.stored import StoredPrediction
+from fibstream.services.refine.recipe import find_recipe
 from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
@@ -129,7 +135,7 @@ def _designed(
 ) -> DatasetDesign:  # fmt: skip
     specs = [engine.spec for _, engine in networks]
     models = [_model(engine) for _, engine in networks]
-    files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
+    files = {m.path: network_bytes(path) for m, (path, _) in zip(models, networks, strict=True)}
     predictions = named_predictions(pipeline, models, squash_nm)
     organelles = named_organelles(pipeline.organelles, predictions)
     wanted = request.chunk or default_chunk(specs[0] if specs else None)
@@ -143,6 +149,8 @@ def _designed(
         organelles=organelles,
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
+    for organelle in organelles:  # a recipe refuses what its settings cannot be applied to
+        find_recipe(organelle.recipe).stages(dataset, organelle)
     return DatasetDesign(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
 
 

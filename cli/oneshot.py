@@ -58,7 +58,10 @@ def predict_volume(
     low, high = parse_contrast(contrast, source)
     engine = make_engine(path, max(threads, os.cpu_count() or 1))
     dataset = new_dataset(out.name, source, edges, "uint8")
-    predictions = tuple(Prediction(name=name, squash_nm=spec.scale_nm) for name in spec.classes)
+    predictions = tuple(
+        Prediction(name=name, squash_nm=spec.scale_nm, is_distance=spec.meaning == "distance")
+        for name in spec.classes
+    )
     dataset = dataset.model_copy(update={"predictions": predictions})
     outputs = [Output(prediction.path, "uint8", "mean") for prediction in predictions]
     names = [output.name for output in outputs]

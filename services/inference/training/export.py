@@ -28,7 +28,7 @@ def export(net: Deployed, recipe: TrainingConfig, folder: Path) -> Path:
     metadata = {
         "classes": [recipe.mask], "voxel_size_nm": [recipe.voxel_size_nm] * 3,
         "halo": [HALO] * 3, "stride": [STRIDE] * 3, "phase": [0] * 3, "tile": [edge] * 3,
-        "scale_nm": recipe.scale_nm,
+        "scale_nm": recipe.scale_nm, "meaning": "distance",
     }  # fmt: skip
     onnx.helper.set_model_props(model, {"fibstream": json.dumps(metadata, sort_keys=True)})
     model.producer_name, model.producer_version = "fibstream", ""
