@@ -8,6 +8,7 @@ import numpy as np
 from fibstream.core.dataset import Dataset, Model, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
+from fibstream.kernels.absent import check_value
 from fibstream.registry import words
 from fibstream.runtime.root import Root
 from fibstream.services.inference.edges.model import (
@@ -26,6 +27,7 @@ from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
+from .sampling import unimaged_note
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
@@ -78,6 +80,12 @@ def auto_contrast(source: Source, absent_value: float | None = None) -> tuple[fl
     return window
 
 
+def check_absent(request: DatasetRequest) -> None:
+    """Raise WrongUse where no voxel can hold the declared value of what was never imaged."""
+    if request.absent_value is not None:
+        check_value(request.absent_value, request.dtype)
+
+
 def make_engine(path: Path, threads: int) -> Engine:
     """Load a network and let it check itself."""
     from fibstream.services.inference.edges.engine import CpuEngine
@@ -93,6 +101,7 @@ def design(
     chunk: Index | None = None,
     contrast: str | None = None,
     invert: bool = False,
+    absent_value: float | None = None,
     threads: int = 1,
     stored: Sequence[StoredPrediction] = (),
 ) -> DatasetDesign:
@@ -102,17 +111,21 @@ def design(
     """
     request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
-        "",
+        "", absent_value,
     )  # fmt: skip
+    check_absent(request)
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
-    request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source))
-    return _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
+    request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
+    designed = _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
+    notes = [note for note in (unimaged_note(source, absent_value),) if note]
+    return designed._replace(warnings=[*designed.warnings, *notes])
 
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
     """Return the dataset that a client requests; it may name networks, but no files."""
     pipeline = requested_pipeline(request.pipeline)
+    check_absent(request)
     networks = [_engine(released(name, root), request, threads) for name in pipeline.models]
     if request.contrast is None:
         if request.dtype != "uint8":
@@ -145,8 +158,8 @@ def _designed(
     dataset = Dataset(
         name=request.name, shape=request.shape, chunk=edges, dtype=request.dtype,
         voxel_size_nm=request.voxel_size_nm, contrast=request.contrast,
-        invert=request.invert, models=tuple(models), predictions=predictions,
-        organelles=organelles,
+        invert=request.invert, absent_value=request.absent_value, models=tuple(models),
+        predictions=predictions, organelles=organelles,
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
     for organelle in organelles:  # a recipe refuses what its settings cannot be applied to

@@ -1,11 +1,13 @@
 """`fibstream land`: a client that uploads a volume to running services, chunk by chunk."""
 
+import logging
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import cast, get_args
 
+from fibstream.app.sampling import unimaged_note
 from fibstream.client import Client
 from fibstream.client.ingest import Info
 from fibstream.core.dataset import clip_chunk
@@ -15,6 +17,8 @@ from fibstream.services.ingest.edges.landing import Order, ordered
 from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
+
+log = logging.getLogger(__name__)
 
 UPLOADS = 4  # at a time: while one is compressed and synced, the next is on its way
 
@@ -32,6 +36,8 @@ def land_volume(
     info = client.info(name)
     with closing(open_volume(raw, kind="raw", voxel_size_nm=info.voxel_size_nm)) as source:
         check_source(source, info, raw)
+        if note := unimaged_note(source, info.absent_value):
+            log.warning("%s", note.replace("give --", "create the dataset with --"))
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
             info = client.info(name)

@@ -8,11 +8,12 @@ may also occur in tissue, here and there: so a voxel is absent only where it lie
 
 from collections.abc import Callable
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Halo
 from fibstream.core.stage import Patch
 
@@ -21,8 +22,21 @@ from fibstream.core.stage import Patch
 EDGE = 8
 MARGIN = EDGE - 1
 HALO = Halo.of(MARGIN)
+BLOCK_HALO = Halo.of(MARGIN + 1)  # of a block with a voxel more than its chunk on each side
 
 Bits = NDArray[np.bool_]
+
+
+def check_value(value: float, dtype: str) -> float:
+    """Return a declared value; raise WrongUse where no voxel of ``dtype`` can have it."""
+    kind = np.dtype(dtype)
+    fits = np.isfinite(value)
+    if fits and kind.kind in "ui":
+        limits = np.iinfo(kind)
+        fits = float(value).is_integer() and limits.min <= value <= limits.max
+    if not fits:
+        raise WrongUse(f"absent value {value:g}: expected one that voxels of {dtype} can have")
+    return float(value)
 
 
 def absent_voxels(raw: Patch, value: float, core: Box) -> Bits:
@@ -62,6 +76,17 @@ def absent_voxels(raw: Patch, value: float, core: Box) -> Bits:
         if not common.empty:
             inside[common.slices(core.start)] = True
     return inside
+
+
+class Unimaged(NamedTuple):
+    """Raw around a chunk, read with ``BLOCK_HALO``, and what its absent voxels hold."""
+
+    raw: Patch
+    value: float
+
+    def within(self, box: Box) -> Bits:
+        """Return which voxels of a box were never imaged; see `absent_voxels`."""
+        return absent_voxels(self.raw, self.value, box)
 
 
 def constant_squares(sample: NDArray[Any]) -> Bits:

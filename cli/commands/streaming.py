@@ -13,6 +13,7 @@ from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, command, settings, voxel_size
 from ..options import (
+    AbsentValue,
     AutoContrast,
     Chunk,
     Invert,
@@ -41,6 +42,7 @@ def run(
     ] = None,
     contrast: AutoContrast = None,
     invert: Invert = False,
+    absent_value: AbsentValue = None,
     as_json: Json = False,
 ) -> None:
     """Stream a volume through every stage, and wait.
@@ -52,8 +54,8 @@ def run(
     chosen, _ = settings(workers=workers)
     report = stream(
         raw=raw, pipeline=pipeline, out=out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
-        order=order, seed=seed, bus=bus, contrast=contrast, invert=invert, settings=chosen,
-        quiet=False,
+        order=order, seed=seed, bus=bus, contrast=contrast, invert=invert,
+        absent_value=absent_value, settings=chosen, quiet=False,
     )  # fmt: skip
     _finish(report, as_json=as_json, out=out)
 

@@ -32,6 +32,7 @@ class Info:
     pipeline: str
     sealed: bool
     landed: frozenset[Index]
+    absent_value: float | None = None  # what voxels hold that were never imaged
 
 
 class IngestCalls(Connection):
@@ -45,7 +46,7 @@ class IngestCalls(Connection):
         self, name: str, shape: tuple[int | None, int, int], *,
         voxel_size_nm: tuple[float, float, float], dtype: str = "uint8",
         chunk: Index | None = None, contrast: tuple[float, float] | None = None,
-        invert: bool = False, pipeline: str = "mito",
+        invert: bool = False, absent_value: float | None = None, pipeline: str = "mito",
     ) -> tuple[bool, list[str]]:  # fmt: skip
         """Make a dataset; return whether it is new, and warnings. ``shape[0]`` None: still open."""
         z, y, x = voxel_size_nm
@@ -55,6 +56,7 @@ class IngestCalls(Connection):
             chunk=wire.index3(chunk or (0, 0, 0)),
             voxel_size_nm=chunk_pb2.Nanometres3(z=z, y=y, x=x),
             contrast_low=low, contrast_high=high, invert=invert, pipeline=pipeline,
+            absent_value=absent_value,
         )  # fmt: skip
         answer = self._call(
             self._ingest.CreateDataset, ingest_pb2.CreateDatasetRequest(dataset=spec)
@@ -77,6 +79,7 @@ class IngestCalls(Connection):
             spec.name, (z or None, y, x), wire.index_of(spec.chunk), spec.dtype,
             (size.z, size.y, size.x), (spec.contrast_low, spec.contrast_high), spec.pipeline,
             answer.sealed, frozenset((int(a), int(b), int(c)) for a, b, c in landed),
+            spec.absent_value if spec.HasField("absent_value") else None,
         )  # fmt: skip
 
     def land(

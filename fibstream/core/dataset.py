@@ -109,6 +109,7 @@ class Dataset(Frozen):
     voxel_size_nm: Nanometres
     contrast: tuple[float, float]
     invert: bool = False
+    absent_value: float | None = None  # what voxels hold that were never imaged; None: undeclared
     models: tuple[Model, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     organelles: tuple[Organelle, ...] = ()

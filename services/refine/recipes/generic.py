@@ -84,7 +84,7 @@ def rule_of(dataset: Dataset, organelle: Organelle) -> ObjectRule:
 def stages(dataset: Dataset, organelle: Organelle) -> list[Stage]:
     """Return the stages of an organelle: fragments and labels."""
     prediction = dataset.prediction(organelle.inputs["prediction"])
-    cut = fragment_stage(organelle.name, prediction, rule_of(dataset, organelle))
+    cut = fragment_stage(dataset, organelle.name, prediction, rule_of(dataset, organelle))
     return [cut, label_stage(organelle.name)]
 
 

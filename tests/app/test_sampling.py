@@ -1,0 +1,57 @@
+"""What samples of a source tell of areas that were never imaged."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fibstream.app.sampling import WINDOW, unimaged_note
+from fibstream.core.grid import Box
+from fibstream.volumes.display import Display
+from fibstream.volumes.sources import Source, open_volume
+
+
+def source_of(folder: Path, volume: NDArray[Any]) -> Source:
+    np.save(folder / "raw.npy", volume)
+    return open_volume(str(folder / "raw.npy"), kind="raw", voxel_size_nm=(10, 10, 10))
+
+
+def tissue() -> NDArray[np.uint16]:
+    return np.random.default_rng(4).integers(900, 1300, (9, 40, 60)).astype(np.uint16)
+
+
+def test_noise_is_no_area_of_one_value(tmp_path: Path) -> None:
+    assert unimaged_note(source_of(tmp_path, tissue()), None) is None
+
+
+@pytest.mark.parametrize("z", [0, 2, 8])
+def test_an_area_that_was_not_declared_is_told_with_its_value(tmp_path: Path, z: int) -> None:
+    volume = tissue()
+    volume[z, 30:, :30] = 65_535
+    note = unimaged_note(source_of(tmp_path, volume), None) or ""
+    assert "12.5% of a slice are areas of the one value 65535" in note
+    assert "give --absent-value 65535" in note
+    assert "\n" not in note
+    other = unimaged_note(source_of(tmp_path, volume), 0) or ""
+    assert "value 65535 (declared: 0)" in other
+    assert unimaged_note(source_of(tmp_path, volume), 65_535) is None
+
+
+def test_of_large_slices_opposite_corners_are_read() -> None:
+    read, black = list[Box](), list[Box]()
+    rng = np.random.default_rng(1)
+
+    def fetch(box: Box) -> NDArray[np.uint8]:
+        read.append(box)
+        noise = rng.integers(1, 200, box.shape).astype(np.uint8)
+        return np.zeros_like(noise) if box in black else noise
+
+    size, shown = (8.0, 8.0, 8.0), Display()
+    source = Source("big", (9, 5000, 3000), np.dtype("uint8"), size, "raw", fetch, shown)
+    assert unimaged_note(source, None) is None
+    assert {box.shape for box in read} == {(1, WINDOW, WINDOW)}
+    assert {box.start[1:] for box in read} == {(0, 0), (5000 - WINDOW, 3000 - WINDOW)}
+    black.append(read[-1])
+    assert "100.0% of a slice are areas of the one value 0;" in (unimaged_note(source, None) or "")
