@@ -124,8 +124,8 @@ def design(
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
     """Return the dataset that a client requests; it may name networks, but no files."""
-    pipeline = requested_pipeline(request.pipeline)
     check_absent(request)
+    pipeline = requested_pipeline(request.pipeline)
     networks = [_engine(released(name, root), request, threads) for name in pipeline.models]
     if request.contrast is None:
         if request.dtype != "uint8":

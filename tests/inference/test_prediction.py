@@ -49,8 +49,8 @@ BASE = {"er": "er", "ER.2": "second", "mito": "mito"}
     "other",
     [
         stage_of(BASE | {"mito": "mito-a"}), stage_of(BASE | {"er": "second", "ER.2": "er"}),
-        stage_of(BASE, contrast=(0, 254)), stage_of(BASE, invert=True), stage_of(BASE, absent_value=0),
-        stage_of(BASE, absent_value=1),
+        stage_of(BASE, contrast=(0, 254)), stage_of(BASE, invert=True),
+        stage_of(BASE, absent_value=0), stage_of(BASE, absent_value=1),
     ],
 )  # fmt: skip
 def test_what_changes_an_array_has_another_key(other: Stage) -> None:
