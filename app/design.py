@@ -18,6 +18,7 @@ from fibstream.services.inference.edges.model import (
     released,
 )
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
+from fibstream.services.inference.seen import View
 from fibstream.services.inference.tiling import waste
 from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
@@ -27,7 +28,7 @@ from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
-from .sampling import unimaged_note
+from .sampling import polarity_note, unimaged_note
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
@@ -118,7 +119,12 @@ def design(
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
     designed = _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
-    notes = [note for note in (unimaged_note(source, absent_value),) if note]
+    view = View(designed.dataset.contrast, invert, absent_value)
+    found = [
+        unimaged_note(source, absent_value),
+        *(polarity_note(source, view, engine) for _, engine in networks),
+    ]
+    notes = [note for note in found if note is not None]
     return designed._replace(warnings=[*designed.warnings, *notes])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
-from fibstream.app.sampling import unimaged_note
+from fibstream.app.sampling import polarity_note, unimaged_note
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
@@ -59,9 +59,10 @@ def predict_volume(
     if absent_value is not None:
         check_value(absent_value, str(source.dtype))
     view = View(parse_contrast(contrast, source, absent_value), invert, absent_value)
-    if note := unimaged_note(source, absent_value):
-        log.warning("%s", note)
     engine = make_engine(path, max(threads, os.cpu_count() or 1))
+    for note in (unimaged_note(source, absent_value), polarity_note(source, view, engine)):
+        if note is not None:
+            log.warning("%s", note)
     dataset = new_dataset(out.name, source, edges, "uint8")
     predictions = tuple(
         Prediction(name=name, squash_nm=spec.scale_nm, is_distance=spec.meaning == "distance")

@@ -21,6 +21,16 @@ Meaning = Literal["distance", "probability", "logit"]
 Nanometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class GreyLevels(BaseModel):
+    """Grey values of a volume as a network saw them, 0 to 255, and at edges that it predicted."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    mean: Annotated[float, Field(ge=0, le=255)]
+    deviation: Annotated[float, Field(gt=0, le=255)]  # the standard deviation
+    edges: Mapping[str, Annotated[float, Field(ge=0, le=255)]]  # means at edges, by class
+
+
 class ModelSpec(BaseModel):
     """A network of valid convolutions: input ``tile``, output ``tile - 2 halo``, both (z, y, x).
 
@@ -40,6 +50,7 @@ class ModelSpec(BaseModel):
     # Of an earlier record, which has none, it is the signed distance that all networks then had.
     meaning: Meaning = "distance"
     scale_nm: Nanometres = SQUASH_NM  # of a distance: an output is tanh(distance / scale_nm)
+    grey: GreyLevels | None = None  # of the training data
     sha256: str  # of the model file
 
     @model_validator(mode="after")

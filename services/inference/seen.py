@@ -1,6 +1,6 @@
 """A chunk of raw as networks see it, with what was never imaged; and its prediction."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,12 @@ def raw_halo(spec: ModelSpec, view: View) -> Halo:
     return Halo((lz + MARGIN, ly + MARGIN, lx + MARGIN), (hz + MARGIN, hy + MARGIN, hx + MARGIN))
 
 
+def grey_of(raw: NDArray[Any], view: View) -> NDArray[np.uint8]:
+    """Return grey values as networks see them; see `grey.contrast`."""
+    low, high = view.window
+    return contrast(raw, low, high, invert=view.invert)
+
+
 def predict_raw(raw: Patch, core: Box, engine: Engine, view: View) -> NDArray[np.uint8]:
     """Predict the voxels of one chunk from what landed.
 
@@ -62,8 +68,7 @@ def predict_raw(raw: Patch, core: Box, engine: Engine, view: View) -> NDArray[np
         The network yields a value that is not finite, or outside what its metadata declare.
     """
     seen = core.grow(halo_of(engine.spec)).meet(raw.box)
-    low, high = view.window
-    grey = contrast(raw.array[seen.slices(raw.box.start)], low, high, invert=view.invert)
+    grey = grey_of(raw.array[seen.slices(raw.box.start)], view)
     if view.absent_value is None:
         return predict(Patch(grey, seen, raw.absent), core, engine)
     absent = absent_voxels(raw, view.absent_value, seen)

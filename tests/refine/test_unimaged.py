@@ -24,7 +24,7 @@ def padded(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.uint1
     raw = rng.integers(VALUE, VALUE + 30, shape).astype(np.uint16)
     for _ in range(3):
         start = [rng.integers(-6, n) for n in shape]
-        size = rng.choice((1, 8, 10), 3)
+        size = rng.choice((1, 7, 8, 10), 3)
         raw[tuple(slice(max(a, 0), max(a + s, 0)) for a, s in zip(start, size, strict=True))] = (
             VALUE
         )
