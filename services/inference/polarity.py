@@ -6,6 +6,8 @@ Membranes are what a network finds edges at, so that of a volume whose membranes
 without inversion, the edges are elsewhere. Of three FIB-SEM volumes (EPFL CA1, FlyEM medulla and
 defects, with its empty areas declared), as they are and stretched by percentiles, it is 0.96 to
 1.8 times that of the training data of ``mito``, which is 1.33; of the same inverted 0.17 to 0.69.
+Small samples scatter more: of 300 draws of four tiles from each, none was told wrongly, and 0.3, 31
+and 83 % of the inverted ones were missed (medulla, CA1, defects). No word is no proof.
 """
 
 from collections.abc import Iterable, Mapping

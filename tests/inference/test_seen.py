@@ -26,8 +26,9 @@ def volume(seed: int, value: int, dtype: str = "uint8") -> NDArray[Any]:
     raw[raw == value] = 100
     raw[: rng.integers(0, 10), : rng.integers(4, 14)] = value
     raw[rng.integers(0, shape[0])] = value
-    y, x = rng.integers(0, shape[1:] - 7)
-    raw[:, y : y + 7, x : x + 7] = value  # a voxel too narrow, unless it lies at the border
+    for axis in (0, 2):  # rods that are a voxel too narrow, unless they lie at the border
+        y, x = rng.integers(0, np.delete(shape, axis) - 7)
+        np.moveaxis(raw, axis, 0)[:, y : y + 7, x : x + 7] = value
     raw.flat[rng.integers(0, raw.size, 5)] = value
     return raw
 
