@@ -119,3 +119,18 @@ def test_a_network_that_is_too_large_is_refused_unread(path: Path) -> None:
     os.truncate(path, MAX_BYTES + 1)
     with pytest.raises(WrongUse, match=r"2000000001 bytes with its weights; at most"):
         read_model(path)
+
+
+def test_weights_of_a_graph_inside_a_node_are_taken_in_too(tmp_path: Path) -> None:
+    kind, make = onnx.TensorProto.FLOAT, onnx.helper
+    result = make.make_tensor_value_info("inner", kind, [9])
+    weight = onnx.numpy_helper.from_array(np.arange(9, dtype=np.float32), "inner")
+    branch = make.make_graph([], "branch", [], [result], [weight])
+    node = make.make_node("If", ["yes"], ["out"], then_branch=branch, else_branch=branch)
+    given = make.make_tensor_value_info("yes", onnx.TensorProto.BOOL, [])
+    shown = make.make_tensor_value_info("out", kind, [9])
+    path = tmp_path / "if.onnx"
+    onnx.save(make.make_model(make.make_graph([node], "net", [given], [shown])), path,
+              save_as_external_data=True, size_threshold=0, location="w")  # fmt: skip
+    assert b"location" in path.read_bytes()
+    assert b"location" not in network_bytes(path)
