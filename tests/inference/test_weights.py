@@ -126,7 +126,10 @@ def test_weights_of_a_graph_inside_a_node_are_taken_in_too(tmp_path: Path) -> No
     result = make.make_tensor_value_info("inner", kind, [9])
     weight = onnx.numpy_helper.from_array(np.arange(9, dtype=np.float32), "inner")
     branch = make.make_graph([], "branch", [], [result], [weight])
-    node = make.make_node("If", ["yes"], ["out"], then_branch=branch, else_branch=branch)
+    inside = make.make_node("If", ["yes"], ["mid"], then_branch=branch, else_branch=branch)
+    middle = make.make_tensor_value_info("mid", kind, [9])
+    outer = make.make_graph([inside], "outer", [], [middle])
+    node = make.make_node("If", ["yes"], ["out"], then_branch=outer, else_branch=outer)
     given = make.make_tensor_value_info("yes", onnx.TensorProto.BOOL, [])
     shown = make.make_tensor_value_info("out", kind, [9])
     path = tmp_path / "if.onnx"
