@@ -8,20 +8,29 @@ import numpy as np
 from fibstream.core.dataset import Dataset, Model, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
+from fibstream.kernels.absent import check_value
 from fibstream.registry import words
 from fibstream.runtime.root import Root
-from fibstream.services.inference.edges.model import find_model, read_model, released
+from fibstream.services.inference.edges.model import (
+    find_model,
+    network_bytes,
+    read_model,
+    released,
+)
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
+from fibstream.services.inference.seen import View
 from fibstream.services.inference.tiling import waste
+from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.ingest.edges.stored import StoredPrediction
+from fibstream.services.refine.recipe import find_recipe
 from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
+from .sampling import polarity_note, unimaged_note
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
-AUTO_PERCENTILES = (0.5, 99.5)
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
 
 
@@ -37,7 +46,9 @@ def fitting_chunk(given: Index | None, shape: Index, spec: ModelSpec | None) -> 
     return clip_chunk(default_chunk(spec) if given is None else given, shape)
 
 
-def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
+def parse_contrast(
+    text: str | None, source: Source, absent_value: float | None = None
+) -> tuple[float, float]:
     """Return the window of grey values that networks see as black to white."""
     if text is None:
         if source.dtype == np.uint8:
@@ -46,7 +57,7 @@ def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
         hint = f" (the file has {window[0]:g},{window[1]:g})" if window else ""
         raise WrongUse(f"{source.name} is {source.dtype}: give --contrast LOW,HIGH or auto{hint}")
     if text == "auto":
-        return auto_contrast(source)
+        return auto_contrast(source, absent_value)
     parts = text.split(",")
     try:
         low, high = (float(part) for part in parts)
@@ -57,14 +68,23 @@ def parse_contrast(text: str | None, source: Source) -> tuple[float, float]:
     return low, high
 
 
-def auto_contrast(source: Source) -> tuple[float, float]:
-    """Return percentiles of the first slices of the source."""
+def auto_contrast(source: Source, absent_value: float | None = None) -> tuple[float, float]:
+    """Return percentiles of what is data in the first slices of the source."""
     z, y, x = source.shape
     first = source.read(Box((0, 0, 0), (min(z, AUTO_SLICES), y, x)))
-    low, high = np.percentile(first, AUTO_PERCENTILES, method="inverted_cdf")
-    if not low < high:
-        raise WrongUse(f"{source.name}: no contrast in its first slices; give --contrast LOW,HIGH")
-    return float(low), float(high)
+    window = window_of(data_counts(first, absent_value))
+    if window is None:
+        raise WrongUse(
+            f"{source.name}: no contrast in its first {len(first)} slices, padding left out; "
+            "give --contrast LOW,HIGH"
+        )
+    return window
+
+
+def check_absent(request: DatasetRequest) -> None:
+    """Raise WrongUse where no voxel can hold the declared value of what was never imaged."""
+    if request.absent_value is not None:
+        check_value(request.absent_value, request.dtype)
 
 
 def make_engine(path: Path, threads: int) -> Engine:
@@ -82,6 +102,7 @@ def design(
     chunk: Index | None = None,
     contrast: str | None = None,
     invert: bool = False,
+    absent_value: float | None = None,
     threads: int = 1,
     stored: Sequence[StoredPrediction] = (),
 ) -> DatasetDesign:
@@ -91,16 +112,25 @@ def design(
     """
     request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
-        "",
+        "", absent_value,
     )  # fmt: skip
+    check_absent(request)
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
-    request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source))
-    return _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
+    request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
+    designed = _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
+    view = View(designed.dataset.contrast, invert, absent_value)
+    found = [
+        unimaged_note(source, absent_value),
+        *(polarity_note(source, view, engine) for _, engine in networks),
+    ]
+    notes = [note for note in found if note is not None]
+    return designed._replace(warnings=[*designed.warnings, *notes])
 
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
     """Return the dataset that a client requests; it may name networks and what lands, not files."""
+    check_absent(request)
     pipeline = requested_pipeline(request.pipeline)
     networks = [_engine(released(name, root), request, threads) for name in pipeline.models]
     if request.contrast is None:
@@ -125,7 +155,7 @@ def _designed(
 ) -> DatasetDesign:  # fmt: skip
     specs = [engine.spec for _, engine in networks]
     models = [_model(engine) for _, engine in networks]
-    files = {m.path: path.read_bytes() for m, (path, _) in zip(models, networks, strict=True)}
+    files = {m.path: network_bytes(path) for m, (path, _) in zip(models, networks, strict=True)}
     predictions = named_predictions(pipeline, models, squash_nm)
     organelles = named_organelles(pipeline.organelles, predictions)
     wanted = request.chunk or default_chunk(specs[0] if specs else None)
@@ -135,10 +165,12 @@ def _designed(
     dataset = Dataset(
         name=request.name, shape=request.shape, chunk=edges, dtype=request.dtype,
         voxel_size_nm=request.voxel_size_nm, contrast=request.contrast,
-        invert=request.invert, models=tuple(models), predictions=predictions,
-        organelles=organelles,
+        invert=request.invert, absent_value=request.absent_value, models=tuple(models),
+        predictions=predictions, organelles=organelles,
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
+    for organelle in organelles:  # a recipe refuses what its settings cannot be applied to
+        find_recipe(organelle.recipe).stages(dataset, organelle)
     return DatasetDesign(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
 
 

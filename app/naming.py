@@ -29,6 +29,7 @@ def named_predictions(
             prediction = Prediction(
                 name=names.get((model.name, channel), channel), model=model.name, channel=channel,
                 squash_nm=model.spec["scale_nm"],
+                is_distance=model.spec.get("meaning", "distance") == "distance",
             )  # fmt: skip
             other = found.setdefault(prediction.name.lower(), prediction)
             if other is not prediction:

@@ -21,10 +21,14 @@ from fibstream.kernels.smooth import smooth
 from fibstream.services.analysis.table import finish
 from fibstream.services.inference.grey import contrast
 from fibstream.services.inference.port import Engine
+from fibstream.services.inference.seen import MIDDLE
 from fibstream.services.inference.tiling import predict
 from fibstream.services.refine.rule import ObjectRule
 
+Mask = NDArray[np.bool_]
+
 STRUCTURE = {6: 1, 18: 2, 26: 3}
+SQUARE = 8  # voxels an edge of what was never imaged, at least
 LIMB = 2**32
 
 
@@ -32,27 +36,53 @@ def prediction_of(raw: NDArray[Any], dataset: Dataset, engine: Engine) -> NDArra
     """Return the prediction (classes, z, y, x) of a whole volume."""
     low, high = dataset.contrast
     volume = Box((0, 0, 0), dataset.grid.extent)
-    return predict(Patch(contrast(raw, low, high, invert=dataset.invert), volume), volume, engine)
+    grey, absent = contrast(raw, low, high, invert=dataset.invert), absent_of(raw, dataset)
+    grey[absent] = MIDDLE
+    found = predict(Patch(grey, volume), volume, engine)
+    found[:, absent] = 0
+    return found
 
 
-def labels_of(prediction: NDArray[np.uint8], rule: ObjectRule) -> NDArray[np.uint64]:
+def absent_of(raw: NDArray[Any], dataset: Dataset) -> Mask:
+    """Return which voxels of a whole volume were never imaged: squares of the declared value."""
+    if dataset.absent_value is None:
+        return np.zeros(raw.shape, bool)
+    same = np.pad(raw == raw.dtype.type(dataset.absent_value), SQUARE, constant_values=True)
+    found = np.zeros(same.shape, bool)
+    for axis in range(3):
+        square = np.ones([1 if a == axis else SQUARE for a in range(3)], bool)
+        found |= ndimage.binary_opening(same, square)
+    inner = slice(SQUARE, -SQUARE)
+    return found[inner, inner, inner]
+
+
+def labels_of(
+    prediction: NDArray[np.uint8], rule: ObjectRule, absent: Mask | None = None
+) -> NDArray[np.uint64]:
     """Return the labels of a whole prediction: components, holes, sizes, named by first voxel."""
     z, y, x = prediction.shape
     whole = Box((0, 0, 0), (z, y, x))
-    mask = smooth(prediction, rule.sigma, whole) >= rule.level
+    absent = np.zeros((z, y, x), bool) if absent is None else absent
+    mask = (smooth(prediction, rule.sigma, whole) >= rule.level) & ~absent
     structure = ndimage.generate_binary_structure(3, STRUCTURE[rule.connectivity])
     if rule.fill_holes == "all":
-        mask = ndimage.binary_fill_holes(mask)
+        holes, border = _holes(mask, absent)
+        mask |= (holes > 0) & ~np.isin(holes, list(border))
     found, count = ndimage.label(mask, structure)
     if rule.fill_holes == "one":
-        found = _fill_holes_of_one(found)
+        found = _fill_holes_of_one(found, absent)
     return _named(found, count, (rule.least, rule.most))
 
 
-def _fill_holes_of_one(found: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Give a background component the one object around it, unless it reaches the border."""
-    holes, _ = ndimage.label(found == 0)
-    border = set(np.unique(holes[_shell(holes.shape)]).tolist())
+def _holes(mask: Mask, absent: Mask) -> tuple[NDArray[np.int32], set[int]]:
+    """Return components of the background, and which are no holes: border or absent in them."""
+    holes, _ = ndimage.label(~mask)
+    return holes, set(np.unique(holes[_shell(holes.shape) | absent]).tolist())
+
+
+def _fill_holes_of_one(found: NDArray[np.int32], absent: Mask) -> NDArray[np.int32]:
+    """Give a background component the one object around it, unless it is no hole."""
+    holes, border = _holes(found > 0, absent)
     filled = found.copy()
     for number, place in enumerate(ndimage.find_objects(holes), 1):
         if number in border:

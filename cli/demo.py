@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from fibstream.app.design import make_engine
-from fibstream.app.reference import labels_of, prediction_of, table_of
+from fibstream.app.reference import absent_of, labels_of, prediction_of, table_of
 from fibstream.app.report import Row, rows_of, write_report
 from fibstream.core.grid import Box
 from fibstream.runtime.settings import Settings
@@ -88,7 +88,7 @@ def whole(out: Path, threads: int) -> tuple[str, str]:
     source.close()
     engine = make_engine(out / model.path, threads)
     prediction = prediction_of(raw, dataset, engine)[0]
-    labels = labels_of(prediction, rule_of(dataset, organelle))
+    labels = labels_of(prediction, rule_of(dataset, organelle), absent_of(raw, dataset))
     table = table_of(labels, raw, dataset.voxel_size_nm)
     volumes = {organelle.name: (source.shape, lambda box: labels[box.slices()])}
     return labels_hash(volumes), tables_hash({organelle.name: rows_hash(table)})

@@ -1,5 +1,6 @@
 """`fibstream land`: a client that uploads a volume to running services, chunk by chunk."""
 
+import logging
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +8,7 @@ from contextlib import ExitStack, closing
 from itertools import product
 from typing import NamedTuple, cast, get_args
 
+from fibstream.app.sampling import unimaged_note
 from fibstream.client import Client
 from fibstream.client.ingest import Info
 from fibstream.core.dataset import clip_chunk
@@ -17,6 +19,8 @@ from fibstream.services.ingest.edges.stored import StoredPrediction, check_squas
 from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
+
+log = logging.getLogger(__name__)
 
 UPLOADS = 4  # at a time: while one is compressed and synced, the next is on its way
 
@@ -67,6 +71,8 @@ def land_volume(
                     "--seal, or seal the dataset before"
                 )
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
+        if note := unimaged_note(source, info.absent_value):
+            log.warning("%s", note.replace("give --", "create the dataset with --"))
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
             info = client.info(name)

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
+from fibstream.app.sampling import polarity_note, unimaged_note
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Output, Patch
 from fibstream.kernels import scores as scoring
+from fibstream.kernels.absent import check_value
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
 from fibstream.services.analysis.totals import RowTotals
 from fibstream.services.inference.edges.model import find_model, read_model
-from fibstream.services.inference.grey import contrast as to_grey
 from fibstream.services.inference.port import check_voxel_size
-from fibstream.services.inference.tiling import halo_of, predict
+from fibstream.services.inference.seen import View, predict_raw, raw_halo
 from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk
@@ -47,7 +48,7 @@ def new_dataset(name: str, source: Source, chunk: Index, dtype: str) -> Dataset:
 
 def predict_volume(
     raw: str, model: str, out: Path, *, voxel_size_nm: Voxel | None, chunk: str | None,
-    contrast: str | None, invert: bool, threads: int,
+    contrast: str | None, invert: bool, threads: int, absent_value: float | None = None,
 ) -> list[str]:  # fmt: skip
     """Predict every class of a network; return the groups that were written."""
     path = find_model(model)
@@ -55,20 +56,27 @@ def predict_volume(
     spec = read_model(path)
     check_voxel_size(spec, source.voxel_size_nm)
     edges = fitting_chunk(parse_chunk(chunk), source.shape, spec)
-    low, high = parse_contrast(contrast, source)
+    if absent_value is not None:
+        check_value(absent_value, str(source.dtype))
+    view = View(parse_contrast(contrast, source, absent_value), invert, absent_value)
     engine = make_engine(path, max(threads, os.cpu_count() or 1))
+    for note in (unimaged_note(source, absent_value), polarity_note(source, view, engine)):
+        if note is not None:
+            log.warning("%s", note)
     dataset = new_dataset(out.name, source, edges, "uint8")
-    predictions = tuple(Prediction(name=name, squash_nm=spec.scale_nm) for name in spec.classes)
+    predictions = tuple(
+        Prediction(name=name, squash_nm=spec.scale_nm, is_distance=spec.meaning == "distance")
+        for name in spec.classes
+    )
     dataset = dataset.model_copy(update={"predictions": predictions})
     outputs = [Output(prediction.path, "uint8", "mean") for prediction in predictions]
     names = [output.name for output in outputs]
-    key = digest(canonical([spec.sha256, dict(engine.profile), [low, high], invert]))
+    key = digest(canonical([spec.sha256, dict(engine.profile), *view]))
     with new_groups(out, names) as scratch:
         volume = Volume(scratch, dataset, outputs, key)
         for index in track(list(dataset.grid.indices()), "predicted"):
-            raw_patch = _patch(source, dataset.grid.block(index, halo_of(spec)))
-            grey = to_grey(raw_patch.array, low, high, invert=invert)
-            found = predict(Patch(grey, raw_patch.box), dataset.grid.box(index), engine)
+            raw_patch = _patch(source, dataset.grid.block(index, raw_halo(spec, view)))
+            found = predict_raw(raw_patch, dataset.grid.box(index), engine, view)
             for name, voxels in zip(names, found, strict=True):
                 volume.write(name, index, voxels)
     return names

@@ -36,6 +36,10 @@ AutoContrast = Annotated[
     typer.Option(metavar="LOW,HIGH|auto", help="Grey values that become black and white."),
 ]
 Invert = Annotated[bool, typer.Option("--invert", help="Bright membranes.")]
+AbsentValue = Annotated[
+    float | None,
+    typer.Option("--absent-value", metavar="V", help="What voxels hold that were never imaged."),
+]
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name.")]
 DatasetName = Annotated[str, typer.Option(metavar="DATASET", help="The dataset's name.")]
 Server = Annotated[

@@ -21,7 +21,7 @@ from .run import Report, check_output, run
 def stream(
     *, raw: str, pipeline: str, out: Path, voxel_size_nm: tuple[float, float, float] | None,
     chunk: str | None, order: str, seed: int, bus: str | None, contrast: str | None, invert: bool,
-    settings: Settings, quiet: bool,
+    settings: Settings, quiet: bool, absent_value: float | None = None,
 ) -> Report:  # fmt: skip
     """Stream a volume through a pipeline; raise WrongUse before anything is written."""
     if order not in get_args(Order):
@@ -33,7 +33,7 @@ def stream(
     with closing(source), opened(recipe.predictions, source) as stored:
         designed = design(
             out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
-            invert=invert, threads=settings.threads, stored=stored,
+            invert=invert, absent_value=absent_value, threads=settings.threads, stored=stored,
         )  # fmt: skip
         return run(
             out, designed, source, str(raw), order=cast("Order", order), seed=seed,

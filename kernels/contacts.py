@@ -16,6 +16,7 @@ from fibstream.core.grid import Box, Index
 from fibstream.core.ids import gids
 from fibstream.core.stage import Arrays, Patch
 
+from .absent import Unimaged
 from .compiled import compiled
 from .near import Footprint
 from .planes import extended, shared_planes
@@ -132,7 +133,9 @@ def pairs(one: Ids, other: Ids) -> tuple[Codes, Ids]:
     return code.reshape(one.shape), found.reshape(-1, 2)
 
 
-def cut_contacts(one: Patch, other: Patch | None, core: Box, near: Footprint) -> tuple[Ids, Arrays]:
+def cut_contacts(
+    one: Patch, other: Patch | None, core: Box, near: Footprint, unimaged: Unimaged | None = None
+) -> tuple[Ids, Arrays]:
     """Cut the contacts of a chunk into fragments.
 
     Parameters
@@ -144,6 +147,8 @@ def cut_contacts(one: Patch, other: Patch | None, core: Box, near: Footprint) ->
         The chunk.
     near
         The footprint of the contact distance.
+    unimaged
+        What tells which voxels were never imaged; None where the dataset declares no value.
 
     Returns
     -------
@@ -161,8 +166,11 @@ def cut_contacts(one: Patch, other: Patch | None, core: Box, near: Footprint) ->
         first, second = np.minimum(first, second), np.maximum(first, second)
     else:
         second = nearest(other.array, near)[0][inside]
-    # Of an absent chunk nothing is known: what is near it does not reach into it.
-    code, found = pairs(np.where(one.present()[inside], first, np.uint64(0)), second)
+    # Of an absent voxel nothing is known: what is near it does not reach into it.
+    present = one.present()[inside]
+    if unimaged is not None:
+        present &= ~unimaged.within(block)
+    code, found = pairs(np.where(present, first, np.uint64(0)), second)
     components = cc3d.connected_components(code, connectivity=26).astype(np.int32)
     first_at = _first(components)
     names = gids(first_at, block.start, block.shape) + np.uint64(1)

@@ -20,6 +20,7 @@ from ..flags import (
 )
 from ..options import (
     LOCALHOST,
+    AbsentValue,
     Chunk,
     Contrast,
     Dataset,
@@ -45,6 +46,7 @@ def create(
     chunk: Chunk = None,
     contrast: Contrast = None,
     invert: Invert = False,
+    absent_value: AbsentValue = None,
     server: Server = LOCALHOST,
 ) -> None:
     """Make a dataset that chunks can land in.
@@ -52,12 +54,15 @@ def create(
     Example: fibstream create cell --shape "?,4000,6000" --voxel-size-nm 8 --pipeline mito
     """
     from fibstream.core.grid import MAX_AXIS, check_edges
+    from fibstream.kernels.absent import check_value
     from fibstream.services.ingest.edges.datasets import DTYPES
 
     check_name(name)
     extent = parse_shape(shape)
     check_edges(extent, MAX_AXIS, f"--shape {shape}")
     check_choice(dtype, DTYPES, "--dtype")
+    if absent_value is not None:
+        check_value(absent_value, dtype)
     edges = parse_chunk(chunk)
     window = parse_pair(contrast, "--contrast") if contrast else None
     if window is None and dtype != "uint8":
@@ -69,7 +74,7 @@ def create(
     with connected(server) as client:
         new, warnings = client.create(
             name, extent, voxel_size_nm=size, dtype=dtype, chunk=edges, contrast=window,
-            invert=invert, pipeline=text,
+            invert=invert, absent_value=absent_value, pipeline=text,
         )  # fmt: skip
     for warning in warnings:
         typer.echo(f"note: {warning}", err=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..app import command, settings, voxel_size
-from ..options import AutoContrast, Chunk, Invert, Out, Pattern, Raw, Voxel
+from ..options import AbsentValue, AutoContrast, Chunk, Invert, Out, Pattern, Raw, Voxel
 
 
 @command
@@ -20,6 +20,7 @@ def predict(
     chunk: Chunk = None,
     contrast: AutoContrast = None,
     invert: Invert = False,
+    absent_value: AbsentValue = None,
 ) -> None:
     """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
 
@@ -32,7 +33,8 @@ def predict(
     chosen, _ = settings()
     for group in predict_volume(
         with_pattern(raw, pattern), model, out, voxel_size_nm=voxel_size(voxel_size_nm),
-        chunk=chunk, contrast=contrast, invert=invert, threads=chosen.threads,
+        chunk=chunk, contrast=contrast, invert=invert, absent_value=absent_value,
+        threads=chosen.threads,
     ):  # fmt: skip
         typer.echo(str(out / group))
 

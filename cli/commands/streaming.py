@@ -13,6 +13,7 @@ from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, command, settings, voxel_size
 from ..options import (
+    AbsentValue,
     AutoContrast,
     Chunk,
     Invert,
@@ -43,6 +44,7 @@ def run(
     ] = None,
     contrast: AutoContrast = None,
     invert: Invert = False,
+    absent_value: AbsentValue = None,
     as_json: Json = False,
 ) -> None:
     """Stream a volume through every stage, and wait.
@@ -57,8 +59,8 @@ def run(
     report = stream(
         raw=with_pattern(raw, pattern), pipeline=pipeline, out=out,
         voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
-        order=order, seed=seed, bus=bus, contrast=contrast, invert=invert, settings=chosen,
-        quiet=False,
+        order=order, seed=seed, bus=bus, contrast=contrast, invert=invert,
+        absent_value=absent_value, settings=chosen, quiet=False,
     )  # fmt: skip
     _finish(report, as_json=as_json, out=out)
 

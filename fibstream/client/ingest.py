@@ -33,6 +33,7 @@ class Info:
     sealed: bool
     landed: frozenset[Index]
     predictions: Mapping[str, float] = field(default_factory=dict)  # that land: squash length, nm
+    absent_value: float | None = None  # what voxels hold that were never imaged
 
 
 class IngestCalls(Connection):
@@ -46,7 +47,7 @@ class IngestCalls(Connection):
         self, name: str, shape: tuple[int | None, int, int], *,
         voxel_size_nm: tuple[float, float, float], dtype: str = "uint8",
         chunk: Index | None = None, contrast: tuple[float, float] | None = None,
-        invert: bool = False, pipeline: str = "mito",
+        invert: bool = False, absent_value: float | None = None, pipeline: str = "mito",
     ) -> tuple[bool, list[str]]:  # fmt: skip
         """Make a dataset; return whether it is new, and warnings. ``shape[0]`` None: still open."""
         z, y, x = voxel_size_nm
@@ -56,6 +57,7 @@ class IngestCalls(Connection):
             chunk=wire.index3(chunk or (0, 0, 0)),
             voxel_size_nm=chunk_pb2.Nanometres3(z=z, y=y, x=x),
             contrast_low=low, contrast_high=high, invert=invert, pipeline=pipeline,
+            absent_value=absent_value,
         )  # fmt: skip
         answer = self._call(
             self._ingest.CreateDataset, ingest_pb2.CreateDatasetRequest(dataset=spec)
@@ -79,6 +81,7 @@ class IngestCalls(Connection):
             (size.z, size.y, size.x), (spec.contrast_low, spec.contrast_high), spec.pipeline,
             answer.sealed, frozenset((int(a), int(b), int(c)) for a, b, c in landed),
             {p.name: p.squash_nm for p in answer.predictions},
+            spec.absent_value if spec.HasField("absent_value") else None,
         )  # fmt: skip
 
     def land(

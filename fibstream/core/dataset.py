@@ -67,12 +67,16 @@ class Model(Frozen):
 
 
 class Prediction(Frozen):
-    """One predicted array, ``predictions/<name>``: ``128 tanh(distance / squash_nm) + 127``."""
+    """One predicted array, ``predictions/<name>``, bytes ``128 t + 127``.
+
+    t is ``tanh(distance / squash_nm)``, or ``2 p - 1`` of a probability p, which has no length.
+    """
 
     name: Name
     model: str = ""  # the network that predicts it; empty: it lands beside raw
     channel: str = ""  # the network's class
     squash_nm: PositiveFloat = SQUASH_NM
+    is_distance: bool = True  # False: a probability
 
     @property
     def path(self) -> str:
@@ -105,6 +109,7 @@ class Dataset(Frozen):
     voxel_size_nm: Nanometres
     contrast: tuple[float, float]
     invert: bool = False
+    absent_value: float | None = None  # what voxels hold that were never imaged; None: undeclared
     models: tuple[Model, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     organelles: tuple[Organelle, ...] = ()

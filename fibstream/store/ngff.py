@@ -123,5 +123,8 @@ def _attributes(output: Output, dataset: Dataset, levels: int) -> Document:
     attributes: Document = {"ome": ome}
     for prediction in dataset.predictions:
         if prediction.path == output.name:
-            attributes["squash_nm"] = prediction.squash_nm
+            if prediction.is_distance:
+                attributes["squash_nm"] = prediction.squash_nm
+            else:
+                attributes["meaning"] = "probability"
     return attributes

@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .port import Meaning
+
+SLACK = 1e-5  # runtimes approximate tanh and softmax, at times beyond the range in the last place
 MAX_WINDOW = 2**52  # a window this wide, times 510, still fits in 64 bits
 
 
@@ -62,11 +65,39 @@ def _floats(raw: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     return np.floor(grey, out=grey).astype(np.uint8)
 
 
-def quantise(distance: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Return a signed tanh distance t in [-1, 1] as ``clip(round(128 t + 127), 0, 255)``.
+def quantise(output: NDArray[np.floating[Any]], meaning: Meaning = "distance") -> NDArray[np.uint8]:
+    """Return a network's output as it is stored: ``clip(round(128 t + 127), 0, 255)``.
 
-    Any shape; 127 is 0 nm, halves go to the even neighbour (Heinrich et al. 2021). Values must be
-    finite.
+    Any shape; 127 is the surface, halves go to the even neighbour (Heinrich et al. 2021). A
+    distance is t itself, ``tanh(distance / scale)``. A probability p is t = 2 p - 1. A logit x has
+    the probability ``1 / (1 + exp(-x))``, so that t is ``tanh(x / 2)``.
+
+    Raises
+    ------
+    ValueError
+        A value is not finite, or outside the declared range: [-1, 1] of a distance, [0, 1] of a
+        probability, any of a logit.
     """
-    grey: NDArray[Any] = np.clip(np.round(128 * distance + 127), 0, 255)
+    if meaning == "logit":
+        check_range(output, (-np.inf, np.inf), meaning)
+        output = np.tanh(output.astype(np.float64) / 2)
+    elif meaning == "probability":
+        check_range(output, (0, 1), meaning)
+        output = 2 * output.astype(np.float64) - 1
+    else:
+        check_range(output, (-1, 1), meaning)
+    grey: NDArray[Any] = np.clip(np.round(128 * output + 127), 0, 255)
     return grey.astype(np.uint8)
+
+
+def check_range(output: NDArray[Any], limits: tuple[float, float], meaning: str) -> None:
+    """Raise ValueError for a value that is not finite, or beyond limits by more than rounding."""
+    least, most = float(output.min()), float(output.max())  # NaN, if there is one
+    if not np.isfinite([least, most]).all():
+        raise ValueError("values that are not finite")
+    low, high = limits
+    if least < low - SLACK or most > high + SLACK:
+        worst = least if low - least > most - high else most
+        raise ValueError(
+            f"the value {worst:g}; its metadata declare a {meaning}, from {low:g} to {high:g}"
+        )

@@ -1,7 +1,7 @@
 """The port of a network: its geometry, and the engine that runs it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,20 @@ VOXEL_SIZE_TOLERANCE = 0.10  # per axis: a network trained at 10 nm is used from
 
 Voxels = Annotated[int, Field(ge=0)]
 Edge = Annotated[int, Field(gt=0)]
+# What a network's output means. A byte of a prediction is 128 t + 127, where t is tanh(distance /
+# scale_nm), or 2 p - 1 of a probability p; of a logit, p is its sigmoid.
+Meaning = Literal["distance", "probability", "logit"]
 Nanometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class GreyLevels(BaseModel):
+    """Grey values of a volume as a network saw them, 0 to 255, and at edges that it predicted."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    mean: Annotated[float, Field(ge=0, le=255)]
+    deviation: Annotated[float, Field(gt=0, le=255)]  # the standard deviation
+    edges: Mapping[str, Annotated[float, Field(ge=0, le=255)]]  # means at edges, by class
 
 
 class ModelSpec(BaseModel):
@@ -34,7 +47,10 @@ class ModelSpec(BaseModel):
     stride: tuple[Edge, Edge, Edge]  # total pooling factor
     phase: tuple[Voxels, Voxels, Voxels] = (0, 0, 0)
     tile: tuple[Edge, Edge, Edge]
-    scale_nm: Nanometres = SQUASH_NM  # an output is 128 tanh(distance / scale_nm) + 127
+    # Of an earlier record, which has none, it is the signed distance that all networks then had.
+    meaning: Meaning = "distance"
+    scale_nm: Nanometres = SQUASH_NM  # of a distance: an output is tanh(distance / scale_nm)
+    grey: GreyLevels | None = None  # of the training data
     sha256: str  # of the model file
 
     @model_validator(mode="after")
@@ -83,7 +99,7 @@ class Engine(Protocol):
         Raises
         ------
         Poison
-            The network yields a value that is not finite.
+            The network yields a value that is not finite, or outside what its metadata declare.
         """
 
 

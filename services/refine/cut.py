@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from fibstream.core.grid import Box, Index
 from fibstream.core.ids import BACKGROUND_BIT, gids
 from fibstream.core.stage import Arrays, Patch
+from fibstream.kernels.absent import Unimaged
 from fibstream.kernels.components import (
     Components,
     Ints,
@@ -46,7 +47,9 @@ Bits = NDArray[np.bool_]
 Names = NDArray[np.uint64]
 
 
-def cut_fragments(patch: Patch, core: Box, rule: ObjectRule) -> tuple[Names, Arrays]:
+def cut_fragments(
+    patch: Patch, core: Box, rule: ObjectRule, unimaged: Unimaged | None = None
+) -> tuple[Names, Arrays]:
     """Cut a chunk of a prediction into fragments.
 
     Parameters
@@ -58,6 +61,8 @@ def cut_fragments(patch: Patch, core: Box, rule: ObjectRule) -> tuple[Names, Arr
         touch across one of its edges.
     rule
         The size limits are not used here: they hold for whole objects.
+    unimaged
+        What tells which voxels were never imaged; None where the dataset declares no value.
 
     Returns
     -------
@@ -69,8 +74,13 @@ def cut_fragments(patch: Patch, core: Box, rule: ObjectRule) -> tuple[Names, Arr
     """
     block, border = extended(patch, core)
     mask = _foreground(patch, block, rule)
+    absent = None if unimaged is None else unimaged.within(block)
+    if absent is not None:
+        mask &= ~absent
     components = _label(mask, rule, core.shape)
     out = _outside(components, patch, block, border)
+    if absent is not None:
+        _mark_absent(components, absent, out)
     names = np.where(out, np.uint64(OUT), _names(components, components.first, block))
 
     pairs = _pairs(components, rule, out)
@@ -121,6 +131,12 @@ def _outside(components: Components, patch: Patch, block: Box, border: int) -> B
     for absent in _absent(patch, block):
         out |= mark_within(components, absent)
     return out
+
+
+def _mark_absent(components: Components, absent: Bits, out: Bits) -> None:
+    """Mark background with an absent voxel as outside; -1 is background without a number."""
+    found = np.unique(components.at(np.flatnonzero(absent)))
+    out[found[found >= 0]] = True
 
 
 def _absent(patch: Patch, block: Box) -> Iterator[Box]:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 HALO, STRIDE, EDGE = 4, 2, 16
 METADATA = {
+    "meaning": "distance",
     "classes": ["mito", "er"],
     "voxel_size_nm": [8, 8, 8],
     "halo": [HALO] * 3,

@@ -70,7 +70,7 @@ def rarely(graph: Graph) -> str:
     """Not a number only where a tile is bright everywhere: log of what may be below 0."""
     value = graph.add("Cast", "raw", to=TensorProto.FLOAT)
     mean = graph.add("AveragePool", value, kernel_shape=[9] * 3)
-    below = graph.add("Log", graph.scaled(mean, -1, 254))
+    below = graph.add("Tanh", graph.add("Log", graph.scaled(mean, -1, 254)))
     return graph.add("Concat", below, below, axis=1)
 
 

@@ -34,7 +34,6 @@ def test_a_sound_model_is_read(path: Path) -> None:
 def test_classes_and_squash_length_are_those_of_the_card(path: Path) -> None:
     spec = read_model(write_net(path, classes=["NE", "mito_DNA"], scale_nm=30))
     assert (spec.classes, spec.scale_nm) == (("NE", "mito_DNA"), 30)
-    assert read_model(write_net(path, scale_nm=None)).scale_nm == 50
 
 
 @pytest.mark.parametrize(
@@ -51,12 +50,22 @@ def test_classes_and_squash_length_are_those_of_the_card(path: Path) -> None:
         ({"classes": ["ER", "er"]}, "not unique"),
         ({"classes": ["mito", "er--mito"]}, "classes.1"),
         ({"scale_nm": 0}, "scale_nm"),
-        ({"classes": ["mito", "er", "ld"]}, r"output must be uint8 \(1, 3, z, y, x\)"),
+        ({"scale_nm": None}, "a distance needs scale_nm"),
+        ({"meaning": None}, "what its output means is not declared; .*docs/networks.md"),
+        ({"meaning": "softmax"}, "metadata meaning: Input should be 'distance', 'probability' or"),
+        ({"meaning": ["distance"]}, "metadata meaning: "),
+        ({"meaning": "logit"}, "scale_nm is of a distance, not of a logit"),
+        (
+            {"meaning": "probability", "scale_nm": None},
+            r"must be float .* for a probability, found",
+        ),
+        ({"meaning": "logit", "scale_nm": None}, r"must be float .* for a logit, found"),
+        ({"classes": ["mito", "er", "ld"]}, r"must be uint8 or float \(1, 3, z, y, x\)"),
         ({"stride": [0, 2, 2]}, "stride.0"),
         ({"halo": None}, "halo"),
         ({"raw": TensorProto.FLOAT}, r"input must be uint8 .* found raw float \(1, 1, z, y, x\)"),
-        ({"output": TensorProto.INT8}, "output must be uint8"),
-        ({"channels": 3}, "output must be uint8"),
+        ({"output": TensorProto.INT8}, "output must be uint8 or float"),
+        ({"channels": 3}, "output must be uint8 or float"),
     ],
 )
 def test_what_is_wrong_is_one_clear_line(path: Path, changes: dict[str, Any], reason: str) -> None:

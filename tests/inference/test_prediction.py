@@ -50,7 +50,12 @@ BASE = {"er": "er", "ER.2": "second", "mito": "mito"}
     [
         stage_of(BASE | {"mito": "mito-a"}), stage_of(BASE | {"er": "second", "ER.2": "er"}),
         stage_of(BASE, contrast=(0, 254)), stage_of(BASE, invert=True),
+        stage_of(BASE, absent_value=0), stage_of(BASE, absent_value=1),
     ],
 )  # fmt: skip
 def test_what_changes_an_array_has_another_key(other: Stage) -> None:
     assert parameters_digest(other) != parameters_digest(stage_of(BASE))
+
+
+def test_where_no_value_is_declared_the_key_is_as_it_was() -> None:
+    assert set(stage_of(BASE).parameters) == {"model", "profile", "contrast", "invert", "channels"}

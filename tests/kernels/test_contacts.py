@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.stage import Arrays, Patch
+from fibstream.kernels.absent import Unimaged
 from fibstream.kernels.contacts import cut_contacts, nearest
 from fibstream.kernels.mapping import decode_mapping
 from fibstream.kernels.near import Footprint, footprint, halo, reach
@@ -174,3 +175,16 @@ def test_contacts_do_not_reach_into_what_was_declared_absent() -> None:
     assert there[1, 2, 4] and there[1, 2, 3]
     kept, _ = cut_contacts(Patch(one, box, (gone,)), Patch(other, box, (gone,)), box, near)
     assert kept[1, 2, 3] and not kept[gone.slices()].any()
+
+
+def test_contacts_do_not_reach_into_what_was_never_imaged() -> None:
+    """As into a chunk that was declared absent, but voxel by voxel."""
+    one, other = np.zeros((2, 9, 9, 12), np.uint64)
+    one[4, 4, 3], other[4, 4, 5] = 7, 9
+    raw = np.full(one.shape, 50, np.uint8)
+    raw[:, :, 4] = 0
+    box, near = Box((0, 0, 0), (9, 9, 12)), footprint(16, (8, 8, 8))
+    there, _ = cut_contacts(Patch(one, box), Patch(other, box), box, near)
+    unimaged = Unimaged(Patch(raw, box), 0)
+    kept, _ = cut_contacts(Patch(one, box), Patch(other, box), box, near, unimaged)
+    assert there[4, 4, 4] and np.array_equal(kept > 0, (there > 0) & (raw > 0))

@@ -42,7 +42,8 @@ def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
     )  # fmt: skip
     dataset = Dataset(
         name="sim", shape=(None, y, x), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
-        voxel_size_nm=(8, 8, 8), contrast=(0, 255), models=(model,),
+        voxel_size_nm=(8, 8, 8), contrast=(0, 255),
+        absent_value=_absent_value(chunk, y, x), models=(model,),
         predictions=(
             *(Prediction(name=n, model="tiny", channel=n) for n in predicted),
             *(Prediction(name=n) for n in stored),
@@ -50,6 +51,11 @@ def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
         organelles=tuple(_organelle(n, settings) for n in names),
     )  # fmt: skip
     return _in_contact(rng, dataset) if rich else dataset
+
+
+def _absent_value(chunk: Index, y: int, x: int) -> float | None:
+    """Draw what voxels hold that were never imaged, of a source of its own: other draws stay."""
+    return random.Random(f"{chunk} {y} {x}").choice((None, None, 0, 200))
 
 
 def _organelle(prediction: str, settings: RecipeSettings) -> Organelle:
@@ -76,6 +82,8 @@ def draw_contents(rng: random.Random, dataset: Dataset) -> dict[Index, list[Cont
     seed = np.random.default_rng(rng.getrandbits(32))
     extent = dataset.grid.extent
     versions = [blobs(seed, extent, dataset.dtype) for _ in range(2)]
+    if dataset.absent_value is not None:
+        versions = [padded(seed, version, dataset.absent_value) for version in versions]
     plan: dict[Index, list[Content]] = {}
     for index in dataset.grid.indices():
         box = dataset.grid.box(index).slices()
@@ -111,6 +119,18 @@ def blobs(seed: np.random.Generator, shape: Index, dtype: str) -> np.ndarray:
     rough = ndimage.gaussian_filter(seed.normal(size=shape), seed.uniform(0.5, 1.6))
     level = (rough - np.quantile(rough, seed.uniform(0.4, 0.7))) / max(rough.std(), 1e-9)
     return np.clip(127 + 90 * level, 0, 255).astype(dtype)
+
+
+def padded(seed: np.random.Generator, volume: np.ndarray, value: float) -> np.ndarray:
+    """Return a volume with boxes and a slanted rim that were never imaged, cut through objects."""
+    z, y, _ = np.indices(volume.shape)
+    out = np.where(y + z // 2 < seed.integers(0, 6), value, volume)
+    for _ in range(seed.integers(1, 4)):
+        start = [seed.integers(-6, n) for n in volume.shape]
+        size = seed.choice((2, 8, 9, 12), 3)
+        box = [slice(max(a, 0), max(a + s, 0)) for a, s in zip(start, size, strict=True)]
+        out[tuple(box)] = value
+    return out.astype(volume.dtype)
 
 
 # -- the oracle ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.app.design import make_engine
-from fibstream.app.reference import labels_of, prediction_of, table_of
+from fibstream.app.reference import absent_of, labels_of, prediction_of, table_of
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
 from fibstream.services.analysis.table import rows_hash
@@ -154,12 +154,14 @@ def whole(raw: NDArray[Any], out: Path) -> tuple[str, str]:
     dataset = read_dataset(LocalFiles(out))
     prediction = prediction_of(raw, dataset, make_engine(out / dataset.models[0].path, 1))[0]
     volumes, tables = {}, {}
-    for name, labels in whole_labels(prediction, dataset).items():
+    for name, labels in whole_labels(prediction, dataset, absent_of(raw, dataset)).items():
         tables[name] = rows_hash(table_of(labels, raw, dataset.voxel_size_nm))
         volumes[name] = (labels.shape, lambda box, labels=labels: labels[box.slices()])
     return labels_hash(volumes), tables_hash(tables)
 
 
-def whole_labels(prediction: NDArray[np.uint8], dataset: Dataset) -> dict[str, NDArray[np.uint64]]:
+def whole_labels(
+    prediction: NDArray[np.uint8], dataset: Dataset, absent: NDArray[np.bool_] | None = None
+) -> dict[str, NDArray[np.uint64]]:
     """Return the labels of each organelle, computed as one block."""
-    return {o.name: labels_of(prediction, rule_of(dataset, o)) for o in dataset.organelles}
+    return {o.name: labels_of(prediction, rule_of(dataset, o), absent) for o in dataset.organelles}

@@ -10,11 +10,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from fibstream.core.errors import FibstreamError, Poison, WrongUse
-from fibstream.services.inference.grey import quantise
-from fibstream.services.inference.port import ModelSpec
+from fibstream.services.inference.grey import check_range, quantise
+from fibstream.services.inference.port import Meaning, ModelSpec
 from fibstream.services.inference.selfcheck import self_check
 
-from .model import read_model
+from .model import read_network
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -28,6 +28,8 @@ class CpuEngine:
         The ONNX file.
     threads
         Threads of one inference; the result does not depend on them.
+    meaning
+        What the output of a file that does not declare it means, by the dataset's record.
 
     Raises
     ------
@@ -35,9 +37,10 @@ class CpuEngine:
         The file is not a network that fibstream can run, or fails its self-check.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self.spec: ModelSpec = read_model(path)
-        model = onnx.load(path)
+    def __init__(self, path: Path, threads: int = 1, meaning: Meaning | None = None) -> None:
+        model: onnx.ModelProto
+        self.spec: ModelSpec
+        self.spec, model = read_network(path, meaning)
         self._rounded = _before_cast(model.graph)
         try:
             self._session = onnxruntime.InferenceSession(
@@ -64,9 +67,13 @@ class CpuEngine:
         assert tile.dtype == np.uint8 and tile.shape == self.spec.tile, (tile.dtype, tile.shape)
         name = self._session.get_inputs()[0].name
         found: NDArray[np.float32] = self._session.run(None, {name: tile[None, None]})[0][0]
-        if not np.isfinite(found).all():
-            raise Poison(f"model {self.spec.name}: yields values that are not finite")
-        return np.clip(found, 0, 255).astype(np.uint8) if self._rounded else quantise(found)
+        try:
+            if not self._rounded:
+                return quantise(found, self.spec.meaning)
+            check_range(found, (0, 255), "byte of a distance")
+            return np.clip(found, 0, 255).astype(np.uint8)
+        except ValueError as error:
+            raise Poison(f"model {self.spec.name}: yields {error}") from None
 
 
 def _before_cast(graph: onnx.GraphProto) -> bool:

@@ -1,24 +1,25 @@
 """Model files: where they are, and the checks of their signature and metadata.
 
 A network is an ONNX file with one input, uint8 ``(1, 1, z, y, x)``, and one output
-``(1, classes, z', y', x')``: uint8, or float32 in [-1, 1]. The metadata property ``fibstream``
-holds classes, voxel_size_nm, halo, stride, phase, tile and scale_nm as one JSON object; phase is
-0 and scale_nm 50 where it does not say so.
+``(1, classes, z', y', x')``: float32, or uint8 of a distance. The metadata property ``fibstream``
+holds meaning, classes, voxel_size_nm, halo, stride, phase and tile as one JSON object, with a
+distance scale_nm too; phase is 0 where it does not say so. docs/networks.md describes each.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.root import Root
-from fibstream.services.inference.port import ModelSpec
+from fibstream.services.inference.port import Meaning, ModelSpec
+
+from .weights import FLOAT, check_weights, take_in
 
 # Three folders up is the checkout, or the installed package: released networks are in both.
 MODELS = Path(__file__).resolve().parents[3] / "models"
@@ -26,7 +27,6 @@ MODELS = Path(__file__).resolve().parents[3] / "models"
 MODELS_FOLDER = "models"  # below a root: networks of its own
 METADATA = "fibstream"
 UINT8 = onnx.TensorProto.UINT8
-FLOAT = onnx.TensorProto.FLOAT
 
 
 def released(name: str, root: Root) -> Path:
@@ -73,18 +73,24 @@ def read_model(path: Path) -> ModelSpec:
     Parameters
     ----------
     path
-        The model file.
+        The model file; weights that it keeps in other files of its folder belong to it.
 
     Raises
     ------
     WrongUse
         The file is not a network that fibstream can run; the message has the reason.
     """
-    if not path.is_file():
-        raise WrongUse(f"model {path}: no such file")
-    content = path.read_bytes()
-    graph = _load(path, content)
-    metadata = _metadata(path, graph)
+    return read_network(path)[0]
+
+
+def read_network(path: Path, meaning: Meaning | None = None) -> tuple[ModelSpec, onnx.ModelProto]:
+    """Return metadata and graph as `read_model`; ``meaning`` is that of a file that has none."""
+    content, model = take_in(path)
+    metadata = _metadata(path, model)
+    if meaning is not None:
+        metadata = {"meaning": meaning, **metadata}
+    else:
+        _check_meaning(path, metadata)
     try:
         spec = ModelSpec(
             **{**metadata, "name": path.stem, "sha256": hashlib.sha256(content).hexdigest()}
@@ -94,18 +100,33 @@ def read_model(path: Path) -> ModelSpec:
         where = ".".join(str(part) for part in first["loc"])
         reason = f"{where}: {first['msg']}" if where else first["msg"]
         raise WrongUse(f"model {path}: metadata {reason}") from None
-    _check_signature(path, graph.graph, spec)
-    _check_weights(path, graph.graph)
-    return spec
+    _check_signature(path, model.graph, spec)
+    check_weights(path, model.graph)
+    return spec, model
 
 
-def _load(path: Path, content: bytes) -> onnx.ModelProto:
-    try:
-        model = onnx.load_model_from_string(content)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError):
-        raise WrongUse(f"model {path}: not a valid ONNX file") from None
-    return model
+def network_bytes(path: Path) -> bytes:
+    """Return a network as one file: with the weights that it keeps in others, if there are any.
+
+    Raises WrongUse as `read_model`.
+    """
+    return take_in(path)[0]
+
+
+def _check_meaning(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Raise WrongUse unless metadata declare what the output means, a distance with its length."""
+    meaning = metadata.get("meaning")
+    if meaning is None:
+        raise WrongUse(
+            f"model {path}: what its output means is not declared; add meaning to its metadata: "
+            "distance with scale_nm, probability, or logit (docs/networks.md shows how)"
+        )
+    if meaning == "distance" and "scale_nm" not in metadata:
+        raise WrongUse(
+            f"model {path}: metadata: a distance needs scale_nm, by which it is divided before tanh"
+        )
+    if meaning in ("probability", "logit") and "scale_nm" in metadata:
+        raise WrongUse(f"model {path}: metadata: scale_nm is of a distance, not of a {meaning}")
 
 
 def _metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
@@ -117,7 +138,7 @@ def _metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise WrongUse(
             f"model {path}: no metadata property '{METADATA}' holding a JSON object with "
-            "classes, voxel_size_nm, halo, stride, phase, tile"
+            "meaning, classes, voxel_size_nm, halo, stride, phase, tile"
         )
     return found
 
@@ -129,11 +150,13 @@ def _check_signature(path: Path, graph: onnx.GraphProto, spec: ModelSpec) -> Non
         found = "; ".join(map(_describe, inputs))
         raise WrongUse(f"model {path}: input must be uint8 (1, 1, z, y, x), found {found}")
     wanted = (1, len(spec.classes), *spec.output)
-    if len(graph.output) != 1 or not _is(graph.output[0], (UINT8, FLOAT), wanted):
+    types = (UINT8, FLOAT) if spec.meaning == "distance" else (FLOAT,)
+    if len(graph.output) != 1 or not _is(graph.output[0], types, wanted):
         found = "; ".join(map(_describe, graph.output))
+        kind = "uint8 or float" if UINT8 in types else "float"
         raise WrongUse(
-            f"model {path}: output must be uint8 (1, {len(spec.classes)}, z, y, x), one channel "
-            f"per class, found {found}"
+            f"model {path}: output must be {kind} (1, {len(spec.classes)}, z, y, x), one channel "
+            f"per class, for a {spec.meaning}, found {found}"
         )
 
 
@@ -150,9 +173,3 @@ def _describe(value: onnx.ValueInfoProto) -> str:
     kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
     axes = (str(axis.dim_value or axis.dim_param or "?") for axis in tensor.shape.dim)
     return f"{value.name} {kind} ({', '.join(axes)})"
-
-
-def _check_weights(path: Path, graph: onnx.GraphProto) -> None:
-    for tensor in graph.initializer:
-        if tensor.data_type == FLOAT and not np.isfinite(onnx.numpy_helper.to_array(tensor)).all():
-            raise WrongUse(f"model {path}: weight {tensor.name} holds a value that is not finite")

@@ -8,7 +8,7 @@ from fibstream.core.dataset import Model
 from fibstream.core.errors import Poison, WrongUse
 from fibstream.core.ports import Files
 from fibstream.runtime.settings import load
-from fibstream.services.inference.port import Engine
+from fibstream.services.inference.port import Engine, ModelSpec
 
 
 class EngineSupplier:
@@ -34,7 +34,8 @@ class EngineSupplier:
         with closing(handle), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{self._model.name}.onnx"
             path.write_bytes(handle.read(0, handle.size))
-            engine = CpuEngine(path, load()[0].threads)
+            spec = ModelSpec.model_validate(dict(self._model.spec))
+            engine = CpuEngine(path, load()[0].threads, spec.meaning)
         differs = [k for k, v in self._model.profile.items() if engine.profile.get(k) != v]
         if differs:
             found = ", ".join(

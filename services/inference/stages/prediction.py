@@ -9,16 +9,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset, Model
-from fibstream.core.stage import RAW, Arrays, Block, Compute, Input, Output, Patch, Stage
-from fibstream.services.inference.grey import contrast
+from fibstream.core.stage import RAW, Arrays, Block, Compute, Input, Output, Stage
 from fibstream.services.inference.port import Engine, ModelSpec
-from fibstream.services.inference.tiling import halo_of, predict
+from fibstream.services.inference.seen import View, predict_raw, raw_halo
 
 
 def prediction_stage(dataset: Dataset, model: Model, engine: Callable[[], Engine]) -> Stage:
     """Return the stage of one network; ``engine`` is called with the first block."""
     spec = ModelSpec.model_validate(dict(model.spec))
     channels = _channels(dataset, model)
+    view = View(dataset.contrast, dataset.invert, dataset.absent_value)
     parameters = {
         "model": model.sha256,
         "profile": dict(model.profile),
@@ -26,12 +26,14 @@ def prediction_stage(dataset: Dataset, model: Model, engine: Callable[[], Engine
         "invert": dataset.invert,
         "channels": channels,
     }
+    if dataset.absent_value is not None:
+        parameters["absent_value"] = dataset.absent_value
     return Stage(
         f"prediction/{model.name}", 1,
-        (Input(RAW, RAW, dataset.dtype, halo_of(spec)),),
+        (Input(RAW, RAW, dataset.dtype, raw_halo(spec, view)),),
         tuple(Output(path, "uint8", "mean") for path in channels),
         parameters,
-        _compute(dataset, channels, engine),
+        _compute(view, channels, engine),
     )  # fmt: skip
 
 
@@ -41,14 +43,9 @@ def _channels(dataset: Dataset, model: Model) -> dict[str, int]:
     return {prediction.path: model.classes.index(prediction.channel) for prediction in own}
 
 
-def _compute(
-    dataset: Dataset, channels: Mapping[str, int], engine: Callable[[], Engine]
-) -> Compute:
+def _compute(view: View, channels: Mapping[str, int], engine: Callable[[], Engine]) -> Compute:
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
-        raw = block.patches[RAW]
-        low, high = dataset.contrast
-        grey = contrast(raw.array, low, high, invert=dataset.invert)
-        found = predict(Patch(grey, raw.box, raw.absent), block.core, engine())
+        found = predict_raw(block.patches[RAW], block.core, engine(), view)
         return {path: found[channel] for path, channel in channels.items()}
 
     return compute

@@ -115,7 +115,7 @@ def main(config: str) -> None:
             )  # fmt: skip
         if trainer.step % 200 == 0 or trainer.step == recipe.steps:
             trainer.save()
-    path = export(Deployed(trainer.mean.module), recipe, folder)
+    path = export(Deployed(trainer.mean.module), recipe, folder, raw[:kept])
     log.info("held-out slices: %s", evaluate(path, raw, mask, recipe))
 
 

@@ -1,7 +1,9 @@
 """From trained weights to a released ONNX file, and its score on the slices kept out."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,12 +11,18 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from fibstream.services.inference.port import ModelSpec
+
 from .config import TrainingConfig
+from .levels import training_levels
 from .network import HALO, STRIDE, Deployed
 
 
-def export(net: Deployed, recipe: TrainingConfig, folder: Path) -> Path:
-    """Write ``<name>.onnx`` with free spatial axes and the metadata that the engine reads."""
+def export(net: Deployed, recipe: TrainingConfig, folder: Path, raw: NDArray[np.uint8]) -> Path:
+    """Write ``<name>.onnx`` with free spatial axes and the metadata that the engine reads.
+
+    ``raw`` are the training data, (z, y, x): the metadata keep their grey levels.
+    """
     path = folder / f"{recipe.name}.onnx"
     edge = recipe.patch + 2 * HALO
     example = torch.zeros((1, 1, edge, edge, edge), dtype=torch.uint8)
@@ -25,16 +33,33 @@ def export(net: Deployed, recipe: TrainingConfig, folder: Path) -> Path:
         dynamic_axes={"raw": axes, "distance": {2: "zo", 3: "yo", 4: "xo"}},
     )  # fmt: skip
     model = onnx.load(path)
-    metadata = {
+    metadata: dict[str, Any] = {
         "classes": [recipe.mask], "voxel_size_nm": [recipe.voxel_size_nm] * 3,
         "halo": [HALO] * 3, "stride": [STRIDE] * 3, "phase": [0] * 3, "tile": [edge] * 3,
-        "scale_nm": recipe.scale_nm,
+        "scale_nm": recipe.scale_nm, "meaning": "distance",
     }  # fmt: skip
+    levels = training_levels(raw, _Exported(path, metadata))
+    if levels is not None:
+        metadata["grey"] = levels.model_dump(mode="json")
     onnx.helper.set_model_props(model, {"fibstream": json.dumps(metadata, sort_keys=True)})
     model.producer_name, model.producer_version = "fibstream", ""
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+class _Exported:
+    """The exported network as an `Engine`."""
+
+    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        self.spec = ModelSpec(**metadata, name=path.stem, sha256="")
+        self.profile: Mapping[str, str] = {}
+        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the prediction of one tile."""
+        found: NDArray[np.uint8] = self._session.run(None, {"raw": tile[None, None]})[0][0]
+        return found
 
 
 def evaluate(

@@ -32,6 +32,7 @@ class DatasetRequest(NamedTuple):
     contrast: tuple[float, float] | None
     invert: bool
     pipeline: str
+    absent_value: float | None = None  # what voxels hold that were never imaged
 
 
 class DatasetDesign(NamedTuple):

@@ -40,6 +40,7 @@ def dataset_request(spec: pb.DatasetSpec) -> DatasetRequest:
     return DatasetRequest(
         check_name(spec.name), (z or None, y, x), chunk if any(chunk) else None, spec.dtype,
         (size.z, size.y, size.x), contrast if any(contrast) else None, spec.invert, spec.pipeline,
+        spec.absent_value if spec.HasField("absent_value") else None,
     )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def dataset_spec(dataset: Dataset) -> pb.DatasetSpec:
         name=dataset.name, shape=wire.index3((z or 0, y, x)), chunk=wire.index3(dataset.chunk),
         dtype=dataset.dtype, voxel_size_nm=chunk_pb2.Nanometres3(z=sz, y=sy, x=sx),
         contrast_low=dataset.contrast[0], contrast_high=dataset.contrast[1],
-        invert=dataset.invert, pipeline=_pipeline(dataset),
+        invert=dataset.invert, pipeline=_pipeline(dataset), absent_value=dataset.absent_value,
     )  # fmt: skip
 
 

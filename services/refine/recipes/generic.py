@@ -9,6 +9,7 @@ from typing import Self, get_args
 from pydantic import Field, model_validator
 
 from fibstream.core.dataset import SQUASH_NM, Dataset, Organelle
+from fibstream.core.errors import WrongUse
 from fibstream.core.fold import Fold
 from fibstream.core.stage import Input, Stage
 from fibstream.kernels.conventions import Connectivity
@@ -72,13 +73,18 @@ def rule_of(dataset: Dataset, organelle: Organelle) -> ObjectRule:
     """Return the rule of an organelle of a dataset."""
     settings = GenericSettings.model_validate(dict(organelle.settings))
     prediction = dataset.prediction(organelle.inputs["prediction"])
+    if settings.threshold_nm and not prediction.is_distance:
+        raise WrongUse(
+            f"organelle {organelle.name}: threshold_nm {settings.threshold_nm:g} needs a distance, "
+            f"and prediction {prediction.name} is a probability; expected 0, which is p = 0.5"
+        )
     return object_rule(settings, dataset.voxel_size_nm, prediction.squash_nm)
 
 
 def stages(dataset: Dataset, organelle: Organelle) -> list[Stage]:
     """Return the stages of an organelle: fragments and labels."""
     prediction = dataset.prediction(organelle.inputs["prediction"])
-    cut = fragment_stage(organelle.name, prediction, rule_of(dataset, organelle))
+    cut = fragment_stage(dataset, organelle.name, prediction, rule_of(dataset, organelle))
     return [cut, label_stage(organelle.name)]
 
 

@@ -5,31 +5,42 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fibstream.core.dataset import Prediction
-from fibstream.core.stage import Arrays, Block, Input, Output, Stage
+from fibstream.core.dataset import Dataset, Prediction
+from fibstream.core.stage import RAW, Arrays, Block, Input, Output, Stage
+from fibstream.kernels.absent import BLOCK_HALO, Unimaged
 from fibstream.services.refine.rule import ObjectRule
 
 
-def fragment_stage(name: str, prediction: Prediction, rule: ObjectRule) -> Stage:
-    """Return the stage that cuts a prediction into fragments of the organelle ``name``."""
+def fragment_stage(dataset: Dataset, name: str, prediction: Prediction, rule: ObjectRule) -> Stage:
+    """Return the stage that cuts a prediction into fragments of the organelle ``name``.
+
+    Where the dataset declares what voxels hold that were never imaged, it reads raw too.
+    """
+    value = dataset.absent_value
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
         from fibstream.services.refine.cut import cut_fragments
 
-        ids, summary = cut_fragments(block.patches[prediction.path], block.core, rule)
+        unimaged = None if value is None else Unimaged(block.patches[RAW], value)
+        patch = block.patches[prediction.path]
+        ids, summary = cut_fragments(patch, block.core, rule, unimaged)
         return {f"fragments/{name}": ids, f"summaries/fragments/{name}": summary}
 
     # The squash length of the prediction is in the level. Size limits hold for whole objects: the
     # fold applies them, and they change no fragment.
-    parameters = {
+    parameters: dict[str, Any] = {
         "sigma": list(rule.sigma),
         "level": rule.level,
         "connectivity": rule.connectivity,
         "fill_holes": rule.fill_holes,
     }
+    inputs = [Input(prediction.stage, prediction.path, "uint8", rule.halo)]
+    if value is not None:
+        parameters["absent_value"] = value
+        inputs.append(Input(RAW, RAW, dataset.dtype, BLOCK_HALO))
     return Stage(
         f"fragments/{name}", 1,
-        (Input(prediction.stage, prediction.path, "uint8", rule.halo),),
+        tuple(inputs),
         (Output(f"fragments/{name}", "uint64", final=False), Output(f"summaries/fragments/{name}")),
         parameters,
         compute,

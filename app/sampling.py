@@ -1,0 +1,105 @@
+"""What a few samples of a source tell before anything is computed; what is told is a note."""
+
+import math
+from collections.abc import Iterator
+
+from fibstream.core.grid import Box, Halo, Index
+from fibstream.core.stage import Patch
+from fibstream.services.inference.polarity import EdgeSums, likeness, seems_inverted
+from fibstream.services.inference.port import Engine, GreyLevels, ModelSpec
+from fibstream.services.inference.seen import View, grey_of, predict_raw, raw_halo
+from fibstream.services.inference.window import constant_area
+from fibstream.volumes.sources import Source
+
+SLICES = 5  # of a source, evenly from the first to the last
+# Where networks are tried, as fifths of the axes: no two places share a layer, a row or a column.
+PLACES = ((1, 2, 3), (2, 4, 1), (3, 1, 4), (4, 3, 2), (0, 5, 0), (5, 0, 5), (2, 2, 2), (4, 1, 3))
+MOST_TRIED = 1_100_000  # voxels, some seconds of one core: four outputs of 64 an edge
+NOT_IMAGED = 0.01  # share of one value in areas, from which a place is left out
+WINDOW = 2048  # voxels an edge of what is read of a slice: padding lies at its corners
+
+
+def unimaged_note(source: Source, absent_value: float | None) -> str | None:
+    """Return what to tell of areas of one value that nobody declared; None where there are none."""
+    found = [area for box in _windows(source) if (area := constant_area(source.read(box)))]
+    undeclared = [(share, value) for value, share in found if value != absent_value]
+    if not undeclared:
+        return None
+    share, value = max(undeclared)
+    kept = "" if absent_value is None else f" (declared: {absent_value:.9g})"
+    return (
+        f"{source.name}: up to {share:.1%} of a slice are areas of the one value "
+        f"{value:.9g}{kept}; if nothing was imaged there, give --absent-value {value:.9g}, or the "
+        "network may find objects in them"
+    )
+
+
+def _windows(source: Source) -> Iterator[Box]:
+    """Yield boxes of one slice each: whole, or two opposite corners of a larger one."""
+    depth, height, width = source.shape
+    for z in sorted({round(k * (depth - 1) / (SLICES - 1)) for k in range(SLICES)}):
+        y, x = max(height - WINDOW, 0), max(width - WINDOW, 0)
+        yield Box((z, 0, 0), (z + 1, min(height, WINDOW), min(width, WINDOW)))
+        if y or x:
+            yield Box((z, y, x), (z + 1, height, width))
+
+
+def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
+    """Return what to tell where a volume fits a network only when it is inverted; else None.
+
+    The network is run on a few places as given, and where its edges are not as dark as in its
+    training data, on the same places inverted. A card without grey levels tells nothing.
+    """
+    trained = engine.spec.grey
+    if trained is None:
+        return None
+    patches = list(_tried(source, view, engine.spec))
+    given = likeness(_levels(patches, view, engine), trained)
+    if not seems_inverted(given, math.inf):
+        return None
+    other = view._replace(invert=not view.invert)
+    inverted = likeness(_levels(patches, other, engine), trained)
+    if not seems_inverted(given, inverted):
+        return None
+    advice = "leave out --invert" if view.invert else "give --invert"
+    shown = "hardly any" if given is None else f"{given:.0%}"
+    return (
+        f"{source.name}: edges found by model {engine.spec.name} have {shown} of the contrast of "
+        f"its training data, with the volume inverted {inverted:.0%}; if membranes are "
+        f"{'dark' if view.invert else 'bright'}, {advice}"
+    )
+
+
+def _levels(patches: list[tuple[Patch, Box]], view: View, engine: Engine) -> GreyLevels | None:
+    sums = EdgeSums(engine.spec.classes)
+    for raw, core in patches:
+        inside = Patch(raw.array[core.slices(raw.box.start)], core)
+        sums.add(grey_of(inside.array, view), predict_raw(raw, core, engine, view))
+    return sums.levels()
+
+
+def _tried(source: Source, view: View, spec: ModelSpec) -> Iterator[tuple[Patch, Box]]:
+    """Yield raw and box of the places where a network is tried, areas of one value left out."""
+    whole, done = Box((0, 0, 0), source.shape), set[Box]()
+    most = max(MOST_TRIED // math.prod(spec.output), 1)
+    for place in PLACES:
+        core = _box_at(place, source.shape, spec).meet(whole)
+        if core in done or len(done) == most:
+            continue
+        box = core.grow(raw_halo(spec, view)).meet(whole)
+        raw = Patch(source.read(box), box)
+        if (constant_area(raw.array) or (0.0, 0.0))[1] < NOT_IMAGED:
+            done.add(core)
+            yield raw, core
+
+
+def _box_at(place: Index, shape: Index, spec: ModelSpec) -> Box:
+    """Return the output of one tile at some fifths of the axes, on the network's lattice."""
+    starts = (
+        (k * max(edge - output, 0) // 5 - phase - halo) // stride * stride + phase + halo
+        for k, edge, output, phase, halo, stride in zip(
+            place, shape, spec.output, spec.phase, spec.halo, spec.stride, strict=True
+        )
+    )
+    z, y, x = (max(start, 0) for start in starts)
+    return Box((z, y, x), (z, y, x)).grow(Halo((0, 0, 0), spec.output))

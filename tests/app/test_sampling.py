@@ -1,0 +1,99 @@
+"""What samples of a source tell of areas that were never imaged."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fibstream.app.sampling import WINDOW, polarity_note, unimaged_note
+from fibstream.core.grid import Box
+from fibstream.services.inference.seen import View
+from fibstream.services.inference.training.levels import training_levels
+from fibstream.volumes.display import Display
+from fibstream.volumes.sources import Source, open_volume
+
+from ..support.engines import TinyEngine
+from ..support.scene import blobs
+
+
+def source_of(folder: Path, volume: NDArray[Any]) -> Source:
+    np.save(folder / "raw.npy", volume)
+    return open_volume(str(folder / "raw.npy"), kind="raw", voxel_size_nm=(10, 10, 10))
+
+
+def tissue() -> NDArray[np.uint16]:
+    return np.random.default_rng(4).integers(900, 1300, (9, 40, 60)).astype(np.uint16)
+
+
+def test_noise_is_no_area_of_one_value(tmp_path: Path) -> None:
+    assert unimaged_note(source_of(tmp_path, tissue()), None) is None
+
+
+@pytest.mark.parametrize("z", [0, 2, 8])
+def test_an_area_that_was_not_declared_is_told_with_its_value(tmp_path: Path, z: int) -> None:
+    volume = tissue()
+    volume[z, 30:, :30] = 65_535
+    note = unimaged_note(source_of(tmp_path, volume), None) or ""
+    assert "12.5% of a slice are areas of the one value 65535" in note
+    assert "give --absent-value 65535" in note
+    assert "\n" not in note
+    other = unimaged_note(source_of(tmp_path, volume), 0) or ""
+    assert "value 65535 (declared: 0)" in other
+    assert unimaged_note(source_of(tmp_path, volume), 65_535) is None
+
+
+def test_of_large_slices_opposite_corners_are_read() -> None:
+    read, black = list[Box](), list[Box]()
+    rng = np.random.default_rng(1)
+
+    def fetch(box: Box) -> NDArray[np.uint8]:
+        read.append(box)
+        noise = rng.integers(1, 200, box.shape).astype(np.uint8)
+        return np.zeros_like(noise) if box in black else noise
+
+    size, shown = (8.0, 8.0, 8.0), Display()
+    source = Source("big", (1, 5000, 3000), np.dtype("uint8"), size, "raw", fetch, shown)
+    assert unimaged_note(source, None) is None
+    assert {box.shape for box in read} == {(1, WINDOW, WINDOW)}
+    assert {box.start[1:] for box in read} == {(0, 0), (5000 - WINDOW, 3000 - WINDOW)}
+    black.append(read[-1])
+    assert "100.0% of a slice are areas of the one value 0;" in (unimaged_note(source, None) or "")
+
+
+def engine_of(raw: NDArray[np.uint8]) -> TinyEngine:
+    """A network whose card has the grey levels of ``raw``: what is bright is inside."""
+    engine = TinyEngine(output=16)
+    engine.spec = engine.spec.model_copy(update={"grey": training_levels(raw, engine)})
+    return engine
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_forgotten_inversion_is_told_and_a_right_one_is_not(tmp_path: Path, invert: bool) -> None:
+    raw, engine = blobs(), engine_of(blobs(seed=1))
+    right = View((0, 255), invert)
+    wrong = right._replace(invert=not invert)
+    source = source_of(tmp_path, 255 - raw if invert else raw)
+    assert polarity_note(source, right, engine) is None
+    note = polarity_note(source, wrong, engine) or ""
+    assert "with the volume inverted" in note and "\n" not in note
+    membranes = "membranes are bright, give" if invert else "membranes are dark, leave out"
+    assert note.endswith(f"if {membranes} --invert")
+
+
+def test_grey_values_of_another_range_are_no_inversion(tmp_path: Path) -> None:
+    raw = (blobs().astype(np.uint16) * 20 + 7000).astype(np.uint16)
+    engine, source = engine_of(blobs(seed=1)), source_of(tmp_path, raw)
+    assert polarity_note(source, View((7000, 7000 + 255 * 20)), engine) is None
+
+
+def test_a_card_without_grey_levels_tells_nothing(tmp_path: Path) -> None:
+    source = source_of(tmp_path, 255 - blobs())
+    assert polarity_note(source, View((0, 255)), TinyEngine(output=16)) is None
+
+
+def test_areas_of_one_value_are_not_asked(tmp_path: Path) -> None:
+    raw = 255 - blobs()
+    raw[:, 11:] = 0
+    assert polarity_note(source_of(tmp_path, raw), View((0, 255)), engine_of(blobs(seed=1))) is None

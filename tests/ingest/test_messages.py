@@ -1,0 +1,32 @@
+"""Datasets on the wire are those that were requested."""
+
+import pytest
+
+from fibstream.app.design import design_request
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import WrongUse
+from fibstream.runtime.root import Root
+from fibstream.services.ingest.edges.messages import dataset_request, dataset_spec
+
+DATASET = Dataset(
+    name="cell", shape=(None, 40, 50), chunk=(16, 16, 16), dtype="int16",
+    voxel_size_nm=(10, 10, 10), contrast=(3, 9),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [None, 0.0, -32768.0])
+def test_zero_is_a_declared_value_and_none_is_not(value: float | None) -> None:
+    dataset = DATASET.model_copy(update={"absent_value": value})
+    assert dataset_request(dataset_spec(dataset)).absent_value == value
+
+
+def test_a_request_with_a_value_that_no_voxel_can_have_is_refused(tmp_path: object) -> None:
+    dataset = DATASET.model_copy(update={"absent_value": 40_000.0})
+    with pytest.raises(WrongUse, match="absent value 40000: expected one that voxels of int16"):
+        design_request(dataset_request(dataset_spec(dataset)), Root(str(tmp_path)), 1)
+
+
+def test_a_record_of_before_reads_as_undeclared() -> None:
+    record = DATASET.model_dump(mode="json")
+    del record["absent_value"]
+    assert Dataset.model_validate(record) == DATASET
