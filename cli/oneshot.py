@@ -1,10 +1,7 @@
 """The work of commands on one volume: the pure functions of the services, block by block."""
 
-import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
@@ -12,7 +9,6 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Output, Patch
-from fibstream.kernels import scores as scoring
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
@@ -21,13 +17,12 @@ from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.grey import contrast as to_grey
 from fibstream.services.inference.port import check_voxel_size
 from fibstream.services.inference.tiling import halo_of, predict
+from fibstream.volumes.positions import check_same_grid
 from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk
 from .outputs import Volume, check_file, new_groups, write_file
 from .progress import track
-
-log = logging.getLogger(__name__)
 
 BLOCK: Index = (128, 128, 128)  # voxels read at a time where no chunks are written
 Voxel = tuple[float, float, float]
@@ -92,7 +87,7 @@ def measure_labels(
     grey = None
     if raw is not None:
         grey = open_volume(raw, kind="raw", voxel_size_nm=source.voxel_size_nm)
-        check_same_shape(source, grey)
+        check_same_grid(source, grey)
     fold, grid = RowTotals(), _blocks(source)
     for index in track(list(grid.indices()), "measured"):
         box = grid.box(index)
@@ -107,42 +102,3 @@ def measure_labels(
         data = to_parquet(table, {"voxel_size_nm": str(list(source.voxel_size_nm))})
     write_file(out, data)
     return int(table.num_rows)
-
-
-def evaluate_volumes(
-    truth: str, test: str, *, threshold: int | None, instances: bool, voxel_size_nm: Voxel | None
-) -> Mapping[str, Any]:
-    """Return the scores of a segmentation; those of its objects have names of their own."""
-    one = open_volume(truth, kind="any", voxel_size_nm=voxel_size_nm or _any_size(truth))
-    two = open_volume(test, kind="any", voxel_size_nm=voxel_size_nm or _any_size(test))
-    check_same_shape(one, two)
-    counts, pairs = scoring.Overlap(), scoring.Pairs() if instances else None
-    grid = _blocks(one)
-    for index in track(list(grid.indices()), "compared"):
-        a, b = one.read(grid.box(index)), two.read(grid.box(index))
-        counts += scoring.count(a, b, threshold)
-        if pairs is not None:
-            pairs += scoring.count_pairs(a, b)
-    found: dict[str, Any] = dict(scoring.scores(counts))
-    if pairs is not None:
-        found["instances"] = matched = scoring.instance_scores(pairs)
-        if matched["tp"] + matched["fn"] == 1 < matched["tp"] + matched["fp"]:
-            log.warning("%s holds one object: a mask? --instances needs a number for each", truth)
-    return found
-
-
-def _any_size(path: str) -> Voxel | None:
-    """Return a voxel size for a volume that has none: scores only count voxels."""
-    try:
-        open_volume(path, kind="any").close()
-    except WrongUse as error:
-        if "no voxel size" in str(error):
-            return (1.0, 1.0, 1.0)
-        raise
-    return None
-
-
-def check_same_shape(one: Source, two: Source) -> None:
-    """Raise WrongUse unless two volumes have one shape."""
-    if one.shape != two.shape:
-        raise WrongUse(f"{two.name} is {two.shape}; {one.name} is {one.shape}: expected the same")

@@ -88,22 +88,25 @@ def evaluate(
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="The scores to write.")],
     threshold: Annotated[int | None, typer.Option(help="Test values from here are inside.")] = None,
     instances: Annotated[bool, typer.Option("--instances", help="Match objects too.")] = False,
+    truth_at_nm: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Where the truth begins in the test volume."),
+    ] = None,
     voxel_size_nm: Voxel = None,
 ) -> None:
-    """Score a segmentation against the truth: Dice, IoU, precision, recall.
+    """Score a segmentation against the truth, where both lie: Dice, IoU, precision, recall.
 
     Example: fibstream evaluate --truth truth.tif --test labels.zarr --out scores.json
     """
-    from ..oneshot import evaluate_volumes
+    from ..evaluating import evaluate_volumes
+    from ..flags import parse_place
     from ..outputs import check_file, write_file
 
     check_file(out)
+    begins_nm = None if truth_at_nm is None else parse_place(truth_at_nm, "--truth-at-nm")
     scores = evaluate_volumes(
-        truth,
-        test,
-        threshold=threshold,
-        instances=instances,
-        voxel_size_nm=voxel_size(voxel_size_nm),
-    )
+        truth, test, threshold=threshold, instances=instances,
+        voxel_size_nm=voxel_size(voxel_size_nm), begins_nm=begins_nm,
+    )  # fmt: skip
     write_file(out, (json.dumps(scores, indent=2) + "\n").encode())
     typer.echo(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))

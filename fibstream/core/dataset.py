@@ -103,6 +103,7 @@ class Dataset(Frozen):
     chunk: Triple
     dtype: str
     voxel_size_nm: Nanometres
+    offset_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the first voxel's centre
     contrast: tuple[float, float]
     invert: bool = False
     models: tuple[Model, ...] = ()
