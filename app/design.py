@@ -15,6 +15,7 @@ from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_siz
 from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.ingest.edges.stored import StoredPrediction
+from fibstream.volumes.positions import offset_nm
 from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
@@ -96,7 +97,9 @@ def design(
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source))
-    return _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
+    made = _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
+    placed = made.dataset.model_copy(update={"offset_nm": offset_nm(source)})
+    return made._replace(dataset=placed)
 
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:

@@ -83,6 +83,11 @@ def parse_chunk(text: str | None) -> Index | None:
     return chunk
 
 
+def parse_factors(text: str | None) -> Index:
+    """Parse ``--downsample``: whole numbers Z,Y,X, or one for all; without it all are 1."""
+    return (1, 1, 1) if text is None else parse_triple(text, "--downsample", int)
+
+
 def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
     """Return a word; raise WrongUse when it is none of those that are allowed."""
     allowed = list(allowed)

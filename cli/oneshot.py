@@ -17,10 +17,11 @@ from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.grey import contrast as to_grey
 from fibstream.services.inference.port import check_voxel_size
 from fibstream.services.inference.tiling import halo_of, predict
-from fibstream.volumes.positions import check_same_grid
+from fibstream.volumes.downsampled import downsampled
+from fibstream.volumes.positions import check_same_grid, offset_nm
 from fibstream.volumes.sources import Source, open_volume
 
-from .flags import parse_chunk
+from .flags import parse_chunk, parse_factors
 from .outputs import Volume, check_file, new_groups, write_file
 from .progress import track
 
@@ -36,17 +37,18 @@ def new_dataset(name: str, source: Source, chunk: Index, dtype: str) -> Dataset:
     """Return the dataset that one command writes, of the shape and voxel size of its input."""
     return Dataset(
         name=name, shape=source.shape, chunk=chunk, dtype=dtype,
-        voxel_size_nm=source.voxel_size_nm, contrast=(0, 255),
+        voxel_size_nm=source.voxel_size_nm, offset_nm=offset_nm(source), contrast=(0, 255),
     )  # fmt: skip
 
 
 def predict_volume(
     raw: str, model: str, out: Path, *, voxel_size_nm: Voxel | None, chunk: str | None,
-    contrast: str | None, invert: bool, threads: int,
+    contrast: str | None, invert: bool, threads: int, downsample: str | None = None,
 ) -> list[str]:  # fmt: skip
     """Predict every class of a network; return the groups that were written."""
     path = find_model(model)
     source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
+    source = downsampled(source, parse_factors(downsample))
     spec = read_model(path)
     check_voxel_size(spec, source.voxel_size_nm)
     edges = fitting_chunk(parse_chunk(chunk), source.shape, spec)

@@ -19,6 +19,10 @@ Chunk = Annotated[
     str | None, typer.Option("--chunk", metavar="Z,Y,X", help="Chunk edges in voxels, 1 to 512.")
 ]
 Raw = Annotated[str, typer.Option("--raw", metavar="PATH", help="The volume, see docs/formats.")]
+Downsample = Annotated[
+    str | None,
+    typer.Option(metavar="N|Z,Y,X", help="Average so many voxels along each axis first."),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="PATH.zarr", help="The dataset to write.")]
 Pipeline = Annotated[str, typer.Option(metavar="FILE|NAME", help="A YAML file, or mito.")]
 LandingOrder = Annotated[str, typer.Option(help="raster, random or slab.")]

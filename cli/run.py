@@ -23,6 +23,7 @@ from fibstream.bus.memory import MemoryBus
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Progress, Record
+from fibstream.core.grid import Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus
 from fibstream.core.subject import plain
@@ -136,7 +137,7 @@ def prepare(bus: Bus, dataset: str) -> int:
 def run(
     out: Path, made: DatasetDesign, source: Source, raw: str, *, order: Order, seed: int,
     settings: Settings, display: Display, bus_url: str | None = None,
-    stored: Sequence[StoredPrediction] = (),
+    stored: Sequence[StoredPrediction] = (), factors: Index = (1, 1, 1),
 ) -> Report:  # fmt: skip
     """Carry out a run whose design was checked; return its report."""
     begun = time.monotonic()
@@ -160,7 +161,7 @@ def run(
         else:
             url = bus_url or f"sqlite:{bus_path(out)}"
             services = [service.name for service in registry.owners(dataset, files)]
-            arguments = landing(raw, order, seed, stored)
+            arguments = landing(raw, order, seed, stored, factors)
             runner = Runner(out, dataset.name, bus, url, arguments, settings, services)
         try:
             with display:
@@ -175,10 +176,14 @@ def run(
     return report
 
 
-def landing(raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = ()) -> list[str]:
+def landing(
+    raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = (),
+    factors: Index = (1, 1, 1),
+) -> list[str]:  # fmt: skip
     """Return the arguments of the landing process."""
     predictions = [word for each in stored for word in each.argument]
-    return ["--raw", raw, "--order", order, "--seed", str(seed), *predictions]
+    coarser = ["--downsample", *map(str, factors)]
+    return ["--raw", raw, "--order", order, "--seed", str(seed), *coarser, *predictions]
 
 
 @contextlib.contextmanager

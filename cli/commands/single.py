@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..app import command, settings, voxel_size
-from ..options import AutoContrast, Chunk, Invert, Out, Raw, Voxel
+from ..options import AutoContrast, Chunk, Downsample, Invert, Out, Raw, Voxel
 
 
 @command
@@ -19,6 +19,7 @@ def predict(
     chunk: Chunk = None,
     contrast: AutoContrast = None,
     invert: Invert = False,
+    downsample: Downsample = None,
 ) -> None:
     """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
 
@@ -29,7 +30,7 @@ def predict(
     chosen, _ = settings()
     for group in predict_volume(
         raw, model, out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk, contrast=contrast,
-        invert=invert, threads=chosen.threads,
+        invert=invert, threads=chosen.threads, downsample=downsample,
     ):  # fmt: skip
         typer.echo(str(out / group))
 

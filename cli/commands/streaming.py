@@ -15,6 +15,7 @@ from ..app import FAILED, command, settings, voxel_size
 from ..options import (
     AutoContrast,
     Chunk,
+    Downsample,
     Invert,
     Json,
     LandingOrder,
@@ -41,6 +42,7 @@ def run(
     ] = None,
     contrast: AutoContrast = None,
     invert: Invert = False,
+    downsample: Downsample = None,
     as_json: Json = False,
 ) -> None:
     """Stream a volume through every stage, and wait.
@@ -53,7 +55,7 @@ def run(
     report = stream(
         raw=raw, pipeline=pipeline, out=out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
         order=order, seed=seed, bus=bus, contrast=contrast, invert=invert, settings=chosen,
-        quiet=False,
+        quiet=False, downsample=downsample,
     )  # fmt: skip
     _finish(report, as_json=as_json, out=out)
 

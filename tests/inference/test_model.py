@@ -118,10 +118,12 @@ def test_other_voxel_sizes_are_refused_with_both(
 
 
 def test_the_message_for_finer_volumes_alone_has_advice(path: Path) -> None:
-    with pytest.raises(WrongUse, match="average whole voxels first, as docs/tutorial"):
-        check_voxel_size(read_model(write_net(path)), (4, 4, 4))
-    with pytest.raises(WrongUse, match=r"per axis\)$"):
-        check_voxel_size(read_model(write_net(path)), (16, 16, 16))
+    for size, factors in (((4, 4, 4), "2,2,2"), ((8, 2.6, 2), "1,3,4")):
+        with pytest.raises(WrongUse, match=f"--downsample {factors}$"):
+            check_voxel_size(read_model(write_net(path)), size)
+    for size in ((16, 16, 16), (5.6, 5.6, 5.6), (4, 4, 16)):  # whole factors do not help
+        with pytest.raises(WrongUse, match=r"per axis\)$"):
+            check_voxel_size(read_model(write_net(path)), size)
 
 
 def test_models_are_found_by_name_and_by_path(path: Path) -> None:
