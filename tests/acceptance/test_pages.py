@@ -86,7 +86,7 @@ def test_the_tutorial(tmp_path, crop) -> None:
             told = script(text, tmp_path)
             assert re.match(r"\d+ mitochondria, \d+ of them", told), told
     assert np.array_equal(zarr.open_array(tmp_path / "fine.zarr/raw/s0", mode="r")[:], crop)
-    assert len(said) == 13
+    assert len(said) == 14
     made = ("cell-report/report.html", "scores.json", "refined.zarr/labels/mito", "phantom.csv")
     assert all((tmp_path / name).exists() for name in made)
     assert len((tmp_path / "mitochondria.csv").read_text().splitlines()) > 1
