@@ -56,8 +56,8 @@ class Report:
     chunks_computed: int = 0
     chunks_reused: int = 0
     failed: list[dict[str, Any]] = field(default_factory=list)
-    labels_hash: str = ""
-    tables_hash: str = ""
+    labels_hash: str | None = None  # None where chunks have failed: there is no result to name
+    tables_hash: str | None = None
     seconds: float = 0.0
 
 
@@ -203,7 +203,7 @@ def raised_signals() -> Iterator[None]:
 def conclude(
     out: Path, dataset: Dataset, bus: Bus, progress: Mapping[str, Progress], before: int
 ) -> Report:
-    """Count what this call did since the log of work ended at ``before``, and hash the store."""
+    """Count what this call did since the log of work ended at ``before``; hash what is whole."""
     places = {entry.key for entry in entries_of(bus, [wire.WORK], before)}
     recorded = sum(p.recorded for p in progress.values())
     names = stage_names(dataset, LocalFiles(out))
@@ -213,5 +213,6 @@ def conclude(
         if r.status == "failed" and r.stage in names
     ]
     report = Report(len(places), max(recorded - len(places), 0), failed)
-    report.labels_hash, report.tables_hash = hashes(out, dataset)
+    if not failed:
+        report.labels_hash, report.tables_hash = hashes(out, dataset)
     return report

@@ -69,8 +69,9 @@ def _finish(report: Any, *, as_json: bool, out: Path) -> None:
     else:
         typer.echo(f"{out}: {report.chunks_computed} computed, {report.chunks_reused} reused, "
             f"{len(report.failed)} failed in {report.seconds:.1f} s")  # fmt: skip
-        typer.echo(f"labels {report.labels_hash}")
-        typer.echo(f"tables {report.tables_hash}")
+        if not report.failed:
+            typer.echo(f"labels {report.labels_hash}")
+            typer.echo(f"tables {report.tables_hash}")
     if report.failed:
         raise typer.Exit(FAILED)
 

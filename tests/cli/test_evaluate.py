@@ -35,12 +35,12 @@ def ngff(
     if at is not None:
         steps.append({"type": "translation", "translation": [at, 0.0, 0.0]})
     axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
-    entry = {
+    entry: dict[str, Any] = {
         "version": "0.4", "axes": axes,
         "datasets": [{"path": "s0", "coordinateTransformations": steps}],
         "coordinateTransformations": [{"type": "translation", "translation": [image, 0.0, 0.0]}],
     }  # fmt: skip
-    group.attrs["multiscales"] = [entry]
+    group.attrs.update({"multiscales": [entry]})
     return path
 
 
@@ -154,10 +154,10 @@ def test_objects_of_a_prediction_are_pieces_above_the_threshold(tmp_path) -> Non
     assert answer.code == 0 and scores["instances"]["f1"] == 1.0
     assert scores["instances"]["pieces_of"] == ["test"]
     folder = ngff(tmp_path / "predictions", grey, size=8)
-    given = ("--voxel-size-nm", 8)
-    answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *given)
+    size = ("--voxel-size-nm", 8)
+    answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size)
     assert (answer.code, scores) == (2, None) and "give --threshold" in answer.err
-    answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *given, "--threshold", 127)
+    answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size, "--threshold", 127)
     assert answer.code == 0 and scores["dice"] == 1.0
 
 

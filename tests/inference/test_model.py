@@ -118,10 +118,11 @@ def test_other_voxel_sizes_are_refused_with_both(
 
 
 def test_the_message_for_finer_volumes_alone_has_advice(path: Path) -> None:
-    for size, factors in (((4, 4, 4), "2,2,2"), ((8, 2.6, 2), "1,3,4")):
+    for size, factors in (((4.0, 4.0, 4.0), "2,2,2"), ((8.0, 2.6, 2.0), "1,3,4")):
         with pytest.raises(WrongUse, match=f"--downsample {factors}$"):
             check_voxel_size(read_model(write_net(path)), size)
-    for size in ((16, 16, 16), (5.6, 5.6, 5.6), (4, 4, 16)):  # whole factors do not help
+    # Whole factors do not help.
+    for size in ((16.0, 16.0, 16.0), (5.6, 5.6, 5.6), (4.0, 4.0, 16.0)):
         with pytest.raises(WrongUse, match=r"per axis\)$"):
             check_voxel_size(read_model(write_net(path)), size)
 

@@ -1,18 +1,21 @@
 """Two volumes are compared by where they lie, never by array index."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Index
+from fibstream.volumes.lengths import Size
 from fibstream.volumes.positions import (
     NOWHERE,
     Position,
-    Size,
     check_same_grid,
     common,
     offset_nm,
@@ -46,6 +49,10 @@ def pairs(draw: st.DrawFn) -> tuple[Volume, Volume]:
         voxels = tuple(s / factor for s in start)
         made.append(Volume(shape, (2.0 * factor,) * 3, Position(voxels, corner=True)))  # type: ignore[arg-type]
     return made[0], made[1]
+
+
+def reader(array: NDArray[Any]) -> Callable[[Box], NDArray[Any]]:
+    return lambda box: array[box.slices()]
 
 
 def corners(volume: Volume) -> tuple[list[int], int]:
@@ -84,14 +91,12 @@ def test_a_voxel_is_compared_with_what_lies_at_its_place(
     assert found.shape == tuple((shared.max(0) + 1 - low) // edge)
     box = Box((0, 0, 0), found.shape)
     for canvas, array, part in zip(world, arrays, found.parts, strict=True):
-        read = part.read(lambda b, array=array: array[b.slices()], box)
+        read = part.read(reader(array), box)
         inside = tuple(slice(a, a + n * edge, edge) for a, n in zip(low, found.shape, strict=True))
         assert np.array_equal(read, canvas[inside])
         if found.shape[0] > 1:  # any box of it is that part of the whole
             part_box = Box((1, 0, 0), found.shape)
-            assert np.array_equal(
-                part.read(lambda b, array=array: array[b.slices()], part_box), read[1:]
-            )
+            assert np.array_equal(part.read(reader(array), part_box), read[1:])
 
 
 def test_a_crop_is_compared_where_it_lies() -> None:

@@ -56,6 +56,8 @@ def read_table(dataset: Dataset, files: Files, made: TableStage) -> Table:
     with closing(handle):
         found = decode_blob(handle.read(0, handle.size))
     if found is None:
-        raise WrongState(f"{made.path}: damaged; analysis makes it anew at its next reconcile or run")
+        raise WrongState(
+            f"{made.path}: damaged; analysis makes it anew when it next reconciles, or the next run"
+        )
     body, stamp = found
     return Table(body, stamp.hash)
