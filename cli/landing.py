@@ -12,6 +12,7 @@ from fibstream.core.dataset import clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
+from fibstream.volumes.lengths import Size, agree, size_text
 from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
@@ -20,9 +21,12 @@ UPLOADS = 4  # at a time: while one is compressed and synced, the next is on its
 
 
 def land_volume(
-    client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool
-) -> dict[str, int]:
+    client: Client, name: str, raw: str, *, voxel_size_nm: Size | None = None, order: str, seed: int,
+    limit: int | None, seal: bool,
+) -> dict[str, int]:  # fmt: skip
     """Land a volume in an order; return the number of chunks for each outcome.
+
+    A volume that states no voxel size has that of the dataset, unless one is given.
 
     The dataset must have the volume's extent; while it is open only whole layers of chunks land,
     unless ``seal`` fixes its end first.
@@ -30,7 +34,13 @@ def land_volume(
     if order not in get_args(Order):
         raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
     info = client.info(name)
-    with closing(open_volume(raw, kind="raw", voxel_size_nm=info.voxel_size_nm)) as source:
+    if voxel_size_nm is not None and not agree(voxel_size_nm, info.voxel_size_nm):
+        raise WrongUse(
+            f"--voxel-size-nm {size_text(voxel_size_nm)}: dataset {name} has voxels of "
+            f"{size_text(info.voxel_size_nm)} nm"
+        )
+    size = voxel_size_nm or info.voxel_size_nm
+    with closing(open_volume(raw, kind="raw", voxel_size_nm=size)) as source:
         check_source(source, info, raw)
         if seal and not info.sealed:
             client.seal(name, source.shape[0])

@@ -33,6 +33,7 @@ from ..options import (
     Raw,
     Seed,
     Server,
+    Voxel,
 )
 
 
@@ -81,6 +82,7 @@ def create(
 def land(
     name: Dataset,
     raw: Raw,
+    voxel_size_nm: Voxel = None,
     order: LandingOrder = "raster",
     seed: Seed = 0,
     chunks: Annotated[
@@ -104,9 +106,12 @@ def land(
 
     check_name(name)
     check_choice(order, get_args(Order), "--order")
-    check_volume(raw)
+    size = voxel_size(voxel_size_nm)
+    check_volume(raw, size)
     with connected(server) as client:
-        counts = land_volume(client, name, raw, order=order, seed=seed, limit=chunks, seal=seal)
+        counts = land_volume(
+            client, name, raw, voxel_size_nm=size, order=order, seed=seed, limit=chunks, seal=seal
+        )
         typer.echo(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
         if wait:
             _finish(client.wait(name))

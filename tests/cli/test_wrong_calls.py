@@ -121,6 +121,8 @@ CASES: dict[str, tuple[Case, str]] = {
     # land
     "land without raw": (lambda p: ["land", "cell", *p.away], "--raw"),
     "land's name": (lambda p: p.land(name="a b"), "dataset 'a b': expected"),
+    "land's name with the folder's suffix": (
+        lambda p: p.land(name="a.zarr"), "dataset 'a.zarr': expected .* no .zarr at the end"),
     "land's order": (lambda p: p.land("--order", "spiral"), "--order spiral: expected.*random"),
     "land's seed": (lambda p: p.land("--seed", "x"), "--seed"),
     "no chunks": (lambda p: p.land("--chunks", "0"), "--chunks"),
@@ -362,6 +364,21 @@ def test_nothing_to_replay_is_reported(server) -> None:
 def test_another_volume_does_not_land(server, place, raw, pattern) -> None:
     path = place.volume(raw)
     is_one_line(inside("land", "cell", "--raw", path, "--server", server), pattern)
+
+
+def test_a_volume_lands_with_the_voxel_size_of_its_dataset(server, place) -> None:
+    path = place.folder / "v.npz"
+    np.savez(path, raw=np.zeros((8, 8, 8), np.uint8), voxel_size_nm_zyx=[9.0] * 3)
+    line = ["land", "cell", "--raw", path, "--server", server]
+    is_one_line(inside(*line), "voxel size 9,9,9 nm, but 8,8,8 nm")
+    is_one_line(inside(*line, "--voxel-size-nm", "8"), "voxel size 9,9,9 nm, but 8,8,8 nm")
+    is_one_line(inside(*line, "--voxel-size-nm", "9"), "dataset cell has voxels of 8,8,8 nm")
+    plain = place.volume(np.zeros((8, 8, 8), np.uint8))
+    line = ["land", "cell", "--raw", plain, "--server", server, "--voxel-size-nm"]
+    is_one_line(inside(*line, "9"), "dataset cell has voxels of 8,8,8 nm")
+    is_one_line(inside(*line, "0"), "--voxel-size-nm '0': expected")
+    answer = inside(*line, "8.01")
+    assert answer.code == 0 and answer.out == "cell: 1 written\n"
 
 
 def test_a_service_ends_with_one_line_when_its_port_is_taken(server, place) -> None:

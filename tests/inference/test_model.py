@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto
 
 from fibstream.core.errors import WrongUse
-from fibstream.services.inference.edges.model import METADATA, find_model, read_model
+from fibstream.runtime.root import Root
+from fibstream.services.inference.edges.model import METADATA, find_model, read_model, released
 from fibstream.services.inference.port import check_voxel_size
 
 from .net import Graph, model, rounded, unet, write_net
@@ -138,3 +139,17 @@ def test_a_model_not_found_lists_the_released_ones(path: Path, name: str) -> Non
     write_net(path)
     with pytest.raises(WrongUse, match=r"not found; .*\(cells\)"):
         find_model(name, path.parent)
+
+
+def test_services_take_names_of_networks_alone(path: Path, tmp_path: Path) -> None:
+    root = Root(str(tmp_path / "root"))
+    (tmp_path / "root/models").mkdir(parents=True)
+    own = write_net(tmp_path / "root/models/cells.onnx")
+    assert released("cells", root) == own and released("mito", root) == find_model("mito")
+    for name, says in (
+        (str(path), "services take no path, but the NAME"), ("cells.onnx", "services take no path"),
+        ("none", "not found; expected models/NAME.onnx below the root of ingest.*mito"),
+    ):  # fmt: skip
+        with pytest.raises(WrongUse, match=says):
+            released(name, root)
+    root.close()
