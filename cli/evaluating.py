@@ -26,6 +26,7 @@ from .progress import track
 
 log = logging.getLogger(__name__)
 
+FULL = 0.95  # of the voxels: no organelle fills so much of a volume
 SIDES = ("truth", "test")
 UNSIZED: Size = (1.0, 1.0, 1.0)  # compared by identity: of a volume that states no voxel size
 
@@ -39,7 +40,8 @@ def evaluate_volumes(
     ``voxel_size_nm`` is that of a volume that states none; ``begins_nm`` leads from the corner of
     the test volume to that of the truth, where the files do not state their places.
     """
-    ids: tuple[Kind, ...] = ("labels",) if instances else ("any",)
+    # Labels first: of a dataset they are what is scored, and no label is negative.
+    ids: tuple[Kind, ...] = ("labels",) if instances else ("labels", "any")
     # Opened as a prediction, bytes of COSEM's other scale are converted.
     scored: tuple[Kind, ...] = ids if threshold is None else ("prediction", "any")
     one, two = _open(truth, voxel_size_nm, ids), _open(test, voxel_size_nm, scored)
@@ -77,8 +79,13 @@ def _settle_sizes(one: Source, two: Source, given: Size | None) -> None:
             f"--voxel-size-nm {size_text(given)}: {one.name} has voxels of "
             f"{size_text(one.voxel_size_nm)} nm, {two.name} of {size_text(two.voxel_size_nm)} nm"
         )
-    for source in (one, two):
+    for source, other in ((one, two), (two, one)):
         if source.voxel_size_nm is UNSIZED and stated:
+            if source.shape != other.shape:
+                raise WrongUse(
+                    f"{source.name} states no voxel size, and is {source.shape}; {other.name} is "
+                    f"{other.shape}: give --voxel-size-nm Z,Y,X, that of {source.name}"
+                )
             source.voxel_size_nm = stated[0]
 
 
@@ -105,6 +112,7 @@ class _Comparison:
             counts += scoring.count(a, b, self.threshold)
             if by_id:
                 pairs += scoring.count_pairs(a, b)
+        self._note_full(counts)
         found: dict[str, Any] = dict(scoring.scores(counts))
         found["compared"] = {
             "shape": list(self.met.shape),
@@ -116,6 +124,17 @@ class _Comparison:
         if instances:
             found["instances"] = self._instances(pairs)
         return found
+
+    def _note_full(self, counts: scoring.Overlap) -> None:
+        """Log a volume that is inside nearly everywhere, as grey values are without a threshold."""
+        size = counts.tp + counts.fp + counts.fn + counts.tn
+        for source, inside in (
+            (self.one, counts.tp + counts.fn),
+            (self.two, counts.tp + counts.fp),
+        ):
+            if inside > FULL * size:
+                log.warning("%s: %.3g %% of it counts as inside; grey values need --threshold",
+                            source.name, 100 * inside / size)  # fmt: skip
 
     def _first(self, part: int) -> list[float]:
         """Return the first voxel that was compared, in voxels of the volume itself."""

@@ -21,8 +21,8 @@ UPLOADS = 4  # at a time: while one is compressed and synced, the next is on its
 
 
 def land_volume(
-    client: Client, name: str, raw: str, *, voxel_size_nm: Size | None = None, order: str, seed: int,
-    limit: int | None, seal: bool,
+    client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool,
+    voxel_size_nm: Size | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """Land a volume in an order; return the number of chunks for each outcome.
 

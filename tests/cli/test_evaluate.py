@@ -98,8 +98,12 @@ def test_crops_are_compared_where_both_lie(tmp_path) -> None:
     assert answer.err.count("of it is compared") == 1 and "test.zarr#s0: 32.1 %" in answer.err
     tifffile.imwrite(tmp_path / "crop.tif", whole[4:10, 2:, :20])
     answer, scores = evaluate(tmp_path / "crop.tif", test, out)
+    assert (answer.code, scores) == (2, None) and "crop.tif states no voxel size" in answer.err
+    given = ("--voxel-size-nm", "8")
+    answer, scores = evaluate(tmp_path / "crop.tif", test, out, *given)
     assert (answer.code, scores) == (2, None) and "--truth-at-nm" in answer.err
-    answer, again = evaluate(tmp_path / "crop.tif", test, out, "--truth-at-nm", "32,16,0")
+    place = ("--truth-at-nm", "32,16,0")
+    answer, again = evaluate(tmp_path / "crop.tif", test, out, *given, *place)
     assert answer.code == 0 and again["dice"] == dice(whole[4:10, 2:, :20], other[4:10, 2:, :20])
 
 
@@ -118,8 +122,8 @@ def test_voxels_of_two_sizes_are_compared_on_the_finer_ones(tmp_path) -> None:
     tifffile.imwrite(tmp_path / "fine.tif", fine)
     answer, scores = evaluate(tmp_path / "fine.tif", test, out, "--voxel-size-nm", "4")
     assert answer.code == 0 and scores["dice"] == expected
-    answer, scores = evaluate(tmp_path / "fine.tif", test, out)  # takes 8 nm: other extents
-    assert (answer.code, scores) == (2, None)
+    answer, scores = evaluate(tmp_path / "fine.tif", test, out)
+    assert (answer.code, scores) == (2, None) and "fine.tif states no voxel size" in answer.err
 
 
 def test_a_mask_is_cut_into_its_pieces_before_objects_are_matched(tmp_path) -> None:
@@ -159,6 +163,15 @@ def test_objects_of_a_prediction_are_pieces_above_the_threshold(tmp_path) -> Non
     assert (answer.code, scores) == (2, None) and "give --threshold" in answer.err
     answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size, "--threshold", 127)
     assert answer.code == 0 and scores["dice"] == 1.0
+
+
+def test_grey_values_without_a_threshold_are_named(tmp_path) -> None:
+    np.save(tmp_path / "mask.npy", blobs())
+    np.save(tmp_path / "grey.npy", blobs() + np.uint8(90))
+    answer, scores = evaluate(tmp_path / "mask.npy", tmp_path / "grey.npy", tmp_path / "s.json")
+    assert scores["recall"] == 1.0 and "grey.npy: 100 % of it counts as inside" in answer.err
+    answer, _ = evaluate(tmp_path / "mask.npy", tmp_path / "mask.npy", tmp_path / "s.json")
+    assert "counts as inside" not in answer.err
 
 
 @pytest.mark.parametrize("text", ["1", "1,2", "a,b,c", "1,2,nan", "1,2,inf", "1_0,2,3", ""])
