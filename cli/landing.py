@@ -1,5 +1,6 @@
 """`fibstream land`: a client that uploads a volume to running services, chunk by chunk."""
 
+import logging
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,9 +14,12 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
 from fibstream.volumes.lengths import Size, agree, size_text
+from fibstream.volumes.positions import offset_nm, place_text
 from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
+
+log = logging.getLogger(__name__)
 
 UPLOADS = 4  # at a time: while one is compressed and synced, the next is on its way
 
@@ -42,6 +46,10 @@ def land_volume(
     size = voxel_size_nm or info.voxel_size_nm
     with closing(open_volume(raw, kind="raw", voxel_size_nm=size)) as source:
         check_source(source, info, raw)
+        if any(offset_nm(source)):
+            log.warning(
+                "%s begins at %s; dataset %s will state the origin", raw, place_text(source), name
+            )
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
             info = client.info(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from fibstream.cli.connect import CONNECT_S
 from fibstream.registry import service
@@ -378,7 +379,22 @@ def test_a_volume_lands_with_the_voxel_size_of_its_dataset(server, place) -> Non
     is_one_line(inside(*line, "9"), "dataset cell has voxels of 8,8,8 nm")
     is_one_line(inside(*line, "0"), "--voxel-size-nm '0': expected")
     answer = inside(*line, "8.01")
-    assert answer.code == 0 and answer.out == "cell: 1 written\n"
+    assert answer.code == 0 and answer.out == "cell: 1 written\n" and "origin" not in answer.err
+    zarr.create_array(place.folder / "m.zarr/s0", data=np.zeros((8, 8, 8), np.uint8))
+    steps = [
+        {"type": "scale", "scale": [8] * 3},
+        {"type": "translation", "translation": [80, 0, 0]},
+    ]
+    image = {
+        "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
+        "datasets": [{"path": "s0", "coordinateTransformations": steps}],
+    }
+    group = zarr.open_group(place.folder / "m.zarr", attributes={"ome": {"multiscales": [image]}})
+    assert group.attrs
+    answer = inside("land", "cell", "--raw", place.folder / "m.zarr", "--server", server)
+    assert (
+        answer.code == 0 and "begins at 80,0,0 nm; dataset cell will state the origin" in answer.err
+    )
 
 
 def test_a_service_ends_with_one_line_when_its_port_is_taken(server, place) -> None:
