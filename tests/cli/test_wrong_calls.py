@@ -8,14 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 
 from fibstream.cli.connect import CONNECT_S
-from fibstream.registry import service
-from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
-from fibstream.runtime.service import ServicerContext
-from fibstream.runtime.settings import FILE, Settings
+from fibstream.runtime.settings import FILE
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 
 from ..support import wrong
@@ -315,22 +311,6 @@ def test_services_that_are_not_there_are_named_soon(place, monkeypatch, name) ->
     assert (answer.code, answer.out, tree(place.folder)) == (1, "", before)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """All calls of ingest and analysis in this process, and a dataset that nothing landed in."""
-    root = Root(str(tmp_path_factory.mktemp("served")))
-    create(root, DatasetDesign(CELL, {}, []))
-    context = ServicerContext(root, Settings.model_validate({}))
-    bindings = [service(name).servicer(context) for name in ("ingest", "analysis")]
-    grpc_server = GrpcServer("127.0.0.1:0", bindings)
-    grpc_server.open()
-    yield ",".join(f"{name}=127.0.0.1:{grpc_server.port}" for name in ("ingest", "analysis"))
-    grpc_server.close(grace_s=0)
-    for each in bindings:
-        getattr(each.servicer, "close", lambda: None)()
-    root.close()
-
-
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
@@ -365,36 +345,6 @@ def test_nothing_to_replay_is_reported(server) -> None:
 def test_another_volume_does_not_land(server, place, raw, pattern) -> None:
     path = place.volume(raw)
     is_one_line(inside("land", "cell", "--raw", path, "--server", server), pattern)
-
-
-def test_a_volume_lands_with_the_voxel_size_of_its_dataset(server, place) -> None:
-    path = place.folder / "v.npz"
-    np.savez(path, raw=np.zeros((8, 8, 8), np.uint8), voxel_size_nm_zyx=[9.0] * 3)
-    line = ["land", "cell", "--raw", path, "--server", server]
-    is_one_line(inside(*line), "voxel size 9,9,9 nm, but 8,8,8 nm")
-    is_one_line(inside(*line, "--voxel-size-nm", "8"), "voxel size 9,9,9 nm, but 8,8,8 nm")
-    is_one_line(inside(*line, "--voxel-size-nm", "9"), "dataset cell has voxels of 8,8,8 nm")
-    plain = place.volume(np.zeros((8, 8, 8), np.uint8))
-    line = ["land", "cell", "--raw", plain, "--server", server, "--voxel-size-nm"]
-    is_one_line(inside(*line, "9"), "dataset cell has voxels of 8,8,8 nm")
-    is_one_line(inside(*line, "0"), "--voxel-size-nm '0': expected")
-    answer = inside(*line, "8.01")
-    assert answer.code == 0 and answer.out == "cell: 1 written\n" and "origin" not in answer.err
-    zarr.create_array(place.folder / "m.zarr/s0", data=np.zeros((8, 8, 8), np.uint8))
-    steps = [
-        {"type": "scale", "scale": [8] * 3},
-        {"type": "translation", "translation": [80, 0, 0]},
-    ]
-    image = {
-        "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
-        "datasets": [{"path": "s0", "coordinateTransformations": steps}],
-    }
-    group = zarr.open_group(place.folder / "m.zarr", attributes={"ome": {"multiscales": [image]}})
-    assert group.attrs
-    answer = inside("land", "cell", "--raw", place.folder / "m.zarr", "--server", server)
-    assert (
-        answer.code == 0 and "begins at 80,0,0 nm; dataset cell will state the origin" in answer.err
-    )
 
 
 def test_a_service_ends_with_one_line_when_its_port_is_taken(server, place) -> None:
