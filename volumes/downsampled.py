@@ -24,11 +24,12 @@ MAX_FACTOR = 16  # along an axis: a box of 512 voxels reads 8,192
 PIECE = (2**27, 2**24)  # voxels of the source read at a time; of labels, which are sorted, fewer
 
 
-def downsampled(source: Source, factors: Index) -> Source:
+def downsampled(source: Source, factors: Index, absent_value: float | None = None) -> Source:
     """Return a volume whose voxels are means of windows of ``factors`` (z, y, x) of the source's.
 
-    Its voxel size is the source's times the factors, its place that of the same material: the
-    centre of the first voxel moves by half a voxel less half of one of the source's.
+    Voxels of ``absent_value`` are no data: they count in no mean, and a window that has no others
+    has that value. The voxel size is the source's times the factors, the place that of the same
+    material: the centre of the first voxel moves by half a voxel less half of one of the source's.
 
     Raises
     ------
@@ -44,13 +45,17 @@ def downsampled(source: Source, factors: Index) -> Source:
     if factors == (1, 1, 1):
         return source
     whole = Box((0, 0, 0), source.shape)
-    reduce = windows_mode if source.kind == "labels" else windows_mean
+
+    def reduce(array: NDArray[Any]) -> NDArray[Any]:
+        if source.kind == "labels":
+            return windows_mode(array, factors)
+        return windows_mean(array, factors, absent_value)
 
     def fetch(box: Box) -> NDArray[Any]:
         out = np.empty(box.shape, source.dtype)
         for part in _pieces(box, factors, PIECE[source.kind == "labels"]):
             finer = Box(_times(part.start, factors), _times(part.stop, factors)).meet(whole)
-            out[part.slices(box.start)] = reduce(source.read(finer), factors)
+            out[part.slices(box.start)] = reduce(source.read(finer))
         return out
 
     z, y, x = (-(-n // f) for n, f in zip(source.shape, factors, strict=True))
@@ -61,7 +66,9 @@ def downsampled(source: Source, factors: Index) -> Source:
     )  # fmt: skip
 
 
-def windows_mean(array: NDArray[Any], factors: Index) -> NDArray[Any]:
+def windows_mean(
+    array: NDArray[Any], factors: Index, absent_value: float | None = None
+) -> NDArray[Any]:
     """Return the mean of each window of ``factors`` voxels.
 
     Parameters
@@ -70,6 +77,8 @@ def windows_mean(array: NDArray[Any], factors: Index) -> NDArray[Any]:
         From the first voxel of a window on; the last windows may be incomplete.
     factors : tuple of int
         Edges (z, y, x) of a window in voxels.
+    absent_value : float, optional
+        Voxels that are left out; a window of them alone has that value.
 
     Returns
     -------
@@ -83,12 +92,15 @@ def windows_mean(array: NDArray[Any], factors: Index) -> NDArray[Any]:
         every = tuple(slice(a, None, f) for a, f in zip(start, factors, strict=True))
         part = array[every]
         filled = tuple(slice(n) for n in part.shape)
-        total[filled] += part
-        count[filled] += 1
-    mean: NDArray[Any] = (
-        total / count if array.dtype.kind == "f" else (2 * total + count) // (2 * count)
-    )
-    return mean.astype(array.dtype)
+        known = np.ones(part.shape, bool) if absent_value is None else part != absent_value
+        total[filled] += np.where(known, part, 0)
+        count[filled] += known
+    some = np.maximum(count, 1)
+    mean = total / some if array.dtype.kind == "f" else (2 * total + some) // (2 * some)
+    if absent_value is not None:
+        mean = np.where(count == 0, absent_value, mean)
+    found: NDArray[Any] = mean.astype(array.dtype)
+    return found
 
 
 def windows_mode(labels: NDArray[Any], factors: Index) -> NDArray[Any]:

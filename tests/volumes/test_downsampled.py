@@ -74,6 +74,24 @@ def test_means_are_half_up_and_labels_the_most_frequent(
             assert found[index] == expected
 
 
+@given(st.integers(0, 2**20), edges, edges)
+@settings(max_examples=60, deadline=None)
+def test_what_was_not_imaged_counts_in_no_mean(seed: int, shape: Triple, factors: Triple) -> None:
+    array = drawn(seed, shape, "raw")
+    array[np.random.default_rng(seed).random(shape) < 0.6] = 0
+    found = windows_mean(array, factors, 0)
+    for index in np.ndindex(*found.shape):
+        part = tuple(slice(i * f, i * f + f) for i, f in zip(index, factors, strict=True))
+        voxels = [Fraction(float(v)) for v in array[part].ravel() if v != 0]
+        mean = sum(voxels, Fraction(0)) / max(len(voxels), 1)
+        expected = mean if array.dtype.kind == "f" else floor(mean + Fraction(1, 2))
+        assert found[index] == array.dtype.type(expected if voxels else 0)
+    z, y, x = (min(f, n) for f, n in zip(factors, shape, strict=True))
+    coarse = downsampled(source(array), (z, y, x), 0)
+    whole = Box((0, 0, 0), coarse.shape)
+    assert np.array_equal(coarse.read(whole), windows_mean(array, (z, y, x), 0))
+
+
 def test_by_two_it_is_the_pyramid() -> None:
     for seed in range(12):
         raw, labels = drawn(seed, (7, 8, 9), "raw"), drawn(1, (7, 8, 9), "labels")
