@@ -110,6 +110,8 @@ def test_a_crop_is_compared_where_it_lies() -> None:
     [
         (at(800), at(0), "have no voxel in common"),
         (at(12), at(0), "no whole number of voxels"),
+        (at(4), at(0), "no whole number of voxels"),
+        (Volume((6, 10, 12), (4.0, 4.0, 4.0)), Volume(), "--truth-at-nm"),  # a coarse voxel short
         (at(16), Volume(), "--truth-at-nm"),
         (at(0), Volume((4, 5, 7)), "--truth-at-nm"),
         (Volume(position=NOWHERE), Volume(), "not known"),
