@@ -157,12 +157,34 @@ def test_objects_of_a_prediction_are_pieces_above_the_threshold(tmp_path) -> Non
     answer, scores = evaluate(tmp_path / "truth.npy", tmp_path / "grey.npy", out, *given)
     assert answer.code == 0 and scores["instances"]["f1"] == 1.0
     assert scores["instances"]["pieces_of"] == ["test"]
+    np.save(tmp_path / "mask.npy", labels > 0)
+    answer, scores = evaluate(tmp_path / "mask.npy", tmp_path / "grey.npy", out, *given)
+    assert scores["instances"]["f1"] == 1.0
+    assert scores["instances"]["pieces_of"] == ["truth", "test"]
     folder = ngff(tmp_path / "predictions", grey, size=8)
     size = ("--voxel-size-nm", 8)
     answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size)
     assert (answer.code, scores) == (2, None) and "give --threshold" in answer.err
     answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size, "--threshold", 127)
     assert answer.code == 0 and scores["dice"] == 1.0
+
+
+def test_bytes_of_the_other_scale_are_converted_before_the_threshold(tmp_path) -> None:
+    """Where ``safe_scale`` is stated 128 is the surface: 127 lies outside."""
+    mask, out = blobs(), tmp_path / "s.json"
+    np.save(tmp_path / "truth.npy", mask)
+    test = n5(tmp_path / "p.n5", 127 + mask, resolution=[8] * 3, units=["nm"] * 3, offset=[0] * 3,
+              safe_scale=True)  # fmt: skip
+    answer, scores = evaluate(tmp_path / "truth.npy", test, out, "--threshold", 127)
+    assert answer.code == 0 and scores["dice"] == 1.0
+
+
+def test_a_given_voxel_size_is_that_of_a_volume(tmp_path) -> None:
+    volumes = [ngff(tmp_path / name, blobs()) for name in ("a.zarr", "b.zarr")]
+    out = tmp_path / "s.json"
+    assert evaluate(*volumes, out, "--voxel-size-nm", 8)[0].code == 0
+    answer, scores = evaluate(*volumes, out, "--voxel-size-nm", 5)
+    assert (answer.code, scores) == (2, None) and "--voxel-size-nm 5,5,5: " in answer.err
 
 
 def test_grey_values_without_a_threshold_are_named(tmp_path) -> None:

@@ -20,6 +20,7 @@ def test_blocks_give_the_pieces_of_the_whole(seed: int) -> None:
         ids[inside] = pieces.add(index, mask[inside])
     names = pieces.names()
     named = np.vectorize(names.__getitem__, otypes=[int])(ids)
+    assert all(names[name] == name <= number for number, name in names.items())
     expected, count = ndimage.label(mask)
     assert np.array_equal(named != 0, mask)
     both = {(int(a), int(b)) for a, b in zip(named[mask], expected[mask], strict=True)}
