@@ -18,12 +18,21 @@ help: ## show this help
 
 setup: .venv/.stamp ## make .venv with everything in it; does nothing when pyproject.toml is as it was
 
+# Of what pip prints, the name of each package as it is found: a line every second or so.
+PACKAGES := /^Collecting / { printf "  package %d: %s\n", ++n, $$2; fflush() } \
+	/^Installing collected/ { printf "  unpacking %d packages, a minute or two\n", NF - 3; fflush() }
+
 .venv/.stamp: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python of at least 3.11 found; give PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python .ci/warm.py
+	@echo "setup 1/3: .venv, made by $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+	@echo "setup 2/3: about 140 packages into .venv; minutes the first time"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		--editable '.[dev]' | awk '$(PACKAGES)'
+	@echo "setup 3/3: compiling what computes on voxels; about a minute"
+	@$(BIN)/python .ci/warm.py
 	@touch $@
+	@echo "setup is done: $(BIN)/fibstream"
 
 demo: setup ## the whole story on the sample: stream it, show the table, compare with the whole volume
 	$(BIN)/fibstream demo

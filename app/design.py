@@ -24,6 +24,7 @@ from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.ingest.edges.stored import StoredPrediction
 from fibstream.services.refine.recipe import find_recipe
+from fibstream.volumes.positions import offset_nm
 from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
@@ -119,13 +120,14 @@ def design(
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
     designed = _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
+    placed = designed.dataset.model_copy(update={"offset_nm": offset_nm(source)})
     view = View(designed.dataset.contrast, invert, absent_value)
     found = [
         unimaged_note(source, absent_value),
         *(polarity_note(source, view, engine) for _, engine in networks),
     ]
     notes = [note for note in found if note is not None]
-    return designed._replace(warnings=[*designed.warnings, *notes])
+    return designed._replace(dataset=placed, warnings=[*designed.warnings, *notes])
 
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:

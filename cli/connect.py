@@ -72,10 +72,13 @@ def check_name(name: str) -> str:
     return check(name)
 
 
-def check_volume(raw: str) -> None:
+def check_volume(raw: str, voxel_size_nm: tuple[float, float, float] | None = None) -> None:
     """Raise WrongUse when a volume cannot be read as raw; its voxel size may be the dataset's."""
     from fibstream.volumes.sources import open_volume
 
+    if voxel_size_nm is not None:
+        open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm).close()
+        return
     try:
         open_volume(raw, kind="raw").close()
     except WrongUse:  # with a voxel size only other errors remain

@@ -43,6 +43,7 @@ def run_demo(folder: Path, settings: Settings) -> bool:
         typer.echo(f"different: {len(report.failed)} chunks failed: {report.failed[0]['reason']}")
         return False
     found = rows_of(out / "tables" / "mito.parquet")
+    assert report.labels_hash is not None and report.tables_hash is not None
     hashes = report.labels_hash, report.tables_hash
     written = write_report(out, folder, hashes=hashes, credit=CREDIT)
     typer.echo(f"{report.chunks_computed} stage outputs computed in {report.seconds:.1f} s; "

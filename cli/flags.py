@@ -42,6 +42,18 @@ def parse_triple(text: str, what: str, kind: type[Number]) -> tuple[Number, Numb
     return z, y, x
 
 
+def parse_place(text: str, flag: str) -> tuple[float, float, float]:
+    """Return the three finite numbers ``Z,Y,X`` of a flag, nm; they may be 0 or negative."""
+    try:
+        z, y, x = (float(word) for word in text.split(","))
+        valid = "_" not in text and all(map(math.isfinite, (z, y, x)))
+    except ValueError:
+        valid = False
+    if not valid:
+        raise WrongUse(f"{flag} {text!r}: expected three numbers Z,Y,X, nm")
+    return z, y, x
+
+
 def parse_pair(text: str, flag: str) -> tuple[float, float]:
     """Return the finite numbers ``LOW,HIGH`` of a flag; raise WrongUse for anything else."""
     parts = text.split(",")
@@ -69,6 +81,11 @@ def parse_chunk(text: str | None) -> Index | None:
     chunk = parse_triple(text, "--chunk", int)
     check_edges(chunk, MAX_CHUNK, f"--chunk {text}")
     return chunk
+
+
+def parse_factors(text: str | None) -> Index:
+    """Parse ``--downsample``: whole numbers Z,Y,X, or one for all; without it all are 1."""
+    return (1, 1, 1) if text is None else parse_triple(text, "--downsample", int)
 
 
 def check_choice(value: str, allowed: Iterable[str], what: str) -> str:

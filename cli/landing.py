@@ -16,6 +16,8 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_squash, open_stored
+from fibstream.volumes.lengths import Size, agree, size_text
+from fibstream.volumes.positions import offset_nm, place_text
 from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
@@ -49,9 +51,11 @@ def given_predictions(predictions: Sequence[str], labels: Sequence[str]) -> list
 
 def land_volume(
     client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool,
-    given: Sequence[Given] = (),
+    given: Sequence[Given] = (), voxel_size_nm: Size | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """Land a volume, and predictions beside it, in an order; return the chunks by outcome.
+
+    A volume that states no voxel size has that of the dataset, unless one is given.
 
     The dataset must have the volume's extent; while it is open only whole layers of chunks land,
     unless ``seal`` fixes its end first.
@@ -59,10 +63,14 @@ def land_volume(
     if order not in get_args(Order):
         raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
     info = client.info(name)
-    with ExitStack() as stack:
-        source = stack.enter_context(
-            closing(open_volume(raw, kind="raw", voxel_size_nm=info.voxel_size_nm))
+    if voxel_size_nm is not None and not agree(voxel_size_nm, info.voxel_size_nm):
+        raise WrongUse(
+            f"--voxel-size-nm {size_text(voxel_size_nm)}: dataset {name} has voxels of "
+            f"{size_text(info.voxel_size_nm)} nm"
         )
+    size = voxel_size_nm or info.voxel_size_nm
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(open_volume(raw, kind="raw", voxel_size_nm=size)))
         check_source(source, info, raw)
         for each in given:
             if each.labels and not (seal or info.sealed):
@@ -73,6 +81,10 @@ def land_volume(
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
         if note := unimaged_note(source, info.absent_value):
             log.warning("%s", note.replace("give --", "create the dataset with --"))
+        if any(offset_nm(source)):
+            log.warning(
+                "%s begins at %s; dataset %s will state the origin", raw, place_text(source), name
+            )
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
             info = client.info(name)
@@ -96,10 +108,7 @@ def _opened(given: Given, info: Info, raw: Source) -> StoredPrediction:
             f"{flag} {given.name}={given.path}: no such prediction lands in this dataset; what "
             f"does is {', '.join(info.predictions) or 'none'}"
         )
-    stored = open_stored(
-        given.name, given.path, labels=given.labels, shape=raw.shape,
-        voxel_size_nm=raw.voxel_size_nm,
-    )  # fmt: skip
+    stored = open_stored(given.name, given.path, labels=given.labels, raw=raw)
     try:
         check_squash(given.name, info.predictions[given.name], given.path, stored.squash_nm)
     except WrongUse:

@@ -2,9 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
 from fibstream.app.sampling import polarity_note, unimaged_note
@@ -13,7 +11,6 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Output, Patch
-from fibstream.kernels import scores as scoring
 from fibstream.kernels.absent import check_value
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
@@ -22,9 +19,11 @@ from fibstream.services.analysis.totals import RowTotals
 from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.port import check_voxel_size
 from fibstream.services.inference.seen import View, predict_raw, raw_halo
+from fibstream.volumes.downsampled import downsampled
+from fibstream.volumes.positions import check_same_grid, offset_nm
 from fibstream.volumes.sources import Source, open_volume
 
-from .flags import parse_chunk
+from .flags import parse_chunk, parse_factors
 from .outputs import Volume, check_file, new_groups, write_file
 from .progress import track
 
@@ -42,17 +41,19 @@ def new_dataset(name: str, source: Source, chunk: Index, dtype: str) -> Dataset:
     """Return the dataset that one command writes, of the shape and voxel size of its input."""
     return Dataset(
         name=name, shape=source.shape, chunk=chunk, dtype=dtype,
-        voxel_size_nm=source.voxel_size_nm, contrast=(0, 255),
+        voxel_size_nm=source.voxel_size_nm, offset_nm=offset_nm(source), contrast=(0, 255),
     )  # fmt: skip
 
 
 def predict_volume(
     raw: str, model: str, out: Path, *, voxel_size_nm: Voxel | None, chunk: str | None,
     contrast: str | None, invert: bool, threads: int, absent_value: float | None = None,
+    downsample: str | None = None,
 ) -> list[str]:  # fmt: skip
     """Predict every class of a network; return the groups that were written."""
     path = find_model(model)
     source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
+    source = downsampled(source, parse_factors(downsample), absent_value)
     spec = read_model(path)
     check_voxel_size(spec, source.voxel_size_nm)
     edges = fitting_chunk(parse_chunk(chunk), source.shape, spec)
@@ -100,7 +101,7 @@ def measure_labels(
     grey = None
     if raw is not None:
         grey = open_volume(raw, kind="raw", voxel_size_nm=source.voxel_size_nm)
-        check_same_shape(source, grey)
+        check_same_grid(source, grey)
     fold, grid = RowTotals(), _blocks(source)
     for index in track(list(grid.indices()), "measured"):
         box = grid.box(index)
@@ -115,42 +116,3 @@ def measure_labels(
         data = to_parquet(table, {"voxel_size_nm": str(list(source.voxel_size_nm))})
     write_file(out, data)
     return int(table.num_rows)
-
-
-def evaluate_volumes(
-    truth: str, test: str, *, threshold: int | None, instances: bool, voxel_size_nm: Voxel | None
-) -> Mapping[str, Any]:
-    """Return the scores of a segmentation; those of its objects have names of their own."""
-    one = open_volume(truth, kind="any", voxel_size_nm=voxel_size_nm or _any_size(truth))
-    two = open_volume(test, kind="any", voxel_size_nm=voxel_size_nm or _any_size(test))
-    check_same_shape(one, two)
-    counts, pairs = scoring.Overlap(), scoring.Pairs() if instances else None
-    grid = _blocks(one)
-    for index in track(list(grid.indices()), "compared"):
-        a, b = one.read(grid.box(index)), two.read(grid.box(index))
-        counts += scoring.count(a, b, threshold)
-        if pairs is not None:
-            pairs += scoring.count_pairs(a, b)
-    found: dict[str, Any] = dict(scoring.scores(counts))
-    if pairs is not None:
-        found["instances"] = matched = scoring.instance_scores(pairs)
-        if matched["tp"] + matched["fn"] == 1 < matched["tp"] + matched["fp"]:
-            log.warning("%s holds one object: a mask? --instances needs a number for each", truth)
-    return found
-
-
-def _any_size(path: str) -> Voxel | None:
-    """Return a voxel size for a volume that has none: scores only count voxels."""
-    try:
-        open_volume(path, kind="any").close()
-    except WrongUse as error:
-        if "no voxel size" in str(error):
-            return (1.0, 1.0, 1.0)
-        raise
-    return None
-
-
-def check_same_shape(one: Source, two: Source) -> None:
-    """Raise WrongUse unless two volumes have one shape."""
-    if one.shape != two.shape:
-        raise WrongUse(f"{two.name} is {two.shape}; {one.name} is {one.shape}: expected the same")

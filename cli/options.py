@@ -23,6 +23,10 @@ Pattern = Annotated[
     str | None,
     typer.Option(help="Finds the number in names of slices: 'slice_([0-9]+)'; no others."),
 ]
+Downsample = Annotated[
+    str | None,
+    typer.Option(metavar="N|Z,Y,X", help="Average so many voxels along each axis first."),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="PATH.zarr", help="The dataset to write.")]
 Pipeline = Annotated[str, typer.Option(metavar="FILE|NAME", help="A YAML file, or mito.")]
 LandingOrder = Annotated[str, typer.Option(help="raster, random or slab.")]

@@ -12,10 +12,11 @@ from fibstream.core.dataset import SQUASH_NM, Dataset, Organelle, Prediction, ch
 from fibstream.core.errors import WrongUse
 from fibstream.core.keys import canonical, digest
 from fibstream.services.refine.recipe import Recipe, find_recipe, resolve
+from fibstream.volumes.positions import check_same_grid
 from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk
-from .oneshot import Voxel, check_same_shape, new_dataset
+from .oneshot import Voxel, new_dataset
 from .outputs import Volume, new_groups
 from .stages import StageRun
 
@@ -71,7 +72,7 @@ def refine_prediction(
     }
     first = next(iter(sources.values()))
     for source in sources.values():
-        check_same_shape(first, source)
+        check_same_grid(first, source)
     made = Organelle(
         name=organelle, recipe=organelle, settings=settings.model_dump(mode="json"),
         inputs={role: name for role, (name, _) in chosen.items()},

@@ -22,6 +22,7 @@ from fibstream.bus.memory import MemoryBus, MemoryFiles
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Progress, Record
+from fibstream.core.grid import Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus
 from fibstream.core.subject import plain
@@ -48,8 +49,8 @@ class Report:
     chunks_computed: int = 0
     chunks_reused: int = 0
     failed: list[dict[str, Any]] = field(default_factory=list)
-    labels_hash: str = ""
-    tables_hash: str = ""
+    labels_hash: str | None = None  # None where chunks have failed: there is no result to name
+    tables_hash: str | None = None
     seconds: float = 0.0
 
 
@@ -127,7 +128,7 @@ def prepare(bus: Bus, dataset: str) -> int:
 def run(
     out: Path, made: DatasetDesign, source: Source, raw: str, *, order: Order, seed: int,
     settings: Settings, display: Display, bus_url: str | None = None,
-    stored: Sequence[StoredPrediction] = (),
+    stored: Sequence[StoredPrediction] = (), factors: Index = (1, 1, 1),
 ) -> Report:  # fmt: skip
     """Carry out a run whose design was checked; return its report."""
     begun = time.monotonic()
@@ -151,7 +152,7 @@ def run(
         else:
             url = bus_url or f"sqlite:{bus_path(out)}"
             services = [service.name for service in registry.owners(dataset, files)]
-            arguments = landing(raw, order, seed, stored)
+            arguments = landing(raw, order, seed, stored, factors)
             runner = Runner(out, dataset.name, bus, url, arguments, settings, services)
         try:
             with display:
@@ -166,10 +167,14 @@ def run(
     return report
 
 
-def landing(raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = ()) -> list[str]:
+def landing(
+    raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = (),
+    factors: Index = (1, 1, 1),
+) -> list[str]:  # fmt: skip
     """Return the arguments of the landing process."""
     predictions = [word for each in stored for word in each.argument]
-    return ["--raw", raw, "--order", order, "--seed", str(seed), *predictions]
+    coarser = ["--downsample", *map(str, factors)]
+    return ["--raw", raw, "--order", order, "--seed", str(seed), *coarser, *predictions]
 
 
 @contextlib.contextmanager
@@ -189,7 +194,7 @@ def raised_signals() -> Iterator[None]:
 def conclude(
     out: Path, dataset: Dataset, bus: Bus, progress: Mapping[str, Progress], before: int
 ) -> Report:
-    """Count what this call did since the log of work ended at ``before``, and hash the store."""
+    """Count what this call did since the log of work ended at ``before``; hash what is whole."""
     places = {entry.key for entry in entries_of(bus, [wire.WORK], before)}
     recorded = sum(p.recorded for p in progress.values())
     names = stage_names(dataset, LocalFiles(out))
@@ -199,5 +204,6 @@ def conclude(
         if r.status == "failed" and r.stage in names
     ]
     report = Report(len(places), max(recorded - len(places), 0), failed)
-    report.labels_hash, report.tables_hash = hashes(out, dataset)
+    if not failed:
+        report.labels_hash, report.tables_hash = hashes(out, dataset)
     return report

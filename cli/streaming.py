@@ -8,12 +8,14 @@ from typing import cast, get_args
 from fibstream.app.design import design
 from fibstream.app.pipelines import PredictionEntry, read_pipeline
 from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Index
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.services.ingest.edges.stored import StoredPrediction, open_stored
+from fibstream.volumes.downsampled import downsampled
 from fibstream.volumes.sources import Source, open_volume
 
-from .flags import parse_chunk
+from .flags import parse_chunk, parse_factors
 from .progress import Display
 from .run import Report, check_output, run
 
@@ -22,15 +24,17 @@ def stream(
     *, raw: str, pipeline: str, out: Path, voxel_size_nm: tuple[float, float, float] | None,
     chunk: str | None, order: str, seed: int, bus: str | None, contrast: str | None, invert: bool,
     settings: Settings, quiet: bool, absent_value: float | None = None,
+    downsample: str | None = None,
 ) -> Report:  # fmt: skip
     """Stream a volume through a pipeline; raise WrongUse before anything is written."""
     if order not in get_args(Order):
         raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
-    edges = parse_chunk(chunk)
+    edges, factors = parse_chunk(chunk), parse_factors(downsample)
     check_output(out)
     recipe = read_pipeline(pipeline)
-    source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
-    with closing(source), opened(recipe.predictions, source) as stored:
+    finest = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
+    source = downsampled(finest, factors, absent_value)
+    with closing(source), opened(recipe.predictions, source, factors) as stored:
         designed = design(
             out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
             invert=invert, absent_value=absent_value, threads=settings.threads, stored=stored,
@@ -38,17 +42,20 @@ def stream(
         return run(
             out, designed, source, str(raw), order=cast("Order", order), seed=seed,
             settings=settings, display=Display(quiet=quiet), bus_url=bus, stored=stored,
+            factors=factors,
         )  # fmt: skip
 
 
 @contextmanager
-def opened(entries: Sequence[PredictionEntry], raw: Source) -> Iterator[Sequence[StoredPrediction]]:
+def opened(
+    entries: Sequence[PredictionEntry], raw: Source, factors: Index
+) -> Iterator[Sequence[StoredPrediction]]:
     """Open the predictions of a pipeline that are stored at a path, and close them."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(closing(open_stored(
-                entry.name, entry.path, labels=entry.conversion == "distance", shape=raw.shape,
-                voxel_size_nm=raw.voxel_size_nm,
+                entry.name, entry.path, labels=entry.conversion == "distance", raw=raw,
+                factors=factors,
             )))
             for entry in entries
             if entry.path

@@ -13,6 +13,7 @@
 ``mapping``         the labels of one chunk's fragments, as bytes, without the compiler
 ``relabel``         fragments to labels, by the mapping of one chunk
 ``runs``            sparse ids made dense, by runs of equal ids
+``pieces``          the connected pieces of a mask that is read block by block
 ``scores``          agreement of two segmentations, by voxels and by objects
 ``conventions``     connectivities and fixed-point levels, without the compiler
 ``compiled``        machine code from a function over arrays

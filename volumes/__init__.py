@@ -11,5 +11,6 @@ Each returns ``formats.Voxels``; ``sources`` checks them and reads them box by b
 ``registry.py`` selects the reader, by the suffix or in a folder by its metadata.  A further format
 needs no change here: an installed package declares an entry point of the group
 ``fibstream.volumes``, as ``registry.py`` describes.  ``lengths.py`` turns stated voxel sizes into
-nanometres; ``display.py`` reads how grey values are to be shown.
+nanometres; ``positions.py`` compares where volumes lie, ``downsampled.py`` averages them;
+``display.py`` reads how grey values are to be shown.
 """

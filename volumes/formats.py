@@ -18,6 +18,7 @@ from fibstream.core.grid import Box
 
 from .display import Display
 from .lengths import Lengths, Size
+from .positions import Position
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class Voxels:
         How the file wants its grey values to be shown.
     squash_nm : float, optional
         Of a prediction: it holds ``128 tanh(distance / squash_nm) + 127``; None where not stated.
+    position : Position, optional
+        Where the volume lies; None where the file does not state it.
     """
 
     shape: tuple[int, ...]
@@ -66,6 +69,7 @@ class Voxels:
     notes: tuple[str, ...] = ()
     display: Display = NO_DISPLAY
     squash_nm: float | None = None
+    position: Position | None = None
 
     @property
     def voxel_size_nm(self) -> Size | None:

@@ -18,6 +18,7 @@ from fibstream.core.grid import MAX_AXIS, Box, Index
 from .display import Display
 from .formats import Unreadable, Voxels, named_errors
 from .lengths import Lengths, Size, agree, size_text
+from .positions import Position
 from .registry import FORMS, find_volume, split_path
 from .zarr_n5.selection import Kind
 
@@ -69,6 +70,8 @@ class Source:
         What the user should know of how the file is read; logged once.
     squash_nm : float, optional
         Of a prediction: it holds ``128 tanh(distance / squash_nm) + 127``; None where not stated.
+    position : Position, optional
+        Where the volume lies; None where the file does not state it.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Source:
     display: Display
     notes: tuple[str, ...] = ()
     squash_nm: float | None = None
+    position: Position | None = None
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of ``box``, which lies inside the volume.
@@ -175,7 +179,7 @@ def _checked(name: str, found: Voxels, kind: Kind, given: Size | None) -> Source
         _log_once(name, note)
     return Source(
         name, (z, y, x), found.dtype.newbyteorder("="), size, kind, found.fetch, found.display,
-        notes, found.squash_nm,
+        notes, found.squash_nm, found.position,
     )  # fmt: skip
 
 

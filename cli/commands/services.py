@@ -6,7 +6,8 @@ from typing import Annotated, Any, get_args
 import typer
 
 from fibstream.bus import wire
-from fibstream.core.errors import WrongUse
+from fibstream.core.dataset import RECORD
+from fibstream.core.errors import Retryable, WrongUse
 from fibstream.core.subject import named
 
 from ..app import FAILED, command, fail, voxel_size
@@ -14,6 +15,7 @@ from ..connect import check_name, check_volume, check_watched, connected, pipeli
 from ..flags import (
     check_choice,
     check_table,
+    is_place,
     parse_chunk,
     parse_pair,
     parse_shape,
@@ -33,6 +35,7 @@ from ..options import (
     Raw,
     Seed,
     Server,
+    Voxel,
 )
 
 
@@ -85,6 +88,7 @@ def create(
 def land(
     name: Dataset,
     raw: Raw,
+    voxel_size_nm: Voxel = None,
     pattern: Pattern = None,
     order: LandingOrder = "raster",
     seed: Seed = 0,
@@ -118,10 +122,19 @@ def land(
     check_name(name)
     check_choice(order, get_args(Order), "--order")
     given = given_predictions(prediction or (), labels or ())
-    check_volume(raw)
+    size = voxel_size(voxel_size_nm)
+    check_volume(raw, size)
     with connected(server) as client:
         counts = land_volume(
-            client, name, raw, order=order, seed=seed, limit=chunks, seal=seal, given=given
+            client,
+            name,
+            raw,
+            voxel_size_nm=size,
+            order=order,
+            seed=seed,
+            limit=chunks,
+            seal=seal,
+            given=given,
         )
         typer.echo(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
         for other in client.info(name).predictions.keys() - {each.name for each in given}:
@@ -237,7 +250,10 @@ def replay(
 @command
 def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; tables are organelles.")],
-    dataset: DatasetName,
+    dataset: Annotated[
+        str,
+        typer.Option(metavar="PATH|NAME", help="A dataset, or the name of one of services."),
+    ],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv|.parquet", help="Instead of printing.")
     ] = None,
@@ -245,17 +261,32 @@ def query(
 ) -> None:
     """Ask the tables of a dataset in SQL.
 
-    Example: fibstream query "SELECT id, volume_nm3 FROM mito" --dataset cell
+    Example: fibstream query "SELECT id, volume_nm3 FROM mito" --dataset cell.zarr
     """
     from ..answers import print_table, write_table
 
-    check_name(dataset)
+    local = is_place(dataset) or (Path(dataset) / RECORD).is_file()
+    if not local:
+        check_name(dataset)
     if not sql.strip():
         raise WrongUse("the question is empty; expected one SELECT")
     if out is not None:
         check_table(out)
-    with connected(server, "analysis") as client:
-        table = client.query(dataset, sql)
+    if local:
+        from fibstream.app.query import query_dataset
+
+        table, unfinished = query_dataset(Path(dataset), sql)
+        if unfinished:
+            typer.echo(f"note: {dataset} is not complete: {unfinished}", err=True)
+    else:
+        try:
+            with connected(server, "analysis") as client:
+                table = client.query(dataset, sql)
+        except Retryable as error:
+            folder = Path(f"{dataset}.zarr")
+            if not (folder / RECORD).is_file():
+                raise
+            raise Retryable(f"{error}; did you mean the folder, --dataset {folder}?") from None
     if out is None:
         print_table(table)
     else:

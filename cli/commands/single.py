@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from ..app import command, settings, voxel_size
-from ..options import AbsentValue, AutoContrast, Chunk, Invert, Out, Pattern, Raw, Voxel
+from ..options import (
+    AbsentValue,
+    AutoContrast,
+    Chunk,
+    Downsample,
+    Invert,
+    Out,
+    Pattern,
+    Raw,
+    Voxel,
+)
 
 
 @command
@@ -21,6 +31,7 @@ def predict(
     contrast: AutoContrast = None,
     invert: Invert = False,
     absent_value: AbsentValue = None,
+    downsample: Downsample = None,
 ) -> None:
     """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
 
@@ -34,7 +45,7 @@ def predict(
     for group in predict_volume(
         with_pattern(raw, pattern), model, out, voxel_size_nm=voxel_size(voxel_size_nm),
         chunk=chunk, contrast=contrast, invert=invert, absent_value=absent_value,
-        threads=chosen.threads,
+        threads=chosen.threads, downsample=downsample,
     ):  # fmt: skip
         typer.echo(str(out / group))
 
@@ -93,22 +104,25 @@ def evaluate(
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="The scores to write.")],
     threshold: Annotated[int | None, typer.Option(help="Test values from here are inside.")] = None,
     instances: Annotated[bool, typer.Option("--instances", help="Match objects too.")] = False,
+    truth_at_nm: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Where the truth begins in the test volume."),
+    ] = None,
     voxel_size_nm: Voxel = None,
 ) -> None:
-    """Score a segmentation against the truth: Dice, IoU, precision, recall.
+    """Score a segmentation against the truth, where both lie: Dice, IoU, precision, recall.
 
     Example: fibstream evaluate --truth truth.tif --test labels.zarr --out scores.json
     """
-    from ..oneshot import evaluate_volumes
+    from ..evaluating import evaluate_volumes
+    from ..flags import parse_place
     from ..outputs import check_file, write_file
 
     check_file(out)
+    begins_nm = None if truth_at_nm is None else parse_place(truth_at_nm, "--truth-at-nm")
     scores = evaluate_volumes(
-        truth,
-        test,
-        threshold=threshold,
-        instances=instances,
-        voxel_size_nm=voxel_size(voxel_size_nm),
-    )
+        truth, test, threshold=threshold, instances=instances,
+        voxel_size_nm=voxel_size(voxel_size_nm), begins_nm=begins_nm,
+    )  # fmt: skip
     write_file(out, (json.dumps(scores, indent=2) + "\n").encode())
     typer.echo(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))

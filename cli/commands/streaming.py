@@ -16,6 +16,7 @@ from ..options import (
     AbsentValue,
     AutoContrast,
     Chunk,
+    Downsample,
     Invert,
     Json,
     LandingOrder,
@@ -45,6 +46,7 @@ def run(
     contrast: AutoContrast = None,
     invert: Invert = False,
     absent_value: AbsentValue = None,
+    downsample: Downsample = None,
     as_json: Json = False,
 ) -> None:
     """Stream a volume through every stage, and wait.
@@ -60,7 +62,7 @@ def run(
         raw=with_pattern(raw, pattern), pipeline=pipeline, out=out,
         voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
         order=order, seed=seed, bus=bus, contrast=contrast, invert=invert,
-        absent_value=absent_value, settings=chosen, quiet=False,
+        absent_value=absent_value, settings=chosen, quiet=False, downsample=downsample,
     )  # fmt: skip
     _finish(report, as_json=as_json, out=out)
 
@@ -74,8 +76,9 @@ def _finish(report: Any, *, as_json: bool, out: Path) -> None:
     else:
         typer.echo(f"{out}: {report.chunks_computed} computed, {report.chunks_reused} reused, "
             f"{len(report.failed)} failed in {report.seconds:.1f} s")  # fmt: skip
-        typer.echo(f"labels {report.labels_hash}")
-        typer.echo(f"tables {report.tables_hash}")
+        if not report.failed:
+            typer.echo(f"labels {report.labels_hash}")
+            typer.echo(f"tables {report.tables_hash}")
     if report.failed:
         raise typer.Exit(FAILED)
 

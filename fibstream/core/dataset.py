@@ -107,6 +107,7 @@ class Dataset(Frozen):
     chunk: Triple
     dtype: str
     voxel_size_nm: Nanometres
+    offset_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the first voxel's centre
     contrast: tuple[float, float]
     invert: bool = False
     absent_value: float | None = None  # what voxels hold that were never imaged; None: undeclared

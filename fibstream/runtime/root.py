@@ -71,7 +71,7 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or name.endswith(SUFFIX):
         raise WrongUse(
             f"dataset {name[:140]!r}: expected at most 128 letters, digits, '.', '-' and '_',"
-            " a letter or digit first"
+            f" a letter or digit first, and no {SUFFIX} at the end, which its folder gets"
         )
     return name
 

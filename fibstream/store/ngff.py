@@ -62,7 +62,10 @@ def multiscale(name: str, dataset: Dataset, levels: int) -> Document:
     for level in range(levels):
         scale = [size * 2**level for size in dataset.voxel_size_nm]
         # A coarse voxel's centre lies between those it stands for (OpenOrganelle's convention).
-        shift = [size * (2**level - 1) / 2 for size in dataset.voxel_size_nm]
+        shift = [
+            offset + size * (2**level - 1) / 2
+            for offset, size in zip(dataset.offset_nm, dataset.voxel_size_nm, strict=True)
+        ]
         transforms = [
             {"type": "scale", "scale": scale},
             {"type": "translation", "translation": shift},

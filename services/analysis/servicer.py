@@ -1,8 +1,6 @@
 """The gRPC servicer of analysis: the tables of a dataset, and queries of them."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 import grpc
 import pyarrow as pa
@@ -13,30 +11,20 @@ from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
-from fibstream.core.grid import Index
 from fibstream.core.keys import canonical, digest
 from fibstream.core.ports import Bus, Entry, Files
-from fibstream.core.stage import Arrays, Block, Stage
-from fibstream.core.subject import WHOLE
 from fibstream.runtime.paging import MAX_PAGE, decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.edges.sql import MAX_ROWS, Page, parse_order
 from fibstream.services.analysis.edges.sql_pool import Reply, SqlPool
-from fibstream.store.shard import decode_blob
+from fibstream.services.analysis.edges.tables import Table, TableStage, read_table, table_stages
 from fibstream.v1 import analysis_pb2 as pb
 from fibstream.v1.analysis_pb2_grpc import AnalysisServiceServicer
 
 from .columns import described
 
 assert MAX_PAGE <= MAX_ROWS
-
-
-class _Table(NamedTuple):
-    """One table as it is now; ``hash`` is that of its content, empty before it is made."""
-
-    data: bytes  # Parquet
-    hash: str
 
 
 class AnalysisServicer(AnalysisServiceServicer):
@@ -56,10 +44,12 @@ class AnalysisServicer(AnalysisServiceServicer):
         """Return the tables of a dataset and their columns."""
         with self._root.open(request.dataset) as (dataset, site):
             # The log is read first: a table that is final there must be the one that is then read.
-            final = _final(dataset, self._root.files(dataset.name), site.bus)
+            files = site.store.files
+            stages = table_stages(dataset, files)
+            final = _final(dataset, files, site.bus, stages)
             tables = [
-                _described(name, _table(dataset, site.store.files, stage), final)
-                for name, stage in _table_stages(dataset, site.store.files).items()
+                _described(name, read_table(dataset, files, made), final)
+                for name, made in stages.items()
             ]
         return pb.DescribeResponse(tables=tables)
 
@@ -80,19 +70,19 @@ class AnalysisServicer(AnalysisServiceServicer):
         for field in ("organelle", "filter", "order_by", "page_size", "page_token"):
             if getattr(request, field):
                 raise WrongUse(f"{field}: not together with sql, which replaces it")
-        stages = _table_stages(dataset, files)
-        tables = {name: _table(dataset, files, stage).data for name, stage in stages.items()}
+        stages = table_stages(dataset, files)
+        tables = {name: read_table(dataset, files, made).data for name, made in stages.items()}
         return _answer(self._pool.run(request.sql, tables, context))
 
     def _page(
         self, request: pb.QueryObjectsRequest, dataset: Dataset, files: Files,
         context: grpc.ServicerContext,
     ) -> pb.QueryObjectsResponse:  # fmt: skip
-        name, stages = request.organelle, _table_stages(dataset, files)
+        name, stages = request.organelle, table_stages(dataset, files)
         if name not in stages:
             known = ", ".join(stages) or "none"
             raise NotFound(f"organelle {name[:60]!r}: {dataset.name} has {known}")
-        table = _table(dataset, files, stages[name])
+        table = read_table(dataset, files, stages[name])
         size = page_size(request.page_size)
         columns = pq.read_schema(pa.BufferReader(table.data)).names
         order = parse_order(request.order_by, columns)
@@ -115,33 +105,7 @@ def _answer(reply: Reply, token: str = "") -> pb.QueryObjectsResponse:
     )
 
 
-def _table_stages(dataset: Dataset, files: Files) -> dict[str, Stage]:
-    """Return the stage that makes each table, by the name of the table."""
-    stages = registry.service("analysis").stages(dataset, files)
-    tables = [stage for stage in stages if stage.family == "tables"]
-    return {stage.name.partition("/")[2]: stage for stage in tables}
-
-
-def _table(dataset: Dataset, files: Files, stage: Stage) -> _Table:
-    """Read a table; before it is made it has its columns and no rows."""
-    (output,) = stage.outputs
-    handle = files.open(output.name)
-    if handle is None:
-        nothing: dict[str, dict[Index, Arrays]] = {source.name: {} for source in stage.inputs}
-        volume = dataset.grid.volume
-        block = Block(WHOLE, volume, {}, cells=nothing, grid=dataset.grid)
-        empty = stage.compute(block)[output.name]
-        assert isinstance(empty, bytes)
-        return _Table(empty, "")
-    with closing(handle):
-        found = decode_blob(handle.read(0, handle.size))
-    if found is None:
-        raise WrongState(f"{output.name}: damaged; analysis makes it anew when it next reconciles")
-    body, stamp = found
-    return _Table(body, stamp.hash)
-
-
-def _described(name: str, table: _Table, final: dict[str, str]) -> pb.Table:
+def _described(name: str, table: Table, final: dict[str, str]) -> pb.Table:
     file = pq.ParquetFile(pa.BufferReader(table.data))
     columns = [
         pb.Column(name=column, type=kind, meaning=meaning)
@@ -152,7 +116,9 @@ def _described(name: str, table: _Table, final: dict[str, str]) -> pb.Table:
     return pb.Table(organelle=name, rows=rows, columns=columns, final=last)
 
 
-def _final(dataset: Dataset, files: Files, bus: Bus) -> dict[str, str]:
+def _final(
+    dataset: Dataset, files: Files, bus: Bus, stages: Mapping[str, TableStage]
+) -> dict[str, str]:
     """Return the content hash of each table that is final, by the log.
 
     That is so when the dataset is sealed, every planner that it needs has read the log to its end
@@ -160,14 +126,19 @@ def _final(dataset: Dataset, files: Files, bus: Bus) -> dict[str, str]:
     """
     events = (wire.decode(entry.value) for entry in _all(bus, [wire.PROGRESS]))
     progress = {event.service: event for event in events if isinstance(event, Progress)}
-    events = (wire.decode(entry.value) for entry in _all(bus, [wire.ledger_topic("tables")]))
-    ready = [e for e in events if isinstance(e, Record) and e.status == "ready"]
+    topics = sorted({wire.ledger_topic(made.stage.name) for made in stages.values()})
+    events = (wire.decode(entry.value) for entry in _all(bus, topics))
+    ready = {e.stage: e for e in events if isinstance(e, Record) and e.status == "ready"}
     end = bus.end(wire.ledger_topics())  # read last: a record that came meanwhile is seen here
     needed = [progress.get(service.name) for service in registry.owners(dataset, files)]
     quiet = all(p and p.settled and p.offset >= end and not p.failed for p in needed)
     if not (dataset.grid.sealed and quiet):
         return {}
-    return {r.stage.partition("/")[2]: next(iter(r.hashes.values()), "") for r in ready}
+    return {
+        name: ready[made.stage.name].hashes.get(made.path, "")
+        for name, made in stages.items()
+        if made.stage.name in ready
+    }
 
 
 def _all(bus: Bus, topics: list[str]) -> Iterator[Entry]:

@@ -1,6 +1,6 @@
 """The port of a network: its geometry, and the engine that runs it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
@@ -118,15 +118,25 @@ def check_voxel_size(spec: ModelSpec, voxel_size_nm: tuple[float, float, float])
     WrongUse
         The voxel sizes differ by more; the message has both.
     """
-    pairs = zip(voxel_size_nm, spec.voxel_size_nm, strict=True)
-    # The slack of 1e-9 keeps 11 nm data within 10 % of a 10 nm network in binary floating point.
-    if any(abs(a - b) > VOXEL_SIZE_TOLERANCE * b * (1 + 1e-9) for a, b in pairs):
+    if not _fits(voxel_size_nm, spec.voxel_size_nm):
         given, made = (
             " x ".join(f"{s:g}" for s in size) for size in (voxel_size_nm, spec.voxel_size_nm)
         )
-        finer = all(a < b for a, b in zip(voxel_size_nm, spec.voxel_size_nm, strict=True))
-        advice = "; average whole voxels first, as docs/tutorial.md shows" if finer else ""
+        pairs = list(zip(voxel_size_nm, spec.voxel_size_nm, strict=True))
+        factors = [max(1, round(b / a)) for a, b in pairs]
+        averaged = [a * f for (a, _), f in zip(pairs, factors, strict=True)]
+        advice = (
+            f"; `run` and `predict` average voxels with --downsample {','.join(map(str, factors))}"
+            if _fits(averaged, spec.voxel_size_nm)
+            else ""
+        )
         raise WrongUse(
             f"voxel size {given} nm does not fit model {spec.name}, made for {made} nm "
             f"(allowed: {VOXEL_SIZE_TOLERANCE:.0%} per axis){advice}"
         )
+
+
+def _fits(size: Sequence[float], made_for: Sequence[float]) -> bool:
+    # The slack of 1e-9 keeps 11 nm data within 10 % of a 10 nm network in binary floating point.
+    most = VOXEL_SIZE_TOLERANCE * (1 + 1e-9)
+    return all(abs(a - b) <= most * b for a, b in zip(size, made_for, strict=True))

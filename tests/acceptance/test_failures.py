@@ -64,6 +64,7 @@ def test_a_network_that_yields_nan_fails_one_chunk(run, tmp_path) -> None:
         (failed,) = answer.report["failed"]
         assert (failed["stage"], tuple(failed["chunk"])) == ("prediction/nan", WHITE)
         assert "not finite" in failed["reason"]
+        assert answer.report["labels_hash"] is answer.report["tables_hash"] is None
         assert "failed: prediction/nan chunk 0,1,1: " in answer.err
         chunks = Store(LocalFiles(out), GRID).chunks("predictions/mito")
         assert set(chunks) == set(GRID.indices()) - {WHITE}

@@ -144,7 +144,8 @@ def test_evaluate(finished, tmp_path) -> None:
     np.save(tmp_path / "mask.npy", (truth > 0).astype(np.uint8))
     answer = inside("evaluate", "--truth", tmp_path / "mask.npy", "--test", labels[1],
                     "--instances", "--out", out)  # fmt: skip
-    assert answer.code == 0 and "holds one object: a mask?" in answer.err
+    assert answer.code == 0 and "its 9 connected pieces are compared" in answer.err
+    assert json.loads(out.read_text())["instances"]["tp"] == 9
     answer = inside("evaluate", "--truth", labels[1], "--test", f"{finished}#predictions/mito/s0",
                     "--threshold", "127", "--out", out)  # fmt: skip
     assert answer.code == 0 and json.loads(out.read_text())["recall"] > 0.9

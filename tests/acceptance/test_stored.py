@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+import zarr
 
 from fibstream.app.design import design_request
 from fibstream.core.errors import WrongUse
@@ -140,7 +141,7 @@ def test_processes_land_what_is_stored(scene, stored, streamed, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("array", "voxel_nm", "reason"),
     [
-        (truth()[:9], VOXEL_NM, "prediction er must fit raw: .* is .9, 44, 52., expected"),
+        (truth()[:9], VOXEL_NM, "prediction er must fit raw: .* is .9, 44, 52.;.*expected"),
         (truth(), 16.0, "prediction er must fit raw: .* has the voxel size 16"),
         (truth().astype(np.float32), VOXEL_NM, "prediction er must fit raw: .*float32"),
     ],
@@ -152,6 +153,23 @@ def test_what_does_not_fit_raw_is_one_line(scene, tmp_path, array, voxel_nm, rea
     assert answer.code == 2
     assert not (tmp_path / "a.zarr").exists()
     assert re.search(reason, answer.err.replace("\n", " ")), answer.err
+
+
+def test_what_lies_elsewhere_is_refused(tmp_path) -> None:
+    """The same shape and voxel size: only the place, which both files state, tells them apart."""
+    paths = []
+    for name, z in (("raw", 0), ("ids", 80)):
+        path = tmp_path / f"{name}.zarr"
+        array = zarr.create_array(path, data=truth().astype(np.uint8))
+        array.attrs["transform"] = {
+            "axes": ["z", "y", "x"], "units": ["nm", "nm", "nm"], "scale": [8, 8, 8],
+            "translate": [z, 0, 0],
+        }  # fmt: skip
+        paths.append(str(path))
+    given = pipeline(tmp_path, {"name": "er", "from": paths[1], "as": "distance"})
+    answer = inside("run", "--raw", paths[0], "--pipeline", given, "--out", tmp_path / "a.zarr")
+    assert answer.code == 2 and not (tmp_path / "a.zarr").exists()
+    assert re.search("begins at 80,0,0 nm;.* at 0,0,0 nm: expected the same place", answer.err)
 
 
 def test_other_content_takes_the_next_revision_and_redoes_its_dependents(scene, tmp_path) -> None:

@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 from fibstream.cli.connect import CONNECT_S
-from fibstream.registry import service
-from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
-from fibstream.runtime.service import ServicerContext
-from fibstream.runtime.settings import FILE, Settings
+from fibstream.runtime.settings import FILE
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 
 from ..support import wrong
@@ -126,6 +123,8 @@ CASES: dict[str, tuple[Case, str]] = {
         lambda p: p.land("--pattern", "s([0-9]+)"), "expected the path of a folder of slices"),
     "land without raw": (lambda p: ["land", "cell", *p.away], "--raw"),
     "land's name": (lambda p: p.land(name="a b"), "dataset 'a b': expected"),
+    "land's name with the folder's suffix": (
+        lambda p: p.land(name="a.zarr"), "dataset 'a.zarr': expected .* no .zarr at the end"),
     "land's order": (lambda p: p.land("--order", "spiral"), "--order spiral: expected.*random"),
     "land's seed": (lambda p: p.land("--seed", "x"), "--seed"),
     "no chunks": (lambda p: p.land("--chunks", "0"), "--chunks"),
@@ -315,22 +314,6 @@ def test_services_that_are_not_there_are_named_soon(place, monkeypatch, name) ->
     assert line.startswith(f"fibstream: nothing answers at 127.0.0.1:{port} (")
     assert f"expected `fibstream serve {service}`" in line
     assert (answer.code, answer.out, tree(place.folder)) == (1, "", before)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """All calls of ingest and analysis in this process, and a dataset that nothing landed in."""
-    root = Root(str(tmp_path_factory.mktemp("served")))
-    create(root, DatasetDesign(CELL, {}, []))
-    context = ServicerContext(root, Settings.model_validate({}))
-    bindings = [service(name).servicer(context) for name in ("ingest", "analysis")]
-    grpc_server = GrpcServer("127.0.0.1:0", bindings)
-    grpc_server.open()
-    yield ",".join(f"{name}=127.0.0.1:{grpc_server.port}" for name in ("ingest", "analysis"))
-    grpc_server.close(grace_s=0)
-    for each in bindings:
-        getattr(each.servicer, "close", lambda: None)()
-    root.close()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto
 
 from fibstream.core.errors import WrongUse
-from fibstream.services.inference.edges.model import METADATA, find_model, read_model
+from fibstream.runtime.root import Root
+from fibstream.services.inference.edges.model import METADATA, find_model, read_model, released
 from fibstream.services.inference.port import check_voxel_size
 
 from .net import Graph, model, rounded, unet, write_net
@@ -127,10 +128,13 @@ def test_other_voxel_sizes_are_refused_with_both(
 
 
 def test_the_message_for_finer_volumes_alone_has_advice(path: Path) -> None:
-    with pytest.raises(WrongUse, match="average whole voxels first, as docs/tutorial"):
-        check_voxel_size(read_model(write_net(path)), (4, 4, 4))
-    with pytest.raises(WrongUse, match=r"per axis\)$"):
-        check_voxel_size(read_model(write_net(path)), (16, 16, 16))
+    for size, factors in (((4.0, 4.0, 4.0), "2,2,2"), ((8.0, 2.6, 2.0), "1,3,4")):
+        with pytest.raises(WrongUse, match=f"--downsample {factors}$"):
+            check_voxel_size(read_model(write_net(path)), size)
+    # Whole factors do not help.
+    for size in ((16.0, 16.0, 16.0), (5.6, 5.6, 5.6), (4.0, 4.0, 16.0)):
+        with pytest.raises(WrongUse, match=r"per axis\)$"):
+            check_voxel_size(read_model(write_net(path)), size)
 
 
 def test_models_are_found_by_name_and_by_path(path: Path) -> None:
@@ -144,3 +148,17 @@ def test_a_model_not_found_lists_the_released_ones(path: Path, name: str) -> Non
     write_net(path)
     with pytest.raises(WrongUse, match=r"not found; .*\(cells\)"):
         find_model(name, path.parent)
+
+
+def test_services_take_names_of_networks_alone(path: Path, tmp_path: Path) -> None:
+    root = Root(str(tmp_path / "root"))
+    (tmp_path / "root/models").mkdir(parents=True)
+    own = write_net(tmp_path / "root/models/cells.onnx")
+    assert released("cells", root) == own and released("mito", root) == find_model("mito")
+    for name, says in (
+        (str(path), "services take no path, but the NAME"), ("cells.onnx", "services take no path"),
+        ("none", "not found; expected models/NAME.onnx below the root of ingest.*mito"),
+    ):  # fmt: skip
+        with pytest.raises(WrongUse, match=says):
+            released(name, root)
+    root.close()

@@ -1,13 +1,17 @@
 """The pure part of training: distances, augmentation, and patches that a seed repeats."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from fibstream.core.errors import WrongUse
+from fibstream.services.inference.training.config import TrainingConfig
 from fibstream.services.inference.training.samples import (
     MAX_DISTANCE,
     Annotated,
@@ -16,6 +20,8 @@ from fibstream.services.inference.training.samples import (
     draw,
     signed_distance,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +116,25 @@ def test_grey_values_stay_in_range() -> None:
         grey = augment_grey(rng.random((6, 6, 6)).astype(np.float32), rng)
         assert grey.dtype == np.float32
         assert 0 <= grey.min() <= grey.max() <= 1
+
+
+def test_raw_and_mask_of_one_grid_alone_are_trained_on(tmp_path: Path) -> None:
+    recipe = yaml.safe_load((ROOT / "models/mito.yaml").read_text())
+    mask = np.zeros((4, 5, 6), np.int16)
+    mask[1] = 7
+    for raw, more, says in (
+        (np.ones(mask.shape, np.uint8), {}, ""),
+        (np.ones((4, 5, 7), np.uint8), {}, "expected the same"),
+        (np.ones(mask.shape, np.uint16), {}, "expected uint8"),
+        (np.ones(mask.shape, np.uint8), {"voxel_size_nm_zyx": [5.0] * 3}, "5,5,5 nm, but 10,10,10"),
+    ):
+        path = tmp_path / "data.npz"
+        arrays: dict[str, Any] = {"raw": raw, "mito": mask, **more}
+        np.savez(path, **arrays)
+        config = TrainingConfig.model_validate(recipe | {"data": str(path)})
+        if says:
+            with pytest.raises(WrongUse, match=says):
+                config.load()
+        else:
+            found = config.load()
+            assert np.array_equal(found[0], raw) and np.array_equal(found[1], mask > 0)

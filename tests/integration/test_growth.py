@@ -175,6 +175,17 @@ def test_status_shows_every_stage(installed: Installed, streamed: Callable[[str]
     assert found["objects"]["b"]["final"] > 0
 
 
+def test_sql_sees_the_tables_of_every_service(
+    installed: Installed, streamed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    sql = 'SELECT sum(c.voxels) AS n FROM "census/a" c UNION ALL SELECT sum(voxels) FROM a'
+    table = tmp_path / "n.csv"
+    ended = installed.command("query", sql, "--dataset", streamed("in one process"), "--out", table)
+    assert ended.code == 0, ended.err
+    name, one, other = table.read_text().split()
+    assert name == '"n"' and one == other and float(one) > 0
+
+
 def test_the_next_run_repairs_what_verify_names(
     installed: Installed, run: Run, streamed: Callable[[str], Path]
 ) -> None:

@@ -14,6 +14,7 @@ from fibstream.volumes.formats import Voxels, without_leading
 
 from .axes import ZYX, ArrayMetadata, ParentGroup
 from .hierarchy import Hierarchy, Node
+from .position import position_of
 from .prediction_bytes import squash_of, table_of
 from .selection import Kind, candidates_in, select_array
 from .voxel_size import describe
@@ -78,9 +79,10 @@ def _voxels(
     parents = list(_parents(hierarchy, node))
     stored = hierarchy.open(node, name)
     is_n5 = node.driver == "n5"
-    description = describe(
-        ArrayMetadata(name, node.attributes, parents, stored.ndim, node.dimension_names, is_n5)
+    metadata = ArrayMetadata(
+        name, node.attributes, parents, stored.ndim, node.dimension_names, is_n5
     )
+    description = describe(metadata)
     axes = description.axes
     if axes and axes[-3:] != ZYX and growing and not is_n5:
         raise WrongUse(f"{name} has axes ({', '.join(axes)}); expected (z, y, x) last")
@@ -102,7 +104,7 @@ def _voxels(
     return Voxels(
         tuple(array.shape), np.dtype(array.dtype.numpy_dtype), description.lengths, fetch,
         "" if node.key == key else str(node.key.relative_to(key)), tuple(notes), display_of(places),
-        squash_of(stated, name),
+        squash_of(stated, name), position_of(metadata, axes),
     )  # fmt: skip
 
 

@@ -11,12 +11,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import NamedTuple
-
-import grpc
+from typing import NamedTuple, Protocol
 
 from fibstream.core.errors import LimitExceeded, Retryable, WrongState, WrongUse
 
@@ -29,6 +27,16 @@ POLL_S = 0.25  # between two checks of a waiting query whether its client is sti
 START_S = 60.0  # of a process: half a second, unless the machine is busy
 MAX_QUERIES = 1000  # of one process, so that a leak of memory ends
 CANCELLED = "the call was cancelled"
+
+
+class Caller(Protocol):
+    """Who waits for an answer; a call of gRPC is one."""
+
+    def is_active(self) -> bool:
+        """Whether it still waits."""
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Have a function called when it no longer waits; False when that is so already."""
 
 
 class Reply(NamedTuple):
@@ -88,9 +96,7 @@ class SqlPool:
         for _ in range(MAX_PROCESSES):
             self._idle.put(None)
 
-    def run(
-        self, query: Page | str, tables: Mapping[str, bytes], context: grpc.ServicerContext
-    ) -> Reply:
+    def run(self, query: Page | str, tables: Mapping[str, bytes], context: Caller) -> Reply:
         """Return the answer to a query.
 
         Parameters
@@ -133,7 +139,7 @@ class SqlPool:
         return RuntimeError(f"the process that runs queries ended with status {status}")
 
     @contextlib.contextmanager
-    def _process(self, context: grpc.ServicerContext) -> Iterator[_Process]:
+    def _process(self, context: Caller) -> Iterator[_Process]:
         """Wait for a free process; put it back, or an empty place when it is of no more use."""
         place = self._wait(context)
         try:
@@ -153,7 +159,7 @@ class SqlPool:
                 process.end()
             self._idle.put(process if keep else None)
 
-    def _wait(self, context: grpc.ServicerContext) -> _Process | None:
+    def _wait(self, context: Caller) -> _Process | None:
         while context.is_active():
             with contextlib.suppress(queue.Empty):
                 return self._idle.get(timeout=POLL_S)

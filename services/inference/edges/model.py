@@ -34,10 +34,20 @@ def released(name: str, root: Root) -> Path:
 
     Raises WrongUse when there is none, or the name could be a path.
     """
+    places = f"{MODELS_FOLDER}/NAME.onnx below the root of ingest, or a released network"
     if not name.replace("-", "").replace("_", "").isalnum():
-        raise WrongUse(f"model {name[:140]!r}: expected the name of a network")
+        raise WrongUse(
+            f"model {name[:140]!r}: services take no path, but the NAME (letters, digits, '-' and "
+            f"'_') of {places}"
+        )
     own = root.local / MODELS_FOLDER / f"{name}.onnx" if root.local else None
-    return own if own and own.is_file() else find_model(name)
+    if own and own.is_file():
+        return own
+    try:
+        return find_model(name)
+    except WrongUse:
+        known = ", ".join(sorted(path.stem for path in MODELS.glob("*.onnx"))) or "none"
+        raise WrongUse(f"model {name[:140]}: not found; expected {places} ({known})") from None
 
 
 def find_model(name_or_path: str, models: Path = MODELS) -> Path:

@@ -5,6 +5,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from fibstream.core.dataset import SQUASH_NM
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.volumes.positions import check_same_grid
+from fibstream.volumes.sources import open_volume
 
 
 class TrainingConfig(BaseModel):
@@ -29,6 +33,12 @@ class TrainingConfig(BaseModel):
     citation: str
 
     def load(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return raw and mask, both (z, y, x)."""
-        with np.load(self.data) as arrays:
-            return arrays["raw"], arrays[self.mask] > 0
+        """Return raw and mask, both (z, y, x); WrongUse unless they lie on one grid."""
+        size = (float(self.voxel_size_nm),) * 3
+        raw = open_volume(f"{self.data}#raw", kind="raw", voxel_size_nm=size)
+        mask = open_volume(f"{self.data}#{self.mask}", kind="labels", voxel_size_nm=size)
+        check_same_grid(raw, mask)
+        if raw.dtype != np.uint8:
+            raise WrongUse(f"{raw.name} is {raw.dtype}; expected uint8, as the network sees it")
+        whole = Box((0, 0, 0), raw.shape)
+        return raw.read(whole), mask.read(whole) > 0

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from fibstream.core.dataset import SQUASH_NM
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Halo, Index
-from fibstream.volumes.lengths import Size
+from fibstream.volumes.downsampled import downsampled
+from fibstream.volumes.positions import check_same_grid
 from fibstream.volumes.sources import Source, open_volume
+from fibstream.volumes.zarr_n5.selection import Kind
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,25 @@ class StoredPrediction:
 
 
 def open_stored(
-    name: str, path: str, *, labels: bool, shape: Index, voxel_size_nm: Size
+    name: str, path: str, *, labels: bool, raw: Source, factors: Index = (1, 1, 1)
 ) -> StoredPrediction:
-    """Open a prediction, or labels, of a volume; raise WrongUse where shape or size differ."""
-    what = f"prediction {name} must fit raw:"
-    try:
-        source = open_volume(
-            path, kind="labels" if labels else "prediction", voxel_size_nm=voxel_size_nm
-        )
-    except WrongUse as error:
-        raise WrongUse(f"{what} {error}") from None
-    if source.shape != shape:
-        source.close()
-        raise WrongUse(f"{what} {source.name} is {source.shape}, expected {shape}")
-    return StoredPrediction(name, path, labels, source)
+    """Open a prediction, or labels, of a volume; raise WrongUse unless they lie where raw does.
+
+    Where raw is downsampled by ``factors``, they may have its voxels, or those of its source, which
+    are then downsampled too.
+    """
+    kind: Kind = "labels" if labels else "prediction"
+    wrong = None
+    for by in dict.fromkeys(((1, 1, 1), factors)):
+        z, y, x = (edge / f for edge, f in zip(raw.voxel_size_nm, by, strict=True))
+        try:
+            source = downsampled(open_volume(path, kind=kind, voxel_size_nm=(z, y, x)), by)
+            check_same_grid(raw, source)
+        except WrongUse as error:
+            wrong = wrong or error
+        else:
+            return StoredPrediction(name, path, labels, source)
+    raise WrongUse(f"prediction {name} must fit raw: {wrong}")
 
 
 def check_squash(name: str, expected_nm: float, path: str, squash_nm: float | None) -> None:

@@ -1,0 +1,59 @@
+"""SQL over the tables of a dataset in a folder, without services; the limits are theirs."""
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from fibstream.core.errors import WrongUse
+from fibstream.services.analysis.edges.sql_pool import SqlPool
+from fibstream.services.analysis.edges.tables import read_table, table_stages
+
+from .folder import open_dataset
+from .status import status_of
+
+
+class _Here:
+    """The caller of a query that waits for it in this process."""
+
+    def is_active(self) -> bool:
+        return True
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:  # noqa: ARG002
+        return True
+
+
+class Found(NamedTuple):
+    """Rows of an answer, and what keeps the dataset from being complete; empty if nothing does."""
+
+    rows: pa.Table
+    open: str
+
+
+def query_dataset(path: Path, sql: str) -> Found:
+    """Return the answer to one SELECT over the tables of a dataset.
+
+    Raises WrongUse, or LimitExceeded, for what services would refuse too.
+    """
+    files, dataset = open_dataset(path)
+    stages = table_stages(dataset, files)
+    if not stages:
+        raise WrongUse(f"{path}: its pipeline makes no table")
+    tables = {name: read_table(dataset, files, made).data for name, made in stages.items()}
+    with closing(SqlPool()) as pool:
+        rows = pool.run(sql, tables, _Here()).rows
+    return Found(pa.ipc.open_stream(rows).read_all(), _open(status_of(path)))
+
+
+def _open(status: dict[str, Any]) -> str:
+    """Return why rows may still change or be missing, as far as the dataset's own log knows."""
+    if status["failed"]:
+        return f"{len(status['failed'])} chunks failed"
+    if not any(status["stages"].values()):
+        return ""  # its log is elsewhere, on a bus that datasets share
+    if not status["sealed"]:
+        return "its end is not known yet"
+    behind = [n for n, wanted in status["wanted"].items() if status["stages"][n] < (wanted or 0)]
+    return f"{behind[0]} is not done everywhere" if behind else ""

@@ -1,0 +1,166 @@
+"""A volume with coarser voxels, each made of a window of the finer ones.
+
+A window is a fixed set of voxels of the source, so a voxel is the same whatever box is read. The
+rules are those of the pyramid (`fibstream.core.pyramid`): means, of integers half up; of labels the
+most frequent, of equally frequent ones the smallest; at the end of an axis a window may have fewer
+voxels.
+"""
+
+import math
+from dataclasses import replace
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box, Index
+
+from .positions import Position
+from .sources import Source
+
+MAX_FACTOR = 16  # along an axis: a box of 512 voxels reads 8,192
+PIECE = (2**27, 2**24)  # voxels of the source read at a time; of labels, which are sorted, fewer
+
+
+def downsampled(source: Source, factors: Index, absent_value: float | None = None) -> Source:
+    """Return a volume whose voxels are means of windows of ``factors`` (z, y, x) of the source's.
+
+    Voxels of ``absent_value`` are no data: they count in no mean, and a window that has no others
+    has that value. The voxel size is the source's times the factors, the place that of the same
+    material: the centre of the first voxel moves by half a voxel less half of one of the source's.
+
+    Raises
+    ------
+    WrongUse
+        If a factor is not 1 to ``MAX_FACTOR``, or the source has fewer voxels along its axis.
+    """
+    shown = ",".join(map(str, factors))
+    if not all(1 <= f <= min(MAX_FACTOR, n) for f, n in zip(factors, source.shape, strict=True)):
+        raise WrongUse(
+            f"--downsample {shown}: expected 1 to {MAX_FACTOR} voxels an axis, and not more than "
+            f"{source.name} has ({source.shape})"
+        )
+    if factors == (1, 1, 1):
+        return source
+    whole = Box((0, 0, 0), source.shape)
+
+    def reduce(array: NDArray[Any]) -> NDArray[Any]:
+        if source.kind == "labels":
+            return windows_mode(array, factors)
+        return windows_mean(array, factors, absent_value)
+
+    def fetch(box: Box) -> NDArray[Any]:
+        out = np.empty(box.shape, source.dtype)
+        for part in _pieces(box, factors, PIECE[source.kind == "labels"]):
+            finer = Box(_times(part.start, factors), _times(part.stop, factors)).meet(whole)
+            out[part.slices(box.start)] = reduce(source.read(finer))
+        return out
+
+    z, y, x = (-(-n // f) for n, f in zip(source.shape, factors, strict=True))
+    dz, dy, dx = (s * f for s, f in zip(source.voxel_size_nm, factors, strict=True))
+    return replace(
+        source, name=f"{source.name} by {shown}", shape=(z, y, x), fetch=fetch,
+        voxel_size_nm=(dz, dy, dx), position=moved(source.position, factors),
+    )  # fmt: skip
+
+
+def windows_mean(
+    array: NDArray[Any], factors: Index, absent_value: float | None = None
+) -> NDArray[Any]:
+    """Return the mean of each window of ``factors`` voxels.
+
+    Parameters
+    ----------
+    array : (z, y, x) ndarray of int or float
+        From the first voxel of a window on; the last windows may be incomplete.
+    factors : tuple of int
+        Edges (z, y, x) of a window in voxels.
+    absent_value : float, optional
+        Voxels that are left out; a window of them alone has that value.
+
+    Returns
+    -------
+    (ceil(z / factors[0]), ...) ndarray of the same dtype
+        Of integers rounded half up; of floats added in float64, in raster order of the window.
+    """
+    shape = tuple(-(-n // f) for n, f in zip(array.shape, factors, strict=True))
+    total = np.zeros(shape, np.float64 if array.dtype.kind == "f" else np.int64)
+    count = np.zeros(shape, np.int64)
+    for start in product(*(range(f) for f in factors)):
+        every = tuple(slice(a, None, f) for a, f in zip(start, factors, strict=True))
+        part = array[every]
+        filled = tuple(slice(n) for n in part.shape)
+        known = np.ones(part.shape, bool) if absent_value is None else part != absent_value
+        total[filled] += np.where(known, part, 0)
+        count[filled] += known
+    some = np.maximum(count, 1)
+    mean = total / some if array.dtype.kind == "f" else (2 * total + some) // (2 * some)
+    if absent_value is not None:
+        mean = np.where(count == 0, absent_value, mean)
+    found: NDArray[Any] = mean.astype(array.dtype)
+    return found
+
+
+def windows_mode(labels: NDArray[Any], factors: Index) -> NDArray[Any]:
+    """Return the most frequent label of each window, of equally frequent ones the smallest.
+
+    Parameters
+    ----------
+    labels : (z, y, x) ndarray of bool or int
+        From the first voxel of a window on; none is negative, and none 2**64 - 1.
+    factors : tuple of int
+        Edges (z, y, x) of a window in voxels.
+
+    Returns
+    -------
+    (ceil(z / factors[0]), ...) ndarray of the same dtype
+    """
+    beyond = np.iinfo(np.uint64).max  # sorts last, and is not counted
+    starts = list(product(*(range(f) for f in factors)))
+    shape = tuple(-(-n // f) for n, f in zip(labels.shape, factors, strict=True))
+    windows = np.full((len(starts), *shape), beyond, np.uint64)
+    for row, start in zip(windows, starts, strict=True):
+        part = labels[tuple(slice(a, None, f) for a, f in zip(start, factors, strict=True))]
+        row[tuple(slice(n) for n in part.shape)] = part
+    windows.sort(axis=0)
+    best, run = windows[0].copy(), np.ones(shape, np.int64)
+    votes = run.copy()
+    for before, after in pairwise(windows):
+        run = np.where(after == before, run + 1, 1)
+        better = (run > votes) & (after != beyond)
+        best[better], votes[better] = after[better], run[better]
+    found: NDArray[Any] = best.astype(labels.dtype)
+    return found
+
+
+def moved(position: Position | None, factors: Index) -> Position:
+    """Return where the first window lies, in voxels of the coarser size; no place is the origin."""
+    stated = position or Position()
+    half = 0.0 if stated.corner else 0.5
+    z, y, x = ((v - half) / f + half for v, f in zip(stated.voxels, factors, strict=True))
+    return Position((z, y, x), stated.corner)
+
+
+def _times(index: Index, factors: Index) -> Index:
+    z, y, x = (i * f for i, f in zip(index, factors, strict=True))
+    return z, y, x
+
+
+def _pieces(box: Box, factors: Index, most: int) -> list[Box]:
+    """Return a box cut in halves until each piece reads at most ``most`` voxels of the source."""
+    edges = _times(box.shape, factors)
+    axis = edges.index(max(edges))
+    if math.prod(edges) <= most or box.shape[axis] == 1:
+        return [box]
+    middle = (box.start[axis] + box.stop[axis]) // 2
+    low, high = (
+        Box(box.start, _put(box.stop, axis, middle)), Box(_put(box.start, axis, middle), box.stop)
+    )  # fmt: skip
+    return [*_pieces(low, factors, most), *_pieces(high, factors, most)]
+
+
+def _put(index: Index, axis: int, value: int) -> Index:
+    z, y, x = (value if a == axis else i for a, i in enumerate(index))
+    return z, y, x
