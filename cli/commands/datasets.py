@@ -13,7 +13,7 @@ from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, INTERRUPTED, command, fail, voxel_size
 from ..connect import check_name, connected
-from ..flags import is_place
+from ..flags import is_place, parse_truths
 from ..options import LOCALHOST, Json, Voxel
 
 
@@ -104,18 +104,25 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where it goes; beside the dataset.")
     ] = None,
+    truth: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]LABELS", help="Score an organelle, and show the truth."),
+    ] = None,
 ) -> None:
-    """Write a page of a dataset: picture, tables, histogram and what the results follow from.
+    """Write a page of a dataset: pictures, tables, histogram and what the results follow from.
 
     Example: fibstream report cell.zarr --out report
     """
     from fibstream.app.folder import open_dataset
     from fibstream.app.report import write_report
 
+    from ..progress import track
+
     folder = out or path.with_name(f"{path.stem}-report")
-    open_dataset(path)
+    _, dataset = open_dataset(path)
     check_folder(folder, "--out")
-    written = write_report(path, folder)
+    truths = parse_truths(truth or [], [organelle.name for organelle in dataset.organelles])
+    written = write_report(path, folder, truths=truths, track=track)
     typer.echo(f"{written.page}")
 
 
