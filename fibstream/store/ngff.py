@@ -10,7 +10,7 @@ from typing import Any
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
 from fibstream.core.pyramid import level_box, level_count
-from fibstream.core.stage import Output, OwnedArray
+from fibstream.core.stage import RAW, Output, OwnedArray
 
 from .shard import ZSTD_LEVEL, Layout
 
@@ -70,13 +70,27 @@ def multiscale(name: str, dataset: Dataset, levels: int) -> Document:
     return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": scales}]}
 
 
+def root(dataset: Dataset) -> Document:
+    """Return the ``zarr.json`` of the dataset itself: an image, whose levels are those of raw.
+
+    So a viewer that is given the dataset shows raw, with ``labels`` as labels of that image.
+    """
+    ome = multiscale(dataset.name, dataset, dataset.levels)
+    for level in ome["multiscales"][0]["datasets"]:
+        level["path"] = f"{RAW}/{level['path']}"
+    return group({"ome": ome})
+
+
 def documents(dataset: Dataset, arrays: Sequence[OwnedArray]) -> dict[str, Document]:
     """Return every metadata document of ``arrays``.
 
     Keys are paths of ``zarr.json`` files, parents before children. The extent in z is that of
-    ``dataset.shape``; for an open volume the caller sets it to what has landed.
+    ``dataset.shape``; for an open volume the caller sets it to what has landed. That of the root is
+    among them where raw is: several services describe one dataset, and the owner of raw its root.
     """
-    found: dict[str, Document] = {"zarr.json": group()}
+    found: dict[str, Document] = {}
+    if any(output.name == RAW for output, _ in arrays):
+        found["zarr.json"] = root(dataset)
     for output, lattice in arrays:
         path, edges = output.name, lattice.edges or dataset.chunk
         parts = path.split("/")
