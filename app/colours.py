@@ -131,10 +131,6 @@ class Colouring:
         """Return a colour (n, 3) for each of n ids."""
         return PALETTE[self.places(ids)]
 
-    def css(self, number: int) -> str:
-        """Return an id's colour as ``#rrggbb``."""
-        return css(self(np.array([number], np.uint64))[0])
-
 
 def _chosen(own: NDArray[np.int64], low: Floats, high: Floats) -> NDArray[np.int64]:
     """Return the places of objects: their own, or the next that differs from those near them.
@@ -151,6 +147,10 @@ def _chosen(own: NDArray[np.int64], low: Floats, high: Floats) -> NDArray[np.int
         step = int(np.argmax(least >= APART)) if (least >= APART).any() else int(np.argmax(least))
         chosen[n] = (own[n] + step) % SIZE
     return chosen
+
+
+_NONE = np.zeros((0, 3), np.int64)
+UNKNOWN = Colouring(np.zeros(0, np.uint64), _NONE, _NONE, (1, 1, 1))  # of which no object is known
 
 
 def css(colour: NDArray[np.uint8]) -> str:

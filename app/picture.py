@@ -1,6 +1,6 @@
 """A picture of a dataset: raw, prediction and labels, cut along three axes through one point."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from fibstream.core.grid import Box
 from fibstream.volumes.sources import Source
 
 from .catalogue import Segmentation
-from .colours import colours
+from .colours import UNKNOWN, Colouring
 from .drawing import (
     DARK,
     GAP,
@@ -44,7 +44,6 @@ TICK = 9  # pixels: what shows at the border of a panel where the other cuts lie
 EXTRA, MISSED, BOTH = (230, 110, 0, 178), (60, 160, 255, 178), (255, 255, 255, 56)
 
 Area = tuple[int, int]
-ColoursOf = Callable[[NDArray[Any]], Rgb]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Subject:
     dataset: Dataset
     chosen: Segmentation
     point_nm: Point  # (z, y, x): it lies in all cuts
-    colours_of: ColoursOf = colours
+    colours_of: Colouring = UNKNOWN
     ranks: Mapping[int, int] = field(default_factory=dict)  # numbers of objects, by id
     truth: Source | None = None
 

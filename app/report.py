@@ -27,6 +27,7 @@ from .folder import open_dataset
 from .hashes import Track, untracked
 from .hashes import hashes as hashes_of
 from .picture import Subject, details, paint
+from .solid import EDGE, of_dataset
 
 ROWS = 100  # of a table on the page: the largest objects; the file has all
 WIDTH = 1200  # pixels of the page: a smaller plane is shown larger
@@ -57,12 +58,14 @@ class Written(NamedTuple):
 def write_report(
     out: Path, folder: Path, *, hashes: tuple[str, str] | None = None, credit: str = "",
     source: str = "", truths: Mapping[str, str] | None = None, track: Track = untracked,
+    edge: int = EDGE,
 ) -> Written:  # fmt: skip
     """Write ``report.html`` and PNGs of each organelle into a folder; the page needs nothing else.
 
     A growing dataset is reported as it is now, without hashes. ``truths`` are paths of labels by
     the name of the organelle that is compared with them. Raises WrongUse when ``out`` is no
-    dataset, or a truth is of no organelle or lies on another grid.
+    dataset, or a truth is of no organelle or lies on another grid. ``edge`` is of the pictures in
+    three dimensions, in pixels.
     """
     files, dataset = open_dataset(out)
     every = segmentations(dataset, files)
@@ -82,8 +85,12 @@ def write_report(
         image = paint(subject)
         pictures.append(folder / f"{found.name.replace('/', '-')}.png")
         image.save(pictures[-1])
+        solid = of_dataset(out, dataset, found.group, subject.colours_of, track, edge=edge)
+        if solid is not None:
+            solid.save(pictures[-1].with_name(f"{pictures[-1].stem}-3d.png"))
         section = _section(subject, rows) | {
             "picture": _data_url(image),
+            "solid": _data_url(solid) if solid else "",
             "chunks": len(list(store.chunks(found.group))),
             "scores": _scores(out / found.group, truth, track) if truth else {},
         }

@@ -127,6 +127,26 @@ def report(
 
 
 @command
+def picture(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Labels, or a dataset#labels/NAME.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture to write.")],
+    raw: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The micrograph; a dataset has its own.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=100, max=3000, help="Edge in pixels.")] = 800,
+    voxel_size_nm: Voxel = None,
+) -> None:
+    """Draw labels in three dimensions: objects before the micrograph, in the colours of a report.
+
+    Example: fibstream picture cell.zarr --out cell.png
+    """
+    from ..solid import draw_labels
+
+    draw_labels(path, out, raw=raw, voxel_size_nm=voxel_size(voxel_size_nm), edge=size)
+    typer.echo(str(out))
+
+
+@command
 def delete(
     name: Annotated[
         str, typer.Argument(metavar="PATH|DATASET", help="A folder, or a name with services.")

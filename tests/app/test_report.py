@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from functools import partial
 from html.parser import HTMLParser
 from statistics import median
 
@@ -28,6 +29,7 @@ from fibstream.app.report import (
     rows_of,
     write_report,
 )
+from fibstream.cli.flags import parse_truths
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.store.local import LocalFiles
@@ -36,6 +38,8 @@ from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
 from ..support.scene import make_scene
+
+made = partial(write_report, edge=60)  # pictures in three dimensions take seconds: small ones
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(finished, tmp_path_factory):
-    return write_report(finished, tmp_path_factory.mktemp("report"), hashes=("abc", "def"))
+    return made(finished, tmp_path_factory.mktemp("report"), hashes=("abc", "def"))
 
 
 # -- pictures --------------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ def test_a_table_of_another_service_is_no_section(finished, tmp_path) -> None:
     shutil.copytree(finished, out)
     table = pq.read_table(out / "tables/mito.parquet")
     pq.write_table(table.select(["id", "voxels"]), out / "tables/mito.parquet")
-    assert [p.name for p in write_report(out, tmp_path / "report").pictures] == ["generic.png"]
+    assert [p.name for p in made(out, tmp_path / "report").pictures] == ["generic.png"]
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=50))
@@ -170,7 +174,7 @@ def test_a_growing_dataset_has_a_page(finished, tmp_path) -> None:
     for part in ("provenance", "raw"):
         (tmp_path / "new.zarr" / part).parent.mkdir(exist_ok=True)
         (tmp_path / "new.zarr" / part).symlink_to(finished / part)
-    written = write_report(tmp_path / "new.zarr", tmp_path / "report")
+    written = made(tmp_path / "new.zarr", tmp_path / "report")
     assert "No object is closed yet." in written.page.read_text("utf-8")
     text = written.page.read_text("utf-8")
     assert "<dt>hashes</dt><dd>none: " in text and "outputs are not stored yet" in text
@@ -203,13 +207,13 @@ def test_the_page_tells_of_black_objects(finished, tmp_path) -> None:
     means = [0.5, *table["raw_mean"].to_pylist()[1:]]
     place = table.column_names.index("raw_mean")
     pq.write_table(table.set_column(place, "raw_mean", [means]), path)
-    text = write_report(out, tmp_path / "report").page.read_text("utf-8")
+    text = made(out, tmp_path / "report").page.read_text("utf-8")
     assert "<b>1 of them, " in text and "black throughout: was nothing imaged there?" in text
 
 
 def test_the_page_of_a_run_names_source_hashes_numbers_and_axes(finished, tmp_path) -> None:
     """A run notes where raw came from; a report of it computes the hashes itself."""
-    text = write_report(finished, tmp_path / "report").page.read_text("utf-8")
+    text = made(finished, tmp_path / "report").page.read_text("utf-8")
     source = json.loads((finished / SOURCE).read_text())["raw"]
     assert source.endswith("/volume.npz") and f"<dt>source</dt><dd>{source}</dd>" in text
     labels, tables = hashes(finished, read_dataset(LocalFiles(finished)))
@@ -228,24 +232,30 @@ def test_an_output_that_is_lost_leaves_a_page_without_hashes(finished, tmp_path)
     out = tmp_path / "cell.zarr"
     shutil.copytree(finished, out)
     next((out / "labels/mito/s0").glob("c/*/*/*")).unlink()
-    text = write_report(out, tmp_path / "report").page.read_text("utf-8")
+    text = made(out, tmp_path / "report").page.read_text("utf-8")
     assert re.search(r"<dd>none: 1 of \d+ outputs are not stored yet</dd>", text)
     assert "labels hash" not in text
 
 
+def test_one_organelle_needs_no_name_for_its_truth() -> None:
+    assert parse_truths(["a=b.tif"], ["mito"]) == {"mito": "a=b.tif"}
+    assert parse_truths(["er=e", "mito=m"], ["mito", "er"]) == {"mito": "m", "er": "e"}
+    for texts in (["mito=m", "mito=n"], ["m"], ["=m"]):
+        with pytest.raises(WrongUse, match="expected NAME=LABELS once"):
+            parse_truths(texts, ["mito", "er"])
+
+
 def test_a_truth_is_scored_and_shown(finished, tmp_path) -> None:
     own = f"{finished}/labels/mito"
-    text = write_report(finished, tmp_path / "a", truths={"mito": own}).page.read_text("utf-8")
+    text = made(finished, tmp_path / "a", truths={"mito": own}).page.read_text("utf-8")
     assert "dice 1.0000, iou 1.0000, precision 1.0000, recall 1.0000, F1 of objects 1.0000." in text
     assert 'alt="labels and truth"' in text and text.count("Against the truth") == 1
     source = open_volume(own, kind="labels")
     mask = source.read(Box((0, 0, 0), source.shape)) > 0
     mask[:, ::2] = False
     np.savez(tmp_path / "half.npz", labels=mask.astype(np.uint8), voxel_size_nm_zyx=[8.0] * 3)
-    answer = inside("report", finished, "--out", tmp_path / "b", "--truth",
-                    f"mito={tmp_path}/half.npz")  # fmt: skip
-    assert answer.code == 0, answer.err
-    text = (tmp_path / "b/report.html").read_text("utf-8")
+    truths = parse_truths([f"mito={tmp_path}/half.npz"], ["generic", "mito"])
+    text = made(finished, tmp_path / "b", truths=truths).page.read_text("utf-8")
     assert "recall 1.0000." in text and "F1 of objects" not in text and "dice 1.0000" not in text
 
 
@@ -271,7 +281,7 @@ def test_a_truth_that_does_not_fit_is_refused(finished, tmp_path, monkeypatch, g
 
 def test_what_is_no_dataset_has_none(tmp_path) -> None:
     with pytest.raises(WrongUse, match="nothing"):
-        write_report(tmp_path / "nothing", tmp_path / "report")
+        made(tmp_path / "nothing", tmp_path / "report")
     assert list(tmp_path.iterdir()) == []
 
 
