@@ -115,9 +115,17 @@ def over(
     return laid(grey, veil(labels, colours_of))
 
 
-def edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where a label (rows, columns) differs from the one above or to the left."""
+def edges(labels: NDArray[Any], *, touching: bool = False) -> NDArray[np.bool_]:
+    """Return where a label (rows, columns) differs from the one above or to the left.
+
+    With ``touching``, only where both are of objects.
+    """
     edge = np.zeros(labels.shape, bool)
-    edge[1:] |= labels[1:] != labels[:-1]
-    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= _differ(labels[1:], labels[:-1], touching=touching)
+    edge[:, 1:] |= _differ(labels[:, 1:], labels[:, :-1], touching=touching)
     return edge
+
+
+def _differ(one: NDArray[Any], two: NDArray[Any], *, touching: bool) -> NDArray[np.bool_]:
+    apart = one != two
+    return apart & (one > 0) & (two > 0) if touching else apart

@@ -41,7 +41,7 @@ FULL = 1536  # voxels: the edge of a part that is shown at full resolution
 MARKED = 7.0  # pixels from its border an object must be thick to have its number on it
 TICK = 9  # pixels: what shows at the border of a panel where the other cuts lie
 # Of labels compared with the truth: what only the labels have, what only the truth has, and both.
-EXTRA, MISSED, BOTH = (230, 110, 0, 178), (60, 160, 255, 178), (255, 255, 255, 56)
+EXTRA, MISSED, BOTH = (230, 110, 0, 178), (60, 160, 255, 178), (255, 255, 255, 90)
 
 Area = tuple[int, int]
 
@@ -98,7 +98,7 @@ def paint(subject: Subject) -> Image.Image:
     return _mosaic(subject, rows, [title for title in titles if title], per_nm)
 
 
-_LEGEND = "labels and truth: extra orange, missed blue"
+_LEGEND = "labels and truth: extra orange, missed blue, both pale"
 
 
 def _row(subject: Subject, axis: int, per_nm: float) -> list[Panel]:
@@ -134,14 +134,14 @@ def compared(labels: NDArray[Any], truth: NDArray[Any]) -> Rgba:
     """Return labels against the truth, both (rows, columns), as colours (rows, columns, 4).
 
     What both have is paler; EXTRA is what only the labels have, MISSED what only the truth has.
-    Borders of the truth's objects are lines.
+    Lines are where objects of the truth touch.
     """
     found, wanted = labels > 0, truth > 0
     image = np.zeros((*labels.shape, 4), np.uint8)
     image[found & wanted] = BOTH
     image[found & ~wanted] = EXTRA
     image[wanted & ~found] = MISSED
-    image[edges(truth)] = (*MARK, 255)
+    image[edges(truth, touching=True)] = (*MARK, 255)
     return image
 
 

@@ -109,10 +109,12 @@ def test_a_thinned_plane_is_the_plane_at_another_size(rows, columns, axis_at, ba
 def test_what_is_extra_missed_and_agreed_has_colours_of_its_own() -> None:
     labels, truth = np.zeros((9, 12), np.uint64), np.zeros((9, 12), np.uint8)
     labels[2:7, 2:8], truth[2:7, 5:11] = 3, 1
+    truth[7:, 5:11] = 2
     seen = compared(labels, truth)
     assert tuple(seen[4, 3]) == EXTRA and tuple(seen[4, 9]) == MISSED
     assert tuple(seen[0, 0]) == (0, 0, 0, 0)
-    assert tuple(seen[4, 5]) == (*MARK, 255) and tuple(seen[4, 6])[:3] == (255, 255, 255)
+    assert tuple(seen[7, 9]) == (*MARK, 255)  # where two objects of the truth touch
+    assert tuple(seen[4, 5])[:3] == tuple(seen[4, 6])[:3] == (255, 255, 255)
     grey = np.full((9, 12, 3), 100, np.uint8)
     assert (laid(grey, seen)[0, 0] == 100).all()
     assert laid(grey, seen)[4, 3].tolist() == [

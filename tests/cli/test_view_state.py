@@ -58,7 +58,7 @@ def test_the_volume_fits_every_panel_and_fills_one(
     z, y, x = (
         n * s / min(voxel) / state["crossSectionScale"] for n, s in zip(shape, voxel, strict=True)
     )
-    used = [x / 480, y / 340, z / 340, z / 480]  # xy, xz and zy in panels of 480 x 340 pixels
+    used = [x / 455, y / 340, z / 340, z / 455]  # xy, xz and zy in panels of 455 x 340 pixels
     assert max(used) == pytest.approx(0.95)
 
 
