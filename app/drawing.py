@@ -116,16 +116,15 @@ def over(
 
 
 def edges(labels: NDArray[Any], *, touching: bool = False) -> NDArray[np.bool_]:
-    """Return where a label (rows, columns) differs from the one above or to the left.
+    """Return where a label (rows, columns) differs from one beside, above or below it.
 
     With ``touching``, only where both are of objects.
     """
     edge = np.zeros(labels.shape, bool)
-    edge[1:] |= _differ(labels[1:], labels[:-1], touching=touching)
-    edge[:, 1:] |= _differ(labels[:, 1:], labels[:, :-1], touching=touching)
+    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        apart = labels[here] != labels[there]
+        if touching:
+            apart &= (labels[here] > 0) & (labels[there] > 0)
+        edge[here] |= apart
+        edge[there] |= apart
     return edge
-
-
-def _differ(one: NDArray[Any], two: NDArray[Any], *, touching: bool) -> NDArray[np.bool_]:
-    apart = one != two
-    return apart & (one > 0) & (two > 0) if touching else apart

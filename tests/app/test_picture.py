@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from fibstream.app import planes
 from fibstream.app.catalogue import segmentations
-from fibstream.app.drawing import GAP, MARK, PANEL, TITLE, fit, laid, length_text, veil, write
+from fibstream.app.drawing import GAP, MARK, PANEL, TITLE, VEIL, fit, laid, length_text, veil, write
 from fibstream.app.picture import EXTRA, MISSED, TICK, Subject, compared, details, numbered, paint
 from fibstream.app.planes import section, thinned
 from fibstream.app.report import ticks
@@ -148,6 +148,14 @@ def test_a_mu_differs_from_a_u_below_the_line_alone() -> None:
     last = np.flatnonzero(u.any(1)).max()
     assert rows.size and rows.min() >= last - 2 and rows.max() > last + 2
     assert np.ptp(np.flatnonzero((mu != u).any(0))) <= 4  # one stem
+
+
+def test_an_outline_goes_all_around_and_lies_inside() -> None:
+    labels = np.zeros((8, 9), np.uint64)
+    labels[2:6, 2:7], labels[2:6, 7] = 5, 6
+    opaque = veil(labels)[..., 3]
+    assert (opaque[labels == 0] == 0).all()
+    assert (opaque[3:5, 3:6] == VEIL).all() and (opaque == VEIL).sum() == 6
 
 
 def test_numbers_lie_on_their_objects() -> None:
