@@ -80,7 +80,10 @@ def shapes(group: Path) -> list[Index]:
     """Return the shape of each level of a group, the full one first; none without an array."""
     found: list[Index] = []
     while (path := group / f"s{len(found)}" / "zarr.json").is_file():
-        found.append(index_of(json.loads(path.read_text())["shape"]))
+        shape = json.loads(path.read_text()).get("shape", [])
+        if len(shape) != 3:
+            break
+        found.append(index_of(shape))
     return found
 
 

@@ -139,17 +139,42 @@ def of_volume(
     Raises WrongUse where either cannot be read, or raw has another shape.
     """
     with ExitStack() as stack:
-        labels = open_volume(path, kind="labels", voxel_size_nm=voxel_size_nm)
-        stack.enter_context(closing(labels))
-        behind, grey_of = None, None
-        if raw is not None:
-            behind = open_volume(raw, kind="raw", voxel_size_nm=labels.voxel_size_nm)
-            stack.enter_context(closing(behind))
-            if behind.shape != labels.shape:
-                raise WrongUse(f"--raw {raw}: has shape {behind.shape}; expected {labels.shape}")
-            grey_of = stretched(*window_of(behind, middle(behind)))
+
+        def opened(name: str, kind: Kind, size: Size | None) -> Source:
+            return stack.enter_context(closing(open_volume(name, kind=kind, voxel_size_nm=size)))
+
+        labels = opened(path, "labels", voxel_size_nm)
+        behind = None if raw is None else opened(raw, "raw", labels.voxel_size_nm)
+        if behind is not None and behind.shape != labels.shape:
+            raise WrongUse(f"--raw {raw}: has shape {behind.shape}; expected {labels.shape}")
+        if level := _level(labels, behind):
+            z, y, x = (edge * 2.0**level for edge in labels.voxel_size_nm)
+            labels = opened(f"{_group(labels)}/s{level}", "labels", (z, y, x))
+            if behind is not None:
+                behind = opened(f"{_group(behind)}/s{level}", "raw", (z, y, x))
+        grey_of = None if behind is None else stretched(*window_of(behind, middle(behind)))
         drawn = sample(labels, by_id, raw=behind, grey_of=grey_of, track=track)
     return draw(drawn, f"{Path(path.partition('#')[0]).name}, ", edge)
+
+
+def _group(source: Source) -> Path | None:
+    """Return the folder of an array's levels; None where its name is not that of a full level."""
+    group, mark, _ = source.name.replace("#", "/").rpartition("/s0")
+    return Path(group) if mark and source.name.endswith("/s0") else None
+
+
+def _level(labels: Source, raw: Source | None, most: int = MAX_VOXELS) -> int:
+    """Return the finest level that is small enough and that all arrays have, else the coarsest."""
+    common: list[Index] = []
+    groups = [_group(source) for source in (labels, raw) if source is not None]
+    if None not in groups:
+        per_array = [shapes(group) for group in groups if group]
+        for same in zip(*per_array, strict=False):
+            if len(set(same)) > 1:
+                break
+            common.append(same[0])
+    small = [level for level, shape in enumerate(common) if math.prod(shape) <= most]
+    return small[0] if small else max(len(common) - 1, 0)
 
 
 def stretched(black: float, white: float) -> Callable[[NDArray[Any]], Bytes]:

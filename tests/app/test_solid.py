@@ -8,11 +8,11 @@ from PIL import Image
 
 from fibstream.app.colours import PALETTE, places
 from fibstream.app.drawing import GAP, TITLE
-from fibstream.app.solid import MAX_VOXELS, draw, of_dataset, sample, thinning
+from fibstream.app.solid import MAX_VOXELS, _level, draw, of_dataset, sample, thinning
 from fibstream.volumes.display import Display
-from fibstream.volumes.sources import Source
+from fibstream.volumes.sources import Source, open_volume
 
-from ..cli.viewing import COLOURS, DATASET, VOLUMES, VOXEL_NM, make
+from ..cli.viewing import COLOURS, DATASET, SHAPE, VOLUMES, VOXEL_NM, make
 from ..support.command import inside
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
@@ -104,6 +104,17 @@ def test_any_shape_has_a_picture(shape) -> None:
     volume[..., : shape[2] // 2 + 1] = 5
     image = draw(sample(held(volume), places), "x, ", 120)
     assert share(image, PALETTE[places(np.array([5], np.uint64))[0]].astype(float)) > 0
+
+
+def test_of_arrays_with_levels_a_small_one_that_all_have_is_read(dataset) -> None:
+    labels, raw = (open_volume(f"{dataset}#{name}") for name in ("labels/mito", "raw"))
+    assert labels.name.endswith("/s0")
+    whole = int(np.prod(SHAPE))
+    for most, level in ((whole, 0), (whole - 1, 1), (1, 1)):  # there are two levels
+        assert _level(labels, raw, most) == _level(labels, None, most) == level
+    elsewhere = held(VOLUMES["raw"], kind="raw")
+    assert _level(labels, elsewhere, 1) == 0  # it has no levels
+    assert _level(open_volume(f"{dataset}#labels/mito/s1"), None, 1) == 0
 
 
 # -- the command -----------------------------------------------------------------------------------
