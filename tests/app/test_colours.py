@@ -79,13 +79,25 @@ def gaps(n, low, high, size):
 def test_neighbours_are_told_apart_by_all_eyes(made) -> None:
     """Of the nearest larger objects (of as many as touch, any), none looks alike."""
     ids, low, high, size = made
-    far = distances(PALETTE)
+    lab = seen(PALETTE)
+    far = np.min([np.linalg.norm(eye[:, None] - eye, axis=-1) for eye in lab], axis=0)
+    assert np.array_equal(far, distances(PALETTE))
     chosen = Colouring(ids, low, high, size).places(ids)
     for n in range(1, len(ids)):
         away = gaps(n, low, high, size)
         nearest = away < np.sort(away)[min(NEAREST, len(away)) - 1] if n > NEAREST else away >= 0
         if nearest.any():
             assert far[chosen[n], chosen[:n][nearest]].min() > 0.9 * APART
+
+
+@given(objects())
+def test_an_object_has_the_colour_of_its_id_where_no_neighbour_is_like_it(made) -> None:
+    ids, low, high, size = made
+    far, own = distances(PALETTE), places(ids)
+    chosen = Colouring(ids, low, high, size).places(ids)
+    for n in range(len(ids)):
+        if n == 0 or far[own[n], chosen[:n]].min() >= APART:
+            assert chosen[n] == own[n]
 
 
 @given(objects())

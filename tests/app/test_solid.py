@@ -1,12 +1,14 @@
 """Labels in three dimensions: what is drawn is bounded, and is the labels."""
 
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fibstream.app.colours import PALETTE, places
+from fibstream.app.colours import PALETTE, Colouring, places
 from fibstream.app.drawing import GAP, TITLE
 from fibstream.app.solid import MAX_VOXELS, _level, draw, of_dataset, sample, thinning
 from fibstream.volumes.display import Display
@@ -82,6 +84,32 @@ def test_every_object_is_seen_in_its_colour_before_the_micrograph(dataset) -> No
     greys = np.asarray(image)[TITLE:-100]
     plain = (np.ptp(greys.astype(int), axis=-1) < 3) & (greys.max(-1) > 60)
     assert plain.mean() > 0.15 and greys[plain].std() > 10  # walls show raw
+
+
+class Shifted(Colouring):
+    """Colours that are not those of the ids alone."""
+
+    def places(self, ids):
+        return (places(ids) + 5) % len(PALETTE)
+
+
+def test_colours_are_those_that_are_given(dataset) -> None:
+    given_ = Shifted(np.zeros(0, np.uint64), *[np.zeros((0, 3), np.int64)] * 2, VOXEL_NM)
+    image = of_dataset(dataset, DATASET, "labels/mito", given_, edge=250)
+    assert image is not None
+    for colour in given_(np.unique(VOLUMES["labels/mito"])[1:]).astype(float):
+        assert share(image, colour) > 0.01
+
+
+def test_a_coarse_level_is_all_that_is_read(dataset, tmp_path) -> None:
+    out = tmp_path / "cell.zarr"
+    shutil.copytree(dataset, out)
+    shutil.rmtree(out / "labels/mito/s0/c")
+    ids = np.unique(VOLUMES["labels/mito"])[1:]
+    for most, there in ((20_000, True), (10**6, False)):
+        image = of_dataset(out, DATASET, "labels/mito", COLOURS, most=most, edge=250)
+        assert image is not None
+        assert all((share(image, c) > 0.01) == there for c in COLOURS(ids).astype(float))
 
 
 def test_a_level_of_the_pyramid_shows_the_same(dataset) -> None:
