@@ -94,7 +94,8 @@ class Shifted(Colouring):
 
 
 def test_colours_are_those_that_are_given(dataset) -> None:
-    given_ = Shifted(np.zeros(0, np.uint64), *[np.zeros((0, 3), np.int64)] * 2, VOXEL_NM)
+    none = np.zeros((0, 3), np.int64)
+    given_ = Shifted(np.zeros(0, np.uint64), none, none, VOXEL_NM)
     image = of_dataset(dataset, DATASET, "labels/mito", given_, edge=250)
     assert image is not None
     for colour in given_(np.unique(VOLUMES["labels/mito"])[1:]).astype(float):
