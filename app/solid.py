@@ -23,7 +23,7 @@ from fibstream.volumes.zarr_n5.selection import Kind
 
 from .colours import PALETTE, Colouring
 from .colours import places as by_id
-from .drawing import DARK, GAP, LIGHT, PANEL, TITLE, Panel, bar, write
+from .drawing import DARK, GAP, LIGHT, TITLE, Panel, bar, write
 from .grey import middle
 from .grey import window as window_of
 from .hashes import Track, untracked
@@ -31,7 +31,7 @@ from .planes import shapes, window
 
 MAX_VOXELS = 16_000_000  # that are drawn: a quarter of a minute of one core, 100 MB
 BLOCK = 128  # voxels an edge that are read at a time
-EDGE = 2 * PANEL  # pixels: the picture is at most so wide and high
+EDGE = 640  # pixels: the picture of a report is at most so wide and high; 2.5 s of one core
 ELEVATION, AZIMUTH = 30.0, 40.0  # degrees, of the eye: the corner of largest y and x is in front
 WALL = 0.02  # of the longest edge: how thick floor and walls are
 EMPTY = len(PALETTE) + 1  # the number of what is no object, as it is drawn on floor and walls
