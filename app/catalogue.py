@@ -12,7 +12,7 @@ from fibstream.core.events import Place, Record
 from fibstream.core.fold import Fold, Folds
 from fibstream.core.grid import Index
 from fibstream.core.ports import Bus, Files
-from fibstream.core.stage import RAW, Input, Stage
+from fibstream.core.stage import RAW, Input, Output, Stage
 from fibstream.core.subject import OBJECTS, Lattice, ObjectId, Subject, members
 from fibstream.runtime.planner import landed_record
 from fibstream.store.shard import Stamp
@@ -56,6 +56,13 @@ def segmentations(dataset: Dataset, files: Files) -> list[Segmentation]:
         if (table := f"tables/{name}.parquet") in paths:
             found.append(Segmentation(name, group, table))
     return found
+
+
+def grey_arrays(dataset: Dataset, files: Files) -> list[Output]:
+    """Return every array of grey values that a stage writes, but raw and predictions."""
+    apart = {RAW, *(prediction.path for prediction in dataset.predictions)}
+    outputs = (output for stage in stages_of(dataset, files) for output in stage.outputs)
+    return [o for o in outputs if o.dtype and o.pyramid == "mean" and o.name not in apart]
 
 
 def restore_log(dataset: Dataset, store: Store, bus: Bus) -> None:

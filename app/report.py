@@ -4,7 +4,6 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -12,16 +11,28 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from fibstream.core.dataset import Dataset
+from fibstream.core.dataset import Dataset, clip_chunk
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Grid, Index
+from fibstream.kernels.scores import Overlap, Pairs, count, count_pairs, instance_scores, scores
 from fibstream.store.store import Store
+from fibstream.volumes.lengths import Size
+from fibstream.volumes.positions import Position, check_same_grid
+from fibstream.volumes.sources import Source, open_volume
 
 from .catalogue import segmentations
-from .colours import css
+from .colours import Colouring, css
+from .facts import missing, provenance, source_of
 from .folder import open_dataset
-from .picture import paint
+from .hashes import Track, untracked
+from .hashes import hashes as hashes_of
+from .picture import Subject, details, paint
+from .solid import EDGE, of_dataset
 
 ROWS = 100  # of a table on the page: the largest objects; the file has all
+WIDTH = 1200  # pixels of the page: a smaller plane is shown larger
 BINS = 24  # of the histogram
 BLACK = 0.02  # of the contrast: the inside of a mitochondrion is ten times as bright
 COLUMNS: Mapping[str, str] = {
@@ -36,6 +47,7 @@ COLUMNS: Mapping[str, str] = {
 UNITS = {"volume_nm3": 1e9, "area_nm2": 1e6}  # of a column on the page, in that of the table
 
 Row = dict[str, Any]
+BLOCK: Index = (128, 128, 128)  # voxels that are compared with a truth at a time
 
 
 class Written(NamedTuple):
@@ -46,47 +58,127 @@ class Written(NamedTuple):
 
 
 def write_report(
-    out: Path, folder: Path, *, hashes: tuple[str, str] | None = None, credit: str = ""
-) -> Written:
-    """Write ``report.html`` and one PNG per organelle into a folder; the page needs nothing else.
+    out: Path, folder: Path, *, hashes: tuple[str, str] | None = None, credit: str = "",
+    source: str = "", truths: Mapping[str, str] | None = None, track: Track = untracked,
+    edge: int = EDGE,
+) -> Written:  # fmt: skip
+    """Write ``report.html`` and PNGs of each organelle into a folder; the page needs nothing else.
 
-    A growing dataset is reported as it is now. Raises WrongUse when ``out`` is no
-    dataset.
+    A growing dataset is reported as it is now, without hashes. ``truths`` are paths of labels by
+    the name of the organelle that is compared with them. Raises WrongUse when ``out`` is no
+    dataset, or a truth is of no organelle or lies on another grid. ``edge`` is of the pictures in
+    three dimensions, in pixels.
     """
     files, dataset = open_dataset(out)
+    every = segmentations(dataset, files)
+    opened = open_truths(truths or {}, dataset, [found.name for found in every])
     store = Store(files, dataset.grid)
     folder.mkdir(parents=True, exist_ok=True)
     sections, pictures = [], []
-    for found in segmentations(dataset, files):
+    for found in every:
         rows = rows_of(out / found.table)
         if rows and not COLUMNS.keys() <= rows[0].keys():
             continue  # the table of another service: it measures something else
-        image = paint(out, dataset, found, point(rows, dataset))
+        truth = opened.get(found.name)
+        subject = Subject(
+            out, dataset, found, point(rows, dataset), colouring(rows, dataset),
+            {row["id"]: rank for rank, row in enumerate(rows, 1)}, truth,
+        )  # fmt: skip
+        image = paint(subject)
         pictures.append(folder / f"{found.name.replace('/', '-')}.png")
         image.save(pictures[-1])
-        chunks = len(list(store.chunks(found.group)))
-        sections.append(_section(found.name, rows, dataset, _data_url(image), chunks))
+        solid = of_dataset(out, dataset, found.group, subject.colours_of, track, edge=edge)
+        if solid is not None:
+            solid.save(pictures[-1].with_name(f"{pictures[-1].stem}-3d.png"))
+        section = _section(subject, rows) | {
+            "picture": _data_url(image),
+            "solid": _data_url(solid) if solid else "",
+            "chunks": len(list(store.chunks(found.group))),
+            "scores": _scores(out / found.group, truth, track) if truth else {},
+        }
+        sections.append(section)
     page = folder / "report.html"
+    known = hashes or missing(dataset, files) or hashes_of(out, dataset, track)
     text = PAGE.render(
         name=dataset.name, summary=summary(dataset), sections=sections, columns=COLUMNS,
-        facts=provenance(dataset, hashes, credit),
+        facts=provenance(dataset, known, source or source_of(out), credit),
     )  # fmt: skip
     page.write_text(text, encoding="utf-8")
     return Written(page, pictures)
 
 
-def _section(
-    name: str, rows: Sequence[Row], dataset: Dataset, picture: str, chunks: int
-) -> dict[str, Any]:
+class _Place(NamedTuple):
+    """A dataset as something that lies at a place."""
+
+    name: str
+    shape: Index
+    voxel_size_nm: Size
+    position: Position | None
+
+
+def open_truths(
+    paths: Mapping[str, str], dataset: Dataset, names: Sequence[str]
+) -> dict[str, Source]:
+    """Return the truths, opened; raise WrongUse for one that does not fit the dataset."""
+    z, y, x = (o / s for o, s in zip(dataset.offset_nm, dataset.voxel_size_nm, strict=True))
+    place = _Place(dataset.name, dataset.grid.extent, dataset.voxel_size_nm, Position((z, y, x)))
+    found = {}
+    for name, path in paths.items():
+        if name not in names:
+            raise WrongUse(f"--truth {name}: no such organelle; expected {', '.join(names)}")
+        source = open_volume(path, kind="labels", voxel_size_nm=dataset.voxel_size_nm)
+        try:
+            check_same_grid(place, source)
+        except WrongUse as error:
+            raise WrongUse(f"--truth {path}: {error}") from None
+        found[name] = source
+    return found
+
+
+def _scores(group: Path, truth: Source, track: Track) -> dict[str, float]:
+    """Return how well labels agree with the truth, by voxels and, where it has several, objects."""
+    size = truth.voxel_size_nm
+    labels = open_volume(f"{group}/s0", kind="labels", voxel_size_nm=size, growing=True)
+    grid, counts, pairs = Grid(truth.shape, clip_chunk(BLOCK, truth.shape)), Overlap(), Pairs()
+    for index in track(list(grid.indices()), "compared"):
+        a, b = truth.read(grid.box(index)), labels.read(grid.box(index))
+        counts += count(a, b)
+        pairs += count_pairs(a, b)
+    found = {name: scores(counts)[name] for name in ("dice", "iou", "precision", "recall")}
+    if len({a for a, _ in pairs if a}) > 1:  # a mask has no objects
+        found["F1 of objects"] = instance_scores(pairs)["f1"]
+    return found
+
+
+def _section(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:
     """Return what the page shows of one organelle; volumes in cubic micrometres."""
     whole = [row for row in rows if not row["touches_border"]]
-    black = [row for row in rows if is_black(row, dataset)]
+    black = [row for row in rows if is_black(row, subject.dataset)]
     volumes = _volumes(rows)
     return {
-        "name": name, "picture": picture, "chunks": chunks, "objects": len(rows),
-        "volumes": volumes, "whole": _volumes(whole), "black": _volumes(black),
-        "histogram": histogram(volumes), "rows": rows[:ROWS],
+        "name": subject.chosen.name, "short": subject.chosen.name.rpartition("/")[2],
+        "objects": len(rows), "volumes": volumes, "whole": _volumes(whole),
+        "black": _volumes(black), "histogram": histogram(volumes), "rows": rows[:ROWS],
+        "colours": [css(colour) for colour in subject.colours_of(_ids(rows[:ROWS]))],
+        "details": [
+            {"title": d.title, "height": d.size[0] * d.aspect, "width": d.size[1],
+             "zoom": min(max(WIDTH // d.size[1], 1), 8),
+             "raw": _data_url(d.raw), "layers": {n: _data_url(i) for n, i in d.layers.items()}}
+            for d in details(subject)
+        ],
     }  # fmt: skip
+
+
+def _ids(rows: Sequence[Row]) -> NDArray[np.uint64]:
+    return np.array([row["id"] for row in rows], np.uint64)
+
+
+def colouring(rows: Sequence[Row], dataset: Dataset) -> Colouring:
+    """Return the colours of the objects of a table, the largest first."""
+    ends = (np.array([[row[f"{end}_{axis}"] for axis in "zyx"] for row in rows], np.int64)
+            for end in ("min", "max"))  # fmt: skip
+    low, high = (corners.reshape(-1, 3) for corners in ends)
+    return Colouring(_ids(rows), low, high, dataset.voxel_size_nm)
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -127,35 +219,6 @@ def summary(dataset: Dataset) -> str:
     return f"{shape} voxels (z, y, x) of {size} nm, {dataset.dtype}, in chunks of {chunk}"
 
 
-def provenance(
-    dataset: Dataset, hashes: tuple[str, str] | None, credit: str
-) -> list[tuple[str, str]]:
-    """Return all that the results follow from, as names and values."""
-    facts = [("fibstream", version("fibstream"))]
-    if credit:
-        facts.append(("source", credit))
-    contrast = "{:g} to {:g}".format(*dataset.contrast)
-    facts.append(("contrast", contrast + (", inverted" if dataset.invert else "")))
-    for model in dataset.models:
-        facts.append((f"network {model.name}", f"sha256 {model.sha256}"))
-        facts.append(("engine profile", _listed(model.profile)))
-    for stored in (p for p in dataset.predictions if not p.model):
-        made = f"landed beside raw, squash length {stored.squash_nm:g} nm"
-        facts.append((f"prediction {stored.name}", made))
-    for o in dataset.organelles:
-        made = f"recipe {o.recipe} from {', '.join(o.inputs.values())}; {_listed(o.settings)}"
-        facts.append((f"organelle {o.name}", made))
-    for word, entries in dataset.steps.items():
-        facts += [(word, _listed(entry)) for entry in entries]
-    if hashes is not None:
-        facts += [("labels hash", hashes[0]), ("tables hash", hashes[1])]
-    return facts
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
 def _volumes(rows: Sequence[Row]) -> list[float]:
     """Return volumes in cubic micrometres."""
     return [row["volume_nm3"] / UNITS["volume_nm3"] for row in rows]
@@ -179,6 +242,12 @@ def histogram(volumes: Sequence[float]) -> Histogram | None:
     return Histogram(np.histogram(logs, BINS, (low, high))[0].tolist(), low, high)
 
 
+def ticks(most: int) -> list[int]:
+    """Return whole numbers from 0 to at least ``most``, at most six of them, in round steps."""
+    step = next(s * 10**e for e in range(19) for s in (1, 2, 5) if 5 * s * 10**e >= most)
+    return list(range(0, most + step, step))
+
+
 def _cell(value: Any, column: str) -> str:
     """Return a value of a table as text."""
     if isinstance(value, bool):
@@ -200,7 +269,8 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters.update(cell=_cell, css=css, median=median)
+    environment.filters.update(cell=_cell, median=median)
+    environment.globals.update(ticks=ticks)
     return environment.get_template("report.html")
 
 

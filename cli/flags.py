@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,3 +113,17 @@ def check_table(path: Path) -> None:
         raise WrongUse(f"--out {path}: expected FILE.csv or FILE.parquet")
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise WrongUse(f"--out {path}: expected a new file in a folder that can be written")
+
+
+def parse_truths(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Return the paths in ``--truth [NAME=]LABELS`` by organelle; one alone needs no name."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if name not in names:  # a path may hold an equals sign
+            name, path = names[0] if len(names) == 1 else "", text
+        if not name or not path or name in found:
+            expected = f"expected NAME=LABELS once for each, NAME one of {', '.join(names)}"
+            raise WrongUse(f"--truth {text[:MAX_QUOTED]}: {expected}")
+        found[name] = path
+    return found

@@ -27,7 +27,9 @@ class Volume:
         self.store = Store(LocalFiles(folder), dataset.grid)
         self._outputs = {output.name: output for output in outputs}
         self._key = key
-        for path, document in ngff.documents(dataset, [OwnedArray(o) for o in outputs]).items():
+        documents = ngff.documents(dataset, [OwnedArray(o) for o in outputs])
+        documents.setdefault("zarr.json", ngff.group())
+        for path, document in documents.items():
             self.store.files.put(path, canonical(document))
 
     def write(self, name: str, index: Index, voxels: np.ndarray[Any, Any]) -> str:

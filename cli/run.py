@@ -14,6 +14,7 @@ from typing import Any
 
 from fibstream import registry
 from fibstream.app.catalogue import restore_log, stage_names
+from fibstream.app.facts import SOURCE, source_record
 from fibstream.app.folder import locked
 from fibstream.app.hashes import hashes
 from fibstream.app.space import disk_bytes
@@ -143,6 +144,7 @@ def run(
         for warning in made.warnings:
             display.note(warning)
         store_record(files, dataset, made.files)
+        files.put(SOURCE, source_record(raw))
         before = prepare(bus, dataset.name)
         if bus.end(wire.ledger_topics()) == 0:
             restore_log(dataset, Store(files, dataset.grid), bus)

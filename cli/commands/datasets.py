@@ -13,7 +13,7 @@ from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, INTERRUPTED, command, fail, voxel_size
 from ..connect import check_name, connected
-from ..flags import is_place
+from ..flags import is_place, parse_truths
 from ..options import LOCALHOST, Json, Voxel
 
 
@@ -104,19 +104,46 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where it goes; beside the dataset.")
     ] = None,
+    truth: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]LABELS", help="Score an organelle, and show the truth."),
+    ] = None,
 ) -> None:
-    """Write a page of a dataset: picture, tables, histogram and what the results follow from.
+    """Write a page of a dataset: pictures, tables, histogram and what the results follow from.
 
     Example: fibstream report cell.zarr --out report
     """
     from fibstream.app.folder import open_dataset
     from fibstream.app.report import write_report
 
+    from ..progress import track
+
     folder = out or path.with_name(f"{path.stem}-report")
-    open_dataset(path)
+    _, dataset = open_dataset(path)
     check_folder(folder, "--out")
-    written = write_report(path, folder)
+    truths = parse_truths(truth or [], [organelle.name for organelle in dataset.organelles])
+    written = write_report(path, folder, truths=truths, track=track)
     typer.echo(f"{written.page}")
+
+
+@command
+def picture(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Labels, or a dataset#labels/NAME.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture to write.")],
+    raw: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The micrograph; a dataset has its own.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=100, max=3000, help="Edge in pixels.")] = 800,
+    voxel_size_nm: Voxel = None,
+) -> None:
+    """Draw labels in three dimensions: objects before the micrograph, in the colours of a report.
+
+    Example: fibstream picture cell.zarr --out cell.png
+    """
+    from ..solid import draw_labels
+
+    draw_labels(path, out, raw=raw, voxel_size_nm=voxel_size(voxel_size_nm), edge=size)
+    typer.echo(str(out))
 
 
 @command

@@ -8,21 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fibstream.app.colours import HUES, PALETTE
-from fibstream.app.picture import (
-    CUTS,
+from fibstream.app.drawing import (
     DARK,
     GAP,
-    LIGHT,
     MARK,
     PANEL,
     TITLE,
     Panel,
     bar,
-    font,
     over,
     rgb,
+    write,
 )
+from fibstream.app.planes import CUTS
 from fibstream.core.grid import Box, Index
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.materials import MATERIAL as M
@@ -41,15 +39,27 @@ ELEVATION, TURNS = (
 )  # degrees; a corner points to the front
 OPENED_SHARE, REMOVED_SHARE = 0.62, 0.45  # of the block's height; of its edges, see _share
 COLUMNS, ROW, SWATCH = 4, 24, 15  # of the legend: columns; pixels
+# Okabe and Ito (Color Universal Design, 2008) without black, each in three lightnesses: a legend
+# has few entries, and each must be told from all others.
+HUES = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
+    (0, 114, 178), (213, 94, 0), (204, 121, 167),
+)  # fmt: skip
+SHADES = (1.0, 0.8, 1.4)  # of each hue; above 1 it is mixed with white
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PINK = range(len(HUES))
 PLAIN, DARKER, PALER = range(3)
 
 Bytes = NDArray[np.uint8]
 
 
+def _shaded(hue: tuple[int, int, int], shade: float) -> Rgb:
+    white = max(shade - 1, 0.0)
+    red, green, blue = (round(min(shade, 1.0) * c * (1 - white) + 255 * white) for c in hue)
+    return red, green, blue
+
+
 def _entry(materials: tuple[int, ...], hue: int, shade: int = PLAIN, *, kept: bool = True) -> Part:
-    red, green, blue = (int(c) for c in PALETTE[shade * len(HUES) + hue])
-    return Part(materials, (red, green, blue), kept)
+    return Part(materials, _shaded(HUES[hue], SHADES[shade]), kept)
 
 
 # Entries of the legend, and how they are drawn.  Parts that are not kept where the block is opened
@@ -254,18 +264,18 @@ def _page(
     size = (SOLID + 2 * PANEL + 4 * GAP, max(left, right) + GAP)
     image = Image.new("RGB", size, DARK)
     draw = ImageDraw.Draw(image)
-    draw.text((GAP, 3), caption, fill=LIGHT, font=font(14))
+    write(draw, (GAP, 3), caption, size=14)
     image.paste(solid.image, (GAP + (SOLID - solid.image.width) // 2, TITLE))
     bar(draw, GAP, TITLE, solid)
     _legend(draw, entries, size[1] - GAP - legend)
     top = TITLE
     for title, x in (("micrograph", SOLID + 2 * GAP), ("truth", SOLID + PANEL + 3 * GAP)):
-        draw.text((x, 3), title, fill=LIGHT, font=font(14))
+        write(draw, (x, 3), title, size=14)
     for row, (name, _) in zip(rows, CUTS, strict=True):
         for column, panel in enumerate(row):
             x = SOLID + 2 * GAP + column * (PANEL + GAP)
             image.paste(panel.image, (x, top))
-            draw.text((x + 5, top + 3), name, fill=MARK, font=font(14))
+            write(draw, (x + 5, top + 3), name, size=14, fill=MARK, outlined=True)
         bar(draw, SOLID + 2 * GAP, top, row[0])
         top += row[0].image.height + GAP
     return image
@@ -277,7 +287,7 @@ def _legend(draw: ImageDraw.ImageDraw, entries: dict[str, Rgb], top: int) -> Non
         x = GAP + place % COLUMNS * (SOLID // COLUMNS)
         y = top + place // COLUMNS * ROW
         draw.rectangle((x, y, x + SWATCH, y + SWATCH), fill=colour)
-        draw.text((x + SWATCH + 8, y - 2), name, fill=LIGHT, font=font(15))
+        write(draw, (x + SWATCH + 8, y - 2), name, size=15)
 
 
 def _found(materials: Bytes) -> dict[str, Rgb]:
@@ -291,7 +301,7 @@ def _found(materials: Bytes) -> dict[str, Rgb]:
 
 
 def _caption(spec: PhantomSpec, sample: Sample) -> str:
-    """Return the size of the picture (z, y, x) in um and the seed of the cell."""
+    """Return the size of the picture (z, y, x) in µm and the seed of the cell."""
     edges = zip(sample.grey.shape, sample.voxel_size_nm, strict=True)
     size = " x ".join(f"{n * v / 1000:.1f}" for n, v in edges)
-    return f"{size} um (z, y, x), seed {spec.seed}"
+    return f"{size} µm (z, y, x), seed {spec.seed}"

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.app.grey import middle, window
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import Box
-from fibstream.volumes.sources import Source, open_volume
+from fibstream.volumes.sources import open_volume
 
 from .port import DataUrl, MeshUrl
 from .state import Kind, Layer, Objects, Scene
 
-SAMPLE = 128  # voxels an edge, in the middle: where grey values and ids are taken from
-PERCENTILES = (0.5, 99.5)  # that become black and white where the metadata has no window
 FULL = 0.5  # of the middle: labels of more than this would hide what lies below them
 FORMATS = {"zarr.json": "zarr3", ".zarray": "zarr2", ".zgroup": "zarr2"}
 
@@ -47,11 +45,11 @@ class ViewableArray:
         name = Path(self._group).name or self.root.stem
         found = next(k for k in FORMATS if (self.root / self._group / k).is_file())
         kind = self._kind()
-        middle = _middle(source)
+        sample = middle(source)
         layer = Layer(
             name, kind, f"{data(self._group)}|{FORMATS[found]}:",
-            window=_window(source, middle) if kind == "raw" else None,
-            objects=_objects(middle) if kind == "labels" else None,
+            window=window(source, sample) if kind == "raw" else None,
+            objects=_objects(sample) if kind == "labels" else None,
             transform=self._transform() if self._single else None,
         )  # fmt: skip
         z, y, x = (float((n - 1) // 2) for n in source.shape)
@@ -120,24 +118,6 @@ def _multiscale(group: Path) -> bool:
             attributes = found.get("attributes", found)
             return "multiscales" in attributes.get("ome", attributes)
     return False
-
-
-def _middle(source: Source) -> NDArray[Any]:
-    low = [max(n // 2 - SAMPLE // 2, 0) for n in source.shape]
-    high = [min(a + SAMPLE, n) for a, n in zip(low, source.shape, strict=True)]
-    (az, ay, ax), (bz, by, bx) = low, high
-    return source.read(Box((az, ay, ax), (bz, by, bx)))
-
-
-def _window(source: Source, middle: NDArray[Any]) -> tuple[float, float]:
-    """Return the values of black and white: from the metadata, all of a byte, else percentiles."""
-    if source.display.window:
-        low, high = source.display.window
-        return (high, low) if source.display.inverted else (low, high)
-    if source.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = np.percentile(middle, PERCENTILES).tolist()
-    return (low, high) if low < high else (low, low + 1)
 
 
 def _objects(middle: NDArray[Any]) -> Objects:

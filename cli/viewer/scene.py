@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fibstream.app.catalogue import Segmentation, segmentations
+from fibstream.app.catalogue import Segmentation, grey_arrays, segmentations
+from fibstream.app.colours import Colouring, colours
+from fibstream.app.grey import middle
+from fibstream.app.grey import window as window_of
+from fibstream.app.planes import shapes
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
@@ -39,17 +44,21 @@ class ViewableDataset:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._log = ObjectLog(bus_path(root))
+        self._colours: dict[str, tuple[int, Callable[..., NDArray[np.uint8]]]] = {}
+        self._windows: dict[str, tuple[float, float]] = {}
 
     def groups(self) -> list[str]:
-        """Return raw, predictions and labels, as far as they exist."""
+        """Return raw, predictions, other grey arrays and labels, as far as they exist."""
         dataset = self._dataset()
         wanted = ["raw", *(prediction.path for prediction in dataset.predictions)]
+        wanted += [array.name for array in grey_arrays(dataset, LocalFiles(self.root))]
         wanted += [found.group for found in self._segmentations(dataset)]
         return [group for group in wanted if (self.root / group / "zarr.json").is_file()]
 
     def scene(self, data: DataUrl, meshes: MeshUrl) -> Scene:
-        """Return raw, predictions and labels; the panels meet in the middle."""
+        """Return all that the dataset shows; the panels meet in the middle."""
         dataset, groups = self._dataset(), self.groups()
+        segmented = {found.group for found in self._segmentations(dataset)}
         layers = []
         for group in groups:
             kind, _, name = group.partition("/")
@@ -59,6 +68,8 @@ class ViewableDataset:
                 layers.append(Layer("raw", "raw", url, window=window))
             elif kind == "predictions":
                 layers.append(Layer(f"prediction {name}", "prediction", url))
+            elif group not in segmented:  # of a stage that knows what its grey values mean
+                layers.append(Layer(group, "raw", url, window=self.window(group), hidden=True))
             else:
                 objects = self.objects(group)
                 surfaces = f"{meshes(group, objects.rows)}|neuroglancer-precomputed:"
@@ -103,12 +114,41 @@ class ViewableDataset:
 
     def objects(self, group: str) -> Objects:
         """Return the objects of the table, the largest first, then those that are open."""
-        rows = self._table(group)
+        rows, name = self._table(group), group.removeprefix("labels/")
         ids = np.zeros(0, np.uint64) if rows is None else rows["id"].astype(np.uint64)
         voxels = np.zeros(0, np.int64) if rows is None else rows["voxels"]
         known = set(ids.tolist())
-        more = [n for n in self._log.alive(group.removeprefix("labels/")) if n not in known]
-        return Objects(np.concatenate([ids, np.array(more, np.uint64)]), voxels, len(ids))
+        more = [n for n in self._log.alive(name) if n not in known]
+        return Objects(
+            np.concatenate([ids, np.array(more, np.uint64)]), voxels, len(ids),
+            self._colouring(group, rows), name.rpartition("/")[2],
+        )  # fmt: skip
+
+    def _colouring(self, group: str, rows: Table | None) -> Callable[..., NDArray[np.uint8]]:
+        """Return the colours of a table's objects: found once for each table, it takes a second."""
+        if rows is None:
+            return colours
+        key = hash(b"".join(rows[name].tobytes() for name in COLUMNS))
+        if self._colours.get(group, (0, colours))[0] != key:
+            low, high = (
+                np.stack([rows[f"{end}_{a}"] for a in "zyx"], axis=-1).astype(np.int64)
+                for end in ("min", "max")
+            )
+            size = self._dataset().voxel_size_nm
+            self._colours[group] = key, Colouring(rows["id"].astype(np.uint64), low, high, size)
+        return self._colours[group][1]
+
+    def window(self, group: str) -> tuple[float, float] | None:
+        """Return the grey values of black and white, once there are two; then they stay."""
+        if group not in self._windows:
+            coarsest = len(shapes(self.root / group)) - 1
+            # Of a type that is no volume's, or damaged: shown in the window of its type.
+            with contextlib.suppress(FibstreamError):
+                source = open_volume(f"{self.root / group}/s{coarsest}", kind="any")
+                sample = middle(source)
+                if sample.min() < sample.max():
+                    self._windows[group] = window_of(source, sample)
+        return self._windows.get(group)
 
     def _table(self, group: str) -> Table | None:
         path = self.root / "tables" / f"{group.removeprefix('labels/')}.parquet"

@@ -5,14 +5,14 @@ counts centres), so that a mean voxel index is a position as it stands.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.app.colours import colours
+from fibstream.app.colours import colours, css
 
 State = dict[str, Any]  # as Neuroglancer has it in JSON
 Kind = Literal["raw", "prediction", "labels"]
@@ -20,9 +20,9 @@ Kind = Literal["raw", "prediction", "labels"]
 ORIGIN = "http://fibstream.invalid"  # stands for the address under which the browser came
 MAX_COLOURED = 10_000  # objects with our colours: the state is sent whole when it changes
 MAX_MESHES = 100  # of the largest objects in the 3-D panel: each is cut out of the labels
-PANEL = (480.0, 340.0)  # pixels (width, height) of one of four panels in a window of 1280 x 800
+PANEL = (455.0, 340.0)  # pixels (width, height) of one of four panels in a window of 1280 x 800
 MARGIN = 0.95  # of a panel that the volume fills
-LIST_WIDTH = 300  # pixels, of the list of objects at the side
+LIST_WIDTH = 350  # pixels, of the list of objects at the side: ids, sizes and names
 BACKGROUND = "#181818"
 USER_CHOICES = ("segments", "segmentQuery")  # renewed until the user changes them
 MAX_SIZE = 2**32 - 1  # voxels that the list can show: Neuroglancer's largest integer type
@@ -48,6 +48,8 @@ class Objects:
     ids: NDArray[np.uint64]
     voxels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     rows: int = 0  # of them have a row in the table: they are whole, and have a surface
+    colours_of: Callable[[NDArray[np.uint64]], NDArray[np.uint8]] = colours
+    name: str = ""  # of the first is this and 1; empty: they have ids alone
     share: float = 0.0  # of the sampled voxels that belong to one, where that is known
 
 
@@ -129,6 +131,7 @@ def layer_state(layer: Layer) -> State:
         return {
             "type": "image", "name": layer.name, "source": [source], "tab": "rendering",
             "opacity": 1.0, "shader": RAW_SHADER, "shaderControls": {"grey": control},
+            **({"visible": False} if layer.hidden else {}),
         }  # fmt: skip
     if layer.kind == "prediction":
         return {
@@ -150,8 +153,7 @@ def coloured(objects: Objects) -> State:
     names = [str(number) for number in ids.tolist()]  # as text: JSON would lose digits
     return {
         "segmentColors": {
-            name: f"#{red:02x}{green:02x}{blue:02x}"
-            for name, (red, green, blue) in zip(names, colours(ids).tolist(), strict=True)
+            name: css(colour) for name, colour in zip(names, objects.colours_of(ids), strict=True)
         },
         "segments": names[: min(objects.rows, MAX_MESHES)],
     }
@@ -196,16 +198,18 @@ def _unchanged(seen: State, before: State | None, key: str) -> bool:
 
 
 def properties(objects: Objects) -> State:
-    """Return the segment properties: the size of each object, by which the list can be sorted."""
+    """Return the segment properties: a short name and the size, by which the list can be sorted."""
     rows = min(objects.rows, MAX_COLOURED)
     size = {
         "id": "voxels", "type": "number", "data_type": "uint32", "description": "size in voxels",
         "values": np.minimum(objects.voxels[:rows], MAX_SIZE).tolist(),
     }  # fmt: skip
-    names = [str(number) for number in objects.ids[:rows].tolist()]
+    ids = [str(number) for number in objects.ids[:rows].tolist()]
+    names = [f"{objects.name} {rank}" for rank in range(1, rows + 1)]
+    label = {"id": "name", "type": "label", "description": "rank by size", "values": names}
     return {
         "@type": "neuroglancer_segment_properties",
-        "inline": {"ids": names, "properties": [size]},
+        "inline": {"ids": ids, "properties": [*([label] if objects.name else []), size]},
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
 from fibstream.core.pyramid import level_box
-from fibstream.core.stage import Output, OwnedArray
+from fibstream.core.stage import RAW, Output, OwnedArray
 
 from .shard import ZSTD_LEVEL, Layout
 
@@ -74,14 +74,28 @@ def multiscale(name: str, dataset: Dataset, levels: int) -> Document:
     return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": scales}]}
 
 
+def root(dataset: Dataset) -> Document:
+    """Return the ``zarr.json`` of the dataset itself: an image, whose levels are those of raw.
+
+    So a viewer that is given the dataset shows raw, with ``labels`` as labels of that image.
+    """
+    ome = multiscale(dataset.name, dataset, dataset.levels)
+    for level in ome["multiscales"][0]["datasets"]:
+        level["path"] = f"{RAW}/{level['path']}"
+    return group({"ome": ome})
+
+
 def documents(dataset: Dataset, arrays: Sequence[OwnedArray]) -> dict[str, Document]:
     """Return every metadata document of ``arrays``; several may be levels of one array.
 
     Keys are paths of ``zarr.json`` files, parents before children. The extent in z is that of
-    ``dataset.shape``; for an open volume the caller sets it to what has landed. Raises ValueError
-    where a level of an array is written by two, or by none while a coarser one is.
+    ``dataset.shape``; for an open volume the caller sets it to what has landed. That of the root is
+    among them where raw is: several services describe one dataset, and the owner of raw its root.
+    Raises ValueError where a level of an array is written by two, or by none while a coarser is.
     """
-    found: dict[str, Document] = {"zarr.json": group()}
+    found: dict[str, Document] = {}
+    if any(array.output.name == RAW for array in arrays):
+        found["zarr.json"] = root(dataset)
     for path, (output, shards) in _levels(arrays, dataset.chunk).items():
         parts = path.split("/")
         for depth in range(1, len(parts)):

@@ -2,9 +2,12 @@
 
 import base64
 import io
+import json
 import re
 import shutil
+from functools import partial
 from html.parser import HTMLParser
+from statistics import median
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,9 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fibstream.app.colours import HUES, PALETTE, colours, css
-from fibstream.app.picture import GAP, PANEL, TITLE, over, section
-from fibstream.app.report import histogram, is_black, point, provenance, rows_of, write_report
+from fibstream.app.colours import colours
+from fibstream.app.drawing import GAP, PANEL, TITLE, over
+from fibstream.app.facts import SOURCE, provenance
+from fibstream.app.hashes import hashes
+from fibstream.app.planes import section
+from fibstream.app.report import (
+    colouring,
+    histogram,
+    is_black,
+    point,
+    rows_of,
+    write_report,
+)
+from fibstream.cli.flags import parse_truths
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.store.local import LocalFiles
@@ -25,7 +39,7 @@ from fibstream.volumes.sources import open_volume
 from ..support.command import inside
 from ..support.scene import make_scene
 
-IDS = st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=20)
+made = partial(write_report, edge=60)  # pictures in three dimensions take seconds: small ones
 
 
 @pytest.fixture(scope="module")
@@ -38,37 +52,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(finished, tmp_path_factory):
-    return write_report(finished, tmp_path_factory.mktemp("report"), hashes=("abc", "def"))
-
-
-# -- colours ---------------------------------------------------------------------------------------
-
-
-@given(IDS)
-def test_a_colour_follows_from_the_id_alone(ids) -> None:
-    alone = [colours(np.array([n], np.uint64))[0].tolist() for n in ids]
-    assert colours(np.array(ids, np.uint64)).tolist() == alone
-    assert css(ids[0]) == "#" + bytes(alone[0]).hex()
-
-
-def deuteranope(rgb):
-    """Return linear colours as eyes without green cones see them (Vienot et al. 1999)."""
-    linear = (np.asarray(rgb) / 255) ** 2.2
-    return (
-        linear @ np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]).T
-    )
-
-
-def test_hues_stay_apart_for_eyes_without_green_cones() -> None:
-    seen = deuteranope(HUES)
-    far = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
-    assert far[~np.eye(len(HUES), dtype=bool)].min() > 0.05
-    naive = deuteranope([(255, 0, 0), (0, 171, 0)])  # told apart by most eyes alone
-    assert np.linalg.norm(naive[0] - naive[1]) < 0.05
-
-
-def test_neighbouring_ids_have_many_colours() -> None:
-    assert len(np.unique(colours(np.arange(1, 200, dtype=np.uint64)), axis=0)) == len(PALETTE)
+    return made(finished, tmp_path_factory.mktemp("report"), hashes=("abc", "def"))
 
 
 # -- pictures --------------------------------------------------------------------------------------
@@ -110,10 +94,10 @@ def test_the_picture_shows_the_largest_object_in_its_colour(finished, written) -
     image = np.asarray(Image.open(written.pictures[0]))
     scale = PANEL / dataset.shape[2]
     y, x = (int(rows[0][f"centroid_{axis}_nm"] / 8 * scale) for axis in "yx")
-    pixel = image[TITLE + y, GAP + 2 * (PANEL + GAP) + x].astype(int)
-    grey = image[TITLE + y, GAP + x].astype(int)
-    wanted = (grey + colours(np.array([rows[0]["id"]], np.uint64))[0]) // 2
-    assert np.abs(pixel - wanted).max() <= 2
+    own = colouring(rows, dataset)(np.array([rows[0]["id"]], np.uint64))[0]
+    below = TITLE + y + 14  # pixels: its number is above
+    pixel, grey = (image[below, x + GAP + n * (PANEL + GAP)].astype(int) for n in (2, 0))
+    assert np.abs(pixel - (grey + own) / 2).max() <= 2
 
 
 # -- pages -----------------------------------------------------------------------------------------
@@ -126,20 +110,20 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.cells: list[str] = []
-        self.pictures: list[str] = []
+        self.pictures: list[tuple[str, str]] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attrs) -> None:
         if tag == "img":
-            self.pictures.append(dict(attrs)["src"] or "")
+            self.pictures.append((dict(attrs)["alt"] or "", dict(attrs)["src"] or ""))
         elif tag == "td":
             self.cells.append("")
-        if tag not in ("img", "meta", "line", "rect"):
+        if tag not in ("img", "meta", "line", "rect", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag) -> None:
-        if tag not in ("line", "rect"):
+        if tag not in ("line", "rect", "input"):
             assert self.open.pop() == tag
 
     def handle_data(self, data) -> None:
@@ -151,7 +135,8 @@ def test_the_page_holds_table_picture_and_provenance(finished, written) -> None:
     text = written.page.read_text("utf-8")
     page = Page(text)
     assert page.open == []
-    for name, picture in zip(("generic", "mito"), page.pictures, strict=True):
+    mosaics = [url for alt, url in page.pictures if alt.startswith("raw, prediction")]
+    for name, picture in zip(("generic", "mito"), mosaics, strict=True):
         table = pq.read_table(finished / f"tables/{name}.parquet")
         assert set(map(str, table["id"].to_pylist())) <= set(page.cells)
         data = base64.b64decode(picture.removeprefix("data:image/png;base64,"))
@@ -164,7 +149,7 @@ def test_the_page_holds_table_picture_and_provenance(finished, written) -> None:
 def test_contacts_are_among_what_results_follow_from(finished) -> None:
     dataset = read_dataset(LocalFiles(finished))
     steps = {"contacts": ({"a": "generic", "b": "mito", "distance_nm": 10.0},)}
-    facts = provenance(dataset.model_copy(update={"steps": steps}), None, "")
+    facts = provenance(dataset.model_copy(update={"steps": steps}), ("a", "b"), "")
     assert ("contacts", "a generic, b mito, distance_nm 10.0") in facts
 
 
@@ -173,7 +158,7 @@ def test_a_table_of_another_service_is_no_section(finished, tmp_path) -> None:
     shutil.copytree(finished, out)
     table = pq.read_table(out / "tables/mito.parquet")
     pq.write_table(table.select(["id", "voxels"]), out / "tables/mito.parquet")
-    assert [p.name for p in write_report(out, tmp_path / "report").pictures] == ["generic.png"]
+    assert [p.name for p in made(out, tmp_path / "report").pictures] == ["generic.png"]
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=50))
@@ -189,8 +174,10 @@ def test_a_growing_dataset_has_a_page(finished, tmp_path) -> None:
     for part in ("provenance", "raw"):
         (tmp_path / "new.zarr" / part).parent.mkdir(exist_ok=True)
         (tmp_path / "new.zarr" / part).symlink_to(finished / part)
-    written = write_report(tmp_path / "new.zarr", tmp_path / "report")
+    written = made(tmp_path / "new.zarr", tmp_path / "report")
     assert "No object is closed yet." in written.page.read_text("utf-8")
+    text = written.page.read_text("utf-8")
+    assert "<dt>hashes</dt><dd>none: " in text and "outputs are not stored yet" in text
     labels = np.asarray(Image.open(written.pictures[0]))[TITLE + 40 : TITLE + 200, -200:-20]
     assert labels.std() > 0  # raw alone
 
@@ -220,13 +207,81 @@ def test_the_page_tells_of_black_objects(finished, tmp_path) -> None:
     means = [0.5, *table["raw_mean"].to_pylist()[1:]]
     place = table.column_names.index("raw_mean")
     pq.write_table(table.set_column(place, "raw_mean", [means]), path)
-    text = write_report(out, tmp_path / "report").page.read_text("utf-8")
+    text = made(out, tmp_path / "report").page.read_text("utf-8")
     assert "<b>1 of them, " in text and "black throughout: was nothing imaged there?" in text
+
+
+def test_the_page_of_a_run_names_source_hashes_numbers_and_axes(finished, tmp_path) -> None:
+    """A run notes where raw came from; a report of it computes the hashes itself."""
+    text = made(finished, tmp_path / "report").page.read_text("utf-8")
+    source = json.loads((finished / SOURCE).read_text())["raw"]
+    assert source.endswith("/volume.npz") and f"<dt>source</dt><dd>{source}</dd>" in text
+    labels, tables = hashes(finished, read_dataset(LocalFiles(finished)))
+    assert f"<dd>{labels}</dd>" in text and f"<dd>{tables}</dd>" in text
+    rows = rows_of(finished / "tables/mito.parquet")
+    whole = [row["volume_nm3"] / 1e9 for row in rows if not row["touches_border"]]
+    assert f"{median(whole):.4g} µm³ (n = {len(whole)})" in text
+    assert text.count("number of objects</text>") == 2  # of the axes of two histograms
+    assert f"logarithmic (n = {len(rows)}, " in text
+    cells = Page(text).cells
+    for rank, row in enumerate(rows, 1):
+        assert cells[cells.index(f"mito {rank}") + 1] == str(row["id"])
+
+
+def test_an_output_that_is_lost_leaves_a_page_without_hashes(finished, tmp_path) -> None:
+    out = tmp_path / "cell.zarr"
+    shutil.copytree(finished, out)
+    next((out / "labels/mito/s0").glob("c/*/*/*")).unlink()
+    text = made(out, tmp_path / "report").page.read_text("utf-8")
+    assert re.search(r"<dd>none: 1 of \d+ outputs are not stored yet</dd>", text)
+    assert "labels hash" not in text
+
+
+def test_one_organelle_needs_no_name_for_its_truth() -> None:
+    assert parse_truths(["a=b.tif"], ["mito"]) == {"mito": "a=b.tif"}
+    assert parse_truths(["er=e", "mito=m"], ["mito", "er"]) == {"mito": "m", "er": "e"}
+    for texts in (["mito=m", "mito=n"], ["m"], ["=m"]):
+        with pytest.raises(WrongUse, match="expected NAME=LABELS once"):
+            parse_truths(texts, ["mito", "er"])
+
+
+def test_a_truth_is_scored_and_shown(finished, tmp_path) -> None:
+    own = f"{finished}/labels/mito"
+    text = made(finished, tmp_path / "a", truths={"mito": own}).page.read_text("utf-8")
+    assert "dice 1.0000, iou 1.0000, precision 1.0000, recall 1.0000, F1 of objects 1.0000." in text
+    assert 'alt="labels and truth"' in text and text.count("Against the truth") == 1
+    source = open_volume(own, kind="labels")
+    mask = source.read(Box((0, 0, 0), source.shape)) > 0
+    mask[:, ::2] = False
+    np.savez(tmp_path / "half.npz", labels=mask.astype(np.uint8), voxel_size_nm_zyx=[8.0] * 3)
+    truths = parse_truths([f"mito={tmp_path}/half.npz"], ["generic", "mito"])
+    text = made(finished, tmp_path / "b", truths=truths).page.read_text("utf-8")
+    assert "recall 1.0000." in text and "F1 of objects" not in text and "dice 1.0000" not in text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nothing.npz", "expected NAME=LABELS once for each, NAME one of generic, mito"),
+        ("mito=", "expected NAME=LABELS"),
+        ("mito=small.npz", "has shape"),
+        ("mito=coarse.npz", "voxel size"),
+        ("mito=absent.npz", "absent.npz"),
+    ],
+)
+def test_a_truth_that_does_not_fit_is_refused(finished, tmp_path, monkeypatch, given, said) -> None:
+    shape = read_dataset(LocalFiles(finished)).shape
+    monkeypatch.chdir(tmp_path)
+    np.savez("small.npz", labels=np.ones((4, 5, 6), np.uint8), voxel_size_nm_zyx=[8.0] * 3)
+    np.savez("coarse.npz", labels=np.ones(shape, np.uint8), voxel_size_nm_zyx=[16.0] * 3)
+    answer = inside("report", finished, "--out", tmp_path / "r", "--truth", given)
+    assert answer.code == 2 and said in answer.err and answer.err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
 
 
 def test_what_is_no_dataset_has_none(tmp_path) -> None:
     with pytest.raises(WrongUse, match="nothing"):
-        write_report(tmp_path / "nothing", tmp_path / "report")
+        made(tmp_path / "nothing", tmp_path / "report")
     assert list(tmp_path.iterdir()) == []
 
 

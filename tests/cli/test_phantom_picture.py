@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fibstream.app.picture import GAP, PANEL, TITLE
+from fibstream.app.drawing import GAP, PANEL, TITLE
 from fibstream.cli.phantom.picture import LEGEND, SOLID, paint, sampled
 from fibstream.phantom import Look, Phantom, PhantomSpec
 

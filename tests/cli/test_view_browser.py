@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fibstream.app.colours import colours
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.view import follow, serving
@@ -19,7 +18,19 @@ from fibstream.runtime.root import bus_path
 
 from ..support.chromium import Page, browser
 from ..support.geometry import triple
-from .viewing import CHUNK, DATASET, FIRST, SECOND, SHAPE, VOLUMES, VOXEL_NM, land, make, tabulate
+from .viewing import (
+    CHUNK,
+    COLOURS,
+    DATASET,
+    FIRST,
+    SECOND,
+    SHAPE,
+    VOLUMES,
+    VOXEL_NM,
+    land,
+    make,
+    tabulate,
+)
 
 PANELS = """[...viewer.display.panels].map(p => p.element.getBoundingClientRect())
     .map(r => [r.left, r.top, r.right, r.bottom])"""
@@ -42,7 +53,7 @@ def expected(index: Index) -> NDArray[np.float64]:
     number = VOLUMES["labels/mito"][index]
     if not number:
         return np.full(3, grey)
-    return (1 - LABEL_ALPHA) * grey + LABEL_ALPHA * colours(np.array([number]))[0]
+    return (1 - LABEL_ALPHA) * grey + LABEL_ALPHA * COLOURS(np.array([number], np.uint64))[0]
 
 
 def agreement(page: Page, landed: Callable[[Index], bool]) -> list[float]:
@@ -71,7 +82,7 @@ def shaded(page: Page, number: int) -> int:
     """Return how many pixels of the surfaces have the hue of an object, lit from somewhere."""
     left, top, right, bottom = (round(edge) for edge in panels(page)[2])
     part = page.picture()[top:bottom, left:right].astype(float)
-    colour = colours(np.array([number], np.uint64))[0].astype(float)
+    colour = COLOURS(np.array([number], np.uint64))[0].astype(float)
     lengths = np.maximum(np.linalg.norm(part, axis=-1), 1) * np.linalg.norm(colour)
     return int(((part @ colour / lengths > 0.995) & (part.max(-1) > 60)).sum())
 

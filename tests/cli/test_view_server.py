@@ -121,7 +121,7 @@ def test_meshes_and_sizes_are_those_of_the_table(ask: Browser, finished: Path) -
     listed = json.loads(ask(f"{at}/properties/info")[2])["inline"]
     assert listed["ids"] == [str(FIRST), str(SECOND)]
     sizes = [int((VOLUMES["labels/mito"] == n).sum()) for n in (FIRST, SECOND)]
-    assert listed["properties"][0]["values"] == sizes
+    assert listed["properties"][1]["values"] == sizes
     assert json.loads(ask(f"{at}/{FIRST}:0")[2]) == {"fragments": [f"{FIRST}.surface"]}
     assert ask(f"{at}/{FIRST}.surface")[2] == open_viewable(str(finished)).mesh(
         "labels/mito", FIRST

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibstream.app.colours import colours
+from fibstream.app.colours import css
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.viewer.opening import open_viewable
-from fibstream.cli.viewer.scene import ObjectLog
+from fibstream.cli.viewer.scene import ObjectLog, ViewableDataset
 from fibstream.cli.viewer.state import (
     MAX_COLOURED,
     MAX_MESHES,
@@ -22,13 +22,14 @@ from fibstream.cli.viewer.state import (
     Scene,
     layer_state,
     merged,
+    properties,
     viewer_state,
 )
 from fibstream.core.events import ObjectChanged
 from fibstream.runtime.root import bus_path
 
 from ..support.command import inside
-from .viewing import DATASET, FIRST, SECOND, SHAPE, VOXEL_NM, land, make, named
+from .viewing import COLOURS, DATASET, FIRST, SECOND, SHAPE, VOXEL_NM, land, make, named
 
 
 def scene(*layers: Layer, **changes: Any) -> Scene:
@@ -57,7 +58,7 @@ def test_the_volume_fits_every_panel_and_fills_one(
     z, y, x = (
         n * s / min(voxel) / state["crossSectionScale"] for n, s in zip(shape, voxel, strict=True)
     )
-    used = [x / 480, y / 340, z / 340, z / 480]  # xy, xz and zy in panels of 480 x 340 pixels
+    used = [x / 455, y / 340, z / 340, z / 455]  # xy, xz and zy in panels of 455 x 340 pixels
     assert max(used) == pytest.approx(0.95)
 
 
@@ -82,9 +83,30 @@ def test_layers_are_raw_the_hidden_prediction_and_the_labels_with_their_colours(
     urls = [source["url"] for source in labels["source"]]
     assert urls == ["Dlabels/mito/|zarr3:", "Mlabels/mito/2/|neuroglancer-precomputed:"]
     assert labels["segments"] == [str(FIRST), str(SECOND)]  # the largest first
-    for number in (FIRST, SECOND):
-        colour = labels["segmentColors"][str(number)]
-        assert bytes.fromhex(colour[1:]) == bytes(colours(np.array([number], np.uint64))[0])
+    ids = np.array([FIRST, SECOND], np.uint64)
+    wanted = zip(ids, COLOURS(ids), strict=True)  # as in the report
+    assert labels["segmentColors"] == {str(n): css(c) for n, c in wanted}
+
+
+def test_objects_have_short_names_beside_their_ids(finished: Path) -> None:
+    found = properties(open_viewable(str(finished)).objects("labels/mito"))["inline"]
+    assert found["ids"] == [str(FIRST), str(SECOND)]
+    label, size = found["properties"]
+    assert (label["type"], label["values"]) == ("label", ["mito 1", "mito 2"])
+    assert size["values"] == sorted(size["values"], reverse=True)
+
+
+def test_the_window_of_a_grey_array_stays_once_it_has_grey_values(tmp_path: Path) -> None:
+    """Each state of the viewer is compared with the last: what it shows must not flicker."""
+    content = open_viewable(str(make(tmp_path / "x.zarr", z=())))
+    assert isinstance(content, ViewableDataset)
+    assert content.window("raw") is None
+    land(content.root, [(0, 1, 1)])
+    first = content.window("raw")
+    assert first == (0, 255)
+    land(content.root, DATASET.grid.indices())
+    assert content.window("raw") == first
+    assert content.window("not/there") is None
 
 
 def test_what_travels_is_limited() -> None:

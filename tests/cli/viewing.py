@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.app.colours import Colouring
 from fibstream.app.reference import table_of
 from fibstream.core.dataset import RECORD, Dataset, Organelle, Prediction
 from fibstream.core.grid import Index
@@ -52,6 +53,10 @@ def volumes() -> dict[str, NDArray[Any]]:
 
 VOLUMES = volumes()
 FIRST, SECOND = (1 + gid(start) for start, _ in BOXES)
+COLOURS = Colouring(
+    np.array([FIRST, SECOND], np.uint64), np.array([start for start, _ in BOXES]),
+    np.array([stop for _, stop in BOXES]) - 1, VOXEL_NM,
+)  # fmt: skip
 
 
 def land(root: Path, indices: Iterable[Index], names: list[str] | None = None) -> None:

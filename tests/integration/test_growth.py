@@ -161,6 +161,8 @@ def test_it_is_the_copy_that_lists_all_that_is_new(
     assert topics | set(found["ledger"]) <= set(found["topics"])
     assert {"fragments/b", "labels/b", *STAGES} <= set(found["catalogue"])
     assert {"labels/b", "census/a", "census/b"} <= set(found["viewer"])
+    grey = ["raw", True, [0, 255]]  # of bytes, hidden until the user wants it
+    assert found["grey"] == {"brightness/a": grey, "brightness/b": grey}
     assert found["refused"] == "stage sightings/a: no service declares the family 'sightings'"
 
 

@@ -119,6 +119,28 @@ def test_every_group_is_valid_at_any_moment(grown: tuple[Path, Dataset]) -> None
 
 
 @pytest.mark.filterwarnings("ignore:Object at .fibstream is not:UserWarning")
+def test_the_dataset_itself_is_an_image_with_labels(grown: tuple[Path, Dataset]) -> None:
+    """Viewers of OME-NGFF that are given the dataset open raw in its place, and its labels."""
+    root, dataset = grown
+    image = v05.Image.from_zarr(zarr.open_group(root, mode="r"))
+    (shown,) = image.attributes.ome.multiscales
+    (own,) = v05.Image.from_zarr(zarr.open_group(root / "raw", mode="r")).attributes.ome.multiscales
+    assert [level.path for level in shown.datasets] == [f"raw/{d.path}" for d in own.datasets]
+    for one, other in zip(shown.datasets, own.datasets, strict=True):
+        assert one.coordinateTransformations == other.coordinateTransformations
+    assert shown.axes == own.axes and shown.name == dataset.name
+    assert image.labels is not None and list(image.labels.label_paths) == ["mito"]
+
+
+def test_only_the_owner_of_raw_describes_the_root() -> None:
+    """Each service writes the documents of its arrays: two must not write different ones."""
+    own = [OwnedArray(OUTPUTS["raw"])]
+    others = [OwnedArray(output) for name, output in OUTPUTS.items() if name != "raw"]
+    one, two = (ngff.documents(BASE.sealed(41), arrays) for arrays in (own, others))
+    assert "zarr.json" in one and not one.keys() & two.keys()
+
+
+@pytest.mark.filterwarnings("ignore:Object at .fibstream is not:UserWarning")
 def test_every_folder_down_to_an_array_is_a_group(grown: tuple[Path, Dataset]) -> None:
     root, _ = grown
     found = dict(zarr.open_group(root, mode="r").members(max_depth=None))

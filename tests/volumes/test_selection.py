@@ -83,3 +83,30 @@ def test_where_nothing_is_listed_metadata_name_what_a_group_holds(
     assert root is not None
     found = select_array(hierarchy, root, "d", "labels" if form == "labels" else "any")
     assert found.key == PurePosixPath("d.zarr", inner, "0")
+
+
+@pytest.mark.parametrize("kind", ["raw", "prediction", "labels", "any"])
+def test_the_image_of_a_dataset_is_no_choice_for_what_else_it_holds(
+    kind: Kind, tmp_path: Path
+) -> None:
+    """The root shows the levels of raw: whoever asks for labels or a prediction must not get raw.
+
+    A choice of several arrays stays one, as it is where the root shows nothing.
+    """
+    path = group(tmp_path / "d.zarr", bare=True)
+    for inner, names in (("labels", ["mito"]), ("predictions", ["mito", "er"])):
+        group(path / inner, bare=True)
+        for name in names:
+            image(path / inner / name)
+    own: Any = zarr.open_group(image(path / "raw"), mode="r").attrs["ome"]
+    levels = [{**d, "path": f"raw/{d['path']}"} for d in own["multiscales"][0]["datasets"]]
+    shown = {**own, "multiscales": [{**own["multiscales"][0], "datasets": levels}]}
+    zarr.open_group(path, mode="r+").attrs["ome"] = shown
+    if kind in ("prediction", "any"):
+        wanted = "array" if kind == "any" else kind
+        with pytest.raises(WrongUse, match=f"holds more than one {wanted}"):
+            opened(path, kind=kind)
+        return
+    found = opened(path, kind=kind)
+    assert found.name == f"{path}#{'raw' if kind == 'raw' else 'labels/mito'}/0"
+    assert found.voxel_size_nm == SIZE

@@ -58,15 +58,27 @@ def candidates_in(hierarchy: Hierarchy, group: Node, name: str) -> list[Node]:
 
 
 def _full_level(hierarchy: Hierarchy, group: Node, name: str) -> Node | None:
-    """Return the finest level of a multiscale group; without metadata it is named s0."""
+    """Return the finest level of a multiscale group; without metadata it is named s0.
+
+    None of a dataset whose image is that of a group inside it, as raw is of a dataset of fibstream:
+    it holds other arrays too.
+    """
     images = multiscales(group.attributes)[:1]  # OME-NGFF: the first image is the default
     stated = next((finest_level(image) for image in images if image["datasets"]), "")
     level = hierarchy.node(group.key / (stated or "s0"))
+    if level is not None and level.key.parent != group.key and _is_image(hierarchy, level):
+        return None
     if level is not None and level.is_array:
         return level
     if stated:
         raise WrongUse(f"{name} names the level {stated}, but no array is there")
     return None
+
+
+def _is_image(hierarchy: Hierarchy, level: Node) -> bool:
+    """Whether the group of a level is a multiscale image of its own."""
+    above = hierarchy.node(level.key.parent)
+    return above is not None and bool(multiscales(above.attributes))
 
 
 def _candidates(hierarchy: Hierarchy, group: Node, kind: Kind) -> list[Node]:

@@ -17,7 +17,7 @@ from fibstream.store.store import Store
 path = Path(sys.argv[1])
 files = LocalFiles(path)
 dataset = read_dataset(files)
-found = {
+found: dict[str, object] = {
     "package": str(Path(fibstream.__file__).parent),
     "recipes": list(recipes()),
     "services": list(registry.names()),
@@ -27,6 +27,12 @@ found = {
         {place[0] for place, _ in outputs(dataset, files, Store(files, dataset.grid))}
     ),
     "viewer": open_viewable(str(path)).groups(),
+}
+layers = open_viewable(str(path)).scene(str, "{} {}".format).layers
+found["grey"] = {
+    layer.name: [layer.kind, layer.hidden, layer.window]
+    for layer in layers
+    if layer.name.startswith("brightness/")
 }
 try:
     wire.ledger_topic("sightings/a")

@@ -1,0 +1,71 @@
+"""What the results of a dataset follow from, as names and values: source, parameters, hashes."""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.ports import Files
+from fibstream.store.store import Store
+
+from .catalogue import outputs
+
+SOURCE = "provenance/source.json"  # where a run notes what it has read
+Facts = list[tuple[str, str]]
+
+
+def source_record(raw: str) -> bytes:
+    """Return the record of where raw came from: a URL, or a path with the folder spelled out."""
+    place, mark, inside = raw.partition("#")
+    whole = raw if "://" in place else f"{Path(place).absolute()}{mark}{inside}"
+    return json.dumps({"raw": whole}).encode()
+
+
+def source_of(out: Path) -> str:
+    """Return where raw came from, as the last run has noted it."""
+    try:
+        return str(json.loads((out / SOURCE).read_text())["raw"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return "not recorded: chunks were landed by a client, or by an earlier version"
+
+
+def missing(dataset: Dataset, files: Files) -> str:
+    """Return why a dataset has no hashes yet; empty where all of its outputs are stored."""
+    if not dataset.grid.sealed:
+        return "the dataset is open: its extent in z is not known yet"
+    store, every, lacking = Store(files, dataset.grid), 0, 0
+    for _, blobs in outputs(dataset, files, store):
+        every += len(blobs)
+        lacking += sum(store.stamp(blob) is None for blob in blobs)
+    return f"{lacking} of {every} outputs are not stored yet" if lacking else ""
+
+
+def provenance(
+    dataset: Dataset, hashes: tuple[str, str] | str, source: str, credit: str = ""
+) -> Facts:
+    """Return all that the results follow from; ``hashes`` is why there are none, or both."""
+    facts = [("fibstream", version("fibstream")), ("source", source)]
+    if credit:
+        facts.append(("credit", credit))
+    contrast = "{:g} to {:g}".format(*dataset.contrast)
+    facts.append(("contrast", contrast + (", inverted" if dataset.invert else "")))
+    for model in dataset.models:
+        facts.append((f"network {model.name}", f"sha256 {model.sha256}"))
+        facts.append(("engine profile", _listed(model.profile)))
+    for stored in (p for p in dataset.predictions if not p.model):
+        made = f"landed beside raw, squash length {stored.squash_nm:g} nm"
+        facts.append((f"prediction {stored.name}", made))
+    for o in dataset.organelles:
+        made = f"recipe {o.recipe} from {', '.join(o.inputs.values())}; {_listed(o.settings)}"
+        facts.append((f"organelle {o.name}", made))
+    for word, entries in dataset.steps.items():
+        facts += [(word, _listed(entry)) for entry in entries]
+    if isinstance(hashes, str):
+        return [*facts, ("hashes", f"none: {hashes}")]
+    return [*facts, ("labels hash", hashes[0]), ("tables hash", hashes[1])]
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
