@@ -1,7 +1,8 @@
 """Where labelled objects lie, and which lie in the known cells whole: from rows of all cells.
 
 Rows are a summary with at least ``id`` (uint64), ``low`` and ``high`` (int64, (n, 3)): of each
-object of a cell its id and its first and last voxel along (z, y, x), in voxels of the volume.
+object of a cell its id and its first and last voxel along (z, y, x), in voxels of the volume. A
+row whose last voxel is before its first is of an object that only touches the cell.
 """
 
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -75,8 +76,9 @@ class ObjectBoxes(NoFold):
             del self._cells[number][index]
             if not self._cells[number]:
                 del self._cells[number]
-        self._ids[index] = summary["id"].tolist()
-        low, high = summary["low"].tolist(), summary["high"].tolist()
+        here = (summary["low"] <= summary["high"]).all(axis=1)
+        self._ids[index] = summary["id"][here].tolist()
+        low, high = summary["low"][here].tolist(), summary["high"][here].tolist()
         for number, first, last in zip(self._ids[index], low, high, strict=True):
             self._dirty[number] = None
             self._cells.setdefault(number, {})[index] = tuple(first), tuple(last)

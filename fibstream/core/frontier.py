@@ -95,6 +95,7 @@ class Frontier:
         self._kept = frozenset(kept)
         self._issued: dict[Place, str] = {}
         self._dirty: dict[Place, None] = {}
+        self._dirty_objects: dict[Place, None] = {}  # after the cells that they are found in
         self._done: set[Place] = set()
         self._blocked: set[Place] = set()
         self._stale: dict[str, int] = {}  # stage of the whole dataset -> changes since it was made
@@ -151,6 +152,8 @@ class Frontier:
         name, subject = place
         if subject is WHOLE:
             self._stale[name] = self._stale.get(name, 0) + 1
+        elif isinstance(subject, ObjectId):
+            self._dirty_objects[place] = None
         else:
             self._dirty[place] = None
 
@@ -175,7 +178,7 @@ class Frontier:
         extra = self._extra(name, subject) if stage.folded and subject is not WHOLE else b""
         if stage.subjects is OBJECTS:
             self._follow_object(stage, place, extra)
-        if extra is None:
+        if extra is None or not self._found(stage, subject):
             return None
         inputs = self._so_far(stage) if subject is WHOLE else self._complete(stage, subject)
         if not inputs:
@@ -200,10 +203,26 @@ class Frontier:
             self._gone[place] = None
 
     def _cells(self, stage: Stage, box: Box | None) -> set[Place]:
-        """Return the cells that an object with a box is read from; none without a box."""
+        """Return the cells that an object with a box is read from, and found in."""
         if box is None:
             return set()
-        return {(s.stage, cell) for s in stage.inputs for cell in self._covering(s, box)}
+        read = {(s.stage, cell) for s in stage.inputs for cell in self._covering(s, box)}
+        return read | self._rows(stage, box)
+
+    def _rows(self, stage: Stage, box: Box) -> set[Place]:
+        """Return the rows of all cells that an object with a box is read from."""
+        rows = stage.found_in
+        assert rows is not None, stage.name
+        cells = rows.cells.grid(self.grid)
+        boxes = {_reading(source, self.grid, box) for source in stage.inputs}
+        return {(rows.stage, cell) for read in boxes for cell in cells.covering(read)}
+
+    def _found(self, stage: Stage, subject: Subject) -> bool:
+        """Whether the rows that an object is found in are those of what it reads."""
+        if stage.found_in is None:
+            return True
+        known = self._done if stage.found_in.stage in self._stages else self.records
+        return all(place in known for place in self._rows(stage, self._boxes[stage.name, subject]))
 
     def gone(self) -> list[Place]:
         """Return the recorded outputs of objects that are no more."""
@@ -256,13 +275,16 @@ class Frontier:
         """
         if whole:
             self._wake(lambda stage, changes: changes >= self._enough(stage))
-        while self._dirty:
-            place = next(iter(self._dirty))
-            del self._dirty[place]
+        while waiting := self._dirty or self._dirty_objects:
+            place = next(iter(waiting))
+            del waiting[place]
             wanted = self.wanted(place)
             record = self.records.get(place)
             same = wanted is not None and record is not None and record.key == wanted.key
             failed = same and record is not None and record.status == "failed"
+            if (same and not failed) != (place in self._done):
+                for output in self._objects.get(place, ()):
+                    self.touch(output)  # it waits for its rows to be those of what it reads
             for holds, places in (
                 (same and not failed, self._done),
                 (failed, self.failed),
@@ -312,7 +334,7 @@ class Frontier:
     @property
     def idle(self) -> bool:
         """Whether no output is left to be checked, but those of the whole dataset."""
-        return not self._dirty
+        return not (self._dirty or self._dirty_objects)
 
     @property
     def stale(self) -> bool:

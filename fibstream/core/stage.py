@@ -135,6 +135,9 @@ class Stage:
     # and in the end of all. Its inputs are summaries. Of objects: a fold adds the box of each to
     # its task; its inputs are arrays, its outputs summaries or files.
     subjects: Subjects = CHUNKS
+    # Of objects: the rows that they are found in. An object waits until these are those of what it
+    # reads: with a box of other labels it might not even be there.
+    found_in: Input | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a declaration that no task can carry out."""
@@ -147,8 +150,10 @@ class Stage:
         if self.subjects is WHOLE and {source.subjects for source in self.inputs} == {OBJECTS}:
             # Without an object nothing would ask for it: it also reads the cells they are found in.
             yield "of the whole dataset, it also reads summaries of cells, not of objects alone"
-        if self.subjects is OBJECTS and not self.folded:
-            yield "of objects, it is folded: a fold finds them"
+        if self.subjects is OBJECTS and not (self.folded and self.found_in):
+            yield "of objects, it is folded and names the rows that a fold finds them in"
+        if self.subjects is not OBJECTS and self.found_in:
+            yield "rows that objects are found in are for a stage of objects"
         if self.subjects is OBJECTS and any(output.dtype for output in self.outputs):
             yield "of objects, it writes summaries or files, no arrays"
 

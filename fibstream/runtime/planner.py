@@ -121,7 +121,9 @@ class Planner:
             except Changed:
                 # The store has moved on, or the file is damaged: the owner's planner decides.
                 yield
-                self.site.publish(Record(record.stage, record.subject, "suspect"))
+                suspect = Record(record.stage, record.subject, "suspect")
+                self.site.publish(suspect)
+                self.frontier.apply(suspect)  # at once: the fold does not know this content
             else:
                 self._fold.put(source, record.subject, content, summary)
 

@@ -61,7 +61,8 @@ def listed(block: Block) -> Mapping[str, Made]:
 
 LABEL = Stage(STAGE, 1, (Input(RAW, RAW, "uint8"),), (Output("labels", "uint64"), Output(SUMMARY)),
               {}, label)  # fmt: skip
-OBJECT = Stage(SHAPES, 1, (LABELS,), (Output(SHAPE),), {}, shape, folded=True, subjects=OBJECTS)
+OBJECT = Stage(SHAPES, 1, (LABELS,), (Output(SHAPE),), {}, shape, folded=True, subjects=OBJECTS,
+               found_in=ROWS)  # fmt: skip
 TABLE = Stage(LIST, 1, (ROWS, Input(SHAPES, SHAPE, subjects=OBJECTS)), (Output(PATH),), {}, listed,
               subjects=WHOLE)  # fmt: skip
 
@@ -285,6 +286,8 @@ SUMMARIES = Input(STAGE, SUMMARY)
     "wrong",
     [
         lambda: replace(OBJECT, folded=False),
+        lambda: replace(OBJECT, found_in=None),
+        lambda: replace(LABEL, found_in=ROWS),
         lambda: replace(OBJECT, inputs=(LABELS, SUMMARIES)),
         lambda: replace(OBJECT, outputs=(Output("shape", "uint8"),)),
         lambda: replace(LABEL, inputs=(Input(SHAPES, SHAPE, subjects=OBJECTS),)),

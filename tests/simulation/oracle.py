@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fibstream.core.dataset import Dataset
+from fibstream.core.events import Place
 from fibstream.core.fold import Fold, Folds
 from fibstream.core.grid import Box, Index
 from fibstream.core.ports import Files
 from fibstream.core.pyramid import level_box, levels
 from fibstream.core.service import Service
 from fibstream.core.stage import Arrays, Block, Input, Made, Patch, Stage
-from fibstream.core.subject import WHOLE
+from fibstream.core.subject import OBJECTS, WHOLE, ObjectId, box_of
 from fibstream.services.analysis.table import rows_hash
 from fibstream.store.shard import Shard
 from fibstream.store.store import Blob, Store
@@ -42,10 +43,14 @@ def read_array(store: Store, item: Blob, box: Box) -> np.ndarray:
 
 @dataclass
 class Whole:
-    """The whole volume, computed as one block: arrays by (name, dtype), files by path."""
+    """The whole volume, computed as one block: arrays by (name, dtype), files by path.
+
+    ``objects`` are the summaries of each object, by the name of the output.
+    """
 
     arrays: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    objects: dict[str, dict[ObjectId, Arrays]] = field(default_factory=dict)
 
 
 class _Evaluation:
@@ -57,6 +62,7 @@ class _Evaluation:
         self.absent = tuple(absent)
         self.made: dict[tuple[str, str], Made] = {}  # by stage and output
         self.whole = Whole()
+        self._dirty: dict[int, set[Place]] = {}  # by fold: those of its outputs that it named
 
     def run(self, services: Sequence[Service], files: Files) -> Whole:
         pending = [(s, f) for s, f in _declared(services, self.dataset, files)]
@@ -69,9 +75,17 @@ class _Evaluation:
         return self.whole
 
     def _known(self, stage: Stage) -> bool:
-        return all((source.stage, source.name) in self.made for source in stage.inputs)
+        return all(
+            source.name in self.whole.objects
+            if source.subjects is OBJECTS
+            else (source.stage, source.name) in self.made
+            for source in (*stage.inputs, *([stage.found_in] if stage.found_in else []))
+        )
 
     def _evaluate(self, stage: Stage, fold: Fold) -> None:
+        if stage.subjects is OBJECTS:
+            self._evaluate_objects(stage, fold)
+            return
         outputs = stage.compute(self._block(stage, fold))
         for output in stage.outputs:
             made = outputs[output.name]
@@ -87,10 +101,37 @@ class _Evaluation:
                     if (source.stage, source.name) == (stage.name, output.name):
                         fold.put(source, ORIGIN, "", made)
 
+    def _evaluate_objects(self, stage: Stage, fold: Fold) -> None:
+        for output in stage.outputs:
+            self.whole.objects[output.name] = {}
+        places = self._dirty.setdefault(id(fold), set())
+        places.update(fold.dirty())
+        for name, subject in places:
+            extra = fold.extra(name, subject)
+            if name != stage.name or extra is None or not isinstance(subject, ObjectId):
+                continue
+            core = box_of(subject, OBJECTS, self.dataset.grid, extra)
+            patches = {
+                source.name: self._patch(source, core.grow(source.halo).meet(self.volume))
+                for source in stage.inputs
+            }
+            made = stage.compute(Block(subject, core, patches, extra=extra))
+            for output in stage.outputs:
+                summary = made[output.name]
+                assert isinstance(summary, dict)
+                self.whole.objects[output.name][subject] = summary
+
+    def _patch(self, source: Input, box: Box) -> Patch:
+        array = self.made[source.stage, source.name]
+        assert isinstance(array, np.ndarray) and not source.level
+        return Patch(array[box.slices()], box, self.absent)
+
     def _block(self, stage: Stage, fold: Fold) -> Block:
         patches: dict[str, Patch] = {}
         summaries: dict[str, Arrays] = {}
         for source in stage.inputs:
+            if source.subjects is OBJECTS:
+                continue
             made = self.made[source.stage, source.name]
             if isinstance(made, np.ndarray):
                 array = levels(made, "mean", source.level + 1)[-1]
@@ -102,7 +143,10 @@ class _Evaluation:
             cells: Mapping[str, Mapping[Index, Arrays]] = {
                 name: {ORIGIN: summary} for name, summary in summaries.items()
             }
-            return Block(WHOLE, self.volume, {}, cells=cells, grid=self.dataset.grid)
+            return Block(
+                WHOLE, self.volume, {}, cells=cells, objects=self.whole.objects,
+                grid=self.dataset.grid,
+            )  # fmt: skip
         extra = fold.extra(stage.name, ORIGIN) if stage.folded else b""
         assert extra is not None
         return Block(ORIGIN, self.volume, patches, summaries, extra)

@@ -62,6 +62,10 @@ class DamagedFiles(MemoryFiles):
             return handle
         return damaged
 
+    def delete(self, path: str) -> None:
+        super().delete(path)
+        self._paths.pop(path, None)
+
     def put(self, path: str, data: bytes, expected: Generation | None = None) -> bool:
         done = super().put(path, data, expected)
         if done:

@@ -1,4 +1,4 @@
-"""The services of this installation, with engines that need no network."""
+"""The services of this installation, with engines that need no network, and a stage of objects."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fibstream.core.stage import Stage
 from fibstream.services.inference.stages.prediction import prediction_stage
 
 from ..support.engines import TinyEngine
+from .objects import SPREAD
 
 
 def _predictions(dataset: Dataset, files: Files) -> list[Stage]:
@@ -24,7 +25,8 @@ def _predictions(dataset: Dataset, files: Files) -> list[Stage]:
 
 
 TINY = Capability(("prediction",), _predictions)
+OWN = {"inference": (TINY,), "analysis": (*registry.service("analysis").capabilities, SPREAD)}
 SERVICES = tuple(
-    replace(service, capabilities=(TINY,)) if service.name == "inference" else service
+    replace(service, capabilities=OWN.get(service.name, service.capabilities))
     for service in registry.services()
 )

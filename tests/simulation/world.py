@@ -23,11 +23,11 @@ from fibstream.core.keys import canonical
 from fibstream.core.ports import Delivery
 from fibstream.core.service import Service
 from fibstream.core.stage import Input, Stage
-from fibstream.core.subject import members
+from fibstream.core.subject import OBJECTS, ObjectId, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
 from fibstream.store.record import read_dataset
-from fibstream.store.shard import decode_blob
+from fibstream.store.shard import decode_blob, encode_arrays
 from fibstream.store.store import Blob, Store
 
 from .draws import draw_beside, draw_contents, draw_dataset
@@ -368,12 +368,21 @@ class World:
             (stage.name, subject, item)
             for service in SERVICES
             for stage in self.stages(service)
-            for subject in members(stage.subjects, self.final.grid)
+            for subject in (*members(stage.subjects, self.final.grid), *self._stored(stage))
             for item in site.blobs(stage, subject)
         ]
         for name, subject, item in items:
             if self.files.open(item.path) is not None and site.store.intact(item) is None:
                 site.publish(Record(name, subject, "suspect"))
+
+    def _stored(self, stage: Stage) -> set[ObjectId]:
+        """Return the objects that a stage has a file of."""
+        return {
+            ObjectId(int(path.rpartition("/")[2]))
+            for output in stage.outputs
+            if stage.subjects is OBJECTS
+            for path in self.files.list(output.name)
+        }
 
     def _check_prediction(self, index: Index) -> None:
         """A prediction made while the volume grows is that of the whole volume, or damaged."""
@@ -398,8 +407,20 @@ class World:
                 found = read_array(store, item, box)
                 if not np.array_equal(found, array[box.slices()]):
                     raise Diverged(f"seed {self.seed}: {item.path} is wrong")
+        for name, summaries in wanted.objects.items():
+            paths = {Blob(name, subject).path: subject for subject in summaries}
+            if set(self.files.list(name)) != paths.keys():
+                raise Diverged(f"seed {self.seed}: {name} has other objects")
+            for path, subject in paths.items():
+                if self._body(path) != encode_arrays(summaries[subject]):
+                    raise Diverged(f"seed {self.seed}: {path} is wrong")
         for path, content in wanted.files.items():
-            handle = self.files.open(path)
-            decoded = decode_blob(handle.read(0, handle.size)) if handle else None
-            if decoded is None or rows_of(decoded[0]) != rows_of(content):
+            body = self._body(path)
+            if body is None or rows_of(body) != rows_of(content):
                 raise Diverged(f"seed {self.seed}: {path} is wrong")
+
+    def _body(self, path: str) -> bytes | None:
+        """Return what a file that is no array holds; None where it is missing or damaged."""
+        handle = self.files.open(path)
+        decoded = decode_blob(handle.read(0, handle.size)) if handle else None
+        return decoded[0] if decoded else None
