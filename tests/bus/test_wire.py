@@ -17,16 +17,16 @@ from fibstream.core.events import (
     Task,
 )
 from fibstream.core.keys import NamedInput
-from fibstream.core.subject import WHOLE
+from fibstream.core.subject import WHOLE, ObjectId
 from fibstream.v1 import chunk_pb2 as pb
 
 TEXT = st.text(max_size=12)
 INDEX = st.tuples(*[st.integers(0, 2**21)] * 3)
-SUBJECT = st.just(WHOLE) | INDEX
+SUBJECT = st.just(WHOLE) | INDEX | st.integers(1, 2**64 - 1).map(ObjectId)
 NUMBER = st.integers(0, 2**64 - 1)
 KINDS = ("opened", "grown", "merged_into", "closed", "final", "withdrawn")
 RECORDS = st.builds(
-    Record, TEXT, SUBJECT, st.sampled_from(("ready", "suspect", "dropped", "failed")), TEXT,
+    Record, TEXT, SUBJECT, st.sampled_from(("ready", "suspect", "dropped", "failed", "removed")), TEXT,
     st.dictionaries(TEXT, TEXT, max_size=3), TEXT, st.booleans(),
 )  # fmt: skip
 TASKS = st.builds(

@@ -28,6 +28,7 @@ from fibstream.services.refine.recipes.generic import rule_of
 from fibstream.services.refine.rule import ObjectRule, threshold_level
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
+from fibstream.store.shard import decode_arrays, decode_blob
 from fibstream.volumes.sources import open_volume
 
 from ..support.broker import free_ports
@@ -145,6 +146,9 @@ def test_what_is_streamed_is_that_of_the_whole_volume(
         counted = pq.read_table(out / f"tables/census/{name}.parquet")
         assert counted["id"].to_pylist() == slabs[1:].tolist()
         assert counted["voxels"].to_pylist() == voxels[1:].tolist()
+        labels, raw = arrays[f"labels/{name}"], blobs()
+        ids = np.unique(labels[labels != 0]).tolist()
+        assert peaks(out, name) == {i: int(raw[labels == i].max()) for i in ids}
 
 
 def test_it_is_the_copy_that_lists_all_that_is_new(
@@ -155,7 +159,7 @@ def test_it_is_the_copy_that_lists_all_that_is_new(
     found = ended.report
     assert found["package"] == str(installed.package)
     assert "within" in found["recipes"] and "census" in found["services"]
-    families = ("brightness", "census", "census-table")
+    families = ("brightness", "peaks", "census", "census-table")
     assert {f"fibstream.chunk-ready.{family}" for family in families} <= set(found["ledger"])
     topics = {"fibstream.tasks.census", "fibstream.leases.census", "fibstream.dead-letter.census"}
     assert topics | set(found["ledger"]) <= set(found["topics"])
@@ -171,6 +175,9 @@ def test_status_shows_every_stage(installed: Installed, streamed: Callable[[str]
     assert ended.code == 0, ended.err
     found = ended.report
     chunks = found["chunks"]
+    for name in "ab":  # how many objects there are, no count of chunks tells
+        assert found["stages"][f"peaks/{name}"] == len(peaks(streamed("in many"), name)) > 1
+        assert found["wanted"][f"peaks/{name}"] is None
     wanted = {name: 1 if name.startswith("census-table") else chunks for name in STAGES}
     assert {name: found["stages"][name] for name in STAGES} == wanted
     assert {name: found["wanted"][name] for name in STAGES} == wanted
@@ -192,9 +199,16 @@ def test_the_next_run_repairs_what_verify_names(
     installed: Installed, run: Run, streamed: Callable[[str], Path]
 ) -> None:
     out = streamed("in one process")
-    for path in ("census/a/s0/c/0/1/0", "brightness/b/s1/c/0/0/1", "tables/census/b.parquet"):
+    some = min(peaks(out, "a"))
+    for path in (
+        "census/a/s0/c/0/1/0", "brightness/b/s1/c/0/0/1", "tables/census/b.parquet",
+        f"summaries/peaks/a/{some}",
+    ):  # fmt: skip
         cut(out / path)
-    names = {"census/a chunk 0,1,0", "brightness/b chunk 0,0,1", "census-table/b whole"}
+    names = {
+        "census/a chunk 0,1,0", "brightness/b chunk 0,0,1", "census-table/b whole",
+        f"peaks/a object {some}",
+    }  # fmt: skip
     assert damaged(installed, out) == names
     assert run("in one process")[1]["chunks_computed"] == len(names)
     assert damaged(installed, out) == set()
@@ -229,6 +243,16 @@ def test_two_services_with_one_family_are_refused_in_one_line(
     ended = installed.command("status", streamed("in one process"), more=(tmp_path,))
     message = "fibstream: services: two have the family census\n"
     assert (ended.code, ended.out, ended.err) == (2, "", message)
+
+
+def peaks(out: Path, name: str) -> dict[int, int]:
+    """Return the brightest voxel of each object, as it is stored."""
+    found = {}
+    for path in (out / f"summaries/peaks/{name}").iterdir():
+        decoded = decode_blob(path.read_bytes())
+        assert decoded is not None
+        (found[int(path.name)],) = decode_arrays(decoded[0])["peak"].tolist()
+    return found
 
 
 def cut(path: Path) -> None:

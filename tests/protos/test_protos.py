@@ -9,7 +9,7 @@ import pytest
 from fibstream.bus import wire
 from fibstream.core.events import DeadLetter, ObjectChanged, Progress, Record, Sealed, Task
 from fibstream.core.keys import NamedInput
-from fibstream.core.subject import WHOLE
+from fibstream.core.subject import WHOLE, ObjectId
 
 PROTOS = Path(__file__).parents[2] / "protos"
 BUF = Path(sys.executable).with_name("buf")
@@ -35,6 +35,10 @@ GOLDEN = (
     (
         Task("tables/mito", WHOLE, "k2", (), manifest="m"),
         "1a180a0b7461626c65732f6d69746f120210011a026b3232016d",
+    ),
+    (
+        Record("shapes/mito", ObjectId(2**63), "removed"),
+        "0a1c0a0b7368617065732f6d69746f120b18808080808080808080011805",
     ),
     (ObjectChanged("mito", "merged_into", 7, 9, 3), "220e0a046d69746f1003180720092803"),
     (Progress("refine", 5, True, 2, 8, 7, 1), "2a140a06726566696e65100518012002280830073801"),
