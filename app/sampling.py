@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator
 
+from fibstream.core.errors import Poison
 from fibstream.core.grid import Box, Halo, Index
 from fibstream.core.stage import Patch
-from fibstream.services.inference.polarity import EdgeSums, likeness, seems_inverted
+from fibstream.services.inference.polarity import LEVEL, EdgeSums, likeness, seems_inverted
 from fibstream.services.inference.port import Engine, GreyLevels, ModelSpec
 from fibstream.services.inference.seen import View, grey_of, predict_raw, raw_halo
 from fibstream.services.inference.window import constant_area
@@ -15,6 +16,7 @@ SLICES = 5  # of a source, evenly from the first to the last
 # Where networks are tried, as fifths of the axes: no two places share a layer, a row or a column.
 PLACES = ((1, 2, 3), (2, 4, 1), (3, 1, 4), (4, 3, 2), (0, 5, 0), (5, 0, 5), (2, 2, 2), (4, 1, 3))
 MOST_TRIED = 1_100_000  # voxels, some seconds of one core: four outputs of 64 an edge
+NEAR = 32  # of a byte: a quarter of the way from the surface to what is inside by far
 NOT_IMAGED = 0.01  # share of one value in areas, from which a place is left out
 WINDOW = 2048  # voxels an edge of what is read of a slice: padding lies at its corners
 
@@ -44,6 +46,12 @@ def _windows(source: Source) -> Iterator[Box]:
             yield Box((z, y, x), (z + 1, height, width))
 
 
+def network_notes(source: Source, view: View, engine: Engine) -> list[str]:
+    """Return what to tell of a network on a volume, by its card and by trying it on places."""
+    found = (polarity_note(source, view, engine), meaning_note(source, view, engine))
+    return [note for note in found if note is not None]
+
+
 def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
     """Return what to tell where a volume fits a network only when it is inverted; else None.
 
@@ -54,11 +62,14 @@ def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
     if trained is None:
         return None
     patches = list(_tried(source, view, engine.spec))
-    given = likeness(_levels(patches, view, engine), trained)
-    if not seems_inverted(given, math.inf):
+    try:
+        given = likeness(_levels(patches, view, engine), trained)
+        if not seems_inverted(given, math.inf):
+            return None
+        other = view._replace(invert=not view.invert)
+        inverted = likeness(_levels(patches, other, engine), trained)
+    except Poison:  # it is recorded of the chunk where it appears
         return None
-    other = view._replace(invert=not view.invert)
-    inverted = likeness(_levels(patches, other, engine), trained)
     if not seems_inverted(given, inverted):
         return None
     advice = "leave out --invert" if view.invert else "give --invert"
@@ -67,6 +78,35 @@ def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
         f"{source.name}: edges found by model {engine.spec.name} have {shown} of the contrast of "
         f"its training data, with the volume inverted {inverted:.0%}; if membranes are "
         f"{'dark' if view.invert else 'bright'}, {advice}"
+    )
+
+
+def meaning_note(source: Source, view: View, engine: Engine) -> str | None:
+    """Return what to tell where the output of a network is hardly what its card declares.
+
+    A sigmoid or softmax, 0 to 1, is also a distance or a logit by its range, and then all of it is
+    inside, from the surface on. A card with grey levels has seen objects with edges; of others the
+    network is run on a few places, until each class is outside somewhere.
+    """
+    spec = engine.spec
+    if spec.grey is not None or spec.meaning == "probability":
+        return None
+    lowest = dict.fromkeys(spec.classes, math.inf)
+    try:
+        for raw, core in _tried(source, view, spec):
+            for name, found in zip(spec.classes, predict_raw(raw, core, engine, view), strict=True):
+                if found.any():  # 0 is what was never imaged, too
+                    lowest[name] = min(lowest[name], int(found[found > 0].min()))
+            if min(lowest.values()) < LEVEL:
+                return None
+    except Poison:  # it is recorded of the chunk where it appears
+        return None
+    if not max(lowest.values()) <= LEVEL + NEAR:
+        return None
+    return (
+        f"{source.name}: model {spec.name} finds {', '.join(spec.classes)} at every voxel that was "
+        f"tried, from the surface on; if its output is a sigmoid or softmax, its meaning is "
+        f"probability, not {spec.meaning} (docs/networks.md)"
     )
 
 

@@ -54,7 +54,7 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
             number = yaml.safe_load(value)
             # YAML's numbers need a point before the exponent; people write 1e6.
             found[name] = float(value) if isinstance(number, str) else number
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, RecursionError):
             found[name] = value
     return found
 

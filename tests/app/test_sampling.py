@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fibstream.app.sampling import WINDOW, polarity_note, unimaged_note
+from fibstream.app.sampling import WINDOW, meaning_note, polarity_note, unimaged_note
 from fibstream.core.grid import Box
 from fibstream.services.inference.seen import View
 from fibstream.services.inference.training.levels import training_levels
@@ -97,3 +97,35 @@ def test_areas_of_one_value_are_not_asked(tmp_path: Path) -> None:
     raw = 255 - blobs()
     raw[:, 11:] = 0
     assert polarity_note(source_of(tmp_path, raw), View((0, 255)), engine_of(blobs(seed=1))) is None
+
+
+class FromSurface(TinyEngine):
+    """A sigmoid whose card declares a distance: 0 to 1 is at or above the surface, all of it."""
+
+    def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return 127 + super().infer(tile) // 2
+
+
+def test_a_sigmoid_that_is_declared_a_distance_is_told(tmp_path: Path) -> None:
+    source, engine = source_of(tmp_path, blobs()), FromSurface(output=16)
+    for meaning in ("distance", "logit"):
+        engine.spec = engine.spec.model_copy(update={"meaning": meaning})
+        note = meaning_note(source, View((0, 255)), engine) or ""
+        assert "finds mito at every voxel that was tried" in note and "\n" not in note
+        assert f"its meaning is probability, not {meaning}" in note
+    engine.spec = engine.spec.model_copy(update={"meaning": "probability"})
+    assert meaning_note(source, View((0, 255)), engine) is None
+
+
+@pytest.mark.parametrize("classes", [("mito",), ("mito", "rest")])
+def test_a_network_that_is_outside_somewhere_is_not_told_of(
+    tmp_path: Path, classes: tuple[str, ...]
+) -> None:
+    engine = TinyEngine(classes, output=16)
+    assert meaning_note(source_of(tmp_path, blobs()), View((0, 255)), engine) is None
+
+
+def test_what_is_inside_by_far_everywhere_is_not_told_of(tmp_path: Path) -> None:
+    """As a class of which the volume is cut out."""
+    source = source_of(tmp_path, np.maximum(blobs(), 200))
+    assert meaning_note(source, View((0, 255)), TinyEngine(output=16)) is None
