@@ -1,7 +1,10 @@
 """What a few samples of a source tell before anything is computed; what is told is a note."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
+
+import numpy as np
 
 from fibstream.core.errors import Poison
 from fibstream.core.grid import Box, Halo, Index
@@ -17,6 +20,8 @@ SLICES = 5  # of a source, evenly from the first to the last
 PLACES = ((1, 2, 3), (2, 4, 1), (3, 1, 4), (4, 3, 2), (0, 5, 0), (5, 0, 5), (2, 2, 2), (4, 1, 3))
 MOST_TRIED = 1_100_000  # voxels, some seconds of one core: four outputs of 64 an edge
 NEAR = 32  # of a byte: a quarter of the way from the surface to what is inside by far
+FEW = 8  # values of a mask, or of some labels: distances have more on any surface
+FULL = 0.95  # of the voxels: no organelle fills so much of a volume
 NOT_IMAGED = 0.01  # share of one value in areas, from which a place is left out
 WINDOW = 2048  # voxels an edge of what is read of a slice: padding lies at its corners
 
@@ -34,6 +39,27 @@ def unimaged_note(source: Source, absent_value: float | None) -> str | None:
         f"{value:.9g}{kept}; if nothing was imaged there, give --absent-value {value:.9g}, or the "
         "network may find objects in them"
     )
+
+
+def confused_note(source: Source) -> str | None:
+    """Return what to tell of a prediction that looks like labels, or labels like a prediction."""
+    samples = [np.unique(source.read(box), return_counts=True) for box in _windows(source)]
+    counts = Counter[int]()
+    for values, number in samples:
+        counts.update(dict(zip(values.tolist(), number.tolist(), strict=True)))
+    if source.kind == "prediction" and 1 < len(counts) <= FEW:
+        shown = ", ".join(map(str, sorted(counts)))
+        return (
+            f"{source.name}: has only the values {shown} where it was looked at, few for distances "
+            "or probabilities; if it holds labels or a mask, it needs the conversion of labels to "
+            "distances (docs/pipelines.md)"
+        )
+    if source.kind == "labels" and counts[0] < (1 - FULL) * counts.total():
+        return (
+            f"{source.name}: {1 - counts[0] / counts.total():.1%} of it counts as inside where it "
+            "was looked at; if it is a prediction, it holds no labels (docs/pipelines.md)"
+        )
+    return None
 
 
 def _windows(source: Source) -> Iterator[Box]:
