@@ -29,7 +29,7 @@ from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
-from .sampling import polarity_note, unimaged_note
+from .sampling import confused_note, network_notes, unimaged_note
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
@@ -122,11 +122,10 @@ def design(
     designed = _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
     placed = designed.dataset.model_copy(update={"offset_nm": offset_nm(source)})
     view = View(designed.dataset.contrast, invert, absent_value)
-    found = [
-        unimaged_note(source, absent_value),
-        *(polarity_note(source, view, engine) for _, engine in networks),
-    ]
-    notes = [note for note in found if note is not None]
+    unimaged = unimaged_note(source, absent_value)
+    given = (unimaged, *(confused_note(each.source) for each in stored))
+    notes = [note for note in given if note is not None]
+    notes += [note for _, engine in networks for note in network_notes(source, view, engine)]
     return designed._replace(dataset=placed, warnings=[*designed.warnings, *notes])
 
 

@@ -108,9 +108,10 @@ def parse_pipeline(text: str, name: str, words: Words | None = None) -> Pipeline
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        raise WrongUse(
-            f"pipeline {name}:{line} not YAML: {getattr(error, 'problem', '')}"
-        ) from None
+        why = getattr(error, "problem", "") or "it holds characters that no text has"
+        raise WrongUse(f"pipeline {name}:{line} not YAML: {why}") from None
+    except RecursionError:
+        raise WrongUse(f"pipeline {name}: lists within lists, hundreds deep") from None
     return _Reader(name, declared_words() if words is None else words).pipeline(root)
 
 
@@ -244,10 +245,13 @@ class _Reader:
         if not isinstance(node, yaml.MappingNode):
             expected = ", ".join(f"{w}:" for w in words or ("key:",))
             raise self._wrong(node, f"{what or 'a pipeline'} is a mapping with {expected}")
-        parts = {str(key.value): value for key, value in node.value}
-        for key, _ in node.value:
+        parts: dict[str, yaml.Node] = {}
+        for key, value in node.value:
             if words is not None and key.value not in words:
                 raise self._wrong(key, f"unknown word {key.value!r}; allowed: {', '.join(words)}")
+            if str(key.value) in parts:  # YAML's readers take the last one
+                raise self._wrong(key, f"{key.value} is given twice")
+            parts[str(key.value)] = value
         return parts
 
     def _list(self, node: yaml.Node, what: str) -> list[yaml.Node]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,10 @@ from .folder import open_dataset
 from .hashes import Track, untracked
 from .hashes import hashes as hashes_of
 from .picture import Subject, details, paint
+from .sampling import confused_note
 from .solid import EDGE, of_dataset
+
+log = logging.getLogger(__name__)
 
 ROWS = 100  # of a table on the page: the largest objects; the file has all
 WIDTH = 1200  # pixels of the page: a smaller plane is shown larger
@@ -131,6 +135,8 @@ def open_truths(
             check_same_grid(place, source)
         except WrongUse as error:
             raise WrongUse(f"--truth {path}: {error}") from None
+        if note := confused_note(source):
+            log.warning("%s", note)
         found[name] = source
     return found
 

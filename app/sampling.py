@@ -1,11 +1,15 @@
 """What a few samples of a source tell before anything is computed; what is told is a note."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
+from fibstream.core.errors import Poison
 from fibstream.core.grid import Box, Halo, Index
 from fibstream.core.stage import Patch
-from fibstream.services.inference.polarity import EdgeSums, likeness, seems_inverted
+from fibstream.services.inference.polarity import LEVEL, EdgeSums, likeness, seems_inverted
 from fibstream.services.inference.port import Engine, GreyLevels, ModelSpec
 from fibstream.services.inference.seen import View, grey_of, predict_raw, raw_halo
 from fibstream.services.inference.window import constant_area
@@ -15,6 +19,9 @@ SLICES = 5  # of a source, evenly from the first to the last
 # Where networks are tried, as fifths of the axes: no two places share a layer, a row or a column.
 PLACES = ((1, 2, 3), (2, 4, 1), (3, 1, 4), (4, 3, 2), (0, 5, 0), (5, 0, 5), (2, 2, 2), (4, 1, 3))
 MOST_TRIED = 1_100_000  # voxels, some seconds of one core: four outputs of 64 an edge
+NEAR = 32  # of a byte: a quarter of the way from the surface to what is inside by far
+FEW = 8  # values of a mask, or of some labels: distances have more on any surface
+FULL = 0.95  # of the voxels: no organelle fills so much of a volume
 NOT_IMAGED = 0.01  # share of one value in areas, from which a place is left out
 WINDOW = 2048  # voxels an edge of what is read of a slice: padding lies at its corners
 
@@ -34,6 +41,27 @@ def unimaged_note(source: Source, absent_value: float | None) -> str | None:
     )
 
 
+def confused_note(source: Source) -> str | None:
+    """Return what to tell of a prediction that looks like labels, or labels like a prediction."""
+    samples = [np.unique(source.read(box), return_counts=True) for box in _windows(source)]
+    counts = Counter[int]()
+    for values, number in samples:
+        counts.update(dict(zip(values.tolist(), number.tolist(), strict=True)))
+    if source.kind == "prediction" and 1 < len(counts) <= FEW:
+        shown = ", ".join(map(str, sorted(counts)))
+        return (
+            f"{source.name}: has only the values {shown} where it was looked at, few for distances "
+            "or probabilities; if it holds labels or a mask, it needs the conversion of labels to "
+            "distances (docs/pipelines.md)"
+        )
+    if source.kind == "labels" and counts[0] < (1 - FULL) * counts.total():
+        return (
+            f"{source.name}: {1 - counts[0] / counts.total():.1%} of it counts as inside where it "
+            "was looked at; if it is a prediction, it holds no labels (docs/pipelines.md)"
+        )
+    return None
+
+
 def _windows(source: Source) -> Iterator[Box]:
     """Yield boxes of one slice each: whole, or two opposite corners of a larger one."""
     depth, height, width = source.shape
@@ -42,6 +70,12 @@ def _windows(source: Source) -> Iterator[Box]:
         yield Box((z, 0, 0), (z + 1, min(height, WINDOW), min(width, WINDOW)))
         if y or x:
             yield Box((z, y, x), (z + 1, height, width))
+
+
+def network_notes(source: Source, view: View, engine: Engine) -> list[str]:
+    """Return what to tell of a network on a volume, by its card and by trying it on places."""
+    found = (polarity_note(source, view, engine), meaning_note(source, view, engine))
+    return [note for note in found if note is not None]
 
 
 def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
@@ -54,11 +88,14 @@ def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
     if trained is None:
         return None
     patches = list(_tried(source, view, engine.spec))
-    given = likeness(_levels(patches, view, engine), trained)
-    if not seems_inverted(given, math.inf):
+    try:
+        given = likeness(_levels(patches, view, engine), trained)
+        if not seems_inverted(given, math.inf):
+            return None
+        other = view._replace(invert=not view.invert)
+        inverted = likeness(_levels(patches, other, engine), trained)
+    except Poison:  # it is recorded of the chunk where it appears
         return None
-    other = view._replace(invert=not view.invert)
-    inverted = likeness(_levels(patches, other, engine), trained)
     if not seems_inverted(given, inverted):
         return None
     advice = "leave out --invert" if view.invert else "give --invert"
@@ -67,6 +104,35 @@ def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
         f"{source.name}: edges found by model {engine.spec.name} have {shown} of the contrast of "
         f"its training data, with the volume inverted {inverted:.0%}; if membranes are "
         f"{'dark' if view.invert else 'bright'}, {advice}"
+    )
+
+
+def meaning_note(source: Source, view: View, engine: Engine) -> str | None:
+    """Return what to tell where the output of a network is hardly what its card declares.
+
+    A sigmoid or softmax, 0 to 1, is also a distance or a logit by its range, and then all of it is
+    inside, from the surface on. A card with grey levels has seen objects with edges; of others the
+    network is run on a few places, until each class is outside somewhere.
+    """
+    spec = engine.spec
+    if spec.grey is not None or spec.meaning == "probability":
+        return None
+    lowest = dict.fromkeys(spec.classes, math.inf)
+    try:
+        for raw, core in _tried(source, view, spec):
+            for name, found in zip(spec.classes, predict_raw(raw, core, engine, view), strict=True):
+                if found.any():  # 0 is what was never imaged, too
+                    lowest[name] = min(lowest[name], int(found[found > 0].min()))
+            if min(lowest.values()) < LEVEL:
+                return None
+    except Poison:  # it is recorded of the chunk where it appears
+        return None
+    if not max(lowest.values()) <= LEVEL + NEAR:
+        return None
+    return (
+        f"{source.name}: model {spec.name} finds {', '.join(spec.classes)} at every voxel that was "
+        f"tried, from the surface on; if its output is a sigmoid or softmax, its meaning is "
+        f"probability, not {spec.meaning} (docs/networks.md)"
     )
 
 

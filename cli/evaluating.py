@@ -32,7 +32,7 @@ UNSIZED: Size = (1.0, 1.0, 1.0)  # compared by identity: of a volume that states
 
 
 def evaluate_volumes(
-    truth: str, test: str, *, threshold: int | None, instances: bool, voxel_size_nm: Size | None,
+    truth: str, test: str, *, threshold: float | None, instances: bool, voxel_size_nm: Size | None,
     begins_nm: Size | None = None,
 ) -> Mapping[str, Any]:  # fmt: skip
     """Return the scores of a segmentation; those of its objects have names of their own.
@@ -46,7 +46,9 @@ def evaluate_volumes(
     scored: tuple[Kind, ...] = ids if threshold is None else ("prediction", "any")
     one, two = _open(truth, voxel_size_nm, ids), _open(test, voxel_size_nm, scored)
     with closing(one), closing(two):
-        if threshold is None and _is_prediction(two):
+        if threshold is not None:
+            _check_threshold(threshold, two)
+        elif _is_prediction(two):
             raise WrongUse(
                 f"{two.name} is a prediction, bytes of distances: give --threshold 127, "
                 "which is the surface"
@@ -69,6 +71,20 @@ def _open(path: str, given: Size | None, kinds: Sequence[Kind]) -> Source:
             source.voxel_size_nm = UNSIZED
         return source
     raise wrong[0]
+
+
+def _check_threshold(threshold: float, test: Source) -> None:
+    """Raise WrongUse for a threshold that divides no values of the volume's type."""
+    given = f"--threshold {threshold:g}"
+    if not np.isfinite(threshold):
+        raise WrongUse(f"{given}: expected a finite number")
+    if test.dtype.kind in "ui":
+        limits = np.iinfo(test.dtype)
+        if not limits.min < threshold <= limits.max:
+            raise WrongUse(
+                f"{given}: {test.name} is {test.dtype}; expected a value above {limits.min}, up to "
+                f"{limits.max}"
+            )
 
 
 def _settle_sizes(one: Source, two: Source, given: Size | None) -> None:
@@ -102,7 +118,7 @@ class _Comparison:
     one: Source
     two: Source
     met: Common
-    threshold: int | None
+    threshold: float | None
 
     def scores(self, *, instances: bool) -> dict[str, Any]:
         """Return the scores of voxels, where they were compared, and scores of objects."""
@@ -126,7 +142,7 @@ class _Comparison:
         return found
 
     def _note_full(self, counts: scoring.Overlap) -> None:
-        """Log a volume that is inside nearly everywhere, as grey values are without a threshold."""
+        """Log a volume that is inside nearly everywhere, or nowhere: as by a wrong threshold."""
         size = counts.tp + counts.fp + counts.fn + counts.tn
         for source, inside in (
             (self.one, counts.tp + counts.fn),
@@ -135,6 +151,8 @@ class _Comparison:
             if inside > FULL * size:
                 log.warning("%s: %.3g %% of it counts as inside; grey values need --threshold",
                             source.name, 100 * inside / size)  # fmt: skip
+            if not inside:
+                log.warning("%s: nothing of it counts as inside", source.name)
 
     def _first(self, part: int) -> list[float]:
         """Return the first voxel that was compared, in voxels of the volume itself."""

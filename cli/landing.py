@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from itertools import product
 from typing import NamedTuple, cast, get_args
 
-from fibstream.app.sampling import unimaged_note
+from fibstream.app.sampling import confused_note, unimaged_note
 from fibstream.client import Client
 from fibstream.client.ingest import Info
 from fibstream.core.dataset import clip_chunk
@@ -81,6 +81,9 @@ def land_volume(
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
         if note := unimaged_note(source, info.absent_value):
             log.warning("%s", note.replace("give --", "create the dataset with --"))
+        for each_stored in stored:
+            if note := confused_note(each_stored.source):
+                log.warning("%s", note)
         if any(offset_nm(source)):
             log.warning(
                 "%s begins at %s; dataset %s will state the origin", raw, place_text(source), name

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
-from fibstream.app.sampling import polarity_note, unimaged_note
+from fibstream.app.sampling import network_notes, unimaged_note
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
@@ -61,7 +61,7 @@ def predict_volume(
         check_value(absent_value, str(source.dtype))
     view = View(parse_contrast(contrast, source, absent_value), invert, absent_value)
     engine = make_engine(path, max(threads, os.cpu_count() or 1))
-    for note in (unimaged_note(source, absent_value), polarity_note(source, view, engine)):
+    for note in (unimaged_note(source, absent_value), *network_notes(source, view, engine)):
         if note is not None:
             log.warning("%s", note)
     dataset = new_dataset(out.name, source, edges, "uint8")

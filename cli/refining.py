@@ -1,5 +1,6 @@
 """The work of `fibstream refine`: the stages of a recipe on one prediction, without services."""
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 
 from fibstream.app.design import fitting_chunk
+from fibstream.app.sampling import confused_note
 from fibstream.core.dataset import SQUASH_NM, Dataset, Organelle, Prediction, check_name
 from fibstream.core.errors import WrongUse
 from fibstream.core.keys import canonical, digest
@@ -19,6 +21,8 @@ from .flags import parse_chunk
 from .oneshot import Voxel, new_dataset
 from .outputs import Volume, new_groups
 from .stages import StageRun
+
+log = logging.getLogger(__name__)
 
 
 def parse_predictions(texts: Sequence[str], recipe: Recipe) -> dict[str, tuple[str, str]]:
@@ -54,7 +58,7 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
             number = yaml.safe_load(value)
             # YAML's numbers need a point before the exponent; people write 1e6.
             found[name] = float(value) if isinstance(number, str) else number
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, RecursionError):
             found[name] = value
     return found
 
@@ -70,6 +74,9 @@ def refine_prediction(
         role.name: open_volume(chosen[role.name][1], kind=role.kind, voxel_size_nm=voxel_size_nm)
         for role in recipe.inputs
     }
+    for source in sources.values():
+        if note := confused_note(source):
+            log.warning("%s", note)
     first = next(iter(sources.values()))
     for source in sources.values():
         check_same_grid(first, source)

@@ -35,7 +35,7 @@ class Overlap:
         )
 
 
-def count(truth: NDArray[Any], test: NDArray[Any], threshold: int | None = None) -> Overlap:
+def count(truth: NDArray[Any], test: NDArray[Any], threshold: float | None = None) -> Overlap:
     """Compare foreground with foreground.
 
     Parameters

@@ -102,7 +102,9 @@ def evaluate(
     truth: Annotated[str, typer.Option(metavar="PATH", help="The truth; not 0 is inside.")],
     test: Annotated[str, typer.Option(metavar="PATH", help="What is scored.")],
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="The scores to write.")],
-    threshold: Annotated[int | None, typer.Option(help="Test values from here are inside.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Test values from here are inside.")
+    ] = None,
     instances: Annotated[bool, typer.Option("--instances", help="Match objects too.")] = False,
     truth_at_nm: Annotated[
         str | None,

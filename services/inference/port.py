@@ -13,8 +13,10 @@ from fibstream.core.grid import Index
 
 VOXEL_SIZE_TOLERANCE = 0.10  # per axis: a network trained at 10 nm is used from 9 to 11 nm
 
-Voxels = Annotated[int, Field(ge=0)]
-Edge = Annotated[int, Field(gt=0)]
+MAX_TILE = 1024  # voxels an edge: 1 GB of grey values; the largest tiles in use have 512
+
+Voxels = Annotated[int, Field(ge=0, le=MAX_TILE)]
+Edge = Annotated[int, Field(gt=0, le=MAX_TILE)]
 # What a network's output means. A byte of a prediction is 128 t + 127, where t is tanh(distance /
 # scale_nm), or 2 p - 1 of a probability p; of a logit, p is its sigmoid.
 Meaning = Literal["distance", "probability", "logit"]

@@ -87,9 +87,12 @@ def resolve(name: str, overrides: Mapping[str, object]) -> RecipeSettings:
     """
     defaults = find_recipe(name).settings
     fields = type(defaults).model_fields
-    for key in overrides:
+    for key, value in overrides.items():
         if key not in fields:
             raise WrongUse(f"recipe {name}: no setting {key!r}: one of {', '.join(fields)}")
+        if isinstance(value, bool) and fields[key].annotation in (float, float | None):
+            expected = fields[key].description  # true is no 1.0
+            raise WrongUse(f"recipe {name}: {key} is {value!r}: expected {expected}")
     try:
         return type(defaults).model_validate(defaults.model_dump() | dict(overrides))
     except ValidationError as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Halo
 from fibstream.kernels.conventions import LEVEL_BITS, Connectivity, Triple, radius
 from fibstream.kernels.objects import ObjectFold
@@ -12,6 +13,11 @@ from fibstream.kernels.objects import ObjectFold
 FillHoles = Literal["none", "one", "all"]
 MinRule = Literal["below", "ceil"]
 Voxel = tuple[float, float, float]  # edge lengths in nm, (z, y, x)
+# Of a Gaussian, in voxels: the kernel's 15 bits are then within 0.3 grey levels, at 64 voxels 0.6,
+# and a block reads 128 voxels beyond its chunk.
+MAX_SIGMA = 32.0
+# Grey levels from which on a byte is saturated: beyond them no threshold divides anything.
+SATURATED = (0.5, 254.5)
 
 
 @dataclass(frozen=True)
@@ -43,17 +49,33 @@ def object_fold(rule: ObjectRule) -> ObjectFold:
 
 
 def sigma_voxels(smooth_nm: float, voxel_size_nm: Voxel) -> Triple:
-    """Return a standard deviation in voxels, ``(z, y, x)``."""
+    """Return a standard deviation in voxels, ``(z, y, x)``.
+
+    Raises WrongUse above ``MAX_SIGMA``.
+    """
     z, y, x = (smooth_nm / edge for edge in voxel_size_nm)
+    if max(z, y, x) > MAX_SIGMA:
+        most = MAX_SIGMA * min(voxel_size_nm)
+        raise WrongUse(
+            f"smooth_nm {smooth_nm:g}: expected at most {most:g}, {MAX_SIGMA:g} of the smallest "
+            "edge of a voxel"
+        )
     return z, y, x
 
 
 def threshold_level(threshold_nm: float, squash_nm: float) -> int:
     """Return the least value at a distance of ``threshold_nm``, in units of 2**-7 grey levels.
 
-    A prediction holds ``128 tanh(distance / squash_nm) + 127``; 0 nm is grey level 127.
+    A prediction holds ``128 tanh(distance / squash_nm) + 127``; 0 nm is grey level 127. Raises
+    WrongUse where its bytes are saturated: they hold no such distance.
     """
     grey = 128 * math.tanh(threshold_nm / squash_nm) + 127
+    if not SATURATED[0] < grey < SATURATED[1]:
+        low, high = (squash_nm * math.atanh((end - 127) / 128) for end in SATURATED)
+        raise WrongUse(
+            f"threshold_nm {threshold_nm:g}: expected {math.ceil(low)} to {math.floor(high)}; a "
+            f"prediction of squash length {squash_nm:g} nm is saturated beyond"
+        )
     return math.ceil(grey * (1 << LEVEL_BITS))
 
 

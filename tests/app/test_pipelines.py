@@ -90,6 +90,14 @@ REFUSED = {
         PREDICTIONS + "  - {name: er, from: p}\n  - {name: ER, from: q}", "line 4: ER is named"),
     "nothing predicts": ("organelles: [{recipe: mito}]", "line 1: models names no network"),
     "no list": ("models: [m]\norganelles: mito", "line 2: organelles is a list"),
+    "setting twice": (
+        ORGANELLES + "  - {recipe: mito, set: {smooth_nm: 1, smooth_nm: 5}}",
+        "line 3: smooth_nm is given twice"),
+    "list twice": (ORGANELLES + "  - recipe: mito\nmodels: [b]", "line 4: models is given twice"),
+    "true number": (
+        ORGANELLES + "  - {recipe: mito, set: {smooth_nm: yes}}", "line 3: .* smooth_nm is True"),
+    "deep": ("organelles: " + "[" * 3000, "lists within lists, hundreds deep"),
+    "zero byte": ("models: \0", "not YAML: it holds characters that no text has"),
     "unknown list": ("models: [m]\nmeshes: [a]", "line 2: unknown word 'meshes'"),
 }  # fmt: skip
 

@@ -264,7 +264,7 @@ def test_a_truth_is_scored_and_shown(finished, tmp_path) -> None:
     [
         ("nothing.npz", "expected NAME=LABELS once for each, NAME one of generic, mito"),
         ("mito=", "expected NAME=LABELS"),
-        ("mito=small.npz", "has shape"),
+        ("mito=small.npz", "is (4, 5, 6); cell is "),
         ("mito=coarse.npz", "voxel size"),
         ("mito=absent.npz", "absent.npz"),
     ],

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fibstream.app.sampling import WINDOW, polarity_note, unimaged_note
+from fibstream.app.sampling import (
+    WINDOW,
+    confused_note,
+    meaning_note,
+    polarity_note,
+    unimaged_note,
+)
 from fibstream.core.grid import Box
 from fibstream.services.inference.seen import View
 from fibstream.services.inference.training.levels import training_levels
@@ -97,3 +103,61 @@ def test_areas_of_one_value_are_not_asked(tmp_path: Path) -> None:
     raw = 255 - blobs()
     raw[:, 11:] = 0
     assert polarity_note(source_of(tmp_path, raw), View((0, 255)), engine_of(blobs(seed=1))) is None
+
+
+class FromSurface(TinyEngine):
+    """A sigmoid whose card declares a distance: 0 to 1 is at or above the surface, all of it."""
+
+    def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return 127 + super().infer(tile) // 2
+
+
+def test_a_sigmoid_that_is_declared_a_distance_is_told(tmp_path: Path) -> None:
+    source, engine = source_of(tmp_path, blobs()), FromSurface(output=16)
+    for meaning in ("distance", "logit"):
+        engine.spec = engine.spec.model_copy(update={"meaning": meaning})
+        note = meaning_note(source, View((0, 255)), engine) or ""
+        assert "finds mito at every voxel that was tried" in note and "\n" not in note
+        assert f"its meaning is probability, not {meaning}" in note
+    engine.spec = engine.spec.model_copy(update={"meaning": "probability"})
+    assert meaning_note(source, View((0, 255)), engine) is None
+
+
+@pytest.mark.parametrize("classes", [("mito",), ("mito", "rest")])
+def test_a_network_that_is_outside_somewhere_is_not_told_of(
+    tmp_path: Path, classes: tuple[str, ...]
+) -> None:
+    engine = TinyEngine(classes, output=16)
+    assert meaning_note(source_of(tmp_path, blobs()), View((0, 255)), engine) is None
+
+
+def test_what_is_inside_by_far_everywhere_is_not_told_of(tmp_path: Path) -> None:
+    """As a class of which the volume is cut out."""
+    source = source_of(tmp_path, np.maximum(blobs(), 200))
+    assert meaning_note(source, View((0, 255)), TinyEngine(output=16)) is None
+
+
+@pytest.mark.parametrize("inside", [1, 255])
+def test_a_mask_that_is_given_as_a_prediction_is_told(tmp_path: Path, inside: int) -> None:
+    np.save(tmp_path / "mask.npy", (blobs() > 120).astype(np.uint8) * inside)
+    path = str(tmp_path / "mask.npy")
+    note = confused_note(open_volume(path, kind="prediction", voxel_size_nm=(10, 10, 10))) or ""
+    assert f"has only the values 0, {inside} where it was looked at" in note
+    labels = open_volume(path, kind="labels", voxel_size_nm=(10, 10, 10))
+    assert confused_note(labels) is None
+
+
+def test_a_prediction_that_is_given_as_labels_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.maximum(blobs(), 1))
+    path = str(tmp_path / "p.npy")
+    note = confused_note(open_volume(path, kind="labels", voxel_size_nm=(10, 10, 10))) or ""
+    assert "100.0% of it counts as inside" in note and "\n" not in note
+    prediction = open_volume(path, kind="prediction", voxel_size_nm=(10, 10, 10))
+    assert confused_note(prediction) is None
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_prediction_of_nothing_or_of_all_is_not_told_of(tmp_path: Path, value: int) -> None:
+    np.save(tmp_path / "p.npy", np.full((9, 9, 9), value, np.uint8))
+    source = open_volume(str(tmp_path / "p.npy"), kind="prediction", voxel_size_nm=(10, 10, 10))
+    assert confused_note(source) is None

@@ -213,3 +213,23 @@ def test_measure_and_refine_take_volumes_of_one_place(tmp_path) -> None:
     assert inside("measure", "--labels", labels, "--raw", near, "--out", out).code == 0
     np.save(tmp_path / "raw.npy", mask)
     assert inside("measure", "--labels", far, "--raw", tmp_path / "raw.npy", "--out", out).code == 0
+
+
+@pytest.mark.parametrize("threshold", [0, -5, 256, "nan", "inf"])
+def test_a_threshold_that_divides_no_bytes_is_refused(tmp_path, threshold) -> None:
+    mask, out = tmp_path / "mask.npy", tmp_path / "scores.json"
+    np.save(mask, blobs())
+    answer, scores = evaluate(mask, mask, out, "--threshold", threshold)
+    assert (answer.code, scores) == (2, None)
+    assert f"--threshold {threshold}: " in answer.err
+
+
+def test_probabilities_are_divided_by_a_fraction(tmp_path) -> None:
+    mask, out = tmp_path / "mask.npy", tmp_path / "scores.json"
+    np.save(mask, blobs())
+    np.save(tmp_path / "p.npy", np.where(blobs(), 0.5, 0.49).astype(np.float32))
+    answer, scores = evaluate(mask, tmp_path / "p.npy", out, "--threshold", 0.5)
+    assert (answer.code, scores["dice"]) == (0, 1.0)
+    answer, scores = evaluate(mask, tmp_path / "p.npy", out, "--threshold", 1)
+    assert (answer.code, scores["dice"]) == (0, 0.0)
+    assert "p.npy: nothing of it counts as inside" in answer.err

@@ -66,6 +66,31 @@ def test_a_network_that_yields_nan_is_refused(path: Path, head: Builder | None) 
         CpuEngine(write_net(path, body=root, head=head))
 
 
+def renamed(graph: Graph, distance: str) -> str:
+    """The rounded head, whose cast has an identity after it."""
+    grey = graph.add("Round", graph.scaled(distance, 128, 127))
+    byte = graph.add("Cast", grey, to=TensorProto.UINT8)
+    return graph.add("Identity", byte, name="distance")
+
+
+def quantised(graph: Graph, distance: str) -> str:
+    """Bytes by a node that turns what is not a number into some grey value."""
+    scale, zero = graph.constant(1 / 128, np.float32), graph.constant(127, np.uint8)
+    return graph.add("QuantizeLinear", distance, scale, zero, name="distance")
+
+
+def test_nan_is_found_before_a_cast_that_an_identity_follows(path: Path) -> None:
+    with pytest.raises(WrongUse, match="yields values that are not finite"):
+        CpuEngine(write_net(path, body=root, head=renamed))
+    same = CpuEngine(write_net(path, head=renamed)).profile["digest"]
+    assert same == CpuEngine(write_net(path)).profile["digest"]
+
+
+def test_bytes_that_no_cast_makes_are_refused(path: Path) -> None:
+    with pytest.raises(WrongUse, match=r"must be made by a last Cast, .*; found QuantizeLinear"):
+        CpuEngine(write_net(path, head=quantised))
+
+
 def rarely(graph: Graph) -> str:
     """Not a number only where a tile is bright everywhere: log of what may be below 0."""
     value = graph.add("Cast", "raw", to=TensorProto.FLOAT)

@@ -47,7 +47,7 @@ def test_classes_and_squash_length_are_those_of_the_card(path: Path) -> None:
         ({"voxel_size_nm": [8, 8, float("nan")]}, "voxel_size_nm.2"),
         ({"classes": []}, "classes"),
         ({"classes": ["mito", "Big ER"]}, "classes.1"),
-        ({"classes": ["mito", "mito"]}, "not unique"),
+        ({"classes": ["mito", "mito"]}, "metadata classes mito, mito are not unique"),
         ({"classes": ["ER", "er"]}, "not unique"),
         ({"classes": ["mito", "er--mito"]}, "classes.1"),
         ({"scale_nm": 0}, "scale_nm"),
@@ -64,6 +64,7 @@ def test_classes_and_squash_length_are_those_of_the_card(path: Path) -> None:
         ({"classes": ["mito", "er", "ld"]}, r"must be uint8 or float \(1, 3, z, y, x\)"),
         ({"stride": [0, 2, 2]}, "stride.0"),
         ({"halo": None}, "halo"),
+        ({"tile": [16, 16, 4096]}, "metadata tile.2: Input should be less than or equal to 1024"),
         ({"raw": TensorProto.FLOAT}, r"input must be uint8 .* found raw float \(1, 1, z, y, x\)"),
         ({"output": TensorProto.INT8}, "output must be uint8 or float"),
         ({"channels": 3}, "output must be uint8 or float"),
@@ -86,7 +87,7 @@ def test_other_files_are_not_models(path: Path, content: bytes) -> None:
         read_model(path)
 
 
-@pytest.mark.parametrize("value", [None, "no json", "[1]"])
+@pytest.mark.parametrize("value", [None, "no json", "[1]", "[" * 100_000])
 def test_metadata_must_be_there(path: Path, value: str | None) -> None:
     made = onnx.load(write_net(path))
     del made.metadata_props[:]

@@ -11,7 +11,7 @@ import pytest
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Halo
 from fibstream.services.refine.recipe import Recipe, recipes, resolve
-from fibstream.services.refine.recipes.generic import GenericSettings
+from fibstream.services.refine.recipes.generic import GenericSettings, object_rule
 from fibstream.services.refine.rule import MinRule, threshold_level, voxel_limits
 
 from .whole import rule_of
@@ -118,3 +118,26 @@ def test_two_recipes_of_one_name_are_refused(
 ) -> None:
     with pytest.raises(WrongUse, match="two have one name: generic, mito, mito"):
         install("mito")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"smooth_nm": 257}, "smooth_nm 257: expected at most 256, 32 of the smallest edge"),
+        ({"smooth_nm": 1e308}, "smooth_nm 1e+308: expected at most 256"),
+        ({"threshold_nm": 156}, "threshold_nm 156: expected -128 to 155; a prediction of squash"),
+        ({"threshold_nm": -1e9}, "threshold_nm -1e+09: expected -128 to 155"),
+    ],
+)
+def test_what_no_byte_holds_and_no_kernel_smooths_is_refused(
+    settings: dict[str, float], reason: str
+) -> None:
+    with pytest.raises(WrongUse) as caught:
+        object_rule(GenericSettings.model_validate(settings), (20, 8, 10))
+    assert reason in str(caught.value)
+
+
+def test_the_last_lengths_that_are_allowed_divide_bytes() -> None:
+    levels = [object_rule(GenericSettings(threshold_nm=d), (8, 8, 8)).level for d in (-128, 155)]
+    assert 0 < levels[0] <= 128 and 254 * 128 < levels[1] <= 255 * 128
+    assert object_rule(GenericSettings(smooth_nm=256), (20, 8, 10)).sigma[1] == 32

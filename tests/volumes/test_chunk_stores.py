@@ -286,3 +286,15 @@ def test_a_block_of_n5_is_not_larger_than_any_writer_makes(tmp_path: Path) -> No
     (path / "attributes.json").write_text(json.dumps(metadata | {"blockSize": [2**20] * 3}))
     with pytest.raises(WrongUse, match="its chunks hold 2,305,843,009 GB each"):
         opened(path)
+
+
+def test_a_chunk_is_not_far_wider_than_its_array(tmp_path: Path) -> None:
+    """Found by the fuzz: six blocks of 33 MB were allocated for 210 voxels."""
+    path = n5_array(tmp_path / "s0", attributes={"resolution": SIZE[::-1]})
+    metadata = json.loads((path / "attributes.json").read_text())
+    block = [metadata["blockSize"][0], 2**21, metadata["blockSize"][2]]
+    (path / "attributes.json").write_text(json.dumps(metadata | {"blockSize": block}))
+    with pytest.raises(WrongUse, match="its chunks have an edge of 2097152 voxels where it has"):
+        opened(path)
+    with pytest.raises(WrongUse, match="its chunks have an edge of 2097152 voxels where it has"):
+        opened(zarr_v2(tmp_path / "v.zarr", chunks=[8, 2**21, 8]))

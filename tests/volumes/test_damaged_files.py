@@ -30,6 +30,14 @@ def test_a_damaged_file_is_voxels_or_one_line(name: str, tmp_path: Path) -> None
     assert len(lines) > 3  # most damage is refused, for many reasons
 
 
+@pytest.mark.parametrize("name", ["zarr.json", ".zarray", ".zattrs", "attributes.json"])
+def test_metadata_that_are_lists_within_lists_are_refused(name: str, tmp_path: Path) -> None:
+    if name == ".zattrs":
+        (tmp_path / ".zgroup").write_text('{"zarr_format": 2}')
+    (tmp_path / name).write_text('{"a": ' + "[" * 100_000)
+    assert f"{name} is not valid JSON" in read(str(tmp_path))
+
+
 def test_damage_is_done() -> None:
     data = bytes(range(100))
     for what in ("set", "number", "flip", "cut", "remove", "repeat"):

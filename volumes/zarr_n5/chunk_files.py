@@ -11,6 +11,7 @@ from fibstream.volumes.formats import Unreadable
 MAX_DIMENSIONS = 32
 MAX_CHUNK_EDGE = 2**31
 CHUNK_BYTES = 2**31  # of one chunk, decoded: beyond it codecs and N5's own writers fail
+WIDE, BEYOND = 4096, 64  # voxels; times the array: a wider edge is no chunk's, and all is allocated
 SEPARATORS = (".", "/")
 
 
@@ -125,9 +126,12 @@ def edges(
     return tuple(found or ())
 
 
-def check_chunk(chunk: Sequence[int], itemsize: int) -> None:
+def check_chunk(chunk: Sequence[int], itemsize: int, shape: Sequence[int]) -> None:
     """Raise Unreadable where a chunk is larger than any writer makes: its memory is allocated."""
     if (size := math.prod(chunk) * itemsize) > CHUNK_BYTES:
         raise Unreadable(
             f"its chunks hold {size / 1e9:,.0f} GB each; expected at most {CHUNK_BYTES / 1e9:.0f}"
         )
+    for edge, extent in zip(chunk, shape, strict=True):
+        if edge > max(WIDE, BEYOND * extent):
+            raise Unreadable(f"its chunks have an edge of {edge} voxels where it has {extent}")

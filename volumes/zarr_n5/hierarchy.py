@@ -74,7 +74,7 @@ class Hierarchy:
             return None
         try:
             found = json.loads(read.value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unreadable(f"{key.name} is not valid JSON") from error
         if not isinstance(found, dict):
             raise Unreadable(f"{key.name} is not a JSON object")

@@ -65,7 +65,7 @@ def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: 
         raise WrongUse(
             f"{name} has the dataType {dtype!r:.40}; expected one of {', '.join(DTYPES)}"
         )
-    check_chunk(files.chunk, np.dtype(dtype).itemsize)
+    check_chunk(files.chunk, np.dtype(dtype).itemsize, files.shape)
     compression = _compression(attributes, name)
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
     needed = {"dataType": dtype, "dimensions": files.shape, "blockSize": files.chunk}

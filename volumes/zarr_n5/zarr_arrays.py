@@ -95,7 +95,7 @@ def _v2(
         "fill_value": _fill(metadata.get("fill_value"), dtype), "order": order, "filters": None,
         "dimension_separator": files.separator,
     }  # fmt: skip
-    check_chunk(files.chunk, dtype.itemsize)
+    check_chunk(files.chunk, dtype.itemsize, files.shape)
     if not filters and (not kind or kind in COMPRESSORS_V2):
         return needed, None
     check_codecs([compressor] if compressor else [], filters, name)
@@ -110,7 +110,7 @@ def _v3(
         raise Unreadable(f"its data_type is {word!r:.60}; expected one of {', '.join(DTYPES)}")
     dtype = np.dtype(word)
     codecs = _codecs(metadata.get("codecs"))
-    check_chunk(_inner_chunk(codecs, files.chunk), dtype.itemsize)
+    check_chunk(_inner_chunk(codecs, files.chunk), dtype.itemsize, files.shape)
     chain = None
     if any(str(codec["name"]).startswith(NUMCODECS) for codec in codecs):
         chain = _chain(codecs, dtype, files, name)

@@ -41,7 +41,7 @@ class CpuEngine:
         model: onnx.ModelProto
         self.spec: ModelSpec
         self.spec, model = read_network(path, meaning)
-        self._rounded = _before_cast(model.graph)
+        self._rounded = _before_cast(path, model.graph)
         try:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), _options(threads), providers=[PROVIDER]
@@ -76,19 +76,26 @@ class CpuEngine:
             raise Poison(f"model {self.spec.name}: yields {error}") from None
 
 
-def _before_cast(graph: onnx.GraphProto) -> bool:
+def _before_cast(path: Path, graph: onnx.GraphProto) -> bool:
     """Remove a last cast to uint8 from the output; return whether the output is uint8.
 
-    Such a cast would turn NaN into some grey value, silently.
+    Such a cast would turn NaN into some grey value, silently. So it must be the last node, or have
+    none but identities after it: WrongUse else.
     """
     output = graph.output[0]
     if output.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         return False
-    maker = next(node for node in graph.node if output.name in node.output)
-    if maker.op_type == "Cast":
-        graph.node.remove(maker)
-        output.name = maker.input[0]
-        output.ClearField("type")  # the runtime infers it
+    makers = {name: node for node in graph.node for name in node.output}
+    maker = makers.get(output.name)
+    while maker is not None and maker.op_type == "Identity":
+        maker = makers.get(maker.input[0])
+    if maker is None or maker.op_type != "Cast":
+        raise WrongUse(
+            f"model {path}: its uint8 output must be made by a last Cast, before which values that "
+            f"are not finite are found; found {maker.op_type if maker else 'none'}"
+        )
+    output.name = maker.input[0]
+    output.ClearField("type")  # the runtime infers it
     return True
 
 

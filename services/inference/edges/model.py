@@ -108,7 +108,8 @@ def read_network(path: Path, meaning: Meaning | None = None) -> tuple[ModelSpec,
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        message = first["msg"].removeprefix("Value error, ")
+        reason = f"{where}: {message}" if where else message
         raise WrongUse(f"model {path}: metadata {reason}") from None
     _check_signature(path, model.graph, spec)
     check_weights(path, model.graph)
@@ -143,7 +144,7 @@ def _metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
     texts = {prop.key: prop.value for prop in model.metadata_props}
     try:
         found = json.loads(texts[METADATA])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise WrongUse(
