@@ -32,7 +32,7 @@ from fibstream.store.store import Blob, Store
 
 from .draws import draw_beside, draw_contents, draw_dataset
 from .faults import Actor, Diverged, Faults, Rules
-from .oracle import Whole, read_array, rows_of, whole
+from .oracle import Whole, objects_of, read_array, reported, rows_of, whole
 from .outside import DamagedFiles, LossyBus
 from .services import SERVICES
 
@@ -403,3 +403,5 @@ class World:
             decoded = decode_blob(handle.read(0, handle.size)) if handle else None
             if decoded is None or rows_of(decoded[0]) != rows_of(content):
                 raise Diverged(f"seed {self.seed}: {path} is wrong")
+        if reported(self.bus) != objects_of(wanted.files):
+            raise Diverged(f"seed {self.seed}: objects were reported that are not in the tables")
