@@ -13,7 +13,7 @@ from fibstream.core.fold import Fold, Folds
 from fibstream.core.grid import Index
 from fibstream.core.ports import Bus, Files
 from fibstream.core.stage import RAW, Input, Output, Stage
-from fibstream.core.subject import OBJECTS, Lattice, ObjectId, Subject, members
+from fibstream.core.subject import CHUNKS, OBJECTS, Lattice, ObjectId, Subject, members
 from fibstream.runtime.planner import landed_record
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed, Store, blobs
@@ -94,18 +94,41 @@ def record_of(dataset: Dataset, place: Place, stamps: list[tuple[Blob, Stamp]]) 
 def outputs(dataset: Dataset, files: Files, store: Store) -> Iterator[tuple[Place, list[Blob]]]:
     """Yield every stage output of a dataset and its blobs, whether they exist or not.
 
-    Of an open volume only chunks whose raw has a file are known.
+    Of an open volume only chunks of which some array has a file are known.
     """
     # Not by the files of raw alone: what was computed from a lost one may still be there.
-    chunks = sorted(dataset.grid.indices() if dataset.grid.sealed else store.chunks(RAW))
+    chunks = sorted(dataset.grid.indices() if dataset.grid.sealed else _begun(dataset, store))
     for each in landed(dataset):
         for index in chunks:
             yield (each.stage, index), [Blob(each.name, index, each.dtype)]
     objects = _objects(dataset, store, chunks)
     for stage in stages_of(dataset, files):
         for subject in [*_subjects(stage, dataset, chunks), *objects.get(stage.name, ())]:
-            made = (blobs(o, subject, stage.subjects, dataset.chunk) for o in stage.outputs)
-            yield (stage.name, subject), [blob for each in made for blob in each]
+            yield (stage.name, subject), _blobs(stage, subject, dataset)
+
+
+def blobs_of(dataset: Dataset, files: Files, place: Place) -> list[Blob]:
+    """Return the blobs of one output of a stage of a dataset, or of what lands."""
+    name, subject = place
+    for each in landed(dataset):
+        if each.stage == name:
+            return [Blob(each.name, subject, each.dtype)]
+    (stage,) = (stage for stage in stages_of(dataset, files) if stage.name == name)
+    return _blobs(stage, subject, dataset)
+
+
+def _blobs(stage: Stage, subject: Subject, dataset: Dataset) -> list[Blob]:
+    made = (blobs(output, subject, stage.subjects, dataset.chunk) for output in stage.outputs)
+    return [blob for each in made for blob in each]
+
+
+def _begun(dataset: Dataset, store: Store) -> set[Index]:
+    """Return the chunks of which an array has a file: one that lands, or one made of it."""
+    arrays = {each.name for each in landed(dataset)}
+    for stage in stages_of(dataset, store.files):
+        if stage.subjects == CHUNKS:
+            arrays |= {output.name for output in stage.outputs if output.dtype}
+    return {index for name in arrays for index in store.chunks(name)}
 
 
 def _subjects(stage: Stage, dataset: Dataset, chunks: Sequence[Index]) -> Iterable[Subject]:

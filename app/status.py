@@ -2,17 +2,19 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.events import Change, ObjectChanged
+from fibstream.core.ports import Bus
 from fibstream.core.subject import CHUNKS, WHOLE, Subjects, count, named, plain
-from fibstream.runtime.ledger import ledger
+from fibstream.runtime.ledger import entries_of, ledger
 from fibstream.runtime.root import bus_path
 
-from .catalogue import landed, stage_names, stages_of
+from .catalogue import landed, segmentations, stage_names, stages_of
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, usage_report
 
@@ -29,9 +31,10 @@ def status_of(path: Path) -> dict[str, Any]:
     stages |= {stage.name: stage.subjects for stage in stages_of(dataset, files)}
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}
-    for entry in bus.read([wire.OBJECTS], 0, limit=1 << 30):
-        change = wire.decode(entry.value)
-        if isinstance(change, ObjectChanged):
+    # Objects of an organelle that the pipeline no longer has are not those of the dataset.
+    current = {found.name for found in segmentations(dataset, files)}
+    for change in _last_changes(bus):
+        if change.organelle in current:
             objects.setdefault(change.organelle, Counter())[change.kind] += 1
     bus.close()
     grid = dataset.grid
@@ -58,6 +61,16 @@ def status_of(path: Path) -> dict[str, Any]:
         ],
         **usage,
     }
+
+
+def _last_changes(bus: Bus) -> Iterable[ObjectChanged]:
+    """Return the last change of every object: its present state."""
+    last: dict[tuple[str, int], ObjectChanged] = {}
+    for entry in entries_of(bus, [wire.OBJECTS]):
+        change = wire.decode(entry.value)
+        if isinstance(change, ObjectChanged):
+            last[change.organelle, change.id] = change
+    return last.values()
 
 
 def describe(found: dict[str, Any]) -> str:

@@ -1,24 +1,52 @@
-"""`fibstream verify`: read every content against its stamp; needs no running service."""
+"""`fibstream verify`: read every content against its stamp; needs no running service.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+The measure is what the grid and the pipeline promise, never the log: a log that was lost, or that
+an earlier call has corrected, makes nothing whole. The log and the stamps only tell what was there
+and is gone, which is damage, from what is not made yet.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Place, Record
-from fibstream.core.subject import order
+from fibstream.core.fold import Folds
+from fibstream.core.frontier import Frontier
+from fibstream.core.ports import Bus
+from fibstream.core.subject import OBJECTS, Subjects, exists, order
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import open_bus
-from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Store
 
-from .catalogue import outputs, record_of, stage_names
+from .catalogue import blobs_of, landed, outputs, record_of, stages_of
 from .folder import locked, open_dataset
 from .hashes import hashes
 
 Output = tuple[Place, list[Blob]]
 Track = Callable[[Sequence[Output], str], Iterable[Output]]  # reports the progress of a loop
+
+
+@dataclass
+class Verified:
+    """What a look at all contents found; ``every``, ``lacking`` and ``outdated`` are by stage."""
+
+    sealed: bool
+    every: Counter[str] = field(default_factory=Counter)  # outputs that there must be
+    damaged: list[Place] = field(default_factory=list)  # or gone
+    lacking: Counter[str] = field(default_factory=Counter)  # not there yet
+    outdated: Counter[str] = field(default_factory=Counter)  # of other settings or inputs
+    hashes: tuple[str, str] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that the dataset promises is there and intact."""
+        return self.sealed and not (self.damaged or self.lacking or self.outdated)
 
 
 def verify_dataset(
@@ -28,57 +56,122 @@ def verify_dataset(
     with_hashes: bool,
     bus_url: str | None = None,
     track: Track = lambda items, _: items,
-) -> tuple[list[Place], int, tuple[str, str] | None]:
-    """Return what is damaged, how many stage outputs there are, and the hashes if asked for.
+) -> Verified:
+    """Look at every output that a sealed dataset promises, or of what an open one has landed.
 
-    Whatever differs is un-recorded in the dataset's log, so that the next run makes it anew; with
-    ``rebuild`` the log is first written anew from the stamps.
+    What is damaged or gone is un-recorded in the dataset's log, so that the next run makes it anew;
+    with ``rebuild`` the log is first written anew from the stamps. Hashes are those of a whole
+    dataset, if asked for.
     """
     files, dataset = open_dataset(path)
     store = Store(files, dataset.grid)
     with locked(path):
         bus = open_bus(bus_url, path, dataset.name)
-        # Outputs of an earlier pipeline belong to no stage now: neither wanted nor damaged.
-        names = stage_names(dataset, files)
-        ready = (r for r in ledger(bus) if r.status == "ready" and r.stage in names)
-        recorded = {(r.stage, r.subject) for r in ready}
+        look = _Look(dataset, store, bus)
         if rebuild and isinstance(bus, SqliteBus):  # a shared log is corrected by what follows
             bus.clear(wire.ledger_topics())
-        damaged, seen = [], 0
-        places = list(outputs(dataset, files, store))
-        missing = recorded - {place for place, _ in places}
-        for place, items in track(places, "verified"):
-            record = _intact_record(dataset, store, place, items)
-            absent = all(files.open(item.path) is None for item in items)
-            if absent and place not in recorded:
-                continue  # not computed yet
-            seen += 1
-            if record is None:
-                damaged.append(place)
-                record = Record(*place, "suspect")
-            if rebuild or record.status == "suspect":
-                key = wire.record_key(dataset.name, *place)
-                bus.publish(wire.ledger_topic(place[0]), key, wire.encode(record))
-        for place in sorted(missing, key=lambda place: (place[0], order(place[1]))):
-            damaged.append(place)
-            seen += 1
-            key = wire.record_key(dataset.name, *place)
-            bus.publish(wire.ledger_topic(place[0]), key, wire.encode(Record(*place, "suspect")))
+        for place, items in track(look.places, "verified"):
+            look.at(place, items)
+        found = look.conclude()
+        corrections = [Record(*place, "suspect") for place in found.damaged]
+        for record in [*(look.intact.values() if rebuild else ()), *corrections]:
+            key = wire.record_key(dataset.name, record.stage, record.subject)
+            bus.publish(wire.ledger_topic(record.stage), key, wire.encode(record))
         bus.close()
-    found = hashes(path, dataset) if with_hashes and not damaged else None
-    return damaged, seen, found
+    if with_hashes and found.whole:
+        found.hashes = hashes(path, dataset)
+    return found
 
 
-def _intact_record(
-    dataset: Dataset, store: Store, place: Place, items: list[Blob]
-) -> Record | None:
-    """Return the record of a stage output; None when one of its blobs is damaged."""
-    stamps = list(_stamps(store, items))
-    return record_of(dataset, place, stamps) if len(stamps) == len(items) else None
+class _Look:
+    """One look at the outputs of a dataset: ``at`` each of its ``places``, then ``conclude``."""
+
+    def __init__(self, dataset: Dataset, store: Store, bus: Bus) -> None:
+        self._dataset = dataset
+        self._store = store
+        # Outputs of an earlier pipeline belong to no stage now: neither wanted nor damaged.
+        self._subjects: dict[str, Subjects] = {s.stage: s.subjects for s in landed(dataset)}
+        self._landing = set(self._subjects)
+        self._subjects |= {s.name: s.subjects for s in stages_of(dataset, store.files)}
+        self._was_there = {(r.stage, r.subject) for r in ledger(bus) if self._shows_it_was_there(r)}
+        self.places = list(outputs(dataset, store.files, store))
+        self._more = sorted(self._was_there - {place for place, _ in self.places}, key=_order)
+        self.places += [(place, blobs_of(dataset, store.files, place)) for place in self._more]
+        self.intact: dict[Place, Record] = {}
+        self._absent: set[Place] = set()
+
+    def _shows_it_was_there(self, record: Record) -> bool:
+        """Whether a record shows that its output was stored once, though it may be gone now."""
+        # What lands fails by being damaged; an output that is computed, by not being made.
+        shown = record.status in ("ready", "suspect")
+        shown = shown or (record.stage in self._landing and record.status == "failed")
+        return shown and self._may_exist((record.stage, record.subject))
+
+    def _may_exist(self, place: Place) -> bool:
+        """Whether the pipeline as it is now has such an output; the seal may have cut cells off."""
+        subjects = self._subjects.get(place[0])
+        grid = self._dataset.grid
+        return subjects is not None and (not grid.sealed or exists(place[1], subjects, grid))
+
+    def at(self, place: Place, items: list[Blob]) -> None:
+        """Look at one output."""
+        stamps = [(item, stamp) for item in items if (stamp := self._store.intact(item))]
+        for _, stamp in stamps:  # what something was made of was there
+            self._was_there.update((stage, subject) for stage, _, subject, _ in stamp.inputs)
+        record = record_of(self._dataset, place, stamps) if len(stamps) == len(items) else None
+        if record is not None:
+            self.intact[place] = record
+        elif not any(self._is_there(item) for item in items):
+            self._absent.add(place)
+
+    def _is_there(self, item: Blob) -> bool:
+        handle = self._store.files.open(item.path)
+        if handle is not None:
+            handle.close()
+        return handle is not None
+
+    def conclude(self) -> Verified:
+        """Say what is damaged or gone, and what is not made yet, after all was looked at."""
+        found = Verified(self._dataset.grid.sealed)
+        looked = {place for place, _ in self.places}
+        unseen = [p for p in self._was_there - looked if self._may_exist(p)]
+        outdated = _outdated(self._dataset, self._store, self.intact) if found.sealed else set()
+        for place in [*(place for place, _ in self.places), *sorted(unseen, key=_order)]:
+            stage, absent = place[0], place in self._absent or place not in looked
+            if absent and place in self._more and self._subjects[stage] is OBJECTS:
+                continue  # an object that is no more
+            found.every[stage] += 1
+            if place in outdated:
+                found.outdated[stage] += 1
+            elif absent and place not in self._was_there:
+                found.lacking[stage] += 1
+            elif place not in self.intact:
+                found.damaged.append(place)
+        return found
 
 
-def _stamps(store: Store, items: list[Blob]) -> Iterator[tuple[Blob, Stamp]]:
-    for item in items:
-        stamp = store.intact(item)
-        if stamp is not None:
-            yield item, stamp
+def _order(place: Place) -> tuple[str, tuple[int, ...]]:
+    return place[0], order(place[1])
+
+
+def _outdated(dataset: Dataset, store: Store, intact: Mapping[Place, Record]) -> set[Place]:
+    """Return the outputs whose key is not the one wanted: of other settings, or other inputs."""
+    found: set[Place] = set()
+    for service in registry.services():
+        stages = service.stages(dataset, store.files)
+        fold = Folds(service.folds(dataset))
+        fold.seal(dataset.grid)
+        frontier = Frontier(stages, dataset.grid, fold.extra)
+        for record in intact.values():
+            frontier.apply(record)
+        for source, record in product(fold.inputs, intact.values()):
+            content = record.hashes.get(source.name)
+            if source.stage == record.stage and content and isinstance(record.subject, tuple):
+                summary = store.read_summary(source, record.subject, content)
+                fold.put(source, record.subject, content, summary)
+        names = {stage.name for stage in stages}
+        for place, record in intact.items():
+            wanted = frontier.wanted(place) if place[0] in names else None
+            if wanted is not None and wanted.key != record.key:
+                found.add(place)
+    return found

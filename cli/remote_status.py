@@ -23,12 +23,19 @@ def show_status(name: str, server: str, *, as_json: bool) -> None:
         return
     z, y, x = found["shape"]
     typer.echo(f"{name}: {z or '?'} x {y} x {x} voxels, {'sealed' if found['sealed'] else 'open'}, "
-        f"{'complete' if found['complete'] else 'not complete'}")  # fmt: skip
+        f"{_word(found)}")  # fmt: skip
     for service in registry.names():
         if counts := found["services"].get(service):
             typer.echo(f"  {service:<12} {counts['recorded']} of {counts['wanted']}")
     for item in found["failed"]:
         typer.echo(f"  failed: {item['stage']} {named(item['chunk'])}: {item['reason']}")
+
+
+def _word(found: dict[str, Any]) -> str:
+    """Say whether a dataset is complete; one with failures is only done."""
+    if found["complete"] and found["failed"]:
+        return "done, but what failed is missing"
+    return "complete" if found["complete"] else "not complete"
 
 
 def _status(answer: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class HostedObjects(NoFold):
         self._fold = fold
         self._epoch = 0
         self.inputs = (source,)
+        self.organelles = (name,)
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:  # noqa: ARG002
         """Take the summary of a chunk's fragments."""

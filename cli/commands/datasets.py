@@ -28,22 +28,35 @@ def verify(
 ) -> None:
     """Read all contents of a dataset against their stamps; the next run repairs what differs.
 
+    Exit 0 means that all is there that the sealed dataset promises, and intact; without, no hashes.
+
     Example: fibstream verify cell.zarr --hash
     """
     from fibstream.app.verify import verify_dataset
 
     from ..progress import track
 
-    damaged, objects, hashes = verify_dataset(
-        path, rebuild=rebuild, with_hashes=hash_, bus_url=bus, track=track
-    )
-    for stage, subject in damaged:
+    found = verify_dataset(path, rebuild=rebuild, with_hashes=hash_, bus_url=bus, track=track)
+    for stage, subject in found.damaged:
         typer.echo(f"damaged: {stage} {named(subject)}")
-    if hashes:
-        typer.echo(f"labels {hashes[0]}\ntables {hashes[1]}")
-    if damaged:
-        fail(f"{path}: {len(damaged)} of {objects} stage outputs are damaged", FAILED)
-    typer.echo(f"{path}: {objects} stage outputs are intact")
+    for word, counts in (("not there yet", found.lacking), ("outdated", found.outdated)):
+        for stage, count in counts.items():
+            typer.echo(f"{word}: {stage}: {count} of {found.every[stage]}")
+    every = found.every.total()
+    reasons = [f"{len(found.damaged)} of {every} stage outputs are damaged"] * bool(found.damaged)
+    if not found.sealed:
+        reasons.append("not finished: the dataset is not sealed")
+    if lacking := found.lacking.total():
+        reasons.append(f"not finished: {lacking} of {every} outputs are not there yet")
+    if outdated := found.outdated.total():
+        reasons.append(
+            f"not finished: {outdated} of {every} outputs are of earlier settings or inputs"
+        )
+    if reasons:
+        fail(f"{path}: {'; '.join(reasons)}", FAILED)
+    if found.hashes:
+        typer.echo("labels {}\ntables {}".format(*found.hashes))
+    typer.echo(f"{path}: {every} stage outputs are intact")
 
 
 @command

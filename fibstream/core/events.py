@@ -13,6 +13,7 @@ Change = Literal["opened", "grown", "merged_into", "closed", "final", "withdrawn
 # Families of the ledger that belong to no stage: the seal, and what lands.
 COMMON_FAMILIES = ("dataset", "raw")
 MAX_EVENT = 64 * 1024  # bytes: events carry names and hashes, never voxels
+GONE: frozenset[Change] = frozenset({"merged_into", "withdrawn"})  # the object is no more
 Place = tuple[str, Subject]  # one output: a stage's name and a subject
 
 

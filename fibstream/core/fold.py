@@ -13,6 +13,7 @@ class Fold(Protocol):
     """A pure function of all summaries: their order, repetition and grouping do not matter."""
 
     inputs: tuple[Input, ...]  # the summaries that it takes
+    organelles: tuple[str, ...]  # the names under which it reports changes of objects
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:
         """Take the summary of one chunk, with its content hash; it replaces an earlier one."""
@@ -43,6 +44,7 @@ class NoFold:
     """A fold that does nothing: of a service without one, and a base for partial ones."""
 
     inputs: tuple[Input, ...] = ()
+    organelles: tuple[str, ...] = ()
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:
         """Ignore a summary."""
@@ -72,6 +74,7 @@ class Folds:
     def __init__(self, folds: Sequence[Fold]) -> None:
         self._folds = folds
         self.inputs = tuple(source for fold in folds for source in fold.inputs)
+        self.organelles = tuple(name for fold in folds for name in fold.organelles)
 
     def put(self, source: Input, index: Index, content: str, summary: Arrays) -> None:
         """Hand the summary of one chunk to every fold that takes it."""

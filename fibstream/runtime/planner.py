@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from fibstream.bus import wire
 from fibstream.core.errors import Poison
-from fibstream.core.events import ObjectChanged, Place, Record, Sealed, Task
+from fibstream.core.events import Place, Record, Sealed, Task
 from fibstream.core.fold import Fold
 from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Grid, Index
@@ -29,6 +29,7 @@ from fibstream.telemetry.metrics import (
     PlannerMetrics,
 )
 
+from .reported import ObjectReports
 from .site import Site
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Planner:
         self.more = False  # whether the last batch was full, so that entries may be left
         self.settled = False  # whether it was idle at the end of the last ``act``
         self.metrics = PlannerMetrics(site.telemetry, [stage.name for stage in stages])
+        self._objects = ObjectReports(site, fold, self.metrics)
         self._end_at_start = site.bus.end(wire.ledger_topics())
         self._differences = 0  # found by the reconcile under way
         self._service = service
@@ -150,9 +152,7 @@ class Planner:
             self.frontier.touch(place)
         # An output of the whole dataset is not made of what a planner only now catches up with.
         yield from self._send_all(whole=check_idle or self.metrics.live)
-        for change in self._fold.changes():
-            yield
-            self._publish_change(change)
+        yield from self._objects.publish_changes()
         yield from self._remove_gone()
         for stage, index in sorted(self._unannounced):
             yield
@@ -196,11 +196,6 @@ class Planner:
             self.site.store.files.delete(blob.path)
         yield
         self.site.publish(Record(*place, "removed"))
-
-    def _publish_change(self, change: ObjectChanged) -> None:
-        key = f"{self.site.dataset}/{change.organelle}/{change.id}"
-        self.site.bus.publish(wire.OBJECTS, key, wire.encode(change))
-        self.metrics.object_changed(change)
 
     def _announce(self, landed: Input, index: Index) -> None:
         """Publish what a landed chunk holds; a damaged one has failed: nothing can recompute it."""
@@ -290,6 +285,8 @@ class Planner:
         yield from self._reconcile_inputs()
         for landed in self._lands.values():
             yield from self._reconcile_landed(landed)
+        if self.settled and not self._differences and self.idle:
+            yield from self._objects.withdraw_earlier()
 
     def _reconcile_objects(self) -> Steps:
         """Remove what the store has of objects that are no more, as a worker may leave when killed.

@@ -4,7 +4,9 @@ import contextlib
 import errno
 import fcntl
 import itertools
+import logging
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +15,10 @@ from fibstream.core.errors import DiskFull, NotFound, Retryable
 from fibstream.core.ports import Generation
 
 PRIVATE = ".fibstream"  # what is not part of the Zarr hierarchy
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # ENXIO: a socket
+
+log = logging.getLogger(__name__)
 
 
 class LocalHandle:
@@ -55,18 +61,22 @@ class LocalFiles:
         self._numbers = itertools.count()
 
     def open(self, path: str) -> LocalHandle | None:
-        """Open one generation of a file."""
-        try:
-            return LocalHandle(os.open(self.root / path, os.O_RDONLY | os.O_CLOEXEC))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        """Open one generation of a file; None where there is none, but a folder or a pipe, say."""
+        try:  # a pipe would block without O_NONBLOCK
+            opened = os.open(self.root / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
             raise Retryable(f"{self.root / path}: {error.strerror}") from error
+        if stat.S_ISREG(os.fstat(opened).st_mode):
+            return LocalHandle(opened)
+        os.close(opened)
+        return None
 
     def put(self, path: str, data: bytes, expected: Generation | None = None) -> bool:
         """Write a temporary file, sync it, and move it over the name.
 
-        Raises NotFound when the root is gone.
+        A folder of that name is set aside. Raises NotFound when the root is gone.
         """
         target = self.root / path
         try:
@@ -105,11 +115,22 @@ class LocalFiles:
         except FileNotFoundError:
             self._make(target.parent)
             os.replace(part, target)
+        except IsADirectoryError:
+            self._set_aside(target)
+            os.replace(part, target)
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # without it the rename itself may be lost with the power
         finally:
             os.close(folder)
+
+    def _set_aside(self, folder: Path) -> None:
+        """Move a folder that lies where a file belongs: what somebody put there is not deleted."""
+        aside = self.root / PRIVATE / "aside" / f"{self._writer}-{next(self._numbers)}"
+        self._make(aside.parent)
+        with contextlib.suppress(FileNotFoundError):  # another writer was faster
+            folder.rename(aside)
+            log.warning("%s: a folder where a file belongs; it is %s now", folder, aside)
 
     def _make(self, folder: Path) -> None:
         """Make a folder below the root, which must be there."""
@@ -128,14 +149,22 @@ class LocalFiles:
     def _generation(target: Path) -> Generation:
         try:
             state = target.stat()
-        except FileNotFoundError:
-            return ()
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return ()
+            raise
+        if not stat.S_ISREG(state.st_mode):
+            return ()  # as ``open`` says
         return (state.st_ino, state.st_mtime_ns, state.st_size)
 
     def delete(self, path: str) -> None:
         """Remove a file if it is there."""
+        target = self.root / path
+        if target.is_dir() and not target.is_symlink():
+            self._set_aside(target)
+            return
         with contextlib.suppress(FileNotFoundError):
-            (self.root / path).unlink()
+            target.unlink()
 
     def list(self, prefix: str) -> Iterator[str]:
         """Yield the paths below a folder."""

@@ -1,6 +1,7 @@
 """The Zarr store of one dataset: stamped blobs, written whole and read verified (P1 and P2)."""
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from .shard import (
 
 SUMMARIES = "summaries"
 MAX_OPENINGS = 4  # of one blob in one read: each replacement takes a worker a whole task
+
+_CHUNK = re.compile("/".join(["(0|[1-9][0-9]{0,8})"] * 3))
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -235,9 +238,11 @@ class Store:
 
     def chunks(self, name: str) -> Iterator[Index]:
         """Yield the chunks whose full level of the array ``name`` has a file."""
-        for path in self.files.list(f"{name}/s0/c"):
-            z, y, x = (int(part) for part in path.split("/")[-3:])
-            yield z, y, x
+        start = f"{name}/s0/c/"
+        for path in self.files.list(start.removesuffix("/")):
+            # A file of another name, such as .DS_Store, is no chunk.
+            if found := _CHUNK.fullmatch(path.removeprefix(start)):
+                yield int(found[1]), int(found[2]), int(found[3])
 
 
 def _relative(box: Box, origin: Index) -> Box:

@@ -220,7 +220,9 @@ class IngestServicer(IngestServiceServicer):
 
     def _follower(self, dataset: Dataset, site: Site) -> DatasetFollower:
         owners = registry.owners(dataset, self._root.files(dataset.name))
-        return DatasetFollower(site.bus, dataset.name, [service.name for service in owners])
+        names = [service.name for service in owners]
+        lands = [each for service in owners for each in service.lands(dataset)]
+        return DatasetFollower(site.bus, dataset.name, names, lands)
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -233,7 +235,7 @@ class IngestServicer(IngestServiceServicer):
             sent, deadline = None, time.monotonic() + PROOF_S
             while context.is_active():
                 current = self._root.dataset(request.dataset)  # it may have been sealed meanwhile
-                follower.poll(sealed=current.grid.sealed)
+                follower.poll(current.grid)
                 answer = watch_response(current, follower)
                 last = request.once and (not follower.proving or time.monotonic() > deadline)
                 last = last or answer.complete
@@ -250,7 +252,7 @@ class IngestServicer(IngestServiceServicer):
         """Withdraw the records of failed chunks, so that they are computed again."""
         with self._root.open(request.dataset) as (dataset, site):
             follower = self._follower(dataset, site)
-            follower.poll(sealed=False)
+            follower.poll(dataset.grid)
             failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
             landed = {RAW, *(each.stage for each in stored(dataset))}  # only land again
             replayed = [

@@ -11,7 +11,7 @@ import grpc
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound, Poison, WrongUse
-from fibstream.core.events import ObjectChanged, Progress, Record, Sealed
+from fibstream.core.events import GONE, ObjectChanged, Progress, Record, Sealed
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Entry
 from fibstream.runtime.paging import decode_token, encode_token, page_size
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 0.25  # between two checks of a watching stream whether its client is still there
 EXISTS_S = 5.0  # between two checks whether its dataset is: a request to an object store
-GONE = frozenset({"merged_into", "withdrawn"})
 
 
 class RefineServicer(RefineServiceServicer):

@@ -7,16 +7,42 @@ from typing import get_args
 from fibstream.app.status import describe, status_of
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
+from fibstream.core.dataset import Organelle, Prediction
 from fibstream.core.events import Change, ObjectChanged
 from fibstream.runtime.root import Root, bus_path
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
+from fibstream.services.refine.recipe import recipes
 
 from ..support.wrong import CELL
+
+MITO = CELL.model_copy(
+    update={
+        "predictions": (Prediction(name="mito"),),
+        "organelles": (
+            Organelle(
+                name="mito", recipe="generic", inputs={"prediction": "mito"},
+                settings=recipes()["generic"].settings.model_dump(mode="json"),
+            ),
+        ),
+    }
+)  # fmt: skip
+
+
+def test_objects_of_an_organelle_that_was_dropped_are_not_counted(tmp_path) -> None:
+    with closing(Root(str(tmp_path))) as root:
+        create(root, DatasetDesign(MITO, {}, []))
+        path = Path(root.url_of("cell"))
+    bus_path(path).parent.mkdir(exist_ok=True)
+    with closing(SqliteBus(bus_path(path))) as bus:
+        for name in ("mito", "er"):
+            value = wire.encode(ObjectChanged(name, "final", 1, 1))
+            bus.publish(wire.OBJECTS, f"cell/{name}/1", value)
+    assert status_of(path)["objects"] == {"mito": {"final": 1}}
 
 
 def test_changes_are_counted_in_a_fixed_order(tmp_path) -> None:
     with closing(Root(str(tmp_path))) as root:
-        create(root, DatasetDesign(CELL, {}, []))
+        create(root, DatasetDesign(MITO, {}, []))
         path = Path(root.url_of("cell"))
     kinds = [kind for kind in reversed(get_args(Change)) if kind != "closed"] * 2
     bus_path(path).parent.mkdir(exist_ok=True)

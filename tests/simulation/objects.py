@@ -56,7 +56,7 @@ def spread_stage(dataset: Dataset, name: str) -> Stage:
 
 def table_stage(name: str) -> Stage:
     """Return the stage that lists what was found of all objects."""
-    found, path = spread_input(name), f"tables/spread-{name}.parquet"
+    found, path = spread_input(name), f"spread/{name}.parquet"
 
     def compute(block: Block) -> Mapping[str, Made]:
         objects = block.objects[found.name]

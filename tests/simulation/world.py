@@ -32,7 +32,7 @@ from fibstream.store.store import Blob, Store
 
 from .draws import draw_beside, draw_contents, draw_dataset
 from .faults import Actor, Diverged, Faults, Rules
-from .oracle import Whole, read_array, rows_of, whole
+from .oracle import Whole, objects_of, read_array, reported, rows_of, whole
 from .outside import DamagedFiles, LossyBus
 from .services import SERVICES
 
@@ -418,6 +418,8 @@ class World:
             body = self._body(path)
             if body is None or rows_of(body) != rows_of(content):
                 raise Diverged(f"seed {self.seed}: {path} is wrong")
+        if reported(self.bus) != objects_of(wanted.files):
+            raise Diverged(f"seed {self.seed}: objects were reported that are not in the tables")
 
     def _body(self, path: str) -> bytes | None:
         """Return what a file that is no array holds; None where it is missing or damaged."""

@@ -1,6 +1,7 @@
 """Files in a folder: a kill leaves the old file or the new one, and a full disk is said to be."""
 
 import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -101,6 +102,37 @@ def test_a_name_below_a_file_is_an_error_that_may_pass(files: LocalFiles) -> Non
         files.put("folder/a/b", b"x")
     assert read(files) == b"old"
     assert temporaries(files) == []
+
+
+@pytest.mark.parametrize("expected", [None, ()])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_folder_where_a_file_belongs_is_no_file_and_is_set_aside(
+    files: LocalFiles, expected: Generation | None, full: bool
+) -> None:
+    (files.root / "folder/b").mkdir()
+    if full:
+        (files.root / "folder/b/note.txt").write_text("mine")
+    assert files.open("folder/b") is None
+    assert files.put("folder/b", b"new", expected)
+    assert read(files, "folder/b") == b"new"
+    (aside,) = (files.root / PRIVATE / "aside").iterdir()
+    assert [path.read_text() for path in aside.iterdir()] == ["mine"] * full
+    assert temporaries(files) == []
+    (files.root / "folder/c").mkdir()
+    files.delete("folder/c")
+    assert not (files.root / "folder/c").exists()
+    files.sweep()
+
+
+def test_what_is_no_file_of_its_own_is_not_opened_and_replaced(files: LocalFiles) -> None:
+    os.mkfifo(files.root / "folder/pipe")
+    (files.root / "folder/loop").symlink_to("loop")
+    (files.root / "folder/lost").symlink_to("nowhere")
+    for name in ("folder/pipe", "folder/loop", "folder/lost"):
+        assert files.open(name) is None
+        assert files.put(name, b"new", ())
+        assert read(files, name) == b"new"
+    assert read(files) == b"old"
 
 
 def test_processes_that_put_over_one_generation_win_once(files: LocalFiles) -> None:

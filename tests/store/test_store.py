@@ -172,6 +172,8 @@ def test_every_level_that_is_written_verifies() -> None:
 
 def test_the_stored_chunks_of_an_array_are_listed() -> None:
     store, _, hashes = filled()
+    for foreign in (".DS_Store", "0/0/.nfs01", "0/1/0/5", "00/0/1", "-1/0/0"):
+        store.files.put(f"a/s0/c/{foreign}", b"mine")
     assert set(store.chunks("a")) == set(hashes)
     assert list(store.chunks("b")) == []
 

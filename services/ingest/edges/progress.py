@@ -1,21 +1,29 @@
 """The progress of a dataset, read from the bus: planners, failed chunks, completeness."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from fibstream.bus import wire
 from fibstream.core.events import Place, Progress, Record
+from fibstream.core.grid import Grid, Index
 from fibstream.core.ports import Bus, Entry
+from fibstream.core.stage import Input
+from fibstream.core.subject import CHUNKS, count
 
 
 class DatasetFollower:
     """The state of one dataset as published on the bus; ``poll`` brings it up to date.
 
-    ``owners`` are the services that it needs: when they say so, it is complete. Its memory grows
-    with the failed chunks alone.
+    ``owners`` are the services that it needs, ``lands`` the arrays that come from outside: it is
+    complete when every chunk of these has landed or was declared absent, and the owners say that
+    nothing is left to do. Its memory grows with the failed chunks, and by a bit with each chunk.
     """
 
-    def __init__(self, bus: Bus, dataset: str, owners: Collection[str]) -> None:
+    def __init__(
+        self, bus: Bus, dataset: str, owners: Collection[str], lands: Iterable[Input]
+    ) -> None:
         self._owners = owners
+        self._arrived = {each.stage: Arrived() for each in lands}
         self.progress: dict[str, Progress] = {}
         self.failed: dict[Place, Record] = {}
         self.complete = False
@@ -26,12 +34,15 @@ class DatasetFollower:
         self._last = 0  # number of the last reconcile request, by any client
         self._request: tuple[int, int] | None = None  # our request: its number, the log's end
 
-    def poll(self, *, sealed: bool) -> None:
-        """Read what is new; when all is quiet, request a reconcile that proves completeness."""
+    def poll(self, grid: Grid) -> None:
+        """Read what is new; when all is quiet, request a reconcile that proves completeness.
+
+        ``grid`` is that of the dataset record as it is now.
+        """
         for entry in self._new(wire.ledger_topics()):
             event = wire.decode(entry.value)
             if isinstance(event, Record):
-                self._update_failed(event)
+                self._apply(event)
         for entry in self._new((wire.PROGRESS,)):
             event = wire.decode(entry.value)
             if isinstance(event, Progress) and event.service in self._owners:
@@ -39,7 +50,7 @@ class DatasetFollower:
         for entry in self._new((wire.CONTROL,)):
             self._last = max(self._last, int(entry.value))
         end = self._bus.end(wire.ledger_topics())
-        quiet = sealed and is_quiet(self.progress, self._owners, end)
+        quiet = self._all_landed(grid) and is_quiet(self.progress, self._owners, end)
         if quiet and (self._request is None or self._request[1] != end):
             self._request = self._last + 1, end
             self._bus.publish(wire.CONTROL, self._dataset, str(self._request[0]).encode())
@@ -55,12 +66,36 @@ class DatasetFollower:
             self._offsets[topics] = entries[-1].offset
             yield from entries
 
-    def _update_failed(self, record: Record) -> None:
+    def _all_landed(self, grid: Grid) -> bool:
+        """Whether nothing can still land: a planner with nothing to do may only wait for chunks."""
+        every = count(CHUNKS, grid) if grid.sealed else None
+        return all(arrived.count == every for arrived in self._arrived.values())
+
+    def _apply(self, record: Record) -> None:
         place = record.stage, record.subject
+        if record.stage in self._arrived and isinstance(record.subject, tuple):
+            # One that is damaged has arrived: waiting would not bring it, and ``failed`` names it.
+            there = record.status in ("ready", "failed")
+            self._arrived[record.stage].put(record.subject, there=there)
         if record.status == "failed":
             self.failed[place] = record
         else:
             self.failed.pop(place, None)
+
+
+class Arrived:
+    """Which chunks of one array have landed: a bit for each, in one number for each row along x."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[tuple[int, int]] = Counter()
+        self.count = 0
+
+    def put(self, index: Index, *, there: bool) -> None:
+        """Take whether a chunk has landed."""
+        z, y, x = index
+        before = self._rows[z, y] >> x & 1
+        self._rows[z, y] ^= (before ^ there) << x
+        self.count += there - before
 
 
 def is_quiet(progress: Mapping[str, Progress], owners: Collection[str], end: int) -> bool:

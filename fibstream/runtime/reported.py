@@ -1,0 +1,72 @@
+"""What a planner reports of objects: their changes, and that earlier ones are no more."""
+
+from collections.abc import Generator, Iterable
+from dataclasses import replace
+
+from fibstream.bus import wire
+from fibstream.core.errors import Poison
+from fibstream.core.events import GONE, ObjectChanged
+from fibstream.core.fold import Fold
+from fibstream.core.ports import Entry
+from fibstream.telemetry.metrics import PlannerMetrics
+
+from .site import Site
+
+BATCH = 500  # entries of the log of objects read at once
+
+
+class ObjectReports:
+    """Publishes the changes of the objects of a ``fold``; generators yield before each effect."""
+
+    def __init__(self, site: Site, fold: Fold, metrics: PlannerMetrics) -> None:
+        self._site = site
+        self._fold = fold
+        self._metrics = metrics
+        self._told: set[tuple[str, int]] = set()  # objects that it has reported, and that are
+        self._looked_back = not fold.organelles
+
+    def publish_changes(self) -> Generator[None, None, None]:
+        """Publish the changes since the last call."""
+        for change in self._fold.changes():
+            yield
+            self._publish(change)
+
+    def withdraw_earlier(self) -> Generator[None, None, None]:
+        """Withdraw, once, the objects that earlier planners reported and that are no more.
+
+        Other limits, or a chunk acquired anew when another planner ran, leave such objects in the
+        log, and the fold never knew them. To be called when the fold has all summaries.
+        """
+        if self._looked_back:
+            return
+        yield from self.publish_changes()
+        last: dict[tuple[str, int], ObjectChanged] = {}
+        after = 0
+        while entries := self._site.bus.read([wire.OBJECTS], after, BATCH):
+            after = entries[-1].offset
+            last |= {(c.organelle, c.id): c for c in self._own(entries)}
+            yield
+        for object_, change in last.items():
+            if change.kind not in GONE and object_ not in self._told:
+                yield
+                self._publish(replace(change, kind="withdrawn", into=None))
+        self._looked_back = True
+
+    def _own(self, entries: Iterable[Entry]) -> Iterable[ObjectChanged]:
+        """Yield the changes of objects of this fold."""
+        for entry in entries:
+            if wire.dataset_of(entry.key) != self._site.dataset:
+                continue
+            try:
+                change = wire.decode(entry.value)
+            except Poison:
+                continue
+            if isinstance(change, ObjectChanged) and change.organelle in self._fold.organelles:
+                yield change
+
+    def _publish(self, change: ObjectChanged) -> None:
+        object_ = change.organelle, change.id
+        (self._told.discard if change.kind in GONE else self._told.add)(object_)
+        key = f"{self._site.dataset}/{change.organelle}/{change.id}"
+        self._site.bus.publish(wire.OBJECTS, key, wire.encode(change))
+        self._metrics.object_changed(change)
