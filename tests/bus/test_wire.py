@@ -11,6 +11,7 @@ from fibstream.core.events import (
     MAX_EVENT,
     DeadLetter,
     ObjectChanged,
+    PipelineChanged,
     Progress,
     Record,
     Sealed,
@@ -38,6 +39,7 @@ EVENTS = st.one_of(
     RECORDS,
     TASKS,
     st.builds(Sealed, st.integers(1, 2**21)),
+    st.just(PipelineChanged()),
     st.builds(
         ObjectChanged, TEXT, st.sampled_from(KINDS), NUMBER, NUMBER,
         st.none() | st.integers(1, 2**64 - 1),

@@ -10,12 +10,16 @@ from fibstream.core.ports import Bus, Entry
 class DatasetFollower:
     """The state of one dataset as published on the bus; ``poll`` brings it up to date.
 
-    ``owners`` are the services that it needs: when they say so, it is complete. Its memory grows
-    with the failed chunks alone.
+    ``owners`` are the services that it needs: when they say so, it is complete. ``stages`` are
+    those of its pipeline: what failed in an earlier one does not count. Its memory grows with the
+    failed chunks alone.
     """
 
-    def __init__(self, bus: Bus, dataset: str, owners: Collection[str]) -> None:
+    def __init__(
+        self, bus: Bus, dataset: str, owners: Collection[str], stages: Collection[str]
+    ) -> None:
         self._owners = owners
+        self._stages = stages
         self.progress: dict[str, Progress] = {}
         self.failed: dict[Place, Record] = {}
         self.complete = False
@@ -57,7 +61,7 @@ class DatasetFollower:
 
     def _update_failed(self, record: Record) -> None:
         place = record.stage, record.subject
-        if record.status == "failed":
+        if record.status == "failed" and record.stage in self._stages:
             self.failed[place] = record
         else:
             self.failed.pop(place, None)
