@@ -58,5 +58,6 @@ def test_a_task_is_carried_out_by_the_pipeline_that_the_record_has_now(tmp_path:
                  wire.encode(Task("raw/gone", (0, 0, 0), "k", ())))  # fmt: skip
         end = bus.end(wire.ledger_topics())
         assert host.turn()
+        bus = host.loops["a"][1]
         assert (bus.backlog(wire.task_topic("census")), bus.end(wire.ledger_topics())) == (0, end)
     assert seen == [len(dataset.models), 0]
