@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibstream.core.dataset import Dataset, Model, clip_chunk
+from fibstream.core.dataset import Dataset, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
 from fibstream.kernels.absent import check_value
@@ -19,7 +19,6 @@ from fibstream.services.inference.edges.model import (
 )
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.seen import View
-from fibstream.services.inference.tiling import waste
 from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.ingest.edges.stored import StoredPrediction
@@ -29,10 +28,10 @@ from fibstream.volumes.sources import Source
 
 from .naming import named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
+from .redesign import model_of, redesign, waste_notes
 from .sampling import confused_note, network_notes, unimaged_note
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
-WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
 
 
 def default_chunk(spec: ModelSpec | None) -> Index:
@@ -131,6 +130,12 @@ def design(
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
     """Return the dataset that a client requests; it may name networks and what lands, not files."""
+    if request.there is not None:
+        wanted = requested_pipeline(request.pipeline)
+        return redesign(
+            request.there, wanted, lambda name: released(name, root),
+            lambda path: make_engine(path, threads),
+        )  # fmt: skip
     check_absent(request)
     pipeline = requested_pipeline(request.pipeline)
     networks = [_engine(released(name, root), request, threads) for name in pipeline.models]
@@ -155,7 +160,7 @@ def _designed(
     squash_nm: Mapping[str, float],
 ) -> DatasetDesign:  # fmt: skip
     specs = [engine.spec for _, engine in networks]
-    models = [_model(engine) for _, engine in networks]
+    models = [model_of(engine) for _, engine in networks]
     files = {m.path: network_bytes(path) for m, (path, _) in zip(models, networks, strict=True)}
     predictions = named_predictions(pipeline, models, squash_nm)
     organelles = named_organelles(pipeline.organelles, predictions)
@@ -172,23 +177,4 @@ def _designed(
     dataset = with_steps(dataset, pipeline, words())
     for organelle in organelles:  # a recipe refuses what its settings cannot be applied to
         find_recipe(organelle.recipe).stages(dataset, organelle)
-    return DatasetDesign(dataset, files, [w for spec in specs for w in _waste(spec, edges)])
-
-
-def _model(engine: Engine) -> Model:
-    spec = engine.spec
-    return Model(
-        name=spec.name, classes=spec.classes, sha256=spec.sha256,
-        spec=spec.model_dump(mode="json"), profile=dict(engine.profile),
-    )  # fmt: skip
-
-
-def _waste(spec: ModelSpec, chunk: Index) -> list[str]:
-    times = waste(spec, chunk)
-    if times < WARN_ABOVE_WASTE:
-        return []
-    edges, output = (",".join(map(str, e)) for e in (chunk, spec.output))
-    return [
-        f"chunk {edges} is small for the tiles of model {spec.name} (output {output}): "
-        f"the network computes {times:.1f} times as many voxels as are kept"
-    ]
+    return DatasetDesign(dataset, files, [w for spec in specs for w in waste_notes(spec, edges)])

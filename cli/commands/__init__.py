@@ -3,4 +3,4 @@
 # In the order of the help.
 from . import streaming, single, datasets  # noqa: F401, I001
 from ..phantom import command  # noqa: F401
-from . import services, serve, config  # noqa: F401
+from . import services, updating, serve, config  # noqa: F401

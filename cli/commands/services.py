@@ -140,10 +140,10 @@ def land(
         for other in client.info(name).predictions.keys() - {each.name for each in given}:
             typer.echo(f"note: prediction {other} is not given: what reads it waits", err=True)
         if wait:
-            _finish(client.wait(name))
+            finish(client.wait(name))
 
 
-def _finish(answer: Any) -> None:
+def finish(answer: Any) -> None:
     """Print that a dataset is complete; exit 1 and name the chunks that failed."""
     for item in answer.failed:
         subject = named(wire.subject_of(item.subject))

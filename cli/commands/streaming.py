@@ -64,10 +64,10 @@ def run(
         order=order, seed=seed, bus=bus, contrast=contrast, invert=invert,
         absent_value=absent_value, settings=chosen, quiet=False, downsample=downsample,
     )  # fmt: skip
-    _finish(report, as_json=as_json, out=out)
+    finish_run(report, as_json=as_json, out=out)
 
 
-def _finish(report: Any, *, as_json: bool, out: Path) -> None:
+def finish_run(report: Any, *, as_json: bool, out: Path) -> None:
     """Print the report of a run; exit 1 when chunks have failed."""
     for item in report.failed:
         sys.stderr.write(f"failed: {item['stage']} {named(item['chunk'])}: {item['reason']}\n")

@@ -12,6 +12,7 @@ from fibstream.core.events import (
     Change,
     DeadLetter,
     ObjectChanged,
+    PipelineChanged,
     Progress,
     Record,
     Sealed,
@@ -24,7 +25,7 @@ from fibstream.core.subject import WHOLE, ObjectId, Subject, text
 from fibstream.v1 import chunk_pb2 as pb
 
 T = TypeVar("T")
-Event = Record | Sealed | Task | ObjectChanged | Progress | DeadLetter
+Event = Record | Sealed | PipelineChanged | Task | ObjectChanged | Progress | DeadLetter
 
 LEDGER = "fibstream.chunk-ready."
 OBJECTS = "fibstream.objects"
@@ -164,6 +165,7 @@ def _dead_letter(e: DeadLetter) -> pb.Event:
 _ENCODE: dict[type, Callable[[Any], pb.Event]] = {
     Record: _record,
     Sealed: lambda e: pb.Event(sealed=pb.DatasetSealed(extent_z=e.extent_z)),
+    PipelineChanged: lambda _: pb.Event(pipeline_changed=pb.PipelineChanged()),
     Task: lambda e: pb.Event(task=task_message(e)),
     ObjectChanged: lambda e: pb.Event(object=object_message(e)),
     Progress: lambda e: pb.Event(progress=progress_message(e)),
@@ -226,6 +228,7 @@ def _dead_letter_of(m: pb.DeadLetter) -> DeadLetter:
 _DECODE: dict[str, Callable[[Any], Event]] = {
     "record": _record_of,
     "sealed": _sealed_of,
+    "pipeline_changed": lambda _: PipelineChanged(),
     "task": _task_of,
     "object": object_of,
     "progress": progress_of,

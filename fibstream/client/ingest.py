@@ -155,6 +155,12 @@ class IngestCalls(Connection):
         request = ingest_pb2.SealDatasetRequest(dataset=dataset, extent_z=extent_z or 0)
         return int(self._call(self._ingest.SealDataset, request).extent_z)
 
+    def update(self, dataset: str, pipeline: str) -> tuple[bool, list[str]]:
+        """Give a dataset another pipeline; return whether it is another one, and warnings."""
+        request = ingest_pb2.UpdateDatasetRequest(dataset=dataset, pipeline=pipeline)
+        answer = self._call(self._ingest.UpdateDataset, request)
+        return answer.changed, list(answer.warnings)
+
     def watch(self, dataset: str, *, once: bool = False) -> Iterator[Any]:
         """Yield ``WatchDatasetResponse`` whenever something changed, until it is complete."""
         request = ingest_pb2.WatchDatasetRequest(dataset=dataset, once=once)

@@ -151,6 +151,11 @@ class Dataset(Frozen):
         z, y, x = self.chunk
         return z * y * x * itemsize
 
+    def has_pipeline_of(self, other: "Dataset") -> bool:
+        """Whether two records of one dataset differ at most in the extent in z."""
+        mine, others = (d.model_dump(mode="json", exclude={"shape"}) for d in (self, other))
+        return mine == others
+
     def differences(self, other: "Dataset") -> list[str]:
         """Return one phrase per field in which ``other`` is another acquisition; empty if none."""
         fixed = ("shape", "chunk", "dtype", "voxel_size_nm")

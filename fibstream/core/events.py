@@ -49,6 +49,11 @@ class Sealed:
 
 
 @dataclass(frozen=True)
+class PipelineChanged:
+    """The dataset's record has another pipeline: who follows it reads the record again."""
+
+
+@dataclass(frozen=True)
 class Task:
     """A request to make the outputs of one stage for one subject from inputs named by content.
 

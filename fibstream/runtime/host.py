@@ -91,13 +91,30 @@ class PlannerHost:
                     hosted.loop.turn()
                 except NotFound:
                     self._drop(name)  # the dataset was deleted meanwhile
+                else:
+                    self._reopen_outdated(name, outdated=hosted.loop.outdated)
         now = time.monotonic()
         return any(hosted.loop.due <= now for hosted in self.loops.values())
+
+    def _reopen_outdated(self, name: str, *, outdated: bool) -> None:
+        """Open a dataset anew, with the stages of the pipeline that its record has now."""
+        if outdated:
+            log.info("dataset %s: another pipeline", name)
+            self._drop(name)
+            self._try_open(name)
 
     def _scan(self) -> None:
         names = set(self._root.names())
         for name in self.loops.keys() - names:
             self._drop(name)
+        # The entry that tells of another pipeline may be lost: the record is what counts.
+        for name, hosted in list(self.loops.items()):
+            try:
+                self._reopen_outdated(name, outdated=hosted.loop.record.changed())
+            except NotFound:
+                self._drop(name)
+                if self._root.single:
+                    raise
         self._refused &= names
         for name in sorted(names - self.loops.keys() - self._refused):
             self._try_open(name)
@@ -206,14 +223,24 @@ class WorkerHost:
 
     def _loop(self, name: str, shared: Bus | None) -> WorkerLoop | None:
         if name in self.loops:
-            if self._root.exists(name):
-                return self.loops[name][0]
-            self._drop(name)
-            return None
-        try:
-            bus = shared or self._root.bus(name)
-        except NotFound:  # deleted since the catalogue was read
-            return None
+            loop, bus = self.loops[name]
+            try:
+                if not loop.record.changed():
+                    return loop
+            except NotFound:
+                self._drop(name)
+                if self._root.single:
+                    raise
+                return None
+            del self.loops[name]  # it has another pipeline, or is another dataset of that name
+            if shared is None and bus is not self._shared:
+                bus.close()
+                bus = self._root.bus(name)
+        else:
+            try:
+                bus = shared or self._root.bus(name)
+            except NotFound:  # deleted since the catalogue was read
+                return None
         try:
             loop = WorkerLoop(
                 self._service, self._root.files(name), bus, self._settings, self._owner,

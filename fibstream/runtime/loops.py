@@ -17,7 +17,7 @@ from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Delivery, Files
 from fibstream.core.service import Service
 from fibstream.store import ngff
-from fibstream.store.record import read_dataset
+from fibstream.store.record import RecordWatch, read_dataset
 from fibstream.telemetry.metrics import DEAD_LETTERS, SILENT, TASK_SECONDS, Telemetry
 
 from .planner import Planner
@@ -77,6 +77,8 @@ class PlannerLoop:
             Folds(service.folds(self.dataset)), lambda: read_dataset(files).grid,
             service.lands(self.dataset),
         )  # fmt: skip
+        self.record = RecordWatch(files, self.dataset)
+        self.outdated = False  # whether the record has another pipeline: open the dataset anew
         self._arrays = service.arrays(self.dataset, files)
         self._documents: dict[str, bytes] = {}  # the metadata that was written, by path
         self._described_z = 0  # the extent in z that it gives
@@ -92,19 +94,32 @@ class PlannerLoop:
         self._gauges_due = self._reconcile_due + GAUGES_S
 
     def turn(self) -> None:
-        """Consume, act, reconcile when it is due or requested, and publish the progress."""
+        """Consume, act, reconcile when it is due or requested, and publish the progress.
+
+        Once an entry says that the pipeline is another, nothing but ``outdated`` is told: a planner
+        of the old pipeline must not say that it is done up to that entry.
+        """
         before = self.planner.offset
         drive(self.planner.consume())
+        if self._is_outdated():
+            return
         # While records come, asking the bus whether they were the last is a wasted round trip.
         self._had_records = self.planner.offset != before
         drive(self.planner.act(check_idle=not self._had_records))
         self._write_metadata()
         self._continue_reconcile()
+        if self._is_outdated():  # a reconcile has read on
+            return
         self._report()
         if time.monotonic() >= self._gauges_due:
             self._gauges_due = time.monotonic() + GAUGES_S
             self.planner.update_gauges()
         self._turned = time.monotonic()
+
+    def _is_outdated(self) -> bool:
+        told, self.planner.told = self.planner.told, False
+        self.outdated = self.outdated or (told and self.record.changed())
+        return self.outdated
 
     def _continue_reconcile(self) -> None:
         """Begin a reconcile if one is due or requested, and take its next steps."""
@@ -123,6 +138,8 @@ class PlannerLoop:
         idle = self.planner.settled
         yield from self.planner.reconcile()
         drive(self.planner.consume())
+        if self._is_outdated():
+            return
         drive(self.planner.act())
         self._reconcile_due = time.monotonic() + self._settings.reconcile_s
         if idle and self.planner.settled and self._bus.end(wire.ledger_topics()) == before:
@@ -193,6 +210,7 @@ class WorkerLoop:
         self._settings = settings
         self._service = service.name
         dataset, self._site = open_site(files, bus, telemetry)
+        self.record = RecordWatch(files, dataset)
         service.describe(dataset, telemetry)
         stages = service.stages(dataset, files)
         self._worker = Worker(self._site, stages, lambda: read_dataset(files).grid)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from fibstream.bus import wire
 from fibstream.core.errors import Poison
-from fibstream.core.events import Place, Record, Sealed, Task
+from fibstream.core.events import PipelineChanged, Place, Record, Sealed, Task
 from fibstream.core.fold import Fold
 from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Grid, Index
@@ -59,6 +59,7 @@ class Planner:
         self.frontier = Frontier(stages, grid(), fold.extra, self._lands)
         self.offset = 0
         self.more = False  # whether the last batch was full, so that entries may be left
+        self.told = False  # whether an entry says that the dataset's record has another pipeline
         self.settled = False  # whether it was idle at the end of the last ``act``
         self.metrics = PlannerMetrics(site.telemetry, [stage.name for stage in stages])
         self._objects = ObjectReports(site, fold, self.metrics)
@@ -91,6 +92,8 @@ class Planner:
                 continue  # the store is the truth: a reconcile publishes the lost record again
             if isinstance(event, Sealed):
                 self._seal()
+            elif isinstance(event, PipelineChanged):
+                self.told = True
             elif isinstance(event, Record):
                 yield from self._apply(event)
 

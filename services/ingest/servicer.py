@@ -21,7 +21,14 @@ from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import landed_record
 from fibstream.runtime.root import Root, check_name
 from fibstream.runtime.site import Site
-from fibstream.services.ingest.edges.datasets import Designer, check_request, create, seal
+from fibstream.services.ingest.edges.datasets import (
+    Designer,
+    check_request,
+    create,
+    seal,
+    update,
+    update_request,
+)
 from fibstream.services.ingest.edges.landing import land
 from fibstream.services.ingest.edges.messages import (
     LANDINGS,
@@ -98,6 +105,20 @@ class IngestServicer(IngestServiceServicer):
         with self._root.open(request.dataset) as (_, site):
             extent = seal(self._root.files(request.dataset), site, request.extent_z or None)
         return pb.SealDatasetResponse(extent_z=extent)
+
+    def UpdateDataset(
+        self, request: pb.UpdateDatasetRequest, context: grpc.ServicerContext
+    ) -> pb.UpdateDatasetResponse:
+        """Give a dataset another pipeline; the services compute what follows from it."""
+        with self._root.open(request.dataset) as (_, site):
+            updated = update(
+                self._root.files(request.dataset), site,
+                lambda there: self._design(update_request(there, request.pipeline)),
+            )  # fmt: skip
+        return pb.UpdateDatasetResponse(
+            dataset=dataset_spec(updated.dataset), changed=updated.changed,
+            warnings=updated.warnings,
+        )  # fmt: skip
 
     def DeleteDataset(
         self, request: pb.DeleteDatasetRequest, context: grpc.ServicerContext
@@ -219,10 +240,13 @@ class IngestServicer(IngestServiceServicer):
             return volume.read(box)
 
     def _follower(self, dataset: Dataset, site: Site) -> DatasetFollower:
-        owners = registry.owners(dataset, self._root.files(dataset.name))
+        files = self._root.files(dataset.name)
+        owners = registry.owners(dataset, files)
         names = [service.name for service in owners]
         lands = [each for service in owners for each in service.lands(dataset)]
-        return DatasetFollower(site.bus, dataset.name, names, lands)
+        stages = {stage.name for service in owners for stage in service.stages(dataset, files)}
+        stages |= {each.stage for each in lands}
+        return DatasetFollower(site.bus, dataset.name, names, lands, stages)
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -231,10 +255,12 @@ class IngestServicer(IngestServiceServicer):
     ) -> Iterator[pb.WatchDatasetResponse]:
         """Stream the progress of a dataset, until it is complete or the client is gone."""
         with self._root.open(request.dataset) as (dataset, site):
-            follower = self._follower(dataset, site)
+            followed, follower = dataset, self._follower(dataset, site)
             sent, deadline = None, time.monotonic() + PROOF_S
             while context.is_active():
                 current = self._root.dataset(request.dataset)  # it may have been sealed meanwhile
+                if not current.has_pipeline_of(followed):
+                    followed, follower = current, self._follower(current, site)
                 follower.poll(current.grid)
                 answer = watch_response(current, follower)
                 last = request.once and (not follower.proving or time.monotonic() > deadline)

@@ -10,7 +10,7 @@ import grpc
 
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
-from fibstream.core.errors import NotFound, Poison, WrongUse
+from fibstream.core.errors import NotFound, Poison, WrongState, WrongUse
 from fibstream.core.events import GONE, ObjectChanged, Progress, Record, Sealed
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Entry
@@ -86,7 +86,11 @@ class RefineServicer(RefineServiceServicer):
                     )
                 site.bus.wait(WAIT_S)
                 if time.monotonic() - checked > EXISTS_S:
-                    self._root.dataset(request.dataset)  # NotFound when it was deleted
+                    # NotFound when it was deleted
+                    if not self._root.dataset(request.dataset).has_pipeline_of(dataset):
+                        raise WrongState(
+                            f"dataset {dataset.name!r}: it has another pipeline now; watch it anew"
+                        )
                     checked = time.monotonic()
 
 

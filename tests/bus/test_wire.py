@@ -11,6 +11,7 @@ from fibstream.core.events import (
     MAX_EVENT,
     DeadLetter,
     ObjectChanged,
+    PipelineChanged,
     Progress,
     Record,
     Sealed,
@@ -25,8 +26,9 @@ INDEX = st.tuples(*[st.integers(0, 2**21)] * 3)
 SUBJECT = st.just(WHOLE) | INDEX | st.integers(1, 2**64 - 1).map(ObjectId)
 NUMBER = st.integers(0, 2**64 - 1)
 KINDS = ("opened", "grown", "merged_into", "closed", "final", "withdrawn")
+STATUSES = st.sampled_from(("ready", "suspect", "dropped", "failed", "removed"))
 RECORDS = st.builds(
-    Record, TEXT, SUBJECT, st.sampled_from(("ready", "suspect", "dropped", "failed", "removed")), TEXT,
+    Record, TEXT, SUBJECT, STATUSES, TEXT,
     st.dictionaries(TEXT, TEXT, max_size=3), TEXT, st.booleans(),
 )  # fmt: skip
 TASKS = st.builds(
@@ -38,6 +40,7 @@ EVENTS = st.one_of(
     RECORDS,
     TASKS,
     st.builds(Sealed, st.integers(1, 2**21)),
+    st.just(PipelineChanged()),
     st.builds(
         ObjectChanged, TEXT, st.sampled_from(KINDS), NUMBER, NUMBER,
         st.none() | st.integers(1, 2**64 - 1),

@@ -18,6 +18,7 @@ from fibstream.services.ingest.edges.progress import Arrived, DatasetFollower
 OWNERS = ("ingest", "refine")
 GRID = Grid((16, 8, 16), (8, 8, 8))
 LANDS = [Input(RAW, RAW, "uint8"), Input("stored/p", "predictions/p", "uint8")]
+STAGES = [*(each.stage for each in LANDS), "labels/mito"]
 CHUNKS = sorted(GRID.indices())
 
 
@@ -28,7 +29,7 @@ class Cell:
     bus: MemoryBus = field(default_factory=lambda: MemoryBus(lambda: 0.0))
 
     def __post_init__(self) -> None:
-        self.follower = DatasetFollower(self.bus, "cell", OWNERS, LANDS)
+        self.follower = DatasetFollower(self.bus, "cell", OWNERS, LANDS, STAGES)
 
     def record(
         self, stage: str, index: Index, status: Status = "ready", content: str = "h"
@@ -50,6 +51,14 @@ class Cell:
                 self.bus.publish(wire.PROGRESS, f"cell/{name}", value)
             self.follower.poll(grid)
         return self.follower.complete
+
+
+def test_what_failed_in_an_earlier_pipeline_does_not_count() -> None:
+    cell = Cell()
+    for stage in ("labels/mito", "labels/earlier"):
+        cell.record(stage, CHUNKS[0], "failed")
+    cell.follower.poll(GRID)
+    assert list(cell.follower.failed) == [("labels/mito", CHUNKS[0])]
 
 
 def test_nothing_landed_is_not_complete_and_is_not_even_proved() -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from fibstream.bus import wire
-from fibstream.core.events import DeadLetter, ObjectChanged, Progress, Record, Sealed, Task
+from fibstream.core.events import (
+    DeadLetter,
+    ObjectChanged,
+    PipelineChanged,
+    Progress,
+    Record,
+    Sealed,
+    Task,
+)
 from fibstream.core.keys import NamedInput
 from fibstream.core.subject import WHOLE, ObjectId
 
@@ -27,6 +35,7 @@ GOLDEN = (
         "0a130a0372617712020a00180422016b3201723801",
     ),
     (Sealed(300), "120308ac02"),
+    (PipelineChanged(), "3a00"),
     (
         TASK,
         "1a390a0b6c6162656c732f6d69746f12080a060801100218031a026b3122190a0c6f626a656374732f6d69"

@@ -12,6 +12,16 @@ from fibstream.runtime import host as host_module
 from fibstream.runtime.host import HostedPlanner, PlannerHost
 
 
+class Watch:
+    """The record of a dataset, which may have another pipeline."""
+
+    def __init__(self) -> None:
+        self.new = False
+
+    def changed(self) -> bool:
+        return self.new
+
+
 class Loop:
     """A planner that counts its turns."""
 
@@ -19,6 +29,8 @@ class Loop:
         self.turns = 0
         self.due = float("inf")
         self.gone = False
+        self.record = Watch()
+        self.outdated = False
 
     def turn(self) -> None:
         if self.gone:
@@ -139,6 +151,26 @@ def test_one_that_was_deleted_is_closed(clock: list[float]) -> None:
     host.loops["a"].loop.gone = True
     host.turn()
     assert turns(host) == {"b": 1}
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_planner_of_an_earlier_pipeline_is_replaced(clock: list[float], *, told: bool) -> None:
+    host = planners("a", "b")
+    host._open = lambda _: hosted()
+    host.turn()
+    before = dict(host.loops)
+    loop = before["a"].loop
+    if told:  # by an entry in its log
+        loop.outdated, before["a"].bus.changed = True, True
+    else:  # the entry is lost
+        loop.record.new = True
+    clock[0] += host_module.SCAN_S if not told else 0.1
+    host.turn()
+    assert host.loops["a"] is not before["a"]
+    assert host.loops["b"] is before["b"]
+    clock[0] += 0.1
+    host.turn()
+    assert turns(host)["a"] == 1
 
 
 def test_the_only_planner_waits_on_its_bus_until_it_is_due() -> None:

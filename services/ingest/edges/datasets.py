@@ -8,14 +8,15 @@ import numpy as np
 from fibstream.bus import wire
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import AlreadyExists, NotFound, WrongState, WrongUse
-from fibstream.core.events import Sealed
+from fibstream.core.events import PipelineChanged, Sealed
 from fibstream.core.grid import MAX_AXIS, Index
 from fibstream.core.keys import canonical
-from fibstream.core.ports import Files
+from fibstream.core.ports import Files, Generation
 from fibstream.core.stage import RAW
 from fibstream.runtime.root import Root
 from fibstream.runtime.site import Site
 from fibstream.services.ingest.stages.stored import stored
+from fibstream.store.record import read_generation
 from fibstream.store.store import Store
 
 DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver
@@ -33,6 +34,7 @@ class DatasetRequest(NamedTuple):
     invert: bool
     pipeline: str
     absent_value: float | None = None  # what voxels hold that were never imaged
+    there: Dataset | None = None  # the dataset that is to have the pipeline, if it is there
 
 
 class DatasetDesign(NamedTuple):
@@ -90,12 +92,7 @@ def seal(files: Files, site: Site, extent_z: int | None) -> int:
     landed at or beyond the end.
     """
     while True:
-        handle = files.open(RECORD)
-        if handle is None:
-            raise NotFound(f"dataset {site.dataset!r}: not found")
-        record = Dataset.model_validate_json(handle.read(0, handle.size))
-        generation = handle.generation
-        handle.close()
+        record, generation = _read(files, site)
         sealed_z = record.shape[0]
         if sealed_z is None:
             extent = _extent(record, Store(files, record.grid), extent_z)
@@ -110,6 +107,49 @@ def seal(files: Files, site: Site, extent_z: int | None) -> int:
             )
         announce_seal(site, extent)
         return extent
+
+
+def _read(files: Files, site: Site) -> tuple[Dataset, Generation]:
+    try:
+        return read_generation(files)
+    except NotFound:
+        raise NotFound(f"dataset {site.dataset!r}: not found") from None
+
+
+def update_request(there: Dataset, pipeline: str) -> DatasetRequest:
+    """Return the request of another pipeline for a dataset that is there."""
+    return DatasetRequest(
+        there.name, there.shape, there.chunk, there.dtype, there.voxel_size_nm, there.contrast,
+        there.invert, pipeline, there.absent_value, there,
+    )  # fmt: skip
+
+
+class Updated(NamedTuple):
+    """A dataset with the pipeline that it was given, and whether that is another one."""
+
+    dataset: Dataset
+    changed: bool
+    warnings: list[str]
+
+
+def update(files: Files, site: Site, design: Callable[[Dataset], DatasetDesign]) -> Updated:
+    """Give a dataset the pipeline that ``design`` makes of its record, and announce it.
+
+    Announced is also a pipeline that is the same: the announcement of the last call may be lost.
+    """
+    while True:
+        there, generation = _read(files, site)
+        designed = design(there)
+        changed = not designed.dataset.has_pipeline_of(there)
+        if changed:
+            for path, content in designed.files.items():
+                files.put(path, content)
+            data = canonical(designed.dataset.model_dump(mode="json"))
+            if not files.put(RECORD, data, expected=generation):
+                continue  # sealed or updated meanwhile
+        key = f"{site.dataset}/pipeline"
+        site.bus.publish(wire.ledger_topic("dataset"), key, wire.encode(PipelineChanged()))
+        return Updated(designed.dataset, changed, designed.warnings)
 
 
 def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:

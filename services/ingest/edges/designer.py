@@ -22,7 +22,7 @@ class PluggedDesigner:
         self._threads = threads
 
     def __call__(self, request: DatasetRequest) -> DatasetDesign:
-        """Return the dataset that is requested.
+        """Return the dataset that is requested, or one that is there with another pipeline.
 
         Raises WrongState when this installation cannot check networks, WrongUse when the request
         cannot be met.
@@ -32,7 +32,7 @@ class PluggedDesigner:
             design = entry.load()
         except (ValueError, ImportError) as error:
             raise WrongState(
-                f"datasets cannot be created here: {error}; expected an installation of "
+                f"datasets cannot be designed here: {error}; expected an installation of "
                 "fibstream[ingest] with its networks' runtime"
             ) from error
         designed: DatasetDesign = design(request, self._root, self._threads)

@@ -16,14 +16,17 @@ class DatasetFollower:
 
     ``owners`` are the services that it needs, ``lands`` the arrays that come from outside: it is
     complete when every chunk of these has landed or was declared absent, and the owners say that
-    nothing is left to do. Its memory grows with the failed chunks, and by a bit with each chunk.
+    nothing is left to do. ``stages`` are those of its pipeline: what failed in an earlier one does
+    not count. Its memory grows with the failed chunks, and by a bit with each chunk.
     """
 
     def __init__(
-        self, bus: Bus, dataset: str, owners: Collection[str], lands: Iterable[Input]
-    ) -> None:
+        self, bus: Bus, dataset: str, owners: Collection[str], lands: Iterable[Input],
+        stages: Collection[str],
+    ) -> None:  # fmt: skip
         self._owners = owners
         self._arrived = {each.stage: Arrived() for each in lands}
+        self._stages = stages
         self.progress: dict[str, Progress] = {}
         self.failed: dict[Place, Record] = {}
         self.complete = False
@@ -77,7 +80,7 @@ class DatasetFollower:
             # One that is damaged has arrived: waiting would not bring it, and ``failed`` names it.
             there = record.status in ("ready", "failed")
             self._arrived[record.stage].put(record.subject, there=there)
-        if record.status == "failed":
+        if record.status == "failed" and record.stage in self._stages:
             self.failed[place] = record
         else:
             self.failed.pop(place, None)

@@ -1,0 +1,126 @@
+"""Another pipeline for a dataset that is there: what is frozen stays, all else is designed anew."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fibstream.core.dataset import Dataset, Model, Prediction
+from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Index
+from fibstream.registry import words
+from fibstream.services.inference.edges.model import network_bytes, read_model
+from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
+from fibstream.services.inference.tiling import waste
+from fibstream.services.ingest.edges.datasets import DatasetDesign
+from fibstream.services.refine.recipe import find_recipe
+
+from .naming import named_organelles, named_predictions, with_steps
+from .pipelines import Pipeline, PredictionEntry
+
+WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
+
+Find = Callable[[str], Path]  # the file of a network as a pipeline names it
+Make = Callable[[Path], Engine]
+
+
+def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> DatasetDesign:
+    """Return a dataset with another pipeline; WrongUse where it cannot be made of the dataset.
+
+    The acquisition stays as it is, what lands too, and so do the networks of the same name.
+    """
+    models: list[Model] = []
+    files: dict[str, bytes] = {}
+    notes: list[str] = []
+    frozen = {model.name: model for model in there.models}
+    for number, given in enumerate(pipeline.models):
+        model = frozen.get(_name(given))
+        if model is not None:
+            notes += _kept_notes(model, given, find, pipeline.where("models", number))
+        else:
+            path = find(given)
+            check_voxel_size(read_model(path), there.voxel_size_nm)
+            engine = make(path)
+            model = model_of(engine)
+            files[model.path] = network_bytes(path)
+            notes += waste_notes(engine.spec, there.chunk)
+        models.append(model)
+    landing = [prediction for prediction in there.predictions if not prediction.model]
+    pipeline, more = _with_landing(pipeline, landing)
+    squash = {prediction.name: prediction.squash_nm for prediction in landing}
+    predictions = named_predictions(pipeline, models, squash)
+    organelles = named_organelles(pipeline.organelles, predictions)
+    parts = {"models": tuple(models), "predictions": predictions, "organelles": organelles}
+    dataset = with_steps(there.model_copy(update=parts), pipeline, words())
+    for organelle in organelles:  # a recipe refuses what its settings cannot be applied to
+        find_recipe(organelle.recipe).stages(dataset, organelle)
+    return DatasetDesign(dataset, files, [*notes, *more])
+
+
+def _name(given: str) -> str:
+    return Path(given).name.removesuffix(".onnx")
+
+
+def _kept_notes(model: Model, given: str, find: Find, where: str) -> list[str]:
+    """Return what to say of a network that stays; WrongUse where its file is another one."""
+    is_file = given.endswith(".onnx")
+    try:
+        digest = hashlib.sha256(network_bytes(find(given))).hexdigest()
+    except WrongUse:
+        if is_file:
+            raise
+        return []  # the dataset has its own copy
+    if digest == model.sha256:
+        return []
+    if is_file:
+        raise WrongUse(
+            f"{where} network {given}: the dataset has another file of the name {model.name}; "
+            "give this one another name"
+        )
+    return [f"network {model.name}: the dataset keeps its own, another one has the name now"]
+
+
+def _with_landing(pipeline: Pipeline, landing: Sequence[Prediction]) -> tuple[Pipeline, list[str]]:
+    """Return a pipeline with all that lands, and notes; WrongUse for what has no way to land.
+
+    What has landed can be computed from nothing: it stays, whether a pipeline names it or not.
+    """
+    known = {prediction.name: prediction for prediction in landing}
+    given = [entry for entry in pipeline.predictions if entry.lands]
+    for entry in given:
+        what = f"{entry.where} prediction {entry.name}"
+        if entry.name not in known:
+            raise WrongUse(
+                f"{what}: an update lands nothing, and what has landed is "
+                f"{', '.join(known) or 'raw alone'}; expected one of a network or that has landed, "
+                "or fibstream run with the same --out"
+            )
+        squash_nm = known[entry.name].squash_nm
+        if entry.squash_nm and entry.squash_nm != squash_nm:
+            raise WrongUse(f"{what}: it has landed with squash_nm {squash_nm:g}; expected that")
+    unnamed = known.keys() - {entry.name for entry in given}
+    kept = [PredictionEntry(name=p.name, squash_nm=p.squash_nm) for p in landing
+            if p.name in unnamed]  # fmt: skip
+    notes = [f"prediction {e.name}: stays as it has landed; {e.path} is not read"
+             for e in given if e.path]  # fmt: skip
+    return pipeline.model_copy(update={"predictions": (*pipeline.predictions, *kept)}), notes
+
+
+def model_of(engine: Engine) -> Model:
+    """Return a network as a dataset records it."""
+    spec = engine.spec
+    return Model(
+        name=spec.name, classes=spec.classes, sha256=spec.sha256,
+        spec=spec.model_dump(mode="json"), profile=dict(engine.profile),
+    )  # fmt: skip
+
+
+def waste_notes(spec: ModelSpec, chunk: Index) -> list[str]:
+    """Return a note where a network computes many times the voxels that are kept."""
+    times = waste(spec, chunk)
+    if times < WARN_ABOVE_WASTE:
+        return []
+    edges, output = (",".join(map(str, e)) for e in (chunk, spec.output))
+    return [
+        f"chunk {edges} is small for the tiles of model {spec.name} (output {output}): "
+        f"the network computes {times:.1f} times as many voxels as are kept"
+    ]
