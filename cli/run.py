@@ -95,7 +95,8 @@ def check_record(out: Path, dataset: Dataset) -> Dataset:
     differences = there.differences(dataset)
     if differences:
         raise WrongUse(f"--out {out}: its {'; its '.join(differences)}")
-    return dataset.model_copy(update={"name": there.name})  # a folder may have been renamed
+    # A folder may have been renamed.
+    return dataset.model_copy(update={"name": there.name, "incarnation": there.incarnation})
 
 
 def named_apart(dataset: Dataset, out: Path, bus_url: str | None) -> Dataset:

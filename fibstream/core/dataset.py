@@ -103,6 +103,9 @@ class Dataset(Frozen):
 
     format: Literal[2] = 2
     name: str
+    # Of running services, a word of its own for each creation: one that is deleted and created anew
+    # under its name is another dataset, with another bus.
+    incarnation: str = ""
     shape: tuple[PositiveInt | None, PositiveInt, PositiveInt]
     chunk: Triple
     dtype: str

@@ -170,7 +170,8 @@ def test_uint16_inverted_and_automatic_contrast(finished, scene, tmp_path, predi
     assert np.array_equal(predict(wide, "--contrast", "0,65535"), expected)
     negative = save(tmp_path / "negative.npz", 255 - blobs())
     assert np.array_equal(predict(negative, "--invert"), expected)
-    low, high = np.percentile(blobs(), (0.5, 99.5), method="inverted_cdf")
+    data = blobs()[blobs() > 1]  # its darkest value is frequent and touches the rim: padding
+    low, high = np.percentile(data, (0.5, 99.5), method="inverted_cdf")
     automatic = predict(scene.raw, "--contrast", "auto")
     assert np.array_equal(automatic, predict(scene.raw, "--contrast", f"{low},{high}"))
     assert not np.array_equal(automatic, expected)
@@ -184,7 +185,8 @@ def test_run_records_contrast_and_inversion(scene, finished, tmp_path) -> None:
     assert inside(*scene.run(out, *more, raw=path)).code == 0
     dataset = read_dataset(LocalFiles(out))
     assert dataset.invert and dataset.dtype == "uint16"
-    assert dataset.contrast == tuple(np.percentile(raw, (0.5, 99.5), method="inverted_cdf"))
+    data = raw[raw < raw.max()]  # its brightest value is frequent and touches the rim: padding
+    assert dataset.contrast == tuple(np.percentile(data, (0.5, 99.5), method="inverted_cdf"))
     found = prediction_of(raw, dataset, make_engine(scene.model, 1))[0]
     assert np.array_equal(by_tensorstore(out / "predictions/mito/s0"), found)
     assert np.array_equal(by_tensorstore(out / "raw/s0"), raw)

@@ -175,7 +175,7 @@ def test_the_command_draws_a_dataset_and_any_labels(dataset, tmp_path) -> None:
         (("{d}#labels/er", "--out", "x.png"), "expected one of {d}#labels/mito"),
         (("{d}", "--raw", "r.npz", "--out", "x.png"), "a dataset has its own"),
         (("nothing.zarr", "--out", "x.png"), "nothing.zarr"),
-        (("l.npz", "--raw", "r.npz", "--out", "x.png"), "has shape (2, 3, 5); expected (2, 3, 4)"),
+        (("l.npz", "--raw", "r.npz", "--out", "x.png"), "is (2, 3, 5); l.npz#labels is (2, 3, 4)"),
         (("f.npz", "--out", "x.png"), "for labels"),
     ],
 )

@@ -28,7 +28,7 @@ def test_a_volume_lands_with_the_voxel_size_of_its_dataset(server: str, tmp_path
 
 
 def test_a_volume_that_lies_elsewhere_is_named(server: str, tmp_path: Path) -> None:
-    zarr.create_array(tmp_path / "m.zarr/s0", data=VOXELS)
+    zarr.create_array(tmp_path / "m.zarr/s0", data=VOXELS + 1)
     kinds = {"scale": [8, 8, 8], "translation": [80, 0, 0]}
     steps = [{"type": kind, kind: numbers} for kind, numbers in kinds.items()]
     image: Any = {

@@ -1,5 +1,6 @@
 """Datasets below a root: created and sealed."""
 
+import secrets
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def create(root: Root, design: DatasetDesign) -> bool:
 
     Raises AlreadyExists when the name is taken by a dataset that differs.
     """
-    dataset = design.dataset
+    dataset = design.dataset.model_copy(update={"incarnation": secrets.token_hex(8)})
     root.make(dataset.name)
     files = root.files(dataset.name)
     for path, content in design.files.items():
@@ -74,6 +75,7 @@ def create(root: Root, design: DatasetDesign) -> bool:
     new = files.put(RECORD, canonical(dataset.model_dump(mode="json")), expected=())
     if not new:
         existing = root.dataset(dataset.name)
+        dataset = dataset.model_copy(update={"incarnation": existing.incarnation})
         if dataset.shape[0] is None:  # it may have been sealed since
             existing = existing.model_copy(update={"shape": (None, *existing.shape[1:])})
         if existing.model_dump(mode="json") != dataset.model_dump(mode="json"):
