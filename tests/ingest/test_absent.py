@@ -22,11 +22,11 @@ from fibstream.v1 import ingest_pb2 as pb
 FIRST = (0, 0, 0)
 ER = Prediction(name="er")
 DATASET = Dataset(
-    name="cell", shape=(16, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
+    name="cell", shape=(32, 16, 16), chunk=(16, 16, 16), dtype="uint8", voxel_size_nm=(8, 8, 8),
     contrast=(0, 255), predictions=(ER,),
 )  # fmt: skip
 CONTEXT: Any = None
-VOXELS = np.ones((8, 8, 8), np.uint8)
+VOXELS = np.ones((16, 16, 16), np.uint8)
 
 
 @pytest.fixture
