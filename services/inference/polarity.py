@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .port import GreyLevels
 
@@ -37,6 +36,8 @@ class EdgeSums:
         ``found`` is ``(classes, z, y, x)``. An edge is a voxel inside with a neighbour of the
         block, across a face, that is not.
         """
+        from scipy import ndimage  # an installation of ingest alone has none, and tries nothing
+
         wide = grey.astype(np.int64)
         for k, total in enumerate((wide.size, wide.sum(), (wide * wide).sum())):
             self._all[k] += int(total)
