@@ -169,9 +169,9 @@ def _outdated(dataset: Dataset, store: Store, intact: Mapping[Place, Record]) ->
             if source.stage == record.stage and content and isinstance(record.subject, tuple):
                 summary = store.read_summary(source, record.subject, content)
                 fold.put(source, record.subject, content, summary)
-        names = {stage.name for stage in stages}
-        for place, record in intact.items():
-            wanted = frontier.wanted(place) if place[0] in names else None
-            if wanted is not None and wanted.key != record.key:
-                found.add(place)
+        for place in fold.dirty():
+            frontier.touch(place)
+        frontier.finish()
+        # What a planner would have made again, though it is there.
+        found |= {(task.stage, task.subject) for task in frontier.tasks()} & intact.keys()
     return found

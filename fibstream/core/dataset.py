@@ -155,7 +155,7 @@ class Dataset(Frozen):
         return z * y * x * itemsize
 
     def has_pipeline_of(self, other: "Dataset") -> bool:
-        """Whether two records of one dataset differ at most in the extent in z."""
+        """Whether two records differ at most in the extent in z: one dataset, one pipeline."""
         mine, others = (d.model_dump(mode="json", exclude={"shape"}) for d in (self, other))
         return mine == others
 

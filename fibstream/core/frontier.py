@@ -14,6 +14,7 @@ from typing import NamedTuple
 from .events import Place, Record, Task
 from .grid import Box, Grid, Index
 from .keys import NamedInput, parameters_digest, wanted_key
+from .objects import ObjectIndex
 from .pyramid import level_box
 from .stage import Input, Stage
 from .subject import (
@@ -100,8 +101,7 @@ class Frontier:
         self._blocked: set[Place] = set()
         self._stale: dict[str, int] = {}  # stage of the whole dataset -> changes since it was made
         self._known: dict[str, dict[Subject, Record]] = {}  # input of such a stage -> its records
-        self._boxes: dict[Place, Box] = {}  # outputs of objects that the fold knows
-        self._objects: dict[Place, dict[Place, None]] = {}  # of a cell, the outputs that read it
+        self._objects = ObjectIndex()  # those that the fold knows
         self._gone: dict[Place, None] = {}  # recorded outputs of objects that are no more
         self._readers: dict[str, list[tuple[Stage, Input]]] = {}
         for stage in stages:
@@ -137,7 +137,7 @@ class Frontier:
         name, subject = place
         if name in self._stages:
             self.touch(place)
-        for output in self._objects.get(place, ()):
+        for output in self._objects.readers(place):
             self.touch(output)
         for stage, source in self._readers.get(name, ()):
             if stage.subjects is WHOLE:
@@ -188,24 +188,17 @@ class Frontier:
 
     def _follow_object(self, stage: Stage, place: Place, extra: bytes | None) -> None:
         """Note which cells an object is read from, or that it is no more and its output is."""
-        box = None if extra is None else unpack_box(extra)
-        if box != self._boxes.get(place):
-            for cell in self._cells(stage, self._boxes.pop(place, None)):
-                self._objects[cell].pop(place)
-                if not self._objects[cell]:
-                    del self._objects[cell]
-            for cell in self._cells(stage, box):
-                self._objects.setdefault(cell, {})[place] = None
-        if box is not None:
-            self._boxes[place] = box
-            self._gone.pop(place, None)
-        elif place in self.records:
-            self._gone[place] = None
+        if extra is None:
+            self._objects.drop(place)
+            if place in self.records:
+                self._gone[place] = None
+            return
+        self._gone.pop(place, None)
+        if (box := unpack_box(extra)) != self._objects.box(place):
+            self._objects.put(place, box, self._cells(stage, box))
 
-    def _cells(self, stage: Stage, box: Box | None) -> set[Place]:
+    def _cells(self, stage: Stage, box: Box) -> set[Place]:
         """Return the cells that an object with a box is read from, and found in."""
-        if box is None:
-            return set()
         read = {(s.stage, cell) for s in stage.inputs for cell in self._covering(s, box)}
         return read | self._rows(stage, box)
 
@@ -222,7 +215,7 @@ class Frontier:
         if stage.found_in is None:
             return True
         known = self._done if stage.found_in.stage in self._stages else self.records
-        return all(place in known for place in self._rows(stage, self._boxes[stage.name, subject]))
+        return all(place in known for place in self._rows(stage, self._core(stage, subject)))
 
     def gone(self) -> list[Place]:
         """Return the recorded outputs of objects that are no more."""
@@ -230,7 +223,7 @@ class Frontier:
 
     def knows(self, place: Place) -> bool:
         """Whether an output is that of an object which the fold knows."""
-        return place in self._boxes
+        return place in self._objects
 
     def _complete(self, stage: Stage, subject: Subject) -> list[NamedInput] | None:
         """Return all inputs of a cell or an object, or None while one is missing."""
@@ -256,11 +249,12 @@ class Frontier:
         ]
 
     def _reach(self, stage: Stage, source: Input, subject: Subject) -> Iterator[Index]:
-        if stage.subjects is OBJECTS:
-            core = self._boxes[stage.name, subject]
-        else:
-            core = box_of(subject, stage.subjects, self.grid)
-        yield from self._covering(source, core)
+        yield from self._covering(source, self._core(stage, subject))
+
+    def _core(self, stage: Stage, subject: Subject) -> Box:
+        """Return the box of a subject; an object is one that the fold knows."""
+        box = self._objects.box((stage.name, subject))
+        return box or box_of(subject, stage.subjects, self.grid)
 
     def _covering(self, source: Input, core: Box) -> Iterator[Index]:
         """Yield the cells of an input that a subject with the box ``core`` reads."""
@@ -283,7 +277,7 @@ class Frontier:
             same = wanted is not None and record is not None and record.key == wanted.key
             failed = same and record is not None and record.status == "failed"
             if (same and not failed) != (place in self._done):
-                for output in self._objects.get(place, ()):
+                for output in self._objects.readers(place):
                     self.touch(output)  # it waits for its rows to be those of what it reads
             for holds, places in (
                 (same and not failed, self._done),
@@ -317,7 +311,7 @@ class Frontier:
                 (name, subject)
                 for name, stage in self._stages.items()
                 for subject in members(stage.subjects, self.grid)
-            } | self._boxes.keys()
+            } | set(self._objects)
             blocked = {p for p in every if p[1] is WHOLE} | every - self._done - self.failed
         wants = {
             (source, cell)
@@ -352,7 +346,7 @@ class Frontier:
             for s in every
             if s is not OBJECTS
         )
-        return sum(n or 0 for n in counts) + len(self._boxes)
+        return sum(n or 0 for n in counts) + len(self._objects)
 
     @property
     def recorded(self) -> int:

@@ -107,7 +107,7 @@ class PlannerHost:
         names = set(self._root.names())
         for name in self.loops.keys() - names:
             self._drop(name)
-        # The entry that tells of another pipeline may be lost: the record is what counts.
+        # The entry that announces another pipeline may be lost: the record is what counts.
         for name, hosted in list(self.loops.items()):
             try:
                 self._reopen_outdated(name, outdated=hosted.loop.record.changed())

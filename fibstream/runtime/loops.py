@@ -96,8 +96,8 @@ class PlannerLoop:
     def turn(self) -> None:
         """Consume, act, reconcile when it is due or requested, and publish the progress.
 
-        Once an entry says that the pipeline is another, nothing but ``outdated`` is told: a planner
-        of the old pipeline must not say that it is done up to that entry.
+        Once an entry says that the pipeline is another, it only becomes ``outdated``: a planner of
+        the old pipeline must not report that it is done up to that entry.
         """
         before = self.planner.offset
         drive(self.planner.consume())
@@ -117,8 +117,8 @@ class PlannerLoop:
         self._turned = time.monotonic()
 
     def _is_outdated(self) -> bool:
-        told, self.planner.told = self.planner.told, False
-        self.outdated = self.outdated or (told and self.record.changed())
+        announced, self.planner.pipeline_changed = self.planner.pipeline_changed, False
+        self.outdated = self.outdated or (announced and self.record.changed())
         return self.outdated
 
     def _continue_reconcile(self) -> None:

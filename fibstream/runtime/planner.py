@@ -59,7 +59,7 @@ class Planner:
         self.frontier = Frontier(stages, grid(), fold.extra, self._lands)
         self.offset = 0
         self.more = False  # whether the last batch was full, so that entries may be left
-        self.told = False  # whether an entry says that the dataset's record has another pipeline
+        self.pipeline_changed = False  # whether an entry says so of the dataset's record
         self.settled = False  # whether it was idle at the end of the last ``act``
         self.metrics = PlannerMetrics(site.telemetry, [stage.name for stage in stages])
         self._objects = ObjectReports(site, fold, self.metrics)
@@ -93,7 +93,7 @@ class Planner:
             if isinstance(event, Sealed):
                 self._seal()
             elif isinstance(event, PipelineChanged):
-                self.told = True
+                self.pipeline_changed = True
             elif isinstance(event, Record):
                 yield from self._apply(event)
 

@@ -22,7 +22,7 @@ class ObjectReports:
         self._site = site
         self._fold = fold
         self._metrics = metrics
-        self._told: set[tuple[str, int]] = set()  # objects that it has reported, and that are
+        self._reported: set[tuple[str, int]] = set()  # objects that it has reported, and that are
         self._looked_back = not fold.organelles
 
     def publish_changes(self) -> Generator[None, None, None]:
@@ -47,7 +47,7 @@ class ObjectReports:
             last |= {(c.organelle, c.id): c for c in self._own(entries)}
             yield
         for object_, change in last.items():
-            if change.kind not in GONE and object_ not in self._told:
+            if change.kind not in GONE and object_ not in self._reported:
                 yield
                 self._publish(replace(change, kind="withdrawn", into=None))
         self._looked_back = True
@@ -66,7 +66,7 @@ class ObjectReports:
 
     def _publish(self, change: ObjectChanged) -> None:
         object_ = change.organelle, change.id
-        (self._told.discard if change.kind in GONE else self._told.add)(object_)
+        (self._reported.discard if change.kind in GONE else self._reported.add)(object_)
         key = f"{self._site.dataset}/{change.organelle}/{change.id}"
         self._site.bus.publish(wire.OBJECTS, key, wire.encode(change))
         self._metrics.object_changed(change)

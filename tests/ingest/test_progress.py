@@ -53,6 +53,16 @@ class Cell:
         return self.follower.complete
 
 
+def test_a_record_of_a_chunk_outside_the_grid_does_not_count() -> None:
+    cell = Cell()
+    cell.land(RAW, "stored/p", chunks=CHUNKS[1:])
+    for stage in (RAW, "stored/p"):
+        cell.record(stage, (0, 0, 2**31))  # a bit for each chunk of its row would take 256 MiB
+    assert not cell.complete()
+    cell.land(RAW, "stored/p", chunks=CHUNKS[:1])
+    assert cell.complete()
+
+
 def test_what_failed_in_an_earlier_pipeline_does_not_count() -> None:
     cell = Cell()
     for stage in ("labels/mito", "labels/earlier"):

@@ -9,6 +9,7 @@ import re
 import shutil
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from fibstream.services.refine.recipes.generic import rule_of
 from fibstream.services.refine.rule import ObjectRule, threshold_level
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
-from fibstream.store.shard import decode_arrays, decode_blob
+from fibstream.store.shard import decode_arrays, decode_blob, encode_blob
 from fibstream.volumes.sources import open_volume
 
 from ..support.broker import free_ports
@@ -212,6 +213,21 @@ def test_the_next_run_repairs_what_verify_names(
     assert damaged(installed, out) == names
     assert run("in one process")[1]["chunks_computed"] == len(names)
     assert damaged(installed, out) == set()
+
+
+def test_verify_knows_an_output_of_an_object_that_was_made_of_other_inputs(
+    installed: Installed, streamed: Callable[[str], Path]
+) -> None:
+    out = streamed("in many")
+    path = min((out / "summaries/peaks/a").iterdir())
+    content = path.read_bytes()
+    decoded = decode_blob(content)
+    assert decoded is not None
+    path.write_bytes(encode_blob(decoded[0], replace(decoded[1], key="other")))
+    ended = installed.command("verify", out)
+    path.write_bytes(content)
+    count = len(peaks(out, "a"))
+    assert (ended.code, f"outdated: peaks/a: 1 of {count}" in ended.out) == (1, True), ended.out
 
 
 def test_the_service_repairs_when_served_and_its_family_is_a_label_of_metrics(

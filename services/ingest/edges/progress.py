@@ -45,7 +45,7 @@ class DatasetFollower:
         for entry in self._new(wire.ledger_topics()):
             event = wire.decode(entry.value)
             if isinstance(event, Record):
-                self._apply(event)
+                self._apply(event, grid)
         for entry in self._new((wire.PROGRESS,)):
             event = wire.decode(entry.value)
             if isinstance(event, Progress) and event.service in self._owners:
@@ -74,12 +74,12 @@ class DatasetFollower:
         every = count(CHUNKS, grid) if grid.sealed else None
         return all(arrived.count == every for arrived in self._arrived.values())
 
-    def _apply(self, record: Record) -> None:
+    def _apply(self, record: Record, grid: Grid) -> None:
         place = record.stage, record.subject
-        if record.stage in self._arrived and isinstance(record.subject, tuple):
+        arrived, index = self._arrived.get(record.stage), record.subject
+        if arrived is not None and isinstance(index, tuple) and grid.contains(index):
             # One that is damaged has arrived: waiting would not bring it, and ``failed`` names it.
-            there = record.status in ("ready", "failed")
-            self._arrived[record.stage].put(record.subject, there=there)
+            arrived.put(index, there=record.status in ("ready", "failed"))
         if record.status == "failed" and record.stage in self._stages:
             self.failed[place] = record
         else:
