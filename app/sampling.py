@@ -26,8 +26,11 @@ NOT_IMAGED = 0.01  # share of one value in areas, from which a place is left out
 WINDOW = 2048  # voxels an edge of what is read of a slice: padding lies at its corners
 
 
-def unimaged_note(source: Source, absent_value: float | None) -> str | None:
-    """Return what to tell of areas of one value that nobody declared; None where there are none."""
+def unimaged_note(source: Source, absent_value: float | None, give: str = "give") -> str | None:
+    """Return what to tell of areas of one value that nobody declared; None where there are none.
+
+    ``give`` says how the flag is given.
+    """
     found = [area for box in _windows(source) if (area := constant_area(source.read(box)))]
     undeclared = [(share, value) for value, share in found if value != absent_value]
     if not undeclared:
@@ -36,8 +39,8 @@ def unimaged_note(source: Source, absent_value: float | None) -> str | None:
     kept = "" if absent_value is None else f" (declared: {absent_value:.9g})"
     return (
         f"{source.name}: up to {share:.1%} of a slice are areas of the one value "
-        f"{value:.9g}{kept}; if nothing was imaged there, give --absent-value {value:.9g}, or the "
-        "network may find objects in them"
+        f"{value:.9g}{kept}; if nothing was imaged there, {give} --absent-value {value:.9g}, or "
+        "the network may find objects in them"
     )
 
 

@@ -50,8 +50,8 @@ def evaluate_volumes(
             _check_threshold(threshold, two)
         elif _is_prediction(two):
             raise WrongUse(
-                f"{two.name} is a prediction, bytes of distances: give --threshold 127, "
-                "which is the surface"
+                f"{two.name} has the path of a prediction: give --threshold, of distances 127, "
+                "which is the surface; labels are scored from another path"
             )
         _settle_sizes(one, two, voxel_size_nm)
         met = common(one, two, begins_nm=begins_nm)

@@ -17,7 +17,7 @@ from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_squash, open_stored
 from fibstream.volumes.lengths import Size, agree, size_text
-from fibstream.volumes.positions import offset_nm, place_text
+from fibstream.volumes.positions import place_text
 from fibstream.volumes.sources import Source, open_volume
 
 from .progress import track
@@ -72,22 +72,10 @@ def land_volume(
     with ExitStack() as stack:
         source = stack.enter_context(closing(open_volume(raw, kind="raw", voxel_size_nm=size)))
         check_source(source, info, raw)
-        for each in given:
-            if each.labels and not (seal or info.sealed):
-                raise WrongUse(
-                    f"--labels {each.name}={each.path}: distances need the end of the volume; give "
-                    "--seal, or seal the dataset before"
-                )
+        _refuse_labels_of_an_open_volume(given, sealed=seal or info.sealed)
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
-        if note := unimaged_note(source, info.absent_value):
-            log.warning("%s", note.replace("give --", "create the dataset with --"))
-        for each_stored in stored:
-            if note := confused_note(each_stored.source):
-                log.warning("%s", note)
-        if any(offset_nm(source)):
-            log.warning(
-                "%s begins at %s; dataset %s will state the origin", raw, place_text(source), name
-            )
+        for note in _notes(source, stored, info):
+            log.warning("%s", note)
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
             info = client.info(name)
@@ -101,6 +89,29 @@ def land_volume(
         places = list(ordered(grid, cast("Order", order), seed))[:limit]
         landed = _landed(client, name, source, stored, grid, places)
         return dict(Counter(track(landed, "landed", len(places) * (1 + len(stored)))))
+
+
+def _refuse_labels_of_an_open_volume(given: Sequence[Given], *, sealed: bool) -> None:
+    for each in given:
+        if each.labels and not sealed:
+            raise WrongUse(
+                f"--labels {each.name}={each.path}: distances need the end of the volume; give "
+                "--seal, or seal the dataset before"
+            )
+
+
+def _notes(source: Source, stored: Sequence[StoredPrediction], info: Info) -> Iterator[str]:
+    """Yield what the user should know of what lands."""
+    if note := unimaged_note(source, info.absent_value, "create the dataset with"):
+        yield note
+    for each in stored:
+        if note := confused_note(each.source):
+            yield note
+    if source.position is not None and any(source.position.voxels):
+        yield (
+            f"{source.name} begins at {place_text(source)}; dataset {info.name} will state the "
+            "origin"
+        )
 
 
 def _opened(given: Given, info: Info, raw: Source) -> StoredPrediction:

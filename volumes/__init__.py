@@ -5,7 +5,7 @@ Each returns ``formats.Voxels``; ``sources`` checks them and reads them box by b
 - ``numpy_files.py``: ``.npy`` and ``.npz``;
 - ``tiff.py``: ``.tif`` and ``.tiff``, stacks; OME-TIFF, ImageJ, BigTIFF;
 - ``mrc.py``: ``.mrc`` and ``.rec``, MRC2014;
-- ``slices.py``: a folder of TIFF or MRC slices, in the order of ``slice_names.py``;
+- ``slices.py``: a folder of TIFF or MRC slices, in the order of ``slice_numbers.py``;
 - ``zarr_n5/``: Zarr v2 and v3 (OME-NGFF, OpenOrganelle) and N5, on disk or in a bucket.
 
 ``registry.py`` selects the reader, by the suffix or in a folder by its metadata.  A further format

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Index
 
-from .positions import Position
+from .positions import NOWHERE, Position
 from .sources import Source
 
 MAX_FACTOR = 16  # along an axis: a box of 512 voxels reads 8,192
@@ -137,6 +137,8 @@ def windows_mode(labels: NDArray[Any], factors: Index) -> NDArray[Any]:
 
 def moved(position: Position | None, factors: Index) -> Position:
     """Return where the first window lies, in voxels of the coarser size; no place is the origin."""
+    if position is NOWHERE:
+        return NOWHERE
     stated = position or Position()
     half = 0.0 if stated.corner else 0.5
     z, y, x = ((v - half) / f + half for v, f in zip(stated.voxels, factors, strict=True))

@@ -119,6 +119,12 @@ def agree(one: Size, two: Size) -> bool:
     return all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(one, two, strict=True))
 
 
+def as_size(numbers: Iterable[float]) -> Size:
+    """Return three numbers as a size."""
+    z, y, x = numbers
+    return float(z), float(y), float(x)
+
+
 def size_text(size: Iterable[float]) -> str:
     """Return a size as a user writes it."""
     return ",".join(f"{edge:g}" for edge in size)

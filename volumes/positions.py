@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Index
 
-from .lengths import TOLERANCE, Size, agree, size_text
+from .lengths import TOLERANCE, Size, agree, as_size, size_text
 
 ALIGNED = 0.02  # of a voxel: rounding of metadata, far below what moves a voxel
 MAX_FACTOR = 64  # finer voxels along one that is coarser: 1 and 64 nm are as far as anyone compares
@@ -112,7 +112,7 @@ def common(one: Placed, two: Placed, *, begins_nm: Size | None = None) -> Common
         single voxels of the other, or the two have no voxel in common.
     """
     factors = _factors(one, two)
-    finer = _size(min(pair) for pair in zip(one.voxel_size_nm, two.voxel_size_nm, strict=True))
+    finer = as_size(min(pair) for pair in zip(one.voxel_size_nm, two.voxel_size_nm, strict=True))
     if begins_nm is None:
         begins_nm = _begins_nm(one, two, finer)
     shifts = [nm / edge for nm, edge in zip(begins_nm, finer, strict=True)]
@@ -155,7 +155,7 @@ def offset_nm(volume: Placed) -> Size:
         return (0.0, 0.0, 0.0)
     half = 0.5 if position.corner else 0.0
     pairs = zip(position.voxels, volume.voxel_size_nm, strict=True)
-    return _size((v + half) * edge for v, edge in pairs)
+    return as_size((v + half) * edge for v, edge in pairs)
 
 
 def place_text(volume: Placed) -> str:
@@ -224,7 +224,7 @@ def _apart_nm(one: Placed, two: Placed) -> Size:
     assert one.position is not None and two.position is not None
     centres = not (one.position.corner or two.position.corner)
     halves = 0.5 if centres else 0.0
-    return _size(
+    return as_size(
         (a - halves) * size_a - (b - halves) * size_b
         for a, size_a, b, size_b in zip(
             one.position.voxels, one.voxel_size_nm, two.position.voxels, two.voxel_size_nm,
@@ -280,8 +280,3 @@ def _extent_text(volume: Placed) -> str:
 
 def _whole(numbers: Sequence[float]) -> bool:
     return all(math.isfinite(n) and abs(n - round(n)) <= ALIGNED for n in numbers)
-
-
-def _size(numbers: Any) -> Size:
-    z, y, x = numbers
-    return float(z), float(y), float(x)

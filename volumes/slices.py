@@ -16,7 +16,8 @@ from .display import Display
 from .formats import PlaneReader, Voxels, named_errors, of_planes, without_leading
 from .lengths import Lengths
 from .mrc import open_mrc, read_mrc
-from .slice_names import is_slice_name, natural, number_names
+from .slice_names import is_slice_name, natural
+from .slice_numbers import number_names
 from .tiff import display_of_page, open_page, plane_reader, read_page, refuse_cut_short
 
 TIFF_SUFFIXES = (".tif", ".tiff")

@@ -17,7 +17,7 @@ from fibstream.core.grid import MAX_AXIS, Box, Index
 
 from .display import Display
 from .formats import Unreadable, Voxels, named_errors
-from .lengths import Lengths, Size, agree, size_text
+from .lengths import Lengths, Size, agree, as_size, size_text
 from .positions import Position
 from .registry import FORMS, find_volume, split_path
 from .zarr_n5.selection import Kind
@@ -112,7 +112,7 @@ class Source:
         return array
 
     def close(self) -> None:
-        """Release mapped files and arrays in memory; ``read`` raises from then on."""
+        """Release mapped files; ``read`` raises from then on. The last npz array is kept."""
         self.fetch = _closed
 
 
@@ -134,7 +134,7 @@ def open_volume(
         What the volume is used as: selects the array of a dataset and the allowed dtypes.
     voxel_size_nm : tuple of float, optional
         Edge lengths (z, y, x) in nanometres; needed where the file states none. Where it states
-        some, one of them, to 1 % on each axis.
+        some with their unit, one of them, to 1 % on each axis.
     growing : bool
         Whether the volume is being written, so that chunks may be absent without a word.
 
@@ -219,7 +219,7 @@ def _voxel_size(name: str, own: Lengths, *, voxel_size_nm: Size | None) -> Size:
         if voxel_size_nm is None:
             why = f" ({own.why})" if own.why else ""
             raise WrongUse(f"{name} has no voxel size; give --voxel-size-nm Z,Y,X{why}")
-        return _floats(voxel_size_nm)
+        return as_size(voxel_size_nm)
     if voxel_size_nm is None:
         return own.size_nm
     if not own.unitless and not any(
@@ -229,12 +229,7 @@ def _voxel_size(name: str, own: Lengths, *, voxel_size_nm: Size | None) -> Size:
             f"{name} has the voxel size {size_text(own.size_nm)} nm, "
             f"but {size_text(voxel_size_nm)} nm was given"
         )
-    return _floats(voxel_size_nm)
-
-
-def _floats(size: Size) -> Size:
-    z, y, x = size
-    return float(z), float(y), float(x)
+    return as_size(voxel_size_nm)
 
 
 def _usable(size: tuple[float, ...]) -> bool:

@@ -7,7 +7,8 @@ layer lands when all its slices are complete.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fibstream.volumes.slice_names import Numbering, Rule, natural, number_names
+from fibstream.volumes.slice_names import Rule, natural
+from fibstream.volumes.slice_numbers import Numbering, number_names
 
 from .checks import FileChecks
 from .layers import LandedLayers, Layer

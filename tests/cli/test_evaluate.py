@@ -161,10 +161,11 @@ def test_objects_of_a_prediction_are_pieces_above_the_threshold(tmp_path) -> Non
     answer, scores = evaluate(tmp_path / "mask.npy", tmp_path / "grey.npy", out, *given)
     assert scores["instances"]["f1"] == 1.0
     assert scores["instances"]["pieces_of"] == ["truth", "test"]
-    folder = ngff(tmp_path / "predictions", grey, size=8)
     size = ("--voxel-size-nm", 8)
-    answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size)
-    assert (answer.code, scores) == (2, None) and "give --threshold" in answer.err
+    for name in ("predictions", "mito_pred"):
+        folder = ngff(tmp_path / name, grey, size=8)
+        answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size)
+        assert (answer.code, scores) == (2, None) and "give --threshold" in answer.err
     answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size, "--threshold", 127)
     assert answer.code == 0 and scores["dice"] == 1.0
 

@@ -25,6 +25,16 @@ def test_a_volume_lands_with_the_voxel_size_of_its_dataset(server: str, tmp_path
     is_one_line(inside(*line, "0"), "--voxel-size-nm '0': expected")
     answer = inside(*line, "8.01")
     assert answer.code == 0 and answer.out == "cell: 1 written\n" and "origin" not in answer.err
+    assert "there, create the dataset with --absent-value 0, or" in answer.err
+
+
+def test_a_corner_at_the_origin_is_the_origin(server: str, tmp_path: Path) -> None:
+    array: Any = zarr.create_array(tmp_path / "c.zarr", data=VOXELS + 1)
+    for offset, told in (([0, 0, 0], False), ([0, 0, 16], True)):
+        array.attrs.update(resolution=[8, 8, 8], units="nm", offset=offset)
+        answer = inside("land", "cell", "--raw", tmp_path / "c.zarr", "--server", server)
+        assert answer.code == 0
+        assert ("dataset cell will state the origin" in answer.err) == told
 
 
 def test_a_volume_that_lies_elsewhere_is_named(server: str, tmp_path: Path) -> None:

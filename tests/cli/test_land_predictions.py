@@ -137,3 +137,9 @@ def test_the_pipeline_that_a_dataset_says_it_has_makes_the_same_again(
             pipeline=info.pipeline,
         )  # fmt: skip
     assert not new
+
+
+def test_a_prediction_that_looks_like_a_mask_is_told(server: str, folder: Path) -> None:
+    save(folder / "few.npz", (BYTES > 130).astype(np.uint8))
+    answer = land(server, folder, "--prediction", f"p={folder / 'few.npz'}#raw")
+    assert "few.npz#raw: has only the values 0, 1 where it was looked at" in answer.err

@@ -208,7 +208,29 @@ def test_slices_with_white_as_zero_are_told_and_one_among_others_does_not_land(
     assert watcher(folder, port, scope).run() == "stopped"
     assert {index[0] for index in port.chunks} == {0}
     assert sum("create has --invert" in line for line in scope.lines) == 1
-    assert "slice_6.tif is stored with black as 0, others are not" in scope.text
+    assert "slice_6.tif has black as 0; expected white as in slice_0.tif" in scope.text
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_first_slice_with_white_as_zero_is_mended(folder: Path, *, mended: bool) -> None:
+    """It decides what is expected only while it is there as it was: seven others follow it."""
+    port = MemoryPort()
+    tif(folder / "slice_0.tif", VOLUME[0], photometric="miniswhite")
+    for z in range(1, 8):
+        tif(folder / f"slice_{z}.tif", VOLUME[z])
+
+    def mend() -> None:
+        assert not port.chunks
+        (line,) = (line for line in scope.lines if "black as 0; expected white" in line)
+        assert "others too, their layers wait" in line
+        (folder / "slice_0.tif").unlink()
+        if mended:
+            tif(folder / "slice_0.tif", VOLUME[0])
+
+    scope = Microscope([None] * 9 + [mend] + [None] * 70 + [stop])
+    found = watcher(folder, port, scope, EndCondition(slices=8 if mended else 9)).run()
+    assert found == ("done" if mended else "stopped")
+    assert {index[0] for index in port.chunks} == ({0, 1} if mended else {0})
 
 
 def test_the_number_stays_where_it_was_when_slices_landed(folder: Path) -> None:

@@ -12,13 +12,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
+from fibstream.volumes.zarr_n5 import presence
 from fibstream.volumes.zarr_n5.chunk_files import ChunkFiles
-from fibstream.volumes.zarr_n5.presence import SAMPLED, presence_in_bucket, presence_in_folder
+from fibstream.volumes.zarr_n5.presence import (
+    SAMPLED,
+    SAMPLED_REMOTE,
+    presence_in_bucket,
+    presence_in_folder,
+)
 
 from .layouts import SIZE, VOLUME, assert_holds, n5_array, opened
 
 CHUNK = (4, 3, 2)
 DELTA = {"id": "delta", "dtype": "<u2"}
+SCALED = {"id": "fixedscaleoffset", "offset": 0, "scale": 1, "dtype": "<u2", "astype": "<u4"}
 
 
 def zarr_v2(path: Path, volume: NDArray[Any] = VOLUME, separator: str = ".", **stated: Any) -> Path:
@@ -37,7 +45,7 @@ def zarr_v2(path: Path, volume: NDArray[Any] = VOLUME, separator: str = ".", **s
         corner = tuple(slice(i * c, i * c + c) for i, c in zip(index, CHUNK, strict=True))
         block = np.zeros(CHUNK, volume.dtype)
         block[tuple(slice(n) for n in volume[corner].shape)] = volume[corner]
-        data: Any = block
+        data: Any = block.ravel(metadata["order"])
         for codec in codecs:
             data = numcodecs.get_codec(codec).encode(data)
         file = path / separator.join(map(str, index))
@@ -55,6 +63,8 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "lz4": {"compressor": {"id": "lz4", "acceleration": 1}},
     "delta": {"compressor": {"id": "zlib", "level": 1}, "filters": [DELTA]},
     "delta, then nothing": {"filters": [DELTA]},
+    "delta, x first": {"filters": [DELTA], "order": "F"},
+    "stored in more bytes": {"filters": [SCALED], "compressor": {"id": "zlib", "level": 1}},
     "delta in zstd": {"compressor": {"id": "zstd", "level": 1}, "filters": [DELTA]},
     "delta in blosc": {"compressor": {"id": "blosc"}, "filters": [DELTA]},
     "delta in bz2": {"compressor": {"id": "bz2", "level": 1}, "filters": [DELTA]},
@@ -100,6 +110,7 @@ BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
         ({"compressor": {"id": "lz4"}}, [BYTES, numcodecs_of("lz4")]),
         (WRITTEN["delta"], [numcodecs_of("delta", dtype="<u2"), BYTES, numcodecs_of("zlib")]),
         (WRITTEN["delta in zstd"], [numcodecs_of("delta", dtype="<u2"), BYTES, {"name": "zstd"}]),
+        (WRITTEN["shuffle"], [BYTES, numcodecs_of("shuffle", elementsize=2), numcodecs_of("gzip")]),
         ({}, [BYTES]),
     ],
 )
@@ -107,6 +118,12 @@ def test_codecs_of_numcodecs_in_zarr_v3(
     written: dict[str, Any], codecs: list[Any], tmp_path: Path
 ) -> None:
     assert_holds(opened(as_v3(zarr_v2(tmp_path / "v.zarr", **written), codecs)))
+
+
+def test_the_order_of_bytes_is_that_of_the_codec(tmp_path: Path) -> None:
+    path = zarr_v2(tmp_path / "v.zarr", VOLUME.astype(">u2"), compressor={"id": "lz4"})
+    big = {"name": "bytes", "configuration": {"endian": "big"}}
+    assert_holds(opened(as_v3(path, [big, numcodecs_of("lz4")])))
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -171,9 +188,12 @@ def test_chunks_of_zarr_v3_without_their_prefix(tmp_path: Path) -> None:
         opened(path)
 
 
+@pytest.mark.parametrize("compressor", [None, {"id": "lz4"}])
 @pytest.mark.parametrize("fill", [0, 7])
-def test_a_part_of_the_chunks_is_read_and_reported(fill: int, tmp_path: Path) -> None:
-    path = zarr_v2(tmp_path / "v.zarr", fill_value=fill)
+def test_a_part_of_the_chunks_is_read_and_reported(
+    fill: int, compressor: Any, tmp_path: Path
+) -> None:
+    path = zarr_v2(tmp_path / "v.zarr", fill_value=fill, compressor=compressor)
     (path / "0.0.0").unlink()
     expected = VOLUME.copy()
     expected[:4, :3, :2] = fill
@@ -181,6 +201,23 @@ def test_a_part_of_the_chunks_is_read_and_reported(fill: int, tmp_path: Path) ->
     assert_holds(source, expected)
     assert source.notes == (f"15 of its 16 chunks are stored (94 %); the others read as {fill}",)
     assert not opened(path, growing=True).notes
+
+
+def test_a_fill_value_that_is_no_number(tmp_path: Path) -> None:
+    """The metadata that the reader is given are JSON, which has no NaN."""
+    path = zarr_v2(tmp_path / "v.zarr", VOLUME.astype(np.float32), fill_value="NaN")
+    (path / "0.0.0").unlink()
+    source = opened(path)
+    with pytest.raises(WrongUse, match="holds NaN or infinity"):
+        source.read(Box((0, 0, 0), (1, 1, 1)))
+    assert "the others read as 'NaN'" in source.notes[0]
+
+
+def test_a_folder_is_no_chunk(tmp_path: Path) -> None:
+    path = zarr_v2(tmp_path / "v.zarr")
+    (path / "0.0.0").unlink()
+    (path / "0.0.0").mkdir()
+    assert opened(path).notes[0].startswith("15 of its 16 chunks are stored")
 
 
 def test_a_part_of_the_blocks_of_n5(tmp_path: Path) -> None:
@@ -218,6 +255,37 @@ def test_the_time_is_bounded_for_any_array(tmp_path: Path) -> None:
     (tmp_path / "5" / "6" / "7").rename(tmp_path / "5.6.7")
     with pytest.raises(WrongUse, match=r"5\.6\.7 is stored"):
         presence_in_folder(HUGE, tmp_path).note("v", needed=True)
+
+
+def test_a_sample_is_not_the_first_chunks_and_a_walk_that_ends_early_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorstore
+
+    files = ChunkFiles((100,) * 3, (1, 1, 1), separator=".")
+    for x in range(100):
+        (tmp_path / f"0.0.{x}").write_bytes(b"")
+    assert presence_in_folder(files, tmp_path).found < 10  # one in ten thousand is stored
+    other = ChunkFiles((100,) * 3, (1, 1, 1), ("c",), ".")
+    (tmp_path / "empty").mkdir()
+    assert presence_in_folder(other, tmp_path / "empty").certain
+    for n in range(3):
+        (tmp_path / "empty" / f"{n}.txt").write_bytes(b"")
+    monkeypatch.setattr(presence, "WALKED", 3)
+    assert not presence_in_folder(other, tmp_path / "empty").certain
+    store = tensorstore.KvStore.open(f"file://{tmp_path}/empty/").result()
+    found = presence_in_bucket(other, store)
+    assert (found.looked, found.certain) == (SAMPLED_REMOTE, False)
+    assert presence_in_bucket(ChunkFiles((2, 2, 2), (1, 1, 1)), store).certain
+
+
+def test_a_bucket_is_asked_for_the_other_order_of_axes(tmp_path: Path) -> None:
+    import tensorstore
+
+    (tmp_path / "1.0.0").write_bytes(b"x")
+    store = tensorstore.KvStore.open(f"file://{tmp_path}/").result()
+    files = ChunkFiles((1, 1, 2), (1, 1, 1), separator=".")
+    assert presence_in_bucket(files, store).elsewhere == "1.0.0"
 
 
 @settings(max_examples=60, deadline=None)

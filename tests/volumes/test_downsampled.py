@@ -16,7 +16,7 @@ from fibstream.core.pyramid import halve_mean, halve_mode
 from fibstream.volumes import downsampled as module
 from fibstream.volumes.display import Display
 from fibstream.volumes.downsampled import downsampled, moved, windows_mean, windows_mode
-from fibstream.volumes.positions import Position, common
+from fibstream.volumes.positions import NOWHERE, Position, common
 from fibstream.volumes.sources import Source
 from fibstream.volumes.zarr_n5.selection import Kind
 
@@ -74,22 +74,24 @@ def test_means_are_half_up_and_labels_the_most_frequent(
             assert found[index] == expected
 
 
-@given(st.integers(0, 2**20), edges, edges)
+@given(st.integers(0, 2**20), edges, edges, st.sampled_from((0, 255)))
 @settings(max_examples=60, deadline=None)
-def test_what_was_not_imaged_counts_in_no_mean(seed: int, shape: Triple, factors: Triple) -> None:
+def test_what_was_not_imaged_counts_in_no_mean(
+    seed: int, shape: Triple, factors: Triple, absent: int
+) -> None:
     array = drawn(seed, shape, "raw")
-    array[np.random.default_rng(seed).random(shape) < 0.6] = 0
-    found = windows_mean(array, factors, 0)
+    array[np.random.default_rng(seed).random(shape) < 0.6] = absent
+    found = windows_mean(array, factors, absent)
     for index in np.ndindex(*found.shape):
         part = tuple(slice(i * f, i * f + f) for i, f in zip(index, factors, strict=True))
-        voxels = [Fraction(float(v)) for v in array[part].ravel() if v != 0]
+        voxels = [Fraction(float(v)) for v in array[part].ravel() if v != absent]
         mean = sum(voxels, Fraction(0)) / max(len(voxels), 1)
         expected = mean if array.dtype.kind == "f" else floor(mean + Fraction(1, 2))
-        assert found[index] == array.dtype.type(expected if voxels else 0)
+        assert found[index] == array.dtype.type(expected if voxels else absent)
     z, y, x = (min(f, n) for f, n in zip(factors, shape, strict=True))
-    coarse = downsampled(source(array), (z, y, x), 0)
+    coarse = downsampled(source(array), (z, y, x), absent)
     whole = Box((0, 0, 0), coarse.shape)
-    assert np.array_equal(coarse.read(whole), windows_mean(array, (z, y, x), 0))
+    assert np.array_equal(coarse.read(whole), windows_mean(array, (z, y, x), absent))
 
 
 def test_by_two_it_is_the_pyramid() -> None:
@@ -124,6 +126,7 @@ def test_size_and_place_follow() -> None:
     centre = [v * s for v, s in zip(coarse.position.voxels, coarse.voxel_size_nm, strict=True)]
     assert centre == pytest.approx([2, 2, 0])  # half a coarse voxel less half a fine one
     assert moved(Position((3, 3, 3), corner=True), (2, 3, 1)) == Position((1.5, 1, 3), True)
+    assert moved(NOWHERE, (2, 3, 1)) is NOWHERE
     crop = source(array[2:], position=Position((2.0, 0.0, 0.0)))
     met = common(crop, downsampled(source(array, position=Position()), (2, 3, 1)))
     assert met.shape == (6, 9, 10) and met.parts[1].start == (2, 0, 0)

@@ -293,3 +293,11 @@ def test_the_writer_of_these_tests_is_read_by_another_reader(tmp_path: Path) -> 
     found = tensorstore.open(spec, open=True).result().T.read().result()
     np.testing.assert_array_equal(found, VOLUME)
     assert json.loads((path / "attributes.json").read_text())["dimensions"] == list(SHAPE[::-1])
+
+
+def test_a_place_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    stated = {"pixelResolution": {"dimensions": SIZE[::-1], "unit": "nm"}, "offset": [8, 8]}
+    source = opened(n5_array(tmp_path / "s0", attributes=stated))
+    assert source.notes == (
+        "its offset has no usable resolution beside it: where it lies is not known",
+    )

@@ -154,7 +154,7 @@ def test_the_same_grid() -> None:
         check_same_grid(at(0), other)
         check_same_grid(other, at(0))
     for other, message in (
-        (at(8), "the same place"), (Volume(LARGER), "expected the same"),
+        (at(8), "the same place"), (at(6), "the same place"), (Volume(LARGER), "expected the same"),
         (at(0, size=4), "voxels of 4,4,4 nm"), (Volume(position=NOWHERE), "not known"),
     ):  # fmt: skip
         with pytest.raises(WrongUse, match=message):

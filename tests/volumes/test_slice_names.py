@@ -12,8 +12,8 @@ from fibstream.volumes.slice_names import (
     check_pattern,
     is_slice_name,
     natural,
-    number_names,
 )
+from fibstream.volumes.slice_numbers import number_names
 
 TWELVE = range(12)
 WITHOUT_6 = [k for k in TWELVE if k != 6]

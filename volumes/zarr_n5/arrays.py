@@ -11,6 +11,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.volumes.display import display_of
 from fibstream.volumes.formats import Voxels, without_leading
+from fibstream.volumes.positions import NOWHERE
 
 from .axes import ZYX, ArrayMetadata, ParentGroup
 from .hierarchy import Hierarchy, Node
@@ -95,7 +96,10 @@ def _voxels(
         voxels: NDArray[Any] = array[box.slices()].read().result()
         return voxels if table is None else table[voxels]
 
+    position = position_of(metadata, axes)
     notes = [*description.notes, *_notes(places, kind)]
+    if position is NOWHERE:
+        notes.append("its offset has no usable resolution beside it: where it lies is not known")
     if not growing:
         needed, fill = kind in ("raw", "prediction"), node.metadata.get("fill_value") or 0
         notes += filter(None, [hierarchy.presence(node).note(name, needed=needed, fill=fill)])
@@ -104,7 +108,7 @@ def _voxels(
     return Voxels(
         tuple(array.shape), np.dtype(array.dtype.numpy_dtype), description.lengths, fetch,
         "" if node.key == key else str(node.key.relative_to(key)), tuple(notes), display_of(places),
-        squash_of(stated, name), position_of(metadata, axes),
+        squash_of(stated, name), position,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Arrays whose chunks are decoded here, where tensorstore does not know the compression."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ def by_block(
     """
     import tensorstore
 
-    if (size := int(np.prod(files.chunk, dtype=object)) * dtype.itemsize) > SPARE_BYTES:
+    if (size := math.prod(files.chunk) * dtype.itemsize) > SPARE_BYTES:
         raise Unreadable(
             f"its chunks hold {size / 1e6:,.0f} MB; of this compression at most "
             f"{SPARE_BYTES / 1e6:,.0f} MB are read"

@@ -1,12 +1,11 @@
 """Arrays in N5: opened by tensorstore, or block by block where it cannot decompress them.
 
 N5 lists axes with the fastest first, in ``dimensions``, in ``blockSize`` and in each block; its
-numbers are big-endian.  tensorstore refuses members of ``attributes.json`` that it does not know
-(``units`` of one word, ``nthreads`` of blosc), so it is given only those that it needs.
+numbers are big-endian.  Members of ``attributes.json`` that tensorstore refuses (``units`` of one
+word, ``nthreads`` of blosc) are kept from it.
 The format: the README of saalfeldlab/n5, "File-system specification".
 """
 
-import json
 import math
 import struct
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from fibstream.volumes.formats import CACHE_BYTES, Unreadable
 
 from .blocks import by_block
 from .chunk_files import ChunkFiles, check_chunk
+from .overlay import open_with
 
 # Parameters of compression are not needed to decompress, and differ between writers.
 _BLOSC = {"type": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}
@@ -34,8 +34,6 @@ DTYPES = (*INTEGERS, "float32", "float64")
 LZ4_HEADER = struct.Struct("<8sBiii")
 LZ4_MAGIC, LZ4_RAW, LZ4_PACKED = b"LZ4Block", 0x10, 0x20  # the token's other bits: the level
 LZ4_SEED, LZ4_MASK = 0x9747B28C, 0x0FFFFFFF  # of xxh32; lz4-java drops four bits of it
-
-BLOCK_BYTES = 2**31  # of one block, decoded: beyond it N5's own writers fail
 
 
 def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: str) -> Any:
@@ -57,8 +55,6 @@ def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: 
     WrongUse
         If the type, the compression or the kind of array cannot be read.
     """
-    import tensorstore
-
     if attributes.get("isLabelMultiset"):
         raise WrongUse(f"{name} is a label multiset (Paintera); expected plain labels")
     if (dtype := attributes.get("dataType")) not in DTYPES:
@@ -67,6 +63,8 @@ def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: 
         )
     check_chunk(files.chunk, np.dtype(dtype).itemsize, files.shape)
     compression = _compression(attributes, name)
+    import tensorstore
+
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
     needed = {"dataType": dtype, "dimensions": files.shape, "blockSize": files.chunk}
     if compression["type"] == "lz4":
@@ -74,15 +72,8 @@ def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: 
         return by_block(
             store, files, stored, lambda data: decode_block(data, stored, files.chunk), 0, context
         )
-    # A layer above the store replaces the attributes that tensorstore reads.
-    overlay = tensorstore.KvStore.open("memory://overlay/", context=context).result()
-    overlay.write("attributes.json", json.dumps(needed | {"compression": compression})).result()
-    layers = [
-        {"base": store.spec().to_json()},
-        {"base": "memory://overlay/attributes.json", "exact": "attributes.json"},
-    ]
-    spec = {"driver": "n5", "kvstore": {"driver": "kvstack", "layers": layers}}
-    return tensorstore.open(spec, open=True, read=True, context=context).result()
+    needed["compression"] = compression
+    return open_with(store, "n5", "attributes.json", needed, context)
 
 
 def _compression(attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -127,8 +118,6 @@ def decode_block(data: bytes, dtype: np.dtype[Any], block: tuple[int, ...]) -> N
     if not all(0 < edge <= most for edge, most in zip(shape, block, strict=True)):
         raise Unreadable(f"shape {shape}; expected at most {block}")
     length = math.prod(shape) * dtype.itemsize
-    if length > BLOCK_BYTES:
-        raise Unreadable(f"{length} bytes; expected at most {BLOCK_BYTES}")
     voxels = _unpack_lz4(memoryview(data)[4 + 4 * axes :], length)
     return np.frombuffer(voxels, dtype).reshape(shape, order="F")
 

@@ -6,6 +6,7 @@ are looked for where there are few, else a fixed sample of them, so that the tim
 array: listing a bucket would name millions of files.
 """
 
+import math
 import os
 import random
 import stat
@@ -100,13 +101,13 @@ def presence_in_bucket(files: ChunkFiles, store: Any) -> Presence:
 
 def _presence(files: ChunkFiles, look: Look, limit: int) -> Presence:
     names = [files.name(index) for index in _sample(files, limit)]
-    total = _product(files.counts)
+    total = math.prod(files.counts)
     return Presence(sum(look(names)), len(names), total, names[0] if names else "")
 
 
 def _sample(files: ChunkFiles, limit: int) -> Iterator[tuple[int, ...]]:
     """Yield the indices of all chunks, or of ``limit`` of them."""
-    counts, total = files.counts, _product(files.counts)
+    counts, total = files.counts, math.prod(files.counts)
     # A sample at even steps would look at one column of chunks alone.
     rng = random.Random(SEED)
     numbers = range(total) if total <= limit else (rng.randrange(total) for _ in range(limit))
@@ -117,13 +118,6 @@ def _sample(files: ChunkFiles, limit: int) -> Iterator[tuple[int, ...]]:
             left, place = divmod(left, count)
             index.append(place)
         yield tuple(reversed(index))
-
-
-def _product(counts: Sequence[int]) -> int:
-    total = 1
-    for count in counts:
-        total *= count
-    return total
 
 
 def _is_there(path: Path) -> bool:

@@ -1,10 +1,9 @@
 """Arrays in Zarr v2 and v3: opened by tensorstore, or chunk by chunk where it knows no codec.
 
-tensorstore refuses members of metadata that it does not know (``checksum`` of zstd, a fill value as
-text), so it is given only those that it needs to decode.
+Members of metadata that tensorstore refuses (``checksum`` of zstd, a fill value as text) are kept
+from it.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from fibstream.volumes.formats import CACHE_BYTES, Unreadable
 from .blocks import by_block
 from .chunk_files import ChunkFiles, check_chunk, edges
 from .codecs import READ, Chain, Config, check_codecs
+from .overlay import open_with
 
 # Parameters of compression are not needed to decompress, and differ between writers.
 _BLOSC = {"cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize": 0}
@@ -62,18 +62,8 @@ def open_zarr(store: Any, metadata: Mapping[str, Any], files: ChunkFiles, name: 
     if chain is not None:
         fill = needed["fill_value"]
         return by_block(store, files, chain.dtype, chain.decode, fill or 0, context)
-    # A layer above the store replaces the metadata that tensorstore reads.
-    file = ".zarray" if v2 else "zarr.json"
-    overlay = tensorstore.KvStore.open("memory://overlay/", context=context).result()
-    overlay.write(file, json.dumps(needed)).result()
-    layers = [
-        {"base": store.spec().to_json()},
-        {"base": f"memory://overlay/{file}", "exact": file},
-    ]
-    spec = {
-        "driver": "zarr" if v2 else "zarr3", "kvstore": {"driver": "kvstack", "layers": layers},
-    }  # fmt: skip
-    return tensorstore.open(spec, open=True, read=True, context=context).result()
+    driver, file = ("zarr", ".zarray") if v2 else ("zarr3", "zarr.json")
+    return open_with(store, driver, file, needed, context)
 
 
 def _v2(

@@ -34,7 +34,8 @@ class SliceFolder:
         self._extent_z = expected.extent_z
         self._resumed = False
         self._other_files: list[str] = []
-        self._inverted: bool | None = None  # whether white is 0 in the slices; None: none has come
+        self._inverted: dict[str, bool] = {}  # of slices that are taken: whether white is 0
+        self._refused: set[str] = set()  # slices in which it is not as in those
         self._loops: list[str] = []  # links that lead to themselves
 
     def poll(self, now_s: float, *, thorough: bool = False) -> None:
@@ -44,6 +45,9 @@ class SliceFolder:
         self._loops = [entry.name for entry in found if entry.is_symlink() and _is_loop(entry)]
         names = [entry.name for entry in found if entry.name not in self._loops]
         slices = [name for name in names if is_slice_name(name, SLICE_SUFFIXES)]
+        for name in self._inverted.keys() - {*slices}:
+            del self._inverted[name]
+        self._look_again_at_refused()
         known = {*slices, self._end_file}
         self._other_files = [name for name in names if name not in known]
         due = self._slices.due(slices, thorough=thorough)
@@ -80,13 +84,25 @@ class SliceFolder:
 
     def _check_polarity(self, file: FileState, *, inverted: bool) -> None:
         """Record a slice, or why it may not be among the others: white is 0 in one alone."""
-        if self._inverted is None:
-            self._inverted = inverted
-        reason = ""
-        if inverted != self._inverted:
-            shown = "white" if inverted else "black"
-            reason = f"{self._folder / file.name} is stored with {shown} as 0, others are not"
-        self._slices.checks.record(file, reason, permanent=bool(reason))
+        checks, name = self._slices.checks, file.name
+        self._inverted.pop(name, None)
+        self._look_again_at_refused()
+        first, expected = next(iter(self._inverted.items()), (name, inverted))
+        if inverted == expected:
+            self._inverted[name] = inverted
+            checks.record(file)
+            return
+        self._refused.add(name)
+        shown, other = ("white", "black") if inverted else ("black", "white")
+        reason = f"{self._folder / name} has {shown} as 0; expected {other} as in {first}"
+        checks.record(file, reason, permanent=True)
+
+    def _look_again_at_refused(self) -> None:
+        """Forget what was found against slices when none is left that they were unlike."""
+        if not self._inverted:
+            for name in self._refused:
+                self._slices.checks.forget(name)
+            self._refused.clear()
 
     def ready(self, extent_z: int | None) -> list[Layer]:
         """Return the layers all of whose slices are complete."""
@@ -152,7 +168,7 @@ class SliceFolder:
             found["unnumbered"] = f"{name_list(self._slices.unnumbered)}: no number in the name"
         if self._extent_z is not None and self.count > self._extent_z:
             found["beyond"] = f"slices from {self._extent_z} on: beyond the end of the volume"
-        if self._inverted:
+        if any(self._inverted.values()):
             found["inverted"] = (
                 "slices are to be shown inverted: create has --invert for bright membranes"
             )
