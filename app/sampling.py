@@ -29,7 +29,8 @@ WINDOW = 2048  # voxels an edge of what is read of a slice: padding lies at its 
 def unimaged_note(source: Source, absent_value: float | None) -> str | None:
     """Return what to tell of areas of one value that nobody declared; None where there are none."""
     found = [area for box in _windows(source) if (area := constant_area(source.read(box)))]
-    undeclared = [(share, value) for value, share in found if value != absent_value]
+    declared = None if absent_value is None else float(source.dtype.type(absent_value))
+    undeclared = [(share, value) for value, share in found if value != declared]
     if not undeclared:
         return None
     share, value = max(undeclared)
