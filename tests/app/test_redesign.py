@@ -166,3 +166,9 @@ def test_a_probability_that_has_landed_stays_one(folder: Path) -> None:
     with pytest.raises(WrongUse, match="er: it has landed as a probability; expected that"):
         updated(dataset, text, folder)
     assert updated(dataset, "models: [one]", folder)[0].prediction("er") == er
+
+
+def test_a_network_of_another_voxel_size_is_refused(folder: Path) -> None:
+    dataset = there(folder).model_copy(update={"voxel_size_nm": (4, 4, 4)})
+    with pytest.raises(WrongUse, match="voxel size 4 x 4 x 4 nm does not fit model two"):
+        updated(dataset, "models: [one, two]", folder)
