@@ -17,16 +17,16 @@ from fibstream.services.inference.edges.model import (
     read_model,
     released,
 )
+from fibstream.services.inference.grey import check_window
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.seen import View
 from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.ingest.edges.stored import StoredPrediction
-from fibstream.services.refine.recipe import find_recipe
 from fibstream.volumes.positions import offset_nm
 from fibstream.volumes.sources import Source
 
-from .naming import named_organelles, named_predictions, with_steps
+from .naming import check_recipes, named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
 from .redesign import model_of, redesign, waste_notes
 from .sampling import confused_note, network_notes, unimaged_note
@@ -57,15 +57,13 @@ def parse_contrast(
         hint = f" (the file has {window[0]:g},{window[1]:g})" if window else ""
         raise WrongUse(f"{source.name} is {source.dtype}: give --contrast LOW,HIGH or auto{hint}")
     if text == "auto":
-        return auto_contrast(source, absent_value)
+        return check_window(*auto_contrast(source, absent_value), f"{source.name}: its contrast")
     parts = text.split(",")
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
         raise WrongUse(f"--contrast {text}: expected LOW,HIGH or auto") from None
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise WrongUse(f"--contrast {text}: expected finite LOW below HIGH")
-    return low, high
+    return check_window(low, high, f"--contrast {text}")
 
 
 def auto_contrast(source: Source, absent_value: float | None = None) -> tuple[float, float]:
@@ -118,7 +116,7 @@ def design(
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
-    designed = _designed(request, pipeline, networks, {s.name: s.squash_nm for s in stored})
+    designed = _designed(request, pipeline, networks, {s.name: s.length_nm for s in stored})
     placed = designed.dataset.model_copy(update={"offset_nm": offset_nm(source)})
     view = View(designed.dataset.contrast, invert, absent_value)
     unimaged = unimaged_note(source, absent_value)
@@ -144,8 +142,7 @@ def design_request(request: DatasetRequest, root: Root, threads: int) -> Dataset
             raise WrongUse(f"dtype {request.dtype}: give the contrast, two grey values")
         request = request._replace(contrast=(0.0, 255.0))
     low, high = request.contrast or (0.0, 0.0)
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise WrongUse(f"contrast {low}, {high}: expected finite LOW below HIGH")
+    check_window(low, high, f"contrast {low:g}, {high:g}")
     lands = {entry.name: entry.squash_nm for entry in pipeline.predictions if entry.squash_nm}
     return _designed(request, pipeline, networks, lands)
 
@@ -157,12 +154,12 @@ def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, En
 
 def _designed(
     request: DatasetRequest, pipeline: Pipeline, networks: list[tuple[Path, Engine]],
-    squash_nm: Mapping[str, float],
+    lengths_nm: Mapping[str, float],
 ) -> DatasetDesign:  # fmt: skip
     specs = [engine.spec for _, engine in networks]
     models = [model_of(engine) for _, engine in networks]
     files = {m.path: network_bytes(path) for m, (path, _) in zip(models, networks, strict=True)}
-    predictions = named_predictions(pipeline, models, squash_nm)
+    predictions = named_predictions(pipeline, models, lengths_nm)
     organelles = named_organelles(pipeline.organelles, predictions)
     wanted = request.chunk or default_chunk(specs[0] if specs else None)
     check_edges(wanted, MAX_CHUNK, f"chunk {request.chunk}")
@@ -175,6 +172,5 @@ def _designed(
         predictions=predictions, organelles=organelles,
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
-    for organelle in organelles:  # a recipe refuses what its settings cannot be applied to
-        find_recipe(organelle.recipe).stages(dataset, organelle)
+    check_recipes(dataset)
     return DatasetDesign(dataset, files, [w for spec in specs for w in waste_notes(spec, edges)])

@@ -55,7 +55,8 @@ def provenance(
         facts.append((f"network {model.name}", f"sha256 {model.sha256}"))
         facts.append(("engine profile", _listed(model.profile)))
     for stored in (p for p in dataset.predictions if not p.model):
-        made = f"landed beside raw, squash length {stored.squash_nm:g} nm"
+        kind = f"squash length {stored.squash_nm:g} nm" if stored.is_distance else "a probability"
+        made = f"landed beside raw, {kind}"
         facts.append((f"prediction {stored.name}", made))
     for o in dataset.organelles:
         made = f"recipe {o.recipe} from {', '.join(o.inputs.values())}; {_listed(o.settings)}"

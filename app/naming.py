@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
-from fibstream.core.dataset import Dataset, Frozen, Model, Organelle, Prediction
+from fibstream.core.dataset import SQUASH_NM, Dataset, Frozen, Model, Organelle, Prediction
 from fibstream.core.errors import WrongUse
 from fibstream.core.service import Word
 from fibstream.core.stage import RAW
@@ -13,11 +13,11 @@ from .pipelines import OrganelleEntry, Pipeline, PredictionEntry, Words
 
 
 def named_predictions(
-    pipeline: Pipeline, models: Sequence[Model], squash_nm: Mapping[str, float]
+    pipeline: Pipeline, models: Sequence[Model], lengths_nm: Mapping[str, float]
 ) -> tuple[Prediction, ...]:
     """Return every prediction: each class of each network by its name, then what is stored.
 
-    ``squash_nm`` are the squash lengths of the stored ones that can land.
+    ``lengths_nm`` are the squash lengths of the stored ones that can land, 0 of a probability.
     """
     given = dict(zip(pipeline.models, models, strict=True))
     _check_networks(pipeline, models)
@@ -35,27 +35,28 @@ def named_predictions(
             if other is not prediction:
                 where = _where_named(prediction, other, pipeline, number)
                 raise WrongUse(f"{where} {_shared(other, prediction)}")
-    stored = [_stored(entry, squash_nm, found) for entry in pipeline.predictions if entry.lands]
+    stored = [_stored(entry, lengths_nm, found) for entry in pipeline.predictions if entry.lands]
     return *found.values(), *stored
 
 
 def _stored(
-    entry: PredictionEntry, squash_nm: Mapping[str, float], predicted: Mapping[str, Prediction]
+    entry: PredictionEntry, lengths_nm: Mapping[str, float], predicted: Mapping[str, Prediction]
 ) -> Prediction:
     """Return a stored prediction; raise WrongUse where it cannot land or its name is taken."""
     name, what = entry.name, f"{entry.where} prediction {entry.name}"
-    if name not in squash_nm and entry.path:
+    if name not in lengths_nm and entry.path:
         raise WrongUse(
             f"{what}: from: PATH is for fibstream run; a client gives {{name: {name}, squash_nm: "
             f"LENGTH}} and lands it by land --prediction {name}=PATH"
         )
-    if name not in squash_nm:
+    if name not in lengths_nm:
         raise WrongUse(f"{what}: squash_nm is for running services; fibstream run needs from: PATH")
     if name == RAW:
         raise WrongUse(f"{what}: the name is that of the volume itself; give another")
     if other := predicted.get(name.lower()):
         raise WrongUse(f"{what}: network {other.model} predicts {other.name}; give another name")
-    return Prediction(name=name, squash_nm=squash_nm[name])
+    length_nm = lengths_nm[name]
+    return Prediction(name=name, squash_nm=length_nm or SQUASH_NM, is_distance=length_nm > 0)
 
 
 def _check_networks(pipeline: Pipeline, models: Sequence[Model]) -> None:
@@ -154,6 +155,12 @@ def _check_order(organelles: Sequence[Organelle], where: Mapping[str, str]) -> N
         circle = error.args[1][::-1]
         line = f"organelles are made in a circle: {' from '.join(circle)}"
         raise WrongUse(f"{where[circle[0]]} {line}") from None
+
+
+def check_recipes(dataset: Dataset) -> None:
+    """Raise WrongUse for an organelle whose settings cannot be applied to what it is made of."""
+    for organelle in dataset.organelles:
+        find_recipe(organelle.recipe).stages(dataset, organelle)
 
 
 def with_steps(dataset: Dataset, pipeline: Pipeline, words: Words) -> Dataset:

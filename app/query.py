@@ -26,7 +26,7 @@ class _Here:
 
 
 class Found(NamedTuple):
-    """Rows of an answer, and what keeps the dataset from being complete; empty if nothing does."""
+    """Rows of an answer, and why some may be missing or change; empty of a complete dataset."""
 
     rows: pa.Table
     open: str
@@ -50,10 +50,10 @@ def query_dataset(path: Path, sql: str) -> Found:
 def _open(status: dict[str, Any]) -> str:
     """Return why rows may still change or be missing, as far as the dataset's own log knows."""
     if status["failed"]:
-        return f"{len(status['failed'])} chunks failed"
+        return f"not complete: {len(status['failed'])} chunks failed"
     if not any(status["stages"].values()):
-        return ""  # its log is elsewhere, on a bus that datasets share
+        return "its own log is empty, so nothing here knows whether it is complete"
     if not status["sealed"]:
-        return "its end is not known yet"
+        return "not complete: its end is not known yet"
     behind = [n for n, wanted in status["wanted"].items() if status["stages"][n] < (wanted or 0)]
-    return f"{behind[0]} is not done everywhere" if behind else ""
+    return f"not complete: {behind[0]} is not done everywhere" if behind else ""

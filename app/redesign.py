@@ -12,9 +12,8 @@ from fibstream.services.inference.edges.model import network_bytes, read_model
 from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
 from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign
-from fibstream.services.refine.recipe import find_recipe
 
-from .naming import named_organelles, named_predictions, with_steps
+from .naming import check_recipes, named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, PredictionEntry
 
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
@@ -46,13 +45,12 @@ def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> Data
         models.append(model)
     landing = [prediction for prediction in there.predictions if not prediction.model]
     pipeline, more = _with_landing(pipeline, landing)
-    squash = {prediction.name: prediction.squash_nm for prediction in landing}
-    predictions = named_predictions(pipeline, models, squash)
+    lengths_nm = {prediction.name: prediction.length_nm for prediction in landing}
+    predictions = named_predictions(pipeline, models, lengths_nm)
     organelles = named_organelles(pipeline.organelles, predictions)
     parts = {"models": tuple(models), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(there.model_copy(update=parts), pipeline, words())
-    for organelle in organelles:  # a recipe refuses what its settings cannot be applied to
-        find_recipe(organelle.recipe).stages(dataset, organelle)
+    check_recipes(dataset)
     return DatasetDesign(dataset, files, [*notes, *more])
 
 
@@ -94,9 +92,10 @@ def _with_landing(pipeline: Pipeline, landing: Sequence[Prediction]) -> tuple[Pi
                 f"{', '.join(known) or 'raw alone'}; expected one of a network or that has landed, "
                 "or fibstream run with the same --out"
             )
-        squash_nm = known[entry.name].squash_nm
-        if entry.squash_nm and entry.squash_nm != squash_nm:
-            raise WrongUse(f"{what}: it has landed with squash_nm {squash_nm:g}; expected that")
+        length_nm = known[entry.name].length_nm
+        if entry.squash_nm and entry.squash_nm != length_nm:
+            kind = f"with squash_nm {length_nm:g}" if length_nm else "as a probability"
+            raise WrongUse(f"{what}: it has landed {kind}; expected that")
     unnamed = known.keys() - {entry.name for entry in given}
     kept = [PredictionEntry(name=p.name, squash_nm=p.squash_nm) for p in landing
             if p.name in unnamed]  # fmt: skip

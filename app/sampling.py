@@ -32,7 +32,8 @@ def unimaged_note(source: Source, absent_value: float | None, give: str = "give"
     ``give`` says how the flag is given.
     """
     found = [area for box in _windows(source) if (area := constant_area(source.read(box)))]
-    undeclared = [(share, value) for value, share in found if value != absent_value]
+    declared = None if absent_value is None else float(source.dtype.type(absent_value))
+    undeclared = [(share, value) for value, share in found if value != declared]
     if not undeclared:
         return None
     share, value = max(undeclared)

@@ -72,6 +72,13 @@ def check_name(name: str) -> str:
     return check(name)
 
 
+def check_remote(name: str, server: str | None) -> None:
+    """Raise WrongUse unless a name can be that of a dataset of services, and is no folder here."""
+    check_name(name)
+    if server is None and Path(name).is_dir():
+        raise WrongUse(f"{name}: a folder here; expected ./{name}, or --server HOST for a name")
+
+
 def check_volume(raw: str, voxel_size_nm: tuple[float, float, float] | None = None) -> None:
     """Raise WrongUse when a volume cannot be read as raw; its voxel size may be the dataset's."""
     from fibstream.volumes.sources import open_volume

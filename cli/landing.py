@@ -15,7 +15,7 @@ from fibstream.core.dataset import clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
-from fibstream.services.ingest.edges.stored import StoredPrediction, check_squash, open_stored
+from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
 from fibstream.volumes.lengths import Size, agree, size_text
 from fibstream.volumes.positions import place_text
 from fibstream.volumes.sources import Source, open_volume
@@ -124,7 +124,7 @@ def _opened(given: Given, info: Info, raw: Source) -> StoredPrediction:
         )
     stored = open_stored(given.name, given.path, labels=given.labels, raw=raw)
     try:
-        check_squash(given.name, info.predictions[given.name], given.path, stored.squash_nm)
+        check_length(given.name, info.predictions[given.name], given.path, stored.length_nm)
     except WrongUse:
         stored.close()
         raise

@@ -45,8 +45,20 @@ AbsentValue = Annotated[
     typer.Option("--absent-value", metavar="V", help="What voxels hold that were never imaged."),
 ]
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name.")]
+PathOrDataset = Annotated[
+    str, typer.Argument(metavar="PATH|DATASET", help="A folder, or a name with services.")
+]
 DatasetName = Annotated[str, typer.Option(metavar="DATASET", help="The dataset's name.")]
 Server = Annotated[
     str,
     typer.Option(metavar="HOST[:PORT]", envvar="FIBSTREAM_SERVER", help="Where services run."),
+]
+ServerOfName = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="HOST[:PORT]",
+        envvar="FIBSTREAM_SERVER",
+        help=f"Default: {LOCALHOST}.",
+    ),
 ]

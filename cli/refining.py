@@ -86,10 +86,13 @@ def refine_prediction(
     )  # fmt: skip
     edges = fitting_chunk(parse_chunk(chunk), first.shape, None)
     predictions = tuple(
-        Prediction(name=made.inputs[role], squash_nm=source.squash_nm or SQUASH_NM)
+        Prediction(
+            name=made.inputs[role], squash_nm=source.squash_nm or SQUASH_NM,
+            is_distance=source.is_distance,
+        )
         for role, source in sources.items()
         if source.kind == "prediction"
-    )
+    )  # fmt: skip
     dataset = new_dataset(out.name, first, edges, "uint64")
     dataset = dataset.model_copy(update={"predictions": predictions, "organelles": (made,)})
     _write_labels(out, dataset, recipe, {_array(made, s, role): s for role, s in sources.items()})

@@ -6,6 +6,7 @@ may also occur in tissue, here and there: so a voxel is absent only where it lie
 (Serra 1982). That depends on ``MARGIN`` voxels around it, never on how the volume is cut.
 """
 
+import math
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -30,7 +31,9 @@ Bits = NDArray[np.bool_]
 def check_value(value: float, dtype: str) -> float:
     """Return a declared value; raise WrongUse where no voxel of ``dtype`` can have it."""
     kind = np.dtype(dtype)
-    fits = np.isfinite(value)
+    fits = math.isfinite(value)
+    if fits and kind.kind == "f":
+        fits = abs(value) <= float(np.finfo(kind).max)
     if fits and kind.kind in "ui":
         limits = np.iinfo(kind)
         fits = float(value).is_integer() and limits.min <= value <= limits.max

@@ -59,6 +59,8 @@ class Voxels:
         Of a prediction: it holds ``128 tanh(distance / squash_nm) + 127``; None where not stated.
     position : Position, optional
         Where the volume lies; None where the file does not state it.
+    is_distance : bool
+        False for a prediction that states that it is of a probability, which has no length.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +72,7 @@ class Voxels:
     display: Display = NO_DISPLAY
     squash_nm: float | None = None
     position: Position | None = None
+    is_distance: bool = True
 
     @property
     def voxel_size_nm(self) -> Size | None:

@@ -72,6 +72,8 @@ class Source:
         Of a prediction: it holds ``128 tanh(distance / squash_nm) + 127``; None where not stated.
     position : Position, optional
         Where the volume lies; None where the file does not state it.
+    is_distance : bool
+        False for a prediction that states that it is of a probability, which has no length.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Source:
     notes: tuple[str, ...] = ()
     squash_nm: float | None = None
     position: Position | None = None
+    is_distance: bool = True
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of ``box``, which lies inside the volume.
@@ -179,7 +182,7 @@ def _checked(name: str, found: Voxels, kind: Kind, given: Size | None) -> Source
         _log_once(name, note)
     return Source(
         name, (z, y, x), found.dtype.newbyteorder("="), size, kind, found.fetch, found.display,
-        notes, found.squash_nm, found.position,
+        notes, found.squash_nm, found.position, found.is_distance,
     )  # fmt: skip
 
 

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from fibstream.core.errors import WrongUse
 from fibstream.core.subject import named
 from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, INTERRUPTED, command, fail, voxel_size
-from ..connect import check_name, connected
+from ..connect import check_remote, connected
 from ..flags import is_place, parse_truths
-from ..options import LOCALHOST, Json, Voxel
+from ..options import LOCALHOST, Json, PathOrDataset, ServerOfName, Voxel
 
 
 @command
@@ -161,28 +160,18 @@ def picture(
 
 @command
 def delete(
-    name: Annotated[
-        str, typer.Argument(metavar="PATH|DATASET", help="A folder, or a name with services.")
-    ],
+    name: PathOrDataset,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST[:PORT]", envvar="FIBSTREAM_SERVER", help=f"Default: {LOCALHOST}."
-        ),
-    ] = None,
+    server: ServerOfName = None,
 ) -> None:
     """Remove a dataset with everything derived from it: PATH.zarr, or a NAME of running services.
 
     Example: fibstream delete cell.zarr --yes
     """
-    folder = Path(name)
     if is_place(name):
-        _delete_folder(folder, yes=yes)
+        _delete_folder(Path(name), yes=yes)
         return
-    check_name(name)
-    if server is None and folder.is_dir():
-        raise WrongUse(f"{name}: a folder here; expected ./{name}, or --server HOST for a name")
+    check_remote(name, server)
     if not yes:
         _confirm(name, f"Delete dataset {name} and everything derived from it?")
     with connected(server or LOCALHOST) as client:

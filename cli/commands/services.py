@@ -277,7 +277,7 @@ def query(
 
         table, unfinished = query_dataset(Path(dataset), sql)
         if unfinished:
-            typer.echo(f"note: {dataset} is not complete: {unfinished}", err=True)
+            typer.echo(f"note: {dataset}: {unfinished}", err=True)
     else:
         try:
             with connected(server, "analysis") as client:

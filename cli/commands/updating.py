@@ -8,18 +8,16 @@ import typer
 from fibstream.core.errors import WrongUse
 
 from ..app import command, settings
-from ..connect import check_name, connected, pipeline_text
+from ..connect import check_remote, connected, pipeline_text
 from ..flags import is_place
-from ..options import LOCALHOST, Json, Pipeline
+from ..options import LOCALHOST, Json, PathOrDataset, Pipeline, ServerOfName
 from .services import finish
 from .streaming import finish_run
 
 
 @command
 def update(
-    name: Annotated[
-        str, typer.Argument(metavar="PATH|DATASET", help="A folder, or a name with services.")
-    ],
+    name: PathOrDataset,
     pipeline: Pipeline,
     workers: Annotated[
         int | None, typer.Option(help="Worker processes per service, of a folder.")
@@ -28,24 +26,16 @@ def update(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until services have completed the dataset.")
     ] = False,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST[:PORT]", envvar="FIBSTREAM_SERVER", help=f"Default: {LOCALHOST}."
-        ),
-    ] = None,
+    server: ServerOfName = None,
 ) -> None:
     """Give a dataset another pipeline: only what follows from the difference is computed.
 
     Example: fibstream update cell.zarr --pipeline second.yaml
     """
-    folder = Path(name)
     if is_place(name):
-        _update_folder(folder, pipeline, workers, as_json=as_json)
+        _update_folder(Path(name), pipeline, workers, as_json=as_json)
         return
-    check_name(name)
-    if server is None and folder.is_dir():
-        raise WrongUse(f"{name}: a folder here; expected ./{name}, or --server HOST for a name")
+    check_remote(name, server)
     if workers is not None or as_json:
         raise WrongUse("--workers and --json are for a folder; services have workers of their own")
     text = pipeline_text(pipeline)

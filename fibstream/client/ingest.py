@@ -32,7 +32,8 @@ class Info:
     pipeline: str
     sealed: bool
     landed: frozenset[Index]
-    predictions: Mapping[str, float] = field(default_factory=dict)  # that land: squash length, nm
+    # Those that land, and their squash length in nm; 0 of a probability.
+    predictions: Mapping[str, float] = field(default_factory=dict)
     absent_value: float | None = None  # what voxels hold that were never imaged
 
 

@@ -84,6 +84,11 @@ class Prediction(Frozen):
         return f"predictions/{self.name}"
 
     @property
+    def length_nm(self) -> float:
+        """The squash length of a distance; 0 of a probability."""
+        return self.squash_nm if self.is_distance else 0.0
+
+    @property
     def stage(self) -> str:
         """The stage that writes it."""
         return f"prediction/{self.model}" if self.model else f"stored/{self.name}"

@@ -5,10 +5,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.errors import WrongUse
+
 from .port import Meaning
 
 SLACK = 1e-5  # runtimes approximate tanh and softmax, at times beyond the range in the last place
 MAX_WINDOW = 2**52  # a window this wide, times 510, still fits in 64 bits
+MIN_WINDOW = 1e-300  # 255 over it is still a number
+
+
+def check_window(low: float, high: float, what: str) -> tuple[float, float]:
+    """Return a window that `contrast` can map grey values by; raise WrongUse for any other."""
+    wide = -MAX_WINDOW <= low < high <= MAX_WINDOW
+    if not (wide and high - low >= MIN_WINDOW):
+        raise WrongUse(f"{what}: expected finite LOW below HIGH, both from -2**52 to 2**52")
+    return low, high
 
 
 def contrast(

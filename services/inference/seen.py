@@ -43,7 +43,7 @@ def grey_of(raw: NDArray[Any], view: View) -> NDArray[np.uint8]:
 
 
 def predict_raw(raw: Patch, core: Box, engine: Engine, view: View) -> NDArray[np.uint8]:
-    """Predict the voxels of one chunk from what landed.
+    """Predict the voxels of one chunk from what landed, as `tiling.predict` does from grey values.
 
     Parameters
     ----------
@@ -59,13 +59,7 @@ def predict_raw(raw: Patch, core: Box, engine: Engine, view: View) -> NDArray[np
     Returns
     -------
     NDArray[np.uint8]
-        ``(classes, *core.shape)``, 0 where voxels are absent. A voxel is the same, bit by bit,
-        whatever chunk it is predicted with.
-
-    Raises
-    ------
-    Poison
-        The network yields a value that is not finite, or outside what its metadata declare.
+        ``(classes, *core.shape)``, 0 also where the declared value says that voxels are absent.
     """
     seen = core.grow(halo_of(engine.spec)).meet(raw.box)
     grey = grey_of(raw.array[seen.slices(raw.box.start)], view)

@@ -98,7 +98,7 @@ def predict(patch: Patch, core: Box, engine: Engine, *, fill: int = 0) -> NDArra
     Raises
     ------
     Poison
-        The network yields a value that is not finite.
+        The network yields a value that is not finite, or outside what its metadata declare.
     """
     spec = engine.spec
     starts = _starts(core, spec)

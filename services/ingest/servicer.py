@@ -43,7 +43,7 @@ from fibstream.services.ingest.edges.messages import (
     watch_response,
 )
 from fibstream.services.ingest.edges.progress import DatasetFollower
-from fibstream.services.ingest.edges.stored import check_squash
+from fibstream.services.ingest.edges.stored import check_length, length_of
 from fibstream.services.ingest.edges.uploads import Uploads, join, voxels_of
 from fibstream.services.ingest.stages.stored import stored
 from fibstream.store.store import Blob
@@ -228,8 +228,8 @@ class IngestServicer(IngestServiceServicer):
         kind: Kind = "prediction" if prediction else "raw"
         with closing(open_volume(source, kind=kind, voxel_size_nm=dataset.voxel_size_nm)) as volume:
             if prediction:
-                wanted_nm = dataset.prediction(prediction).squash_nm
-                check_squash(prediction, wanted_nm, source, volume.squash_nm)
+                wanted_nm = dataset.prediction(prediction).length_nm
+                check_length(prediction, wanted_nm, source, length_of(volume))
             box = dataset.grid.box(index)
             if str(volume.dtype) != dtype or volume.shape[1:] != dataset.shape[1:] \
                     or volume.shape[0] < box.stop[0]:  # fmt: skip

@@ -49,3 +49,24 @@ def test_a_probability_is_taken_for_one_and_nothing_for_a_distance(tmp_path, run
     same = run_with(write_net(tmp_path / "d.onnx", **distance), "d")
     assert answer.code == same.code == 0
     assert answer.hashes == same.hashes
+
+
+def test_a_stored_probability_has_no_threshold_in_nm(scene, tmp_path) -> None:
+    """Its bytes are of no length: 50 nm, as of a distance that states none, would be a guess."""
+    changes = {"head": None, "body": sigmoid, "channels": 1, **GEOMETRY, "scale_nm": None}
+    net = write_net(tmp_path / "p.onnx", **changes, meaning="probability")
+    stored, out = tmp_path / "p.zarr", tmp_path / "labels.zarr"
+    assert inside("predict", "--raw", scene.raw, "--model", net, "--out", stored).code == 0
+    refine = ("refine", "--prediction", f"mito={stored}", "--organelle", "generic", "--out", out)
+    pipeline = tmp_path / "stored.yaml"
+    text = "predictions: [{{name: p, from: {}}}]\norganelles: [{{recipe: generic, set: {{{}}}}}]"
+    pipeline.write_text(text.format(stored, "threshold_nm: 10"))
+    run = scene.run(tmp_path / "run.zarr", "--bus", "memory:", pipeline=pipeline)
+    for command in ((*refine, "--set", "threshold_nm=10"), run):
+        answer = inside(*command)
+        assert answer.code == 2 and answer.err.count("\n") == 1
+        assert "threshold_nm 10 needs a distance" in answer.err
+    assert not out.exists() and not (tmp_path / "run.zarr").exists()
+    assert inside(*refine).code == 0
+    pipeline.write_text(text.format(stored, ""))
+    assert inside(*run).code == 0

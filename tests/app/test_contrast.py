@@ -37,3 +37,17 @@ def test_the_black_frame_of_an_aligned_stack_is_no_data(tmp_path: Path) -> None:
 def test_a_stack_of_padding_alone_has_no_contrast(tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match=r"no contrast in its first 3 slices, .* LOW,HIGH$"):
         parse_contrast("auto", source_of(tmp_path, np.zeros((3, 20, 20), np.uint8)))
+
+
+@pytest.mark.parametrize("text", ["9,1", "nan,1", "0,inf", "-1e300,1e300", "0,1e16", "0,1e-310"])
+def test_a_window_that_no_grey_value_can_be_mapped_by_is_refused(tmp_path: Path, text: str) -> None:
+    source = source_of(tmp_path, aligned_stack())
+    with pytest.raises(WrongUse, match=rf"^--contrast {text}: expected finite LOW below HIGH,"):
+        parse_contrast(text, source)
+    assert parse_contrast(f"{-(2**52)},{2**52}", source) == (-(2.0**52), 2.0**52)
+
+
+def test_nor_is_one_that_was_found(tmp_path: Path) -> None:
+    values = np.random.default_rng(5).uniform(1e20, 3e20, (4, 20, 20)).astype(np.float32)
+    with pytest.raises(WrongUse, match=r"raw.npy: its contrast: expected finite LOW below HIGH"):
+        parse_contrast("auto", source_of(tmp_path, values))

@@ -194,7 +194,9 @@ def test_stored_predictions_come_last_with_the_squash_length_of_their_file() -> 
     text = "models: [m]\npredictions: [{name: a, from: p}, {name: b, model: m, class: c}]"
     first, second = predicted(text, model("m", "c"), squash_nm={"a": 30})
     assert (first.name, first.stage) == ("b", "prediction/m")
-    assert (second.name, second.stage, second.squash_nm) == ("a", "stored/a", 30)
+    assert (second.name, second.stage, second.length_nm) == ("a", "stored/a", 30)
+    second = predicted(text, model("m", "c"), squash_nm={"a": 0})[1]
+    assert (second.is_distance, second.length_nm) == (False, 0)  # its file is of a probability
 
 
 def test_what_a_client_lands_has_the_squash_length_that_it_gives() -> None:

@@ -154,5 +154,21 @@ def test_what_cannot_be_made_of_a_dataset_is_refused(folder: Path, text: str, me
 def test_a_landed_prediction_that_is_named_by_a_file_is_not_read(folder: Path) -> None:
     text = text_of(["b"]) + "\npredictions: [{name: er, from: gone.npz}]"
     dataset, notes = updated(there(folder), text, folder)
-    assert dataset.prediction("er").squash_nm == 40
+    assert dataset.prediction("er").length_nm == 40
     assert notes == ["prediction er: stays as it has landed; gone.npz is not read"]
+
+
+def test_a_probability_that_has_landed_stays_one(folder: Path) -> None:
+    dataset = there(folder)
+    er = Prediction(name="er", is_distance=False)
+    dataset = dataset.model_copy(update={"predictions": (dataset.predictions[0], er)})
+    text = "models: [one]\npredictions: [{name: er, squash_nm: 50}]"
+    with pytest.raises(WrongUse, match="er: it has landed as a probability; expected that"):
+        updated(dataset, text, folder)
+    assert updated(dataset, "models: [one]", folder)[0].prediction("er") == er
+
+
+def test_a_network_of_another_voxel_size_is_refused(folder: Path) -> None:
+    dataset = there(folder).model_copy(update={"voxel_size_nm": (4, 4, 4)})
+    with pytest.raises(WrongUse, match="voxel size 4 x 4 x 4 nm does not fit model two"):
+        updated(dataset, "models: [one, two]", folder)

@@ -50,6 +50,13 @@ def test_an_area_that_was_not_declared_is_told_with_its_value(tmp_path: Path, z:
     assert unimaged_note(source_of(tmp_path, volume), 65_535) is None
 
 
+def test_a_declared_fraction_is_that_of_voxels_of_single_precision(tmp_path: Path) -> None:
+    volume = tissue().astype(np.float32)
+    volume[0, 30:, :30] = 0.1
+    assert unimaged_note(source_of(tmp_path, volume), 0.1) is None
+    assert "the one value 0.100000001" in (unimaged_note(source_of(tmp_path, volume), 0) or "")
+
+
 def test_of_large_slices_opposite_corners_are_read() -> None:
     read, black = list[Box](), list[Box]()
     rng = np.random.default_rng(1)

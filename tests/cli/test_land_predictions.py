@@ -93,7 +93,7 @@ def stored(root: Root, name: str) -> np.ndarray:
         (("--prediction", "p=a", "--labels", "p=b"), "--labels p=b: p is given twice"),
         (("--prediction", "q={p}"), "--prediction q=.*: no such prediction lands .* p, truth"),
         (("--prediction", "p={ids}"), "prediction p must fit raw: .*uint16"),
-        (("--prediction", "p={wide}"), "p: .* has the squash length 40 nm; expected 50 nm"),
+        (("--prediction", "p={wide}"), "p: .* has the squash length 40 nm; expected the"),
         (("--prediction", "p={none}"), "prediction p must fit raw: .*none.npz"),
         (("--labels", "truth={ids}"), "--labels truth=.*: distances need the end of the volume"),
     ],

@@ -1,5 +1,6 @@
 """The contrast window is exact for integers and total for floats."""
 
+import re
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibstream.services.inference.grey import contrast, quantise
+from fibstream.services.inference.grey import check_range, contrast, quantise
+from fibstream.services.inference.port import Meaning
 
 INTEGERS = [np.uint8, np.int8, np.uint16, np.int16, np.int32, np.uint32, np.int64, np.uint64]
 
@@ -63,3 +65,45 @@ def test_distances_are_quantised_with_127_at_the_surface() -> None:
     assert quantise(distance).tolist() == [0, 63, 127, 191, 255]
     halves = (np.arange(8, dtype=np.float32) + 0.5) / 128
     assert quantise(halves).tolist() == [128, 128, 130, 130, 132, 132, 134, 134]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([-0.5, 1.2], "the value -0.5; its metadata declare a probability, from 0 to 1"),
+        ([-0.2, 1.5], "the value 1.5; its metadata declare a probability, from 0 to 1"),
+        ([0.5, 1.0001], "the value 1.0001;"),
+        ([-0.0001, 0.5], "the value -0.0001;"),
+        ([0.5, np.nan], "values that are not finite"),
+        ([0.5, np.inf], "values that are not finite"),
+        ([-np.inf, 0.5], "values that are not finite"),
+    ],
+)
+def test_the_value_that_is_farthest_outside_is_named(values: list[float], told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}"):
+        check_range(np.array(values, np.float32), (0, 1), "probability")
+    check_range(np.array([-9e-6, 1 + 9e-6]), (0, 1), "probability")
+
+
+@pytest.mark.parametrize(
+    ("meaning", "least", "most"),
+    [("distance", -1, 1), ("probability", 0, 1), ("logit", -1e30, 1e30)],
+)
+def test_each_meaning_has_its_range(meaning: Meaning, least: float, most: float) -> None:
+    assert quantise(np.array([least, most], np.float32), meaning).tolist() == [0, 255]
+    beyond = [np.nan, np.inf, -np.inf]
+    if meaning != "logit":
+        beyond += [least - 0.01, most + 0.01]
+    for value in beyond:
+        with pytest.raises(ValueError, match=r"not finite|declare a"):
+            quantise(np.array([(least + most) / 2, value], np.float32), meaning)
+
+
+def test_bytes_of_single_precision_are_those_of_exact_values() -> None:
+    rng = np.random.default_rng(6)
+    p = rng.random(1_000_000, np.float32)
+    expected = np.clip(np.round(256 * p.astype(np.float64) - 1), 0, 255)
+    assert np.array_equal(quantise(p, "probability"), expected)
+    x = rng.normal(0, 3, p.size).astype(np.float32)
+    expected = np.clip(np.round(256 / (1 + np.exp(-x.astype(np.float64))) - 1), 0, 255)
+    assert np.array_equal(quantise(x, "logit"), expected)

@@ -3,10 +3,15 @@
 import pytest
 
 from fibstream.app.design import design_request
-from fibstream.core.dataset import Dataset
+from fibstream.app.pipelines import requested_pipeline
+from fibstream.core.dataset import Dataset, Prediction
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.root import Root
-from fibstream.services.ingest.edges.messages import dataset_request, dataset_spec
+from fibstream.services.ingest.edges.messages import (
+    dataset_request,
+    dataset_response,
+    dataset_spec,
+)
 
 DATASET = Dataset(
     name="cell", shape=(None, 40, 50), chunk=(16, 16, 16), dtype="int16",
@@ -30,3 +35,13 @@ def test_a_record_of_before_reads_as_undeclared() -> None:
     record = DATASET.model_dump(mode="json")
     del record["absent_value"]
     assert Dataset.model_validate(record) == DATASET
+
+
+def test_a_landed_probability_is_no_distance_to_a_client() -> None:
+    """A pipeline has no word for one that a client lands: sent back it is refused, not taken."""
+    given = (Prediction(name="p", is_distance=False), Prediction(name="d", squash_nm=30))
+    dataset = DATASET.model_copy(update={"predictions": given})
+    answer = dataset_response(dataset, set())
+    assert [(p.name, p.squash_nm) for p in answer.predictions] == [("p", 0), ("d", 30)]
+    with pytest.raises(WrongUse, match="expected a length above 0 in nm"):
+        requested_pipeline(dataset_spec(dataset).pipeline)

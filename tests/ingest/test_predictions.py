@@ -125,15 +125,14 @@ def announced(servicer: IngestServicer, path: str, prediction: str = "er") -> in
     return int(servicer.AnnounceChunk(request, CONTEXT).revision)
 
 
-def saved(path: Path, voxels: NDArray[Any], squash_nm: float | None) -> str:
-    """Write a Zarr array with a voxel size, and a squash length in its attributes."""
+def saved(path: Path, voxels: NDArray[Any], **attributes: object) -> str:
+    """Write a Zarr array with a voxel size and more attributes."""
     import zarr
 
     array: Any = zarr.create_array(path, data=voxels, chunks=voxels.shape)
     array.attrs["transform"] = {"axes": ["z", "y", "x"], "units": ["nm"] * 3, "scale": [8, 8, 8],
                                 "translate": [0, 0, 0]}  # fmt: skip
-    if squash_nm is not None:
-        array.attrs["squash_nm"] = squash_nm
+    array.attrs.update(attributes)
     return str(path)
 
 
@@ -142,10 +141,12 @@ def test_a_server_reads_a_prediction_itself_if_its_bytes_are_of_the_same_squash(
 ) -> None:
     with pytest.raises(WrongState, match=r"predictions/er chunk .0, 0, 0.: not in the store"):
         announced(servicer, "")
-    right, wrong = (saved(tmp_path / f"{n}.zarr", BYTES, n) for n in (30, 40))
-    unknown = saved(tmp_path / "none.zarr", BYTES, None)
-    for path, length in ((wrong, 40), (unknown, 50)):
-        reason = f"er: .* has the squash length {length} nm; expected 30 nm"
+    right, wrong = (saved(tmp_path / f"{n}.zarr", BYTES, squash_nm=n) for n in (30, 40))
+    unknown = saved(tmp_path / "none.zarr", BYTES)
+    probable = saved(tmp_path / "probable.zarr", BYTES, meaning="probability")
+    told = ("the squash length 40 nm", "the squash length 50 nm", "a probability")
+    for path, found in zip((wrong, unknown, probable), told, strict=True):
+        reason = f"er: .* has {found}; expected the squash length 30 nm"
         with pytest.raises(WrongUse, match=reason):
             announced(servicer, path)
     assert get(servicer, "er").revision == 0

@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid
 from fibstream.core.stage import Patch
-from fibstream.kernels.absent import EDGE, HALO, absent_voxels, constant_squares
+from fibstream.kernels.absent import (
+    BLOCK_HALO,
+    EDGE,
+    HALO,
+    Unimaged,
+    absent_voxels,
+    check_value,
+    constant_squares,
+)
 
 VALUE = 9
 
@@ -108,3 +117,31 @@ def test_constant_squares_are_those_inside_slices(seed: int) -> None:
         square = (z, slice(v, v + EDGE), slice(u, u + EDGE))
         expected[square] |= np.ptp(sample[square]) == 0
     assert np.array_equal(constant_squares(sample), expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "fits"),
+    [
+        (0, "uint8", True), (255, "uint8", True), (256, "uint8", False), (-1, "uint8", False),
+        (-128, "int8", True), (0.5, "uint16", False), (0.1, "float32", True),
+        (-3e38, "float32", True), (1e300, "float32", False), (-np.inf, "float32", False),
+        (np.nan, "float32", False), (np.nan, "uint8", False), (np.inf, "int16", False),
+    ],
+)  # fmt: skip
+def test_a_value_is_one_that_voxels_can_have(value: float, dtype: str, fits: bool) -> None:
+    if fits:
+        assert check_value(value, dtype) == value
+    else:
+        with pytest.raises(WrongUse, match=f"expected one that voxels of {dtype} can have"):
+            check_value(value, dtype)
+
+
+def test_a_block_is_read_as_far_as_a_voxel_beyond_its_chunk_needs() -> None:
+    """A square of 7 voxels is none; cut off by what was read, it would be one."""
+    volume = np.zeros((30, 30, 30), np.uint8)
+    volume[:, 10:17, 10:17] = VALUE
+    whole, core = Box((0, 0, 0), (30, 30, 30)), Box((0, 0, 0), (12, 10, 10))
+    block, around = Box(core.start, (13, 11, 11)), core.grow(BLOCK_HALO).meet(whole)
+    raw = Patch(volume[around.slices()], around)
+    expected = absent_voxels(Patch(volume, whole), VALUE, block)
+    assert np.array_equal(Unimaged(raw, VALUE).within(block), expected)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.volumes.sources import Source
-from fibstream.volumes.zarr_n5.prediction_bytes import squash_of, table_of
+from fibstream.volumes.zarr_n5.prediction_bytes import holds_distances, squash_of, table_of
 
 from .layouts import n5_array, n5_group, opened
 
@@ -111,3 +111,22 @@ def test_probabilities_are_no_prediction(tmp_path: Path) -> None:
     path = n5_array(tmp_path / "p", BYTES.reshape(4, 8, 8), attributes={"float_range": [0, 1]})
     with pytest.raises(WrongUse, match="float_range"):
         opened(path, kind="prediction", voxel_size_nm=(4, 4, 4))
+
+
+@pytest.mark.parametrize("where", ["array", "group", "neither"])
+def test_whether_a_prediction_is_a_probability_is_stated(where: str, tmp_path: Path) -> None:
+    stated = {"meaning": "probability"}
+    n5_group(tmp_path / "mito", stated if where == "group" else {})
+    path = n5_array(
+        tmp_path / "mito" / "s0", BYTES.reshape(4, 8, 8), {"type": "gzip", "level": 6},
+        attributes={"resolution": [4, 4, 4], **(stated if where == "array" else {})},
+    )  # fmt: skip
+    assert opened(path, kind="prediction").is_distance == (where == "neither")
+
+
+@pytest.mark.parametrize("meaning", ["logit", "", 1, None, ["distance"], "x" * 1000])
+def test_another_meaning_is_refused(meaning: object) -> None:
+    assert holds_distances({"meaning": "distance"}, "p") and holds_distances({}, "p")
+    with pytest.raises(WrongUse, match=r"p has the meaning .*; expected distance or pr") as caught:
+        holds_distances({"meaning": meaning}, "p")
+    assert len(str(caught.value)) < 250

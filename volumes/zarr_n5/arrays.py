@@ -16,7 +16,7 @@ from fibstream.volumes.positions import NOWHERE
 from .axes import ZYX, ArrayMetadata, ParentGroup
 from .hierarchy import Hierarchy, Node
 from .position import position_of
-from .prediction_bytes import squash_of, table_of
+from .prediction_bytes import holds_distances, squash_of, table_of
 from .selection import Kind, candidates_in, select_array
 from .voxel_size import describe
 
@@ -108,7 +108,7 @@ def _voxels(
     return Voxels(
         tuple(array.shape), np.dtype(array.dtype.numpy_dtype), description.lengths, fetch,
         "" if node.key == key else str(node.key.relative_to(key)), tuple(notes), display_of(places),
-        squash_of(stated, name), position,
+        squash_of(stated, name), position, holds_distances(stated, name),
     )  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def _as_zyx(array: Any, axes: tuple[str, ...] | None, name: str) -> Any:
 
 def _stated(places: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return what the attributes of the array state of its bytes, or else those of its group."""
-    words = ("float_range", "safe_scale", "squash_nm")
+    words = ("float_range", "safe_scale", "squash_nm", "meaning")
     return {w: place[w] for place in places[1::-1] for w in words if w in place}
 
 

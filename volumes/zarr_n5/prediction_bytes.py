@@ -5,7 +5,7 @@ b stated by ``safe_scale`` in the attributes of the array (Heinrich et al. 2021,
 ``clip_float_to_uint8`` of simpleference).  False: a = 128 and b = 127, so that 127 is the surface;
 that is the scale of fibstream, and the lowest distance is cut off.  True: a = 127 and b = 128, so
 that 128 is the surface.  fibstream's own predictions state ``squash_nm``, the length that is 50 nm
-there.
+there; those of a probability state the meaning ``probability`` instead.
 """
 
 import math
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 
+MEANINGS = ("distance", "probability")
 RANGE = (-1.0, 1.0)  # of a tanh; other ranges are probabilities, which have no surface
 
 
@@ -67,3 +68,14 @@ def squash_of(attributes: Mapping[str, Any], name: str) -> float | None:
     if not isinstance(given, int | float) or not 0 < given < math.inf:
         raise WrongUse(f"{name} has the squash_nm {given!r}; expected a length in nm")
     return float(given)
+
+
+def holds_distances(attributes: Mapping[str, Any], name: str) -> bool:
+    """Whether bytes are those of distances; False for ``meaning`` probability.
+
+    Raises WrongUse for any other meaning.
+    """
+    meaning = attributes.get("meaning", "distance")
+    if meaning not in MEANINGS:
+        raise WrongUse(f"{name} has the meaning {meaning!r:.140}; expected {' or '.join(MEANINGS)}")
+    return bool(meaning == "distance")

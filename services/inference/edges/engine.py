@@ -71,7 +71,7 @@ class CpuEngine:
             if not self._rounded:
                 return quantise(found, self.spec.meaning)
             check_range(found, (0, 255), "byte of a distance")
-            return np.clip(found, 0, 255).astype(np.uint8)
+            return found.astype(np.uint8)
         except ValueError as error:
             raise Poison(f"model {self.spec.name}: yields {error}") from None
 

@@ -62,7 +62,7 @@ def _pipeline(dataset: Dataset) -> str:
         "predictions": [
             {"name": p.name, "model": p.model, "class": p.channel}
             if p.model
-            else {"name": p.name, "squash_nm": p.squash_nm}
+            else {"name": p.name, "squash_nm": p.length_nm}
             for p in dataset.predictions
             if p.name != p.channel
         ],
@@ -85,7 +85,7 @@ def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetRespo
         dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, count=wire.index3(count),
         landed=np.packbits(_landed_bits(count, landed), bitorder="little").tobytes(),
         predictions=[
-            pb.LandingPrediction(name=p.name, squash_nm=p.squash_nm)
+            pb.LandingPrediction(name=p.name, squash_nm=p.length_nm)
             for p in dataset.predictions
             if not p.model
         ],

@@ -26,9 +26,9 @@ class StoredPrediction:
     source: Source
 
     @property
-    def squash_nm(self) -> float:
-        """The length that distances are divided by before the tanh."""
-        return self.source.squash_nm or SQUASH_NM
+    def length_nm(self) -> float:
+        """The squash length of distances; 0 of a probability."""
+        return length_of(self.source)
 
     @property
     def argument(self) -> tuple[str, str]:
@@ -45,13 +45,13 @@ class StoredPrediction:
         whole = Box((0, 0, 0), self.source.shape)
         around = box.grow(self._halo).meet(whole)
         inside: NDArray[Any] = self.source.read(around) > 0
-        return distance_bytes(inside, around, box, self.source.voxel_size_nm, self.squash_nm)
+        return distance_bytes(inside, around, box, self.source.voxel_size_nm, self.length_nm)
 
     @cached_property
     def _halo(self) -> Halo:
         from fibstream.kernels.distance import byte_halo
 
-        return byte_halo(self.source.voxel_size_nm, self.squash_nm)
+        return byte_halo(self.source.voxel_size_nm, self.length_nm)
 
     def close(self) -> None:
         """Close the source."""
@@ -80,11 +80,19 @@ def open_stored(
     raise WrongUse(f"prediction {name} must fit raw: {wrong}")
 
 
-def check_squash(name: str, expected_nm: float, path: str, squash_nm: float | None) -> None:
-    """Raise WrongUse for a source of another squash length: its bytes are other distances."""
-    found_nm = squash_nm or SQUASH_NM
+def length_of(source: Source) -> float:
+    """Return the squash length of a prediction, 50 nm where it states none; 0 of a probability."""
+    return (source.squash_nm or SQUASH_NM) if source.is_distance else 0.0
+
+
+def check_length(name: str, expected_nm: float, path: str, found_nm: float) -> None:
+    """Raise WrongUse for a source of another squash length: its bytes mean something else."""
     if found_nm != expected_nm:
         raise WrongUse(
-            f"prediction {name}: {path} has the squash length {found_nm:g} nm; expected "
-            f"{expected_nm:g} nm, for which the dataset was made"
+            f"prediction {name}: {path} has {_told(found_nm)}; expected {_told(expected_nm)}, for "
+            "which the dataset was made"
         )
+
+
+def _told(length_nm: float) -> str:
+    return f"the squash length {length_nm:g} nm" if length_nm else "a probability"
