@@ -68,7 +68,7 @@ def test_details_are_the_voxels(subject, axis) -> None:
     found = details(subject)[axis]
     index = planes.voxel_of(DATASET, POINT)[axis]
     raw = VOLUMES["raw"].take(index, axis)
-    wanted = np.clip((raw.astype(float) - 20) * 255 / 200, 0, 255).astype(np.uint8)
+    wanted = np.floor(np.clip((raw.astype(float) - 20) * 255 / 200, 0, 255) + 0.5)
     assert np.array_equal(np.asarray(found.raw), wanted)
     labels = VOLUMES["labels/mito"].take(index, axis)
     assert np.array_equal(np.asarray(found.layers["labels"]), veil(labels))
