@@ -10,6 +10,7 @@ from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Place, Record
 from fibstream.core.fold import Fold, Folds
+from fibstream.core.frontier import Frontier
 from fibstream.core.grid import Index
 from fibstream.core.ports import Bus, Files
 from fibstream.core.stage import RAW, Input, Output, Stage
@@ -71,12 +72,48 @@ def restore_log(dataset: Dataset, store: Store, bus: Bus) -> None:
     Without it a planner would see chunks arrive one after the other and make labels of open
     objects that are final in the store already.
     """
-    for place, items in outputs(dataset, store.files, store):
-        stamps = [(item, stamp) for item in items if (stamp := store.stamp(item)) is not None]
-        record = record_of(dataset, place, stamps) if len(stamps) == len(items) else None
+    for place, record in stored(dataset, store):
         if record is not None:
             key = wire.record_key(dataset.name, *place)
             bus.publish(wire.ledger_topic(place[0]), key, wire.encode(record))
+
+
+def stored(dataset: Dataset, store: Store) -> Iterator[tuple[Place, Record | None]]:
+    """Yield every output of a dataset with its record by its stamps; None where it lacks one."""
+    for place, items in outputs(dataset, store.files, store):
+        stamps = [(item, stamp) for item in items if (stamp := store.stamp(item)) is not None]
+        yield place, record_of(dataset, place, stamps) if len(stamps) == len(items) else None
+
+
+def outdated(dataset: Dataset, store: Store, records: Mapping[Place, Record]) -> set[Place]:
+    """Return the outputs whose key is not the one wanted: of other settings, or other inputs.
+
+    ``records`` are of what is stored of a sealed dataset.
+    """
+    found: set[Place] = set()
+    for service in registry.services():
+        stages = service.stages(dataset, store.files)
+        fold = Folds(service.folds(dataset))
+        fold.seal(dataset.grid)
+        frontier = Frontier(stages, dataset.grid, fold.extra)
+        for record in records.values():
+            frontier.apply(record)
+        for source, record in product(fold.inputs, records.values()):
+            content = record.hashes.get(source.name)
+            if source.stage == record.stage and content and isinstance(record.subject, tuple):
+                _put(fold, store, source, record.subject, content)
+        for place in fold.dirty():
+            frontier.touch(place)
+        frontier.finish()
+        # What a planner would make again, though it is there.
+        found |= {(task.stage, task.subject) for task in frontier.tasks()} & records.keys()
+    return found
+
+
+def _put(fold: Fold, store: Store, source: Input, index: Index, content: str) -> None:
+    """Put a stored summary into a fold; of one that is damaged, what follows is not known."""
+    with contextlib.suppress(Changed):
+        fold.put(source, index, content, store.read_summary(source, index, content))
 
 
 def record_of(dataset: Dataset, place: Place, stamps: list[tuple[Blob, Stamp]]) -> Record | None:
@@ -163,7 +200,6 @@ def _folded(fold: Fold, dataset: Dataset, store: Store, chunks: Sequence[Index])
         fold.seal(dataset.grid)
     for source, index in product(fold.inputs, chunks):
         stamp = store.stamp(Blob(source.name, index))
-        with contextlib.suppress(Changed):  # it is damaged: what follows from it is not known
-            if stamp is not None:
-                fold.put(source, index, stamp.hash, store.read_summary(source, index, stamp.hash))
+        if stamp is not None:
+            _put(fold, store, source, index, stamp.hash)
     yield from (place for place in fold.dirty() if fold.extra(*place) is not None)

@@ -10,7 +10,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.ports import Files
 from fibstream.store.store import Store
 
-from .catalogue import outputs
+from .catalogue import outdated, stored
 
 SOURCE = "provenance/source.json"  # where a run notes what it has read
 Facts = list[tuple[str, str]]
@@ -32,14 +32,16 @@ def source_of(out: Path) -> str:
 
 
 def missing(dataset: Dataset, files: Files) -> str:
-    """Return why a dataset has no hashes yet; empty where all of its outputs are stored."""
+    """Return why a dataset has no hashes yet; empty where all is stored that is wanted now."""
     if not dataset.grid.sealed:
         return "the dataset is open: its extent in z is not known yet"
-    store, every, lacking = Store(files, dataset.grid), 0, 0
-    for _, blobs in outputs(dataset, files, store):
-        every += len(blobs)
-        lacking += sum(store.stamp(blob) is None for blob in blobs)
-    return f"{lacking} of {every} outputs are not stored yet" if lacking else ""
+    store = Store(files, dataset.grid)
+    every = dict(stored(dataset, store))
+    records = {place: record for place, record in every.items() if record is not None}
+    if lacking := len(every) - len(records):
+        return f"{lacking} of {len(every)} outputs are not stored yet"
+    old = len(outdated(dataset, store, records))
+    return f"{old} of {len(every)} outputs are of earlier settings" if old else ""
 
 
 def provenance(
@@ -51,13 +53,15 @@ def provenance(
         facts.append(("credit", credit))
     contrast = "{:g} to {:g}".format(*dataset.contrast)
     facts.append(("contrast", contrast + (", inverted" if dataset.invert else "")))
+    if dataset.absent_value is not None:
+        facts.append(("never imaged", f"voxels of value {dataset.absent_value:g}"))
     for model in dataset.models:
         facts.append((f"network {model.name}", f"sha256 {model.sha256}"))
         facts.append(("engine profile", _listed(model.profile)))
-    for stored in (p for p in dataset.predictions if not p.model):
-        kind = f"squash length {stored.squash_nm:g} nm" if stored.is_distance else "a probability"
+    for landed in (p for p in dataset.predictions if not p.model):
+        kind = f"squash length {landed.squash_nm:g} nm" if landed.is_distance else "a probability"
         made = f"landed beside raw, {kind}"
-        facts.append((f"prediction {stored.name}", made))
+        facts.append((f"prediction {landed.name}", made))
     for o in dataset.organelles:
         made = f"recipe {o.recipe} from {', '.join(o.inputs.values())}; {_listed(o.settings)}"
         facts.append((f"organelle {o.name}", made))
@@ -69,4 +73,4 @@ def provenance(
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{n} {'none' if v is None else v}" for n, v in values.items())

@@ -1,11 +1,13 @@
-"""Which grey values of an array are shown as black and white."""
+"""How grey values are shown: which are black and white, and raw as the networks see it."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Box
+from fibstream.services.inference.grey import contrast
 from fibstream.volumes.sources import Source
 
 SAMPLE = 128  # voxels an edge, in the middle: where grey values and ids are taken from
@@ -29,3 +31,8 @@ def window(source: Source, sample: NDArray[Any]) -> tuple[float, float]:
         return 0.0, 255.0
     low, high = np.percentile(sample, PERCENTILES).tolist()
     return (low, high) if low < high else (low, low + 1)
+
+
+def network_grey(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
+    """Return raw as the networks see it: contrast stretched, dark membranes."""
+    return contrast(values, *dataset.contrast, invert=dataset.invert)

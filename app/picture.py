@@ -35,7 +35,8 @@ from .drawing import (
     veil,
     write,
 )
-from .planes import CUTS, Point, Section, index_of, section, shapes, thinned, voxel_of, window
+from .grey import network_grey
+from .planes import CUTS, Point, Section, index_of, section, shapes, thinned, voxel_of
 
 FULL = 1536  # voxels: the edge of a part that is shown at full resolution
 MARKED = 7.0  # pixels from its border an object must be thick to have its number on it
@@ -106,7 +107,7 @@ def _row(subject: Subject, axis: int, per_nm: float) -> list[Panel]:
     rest = [n for n in range(3) if n != axis]
     height, width = (max(round(subject.extent_nm[n] * per_nm), 1) for n in rest)
     raw = subject.section("raw", "raw", axis)
-    values = window(raw.values, subject.dataset) if raw else np.zeros((1, 1), np.uint8)
+    values = network_grey(raw.values, subject.dataset) if raw else np.zeros((1, 1), np.uint8)
     grey = rgb(_resized(values, (height, width)))
     labels = subject.section(subject.chosen.group, "labels", axis)
     found = fit(labels.values, (height, width)) if labels else np.zeros((height, width), np.uint64)
@@ -207,7 +208,8 @@ def _detail(subject: Subject, axis: int) -> Detail | None:
     part = "the whole plane" if (height, width) == raw.whole else "part of the plane"
     return Detail(
         f"{subject.position(axis)}: {ranges}, {part}", (height, width),
-        raw.pixel_nm[0] / raw.pixel_nm[1], Image.fromarray(window(raw.values, subject.dataset)),
+        raw.pixel_nm[0] / raw.pixel_nm[1],
+        Image.fromarray(network_grey(raw.values, subject.dataset)),
         {name: Image.fromarray(layer) for name, layer in layers.items()},
     )  # fmt: skip
 

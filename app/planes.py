@@ -122,10 +122,3 @@ def voxel_of(dataset: Dataset, point_nm: Point) -> Index:
     last = [(edge or 1 << 30) - 1 for edge in dataset.shape]
     places = zip(point_nm, dataset.voxel_size_nm, last, strict=True)
     return index_of([min(max(int(at / size), 0), end) for at, size, end in places])
-
-
-def window(values: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
-    """Return raw as the networks see it: contrast stretched, dark membranes."""
-    low, high = dataset.contrast
-    grey = np.clip((values.astype(np.float64) - low) * 255 / (high - low), 0, 255)
-    return (255 - grey if dataset.invert else grey).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,14 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fibstream.core.dataset import Dataset, clip_chunk
-from fibstream.core.errors import WrongUse
-from fibstream.core.grid import Grid, Index
-from fibstream.kernels.scores import Overlap, Pairs, count, count_pairs, instance_scores, scores
+from fibstream.core.dataset import Dataset
+from fibstream.core.subject import CHUNKS, count
 from fibstream.store.store import Store
-from fibstream.volumes.lengths import Size
-from fibstream.volumes.positions import Position, check_same_grid
-from fibstream.volumes.sources import Source, open_volume
 
 from .catalogue import segmentations
 from .colours import Colouring, css
@@ -30,10 +24,8 @@ from .folder import open_dataset
 from .hashes import Track, untracked
 from .hashes import hashes as hashes_of
 from .picture import Subject, details, paint
-from .sampling import confused_note
 from .solid import EDGE, of_dataset
-
-log = logging.getLogger(__name__)
+from .truths import open_truths, scored
 
 ROWS = 100  # of a table on the page: the largest objects; the file has all
 WIDTH = 1200  # pixels of the page: a smaller plane is shown larger
@@ -51,7 +43,6 @@ COLUMNS: Mapping[str, str] = {
 UNITS = {"volume_nm3": 1e9, "area_nm2": 1e6}  # of a column on the page, in that of the table
 
 Row = dict[str, Any]
-BLOCK: Index = (128, 128, 128)  # voxels that are compared with a truth at a time
 
 
 class Written(NamedTuple):
@@ -88,19 +79,16 @@ def write_report(
             out, dataset, found, point(rows, dataset), colouring(rows, dataset),
             {row["id"]: rank for rank, row in enumerate(rows, 1)}, truth,
         )  # fmt: skip
-        image = paint(subject)
         pictures.append(folder / f"{found.name.replace('/', '-')}.png")
-        image.save(pictures[-1])
-        solid = of_dataset(out, dataset, found.group, subject.colours_of, track, edge=edge)
-        if solid is not None:
-            solid.save(pictures[-1].with_name(f"{pictures[-1].stem}-3d.png"))
-        section = _section(subject, rows) | {
-            "picture": _data_url(image),
-            "solid": _data_url(solid) if solid else "",
-            "chunks": len(list(store.chunks(found.group))),
-            "scores": _scores(out / found.group, truth, track) if truth else {},
-        }
-        sections.append(section)
+        sections.append(
+            _section(subject, rows)
+            | _drawn(subject, pictures[-1], track, edge)
+            | {
+                "chunks": len(list(store.chunks(found.group))),
+                "of": count(CHUNKS, dataset.grid) if dataset.grid.sealed else None,
+                "scores": scored(out / found.group, truth, track) if truth else {},
+            }
+        )
     page = folder / "report.html"
     known = hashes or missing(dataset, files) or hashes_of(out, dataset, track)
     text = PAGE.render(
@@ -111,49 +99,15 @@ def write_report(
     return Written(page, pictures)
 
 
-class _Place(NamedTuple):
-    """A dataset as something that lies at a place."""
-
-    name: str
-    shape: Index
-    voxel_size_nm: Size
-    position: Position | None
-
-
-def open_truths(
-    paths: Mapping[str, str], dataset: Dataset, names: Sequence[str]
-) -> dict[str, Source]:
-    """Return the truths, opened; raise WrongUse for one that does not fit the dataset."""
-    z, y, x = (o / s for o, s in zip(dataset.offset_nm, dataset.voxel_size_nm, strict=True))
-    place = _Place(dataset.name, dataset.grid.extent, dataset.voxel_size_nm, Position((z, y, x)))
-    found = {}
-    for name, path in paths.items():
-        if name not in names:
-            raise WrongUse(f"--truth {name}: no such organelle; expected {', '.join(names)}")
-        source = open_volume(path, kind="labels", voxel_size_nm=dataset.voxel_size_nm)
-        try:
-            check_same_grid(place, source)
-        except WrongUse as error:
-            raise WrongUse(f"--truth {path}: {error}") from None
-        if note := confused_note(source):
-            log.warning("%s", note)
-        found[name] = source
-    return found
-
-
-def _scores(group: Path, truth: Source, track: Track) -> dict[str, float]:
-    """Return how well labels agree with the truth, by voxels and, where it has several, objects."""
-    size = truth.voxel_size_nm
-    labels = open_volume(f"{group}/s0", kind="labels", voxel_size_nm=size, growing=True)
-    grid, counts, pairs = Grid(truth.shape, clip_chunk(BLOCK, truth.shape)), Overlap(), Pairs()
-    for index in track(list(grid.indices()), "compared"):
-        a, b = truth.read(grid.box(index)), labels.read(grid.box(index))
-        counts += count(a, b)
-        pairs += count_pairs(a, b)
-    found = {name: scores(counts)[name] for name in ("dice", "iou", "precision", "recall")}
-    if len({a for a, _ in pairs if a}) > 1:  # a mask has no objects
-        found["F1 of objects"] = instance_scores(pairs)["f1"]
-    return found
+def _drawn(subject: Subject, path: Path, track: Track, edge: int) -> dict[str, str]:
+    """Write the pictures of one organelle as PNGs; return what the page shows of them."""
+    out, dataset, group = subject.out, subject.dataset, subject.chosen.group
+    image = paint(subject)
+    image.save(path)
+    solid = of_dataset(out, dataset, group, subject.colours_of, track, edge=edge)
+    if solid is not None:
+        solid.save(path.with_name(f"{path.stem}-3d.png"))
+    return {"picture": _data_url(image), "solid": _data_url(solid) if solid else ""}
 
 
 def _section(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ where there is none: memory and time are bounded whatever the volume.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,10 +24,9 @@ from fibstream.volumes.zarr_n5.selection import Kind
 from .colours import PALETTE, Colouring
 from .colours import places as by_id
 from .drawing import DARK, GAP, LIGHT, TITLE, Panel, bar, write
-from .grey import middle
-from .grey import window as window_of
+from .grey import middle, network_grey, window
 from .hashes import Track, untracked
-from .planes import shapes, window
+from .planes import shapes
 
 MAX_VOXELS = 16_000_000  # that are drawn: a quarter of a minute of one core, 100 MB
 BLOCK = 128  # voxels an edge that are read at a time
@@ -110,8 +109,7 @@ def of_dataset(
     levels = shapes(out / group)
     if not levels:
         return None
-    small = [n for n, shape in enumerate(levels) if math.prod(shape) <= most]
-    level = small[0] if small else len(levels) - 1
+    level = _small(levels, most)
     z, y, x = (edge * 2.0**level for edge in dataset.voxel_size_nm)
     with ExitStack() as stack:
 
@@ -125,7 +123,7 @@ def of_dataset(
         there = shapes(out / "raw")[level : level + 1] == [labels.shape]
         drawn = sample(
             labels, colouring.places, raw=opened("raw", "raw") if there else None,
-            grey_of=lambda values: window(values, dataset), most=most, track=track,
+            grey_of=lambda values: network_grey(values, dataset), most=most, track=track,
         )  # fmt: skip
     return draw(drawn, f"{group.removeprefix('labels/')}, ", edge)
 
@@ -152,7 +150,7 @@ def of_volume(
             labels = opened(f"{_group(labels)}/s{level}", "labels", (z, y, x))
             if behind is not None:
                 behind = opened(f"{_group(behind)}/s{level}", "raw", (z, y, x))
-        grey_of = None if behind is None else stretched(*window_of(behind, middle(behind)))
+        grey_of = None if behind is None else stretched(*window(behind, middle(behind)))
         drawn = sample(labels, by_id, raw=behind, grey_of=grey_of, track=track)
     return draw(drawn, f"{Path(path.partition('#')[0]).name}, ", edge)
 
@@ -173,8 +171,13 @@ def _level(labels: Source, raw: Source | None, most: int = MAX_VOXELS) -> int:
             if len(set(same)) > 1:
                 break
             common.append(same[0])
-    small = [level for level, shape in enumerate(common) if math.prod(shape) <= most]
-    return small[0] if small else max(len(common) - 1, 0)
+    return _small(common, most)
+
+
+def _small(levels: Sequence[Index], most: int) -> int:
+    """Return the finest level of at most ``most`` voxels, else the coarsest; 0 where none is."""
+    small = (n for n, shape in enumerate(levels) if math.prod(shape) <= most)
+    return next(small, max(len(levels) - 1, 0))
 
 
 def stretched(black: float, white: float) -> Callable[[NDArray[Any]], Bytes]:

@@ -6,25 +6,21 @@ and is gone, which is damage, from what is not made yet.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 
-from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Place, Record
-from fibstream.core.fold import Folds
-from fibstream.core.frontier import Frontier
 from fibstream.core.ports import Bus
 from fibstream.core.subject import OBJECTS, Subjects, exists, order
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import open_bus
 from fibstream.store.store import Blob, Store
 
-from .catalogue import blobs_of, landed, outputs, record_of, stages_of
+from .catalogue import blobs_of, landed, outdated, outputs, record_of, stages_of
 from .folder import locked, open_dataset
 from .hashes import hashes
 
@@ -135,13 +131,13 @@ class _Look:
         found = Verified(self._dataset.grid.sealed)
         looked = {place for place, _ in self.places}
         unseen = [p for p in self._was_there - looked if self._may_exist(p)]
-        outdated = _outdated(self._dataset, self._store, self.intact) if found.sealed else set()
+        old = outdated(self._dataset, self._store, self.intact) if found.sealed else set()
         for place in [*(place for place, _ in self.places), *sorted(unseen, key=_order)]:
             stage, absent = place[0], place in self._absent or place not in looked
             if absent and place in self._more and self._subjects[stage] is OBJECTS:
                 continue  # an object that is no more
             found.every[stage] += 1
-            if place in outdated:
+            if place in old:
                 found.outdated[stage] += 1
             elif absent and place not in self._was_there:
                 found.lacking[stage] += 1
@@ -152,26 +148,3 @@ class _Look:
 
 def _order(place: Place) -> tuple[str, tuple[int, ...]]:
     return place[0], order(place[1])
-
-
-def _outdated(dataset: Dataset, store: Store, intact: Mapping[Place, Record]) -> set[Place]:
-    """Return the outputs whose key is not the one wanted: of other settings, or other inputs."""
-    found: set[Place] = set()
-    for service in registry.services():
-        stages = service.stages(dataset, store.files)
-        fold = Folds(service.folds(dataset))
-        fold.seal(dataset.grid)
-        frontier = Frontier(stages, dataset.grid, fold.extra)
-        for record in intact.values():
-            frontier.apply(record)
-        for source, record in product(fold.inputs, intact.values()):
-            content = record.hashes.get(source.name)
-            if source.stage == record.stage and content and isinstance(record.subject, tuple):
-                summary = store.read_summary(source, record.subject, content)
-                fold.put(source, record.subject, content, summary)
-        for place in fold.dirty():
-            frontier.touch(place)
-        frontier.finish()
-        # What a planner would have made again, though it is there.
-        found |= {(task.stage, task.subject) for task in frontier.tasks()} & intact.keys()
-    return found

@@ -69,7 +69,7 @@ def shown(count: int) -> str:
 
 def head(rows: Sequence[Row]) -> str:
     """Return the first rows of a table as text."""
-    lines = [f"{'id':>20} {'voxels':>8} {'volume um3':>11} {'area um2':>9}  centroid z,y,x nm"]
+    lines = [f"{'id':>20} {'voxels':>8} {'volume µm³':>11} {'area µm²':>9}  centroid z,y,x nm"]
     for row in rows[:ROWS]:
         centroid = ", ".join(f"{row[f'centroid_{axis}_nm']:.0f}" for axis in "zyx")
         border = "  (cut by the border)" if row["touches_border"] else ""

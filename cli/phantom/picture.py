@@ -8,20 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fibstream.app.drawing import (
-    DARK,
-    GAP,
-    MARK,
-    PANEL,
-    TITLE,
-    Panel,
-    bar,
-    over,
-    rgb,
-    write,
-)
-from fibstream.app.planes import CUTS
-from fibstream.core.grid import Box, Index
+from fibstream.app.drawing import DARK, GAP, MARK, PANEL, TITLE, Panel, bar, over, rgb, write
+from fibstream.app.planes import CUTS, index_of
+from fibstream.core.grid import Box
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.materials import MATERIAL as M
 from fibstream.phantom.rendering import MARGIN, Cuts, Part, Rgb, View, outline_nm, render
@@ -33,10 +22,8 @@ MAX_SECTION = 4_000_000  # voxels of a section that is rendered for itself
 CELL_ACROSS = 27_000.0  # nm: no cell of a phantom is wider
 SLAB = 64  # slices rendered at once
 SOLID = 1000  # pixels: the picture in three dimensions is at most so wide and high
-ELEVATION, TURNS = (
-    30.0,
-    (40.0, 130.0, 220.0, 310.0),
-)  # degrees; a corner points to the front
+ELEVATION = 30.0  # degrees
+TURNS = (40.0, 130.0, 220.0, 310.0)  # degrees; a corner points to the front
 OPENED_SHARE, REMOVED_SHARE = 0.62, 0.45  # of the block's height; of its edges, see _share
 COLUMNS, ROW, SWATCH = 4, 24, 15  # of the legend: columns; pixels
 # Okabe and Ito (Color Universal Design, 2008) without black, each in three lightnesses: a legend
@@ -228,14 +215,9 @@ def _plane(phantom: Phantom, sample: Sample, axis: int) -> tuple[Bytes, Bytes, N
     start, stop = [0, 0, 0], list(spec.shape)
     start[axis] = spec.shape[axis] // 2
     stop[axis] = start[axis] + 1
-    image, voxels = phantom.image_and_voxels(Box(_index(start), _index(stop)))
+    image, voxels = phantom.image_and_voxels(Box(index_of(start), index_of(stop)))
     planes = (voxels.material.squeeze(axis), image.squeeze(axis))
     return *planes, np.array(spec.voxel_size_nm)[rest]
-
-
-def _index(values: list[int]) -> Index:
-    z, y, x = values
-    return z, y, x
 
 
 def _section(phantom: Phantom, sample: Sample, axis: int) -> list[Panel]:

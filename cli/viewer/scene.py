@@ -146,6 +146,7 @@ class ViewableDataset:
             with contextlib.suppress(FibstreamError):
                 source = open_volume(f"{self.root / group}/s{coarsest}", kind="any")
                 sample = middle(source)
+                source.close()
                 if sample.min() < sample.max():
                     self._windows[group] = window_of(source, sample)
         return self._windows.get(group)

@@ -8,7 +8,20 @@ from PIL import Image, ImageDraw
 
 from fibstream.app import planes
 from fibstream.app.catalogue import segmentations
-from fibstream.app.drawing import GAP, MARK, PANEL, TITLE, VEIL, fit, laid, length_text, veil, write
+from fibstream.app.drawing import (
+    GAP,
+    MARK,
+    PANEL,
+    TITLE,
+    VEIL,
+    Panel,
+    bar,
+    fit,
+    laid,
+    length_text,
+    veil,
+    write,
+)
 from fibstream.app.picture import EXTRA, MISSED, TICK, Subject, compared, details, numbered, paint
 from fibstream.app.planes import section, thinned
 from fibstream.app.report import ticks
@@ -68,7 +81,7 @@ def test_details_are_the_voxels(subject, axis) -> None:
     found = details(subject)[axis]
     index = planes.voxel_of(DATASET, POINT)[axis]
     raw = VOLUMES["raw"].take(index, axis)
-    wanted = np.clip((raw.astype(float) - 20) * 255 / 200, 0, 255).astype(np.uint8)
+    wanted = np.floor(np.clip((raw.astype(float) - 20) * 255 / 200, 0, 255) + 0.5)
     assert np.array_equal(np.asarray(found.raw), wanted)
     labels = VOLUMES["labels/mito"].take(index, axis)
     assert np.array_equal(np.asarray(found.layers["labels"]), veil(labels))
@@ -166,6 +179,16 @@ def test_numbers_lie_on_their_objects() -> None:
     assert seen[5:55, 5:55].any() and seen[20:50, 90:118].any()
     assert not seen[:, 62:85].any()  # too thin for one
     assert not numbered(plain, labels, {}).any()
+
+
+@pytest.mark.parametrize(
+    ("per_nm", "length_nm"), [(0.2, 500), (0.02, 5000), (0.26, 500), (0.27, 200), (20.0, 5)]
+)
+def test_a_scale_bar_is_as_long_as_it_says_and_short_enough(per_nm, length_nm) -> None:
+    page = Image.new("RGB", (PANEL, PANEL))
+    bar(ImageDraw.Draw(page), 0, 0, Panel(page.copy(), per_nm))
+    row = (np.asarray(page)[PANEL - 9] == MARK).all(-1)  # within the bar, below its letters
+    assert abs(row.sum() - 1 - length_nm * per_nm) <= 1 and row.sum() <= PANEL / 3 + 1
 
 
 @given(st.integers(1, 10**12))

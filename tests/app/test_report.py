@@ -18,7 +18,7 @@ from PIL import Image
 
 from fibstream.app.colours import colours
 from fibstream.app.drawing import GAP, PANEL, TITLE, over
-from fibstream.app.facts import SOURCE, provenance
+from fibstream.app.facts import SOURCE, missing, provenance
 from fibstream.app.hashes import hashes
 from fibstream.app.planes import section
 from fibstream.app.report import (
@@ -29,6 +29,7 @@ from fibstream.app.report import (
     rows_of,
     write_report,
 )
+from fibstream.app.truths import open_truths
 from fibstream.cli.flags import parse_truths
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
@@ -237,6 +238,27 @@ def test_an_output_that_is_lost_leaves_a_page_without_hashes(finished, tmp_path)
     assert "labels hash" not in text
 
 
+def test_outputs_of_earlier_settings_have_no_hashes(finished) -> None:
+    """All is stored, but what follows from another threshold is not what the pipeline wants."""
+    files = LocalFiles(finished)
+    dataset = read_dataset(files)
+    assert missing(dataset, files) == ""
+    generic, mito = dataset.organelles
+    other = mito.model_copy(update={"settings": {**mito.settings, "threshold_nm": 4.0}})
+    changed = dataset.model_copy(update={"organelles": (generic, other)})
+    assert re.fullmatch(r"\d+ of \d+ outputs are of earlier settings", missing(changed, files))
+    opened = dataset.model_copy(update={"shape": (None, *dataset.shape[1:])})
+    assert "the dataset is open" in missing(opened, files)
+
+
+def test_areas_that_were_never_imaged_are_among_what_results_follow_from(finished) -> None:
+    dataset = read_dataset(LocalFiles(finished))
+    names = [dict(provenance(d, "none", "")) for d in (
+        dataset, dataset.model_copy(update={"absent_value": 0.0}))]  # fmt: skip
+    assert "never imaged" not in names[0]
+    assert names[1]["never imaged"] == "voxels of value 0"
+
+
 def test_one_organelle_needs_no_name_for_its_truth() -> None:
     assert parse_truths(["a=b.tif"], ["mito"]) == {"mito": "a=b.tif"}
     assert parse_truths(["er=e", "mito=m"], ["mito", "er"]) == {"mito": "m", "er": "e"}
@@ -248,6 +270,7 @@ def test_one_organelle_needs_no_name_for_its_truth() -> None:
 def test_a_truth_is_scored_and_shown(finished, tmp_path) -> None:
     own = f"{finished}/labels/mito"
     text = made(finished, tmp_path / "a", truths={"mito": own}).page.read_text("utf-8")
+    assert "8 of 8 chunks labelled" in text and "count as empty" not in text
     assert "dice 1.0000, iou 1.0000, precision 1.0000, recall 1.0000, F1 of objects 1.0000." in text
     assert 'alt="labels and truth"' in text and text.count("Against the truth") == 1
     source = open_volume(own, kind="labels")
@@ -257,6 +280,27 @@ def test_a_truth_is_scored_and_shown(finished, tmp_path) -> None:
     truths = parse_truths([f"mito={tmp_path}/half.npz"], ["generic", "mito"])
     text = made(finished, tmp_path / "b", truths=truths).page.read_text("utf-8")
     assert "recall 1.0000." in text and "F1 of objects" not in text and "dice 1.0000" not in text
+
+
+def test_scores_of_labels_that_are_not_all_stored_say_so(finished, tmp_path) -> None:
+    out = tmp_path / "cell.zarr"
+    shutil.copytree(finished, out)
+    next((out / "labels/mito/s0").glob("c/*/*/*")).unlink()
+    truth = {"mito": f"{finished}/labels/mito"}
+    text = made(out, tmp_path / "report", truths=truth).page.read_text("utf-8")
+    assert "7 of 8 chunks labelled" in text
+    assert "Against the truth, where chunks that have no labels yet count as empty: dice " in text
+    shutil.rmtree(out / "labels/mito")
+    text = made(out, tmp_path / "later", truths=truth).page.read_text("utf-8")
+    assert "0 of 8 chunks labelled" in text and "Against the truth" not in text
+
+
+def test_a_truth_of_an_open_dataset_is_refused(finished) -> None:
+    dataset = read_dataset(LocalFiles(finished))
+    opened = dataset.model_copy(update={"shape": (None, *dataset.shape[1:])})
+    assert open_truths({}, opened, ["mito"]) == {}
+    with pytest.raises(WrongUse, match="is open, its extent in z is not known yet"):
+        open_truths({"mito": f"{finished}/labels/mito"}, opened, ["mito"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ ROW = {
 
 
 def test_rows_that_are_left_out_are_counted() -> None:
+    assert "volume µm³" in head([]) and "area µm²" in head([])
     assert shown(ROWS) == "8" and len(head([ROW] * ROWS).splitlines()) == 1 + ROWS
     assert shown(ROWS + 5) == "the largest 8 of 13"
     assert len(head([ROW] * (ROWS + 5)).splitlines()) == 1 + ROWS
