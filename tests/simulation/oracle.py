@@ -10,48 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
-from fibstream.core.events import GONE, ObjectChanged, Place
+from fibstream.core.events import Place
 from fibstream.core.fold import Fold, Folds
 from fibstream.core.grid import Box, Index
-from fibstream.core.ports import Bus, Files
+from fibstream.core.ports import Files
 from fibstream.core.pyramid import level_box, levels
 from fibstream.core.service import Service
 from fibstream.core.stage import Arrays, Block, Input, Made, Patch, Stage
 from fibstream.core.subject import OBJECTS, WHOLE, ObjectId, box_of
-from fibstream.services.analysis.table import rows_hash
 from fibstream.store.shard import Shard
 from fibstream.store.store import Blob, Store
 
 ORIGIN: Index = (0, 0, 0)  # the one chunk
-
-
-def rows_of(parquet: bytes) -> str:
-    """Return the hash of a table's rows: its bytes also name the software."""
-    return rows_hash(pq.read_table(pa.BufferReader(parquet)))
-
-
-def objects_of(files: Mapping[str, bytes]) -> set[tuple[str, int]]:
-    """Return the objects of the tables, each with the name of its organelle or contact."""
-    return {
-        (path.removeprefix("tables/").removesuffix(".parquet"), id_)
-        for path, content in files.items()
-        if path.startswith("tables/")
-        for id_ in pq.read_table(pa.BufferReader(content))["id"].to_pylist()
-    }
-
-
-def reported(bus: Bus) -> set[tuple[str, int]]:
-    """Return the objects that planners reported as final, and not as gone since."""
-    entries = bus.read([wire.OBJECTS], 0, 1 << 30)
-    last = {(c.organelle, c.id): c.kind for c in map(wire.decode, (e.value for e in entries))
-            if isinstance(c, ObjectChanged)}  # fmt: skip
-    assert {kind for kind in last.values() if kind not in GONE} <= {"final"}
-    return {object_ for object_, kind in last.items() if kind == "final"}
 
 
 def read_array(store: Store, item: Blob, box: Box) -> np.ndarray:

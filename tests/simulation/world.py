@@ -27,12 +27,12 @@ from fibstream.core.subject import OBJECTS, ObjectId, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
 from fibstream.store.record import read_dataset
-from fibstream.store.shard import decode_blob, encode_arrays
 from fibstream.store.store import Blob, Store
 
+from .comparison import differences
 from .draws import draw_beside, draw_contents, draw_dataset
 from .faults import Actor, Diverged, Faults, Rules
-from .oracle import Whole, objects_of, read_array, reported, rows_of, whole
+from .oracle import Whole, read_array, whole
 from .outside import DamagedFiles, LossyBus
 from .services import SERVICES
 
@@ -396,33 +396,5 @@ class World:
 
     def check(self) -> None:
         """Compare everything that is stored with the whole computation on the final content."""
-        wanted = self.oracle()
-        store = Store(self.files, self.final.grid)
-        for (name, dtype), array in wanted.arrays.items():
-            for index in self.final.grid.indices():
-                item = Blob(name, index, dtype)
-                box = self.final.grid.box(index)
-                if store.intact(item) is None:
-                    raise Diverged(f"seed {self.seed}: {item.path} is missing or damaged")
-                found = read_array(store, item, box)
-                if not np.array_equal(found, array[box.slices()]):
-                    raise Diverged(f"seed {self.seed}: {item.path} is wrong")
-        for name, summaries in wanted.objects.items():
-            paths = {Blob(name, subject).path: subject for subject in summaries}
-            if set(self.files.list(name)) != paths.keys():
-                raise Diverged(f"seed {self.seed}: {name} has other objects")
-            for path, subject in paths.items():
-                if self._body(path) != encode_arrays(summaries[subject]):
-                    raise Diverged(f"seed {self.seed}: {path} is wrong")
-        for path, content in wanted.files.items():
-            body = self._body(path)
-            if body is None or rows_of(body) != rows_of(content):
-                raise Diverged(f"seed {self.seed}: {path} is wrong")
-        if reported(self.bus) != objects_of(wanted.files):
-            raise Diverged(f"seed {self.seed}: objects were reported that are not in the tables")
-
-    def _body(self, path: str) -> bytes | None:
-        """Return what a file that is no array holds; None where it is missing or damaged."""
-        handle = self.files.open(path)
-        decoded = decode_blob(handle.read(0, handle.size)) if handle else None
-        return decoded[0] if decoded else None
+        for wrong in differences(Store(self.files, self.final.grid), self.bus, self.oracle()):
+            raise Diverged(f"seed {self.seed}: {wrong}")
