@@ -358,7 +358,9 @@ class World:
         for planner in self.planners.values():
             for _ in planner.reconcile():
                 pass
-        busy = self._waiting() or any(self._has_work(p) for p in self.planners.values())
+        # As a service does, each planner looks once more: it has forgotten what it sent, and an
+        # output of the whole dataset whose task was lost is due only when nothing else is left.
+        busy = self._look() or any(self._has_work(p) for p in self.planners.values())
         return busy or self.bus.end(wire.ledger_topics()) != before
 
     def _verify(self) -> None:
