@@ -15,6 +15,9 @@
 ``runs``            sparse ids made dense, by runs of equal ids
 ``pieces``          the connected pieces of a mask that is read block by block
 ``scores``          agreement of two segmentations, by voxels and by objects
+``edt``             exact squared distances to a mask, in slabs of any size
+``metrics``         the 21 metrics of a mask against the truth
+``matching``        objects matched one to one, and their scores
 ``conventions``     connectivities and fixed-point levels, without the compiler
 ``compiled``        machine code from a function over arrays
 ==================  ==============================================================================

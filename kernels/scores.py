@@ -35,16 +35,13 @@ class Overlap:
         )
 
 
-def count(truth: NDArray[Any], test: NDArray[Any], threshold: float | None = None) -> Overlap:
+def count(truth: NDArray[Any], test: NDArray[Any]) -> Overlap:
     """Compare foreground with foreground.
 
     Parameters
     ----------
-    truth
-        Foreground where not 0.
-    test
-        Shaped like ``truth``.  Foreground where at least ``threshold``, as for uint8 predictions,
-        or where not 0 without one.
+    truth, test
+        Foreground where not 0; of one shape.
 
     Raises
     ------
@@ -53,7 +50,7 @@ def count(truth: NDArray[Any], test: NDArray[Any], threshold: float | None = Non
     """
     _same_shape(truth, test)
     wanted = truth != 0
-    found = test != 0 if threshold is None else test >= threshold
+    found = test != 0
     tp = int(np.count_nonzero(wanted & found))
     fp = int(np.count_nonzero(found)) - tp
     fn = int(np.count_nonzero(wanted)) - tp
@@ -133,7 +130,7 @@ def instance_scores(pairs: Pairs) -> dict[str, int | float]:
     Kirillov et al., *Panoptic Segmentation*, CVPR 2019.  IoU are added with exact rounding, so
     the order of pairs does not show.
     """
-    truth_size, test_size = _sizes(pairs)
+    truth_size, test_size = object_sizes(pairs)
     ious = [
         both / (truth_size[a] + test_size[b] - both)
         for (a, b), both in pairs.items()
@@ -155,7 +152,7 @@ def instance_scores(pairs: Pairs) -> dict[str, int | float]:
     }
 
 
-def _sizes(pairs: Pairs) -> tuple[Counter[int], Counter[int]]:
+def object_sizes(pairs: Pairs) -> tuple[Counter[int], Counter[int]]:
     """Return the voxels of every truth object and of every test object."""
     truth: Counter[int] = Counter()
     test: Counter[int] = Counter()

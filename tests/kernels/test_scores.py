@@ -62,13 +62,6 @@ def test_scores_of_the_empty(counts: Overlap, expected: tuple[int, ...]) -> None
     assert tuple(result[name] for name in ("dice", "iou", "precision", "recall")) == expected
 
 
-def test_a_threshold_is_for_the_test_only_and_includes_itself() -> None:
-    truth = np.array([[[1, 0, 255, 0]]], np.uint8)
-    test = np.array([[[127, 127, 126, 126]]], np.uint8)
-    assert count(truth, test, 127) == Overlap(1, 1, 1, 1)
-    assert count(truth, test) == Overlap(2, 2, 0, 0)
-
-
 def test_shapes_must_agree() -> None:
     a, b = np.zeros((1, 2, 3)), np.zeros((1, 2, 4))
     for compare in (count, count_pairs):

@@ -1,0 +1,176 @@
+"""Two volumes compared where both lie: voxels, distances, and objects."""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.dataset import clip_chunk
+from fibstream.core.grid import Box, Grid, Index
+from fibstream.kernels import scores as scoring
+from fibstream.kernels.matching import adjusted_rand
+from fibstream.kernels.metrics import METRICS, PUBLISHED, Limits, metrics
+from fibstream.volumes.positions import Common
+from fibstream.volumes.sources import Source
+
+from ..hashes import Track
+from .masks import Scratch, compare
+from .objects import CutMask, Labelled, ReadIds, matching, named
+
+log = logging.getLogger(__name__)
+
+BLOCK: Index = (128, 128, 128)  # voxels compared at a time
+FULL = 0.95  # of the voxels: no organelle fills so much of a volume
+SIDES = ("truth", "test")
+Voxels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A truth and what is scored.
+
+    ``threshold``: values of the test from here on are inside; without one it holds labels.
+    ``mask``: which voxels of the truth are annotated, on its grid. ``sized``: whether the voxel
+    size is one that a file or a flag states, so that there are distances.
+    """
+
+    truth: Source
+    test: Source
+    met: Common
+    track: Track
+    threshold: float | None = None
+    mask: Source | None = None
+    sized: bool = True
+    limits: Limits = PUBLISHED
+
+    def scores(self, *, instances: bool) -> dict[str, Any]:
+        """Return the scores of voxels, where they were compared, and scores of objects."""
+        counts, pairs = scoring.Overlap(), scoring.Pairs()
+        for _, box, a, b in self._blocks("compared"):
+            counts += self._count(box, a, b)
+            if instances:
+                pairs += scoring.count_pairs(a, b)
+        self._note_full(counts)
+        found: dict[str, Any] = dict(scoring.scores(counts))
+        found["compared"] = {
+            "shape": list(self.met.shape),
+            "voxel_size_nm": list(self.met.voxel_size_nm),
+            "truth_from": self._first(0),
+            "test_from": self._first(1),
+        }
+        self._note_cut()
+        found["metrics"] = self._metrics()
+        if instances:
+            found["instances"] = self._instances(pairs)
+        return found
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def _blocks(self, what: str) -> Iterator[tuple[Index, Box, Voxels, Voxels]]:
+        """Yield the blocks of the common box in raster order: ids of the truth and of the test."""
+        grid = Grid(self.met.shape, clip_chunk(BLOCK, self.met.shape))
+        for index in self.track(list(grid.indices()), what):
+            box = grid.box(index)
+            yield index, box, self._ids(0, box), self._ids(1, box)
+
+    def _ids(self, side: int, box: Box) -> Voxels:
+        """Return ids of truth (0) or test (1), 0 outside and where nothing is annotated."""
+        source = (self.truth, self.test)[side]
+        voxels = self.met.parts[side].read(source.read, box)
+        if side and self.threshold is not None:
+            voxels = (voxels >= self.threshold).view(np.uint8)
+        return voxels if self.mask is None else np.where(self._annotated(box), voxels, 0)
+
+    def _annotated(self, box: Box) -> NDArray[np.bool_]:
+        assert self.mask is not None
+        marked: NDArray[np.bool_] = self.met.parts[0].read(self.mask.read, box) != 0
+        return marked
+
+    # -- voxels ----------------------------------------------------------------------------------
+
+    def _count(self, box: Box, truth: Voxels, test: Voxels) -> scoring.Overlap:
+        """Count the voxels of a block, those that are annotated."""
+        if self.mask is None:
+            return scoring.count(truth, test)
+        annotated = self._annotated(box)
+        return scoring.count(truth[annotated], test[annotated])
+
+    def _metrics(self) -> dict[str, float | None]:
+        """Return the 21 metrics; None where one has no value, none without a voxel size."""
+        if not self.sized:
+            log.warning("no metrics of distance without a voxel size: give --voxel-size-nm Z,Y,X")
+            return {}
+        found = compare(
+            lambda box: self._ids(0, box) != 0, lambda box: self._ids(1, box) != 0,
+            self.met.shape, self.met.voxel_size_nm,
+            counted=None if self.mask is None else self._annotated, track=self.track,
+        )  # fmt: skip
+        values = metrics(found, self.limits)
+        return {name: None if math.isnan(values[name]) else values[name] for name in METRICS}
+
+    def _note_full(self, counts: scoring.Overlap) -> None:
+        """Log a volume that is inside nearly everywhere, or nowhere: as by a wrong threshold."""
+        size = counts.tp + counts.fp + counts.fn + counts.tn
+        sides = (self.truth, counts.tp + counts.fn), (self.test, counts.tp + counts.fp)
+        for source, inside in sides:
+            if inside > FULL * size:
+                log.warning("%s: %.3g %% of it counts as inside; grey values need --threshold",
+                            source.name, 100 * inside / size)  # fmt: skip
+            if not inside:
+                log.warning("%s: nothing of it counts as inside", source.name)
+
+    def _first(self, part: int) -> list[float]:
+        """Return the first voxel that was compared, in voxels of the volume itself."""
+        chosen = self.met.parts[part]
+        return [s / f for s, f in zip(chosen.start, chosen.factors, strict=True)]
+
+    def _note_cut(self) -> None:
+        """Log how much of each volume was left out, if anything was."""
+        for source, part in zip((self.truth, self.test), self.met.parts, strict=True):
+            own = [n * f for n, f in zip(source.shape, part.factors, strict=True)]
+            share = float(np.prod(self.met.shape, dtype=float) / np.prod(own, dtype=float))
+            if share < 1:
+                log.warning("%s: %.3g %% of it is compared, where both lie", source.name,
+                            100 * share)  # fmt: skip
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def _instances(self, pairs: scoring.Pairs) -> dict[str, Any]:
+        """Return the scores of objects; a mask is first cut into its connected pieces."""
+        counts = [len({pair[side] for pair in pairs} - {0}) for side in (0, 1)]
+        masks = [side for side in (0, 1) if counts[side] == 1]
+        if self.threshold is not None and 1 not in masks:
+            masks.append(1)
+        with Scratch() as scratch:
+            truth, test = (
+                CutMask(scratch, self.met.shape) if side in masks else Labelled(self._reader(side))
+                for side in (0, 1)
+            )
+            numbers = scoring.Pairs()
+            for index, box, a, b in self._blocks("matched"):
+                numbers += scoring.count_pairs(truth.add(index, box, a), test.add(index, box, b))
+            found = named(numbers, truth, test)
+            self._note_pieces(masks, found)
+            scores: dict[str, Any] = dict(scoring.instance_scores(found))
+            rand = adjusted_rand(found)
+            scores["adjusted_rand"] = None if math.isnan(rand) else rand
+            if self.sized:
+                size = self.met.voxel_size_nm
+                scores["matching"] = matching(found, truth, test, size, self.track)
+        return scores | {"pieces_of": [SIDES[side] for side in masks]}
+
+    def _reader(self, side: int) -> ReadIds:
+        return lambda box: self._ids(side, box)
+
+    def _note_pieces(self, masks: Sequence[int], pairs: scoring.Pairs) -> None:
+        for side in masks:
+            source, count = (self.truth, self.test)[side], len({p[side] for p in pairs} - {0})
+            if count > 1:
+                log.warning(
+                    "%s has one number for all objects: its %d connected pieces are compared",
+                    source.name, count,
+                )  # fmt: skip
