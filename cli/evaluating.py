@@ -1,14 +1,15 @@
 """The work of `fibstream evaluate`: two volumes compared by position, where both lie."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import product
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from fibstream.app.evaluation.comparison import Comparison
+from fibstream.app.evaluation.store import Facts, append, read, rows_of
 from fibstream.core.errors import WrongUse
 from fibstream.kernels.metrics import Limits
 from fibstream.volumes.lengths import Size, agree, size_text
@@ -16,8 +17,10 @@ from fibstream.volumes.positions import check_same_grid, common
 from fibstream.volumes.sources import Source, open_volume
 from fibstream.volumes.zarr_n5.selection import Kind
 
+from .outputs import check_file
 from .progress import track
 
+MOST_NM = 1e9  # of a tolerance or clip
 UNSIZED: Size = (1.0, 1.0, 1.0)  # compared by identity: of a volume that states no voxel size
 
 
@@ -62,6 +65,44 @@ def _open_mask(path: str, truth: Source) -> Source:
         mask.voxel_size_nm = truth.voxel_size_nm
     check_same_grid(truth, mask)
     return mask
+
+
+def check_limits(limits: Limits) -> Limits:
+    """Return the parameters of metrics; WrongUse unless they are lengths of 0 up to 1 m."""
+    for flag, value in zip(("--tolerance-nm", "--clip-nm"), limits, strict=True):
+        if not 0 <= value <= MOST_NM:
+            raise WrongUse(f"{flag} {value:g}: expected 0 to {MOST_NM:g} nm")
+    return limits
+
+
+def facts_of(
+    store: Path | None, *, label: str | None, crop: str | None, threshold: float | None,
+    **others: Any,
+) -> Facts | None:  # fmt: skip
+    """Return what a store is told of a comparison; None without a store."""
+    given = {"label": label, "crop": crop, **others}
+    told = [f"--{name.replace('_', '-')}" for name, value in given.items()
+            if value is not None and name != "path"]  # fmt: skip
+    if store is None:
+        if told:
+            raise WrongUse(f"{told[0]}: is for --store FILE.parquet")
+        return None
+    if not label or not crop:
+        raise WrongUse(f"--store {store}: expected --label and --crop too")
+    if store.exists():
+        read(store)  # a file that is no store is refused before the work
+    else:
+        check_file(store, "--store")
+    return Facts(label=label, crop=crop, threshold=threshold, refined=threshold is None, **others)
+
+
+def add_to_store(
+    store: Path, facts: Facts, metrics: Mapping[str, float | None], limits: Limits
+) -> None:
+    """Add the metrics of a comparison to a store; WrongUse where none could be computed."""
+    if not metrics:
+        raise WrongUse(f"--store {store}: no voxel size is known: give --voxel-size-nm Z,Y,X")
+    append(store, rows_of(facts, metrics, limits))
 
 
 def _open(path: str, given: Size | None, kinds: Sequence[Kind]) -> Source:

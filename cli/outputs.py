@@ -86,11 +86,11 @@ def _move(temporary: Path, out: Path, groups: Sequence[str]) -> None:
             (temporary / parent).rename(out / parent)
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, flag: str = "--out") -> None:
     """Raise WrongUse when a file cannot be written, before its content is computed."""
     folder = path.absolute().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise WrongUse(f"--out {path}: expected a new file in a folder that can be written")
+        raise WrongUse(f"{flag} {path}: expected a new file in a folder that can be written")
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -1,6 +1,5 @@
 """Commands that run one step on one volume, without services."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -95,44 +94,3 @@ def measure(
         labels, out, raw=raw, voxel_size_nm=voxel_size(voxel_size_nm), profile=profile
     )
     typer.echo(f"{out}: {rows} objects")
-
-
-@command
-def evaluate(
-    truth: Annotated[str, typer.Option(metavar="PATH", help="The truth; not 0 is inside.")],
-    test: Annotated[str, typer.Option(metavar="PATH", help="What is scored.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.json", help="The scores to write.")],
-    threshold: Annotated[
-        float | None, typer.Option(help="Test values from here are inside.")
-    ] = None,
-    instances: Annotated[bool, typer.Option("--instances", help="Match objects too.")] = False,
-    truth_at_nm: Annotated[
-        str | None,
-        typer.Option(metavar="Z,Y,X", help="Where the truth begins in the test volume."),
-    ] = None,
-    voxel_size_nm: Voxel = None,
-    mask: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Where the truth is annotated: not 0.")
-    ] = None,
-    tolerance_nm: Annotated[float, typer.Option(help="Errors up to here are none.")] = 40.0,
-    clip_nm: Annotated[float, typer.Option(help="Farther errors weigh no more.")] = 200.0,
-) -> None:
-    """Score a segmentation against the truth, where both lie: Dice, and the paper's 21 metrics.
-
-    Example: fibstream evaluate --truth truth.tif --test labels.zarr --out scores.json
-    """
-    from fibstream.kernels.metrics import Limits
-
-    from ..evaluating import evaluate_volumes
-    from ..flags import parse_place
-    from ..outputs import check_file, write_file
-
-    check_file(out)
-    begins_nm = None if truth_at_nm is None else parse_place(truth_at_nm, "--truth-at-nm")
-    scores = evaluate_volumes(
-        truth, test, threshold=threshold, instances=instances,
-        voxel_size_nm=voxel_size(voxel_size_nm), begins_nm=begins_nm, mask=mask,
-        limits=Limits(tolerance_nm, clip_nm),
-    )  # fmt: skip
-    write_file(out, (json.dumps(scores, indent=2) + "\n").encode())
-    typer.echo(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))

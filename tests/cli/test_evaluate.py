@@ -234,3 +234,31 @@ def test_probabilities_are_divided_by_a_fraction(tmp_path) -> None:
     answer, scores = evaluate(mask, tmp_path / "p.npy", out, "--threshold", 1)
     assert (answer.code, scores["dice"]) == (0, 0.0)
     assert "p.npy: nothing of it counts as inside" in answer.err
+
+
+def test_only_what_is_annotated_is_scored(tmp_path) -> None:
+    truth, test, out = blobs(), blobs(4), tmp_path / "s.json"
+    annotated = np.zeros_like(truth)
+    annotated[2:9, 3:, :20] = 1
+    paths = [ngff(tmp_path / f"{n}.zarr", v) for n, v in enumerate((truth, test, annotated))]
+    answer, scores = evaluate(*paths[:2], out, "--mask", paths[2], "--instances")
+    assert answer.code == 0, answer.err
+    inside = [v[2:9, 3:, :20] for v in (truth, test)]
+    crops = [ngff(tmp_path / f"c{n}.zarr", v) for n, v in enumerate(inside)]
+    answer, cut = evaluate(*crops, out, "--instances")
+    assert scores["dice"] == scores["metrics"]["dice"] == dice(*inside)
+    assert scores["metrics"] == cut["metrics"] and len(scores["metrics"]) == 21
+    assert scores["tn"] == cut["tn"] and scores["instances"] == cut["instances"]
+    moved = ngff(tmp_path / "moved.zarr", annotated, at=800)
+    answer, scores = evaluate(*paths[:2], out, "--mask", moved)
+    assert (answer.code, scores) == (2, None) and "expected the same place" in answer.err
+
+
+def test_distances_need_a_voxel_size(tmp_path) -> None:
+    out = tmp_path / "s.json"
+    np.save(tmp_path / "m.npy", blobs())
+    answer, scores = evaluate(tmp_path / "m.npy", tmp_path / "m.npy", out)
+    assert answer.code == 0 and scores["metrics"] == {} and scores["dice"] == 1
+    assert "no metrics of distance without a voxel size" in answer.err
+    answer, scores = evaluate(tmp_path / "m.npy", tmp_path / "m.npy", out, "--voxel-size-nm", "8")
+    assert scores["metrics"]["hausdorff"] == 0

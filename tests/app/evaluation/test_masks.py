@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-
 from fibstream.app.evaluation.masks import Scratch, compare
 from fibstream.app.evaluation.objects import CutMask, Labelled, matching, named
 from fibstream.core.errors import WrongUse

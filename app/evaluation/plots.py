@@ -1,0 +1,122 @@
+"""Plots of what was chosen, after Fig. 2 and Extended Data Figs 3, 4 and 11a of the paper.
+
+matplotlib is imported where it is used: whoever plots nothing does not need it.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .selection import DICE, DISTANCE, Selection, mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHOWN = {DICE: "F1 score (Dice)", DISTANCE: "mean false distance (nm)"}
+WAYS = {"validation": "chosen on the crop itself", "test": "chosen on the other crops"}
+# Of Okabe and Ito: apart for all eyes.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+EVERY = "all setups"  # the group that is always there
+Groups = Mapping[str, Sequence[Selection]]
+Figure = Any
+
+
+def by_class(groups: Groups) -> Figure:
+    """Plot the F1 score of each class: validation and test, a dot for each crop and the mean."""
+    rows = [s for s in groups[EVERY] if s.metric == DICE]
+    series = {text: [s for s in rows if s.way == way] for way, text in WAYS.items()}
+    return _dots(series, "Networks chosen by F1 score")
+
+
+def compared(groups: Groups) -> Figure:
+    """Plot the F1 score of each class for each group of setups, as tests."""
+    series = {
+        name: [s for s in each if (s.way, s.metric) == ("test", DICE)]
+        for name, each in groups.items()
+        if name != EVERY
+    }
+    return _dots(series, "Groups of setups, chosen on the other crops")
+
+
+def manual(groups: Groups) -> Figure:
+    """Plot what experts' choices score against automatic ones, crop by crop."""
+    one, two = _by_place(groups, "test", DICE), _by_place(groups, "manual", "")
+    ways = "chosen automatically, on the other crops", "chosen by hand"
+    return _pairs(one, two, ways, "Manual against automatic choice")
+
+
+def selectors(groups: Groups) -> Figure:
+    """Plot what choosing by distance scores against choosing by F1 score, crop by crop."""
+    one, two = (_by_place(groups, "test", metric) for metric in (DICE, DISTANCE))
+    ways = "chosen by F1 score", "chosen by mean false distance"
+    return _pairs(one, two, ways, "What networks are chosen by")
+
+
+PLOTS: Mapping[str, Callable[[Groups], Figure]] = {
+    "classes": by_class, "groups": compared, "manual": manual, "selectors": selectors,
+}  # fmt: skip
+
+
+def _by_place(groups: Groups, way: str, metric: str) -> dict[tuple[str, str], Selection]:
+    found = (s for s in groups[EVERY] if (s.way, s.metric) == (way, metric))
+    return {(s.label, s.crop): s for s in found}
+
+
+def _figure(width: float, panels: int) -> tuple[Figure, list["Axes"]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Drawn
+
+    figure = Drawn(figsize=(width, 4.2), layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)
+    return figure, [figure.add_subplot(1, panels, n + 1) for n in range(panels)]
+
+
+def _dots(series: Mapping[str, Sequence[Selection]], title: str) -> Figure:
+    labels = sorted({s.label for rows in series.values() for s in rows})
+    figure, (axes,) = _figure(3.6 + 1.1 * len(labels), 1)
+    width = 0.8 / max(len(series), 1)
+    for n, (name, rows) in enumerate(series.items()):
+        colour = COLOURS[n % len(COLOURS)]
+        for at, label in enumerate(labels):
+            values = [s.scored[DICE] for s in rows if s.label == label and DICE in s.scored]
+            x = at + (n + 0.5) * width - 0.4
+            if values:
+                axes.bar(x, mean(values), 0.9 * width, color=colour, alpha=0.35)
+                axes.plot([x] * len(values), values, "o", color=colour, markersize=4)
+                axes.annotate(f"n {len(values)}", (x, 0.02), ha="center", fontsize=7)
+        axes.bar(0, 0, color=colour, label=name)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_ylabel(SHOWN[DICE])
+    axes.set_ylim(0, 1.03)
+    axes.set_title(title)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _pairs(
+    one: Mapping[tuple[str, str], Selection], two: Mapping[tuple[str, str], Selection],
+    ways: tuple[str, str], title: str,
+) -> Figure:  # fmt: skip
+    """Plot both metrics of two choices for the same crop, with the line where they are equal."""
+    figure, panels = _figure(9.5, 2)
+    places = [place for place in one if place in two]
+    labels = sorted({label for label, _ in places})
+    for axes, metric in zip(panels, (DICE, DISTANCE), strict=True):
+        most = 1.0 if metric == DICE else 0.0
+        for n, label in enumerate(labels):
+            points = [
+                tuple(s.scored.get(metric, math.nan) for s in (one[p], two[p]))
+                for p in places
+                if p[0] == label
+            ]
+            colour, marker = COLOURS[n % len(COLOURS)], "osD^v"[n // len(COLOURS) % 5]
+            axes.plot(*zip(*points, strict=True), marker, color=colour, label=label, alpha=0.8)
+            most = max([most, *(v for point in points for v in point if not math.isnan(v))])
+        axes.plot([0, most], [0, most], color="#888888", linewidth=0.8, zorder=0)
+        axes.set_title(SHOWN[metric], fontsize=10)
+        axes.set_xlabel(ways[0])
+        axes.set_ylabel(ways[1])
+        axes.set_aspect("equal")
+    panels[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.suptitle(f"{title}, n {len(places)}")
+    return figure

@@ -1,0 +1,122 @@
+"""The evaluation store: one Parquet file, a row for each metric of each comparison.
+
+The columns are those of the published evaluation database (Heinrich et al. 2021). A comparison
+that is repeated replaces its rows, so a store never holds two answers to one question.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fibstream.core.errors import WrongUse
+from fibstream.kernels.metrics import METRICS, Limits
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("dataset", pa.string()),
+        ("setup", pa.string()),
+        ("iteration", pa.int64()),
+        ("label", pa.string()),
+        ("crop", pa.string()),
+        ("threshold", pa.float64()),
+        ("metric", pa.string()),
+        ("metric_params", pa.string()),
+        ("value", pa.float64()),
+        ("raw_dataset", pa.string()),
+        ("parent_path", pa.string()),
+        ("parent_dataset_id", pa.string()),
+        ("refined", pa.bool_()),
+    ]
+)
+KEY = [name for name in SCHEMA.names if name != "value"]
+MAX_BYTES = 1 << 30  # of a store: some hundred million rows are no evaluation
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was compared: of a network, the setup and the iteration; of which label, on which crop.
+
+    ``refined``: a segmentation, not a prediction with a threshold. ``parent_*`` tell of what it was
+    refined.
+    """
+
+    path: str
+    label: str
+    crop: str
+    dataset: str | None = None
+    setup: str | None = None
+    iteration: int | None = None
+    threshold: float | None = None
+    raw_dataset: str | None = None
+    parent_path: str | None = None
+    parent_dataset_id: str | None = None
+    refined: bool = False
+
+
+def rows_of(
+    facts: Facts, values: Mapping[str, float | None], limits: Limits
+) -> list[dict[str, Any]]:
+    """Return a row for each metric; a metric without a value has the value null."""
+    return [
+        {
+            **asdict(facts),
+            "metric": name,
+            "metric_params": _params(name, limits),
+            "value": value,
+        }
+        for name, value in values.items()
+    ]
+
+
+def _params(name: str, limits: Limits) -> str:
+    parameter = METRICS[name].parameter
+    return json.dumps({parameter: getattr(limits, parameter)} if parameter else {})
+
+
+def read(path: Path) -> pa.Table:
+    """Return the rows of a store; WrongUse where it is none."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise WrongUse(f"{path}: over {MAX_BYTES >> 30} GB; expected an evaluation store")
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise WrongUse(f"{path}: no such file; `evaluate --store` writes one") from None
+    except (pa.ArrowException, OSError) as error:
+        raise WrongUse(f"{path}: not a Parquet file; expected an evaluation store") from error
+    if table.schema.remove_metadata() != SCHEMA:
+        raise WrongUse(f"{path}: other columns; expected those of an evaluation store")
+    return table
+
+
+def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows to a store, in place of those with the same key; a new store where there is none.
+
+    Several processes may add to one store: each waits for the others.
+    """
+    with _alone(path):
+        before = read(path).to_pylist() if path.exists() else []
+        kept = {tuple(row[name] for name in KEY): row for row in (*before, *rows)}
+        table = pa.Table.from_pylist(list(kept.values()), SCHEMA)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            pq.write_table(table, part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a store, which lies beside it."""
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

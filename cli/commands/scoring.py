@@ -1,0 +1,114 @@
+"""Commands that score results against the truth, and choose networks by their scores."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..app import command, voxel_size
+from ..options import Voxel
+
+
+@command
+def evaluate(
+    truth: Annotated[str, typer.Option(metavar="PATH", help="The truth; not 0 is inside.")],
+    test: Annotated[str, typer.Option(metavar="PATH", help="What is scored.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="The scores to write.")],
+    threshold: Annotated[
+        float | None, typer.Option(help="Test values from here are inside.")
+    ] = None,
+    instances: Annotated[bool, typer.Option("--instances", help="Match objects too.")] = False,
+    truth_at_nm: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Where the truth begins in the test volume."),
+    ] = None,
+    voxel_size_nm: Voxel = None,
+    mask: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where the truth is annotated: not 0.")
+    ] = None,
+    tolerance_nm: Annotated[float, typer.Option(help="Errors up to here are none.")] = 40.0,
+    clip_nm: Annotated[float, typer.Option(help="Farther errors weigh no more.")] = 200.0,
+    store: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="Add the metrics to a store.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="For the store: the class.")] = None,
+    crop: Annotated[str | None, typer.Option(help="For the store: name of the truth.")] = None,
+    setup: Annotated[str | None, typer.Option(help="For the store: the network.")] = None,
+    iteration: Annotated[
+        int | None, typer.Option(min=0, help="For the store: of its training.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="For the store: the specimen.")] = None,
+    raw_dataset: Annotated[
+        str | None, typer.Option(help="For the store: what was predicted.")
+    ] = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="PATH", help="For the store: what labels are made of.")
+    ] = None,
+) -> None:
+    """Score a segmentation against the truth, where both lie: Dice, and the paper's 21 metrics.
+
+    Example: fibstream evaluate --truth truth.tif --test labels.zarr --out scores.json
+    """
+    from fibstream.kernels.metrics import Limits
+
+    from ..evaluating import add_to_store, check_limits, evaluate_volumes, facts_of
+    from ..flags import parse_place
+    from ..outputs import check_file, write_file
+
+    check_file(out)
+    limits = check_limits(Limits(tolerance_nm, clip_nm))
+    facts = facts_of(
+        store, path=test, label=label, crop=crop, setup=setup, iteration=iteration,
+        dataset=dataset, raw_dataset=raw_dataset, parent_path=parent, threshold=threshold,
+    )  # fmt: skip
+    begins_nm = None if truth_at_nm is None else parse_place(truth_at_nm, "--truth-at-nm")
+    scores = evaluate_volumes(
+        truth, test, threshold=threshold, instances=instances,
+        voxel_size_nm=voxel_size(voxel_size_nm), begins_nm=begins_nm, mask=mask, limits=limits,
+    )  # fmt: skip
+    if store is not None and facts is not None:
+        add_to_store(store, facts, scores["metrics"], limits)
+    write_file(out, (json.dumps(scores, indent=2) + "\n").encode())
+    typer.echo(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
+
+
+@command
+def select(
+    store: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Of evaluate --store.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="The choices to write.")],
+    label: Annotated[list[str] | None, typer.Option(help="A class; default: all.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Chosen by; default: dice, mean_false_distance.")
+    ] = None,
+    manual: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Choices made by hand, to compare.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=SETUP,..", help="Setups to compare.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Where plots go.")] = None,
+    first: Annotated[int, typer.Option(help="Iterations until training may stop.")] = 700_000,
+    nothing: Annotated[
+        int, typer.Option(help="Where it stops if nothing was above the threshold.")
+    ] = 500_000,
+    cap: Annotated[int, typer.Option(help="Iterations that count at most.")] = 2_000_000,
+) -> None:
+    """Choose setup and iteration for each class: on the crop itself, and leaving it out.
+
+    Example: fibstream select --store scores.parquet --label mito --out choices.csv
+    """
+    from fibstream.app.evaluation.selection import DICE, DISTANCE, StopRule
+
+    from ..outputs import check_file, write_file
+    from ..selecting import draw, selections, table
+
+    check_file(out)
+    rule = StopRule(first, nothing, cap)
+    found = selections(
+        store, label or [], metric or [DICE, DISTANCE], rule, manual=manual, groups=group or []
+    )
+    write_file(out, table(found))
+    typer.echo(f"{out}: {sum(map(len, found.values()))} choices")
+    for path in draw(found, plots) if plots else []:
+        typer.echo(str(path))

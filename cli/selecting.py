@@ -1,0 +1,122 @@
+"""The work of `fibstream select`: networks and iterations chosen of an evaluation store."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fibstream.app.evaluation.plots import EVERY, PLOTS
+from fibstream.app.evaluation.selection import (
+    DICE,
+    DISTANCE,
+    Manual,
+    Score,
+    Selection,
+    StopRule,
+    manual_selections,
+    scores_of,
+    select,
+)
+from fibstream.app.evaluation.store import read
+from fibstream.core.errors import WrongUse
+
+COLUMNS = (
+    "group", "label", "way", "metric", "crop", "setup", "iteration", "chosen_on", "score",
+    DICE, DISTANCE,
+)  # fmt: skip
+MANUAL = ("setup", "labelname", "iteration", "raw_dataset")
+MAX_MANUAL = 1 << 20  # bytes of a file of choices made by hand
+
+Groups = dict[str, list[Selection]]
+
+
+def selections(
+    store: Path, labels: Sequence[str], metrics: Sequence[str], rule: StopRule, *,
+    manual: Path | None = None, groups: Sequence[str] = (),
+) -> Groups:  # fmt: skip
+    """Return what is chosen for each label by each metric, of each group of setups."""
+    scores = scores_of(read(store))
+    chosen = labels or sorted({score.label for score in scores})
+    if not chosen:
+        raise WrongUse(f"--store {store}: no scores of predictions with setup and iteration")
+    found: Groups = {}
+    for name, some in _grouped(scores, groups):
+        found[name] = [s for n in chosen for m in metrics for s in select(some, n, m, rule)]
+        by_hand = [m for m in _manual(manual) if m.label in chosen]
+        setups = {score.setup for score in some}
+        found[name] += manual_selections(some, [m for m in by_hand if m.setup in setups])
+    return found
+
+
+def _grouped(
+    scores: Sequence[Score], groups: Sequence[str]
+) -> Iterator[tuple[str, Sequence[Score]]]:
+    """Yield all scores, then each ``NAME=SETUP,SETUP`` with those of its setups."""
+    yield EVERY, scores
+    known = {score.setup for score in scores}
+    for group in groups:
+        name, equals, listed = group.partition("=")
+        setups = set(listed.split(","))
+        if name in ("", EVERY) or not equals or not setups <= known:
+            raise WrongUse(
+                f"--group {group:.80}: expected NAME=SETUP,SETUP of {', '.join(sorted(known))}"
+            )
+        yield name, [score for score in scores if score.setup in setups]
+
+
+def _manual(path: Path | None) -> list[Manual]:
+    """Return experts' choices of a CSV file with the published columns."""
+    if path is None:
+        return []
+    try:
+        if path.stat().st_size > MAX_MANUAL:
+            raise WrongUse(f"--manual {path}: over 1 MB; expected a list of choices")
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise WrongUse(f"--manual {path}: {error}; expected a CSV file") from error
+    return [_choice(path, line, row) for line, row in enumerate(rows, 2)]
+
+
+def _choice(path: Path, line: int, row: dict[str, str | None]) -> Manual:
+    setup, label, iteration, raw = (row.get(name) or "" for name in MANUAL)
+    if not (setup and label and raw and iteration.isascii() and iteration.isdecimal()):
+        raise WrongUse(
+            f"--manual {path}: line {line}: expected {','.join(MANUAL)}, the iteration a number"
+        )
+    return Manual(setup, label, int(iteration), raw)
+
+
+def table(groups: Groups) -> bytes:
+    """Return all choices as CSV, what each scores at its crop included."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for name, each in groups.items():
+        for s in each:
+            scored = [s.scored.get(metric, "") for metric in (DICE, DISTANCE)]
+            score = s.choice.score if s.metric else ""
+            writer.writerow(
+                [name, s.label, s.way, s.metric, s.crop, s.choice.setup, s.choice.iteration,
+                 s.choice.crops or "", score, *scored]
+            )  # fmt: skip
+    return out.getvalue().encode()
+
+
+def draw(groups: Groups, folder: Path) -> list[Path]:
+    """Write the plots that the choices allow; return their files."""
+    ways = {s.way for each in groups.values() for s in each}
+    metrics = {s.metric for each in groups.values() for s in each}
+    possible = {
+        "classes": DICE in metrics,
+        "groups": DICE in metrics and len(groups) > 1,
+        "manual": "manual" in ways and DICE in metrics,
+        "selectors": {DICE, DISTANCE} <= metrics,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, plot in PLOTS.items():
+        if possible[name]:
+            path = folder / f"{name}.png"
+            plot(groups).savefig(path)
+            written.append(path)
+    return written
