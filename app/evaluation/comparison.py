@@ -143,8 +143,6 @@ class Comparison:
         """Return the scores of objects; a mask is first cut into its connected pieces."""
         counts = [len({pair[side] for pair in pairs} - {0}) for side in (0, 1)]
         masks = [side for side in (0, 1) if counts[side] == 1]
-        if self.threshold is not None and 1 not in masks:
-            masks.append(1)
         with Scratch() as scratch:
             truth, test = (
                 CutMask(scratch, self.met.shape) if side in masks else Labelled(self._reader(side))

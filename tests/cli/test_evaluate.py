@@ -141,7 +141,8 @@ def test_a_mask_is_cut_into_its_pieces_before_objects_are_matched(tmp_path) -> N
             found = scores["instances"]
             assert found["f1"] == found["sq"] == 1.0 and found["tp"] == labels.max()
             assert found["pieces_of"] == [side]
-            assert f"its {labels.max()} connected pieces" in answer.err
+            line = f"{truth} has one number for all objects: its {labels.max()} connected pieces"
+            assert line in answer.err
     np.save(truth, labels == 2)
     answer, scores = evaluate(truth, truth, out, "--instances")  # one object is one piece
     assert scores["instances"]["tp"] == 1 and "pieces are" not in answer.err

@@ -46,6 +46,9 @@ def test_objects_that_do_not_overlap_are_not_matched() -> None:
     assert match_objects(Pairs({(1, 0): 5, (0, 2): 5})) == []
     assert match_objects(Pairs()) == []
     assert match_objects(Pairs({(1, 9): 5, (2, 0): 3})) == [Match(1, 9, 1.0)]
+    # Three and three in one group, of which only two find a partner.
+    tree = Pairs({(1, 1): 5, (1, 2): 4, (1, 3): 1, (2, 3): 5, (3, 3): 4})
+    assert [match[:2] for match in match_objects(tree)] == [(1, 1), (2, 3)]
 
 
 def test_a_thousand_objects_are_matched_in_groups() -> None:

@@ -36,6 +36,7 @@ NAN = math.nan
         # Only one of the two is worse, or not twice in a row: the cap.
         (series(0.1, 0.5, 0.4, 0.3), series(9, 5, 6, 6), 9),
         (series(0.1, 0.5, 0.4, 0.5, 0.4), series(9, 5, 6, 5, 6), 9),
+        (series(0.5, 0.4, 0.4), series(5, 6, 7), 9),
         # Too early.
         (series(0.5, 0.4, 0.3, 0.6), series(5, 6, 7, 4), 3),
         (series(0.5, 0.4, 0.6), series(5, 6, 4), 9),
