@@ -35,5 +35,5 @@ def test_the_network_finds_mitochondria_in_slices_it_never_saw() -> None:
         (grey,) = predict(Patch(raw[block.slices()], block), core, engine)
         found[core.slices((z - HELD_OUT, 0, 0))] = grey
     kept_out = truth[z - HELD_OUT :]
-    score = scores(count(kept_out[:, *AREA], found[:, *AREA], 127))
+    score = scores(count(kept_out[:, *AREA], found[:, *AREA] >= 127))
     assert score["dice"] >= 0.9, score  # 0.9075 when this was written

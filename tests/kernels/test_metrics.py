@@ -120,7 +120,7 @@ def test_embedding_in_a_larger_volume_changes_nothing(seed: int) -> None:
     larger = [rng.random((9, 15, 20)) < 0.3 for _ in range(2)] + [np.zeros((9, 15, 20), bool)]
     for into, small in zip(larger, (truth, test, mask), strict=True):
         into[2:7, 3:12, 4:15] = small
-    assert metrics(counted(*larger)) == metrics(counted(truth, test, mask))
+    assert metrics(counted(larger[0], larger[1], larger[2])) == metrics(counted(truth, test, mask))
 
 
 NAN = math.nan
