@@ -42,11 +42,8 @@ def evaluate_volumes(
     with closing(one), closing(two):
         if threshold is not None:
             _check_threshold(threshold, two)
-        elif _is_prediction(two):
-            raise WrongUse(
-                f"{two.name} has the path of a prediction: give --threshold, of distances 127, "
-                "which is the surface; labels are scored from another path"
-            )
+        else:
+            _check_no_prediction(two)
         _settle_sizes(one, two, voxel_size_nm)
         sized = one.voxel_size_nm is not UNSIZED or two.voxel_size_nm is not UNSIZED
         met = common(one, two, begins_nm=begins_nm)
@@ -152,9 +149,17 @@ def _settle_sizes(one: Source, two: Source, given: Size | None) -> None:
             source.voxel_size_nm = stated[0]
 
 
-def _is_prediction(source: Source) -> bool:
-    """Whether the name of a volume is that of a prediction, of fibstream or OpenOrganelle."""
-    parts = PurePath(source.name.replace("#", "/")).parts
-    return source.dtype == np.uint8 and (
-        "predictions" in parts or any(part.endswith("_pred") for part in parts[-2:])
-    )
+def _check_no_prediction(test: Source) -> None:
+    """Raise WrongUse for a volume whose values need a threshold, as far as it says so itself.
+
+    That are floats, metadata of predictions, and the places that fibstream and OpenOrganelle give
+    to predictions.
+    """
+    parts = PurePath(test.name.replace("#", "/")).parts
+    placed = "predictions" in parts or any(part.endswith("_pred") for part in parts[-2:])
+    if test.is_prediction or test.dtype.kind == "f" or (test.dtype == np.uint8 and placed):
+        what = f"is {test.dtype}" if test.dtype.kind == "f" else "is a prediction"
+        raise WrongUse(
+            f"{test.name} {what}: give --threshold, of distances 127, which is the surface; labels "
+            "are scored as whole numbers of another path"
+        )

@@ -61,6 +61,8 @@ class Voxels:
         Where the volume lies; None where the file does not state it.
     is_distance : bool
         False for a prediction that states that it is of a probability, which has no length.
+    is_prediction : bool
+        Whether its metadata state what bytes of a prediction mean; labels never do.
     """
 
     shape: tuple[int, ...]
@@ -73,6 +75,7 @@ class Voxels:
     squash_nm: float | None = None
     position: Position | None = None
     is_distance: bool = True
+    is_prediction: bool = False
 
     @property
     def voxel_size_nm(self) -> Size | None:

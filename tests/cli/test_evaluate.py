@@ -169,6 +169,11 @@ def test_objects_of_a_prediction_are_pieces_above_the_threshold(tmp_path) -> Non
         assert (answer.code, scores) == (2, None) and "give --threshold" in answer.err
     answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size, "--threshold", 127)
     assert answer.code == 0 and scores["dice"] == 1.0
+    stated = n5(tmp_path / "b.n5", grey, resolution=[8] * 3, units=["nm"] * 3, squash_nm=40)
+    np.save(tmp_path / "float.npy", grey.astype(np.float32))
+    for test, what in ((stated, "b.n5 is a prediction"), (tmp_path / "float.npy", "is float32")):
+        answer, scores = evaluate(tmp_path / "truth.npy", test, out, *size)
+        assert (answer.code, scores) == (2, None) and what in answer.err
 
 
 def test_bytes_of_the_other_scale_are_converted_before_the_threshold(tmp_path) -> None:

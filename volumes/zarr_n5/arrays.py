@@ -108,7 +108,7 @@ def _voxels(
     return Voxels(
         tuple(array.shape), np.dtype(array.dtype.numpy_dtype), description.lengths, fetch,
         "" if node.key == key else str(node.key.relative_to(key)), tuple(notes), display_of(places),
-        squash_of(stated, name), position, holds_distances(stated, name),
+        squash_of(stated, name), position, holds_distances(stated, name), bool(_stated(places)),
     )  # fmt: skip
 
 
