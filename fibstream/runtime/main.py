@@ -70,9 +70,10 @@ def _work(service: Service, given: argparse.Namespace) -> None:
         )
         host = _host(service, given.command, root, settings, telemetry, held)
         if given.listen:
+            from .calls import CallLimits
             from .grpc import GrpcServer
 
-            server = GrpcServer(given.listen, (), telemetry)
+            server = GrpcServer(given.listen, (), telemetry, CallLimits.of(settings))
             held.callback(server.close)
             server.open()
         counted = 0

@@ -60,6 +60,7 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
     """Serve until SIGTERM or SIGINT; ``report`` takes the line that says where."""
     with running(None, service.name) as (settings, stopping), contextlib.ExitStack() as held:
         root = check(given, settings)
+        from .calls import CallLimits
         from .grpc import GrpcServer  # half a second, and after its settings are made
 
         if given.bus:
@@ -77,7 +78,7 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         context = ServicerContext(root, settings, given.sources, telemetry)
         bindings = [service.servicer(context)] if "grpc" in given.roles else []
         listen = given.listen or f"127.0.0.1:{service.port}"
-        server = GrpcServer(listen, bindings, telemetry)
+        server = GrpcServer(listen, bindings, telemetry, CallLimits.of(settings))
         for binding in bindings:
             held.callback(getattr(binding.servicer, "close", lambda: None))
         held.callback(root.close)

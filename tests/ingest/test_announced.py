@@ -49,14 +49,18 @@ def read(root: Path) -> Read:
 
 
 def zarr(path: Path, voxels: NDArray[np.uint8], driver: str = "zarr3") -> None:
-    chunk: dict[str, Any] = {
+    chunks: dict[str, dict[str, Any]] = {
         "zarr3": {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 8, 8]}},
                   "data_type": "uint8"},
         "zarr": {"chunks": [4, 8, 8], "dtype": "|u1"},
         "n5": {"blockSize": [8, 8, 4], "dataType": "uint8", "compression": {"type": "raw"}},
-    }[driver]  # fmt: skip
+    }  # fmt: skip
     axes = "dimensions" if driver == "n5" else "shape"
-    spec = {"driver": driver, "kvstore": f"file://{path}/", "metadata": {axes: SHAPE, **chunk}}
+    spec = {
+        "driver": driver,
+        "kvstore": f"file://{path}/",
+        "metadata": {axes: SHAPE, **chunks[driver]},
+    }
     array = tensorstore.open(spec, create=True).result()
     array[...] = voxels.T if driver == "n5" else voxels
 
