@@ -54,7 +54,11 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection; where there are too many, the longest silent one makes room."""
         super().connection_made(transport)
-        others = [c for c in self.connections if not c.transport.is_closing()]
+        others = [
+            c
+            for c in self.connections
+            if isinstance(c, Connection) and not c.transport.is_closing()
+        ]
         same = [c for c in others if c.client and self.client and c.client[0] == self.client[0]]
         if len(same) > self._limits.of_peer:
             self._make_room(same)
@@ -62,7 +66,7 @@ class Connection(H11Protocol):
             self._make_room(others)
         self._limit_silence()
 
-    def _make_room(self, among: Iterable[Any]) -> None:
+    def _make_room(self, among: Iterable["Connection"]) -> None:
         """Close one that was never answered, or is silent for longest; without any, this one."""
         silent = [c for c in among if c is not self and c.is_silent]
         first = min(silent, key=lambda c: (c.answered, c.since), default=self)
@@ -89,7 +93,7 @@ class Connection(H11Protocol):
 
         Bytes that drip gain no time: the deadline is of the whole.
         """
-        phase = self.conn.their_state
+        phase: object = self.conn.their_state
         if phase not in (h11.IDLE, h11.SEND_BODY):
             phase = None
         if phase is self._phase:
