@@ -96,6 +96,10 @@ def test_other_sites_get_no_access(ask: Browser) -> None:
     for path in ("/v/TOKEN/", "/data/TOKEN/1/raw/zarr.json"):
         headers = ask(path, Origin="http://elsewhere.example")[1]
         assert not [name for name in headers if name.lower().startswith("access-control")]
+        asks = {"Origin": "http://elsewhere.example", "Access-Control-Request-Method": "POST"}
+        status, headers, _ = ask(path, "OPTIONS", **asks)
+        assert status == 405
+        assert not [name for name in headers if name.lower().startswith("access-control")]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from fibstream.core.errors import (
     WrongState,
     WrongUse,
 )
+from fibstream.core.keys import content_hash
 from fibstream.runtime.grpc import GrpcServer, ServicerBinding
 from fibstream.runtime.root import Root
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
@@ -164,6 +165,22 @@ def test_a_bug_is_an_internal_error_without_its_insides(serve) -> None:
         ((header(), piece(b"x" * 513)), CODE.INVALID_ARGUMENT, "more than the 512"),
         ((header(size=2**63), piece(b"")), CODE.INVALID_ARGUMENT, "expected 512"),
         ((header(checksum="0"), piece(b"x" * 512)), CODE.INVALID_ARGUMENT, "checksum 0"),
+        ((header(checksum="x" * 9999), piece(b"x" * 512)), CODE.INVALID_ARGUMENT, "checksum x"),
+        (
+            (header(checksum=f"{content_hash(np.zeros(SHAPE, np.uint8))}"), piece(b"x" * 512)),
+            CODE.INVALID_ARGUMENT,
+            "the voxels that came have",
+        ),
+        ((header(),), CODE.INVALID_ARGUMENT, "0 bytes, and the header promised 512"),
+        ((header(), piece(b""), piece(b"")), CODE.INVALID_ARGUMENT, "0 bytes"),
+        ((header(size=0), piece(b"")), CODE.INVALID_ARGUMENT, "expected 512"),
+        ((header(size=511), piece(b"x" * 511)), CODE.INVALID_ARGUMENT, "expected 512"),
+        ((header(size=1024), piece(b"x" * 1024)), CODE.INVALID_ARGUMENT, "of uint8"),
+        ((header(prediction="mito"),), CODE.INVALID_ARGUMENT, "does not land here"),
+        ((header(prediction="../raw"),), CODE.INVALID_ARGUMENT, "does not land here"),
+        ((header(index=chunk_pb2.Index3(z=1)),), CODE.INVALID_ARGUMENT, "outside the grid"),
+        ((header(), pb.PutChunkRequest()), CODE.INVALID_ARGUMENT, "expected pieces"),
+        ((pb.PutChunkRequest(),), CODE.INVALID_ARGUMENT, "expected a header"),
         ((header(dataset="other"),), CODE.NOT_FOUND, "'other'"),
         ((header(dataset="../cell"),), CODE.INVALID_ARGUMENT, "letters, digits"),
         ((header(dataset=""),), CODE.INVALID_ARGUMENT, "letters, digits"),
@@ -311,3 +328,24 @@ def test_uploads_share_a_limit() -> None:
             pass
     with uploads.reserve(10):
         assert join([b"ab", b"c"], 3) == b"abc"
+
+
+@pytest.mark.parametrize("name", ["../cell", "a/b", "/etc", "..", "", "a\n", "<script>", "s3://a"])
+def test_no_call_takes_a_path_for_a_dataset(channel, root, name) -> None:
+    stub = IngestServiceStub(channel)
+    calls = {
+        "GetDataset": pb.GetDatasetRequest(dataset=name),
+        "GetChunk": pb.GetChunkRequest(dataset=name),
+        "AnnounceChunk": pb.AnnounceChunkRequest(dataset=name),
+        "DeclareAbsent": pb.DeclareAbsentRequest(dataset=name),
+        "SealDataset": pb.SealDatasetRequest(dataset=name),
+        "UpdateDataset": pb.UpdateDatasetRequest(dataset=name),
+        "DeleteDataset": pb.DeleteDatasetRequest(dataset=name),
+        "ReplayFailed": pb.ReplayFailedRequest(dataset=name),
+    }
+    for method, request in calls.items():
+        caught = refused(lambda m=method, r=request: getattr(stub, m)(r, timeout=5))
+        assert caught.code() is CODE.INVALID_ARGUMENT, method
+    watched = refused(lambda: list(stub.WatchDataset(pb.WatchDatasetRequest(dataset=name))))
+    assert watched.code() is CODE.INVALID_ARGUMENT
+    assert root.names() == ["cell"]

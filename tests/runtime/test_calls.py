@@ -1,9 +1,11 @@
 """Idle, half-open and slow calls take places for a short while only, and never those of others."""
 
+import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import grpc
@@ -73,13 +75,18 @@ def answers() -> Answers:
 
 
 @pytest.fixture
-def channel(answers: Answers) -> Iterator[grpc.Channel]:
+def port(answers: Answers) -> Iterator[int]:
     binding = ServicerBinding(answers.add, answers, NAME)
     server = GrpcServer("127.0.0.1:0", [binding], limits=QUICK)
     server.open()
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as made:
-        yield made
+    yield server.port
     server.close(grace_s=0)
+
+
+@pytest.fixture
+def channel(port: int) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as made:
+        yield made
 
 
 class HalfOpen:
@@ -299,3 +306,17 @@ def test_the_limits_are_settings() -> None:
     given_ = Settings.model_validate({"calls": 5, "first_message_s": 1.5, "upload_s": 7})
     assert CallLimits.of(given_) == CallLimits(calls=5, first_message_s=1.5, upload_s=7)
     assert CallLimits.of(Settings.model_validate({})) == CallLimits()
+
+
+def test_idle_and_garbage_connections_change_nothing(channel: grpc.Channel, port: int) -> None:
+    chance = random.Random(7)
+    with ExitStack() as stack:
+        links = [stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+                 for _ in range(300)]  # fmt: skip
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        for number, link in enumerate(links[::3]):
+            with suppress(ConnectionError):
+                link.sendall(preface * (number % 2) + chance.randbytes(chance.randrange(1, 4000)))
+        assert is_healthy(channel)
+        assert echo(channel) == b"x"
+    assert echo(channel) == b"x"
