@@ -126,6 +126,29 @@ def check_memory(need: int, size: int, what: str, gate: Gate = FREE) -> None:
         )
 
 
+class Decoded:
+    """What one call has decoded of files, which may not be much more than they hold.
+
+    A few kilobytes of zeros unpack to gigabytes, for every chunk anew.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._sizes: dict[str, int] = {}
+        self._total = 0
+
+    def add(self, path: str, size: int, decoded: int) -> None:
+        """Count a part of a file of ``size`` bytes; raise Unreadable where it is too much."""
+        self._sizes[path] = size
+        self._total += decoded
+        held = sum(self._sizes.values())
+        if not self._gate.free and self._total > SPARE_BYTES + TIMES_SIZE * held:
+            raise Unreadable(
+                f"more than {self._total / 1e6:,.0f} MB unpack from {held / 1e6:,.1f} MB for one "
+                "chunk: save it uncompressed, with small tiles, or as Zarr or N5"
+            )
+
+
 def without_leading(array: Any) -> Any:
     """Return the array without the axes of one element (t and c) before (z, y, x)."""
     while array.ndim > 3 and array.shape[0] == 1:

@@ -23,7 +23,16 @@ from fibstream.core.errors import WrongUse
 from fibstream.store.gate import FREE, Gate
 
 from .display import Display, display_between, display_of_palette
-from .formats import CACHE_BYTES, PlaneReader, Unreadable, Voxels, check_memory, of_array, of_planes
+from .formats import (
+    CACHE_BYTES,
+    Decoded,
+    PlaneReader,
+    Unreadable,
+    Voxels,
+    check_memory,
+    of_array,
+    of_planes,
+)
 from .lengths import Lengths, Stated, combine, statement
 from .ome import check_ome, ome_statement
 
@@ -215,9 +224,10 @@ def plane_reader(page_of: Callable[[int], Any], gate: Gate = FREE) -> PlaneReade
         Returns a page by its number; all have the shape, depth and dtype of page 0.
     """
     first = page_of(0).keyframe
+    decoded = Decoded(gate)
     segment_bytes = max(1, math.prod(first.chunks) * first.dtype.itemsize)
     segment = lru_cache(max(1, CACHE_BYTES // segment_bytes))(
-        lambda page, number: _segment(page_of(page), number, gate)
+        lambda page, number: _segment(page_of(page), number, gate, decoded)
     )
 
     def read_plane(z: int, rows: slice, columns: slice) -> NDArray[Any]:
@@ -262,16 +272,19 @@ def _is_contiguous(page: Any) -> bool:
     return ends[:-1] == list(page.dataoffsets[1:])
 
 
-def _segment(page: Any, number: int, gate: Gate) -> NDArray[Any]:
+def _segment(page: Any, number: int, gate: Gate, decoded: Decoded) -> NDArray[Any]:
     """Return one strip or tile, decoded, (z, y, x); an empty one is 0."""
     count = page.databytecounts[number]
-    with gate.open(Path(page.parent.filehandle.path)) as file:
+    path = page.parent.filehandle.path
+    with gate.open(Path(path)) as file:
+        cost = math.prod(page.keyframe.chunks) * page.dtype.itemsize
+        decoded.add(path, os.fstat(file.fileno()).st_size, cost)
         file.seek(page.dataoffsets[number])
         data = file.read(count)
     if len(data) != count:
         raise Unreadable(f"page {page.index} is cut short")
-    decoded, _, shape = page.keyframe.decode(data or None, number, jpegtables=page.jpegtables)
-    if decoded is None:
+    voxels, _, shape = page.keyframe.decode(data or None, number, jpegtables=page.jpegtables)
+    if voxels is None:
         return np.zeros(shape[:3], page.dtype)
-    array: NDArray[Any] = decoded[: shape[0], : shape[1], : shape[2], 0]
+    array: NDArray[Any] = voxels[: shape[0], : shape[1], : shape[2], 0]
     return array

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import LimitExceeded, WrongUse
+from fibstream.core.grid import Box
 from fibstream.core.stage import RAW, Input
 from fibstream.services.ingest.edges import announced
 from fibstream.services.ingest.edges.announced import AnnouncedVolumes
 from fibstream.volumes.numpy_files import KeptArrays
+from fibstream.volumes.sources import open_volume
 
 SHAPE = (8, 8, 8)
 VOXELS = np.random.default_rng(1).integers(1, 255, SHAPE).astype(np.uint8)
@@ -239,6 +241,24 @@ def test_a_service_unpacks_less_than_a_user(
     wide = CELL.model_copy(update={"shape": (8, 32, 32)})
     with pytest.raises(WrongUse, match="a strip or tile unpacks"):
         AnnouncedVolumes([root]).read(f"{root}/a.tif", wide, Input(RAW, RAW, "uint8"), (0, 0, 0))
+
+
+def test_a_few_bytes_do_not_unpack_to_gigabytes_for_each_chunk(
+    root: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each strip alone is small enough; a user may wait for it, a service may not."""
+    monkeypatch.setattr("fibstream.volumes.formats.SPARE_BYTES", 10_000)
+    shape = (8, 200, 200)
+    tifffile.imwrite(
+        root / "a.tif", np.zeros(shape, np.uint8), photometric="minisblack", compression="zlib",
+        rowsperstrip=40,
+    )  # fmt: skip
+    wide = CELL.model_copy(update={"shape": shape, "chunk": (8, 200, 200)})
+    volumes, raw = AnnouncedVolumes([root]), Input(RAW, RAW, "uint8")
+    with pytest.raises(WrongUse, match="MB unpack from"):
+        volumes.read(f"{root}/a.tif", wide, raw, (0, 0, 0))
+    source = open_volume(f"{root}/a.tif", kind="raw", voxel_size_nm=(8, 8, 8))
+    assert source.read(Box((0, 0, 0), shape)).sum() == 0
 
 
 def test_the_size_of_a_voxel_is_three_numbers_before_it_is_read(root: Path, read: Read) -> None:
