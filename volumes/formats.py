@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import Retryable, WrongUse
 from fibstream.core.grid import Box
 from fibstream.store.gate import FREE, Gate
 
@@ -101,6 +101,8 @@ def named_errors(what: str, form: str = "") -> Iterator[None]:
         if len(str(error)) <= len(what) + REASON_LENGTH:
             raise
         raise WrongUse(f"{str(error)[: len(what) + REASON_LENGTH]} ...") from error
+    except Retryable:  # a bucket is away, and nothing is known of the file
+        raise
     except Unreadable as error:
         reason = str(error)[:REASON_LENGTH]
         raise WrongUse(f"{what} cannot be read: {reason}") from error

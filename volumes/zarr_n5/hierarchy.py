@@ -14,7 +14,7 @@ from typing import Any
 
 from fibstream.core.errors import WrongUse
 from fibstream.store.gate import FREE, Gate
-from fibstream.store.remote import kvstore
+from fibstream.store.remote import TIMEOUT_S, kvstore, remote_errors
 from fibstream.volumes.formats import Unreadable
 
 from .chunk_files import ChunkFiles, n5_files, zarr_files
@@ -108,7 +108,8 @@ class Hierarchy:
             return None
 
     def _read_object(self, key: str) -> bytes | None:
-        read = self.store.read(key).result()
+        with remote_errors(f"{self._root}{key}"):
+            read = self.store.read(key).result(timeout=TIMEOUT_S)
         return bytes(read.value) if read.state == "value" else None
 
     def check_files(self, node: Node, names: Iterator[str]) -> None:
