@@ -16,6 +16,7 @@ from fibstream.core.events import Record
 from fibstream.core.grid import Index
 from fibstream.core.stage import RAW, Input
 from fibstream.core.subject import order
+from fibstream.runtime.calls import client_of
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import landed_record
 from fibstream.runtime.root import Root, check_name
@@ -153,7 +154,7 @@ class IngestServicer(IngestServiceServicer):
                     f"chunk {index}: {header.size} bytes; expected {expected}:"
                     f" {box.shape} voxels of {array.dtype}"
                 )
-            with self._uploads.reserve(expected):
+            with self._uploads.reserve(expected, client_of(context.peer())):
                 data = join(upload_pieces(request_iterator), expected)
                 voxels = voxels_of(data, box.shape, array.dtype, header.checksum)
                 if not context.is_active():  # its client is gone and gets no answer

@@ -1,6 +1,7 @@
 """Whatever is sent to ingest is answered with a status, and garbage lands nothing."""
 
 import random
+import threading
 from typing import Never
 
 import grpc
@@ -20,6 +21,7 @@ from fibstream.core.errors import (
     WrongUse,
 )
 from fibstream.core.keys import content_hash
+from fibstream.runtime.calls import CallLimits
 from fibstream.runtime.grpc import GrpcServer, ServicerBinding
 from fibstream.runtime.root import Root
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
@@ -83,12 +85,13 @@ def serve():
         server.close(0.1)
 
 
+def no_design(asked) -> Never:
+    raise WrongUse(f"pipeline {asked.pipeline!r}: not built in")
+
+
 @pytest.fixture
 def channel(serve, root, tmp_path):
-    def design(asked) -> Never:
-        raise WrongUse(f"pipeline {asked.pipeline!r}: not built in")
-
-    return serve(Ingest(root, design, [tmp_path / "source"]))
+    return serve(Ingest(root, no_design, [tmp_path / "source"]))
 
 
 def refused(call) -> grpc.RpcError:
@@ -222,8 +225,6 @@ def test_a_method_of_a_newer_client_is_unimplemented(channel) -> None:
 
 
 def test_an_upload_that_is_cancelled_lands_nothing(channel, root) -> None:
-    import threading
-
     begun, go_on = threading.Event(), threading.Event()
 
     def parts():
@@ -241,8 +242,6 @@ def test_an_upload_that_is_cancelled_lands_nothing(channel, root) -> None:
 
 
 def test_a_deadline_ends_an_upload_that_stands_still(channel, root) -> None:
-    import threading
-
     stop = threading.Event()
 
     def parts():
@@ -349,3 +348,37 @@ def test_no_call_takes_a_path_for_a_dataset(channel, root, name) -> None:
     watched = refused(lambda: list(stub.WatchDataset(pb.WatchDatasetRequest(dataset=name))))
     assert watched.code() is CODE.INVALID_ARGUMENT
     assert root.names() == ["cell"]
+
+
+def test_one_client_leaves_memory_to_another() -> None:
+    uploads = Uploads(limit=10, part=6)
+    with uploads.reserve(6, "a"):
+        with pytest.raises(LimitExceeded, match="of this client"), uploads.reserve(1, "a"):
+            pass
+        with uploads.reserve(4, "b"):
+            pass
+    with uploads.reserve(6, "a"):
+        pass
+
+
+def test_uploads_that_stand_still_give_their_memory_back(root, tmp_path) -> None:
+    """What was promised and never came is free again, and another chunk lands."""
+    answers = Ingest(root, no_design, [])
+    answers._uploads = Uploads(limit=512)
+    binding = ServicerBinding(
+        add_IngestServiceServicer_to_server, answers, "fibstream.v1.IngestService"
+    )
+    server = GrpcServer("127.0.0.1:0", [binding], limits=CallLimits(next_message_s=0.3))
+    stop = threading.Event()
+
+    def parts():
+        yield header()
+        stop.wait(20)
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as made:
+        hanging = IngestServiceStub(made).PutChunk.future(parts(), timeout=20)
+        assert hanging.exception(timeout=10).code() is CODE.DEADLINE_EXCEEDED
+        assert "no message has come within 0.3 s" in hanging.details()
+        assert put(made, header(), piece(b"x" * 512)).landing == pb.LANDING_WRITTEN
+        stop.set()
+    server.close(0.1)
