@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import Retryable, WrongUse
 from fibstream.core.grid import Box
+from fibstream.store.gate import FREE, Gate
 
 from .display import Display
 from .lengths import Lengths, Size
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 CACHE_BYTES = 2**30  # decoded chunks, strips and tiles: the next box along x needs them again
 # No file may cost more memory than this and ten times its own size.
 SPARE_BYTES, TIMES_SIZE = 10**8, 10
+# Of what a service has to unpack whole: its formats without random access are for small volumes.
+MAX_UNPACKED = 2**30
 
 REASON_LENGTH = 700  # characters of a message beside the path: metadata that it quotes may be long
 
@@ -101,6 +104,8 @@ def named_errors(what: str, form: str = "") -> Iterator[None]:
         if len(str(error)) <= len(what) + REASON_LENGTH:
             raise
         raise WrongUse(f"{str(error)[: len(what) + REASON_LENGTH]} ...") from error
+    except Retryable:  # a bucket is away, and nothing is known of the file
+        raise
     except Unreadable as error:
         reason = str(error)[:REASON_LENGTH]
         raise WrongUse(f"{what} cannot be read: {reason}") from error
@@ -115,13 +120,38 @@ def named_errors(what: str, form: str = "") -> Iterator[None]:
         raise WrongUse(f"{what} cannot be read: {damaged} ({type(error).__name__})") from error
 
 
-def check_memory(need: int, size: int, what: str) -> None:
+def check_memory(need: int, size: int, what: str, gate: Gate = FREE) -> None:
     """Raise Unreadable where ``need`` bytes would be held in memory for a file of ``size``."""
-    if need > SPARE_BYTES + TIMES_SIZE * size:
+    most = SPARE_BYTES + TIMES_SIZE * size
+    most = most if gate.free else min(most, MAX_UNPACKED)
+    if need > most:
         raise Unreadable(
             f"{what} unpacks to {need / 1e6:,.0f} MB from {size / 1e6:,.1f} MB; expected at most "
-            f"{(SPARE_BYTES + TIMES_SIZE * size) / 1e6:,.0f} MB: save it as .npy, Zarr or N5"
+            f"{most / 1e6:,.0f} MB: save it as .npy, Zarr or N5"
         )
+
+
+class Decoded:
+    """What one call has decoded of files, which may not be much more than they hold.
+
+    A few kilobytes of zeros unpack to gigabytes, for every chunk anew.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._sizes: dict[str, int] = {}
+        self._total = 0
+
+    def add(self, path: str, size: int, decoded: int) -> None:
+        """Count a part of a file of ``size`` bytes; raise Unreadable where it is too much."""
+        self._sizes[path] = size
+        self._total += decoded
+        held = sum(self._sizes.values())
+        if not self._gate.free and self._total > SPARE_BYTES + TIMES_SIZE * held:
+            raise Unreadable(
+                f"more than {self._total / 1e6:,.0f} MB unpack from {held / 1e6:,.1f} MB for one "
+                "chunk: save it uncompressed, with small tiles, or as Zarr or N5"
+            )
 
 
 def without_leading(array: Any) -> Any:

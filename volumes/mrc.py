@@ -4,6 +4,7 @@ The format is MRC2014 (Cheng et al. 2015, doi 10.1016/j.jsb.2015.04.002).
 """
 
 import math
+import os
 import struct
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
+from fibstream.store.gate import FREE, Gate
 
 from .formats import Unreadable, Voxels, of_array
 from .lengths import Lengths, Stated, combine, statement
@@ -28,7 +30,7 @@ BYTES = (
 )
 
 
-def open_mrc(path: Path) -> Voxels:
+def open_mrc(path: Path, gate: Gate = FREE) -> Voxels:
     """Return the volume of an MRC file, mapped into memory.
 
     Parameters
@@ -49,9 +51,9 @@ def open_mrc(path: Path) -> Voxels:
     Unreadable
         If it has no such header, or is shorter than its header states.
     """
-    with path.open("rb") as start:
-        header = _header(start.read(HEADER_BYTES), path.stat().st_size)
-    stored = _stored(header, np.memmap(path, np.uint8, "r"))
+    with gate.open(path) as file:
+        header = _header(file.read(HEADER_BYTES), os.fstat(file.fileno()).st_size)
+        stored = _stored(header, np.memmap(file, np.uint8, "r"))
     volume = _volume(header, stored, str(path))
     return of_array(volume, _lengths(header), notes=_notes(header, stored))
 

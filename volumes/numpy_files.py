@@ -7,9 +7,12 @@ file it is the array ``voxel_size_nm_zyx``: three numbers (z, y, x) in nanometre
 import io
 import logging
 import math
+import os
+import threading
 import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
+from fibstream.store.gate import FREE, Gate
 
 from .formats import Unreadable, Voxels, check_memory, of_array
 from .lengths import Lengths, combine, statement
@@ -26,6 +30,7 @@ log = logging.getLogger(__name__)
 NPZ_SIZE = "voxel_size_nm_zyx"
 HEADER_BYTES = 12 + 2**16  # of numpy's formats 1 and 2, which are much shorter in fact
 MEMBERS = 1000  # arrays in an npz file
+KEPT_BYTES = 2**29  # unpacked arrays, beside the last: several files may be read in turn
 
 
 @dataclass(frozen=True)
@@ -65,18 +70,18 @@ def read_header(data: bytes) -> Header:
     return Header(tuple(map(int, shape)), fortran, dtype, file.tell())
 
 
-def open_npy(path: Path) -> Voxels:
+def open_npy(path: Path, gate: Gate = FREE) -> Voxels:
     """Return the array (..., z, y, x) of an npy file, mapped into memory; any dtype."""
-    with path.open("rb") as file:
+    with gate.open(path) as file:
         header = read_header(file.read(HEADER_BYTES))
-    if header.end > (size := path.stat().st_size):
-        raise Unreadable(f"it is cut short: {size} of {header.end} bytes are there")
-    if header.begin == header.end:
-        return of_array(np.zeros(header.shape, header.dtype), Lengths())
-    return of_array(header.array(np.memmap(path, np.uint8, "r")), Lengths())
+        if header.end > (size := os.fstat(file.fileno()).st_size):
+            raise Unreadable(f"it is cut short: {size} of {header.end} bytes are there")
+        if header.begin == header.end:
+            return of_array(np.zeros(header.shape, header.dtype), Lengths())
+        return of_array(header.array(np.memmap(file, np.uint8, "r")), Lengths())
 
 
-def open_npz(path: Path, key: str | None, prefer: str | None) -> Voxels:
+def open_npz(path: Path, key: str | None, prefer: str | None, gate: Gate = FREE) -> Voxels:
     """Return one array (..., z, y, x) of an npz file, held in memory.
 
     Parameters
@@ -87,6 +92,8 @@ def open_npz(path: Path, key: str | None, prefer: str | None) -> Voxels:
         The name of the array. None: the one called ``prefer``, else the only one with three axes.
     prefer : str or None
         The name to be preferred where several arrays have three axes.
+    gate : Gate
+        Opens the file; through that of a service less may be unpacked.
 
     Raises
     ------
@@ -95,27 +102,52 @@ def open_npz(path: Path, key: str | None, prefer: str | None) -> Voxels:
     Unreadable
         If it would unpack to much more than the file's size.
     """
-    with path.open("rb") as file, zipfile.ZipFile(file) as members:
+    with gate.open(path) as file, zipfile.ZipFile(file) as members:
         headers = _headers(members)
         chosen = "" if key else _only_key(path, headers, prefer)
         key = key or chosen
         if key not in headers:
             raise WrongUse(f"{path} has no array {key}; it has {', '.join(headers)}")
         lengths = _lengths(members, headers)
-        state = path.stat()
-        check_memory(headers[key].end, state.st_size, f"{key} of the npz file")
+        state = os.fstat(file.fileno())
+        check_memory(headers[key].end, state.st_size, f"{key} of the npz file", gate)
         # Two writes may fall within one tick of the file system's clock.
         version = (state.st_size, state.st_mtime_ns, members.getinfo(f"{key}.npy").CRC)
-    array = _unpacked(path, key, headers[key], version)
+        array = _KEPT.get((path, key, version), lambda: _unpacked(members, key, headers[key]))
     return of_array(array, lengths, chosen)
 
 
-# A server opens its source anew for each chunk; it is unpacked once.
-@lru_cache(1)
-def _unpacked(path: Path, key: str, header: Header, version: tuple[int, ...]) -> NDArray[Any]:
-    """Return one array; ``version`` tells apart what was in the file at other times."""
-    log.debug("unpacking %s of %s: %s", key, path, version)
-    with zipfile.ZipFile(path) as members, members.open(f"{key}.npy") as file:
+class KeptArrays:
+    """The arrays that were unpacked last, up to ``limit`` bytes; one is unpacked at a time.
+
+    A server opens its source anew for each chunk, and for several at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._arrays: OrderedDict[object, NDArray[Any]] = OrderedDict()
+
+    def get(self, name: object, unpack: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return the array of that name, unpacked now unless it is kept; the last always is."""
+        with self._lock:
+            if name not in self._arrays:
+                log.debug("unpacking %s", name)
+                self._arrays[name] = unpack()
+            self._arrays.move_to_end(name)
+            while len(self._arrays) > 1 and self._size() > self._limit:
+                self._arrays.popitem(last=False)
+            return self._arrays[name]
+
+    def _size(self) -> int:
+        return sum(array.nbytes for array in self._arrays.values())
+
+
+_KEPT = KeptArrays(KEPT_BYTES)
+
+
+def _unpacked(members: zipfile.ZipFile, key: str, header: Header) -> NDArray[Any]:
+    with members.open(f"{key}.npy") as file:
         data = file.read(header.end)
     if len(data) != header.end:
         raise Unreadable(f"its array {key} is cut short: {len(data)} of {header.end} bytes")
@@ -140,10 +172,10 @@ def _lengths(members: zipfile.ZipFile, headers: dict[str, Header]) -> Lengths:
         return Lengths()
     if math.prod(header.shape) != 3:
         raise Unreadable(f"{NPZ_SIZE} has shape {header.shape}; expected three numbers, (z, y, x)")
+    if header.dtype.kind not in "iuf":  # before it is read: three strings may have gigabytes
+        raise Unreadable(f"{NPZ_SIZE} has dtype {header.dtype}; expected three numbers, (z, y, x)")
     with members.open(f"{NPZ_SIZE}.npy") as file:
         array = header.array(np.frombuffer(file.read(header.end), np.uint8))
-    if array.dtype.kind not in "iuf":
-        raise Unreadable(f"{NPZ_SIZE} has dtype {array.dtype}; expected three numbers, (z, y, x)")
     return combine([statement(NPZ_SIZE, array.astype(float).ravel().tolist(), ["nm"] * 3)])
 
 

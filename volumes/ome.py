@@ -6,13 +6,15 @@ tifffile takes planes that are not there for zeros, and opens whatever files the
 from pathlib import Path
 from xml.etree import ElementTree
 
+from fibstream.store.gate import FREE, Gate
+
 from .formats import Unreadable
 from .lengths import Stated, statement
 
 SHOWN = 3  # names of files in a message
 
 
-def check_ome(path: Path, xml: str | None, pages: int) -> None:
+def check_ome(path: Path, xml: str | None, pages: int, gate: Gate = FREE) -> None:
     """Raise Unreadable where OME-XML names files or planes that are not there.
 
     ``pages`` is the number of pages of the file itself.
@@ -23,12 +25,14 @@ def check_ome(path: Path, xml: str | None, pages: int) -> None:
     others = _other_files(root, path.name)
     if outside := [name for name in others if {"/", "\\"} & {*name} or name in ("", ".", "..")]:
         raise Unreadable(f"its OME-XML names a file that is not in its folder: {outside[0][:99]!r}")
-    if missing := [name for name in others if not (path.parent / name).is_file()]:
+    if missing := [name for name in others if not (path.parent / name).exists()]:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise Unreadable(
             f"its OME-XML names {len(others) + 1} files, but {', '.join(missing[:SHOWN])}{more} "
             f"{'is' if len(missing) == 1 else 'are'} not in its folder"
         )
+    for name in others:
+        gate.check(path.parent / name)
     planes = sum(_planes(pixels) for pixels in root.iterfind(".//{*}Pixels"))
     if not others and planes > pages:
         raise Unreadable(f"its OME-XML names {planes} planes, but it holds {pages}")

@@ -5,6 +5,7 @@ installed package: its name is the suffix, such as ``.raw``; it loads a function
 (``Path``) and of what follows the # in the user's path (``str``), which returns ``formats.Voxels``.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from typing import cast
 
 from fibstream.core.errors import WrongUse
+from fibstream.store.gate import FREE, Gate
 
 from .formats import Voxels
 from .mrc import open_mrc
@@ -30,7 +32,7 @@ FORMS = MappingProxyType(  # of files, as messages call them
     | {".tif": "TIFF file", ".tiff": "TIFF file"}
 )
 
-OPENERS: Mapping[str, Callable[[Path], Voxels]] = MappingProxyType(
+OPENERS: Mapping[str, Callable[[Path, Gate], Voxels]] = MappingProxyType(
     {
         ".npy": open_npy,
         ".tif": open_tiff,
@@ -46,7 +48,7 @@ PLUG_INS = "fibstream.volumes"  # a group of entry points; their names are suffi
 def split_path(path: str) -> tuple[str, str]:
     """Return file, folder or URL, and what follows the #, which may be part of a file's name."""
     place, mark, inside = path.rpartition("#")
-    if not mark or Path(path).exists():
+    if not mark or os.path.exists(path):  # noqa: PTH110  Path.exists raises for a long name
         return path, ""
     return place, inside.strip("/")
 
@@ -63,7 +65,9 @@ def with_pattern(path: str, pattern: str | None) -> str:
     return f"{path}#{pattern}"
 
 
-def find_volume(path: str, place: str, inside: str, kind: Kind, *, growing: bool = False) -> Voxels:
+def find_volume(
+    path: str, place: str, inside: str, kind: Kind, *, growing: bool = False, gate: Gate = FREE
+) -> Voxels:
     """Return the array at a path, unchecked.
 
     Parameters
@@ -76,6 +80,9 @@ def find_volume(path: str, place: str, inside: str, kind: Kind, *, growing: bool
         Which array is selected where there are several.
     growing : bool
         Whether chunks of Zarr and N5 may be absent without a word.
+    gate : Gate
+        Opens every file; that of a service, which has admitted the path, refuses links that leave
+        what may be read.
 
     Raises
     ------
@@ -87,27 +94,29 @@ def find_volume(path: str, place: str, inside: str, kind: Kind, *, growing: bool
     if ".." in inside.split("/"):
         raise WrongUse(f"{path}: expected a group or array inside {place}, not above it")
     if place.startswith(SCHEMES):
-        found = open_hierarchy(f"{place.rstrip('/')}/{inside}", path, kind, growing=growing)
+        url = f"{place.rstrip('/')}/{inside}"
+        found = open_hierarchy(url, path, kind, growing=growing, gate=gate)
         if found is None:
             raise WrongUse(f"{path}: there is no Zarr or N5 array or group")
         return found
     file = Path(place)
     if file.is_dir():
-        return _find_in_folder(path, file, inside, kind, growing=growing)
+        return _find_in_folder(path, file, inside, kind, growing=growing, gate=gate)
     if not file.exists():
         raise WrongUse(f"{place}: no such file or folder")
     if not file.is_file():  # a pipe or device may never end
         raise WrongUse(f"{place} is no regular file")
     suffix = file.suffix.lower()
     if suffix == ".npz":
-        return open_npz(file, inside or None, prefer="raw" if kind == "raw" else None)
+        return open_npz(file, inside or None, "raw" if kind == "raw" else None, gate)
+    gate.check(file)
     if (reader := _plug_in_reader(suffix)) is not None:
         return reader(file, inside)
     if suffix not in OPENERS:
         raise WrongUse(f"{place}: unknown format; expected .npz, {', '.join(OPENERS)} or a folder")
     if inside:
         raise WrongUse(f"{path}: only .npz files and Zarr or N5 hierarchies take #")
-    return OPENERS[suffix](file)
+    return OPENERS[suffix](file, gate)
 
 
 @lru_cache
@@ -118,11 +127,15 @@ def _plug_in_reader(suffix: str) -> Callable[[Path, str], Voxels] | None:
     return None
 
 
-def _find_in_folder(path: str, folder: Path, inside: str, kind: Kind, *, growing: bool) -> Voxels:
+def _find_in_folder(
+    path: str, folder: Path, inside: str, kind: Kind, *, growing: bool, gate: Gate
+) -> Voxels:
     bare = not any((folder / name).exists() for name in METADATA)
     if bare and not (inside and (folder / inside).exists()) and (slices := slices_in(folder)):
-        return open_slices(slices, check_pattern(inside, f"{folder}#") if inside else None)
-    found = open_hierarchy(f"file://{folder.resolve()}/{inside}", path, kind, growing=growing)
+        pattern = check_pattern(inside, f"{folder}#") if inside else None
+        return open_slices(slices, pattern, gate)
+    url = f"file://{folder.resolve()}/{inside}"
+    found = open_hierarchy(url, path, kind, growing=growing, gate=gate)
     if found is None and inside:
         raise WrongUse(f"{folder} has no array or group {inside}")
     if found is None:

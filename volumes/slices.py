@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
+from fibstream.store.gate import FREE, Gate
 
 from .display import Display
 from .formats import PlaneReader, Voxels, named_errors, of_planes, without_leading
@@ -35,7 +36,7 @@ def slices_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(slices, key=natural)]
 
 
-def open_slices(paths: list[Path], pattern: str | None = None) -> Voxels:
+def open_slices(paths: list[Path], pattern: str | None = None, gate: Gate = FREE) -> Voxels:
     """Return the stack of slices (z, y, x), in the order of their numbers; it has no voxel size.
 
     Parameters
@@ -61,11 +62,12 @@ def open_slices(paths: list[Path], pattern: str | None = None) -> Voxels:
         raise WrongUse(f"{folder} mixes TIFF and MRC slices; expected one of the two")
     if why := numbering.fault():
         raise WrongUse(f"{folder}: {why}")
-    shape, dtype, display = _same_headers(paths, _tiff_header if tiffs else _mrc_header)
+    header = partial(_tiff_header if tiffs else _mrc_header, gate=gate)
+    shape, dtype, display = _same_headers(paths, header)
     read = (
-        plane_reader(lru_cache(PAGES)(lambda z: open_page(paths[z])))
+        plane_reader(lru_cache(PAGES)(lambda z: open_page(paths[z], gate)), gate)
         if tiffs
-        else _mrc_plane_reader(paths)
+        else _mrc_plane_reader(paths, gate)
     )
 
     def read_plane(z: int, rows: slice, columns: slice) -> NDArray[Any]:
@@ -78,9 +80,6 @@ def open_slices(paths: list[Path], pattern: str | None = None) -> Voxels:
 
 def _same_headers(paths: list[Path], header: Callable[[Path], FullHeader]) -> FullHeader:
     """Return the header of the first slice; raise WrongUse where another has a different one."""
-    for path in paths:
-        if not path.is_file():  # a pipe may never end
-            raise WrongUse(f"{path} is no regular file")
     (shape, dtype, display), *others = (header(path) for path in paths)
     for path, found in zip(paths[1:], others, strict=True):
         if found[:2] != (shape, dtype):
@@ -129,7 +128,7 @@ def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
     OSError
         If the file cannot be read.
     """
-    with path.open("rb") as file:
+    with FREE.open(path) as file:
         data, state = file.read(), os.fstat(file.fileno())
     with named_errors(str(path)):
         if path.suffix.lower() in TIFF_SUFFIXES:
@@ -140,15 +139,15 @@ def read_slice(path: Path) -> tuple[NDArray[Any], os.stat_result]:
         return plane, state
 
 
-def _tiff_header(path: Path) -> FullHeader:
+def _tiff_header(path: Path, gate: Gate = FREE) -> FullHeader:
     with named_errors(str(path), "TIFF file"):
-        page = open_page(path)
+        page = open_page(path, gate)
         return page.shape, page.dtype, display_of_page(page)
 
 
-def _mrc_header(path: Path) -> FullHeader:
+def _mrc_header(path: Path, gate: Gate = FREE) -> FullHeader:
     with named_errors(str(path), "MRC file"):
-        found = open_mrc(path)
+        found = open_mrc(path, gate)
     _refuse_depth(path, found.shape)
     return found.shape[1:], found.dtype.newbyteorder("="), found.display
 
@@ -158,10 +157,10 @@ def _refuse_depth(path: Path, shape: tuple[int, ...]) -> None:
         raise WrongUse(f"{path} has shape {shape}; expected one slice with axes (y, x)")
 
 
-def _mrc_plane_reader(paths: list[Path]) -> PlaneReader:
+def _mrc_plane_reader(paths: list[Path], gate: Gate) -> PlaneReader:
     def read_plane(z: int, rows: slice, columns: slice) -> NDArray[Any]:
         box = Box((0, rows.start, columns.start), (1, rows.stop, columns.stop))
-        plane: NDArray[Any] = open_mrc(paths[z]).fetch(box)[0]
+        plane: NDArray[Any] = open_mrc(paths[z], gate).fetch(box)[0]
         return plane
 
     return read_plane

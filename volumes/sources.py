@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS, Box, Index
+from fibstream.store.gate import FREE, Gate
 
 from .display import Display
 from .formats import Unreadable, Voxels, named_errors
@@ -127,8 +128,9 @@ def _closed(box: Box) -> NDArray[Any]:
 
 
 def open_volume(
-    path: str, *, kind: Kind = "any", voxel_size_nm: Size | None = None, growing: bool = False
-) -> Source:
+    path: str, *, kind: Kind = "any", voxel_size_nm: Size | None = None, growing: bool = False,
+    gate: Gate = FREE,
+) -> Source:  # fmt: skip
     """Return the volume at a path, without reading its voxels (npz: all of them).
 
     Parameters
@@ -143,6 +145,8 @@ def open_volume(
         some with their unit, one of them, to 1 % on each axis.
     growing : bool
         Whether the volume is being written, so that chunks may be absent without a word.
+    gate : Gate
+        What may be read: for a client of a service, what lies below its source roots.
 
     Returns
     -------
@@ -153,13 +157,13 @@ def open_volume(
     ------
     WrongUse
         If there is no such volume, its shape or dtype is not what ``kind`` expects, or its voxel
-        size is unknown or another than the one given.
+        size is unknown or another than the one given; or the gate does not admit it.
     """
     if voxel_size_nm is not None and not _usable(voxel_size_nm):
         raise WrongUse(f"voxel size {voxel_size_nm}: expected three positive lengths (z, y, x), nm")
-    place, inside = split_path(path)
+    place, inside = split_path(path) if gate.free else gate.admit(path)
     with named_errors(path, FORMS.get(PurePath(place).suffix.lower(), "")):
-        found = find_volume(path, place, inside, kind, growing=growing)
+        found = find_volume(path, place, inside, kind, growing=growing, gate=gate)
     chosen = "/".join(filter(None, (inside, found.inside)))
     return _checked(f"{place}#{chosen}" if chosen else path, found, kind, voxel_size_nm)
 

@@ -5,8 +5,10 @@ The format is TIFF 6.0 with BigTIFF; metadata are those of OME-TIFF (OME-XML) an
 
 import logging
 import math
+import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from io import BytesIO
@@ -18,16 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
+from fibstream.store.gate import FREE, Gate
 
 from .display import Display, display_between, display_of_palette
-from .formats import CACHE_BYTES, PlaneReader, Unreadable, Voxels, check_memory, of_array, of_planes
+from .formats import (
+    CACHE_BYTES,
+    Decoded,
+    PlaneReader,
+    Unreadable,
+    Voxels,
+    check_memory,
+    of_array,
+    of_planes,
+)
 from .lengths import Lengths, Stated, combine, statement
 from .ome import check_ome, ome_statement
 
 MIN_IS_WHITE, PALETTE = 0, 3  # of the tag PhotometricInterpretation
 
 
-def open_tiff(path: Path) -> Voxels:
+def open_tiff(path: Path, gate: Gate = FREE) -> Voxels:
     """Return the stack in a TIFF file.
 
     Parameters
@@ -47,27 +59,29 @@ def open_tiff(path: Path) -> Voxels:
     WrongUse
         If it is not one stack of grey images.
     """
-    with _open(path) as tiff:
-        check_ome(path, tiff.ome_metadata, len(tiff.pages))
+    with _open(path, gate) as tiff:
+        check_ome(path, tiff.ome_metadata, len(tiff.pages), gate)
         series, shape = tiff.series[0], _stack_shape(path, tiff)
         _refuse_unknown_samples(series)
         own, display = _lengths(tiff), _display(tiff)
         if series.dataoffset is not None:
             dtype = np.dtype(tiff.byteorder + series.dtype.char)
-            end, size = series.dataoffset + math.prod(shape) * dtype.itemsize, path.stat().st_size
+            end, size = series.dataoffset + math.prod(shape) * dtype.itemsize, tiff.filehandle.size
             if end > size:
                 raise Unreadable(f"it is cut short: {size} of {end} bytes are there")
-            stack = np.memmap(path, dtype, "r", series.dataoffset, shape)
+            with gate.open(path) as file:
+                stack = np.memmap(file, dtype, "r", series.dataoffset, shape)
             return of_array(stack, own, display=display)
         pages = list(series.pages)
     if None in pages:
         raise Unreadable(f"plane {pages.index(None)} of {shape[0]} is not in it")
     if len(pages) * pages[0].keyframe.imagedepth != shape[0]:
         raise Unreadable(f"its {len(pages)} pages do not make a stack of shape {shape}")
-    return of_planes(shape, series.dtype, own, plane_reader(pages.__getitem__), display=display)
+    read_plane = plane_reader(pages.__getitem__, gate)
+    return of_planes(shape, series.dtype, own, read_plane, display=display)
 
 
-def open_page(path: Path) -> Any:
+def open_page(path: Path, gate: Gate = FREE) -> Any:
     """Return the only page of a TIFF file, of shape (y, x), for ``plane_reader``.
 
     Raises
@@ -75,7 +89,7 @@ def open_page(path: Path) -> Any:
     WrongUse
         If there are more pages, or the page is in colour.
     """
-    with _open(path) as tiff:
+    with _open(path, gate) as tiff:
         page = _only_page(tiff, path)
         display_of_page(page)  # reads the palette while the file is open
         return page
@@ -127,18 +141,16 @@ def _refuse_unknown_samples(page: Any) -> None:
         raise Unreadable("its samples are in no known format of numbers")
 
 
-def _open(path: Path | BytesIO) -> Any:
+@contextmanager
+def _open(source: Path | BytesIO, gate: Gate = FREE) -> Iterator[Any]:
     """Open a TIFF file; faults are raised here, so tifffile's own log is switched off."""
     import tifffile
 
     logging.getLogger("tifffile").disabled = True
-    tiff = tifffile.TiffFile(path)
-    try:
+    opened = source if isinstance(source, BytesIO) else gate.open(source)
+    with opened as file, tifffile.TiffFile(file) as tiff:
         _refuse_lost_pages(tiff)
-    except BaseException:
-        tiff.close()
-        raise
-    return tiff
+        yield tiff
 
 
 def _refuse_lost_pages(tiff: Any) -> None:
@@ -203,7 +215,7 @@ def display_of_page(page: Any) -> Display:
     return Display(inverted=int(page.photometric) == MIN_IS_WHITE)
 
 
-def plane_reader(page_of: Callable[[int], Any]) -> PlaneReader:
+def plane_reader(page_of: Callable[[int], Any], gate: Gate = FREE) -> PlaneReader:
     """Return the reader of parts of planes, (y, x); it decodes the strips and tiles they touch.
 
     Parameters
@@ -212,9 +224,10 @@ def plane_reader(page_of: Callable[[int], Any]) -> PlaneReader:
         Returns a page by its number; all have the shape, depth and dtype of page 0.
     """
     first = page_of(0).keyframe
+    decoded = Decoded(gate)
     segment_bytes = max(1, math.prod(first.chunks) * first.dtype.itemsize)
     segment = lru_cache(max(1, CACHE_BYTES // segment_bytes))(
-        lambda page, number: _segment(page_of(page), number)
+        lambda page, number: _segment(page_of(page), number, gate, decoded)
     )
 
     def read_plane(z: int, rows: slice, columns: slice) -> NDArray[Any]:
@@ -222,7 +235,7 @@ def plane_reader(page_of: Callable[[int], Any]) -> PlaneReader:
         page = page_of(number)
         form = page.keyframe
         if page.is_final and _is_contiguous(page) and form.imagedepth == 1:
-            return _mapped(page)[rows, columns]
+            return _mapped(page, gate)[rows, columns]
         height, width = form.chunks[-2:]
         deep = form.tiledepth if form.is_tiled else 1
         down, across = -(-form.imagelength // height), -(-form.imagewidth // width)
@@ -232,7 +245,7 @@ def plane_reader(page_of: Callable[[int], Any]) -> PlaneReader:
         )
         y, x = touched[0].start * height, touched[1].start * width
         size = Path(page.parent.filehandle.path).stat().st_size
-        check_memory(deep * height * width * page.dtype.itemsize, size, "a strip or tile")
+        check_memory(deep * height * width * page.dtype.itemsize, size, "a strip or tile", gate)
         out = np.zeros((len(touched[0]) * height, len(touched[1]) * width), page.dtype)
         for row, column in product(*touched):
             part = segment(number, (z // deep * down + row) * across + column)[z % deep]
@@ -243,13 +256,14 @@ def plane_reader(page_of: Callable[[int], Any]) -> PlaneReader:
     return read_plane
 
 
-def _mapped(page: Any) -> NDArray[Any]:
+def _mapped(page: Any, gate: Gate) -> NDArray[Any]:
     """Return an uncompressed page in one piece, (y, x), mapped."""
     dtype = np.dtype(page.parent.byteorder + page.dtype.char)
-    path, begin = page.parent.filehandle.path, page.dataoffsets[0]
-    if begin + math.prod(page.shape) * dtype.itemsize > Path(path).stat().st_size:
-        raise Unreadable(f"page {page.index} is cut short")
-    return np.memmap(path, dtype, "r", begin, page.shape)
+    begin = page.dataoffsets[0]
+    with gate.open(Path(page.parent.filehandle.path)) as file:
+        if begin + math.prod(page.shape) * dtype.itemsize > os.fstat(file.fileno()).st_size:
+            raise Unreadable(f"page {page.index} is cut short")
+        return np.memmap(file, dtype, "r", begin, page.shape)
 
 
 def _is_contiguous(page: Any) -> bool:
@@ -258,16 +272,19 @@ def _is_contiguous(page: Any) -> bool:
     return ends[:-1] == list(page.dataoffsets[1:])
 
 
-def _segment(page: Any, number: int) -> NDArray[Any]:
+def _segment(page: Any, number: int, gate: Gate, decoded: Decoded) -> NDArray[Any]:
     """Return one strip or tile, decoded, (z, y, x); an empty one is 0."""
     count = page.databytecounts[number]
-    with Path(page.parent.filehandle.path).open("rb") as file:
+    path = page.parent.filehandle.path
+    with gate.open(Path(path)) as file:
+        cost = math.prod(page.keyframe.chunks) * page.dtype.itemsize
+        decoded.add(path, os.fstat(file.fileno()).st_size, cost)
         file.seek(page.dataoffsets[number])
         data = file.read(count)
     if len(data) != count:
         raise Unreadable(f"page {page.index} is cut short")
-    decoded, _, shape = page.keyframe.decode(data or None, number, jpegtables=page.jpegtables)
-    if decoded is None:
+    voxels, _, shape = page.keyframe.decode(data or None, number, jpegtables=page.jpegtables)
+    if voxels is None:
         return np.zeros(shape[:3], page.dtype)
-    array: NDArray[Any] = decoded[: shape[0], : shape[1], : shape[2], 0]
+    array: NDArray[Any] = voxels[: shape[0], : shape[1], : shape[2], 0]
     return array

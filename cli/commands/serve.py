@@ -1,7 +1,6 @@
 """The command that runs one service."""
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,8 +25,8 @@ def serve(
     ] = None,
     role: Annotated[str, typer.Option(help="Some of grpc,plan,work.")] = "grpc,plan,work",
     source: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FOLDER", help="Files below it may be landed by their path."),
+        list[str] | None,
+        typer.Option(metavar="FOLDER|s3://..", help="Volumes below it may be landed by address."),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
 ) -> None:

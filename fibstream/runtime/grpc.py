@@ -7,7 +7,7 @@ never touch a status code.
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import grpc
@@ -33,11 +33,18 @@ from fibstream.core.errors import (
 )
 from fibstream.telemetry.metrics import SILENT, Telemetry
 
+from .calls import LIMITS, CallLimits, IdleCall, Incoming, Shares, Stalls, client_of
+
 log = logging.getLogger(__name__)
 
 DOMAIN = "fibstream"
 MAX_MESSAGE = 8 << 20  # bytes: pieces are 1 to 4 MB; beyond 8 MB gRPC falls to a third of its speed
-MAX_CALLS = 64  # at a time, watching streams included: each holds a thread
+SPARE = 8  # threads that answer calls for which there is no place
+MAX_WAITING = (
+    512  # calls that wait for a thread to be told so; beyond it gRPC refuses any, health too
+)
+MAX_STREAMS = 512  # of one connection: more than a client may have calls, which are told so
+KEEPALIVE_MS = 60_000  # between looks whether a silent client is still there
 GRACE_S = 10.0  # calls may go on so long after a stop
 RETRY_S = 1
 MAX_DETAIL = 2000  # characters: trailers have a limit of 8 KB
@@ -50,6 +57,7 @@ _CODES: tuple[tuple[type[Exception], Code.ValueType, str], ...] = (
     (Poison, Code.INVALID_ARGUMENT, "POISON"),
     (DiskFull, Code.RESOURCE_EXHAUSTED, "DISK_FULL"),
     (Retryable, Code.UNAVAILABLE, "AWAY"),
+    (IdleCall, Code.DEADLINE_EXCEEDED, "IDLE"),
     (FibstreamError, Code.INTERNAL, "FAILED"),
 )
 
@@ -68,7 +76,9 @@ def status_of(error: FibstreamError) -> Status:
     details = [_packed(ErrorInfo(reason=reason, domain=DOMAIN))]
     if isinstance(error, Retryable) and not isinstance(error, DiskFull):
         details.append(_packed(RetryInfo(retry_delay=Duration(seconds=RETRY_S))))
-    message = " ".join(str(error).split())[:MAX_DETAIL]
+    # A name of a file may hold bytes that are no text, and a status takes text alone.
+    text = str(error).encode(errors="backslashreplace").decode()
+    message = " ".join(text.split())[:MAX_DETAIL]
     return Status(code=code, message=message, details=details)
 
 
@@ -78,11 +88,21 @@ def _packed(message: Any) -> Packed:
     return packed
 
 
-class _StatusInterceptor(grpc.ServerInterceptor):
-    """Counts every call, and turns what a handler raises into a status."""
+class _CallInterceptor(grpc.ServerInterceptor):
+    """Bounds and counts every call, and turns what a handler raises into a status.
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    All handlers become those of streams of bytes, the same on the wire: gRPC would otherwise wait
+    for the one message of a call without end, and before anything of ours is asked.
+    """
+
+    def __init__(
+        self, telemetry: Telemetry, limits: CallLimits, readers: Executor, stalls: Stalls
+    ) -> None:
         self._telemetry = telemetry
+        self._limits = limits
+        self._shares = Shares(limits)
+        self._readers = readers
+        self._stalls = stalls
 
     def intercept_service(
         self,
@@ -93,30 +113,23 @@ class _StatusInterceptor(grpc.ServerInterceptor):
         handler = continuation(handler_call_details)
         if handler is None:
             return None
-        method = handler_call_details.method.rpartition("/")[2]
+        method = handler_call_details.method
         if handler.response_streaming:
-            inner = handler.stream_stream or handler.unary_stream
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(handler, method), None, handler.response_serializer
             )
-            behaviour: Any = self._stream(inner, method)
-        else:
-            inner = handler.stream_unary or handler.unary_unary
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            behaviour = self._single(inner, method)
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(
+            self._single(handler, method), None, handler.response_serializer
+        )
 
-    def _single(self, inner: Callable[..., Any], method: str) -> Callable[..., Any]:
-        def behave(request: Any, context: grpc.ServicerContext) -> Any:
+    def _single(self, handler: Any, method: str) -> Callable[..., Any]:
+        inner = handler.stream_unary or handler.unary_unary
+
+        def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             begun = time.monotonic()
             try:
-                return inner(request, context)
+                with self._shares.of(method).hold(client_of(context.peer())):
+                    return inner(self._request(handler, requests), context)
             except Exception as error:
                 self._refuse(error, context)
             finally:
@@ -124,17 +137,32 @@ class _StatusInterceptor(grpc.ServerInterceptor):
 
         return behave
 
-    def _stream(self, inner: Callable[..., Any], method: str) -> Callable[..., Iterator[Any]]:
-        def behave(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+    def _stream(self, handler: Any, method: str) -> Callable[..., Iterator[Any]]:
+        inner = handler.stream_stream or handler.unary_stream
+
+        def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
             begun = time.monotonic()
             try:
-                yield from inner(request, context)
+                with self._shares.of(method).hold(client_of(context.peer())):
+                    for response in inner(self._request(handler, requests), context):
+                        with self._stalls.sending(context):
+                            yield response
             except Exception as error:
                 self._refuse(error, context)
             finally:
                 self._count(method, context, begun)
 
         return behave
+
+    def _request(self, handler: Any, requests: Iterator[bytes]) -> Any:
+        """Return the message of a call, or the stream of them where the method takes one."""
+        messages = Incoming(requests, handler.request_deserializer, self._limits, self._readers)
+        if handler.request_streaming:
+            return messages
+        message = next(messages, None)
+        if message is None:
+            raise WrongUse("the call has ended without its message")
+        return message
 
     def _refuse(self, error: Exception, context: grpc.ServicerContext) -> None:
         """End the call with the status of an error; raises."""
@@ -151,26 +179,34 @@ class _StatusInterceptor(grpc.ServerInterceptor):
         code = context.code() or grpc.StatusCode.OK
         if not context.is_active() and context.code() is None:
             code = grpc.StatusCode.CANCELLED
-        self._telemetry.called(method, code.name, time.monotonic() - begun)
+        name = method.rpartition("/")[2]
+        self._telemetry.called(name, code.name, time.monotonic() - begun)
 
 
 class GrpcServer:
     """A gRPC server with the servicers of one service, its health and reflection."""
 
     def __init__(
-        self, address: str, bindings: Sequence[ServicerBinding], telemetry: Telemetry = SILENT
-    ) -> None:
+        self, address: str, bindings: Sequence[ServicerBinding], telemetry: Telemetry = SILENT,
+        limits: CallLimits = LIMITS,
+    ) -> None:  # fmt: skip
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.max_send_message_length", MAX_MESSAGE),
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
         ]
         self._bindings = bindings
-        self._pool = ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="grpc")
+        threads = limits.places + SPARE
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="grpc")
+        self._readers = ThreadPoolExecutor(threads, thread_name_prefix="grpc-reader")
+        self._stalls = Stalls(limits.next_message_s)
+        interceptor = _CallInterceptor(telemetry, limits, self._readers, self._stalls)
         self._server = grpc.server(
-            self._pool, interceptors=[_StatusInterceptor(telemetry)], options=options,
-            maximum_concurrent_rpcs=MAX_CALLS,
+            self._pool, interceptors=[interceptor], options=options,
+            maximum_concurrent_rpcs=threads + MAX_WAITING,
         )  # fmt: skip
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -197,6 +233,8 @@ class GrpcServer:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()
         self._pool.shutdown()
+        self._stalls.close()
+        self._readers.shutdown()
 
     def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
         for name in ("", *(binding.name for binding in self._bindings)):

@@ -41,8 +41,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
     all_of_it.add_argument("--root", required=True, metavar="PATH|URL", help="where datasets lie")
     all_of_it.add_argument("--role", default=",".join(ROLES), help="some of " + ",".join(ROLES))
     all_of_it.add_argument(
-        "--source", type=Path, action="append", default=[], metavar="FOLDER",
-        help="files below it may be landed by their path; may be given again",
+        "--source", action="append", default=[], metavar="FOLDER|s3://..",
+        help="volumes below it may be landed by their address; may be given again",
     )  # fmt: skip
     all_of_it.add_argument("--workers", type=int, metavar="N", help="worker processes")
     for role in ("plan", "work"):
@@ -70,9 +70,10 @@ def _work(service: Service, given: argparse.Namespace) -> None:
         )
         host = _host(service, given.command, root, settings, telemetry, held)
         if given.listen:
+            from .calls import CallLimits
             from .grpc import GrpcServer
 
-            server = GrpcServer(given.listen, (), telemetry)
+            server = GrpcServer(given.listen, (), telemetry, CallLimits.of(settings))
             held.callback(server.close)
             server.open()
         counted = 0

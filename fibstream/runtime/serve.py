@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.service import Service
+from fibstream.store.gate import gate_of
 
 from .checks import check_address, check_brokers, check_root
 from .process import metrics_of, running
@@ -31,7 +32,7 @@ class Serving:
     listen: str | None = None  # HOST:PORT of gRPC
     metrics: str | None = None  # HOST:PORT, the first of a row, for Prometheus
     roles: tuple[str, ...] = ROLES
-    sources: tuple[Path, ...] = ()  # folders of files that may be landed by their path
+    sources: tuple[str, ...] = ()  # folders and prefixes below which clients may name volumes
     workers: int | None = None
 
 
@@ -40,9 +41,7 @@ def check(given: Serving, settings: Settings) -> Root:
     wrong = set(given.roles) - set(ROLES)
     if wrong or not given.roles:
         raise WrongUse(f"--role {','.join(given.roles)}: expected some of {', '.join(ROLES)}")
-    for source in given.sources:
-        if not source.is_dir():
-            raise WrongUse(f"--source {source}: not a folder")
+    gate_of(given.sources)
     if given.workers is not None and not 0 < given.workers <= MAX_WORKERS:
         raise WrongUse(f"--workers {given.workers}: expected a number from 1 to {MAX_WORKERS}")
     workers = given.workers or settings.workers
@@ -61,6 +60,7 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
     """Serve until SIGTERM or SIGINT; ``report`` takes the line that says where."""
     with running(None, service.name) as (settings, stopping), contextlib.ExitStack() as held:
         root = check(given, settings)
+        from .calls import CallLimits
         from .grpc import GrpcServer  # half a second, and after its settings are made
 
         if given.bus:
@@ -78,7 +78,7 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         context = ServicerContext(root, settings, given.sources, telemetry)
         bindings = [service.servicer(context)] if "grpc" in given.roles else []
         listen = given.listen or f"127.0.0.1:{service.port}"
-        server = GrpcServer(listen, bindings, telemetry)
+        server = GrpcServer(listen, bindings, telemetry, CallLimits.of(settings))
         for binding in bindings:
             held.callback(getattr(binding.servicer, "close", lambda: None))
         held.callback(root.close)

@@ -1,7 +1,6 @@
 """What a servicer is made with."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from fibstream.telemetry.metrics import SILENT, Telemetry
@@ -15,5 +14,5 @@ class ServicerContext(NamedTuple):
 
     root: Root
     settings: Settings
-    sources: Sequence[Path] = ()
+    sources: Sequence[str] = ()
     telemetry: Telemetry = SILENT

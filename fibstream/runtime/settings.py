@@ -14,6 +14,7 @@ from fibstream.telemetry.logs import SERVICE_VARIABLE
 
 FILE = "fibstream.toml"
 PREFIX = "FIBSTREAM_"
+CALLS, CLIENT_CALLS = 64, 32  # of a service at a time, and of one client; watching streams as many
 MAX_WORKERS = 256  # processes of one service on one machine
 # Read by tests or by single commands, not settings of a run.
 OTHER = {
@@ -36,6 +37,27 @@ class Settings(Frozen):
     )
     reconcile_s: float = Field(
         default=30.0, gt=0, le=86400, description="how often store and log compare"
+    )
+    calls: int = Field(
+        default=CALLS, ge=1, le=1024, description="gRPC calls at a time; each holds a thread"
+    )
+    client_calls: int = Field(
+        default=CLIENT_CALLS, ge=1, le=1024, description="of them, of one client"
+    )
+    watches: int = Field(
+        default=CALLS, ge=1, le=1024, description="streams that are watched at a time"
+    )
+    client_watches: int = Field(
+        default=CLIENT_CALLS, ge=1, le=1024, description="of them, of one client"
+    )
+    first_message_s: float = Field(
+        default=10.0, gt=0, le=3600, description="a call that sends nothing for so long ends"
+    )
+    next_message_s: float = Field(
+        default=30.0, gt=0, le=3600, description="so does one between its messages, or answers"
+    )
+    upload_s: float = Field(
+        default=600.0, gt=0, le=86400, description="all messages of a call have come by then"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="warning", description="least severity that is printed"

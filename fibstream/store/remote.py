@@ -14,6 +14,7 @@ Three things differ from a folder, and the port allows for them:
   return False: the caller reads again, and finds its own bytes. True is always right.
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -288,6 +289,17 @@ class RemoteFiles:
             raise Retryable(f"{self.url}: no answer within {TIMEOUT_S:.0f} s") from error
         except (ValueError, NotImplementedError) as error:
             raise _error_of(str(error), self.url) from error
+
+
+@contextlib.contextmanager
+def remote_errors(url: str) -> Iterator[None]:
+    """Turn what tensorstore raises of a bucket into fibstream's error, which names ``url``."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise Retryable(f"{url}: no answer within {TIMEOUT_S:.0f} s") from error
+    except (ValueError, NotImplementedError) as error:
+        raise _error_of(str(error), url) from error
 
 
 def _error_of(message: str, url: str) -> Exception:

@@ -1,5 +1,6 @@
 """The metrics of one process, kept for Prometheus and served at ``/metrics``."""
 
+import contextlib
 import copy
 import logging
 import re
@@ -200,7 +201,7 @@ class _Handler(MetricsHandler):
 
 
 class _Server(ThreadingMixIn, TCPServer):
-    """One thread per request, at most REQUESTS at a time."""
+    """One thread per request, at most REQUESTS at a time; a request has REQUEST_S in all."""
 
     daemon_threads = True
     allow_reuse_address = True  # a restarted service gets its port at once
@@ -209,26 +210,40 @@ class _Server(ThreadingMixIn, TCPServer):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         self.address_family = found[0][0]
         where: Any = found[0][4]  # typed by the standard library for every family at once
-        self._free = threading.BoundedSemaphore(REQUESTS)
+        self._open: dict[Any, threading.Timer] = {}  # connections, the oldest first
+        self._lock = threading.Lock()
         super().__init__(where, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a request, or close its connection when there are too many."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Answer a request; where there are too many, the oldest makes room: it hangs."""
+        timer = threading.Timer(REQUEST_S, _end, [request])  # bytes that drip gain no time
+        timer.daemon = True
+        with self._lock:
+            if len(self._open) >= REQUESTS:
+                _end(oldest := next(iter(self._open)))
+                self._open.pop(oldest).cancel()
+            self._open[request] = timer
+        timer.start()
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer a request, and then admit another."""
+        """Answer a request, and then forget its connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            with self._lock:
+                if (timer := self._open.pop(request, None)) is not None:
+                    timer.cancel()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log a client that went away, which is no error."""
         log.debug("a request for metrics from %s broke off", client_address, exc_info=True)
+
+
+def _end(request: socket.socket) -> None:
+    """Wake the thread that waits for the rest of a request: its connection has ended."""
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class Exporter:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ from fibstream.core.events import Record
 from fibstream.core.grid import Index
 from fibstream.core.stage import RAW, Input
 from fibstream.core.subject import order
+from fibstream.runtime.calls import client_of
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import landed_record
 from fibstream.runtime.root import Root, check_name
 from fibstream.runtime.site import Site
+from fibstream.services.ingest.edges.announced import AnnouncedVolumes
 from fibstream.services.ingest.edges.datasets import (
     Designer,
     check_request,
@@ -43,31 +44,27 @@ from fibstream.services.ingest.edges.messages import (
     watch_response,
 )
 from fibstream.services.ingest.edges.progress import DatasetFollower
-from fibstream.services.ingest.edges.stored import check_length, length_of
 from fibstream.services.ingest.edges.uploads import Uploads, join, voxels_of
 from fibstream.services.ingest.stages.stored import stored
 from fibstream.store.store import Blob
 from fibstream.telemetry.metrics import LANDED_BYTES, LANDED_CHUNKS, SILENT, Telemetry
 from fibstream.v1 import ingest_pb2 as pb
 from fibstream.v1.ingest_pb2_grpc import IngestServiceServicer
-from fibstream.volumes.registry import split_path
-from fibstream.volumes.sources import open_volume
-from fibstream.volumes.zarr_n5.selection import Kind
 
 POLL_S = 0.25  # how often a watching stream checks whether its client is still there
 PROOF_S = 10.0  # how long a single answer waits for the reconcile that proves completeness
 
 
 class IngestServicer(IngestServiceServicer):
-    """Serves all datasets below a root; a client may announce files below ``sources``."""
+    """Serves all datasets below a root; a client may announce volumes below ``sources``."""
 
     def __init__(
-        self, root: Root, design: Designer, sources: Sequence[Path] = (),
+        self, root: Root, design: Designer, sources: Sequence[str | Path] = (),
         telemetry: Telemetry = SILENT,
     ) -> None:  # fmt: skip
         self._root = root
         self._design = design
-        self._sources = [path.resolve() for path in sources]
+        self._announced = AnnouncedVolumes(sources)
         self._telemetry = telemetry
         self._uploads = Uploads()
 
@@ -157,7 +154,7 @@ class IngestServicer(IngestServiceServicer):
                     f"chunk {index}: {header.size} bytes; expected {expected}:"
                     f" {box.shape} voxels of {array.dtype}"
                 )
-            with self._uploads.reserve(expected):
+            with self._uploads.reserve(expected, client_of(context.peer())):
                 data = join(upload_pieces(request_iterator), expected)
                 voxels = voxels_of(data, box.shape, array.dtype, header.checksum)
                 if not context.is_active():  # its client is gone and gets no answer
@@ -174,7 +171,7 @@ class IngestServicer(IngestServiceServicer):
             index = chunk_index(dataset, request.index)
             if not request.source:
                 return self._announce(site, array, index)
-            voxels = self._read(request.source, dataset, request.prediction, index)
+            voxels = self._announced.read(request.source, dataset, array, index)
             landing, revision = self._land(site, array, index, voxels, request.revision)
         return pb.AnnounceChunkResponse(landing=landing, revision=revision)
 
@@ -214,30 +211,6 @@ class IngestServicer(IngestServiceServicer):
             )
         site.publish(landed_record(array, stamp))
         return pb.AnnounceChunkResponse(landing=pb.LANDING_UNCHANGED, revision=stamp.revision)
-
-    def _read(self, source: str, dataset: Dataset, prediction: str, index: Index) -> NDArray[Any]:
-        place, inside = split_path(source)
-        # Of strangers neither other stores are taken nor regular expressions, which may never end.
-        if "\0" in source or "://" in place or "(" in inside:
-            raise WrongUse(f"source {source!r:.200}: expected the path of a volume, or PATH#INSIDE")
-        path = Path(place).resolve()
-        if not any(path.is_relative_to(root) for root in self._sources):
-            roots = ", ".join(map(str, self._sources)) or "none"
-            raise WrongUse(f"source {source}: outside the server's source roots ({roots})")
-        dtype = landing_array(dataset, prediction).dtype
-        kind: Kind = "prediction" if prediction else "raw"
-        with closing(open_volume(source, kind=kind, voxel_size_nm=dataset.voxel_size_nm)) as volume:
-            if prediction:
-                wanted_nm = dataset.prediction(prediction).length_nm
-                check_length(prediction, wanted_nm, source, length_of(volume))
-            box = dataset.grid.box(index)
-            if str(volume.dtype) != dtype or volume.shape[1:] != dataset.shape[1:] \
-                    or volume.shape[0] < box.stop[0]:  # fmt: skip
-                raise WrongUse(
-                    f"source {source}: {volume.shape} {volume.dtype}; the dataset is "
-                    f"{dataset.shape} {dtype}"
-                )
-            return volume.read(box)
 
     def _follower(self, dataset: Dataset, site: Site) -> DatasetFollower:
         files = self._root.files(dataset.name)

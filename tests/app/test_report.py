@@ -333,3 +333,12 @@ def test_the_command_names_the_page(finished, tmp_path) -> None:
     answer = inside("report", finished, "--out", tmp_path / "r")
     assert answer.code == 0
     assert answer.out.strip() == str(tmp_path / "r/report.html")
+
+
+def test_a_name_is_text_and_no_part_of_the_page(finished, tmp_path) -> None:
+    out = tmp_path / "cell.zarr"
+    shutil.copytree(finished, out)
+    (out / SOURCE).write_text(json.dumps({"raw": "/data/<script>alert(1)</script>\"'.tif"}))
+    text = made(out, tmp_path / "report").page.read_text("utf-8")
+    assert "<script>alert" not in text
+    assert "/data/&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;.tif" in text

@@ -37,6 +37,9 @@ class Active:
     def is_active(self) -> bool:
         return True
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
 
 CONTEXT: Any = Active()
 

@@ -1,6 +1,8 @@
 """Slices that are faulty, and shares and servers that go away: reported once, and waited for."""
 
+import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +250,25 @@ def test_the_number_stays_where_it_was_when_slices_landed(folder: Path) -> None:
     assert watcher(folder, port, scope).run() == "stopped"
     assert "slice 105 is missing and what follows waits" in scope.text
     assert {index[0] for index in port.chunks} == {0}
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo, "folder": Path.mkdir, "device": lambda path: path.symlink_to("/dev/zero"),
+    "nowhere": lambda path: path.symlink_to("/nowhere.tif"),
+    "text": lambda path: path.symlink_to("/etc/passwd"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_slice_but_named_as_one_is_told_and_the_rest_lands(
+    folder: Path, kind: str
+) -> None:
+    port = MemoryPort()
+    fill(folder, range(8))
+    (folder / "slice_9.tif").unlink()
+    KINDS[kind](folder / "slice_9.tif")
+    scope = Microscope([None] * 80 + [stop])
+    assert watcher(folder, port, scope).run() == "stopped"
+    assert {index[0] for index in port.chunks} == {1}
+    assert sum("slice_9.tif" in line for line in scope.lines) == 1, scope.text
+    assert "root:" not in scope.text

@@ -30,7 +30,8 @@ def test_each_setting_has_its_own_source(tmp_path: Path) -> None:
         workers=1, threads=2, lease_s=7.5, reconcile_s=30, log_level="debug", log_format="text"
     )
     assert settings == wanted
-    assert {n: v.source for n, v in sources.items()} == {
+    found = {n: v.source for n, v in sources.items()}
+    assert found == dict.fromkeys(Settings.model_fields, "default") | {
         "workers": "default", "threads": str(tmp_path / FILE), "lease_s": "--lease-s",
         "reconcile_s": "default", "log_level": "FIBSTREAM_LOG_LEVEL", "log_format": "default",
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """TIFF: sizes of ImageJ and OME-XML in all their units, layouts, and inverted grey values."""
 
 import itertools
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,29 @@ def test_the_writer_of_these_tests_is_read_by_another_reader(tmp_path: Path) -> 
     with Image.open(imagej(tmp_path, directories=5)) as image:
         for z, plane in enumerate(ImageSequence.Iterator(image)):
             np.testing.assert_array_equal(np.asarray(plane), VOLUME[z])
+
+
+@pytest.mark.parametrize(
+    "entities",
+    [
+        [f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12)],
+        [f'<!ENTITY e0 "{"a" * 50_000}">', f'<!ENTITY e11 "{"&e0;" * 50_000}">'],
+        ['<!ENTITY e11 SYSTEM "file:///etc/passwd">'],
+        ['<!ENTITY % x SYSTEM "http://127.0.0.1:9/x.dtd"> %x;', '<!ENTITY e11 "">'],
+    ],
+    ids=["powers", "square", "file", "remote"],
+)
+def test_entities_of_xml_neither_grow_nor_bring_files(entities: list[str], tmp_path: Path) -> None:
+    lead = '<!ENTITY e0 "aaaaaaaaaa">' if "e10" in entities[-1] else ""
+    document = f"<!DOCTYPE OME [{lead}{''.join(entities)}]>"
+    text = xml(physical("nm", *SIZE)).replace("?>", f"?>{document}", 1)
+    path = ome(tmp_path, text.replace("<Image ", "<Note>&e11;</Note><Image ", 1))
+    tracemalloc.start()
+    try:
+        assert opened(path, voxel_size_nm=SIZE).shape == VOLUME.shape
+    except WrongUse as refused:
+        assert "root:" not in str(refused)
+        assert len(str(refused)) < 700
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6  # the powers alone would be a terabyte

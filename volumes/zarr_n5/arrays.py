@@ -9,22 +9,28 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
+from fibstream.store.gate import FREE, Gate
 from fibstream.volumes.display import display_of
-from fibstream.volumes.formats import Voxels, without_leading
+from fibstream.volumes.formats import Unreadable, Voxels, without_leading
 from fibstream.volumes.positions import NOWHERE
 
 from .axes import ZYX, ArrayMetadata, ParentGroup
-from .hierarchy import Hierarchy, Node
+from .chunk_files import ChunkFiles
+from .hierarchy import Hierarchy, Node, files_of
 from .position import position_of
 from .prediction_bytes import holds_distances, squash_of, table_of
 from .selection import Kind, candidates_in, select_array
 from .voxel_size import describe
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", "attributes.json")  # of an array or group
+MAX_TOUCHED = 2**18  # chunks of a box of 512: edges of 8 voxels; metadata of a line can name more
+READ_S = 300.0  # of one box: a gigabyte at 4 MB/s
 GAPS = 2  # groups of N5 without metadata between an array and the groups that describe it
 
 
-def open_hierarchy(url: str, name: str, kind: Kind, *, growing: bool = False) -> Voxels | None:
+def open_hierarchy(
+    url: str, name: str, kind: Kind, *, growing: bool = False, gate: Gate = FREE
+) -> Voxels | None:
     """Return the array that ``url`` selects, or None if no array or group is there.
 
     Parameters
@@ -40,6 +46,8 @@ def open_hierarchy(url: str, name: str, kind: Kind, *, growing: bool = False) ->
     growing : bool
         Whether it is being written: then chunks may be absent, and Zarr axes have to be (z, y, x),
         since a watcher counts files along the first axis; else they are transposed.
+    gate : Gate
+        Opens every file of metadata, and looks at those of chunks before they are read.
 
     Returns
     -------
@@ -55,7 +63,8 @@ def open_hierarchy(url: str, name: str, kind: Kind, *, growing: bool = False) ->
     """
     scheme, _, path = url.partition("://")
     bucket, _, rest = path.partition("/")
-    hierarchy, key = Hierarchy(f"{scheme}://{bucket}/"), PurePosixPath(rest)
+    hierarchy = Hierarchy(f"{scheme}://{bucket}/", gate)
+    key = PurePosixPath(rest.lstrip("/"))
     node = hierarchy.node(key) or Node(key, "", False, {})
     if not node.driver and not hierarchy.children(node):
         return None
@@ -92,8 +101,16 @@ def _voxels(
     stated = _stated(places) if kind == "prediction" else {}
     table = table_of(stated, name)
 
+    files = files_of(node)
+
     def fetch(box: Box) -> NDArray[Any]:
-        voxels: NDArray[Any] = array[box.slices()].read().result()
+        spans = _stored_spans(box, axes, stored.ndim)
+        _check_touched(hierarchy, node, files, spans[::-1] if is_n5 else spans)
+        # A file may have become a pipe since: the call ends, though not the thread that reads.
+        try:
+            voxels: NDArray[Any] = array[box.slices()].read().result(timeout=READ_S)
+        except TimeoutError:
+            raise Unreadable(f"nothing came within {READ_S:.0f} s") from None
         return voxels if table is None else table[voxels]
 
     position = position_of(metadata, axes)
@@ -112,10 +129,28 @@ def _voxels(
     )  # fmt: skip
 
 
+def _stored_spans(box: Box, axes: tuple[str, ...] | None, ndim: int) -> list[range]:
+    """Return the voxels of a box along the axes as they are stored; other axes have one."""
+    spans = {name: range(a, b) for name, a, b in zip(ZYX, box.start, box.stop, strict=True)}
+    named = axes or (("",) * (ndim - len(ZYX)) + ZYX)
+    return [spans.get(name, range(1)) for name in named]
+
+
+def _check_touched(hierarchy: Hierarchy, node: Node, files: ChunkFiles, spans: list[range]) -> None:
+    """Raise WrongUse or Unreadable unless the chunks that a box touches can be read."""
+    if not hierarchy.free and (count := files.count_touched(spans)) > MAX_TOUCHED:
+        raise Unreadable(
+            f"{count} of its chunks are touched at a time; services read up to {MAX_TOUCHED}"
+        )
+    hierarchy.check_files(node, files.touched(spans))
+
+
 def _parents(hierarchy: Hierarchy, node: Node) -> list[ParentGroup]:
     """Return the parent groups of an array, nearest first; one of N5 may have no metadata."""
     found, gaps = [], 0
     for key in node.key.parents:
+        if not hierarchy.readable(key):
+            break
         if (group := hierarchy.node(key)) is not None:
             found.append(ParentGroup(str(node.key.relative_to(key)), group.attributes))
         elif node.driver == "n5" and gaps < GAPS:

@@ -52,6 +52,22 @@ class ChunkFiles:
         for index in product(*spans):
             yield self.name(index)
 
+    def touched(self, spans: Sequence[range]) -> Iterator[str]:
+        """Yield the names of the files that hold voxels in ``spans``, one for each axis."""
+        cells = (
+            range(span.start // edge, -(-span.stop // edge))
+            for span, edge in zip(spans, self.chunk, strict=True)
+        )
+        for index in product(*cells):
+            yield self.name(index)
+
+    def count_touched(self, spans: Sequence[range]) -> int:
+        """Return how many those are."""
+        return math.prod(
+            -(-span.stop // edge) - span.start // edge
+            for span, edge in zip(spans, self.chunk, strict=True)
+        )
+
     def index(self, name: str) -> tuple[int, ...] | None:
         """Return the index of the chunk of that name, or None if no chunk has it."""
         parts = name.split(self.separator)

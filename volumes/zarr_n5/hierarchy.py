@@ -5,13 +5,16 @@ bucket.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fibstream.store.remote import kvstore
+from fibstream.core.errors import WrongUse
+from fibstream.store.gate import FREE, Gate
+from fibstream.store.remote import TIMEOUT_S, kvstore, remote_errors
 from fibstream.volumes.formats import Unreadable
 
 from .chunk_files import ChunkFiles, n5_files, zarr_files
@@ -20,6 +23,7 @@ from .presence import Presence, presence_in_bucket, presence_in_folder
 from .zarr_arrays import open_zarr
 
 LISTED = 10_000  # entries of a folder that are read: a group has tens, an array millions
+MAX_METADATA = 64 << 20  # bytes of a JSON file: consolidated metadata of ten thousand arrays
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,29 @@ class Node:
 class Hierarchy:
     """Groups and arrays below one URL (file://, s3:// or gs://)."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, gate: Gate = FREE) -> None:
         import tensorstore
+
+        self._root = root
+        self._gate = gate
 
         place = root if root.startswith("file:") else kvstore(root)
         self.store = tensorstore.KvStore.open(place).result()
         self.local = root == "file:///"
 
+    def readable(self, key: PurePosixPath) -> bool:
+        """Whether the gate lets pass what lies there."""
+        if self.local:
+            return self._gate.allows(Path("/", key))
+        return self._gate.allows_url(f"{self._root}{key}/")
+
     def node(self, key: PurePosixPath) -> Node | None:
         """Return the array or group at ``key``, if there is one."""
+        if key.is_absolute() or ".." in key.parts or "\0" in str(key):
+            shown = str(key)[-80:]
+            raise Unreadable(f"its metadata name {shown!r}; expected a path inside its group")
+        if not self._gate.free and not self.readable(key):
+            raise WrongUse(f"{self._root}{key}: leads out of the server's source roots")
         if (found := self._json(key / "zarr.json")) is not None:
             if (kind := found.get("node_type")) not in ("array", "group"):
                 raise Unreadable(
@@ -69,16 +87,44 @@ class Hierarchy:
         return None
 
     def _json(self, key: PurePosixPath) -> dict[str, Any] | None:
-        read = self.store.read(str(key)).result()
-        if read.state != "value":
+        text = self._read_file(Path("/", key)) if self.local else self._read_object(str(key))
+        if text is None:
             return None
         try:
-            found = json.loads(read.value)
+            found = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise Unreadable(f"{key.name} is not valid JSON") from error
         if not isinstance(found, dict):
             raise Unreadable(f"{key.name} is not a JSON object")
         return found
+
+    def _read_file(self, path: Path) -> bytes | None:
+        try:
+            with self._gate.open(path) as file:
+                if (size := os.fstat(file.fileno()).st_size) > MAX_METADATA:
+                    raise Unreadable(f"{path.name} has {size} bytes; expected {MAX_METADATA}")
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _read_object(self, key: str) -> bytes | None:
+        with remote_errors(f"{self._root}{key}"):
+            read = self.store.read(key).result(timeout=TIMEOUT_S)
+        return bytes(read.value) if read.state == "value" else None
+
+    def check_files(self, node: Node, names: Iterator[str]) -> None:
+        """Raise WrongUse where a chunk is no regular file, or leaves what may be read.
+
+        tensorstore opens by itself, and would wait for the writer of a pipe for ever.
+        """
+        if self.local:
+            for name in names:
+                self._gate.check(Path("/", node.key, name))
+
+    @property
+    def free(self) -> bool:
+        """Whether a user reads, and no client of a service."""
+        return self._gate.free
 
     def children(self, group: Node) -> list[Node]:
         """Return the children of a group, by name; bare folders too: a group of N5 needs no file.

@@ -18,6 +18,8 @@ from fibstream.volumes.slices import SLICE_SUFFIXES, Header, read_slice, whole_h
 
 from .growing import ExpectedVolume, file_state, name_list
 
+ITSELF = "itself: it is left out"
+
 
 class SliceFolder:
     """The slices in a folder, as a ``GrowingVolume``."""
@@ -36,14 +38,15 @@ class SliceFolder:
         self._other_files: list[str] = []
         self._inverted: dict[str, bool] = {}  # of slices that are taken: whether white is 0
         self._refused: set[str] = set()  # slices in which it is not as in those
-        self._loops: list[str] = []  # links that lead to themselves
+        self._broken: dict[str, str] = {}  # links, and where they lead instead of to a file
 
     def poll(self, now_s: float, *, thorough: bool = False) -> None:
         """List the folder, examine what may have changed, check what has become stable."""
         with os.scandir(self._folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
-        self._loops = [entry.name for entry in found if entry.is_symlink() and _is_loop(entry)]
-        names = [entry.name for entry in found if entry.name not in self._loops]
+        links = {entry.name: _broken(entry) for entry in found if entry.is_symlink()}
+        self._broken = {name: leads for name, leads in links.items() if leads}
+        names = [entry.name for entry in found if self._broken.get(entry.name) != ITSELF]
         slices = [name for name in names if is_slice_name(name, SLICE_SUFFIXES)]
         for name in self._inverted.keys() - {*slices}:
             del self._inverted[name]
@@ -151,12 +154,12 @@ class SliceFolder:
 
     def problems(self, now_s: float, *, ended: bool = False) -> Mapping[str, str]:
         """Return what a person has to act on."""
-        loops = {
-            f"loop {name}": f"{self._folder / name} is a link to itself: it is left out"
-            for name in self._loops
+        broken = {
+            f"link {name}": f"{self._folder / name} is a link to {leads}"
+            for name, leads in self._broken.items()
             if is_slice_name(name, SLICE_SUFFIXES)
         }
-        return loops | dict(self._slices.problems(now_s, ended=ended))
+        return broken | dict(self._slices.problems(now_s, ended=ended))
 
     def notes(self) -> Mapping[str, str]:
         """Return what is left out and no fault."""
@@ -185,9 +188,12 @@ class SliceFolder:
         return self._slices.files.changed_s
 
 
-def _is_loop(entry: os.DirEntry[str]) -> bool:
+def _broken(entry: os.DirEntry[str]) -> str:
+    """Return where a link leads that leads to no file; empty if it does, or nobody knows."""
     try:
         entry.stat()
     except OSError as error:
-        return error.errno == errno.ELOOP
-    return False
+        return {errno.ELOOP: ITSELF, errno.ENOENT: "nothing: it is waited for"}.get(
+            error.errno or 0, ""
+        )
+    return ""

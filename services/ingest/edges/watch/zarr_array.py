@@ -13,6 +13,7 @@ from fibstream.core.grid import Box
 from fibstream.services.ingest.arrivals import Rules
 from fibstream.services.ingest.layers import LandedLayers, Layer
 from fibstream.services.ingest.stability import FileState, StableFiles
+from fibstream.store.gate import FREE
 from fibstream.volumes.formats import Voxels, named_errors
 from fibstream.volumes.lengths import agree
 from fibstream.volumes.registry import split_path
@@ -90,9 +91,7 @@ class GrowingZarr:
                     raise WrongUse(f"{self._path}: there is no Zarr array yet")
                 self._folder = self._root / self._inside / voxels.inside
                 metadata = self._stat_metadata()
-                files = metadata and zarr_files(
-                    json.loads((self._folder / metadata.name).read_bytes())
-                )
+                files = metadata and zarr_files(self._stored_metadata(metadata.name))
         except WrongUse as error:  # metadata may be half written, so this is not the end
             self._record_fault(str(error))
             return
@@ -102,6 +101,10 @@ class GrowingZarr:
         if files != self._files:
             self._stable.changed_s = self._now_s
         self._voxels, self._files, self._metadata, self._fault = voxels, files, metadata, None
+
+    def _stored_metadata(self, name: str) -> Any:
+        with FREE.open(self._folder / name) as file:
+            return json.loads(file.read())
 
     def _record_fault(self, reason: str) -> None:
         since_s = self._now_s if self._fault is None else self._fault[0]

@@ -1,0 +1,63 @@
+"""Volumes that a client names and the server reads: through the gate, a few at a time."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import LimitExceeded, WrongUse
+from fibstream.core.grid import Index
+from fibstream.core.stage import RAW, Input
+from fibstream.store.gate import gate_of
+from fibstream.volumes.sources import open_volume
+from fibstream.volumes.zarr_n5.selection import Kind
+
+from .stored import check_length, length_of
+
+MAX_READS = 4  # at a time: each may hold a gigabyte of decoded strips, and they share a disk
+WAIT_S = 30.0  # for another read to end
+
+
+class AnnouncedVolumes:
+    """Reads chunks of the volumes below ``roots``: folders, and prefixes of buckets."""
+
+    def __init__(self, roots: Sequence[str | Path], reads: int = MAX_READS) -> None:
+        self._gate = gate_of(roots)
+        self._reads = threading.BoundedSemaphore(reads)
+
+    def read(self, source: str, dataset: Dataset, array: Input, index: Index) -> NDArray[Any]:
+        """Return the voxels (z, y, x) of a chunk, from a volume with the dataset's whole extent.
+
+        Raises WrongUse for an address or a volume that is not the dataset's, LimitExceeded while
+        others are read.
+        """
+        kind: Kind = "raw" if array.stage == RAW else "prediction"
+        prediction = array.stage.partition("/")[2]
+        size, box = dataset.voxel_size_nm, dataset.grid.box(index)
+        with (
+            self._turn(),
+            closing(open_volume(source, kind=kind, voxel_size_nm=size, gate=self._gate)) as volume,
+        ):
+            if kind == "prediction":
+                wanted_nm = dataset.prediction(prediction).length_nm
+                check_length(prediction, wanted_nm, source, length_of(volume))
+            if str(volume.dtype) != array.dtype or volume.shape[1:] != dataset.shape[1:] \
+                    or volume.shape[0] < box.stop[0]:  # fmt: skip
+                raise WrongUse(
+                    f"source {source}: {volume.shape} {volume.dtype}; the dataset is "
+                    f"{dataset.shape} {array.dtype}"
+                )
+            return volume.read(box)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._reads.acquire(timeout=WAIT_S):
+            raise LimitExceeded("other volumes are being read: announce it again later")
+        try:
+            yield
+        finally:
+            self._reads.release()

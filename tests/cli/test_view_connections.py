@@ -1,0 +1,148 @@
+"""Silent, slow and greedy connections to the viewer: a browser beside them goes on."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from fibstream.cli.viewer.connection import LIMITS, Limits, listening
+
+QUICK = Limits(connections=10, of_peer=8, header_s=0.4, body_s=0.6, idle_s=2)
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = 32 << 20  # bytes: more than buffers hold
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with what was posted; with much at /large."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    answer = bytes(LARGE) if scope["path"] == "/large" else body or b"fine"
+    length = str(len(answer)).encode()
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
+    )
+    await send({"type": "http.response.body", "body": answer})
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with listening(app, "127.0.0.1", 0, limits=QUICK) as made:
+        yield made
+
+
+@pytest.fixture
+def connect(port: int) -> Iterator[partial[socket.socket]]:
+    with ExitStack() as stack:
+
+        def make(sent: bytes = b"") -> socket.socket:
+            link = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            link.sendall(sent)
+            return link
+
+        yield partial(make)
+
+
+def is_answered(link: socket.socket, request: bytes = GET) -> bool:
+    """Whether a request gets the whole of its answer."""
+    try:
+        link.sendall(request)
+        found = b""
+        while not found.endswith((b"\r\n\r\nfine", b"\r\n\r\nabc")):
+            if not (part := link.recv(1 << 16)):
+                return False
+            found += part
+    except ConnectionError:
+        return False
+    return found.startswith(b"HTTP/1.1 200")
+
+
+def ended_s(link: socket.socket) -> float:
+    """Return how long it takes until the server closes a connection."""
+    begun = time.monotonic()
+    try:
+        while link.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    return time.monotonic() - begun
+
+
+SILENT = (
+    b"",
+    b"GET / HTTP/1.1\r\nHost: x\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1",
+    b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("sent", SILENT, ids=["silent", "header", "body", "reader"])
+def test_a_browser_goes_on_beside_64_that_hang(
+    connect: partial[socket.socket], sent: bytes
+) -> None:
+    browser = connect()
+    assert is_answered(browser)
+    held = [connect(sent) for _ in range(64)]
+    assert is_answered(browser)
+    begun = time.monotonic()
+    while not is_answered(connect()):  # a new connection, too
+        assert time.monotonic() - begun < 5
+        threading.Event().wait(0.05)
+    if sent != SILENT[3]:
+        assert time.monotonic() - begun < 0.3  # the silent ones make room at once
+    assert max(ended_s(link) for link in held) < 5
+
+
+@pytest.mark.parametrize(
+    ("head", "drops", "limit_s"),
+    [(b"GET / HTTP/1.1\r\n", b"X: y\r\n", QUICK.header_s),
+     (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n", b"1", QUICK.body_s)],
+)  # fmt: skip
+def test_what_drips_gains_no_time(
+    connect: partial[socket.socket], head: bytes, drops: bytes, limit_s: float
+) -> None:
+    link = connect(head)
+    begun, closed = time.monotonic(), False
+    while not closed and time.monotonic() - begun < 5:
+        try:
+            link.sendall(drops)
+            link.settimeout(0.05)
+            closed = link.recv(1) == b""
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            closed = True
+    assert closed
+    assert limit_s * 0.8 < time.monotonic() - begun < limit_s + 3
+
+
+def test_a_header_in_parts_and_many_requests_are_answered(connect: partial[socket.socket]) -> None:
+    """The deadline is of one request: a connection that is used lasts."""
+    link = connect()
+    for _ in range(6):
+        link.sendall(GET[:9])
+        threading.Event().wait(0.15)
+        assert is_answered(link, GET[9:])
+        threading.Event().wait(0.1)
+    assert is_answered(link, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+
+
+def test_a_used_connection_outlives_those_that_never_asked(
+    connect: partial[socket.socket],
+) -> None:
+    used = connect()
+    assert is_answered(used)
+    for _ in range(40):
+        connect()
+    assert is_answered(used)
+
+
+def test_limits_leave_places_to_other_addresses() -> None:
+    assert LIMITS.of_peer < LIMITS.connections
+    assert LIMITS.header_s <= 5
