@@ -1,5 +1,6 @@
 """What ``verify`` says of what is gone or not made yet: never that it is intact, however often."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -158,7 +159,16 @@ def test_outputs_of_earlier_settings_are_not_those_of_the_dataset(copy: Callable
     changed = dataset.model_dump(mode="json")
     (mito,) = (each for each in changed["organelles"] if each["name"] == "mito")
     mito["settings"]["min_volume_nm3"] *= 20
+    before = json.loads(inside("status", out, "--json").out)
+    assert before["stages"]["labels/mito"] == 8
+    assert before["outdated"] == {}
     files.put(RECORD, canonical(changed))
+    after = json.loads(inside("status", out, "--json").out)
+    assert after["outdated"]["tables/mito"] == 1 and after["stages"]["tables/mito"] == 0
+    assert after["outdated"]["labels/mito"] + after["stages"]["labels/mito"] == 8
+    assert "of earlier settings" in inside("status", out).out
+    query = inside("query", "SELECT id FROM mito", "--dataset", out)
+    assert "not complete: labels/mito is not done everywhere" in query.err
     answer = said(out)
     assert "earlier settings" in answer.err
     assert any(line.startswith("outdated: labels/mito: ") for line in answer.out.splitlines())
