@@ -14,12 +14,14 @@ THERE = Dataset(
     predictions=(
         Prediction(name="mito", model="x", channel="a"),
         Prediction(name="er", model="y", channel="a"),
+        Prediction(name="stored"),
     ),
     organelles=(
         Organelle(name="mito", recipe="r", inputs={"prediction": "mito"}, settings={"s": 1}),
         Organelle(name="er", recipe="r", inputs={"prediction": "er"}, settings={}),
         Organelle(
-            name="within", recipe="r", inputs={"prediction": "er", "organelle": "mito"}, settings={}
+            name="within", recipe="r", inputs={"prediction": "er", "organelle": "mito", "seed": "stored"},
+            settings={},
         ),
     ),
 )  # fmt: skip
@@ -46,6 +48,7 @@ def replaced(field: str, number: int, **update: object) -> dict[str, object]:
         (replaced("predictions", 1, squash_nm=51.0), {"er", "within"}),
         (replaced("organelles", 0, settings={"s": 2}), {"mito", "within"}),
         (replaced("organelles", 2, inputs={"prediction": "er"}), {"within"}),
+        (replaced("predictions", 2, is_distance=False), {"within"}),
         ({"organelles": THERE.organelles[::-1]}, set()),
     ],
 )
