@@ -1,7 +1,7 @@
 """Every stage of every service of a dataset, for `verify` and the in-process runner."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -86,15 +86,59 @@ def stored(dataset: Dataset, store: Store) -> Iterator[tuple[Place, Record | Non
 
 
 def outdated(dataset: Dataset, store: Store, records: Mapping[Place, Record]) -> set[Place]:
-    """Return the outputs whose key is not the one wanted: of other settings, or other inputs.
+    """Return the outputs whose key is not the one wanted, and what is made of such outputs.
 
-    ``records`` are of what is stored of a sealed dataset.
+    Their settings or inputs were others. ``records`` are of what is stored; of an output that lacks
+    an input nothing is known.
     """
     found: set[Place] = set()
+    for frontier, own in _frontiers(dataset, store, records):
+        # What a planner would make again, though it is there.
+        found |= {(task.stage, task.subject) for task in frontier.tasks()} & records.keys()
+        left = {place for place in records if place[0] in own} - found
+        while more := {p for p in left if any(read in found for read in frontier.reads(p))}:
+            found |= more
+            left -= more
+    return found
+
+
+def unknown(
+    dataset: Dataset, store: Store, records: Mapping[Place, Record],
+    absent: Collection[Place], logged: Collection[Place],
+) -> set[Place]:  # fmt: skip
+    """Return which outputs that are ``absent`` a lost log may have known.
+
+    All that they are made of is stored, or was as they were, and the log, which has the outputs
+    ``logged``, does not know it all: that it has not the absent one shows nothing.
+    """
+    found: set[Place] = set()
+    for frontier, own in _frontiers(dataset, store, records):
+        left = {place for place in absent if place[0] in own}
+        there = records.keys() | found
+        while more := {p for p in left if _is_blind(set(frontier.reads(p)), there, logged)}:
+            found |= more
+            there |= more
+            left -= more
+    return found
+
+
+def _is_blind(reads: set[Place], there: Collection[Place], logged: Collection[Place]) -> bool:
+    """Whether all that an output reads is there, and the log does not know it all."""
+    return all(read in there for read in reads) and any(read not in logged for read in reads)
+
+
+def _frontiers(
+    dataset: Dataset, store: Store, records: Mapping[Place, Record]
+) -> Iterator[tuple[Frontier, set[str]]]:
+    """Yield what the planner of each service knows from records, and the names of its stages.
+
+    Services come in the order in which data pass through them.
+    """
     for service in registry.services():
         stages = service.stages(dataset, store.files)
         fold = Folds(service.folds(dataset))
-        fold.seal(dataset.grid)
+        if dataset.grid.sealed:
+            fold.seal(dataset.grid)
         frontier = Frontier(stages, dataset.grid, fold.extra)
         for record in records.values():
             frontier.apply(record)
@@ -105,9 +149,7 @@ def outdated(dataset: Dataset, store: Store, records: Mapping[Place, Record]) ->
         for place in fold.dirty():
             frontier.touch(place)
         frontier.finish()
-        # What a planner would make again, though it is there.
-        found |= {(task.stage, task.subject) for task in frontier.tasks()} & records.keys()
-    return found
+        yield frontier, {stage.name for stage in stages}
 
 
 def _put(fold: Fold, store: Store, source: Input, index: Index, content: str) -> None:

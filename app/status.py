@@ -2,19 +2,23 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.core.events import Change, ObjectChanged
-from fibstream.core.ports import Bus
+from fibstream.core.dataset import Dataset
+from fibstream.core.events import Change, ObjectChanged, Place, Progress, Record
+from fibstream.core.ports import Bus, Files
+from fibstream.core.rules import object_rules, pipeline_rule
 from fibstream.core.subject import CHUNKS, WHOLE, Subjects, count, named, plain
 from fibstream.runtime.ledger import entries_of, ledger
 from fibstream.runtime.root import bus_path
+from fibstream.store.store import Store
 
-from .catalogue import landed, segmentations, stage_names, stages_of
+from .catalogue import landed, outdated, stage_names, stages_of
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, usage_report
 
@@ -26,15 +30,18 @@ def status_of(path: Path) -> dict[str, Any]:
     log = bus_path(path)
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
     records = list(ledger(bus))
-    ready = Counter(r.stage for r in records if r.status == "ready")
+    current = {(r.stage, r.subject): r for r in records if r.status == "ready"}
+    old = _outdated(dataset, files, bus, current)
+    ready = Counter(stage for stage, subject in current.keys() - old)
     stages: dict[str, Subjects] = {each.stage: each.subjects for each in landed(dataset)}
     stages |= {stage.name: stage.subjects for stage in stages_of(dataset, files)}
     names = stage_names(dataset, files)
     objects: dict[str, Counter[str]] = {}
-    # Objects of an organelle that the pipeline no longer has are not those of the dataset.
-    current = {found.name for found in segmentations(dataset, files)}
+    # Objects of an organelle that the pipeline no longer has, or of other settings, are not those
+    # of the dataset.
+    rules = object_rules(dataset)
     for change in _last_changes(bus):
-        if change.organelle in current:
+        if change.organelle in rules and change.rule == rules[change.organelle]:
             objects.setdefault(change.organelle, Counter())[change.kind] += 1
     bus.close()
     grid = dataset.grid
@@ -50,6 +57,7 @@ def status_of(path: Path) -> dict[str, Any]:
             name: count(subjects, grid) if grid.sealed or subjects is WHOLE else None
             for name, subjects in stages.items()
         },
+        "outdated": dict(sorted(Counter(stage for stage, _ in old).items())),
         "objects": {
             name: {kind: kinds[kind] for kind in get_args(Change) if kind in kinds}
             for name, kinds in sorted(objects.items())
@@ -61,6 +69,26 @@ def status_of(path: Path) -> dict[str, Any]:
         ],
         **usage,
     }
+
+
+def _outdated(
+    dataset: Dataset, files: Files, bus: Bus, records: Mapping[Place, Record]
+) -> set[Place]:
+    """Return the recorded outputs that are of other settings or inputs than they should be.
+
+    Where all planners of this very pipeline had nothing left to do there are none: to look at each
+    output again takes as long as a planner's start.
+    """
+    pipeline = pipeline_rule(dataset)
+    settled: set[str] = set()
+    for entry in entries_of(bus, [wire.PROGRESS]):
+        event = wire.decode(entry.value)
+        if isinstance(event, Progress):
+            done = event.settled and event.pipeline == pipeline
+            (settled.add if done else settled.discard)(event.service)
+    if settled >= {service.name for service in registry.owners(dataset, files)}:
+        return set()
+    return outdated(dataset, Store(files, dataset.grid), records)
 
 
 def _last_changes(bus: Bus) -> Iterable[ObjectChanged]:
@@ -80,7 +108,9 @@ def describe(found: dict[str, Any]) -> str:
     lines = [f"{found['dataset']}: {size} voxels in chunks of {chunk}"]
     for name, made in found["stages"].items():
         wanted = found["wanted"][name]
-        lines.append(f"  {name:<24} {made} of {'?' if wanted is None else wanted}")
+        old = found["outdated"].get(name)
+        note = f", {old} of earlier settings or inputs" if old else ""
+        lines.append(f"  {name:<24} {made} of {'?' if wanted is None else wanted}{note}")
     for name, kinds in found["objects"].items():
         counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
         lines.append(f"  objects/{name:<16} {counts}")

@@ -2,7 +2,8 @@
 
 The measure is what the grid and the pipeline promise, never the log: a log that was lost, or that
 an earlier call has corrected, makes nothing whole. The log and the stamps only tell what was there
-and is gone, which is damage, from what is not made yet.
+and is gone, which is damage, from what is not made yet. Where the log does not know what is stored,
+it was lost, and of a sealed dataset an output counts as gone if all is there that it is made of.
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import open_bus
 from fibstream.store.store import Blob, Store
 
-from .catalogue import blobs_of, landed, outdated, outputs, record_of, stages_of
+from .catalogue import blobs_of, landed, outdated, outputs, record_of, stages_of, unknown
 from .folder import locked, open_dataset
 from .hashes import hashes
 
@@ -89,7 +90,9 @@ class _Look:
         self._subjects: dict[str, Subjects] = {s.stage: s.subjects for s in landed(dataset)}
         self._landing = set(self._subjects)
         self._subjects |= {s.name: s.subjects for s in stages_of(dataset, store.files)}
-        self._was_there = {(r.stage, r.subject) for r in ledger(bus) if self._shows_it_was_there(r)}
+        records = list(ledger(bus))
+        self._logged = {(r.stage, r.subject) for r in records if r.status == "ready"}
+        self._was_there = {(r.stage, r.subject) for r in records if self._shows_it_was_there(r)}
         self.places = list(outputs(dataset, store.files, store))
         self._more = sorted(self._was_there - {place for place, _ in self.places}, key=_order)
         self.places += [(place, blobs_of(dataset, store.files, place)) for place in self._more]
@@ -131,7 +134,12 @@ class _Look:
         found = Verified(self._dataset.grid.sealed)
         looked = {place for place, _ in self.places}
         unseen = [p for p in self._was_there - looked if self._may_exist(p)]
-        old = outdated(self._dataset, self._store, self.intact) if found.sealed else set()
+        old = outdated(self._dataset, self._store, self.intact)
+        missing = self._absent - self._was_there
+        if found.sealed and missing:  # of an open dataset much is merely not made yet
+            self._was_there |= unknown(
+                self._dataset, self._store, self.intact, missing, self._logged
+            )
         for place in [*(place for place, _ in self.places), *sorted(unseen, key=_order)]:
             stage, absent = place[0], place in self._absent or place not in looked
             if absent and place in self._more and self._subjects[stage] is OBJECTS:

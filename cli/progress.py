@@ -19,8 +19,10 @@ from rich.progress import track as rich_track
 
 from fibstream import registry
 from fibstream.bus import wire
+from fibstream.core.dataset import Dataset
 from fibstream.core.events import ObjectChanged, Progress
 from fibstream.core.ports import Bus
+from fibstream.core.rules import object_rules
 
 T = TypeVar("T")
 LINE_S = 5.0  # between two plain lines
@@ -54,6 +56,7 @@ class Display:
         self._said = (time.monotonic(), "")
         self._after = 0
         self._objects: dict[tuple[str, int], str] = {}
+        self._rules: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._quiet:
@@ -76,6 +79,10 @@ class Display:
         """Print a note before the run."""
         sys.stderr.write(f"note: {text}\n")
 
+    def count(self, dataset: Dataset) -> None:
+        """Count the objects of a dataset as its pipeline is now."""
+        self._rules = object_rules(dataset)
+
     def update(self, bus: Bus, found: Mapping[str, Progress]) -> None:
         """Show the present state."""
         self._follow(bus)
@@ -89,7 +96,9 @@ class Display:
         for entry in bus.read([wire.OBJECTS], self._after):
             self._after = entry.offset
             change = wire.decode(entry.value)
-            if isinstance(change, ObjectChanged):
+            if not isinstance(change, ObjectChanged):
+                continue
+            if change.rule == self._rules.get(change.organelle):  # else of earlier settings
                 self._objects[change.organelle, change.id] = change.kind
 
     @property

@@ -158,6 +158,7 @@ def run(
             arguments = landing(raw, order, seed, stored, factors)
             runner = Runner(out, dataset.name, bus, url, arguments, settings, services)
         try:
+            display.count(dataset)
             with display:
                 for _ in runner.run():
                     display.update(bus, runner.progress())

@@ -72,6 +72,7 @@ def _compute(
 ) -> Report:
     """Run all services until the dataset is complete; nothing lands."""
     before = prepare(bus, dataset.name)
+    display.count(dataset)
     services = [service.name for service in registry.owners(dataset, files)]
     url = f"sqlite:{bus_path(path)}"
     runner = Runner(path, dataset.name, bus, url, None, settings, services)

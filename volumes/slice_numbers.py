@@ -195,7 +195,7 @@ def _series(
     if not several:
         return ()
     rest = list(_grouped(order, lambda name: _rest(name, rule)).values())
-    return tuple(map(tuple, rest)) if len(rest) > 1 and _counted(rest, numbers) else ()
+    return tuple(map(tuple, rest)) if _counted(rest, numbers) else ()  # one has its doubles
 
 
 def _counted(groups: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> bool:

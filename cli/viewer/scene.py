@@ -22,6 +22,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.errors import FibstreamError
 from fibstream.core.events import ObjectChanged
 from fibstream.core.grid import Box
+from fibstream.core.rules import object_rules
 from fibstream.runtime.root import bus_path
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
@@ -117,8 +118,8 @@ class ViewableDataset:
         rows, name = self._table(group), group.removeprefix("labels/")
         ids = np.zeros(0, np.uint64) if rows is None else rows["id"].astype(np.uint64)
         voxels = np.zeros(0, np.int64) if rows is None else rows["voxels"]
-        known = set(ids.tolist())
-        more = [n for n in self._log.alive(name) if n not in known]
+        known, rules = set(ids.tolist()), object_rules(self._dataset())
+        more = [n for n in self._log.alive(name, rules.get(name, "")) if n not in known]
         return Objects(
             np.concatenate([ids, np.array(more, np.uint64)]), voxels, len(ids),
             self._colouring(group, rows), name.rpartition("/")[2],
@@ -206,15 +207,15 @@ class ObjectLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._after = 0
-        self._alive: dict[str, dict[int, int]] = {}
+        self._alive: dict[tuple[str, str], dict[int, int]] = {}  # by organelle and rule
 
-    def alive(self, organelle: str) -> list[int]:
-        """Return the ids of objects that still exist, the largest first."""
+    def alive(self, organelle: str, rule: str) -> list[int]:
+        """Return the ids of objects of these settings that still exist, the largest first."""
         # A log that cannot be read costs colours, not the view: the volume may be read-only.
         if self._path.is_file():
             with contextlib.suppress(FibstreamError, sqlite3.Error, OSError):
                 self._read()
-        known = self._alive.get(organelle, {})
+        known = self._alive.get((organelle, rule), {})
         return sorted(known, key=lambda n: (-known[n], n))
 
     def _read(self) -> None:
@@ -229,7 +230,7 @@ class ObjectLog:
 
     def _take(self, change: object) -> None:
         if isinstance(change, ObjectChanged):
-            known = self._alive.setdefault(change.organelle, {})
+            known = self._alive.setdefault((change.organelle, change.rule), {})
             if change.kind in ("merged_into", "withdrawn"):
                 known.pop(change.id, None)
             else:

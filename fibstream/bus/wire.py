@@ -141,15 +141,16 @@ def task_message(e: Task) -> pb.ChunkTask:
 def object_message(e: ObjectChanged) -> pb.ObjectChanged:
     """Return a change of an object as a message."""
     return pb.ObjectChanged(
-        organelle=e.organelle, change=_CHANGE[e.kind], id=e.id, voxels=e.voxels, into=e.into or 0
-    )
+        organelle=e.organelle, change=_CHANGE[e.kind], id=e.id, voxels=e.voxels, into=e.into or 0,
+        rule=e.rule,
+    )  # fmt: skip
 
 
 def progress_message(e: Progress) -> pb.PlannerProgress:
     """Return the progress of a planner as a message."""
     return pb.PlannerProgress(
         service=e.service, offset=e.offset, settled=e.settled, reconciled=e.reconciled,
-        wanted=e.wanted, recorded=e.recorded, failed=e.failed,
+        wanted=e.wanted, recorded=e.recorded, failed=e.failed, pipeline=e.pipeline,
     )  # fmt: skip
 
 
@@ -213,12 +214,14 @@ def _task_of(m: pb.ChunkTask) -> Task:
 def object_of(m: pb.ObjectChanged) -> ObjectChanged:
     """Return a change of an object from a message; raise ValueError if its kind is unknown."""
     kind = _known(_CHANGE_WORD, m.change)
-    return ObjectChanged(m.organelle, kind, m.id, m.voxels, m.into or None)
+    return ObjectChanged(m.organelle, kind, m.id, m.voxels, m.into or None, m.rule)
 
 
 def progress_of(m: pb.PlannerProgress) -> Progress:
     """Return the progress of a planner from a message."""
-    return Progress(m.service, m.offset, m.settled, m.reconciled, m.wanted, m.recorded, m.failed)
+    return Progress(
+        m.service, m.offset, m.settled, m.reconciled, m.wanted, m.recorded, m.failed, m.pipeline
+    )
 
 
 def _dead_letter_of(m: pb.DeadLetter) -> DeadLetter:

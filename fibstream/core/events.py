@@ -70,13 +70,17 @@ class Task:
 
 @dataclass(frozen=True)
 class ObjectChanged:
-    """A hint that an object changed; the table is the truth."""
+    """A hint that an object changed; the table is the truth.
+
+    ``rule`` is the digest of the settings under which it was found (``object_rules``).
+    """
 
     organelle: str
     kind: Change
     id: int
     voxels: int
     into: int | None = None
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class Progress:
 
     ``settled``: everything it wants is recorded and no task is under way. ``reconciled``: the
     largest number of a request after which it began a reconcile that found no difference.
-    ``wanted``, ``recorded``, ``failed``: numbers of outputs.
+    ``wanted``, ``recorded``, ``failed``: numbers of outputs. ``pipeline`` is the digest of the
+    pipeline that it plans (``pipeline_rule``).
     """
 
     service: str
@@ -95,6 +100,7 @@ class Progress:
     wanted: int
     recorded: int
     failed: int
+    pipeline: str = ""
 
 
 @dataclass(frozen=True)

@@ -262,6 +262,19 @@ class Frontier:
             cells = source.subjects.grid(self.grid)
             yield from cells.covering(_reading(source, self.grid, core))
 
+    def reads(self, place: Place) -> Iterator[Place]:
+        """Yield the outputs that an output is made of; none of an object that is not known."""
+        name, subject = place
+        stage = self._stages[name]
+        if isinstance(subject, ObjectId) and not self.knows(place):
+            return
+        for source in stage.inputs:
+            cells: Iterable[Subject] = self._reach(stage, source, subject)
+            if subject is WHOLE:
+                every = members(source.subjects, self.grid) if self.grid.sealed else ()
+                cells = {*self._known[source.stage], *every}
+            yield from ((source.stage, cell) for cell in cells)
+
     def tasks(self, *, whole: bool = True) -> Iterator[Task]:
         """Yield a task for every output that is wanted, not recorded and not under way.
 

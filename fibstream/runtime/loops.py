@@ -15,6 +15,7 @@ from fibstream.core.events import DeadLetter, Progress, Record, Task
 from fibstream.core.fold import Folds
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Delivery, Files
+from fibstream.core.rules import object_rules, pipeline_rule
 from fibstream.core.service import Service
 from fibstream.store import ngff
 from fibstream.store.record import RecordWatch, read_dataset
@@ -75,8 +76,9 @@ class PlannerLoop:
         self.planner = Planner(
             site, service.name, service.stages(self.dataset, files),
             Folds(service.folds(self.dataset)), lambda: read_dataset(files).grid,
-            service.lands(self.dataset),
+            service.lands(self.dataset), object_rules(self.dataset),
         )  # fmt: skip
+        self._pipeline = pipeline_rule(self.dataset)
         self.record = RecordWatch(files, self.dataset)
         self.outdated = False  # whether the record has another pipeline: open the dataset anew
         self._arrays = service.arrays(self.dataset, files)
@@ -172,6 +174,7 @@ class PlannerLoop:
         progress = Progress(
             self._service.name, planner.offset, planner.settled, self._reconciled,
             planner.wanted, planner.frontier.recorded, len(planner.frontier.failed),
+            self._pipeline,
         )  # fmt: skip
         due = progress.settled or time.monotonic() >= self._reported + REPORT_S
         if progress != self._progress and due:

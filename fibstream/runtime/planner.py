@@ -7,7 +7,7 @@ effect, as in the worker.
 
 import contextlib
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fibstream.bus import wire
@@ -42,7 +42,8 @@ Steps = Generator[None, None, None]  # yields before each effect
 class Planner:
     """Plans one service: its ``stages``, its ``fold`` and, for ingest, what ``lands``.
 
-    ``grid`` reads the dataset record anew and returns its grid.
+    ``grid`` reads the dataset record anew and returns its grid. ``rules`` are the digests of the
+    settings of the organelles whose objects the fold reports.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Planner:
         fold: Fold,
         grid: Callable[[], Grid],
         lands: Sequence[Input] = (),
+        rules: Mapping[str, str] | None = None,
     ) -> None:
         self.site = site
         self._lands = {source.stage: source for source in lands}
@@ -62,7 +64,7 @@ class Planner:
         self.pipeline_changed = False  # whether an entry says so of the dataset's record
         self.settled = False  # whether it was idle at the end of the last ``act``
         self.metrics = PlannerMetrics(site.telemetry, [stage.name for stage in stages])
-        self._objects = ObjectReports(site, fold, self.metrics)
+        self._objects = ObjectReports(site, fold, self.metrics, rules or {})
         self._end_at_start = site.bus.end(wire.ledger_topics())
         self._differences = 0  # found by the reconcile under way
         self._service = service

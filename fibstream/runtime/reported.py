@@ -1,6 +1,6 @@
 """What a planner reports of objects: their changes, and that earlier ones are no more."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 
 from fibstream.bus import wire
@@ -16,11 +16,17 @@ BATCH = 500  # entries of the log of objects read at once
 
 
 class ObjectReports:
-    """Publishes the changes of the objects of a ``fold``; generators yield before each effect."""
+    """Publishes the changes of the objects of a ``fold``; generators yield before each effect.
 
-    def __init__(self, site: Site, fold: Fold, metrics: PlannerMetrics) -> None:
+    ``rules`` are the digests of the settings of its organelles, which each change carries.
+    """
+
+    def __init__(
+        self, site: Site, fold: Fold, metrics: PlannerMetrics, rules: Mapping[str, str]
+    ) -> None:
         self._site = site
         self._fold = fold
+        self._rules = rules
         self._metrics = metrics
         self._reported: set[tuple[str, int]] = set()  # objects that it has reported, and that are
         self._looked_back = not fold.organelles
@@ -68,5 +74,6 @@ class ObjectReports:
         object_ = change.organelle, change.id
         (self._reported.discard if change.kind in GONE else self._reported.add)(object_)
         key = f"{self._site.dataset}/{change.organelle}/{change.id}"
+        change = replace(change, rule=self._rules.get(change.organelle, ""))
         self._site.bus.publish(wire.OBJECTS, key, wire.encode(change))
         self._metrics.object_changed(change)

@@ -13,6 +13,7 @@ from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
 from fibstream.core.ports import Bus, Entry, Files
+from fibstream.core.rules import pipeline_rule
 from fibstream.runtime.paging import MAX_PAGE, decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
@@ -125,7 +126,8 @@ def _final(
     and has nothing left to do, and no chunk has failed.
     """
     events = (wire.decode(entry.value) for entry in _all(bus, [wire.PROGRESS]))
-    progress = {event.service: event for event in events if isinstance(event, Progress)}
+    pipeline = pipeline_rule(dataset)  # that the planner of an earlier one is done says nothing
+    progress = {e.service: e for e in events if isinstance(e, Progress) and e.pipeline == pipeline}
     topics = sorted({wire.ledger_topic(made.stage.name) for made in stages.values()})
     events = (wire.decode(entry.value) for entry in _all(bus, topics))
     ready = {e.stage: e for e in events if isinstance(e, Record) and e.status == "ready"}

@@ -14,6 +14,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
+from fibstream.core.rules import pipeline_rule
 from fibstream.core.stage import RAW, Input
 from fibstream.core.subject import order
 from fibstream.runtime.calls import client_of
@@ -219,7 +220,7 @@ class IngestServicer(IngestServiceServicer):
         lands = [each for service in owners for each in service.lands(dataset)]
         stages = {stage.name for service in owners for stage in service.stages(dataset, files)}
         stages |= {each.stage for each in lands}
-        return DatasetFollower(site.bus, dataset.name, names, lands, stages)
+        return DatasetFollower(site.bus, dataset.name, names, lands, stages, pipeline_rule(dataset))
 
     # -- watching --------------------------------------------------------------------------------
 

@@ -11,9 +11,17 @@ import grpc
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound, Poison, WrongState, WrongUse
-from fibstream.core.events import GONE, ObjectChanged, Progress, Record, Sealed
+from fibstream.core.events import (
+    GONE,
+    ObjectChanged,
+    PipelineChanged,
+    Progress,
+    Record,
+    Sealed,
+)
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Entry
+from fibstream.core.rules import object_rules, pipeline_rule
 from fibstream.runtime.paging import decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
@@ -63,7 +71,7 @@ class RefineServicer(RefineServiceServicer):
             (name,) = _organelles(dataset, request.organelle)
             listed = f"{dataset.name}/{name}"
             after, _ = decode_token(request.page_token, listed)
-            found = _existing(site.bus, dataset.name, name, after, size + 1)
+            found = _existing(site.bus, dataset, name, after, size + 1)
         token = encode_token(found[size - 1].id, listed) if len(found) > size else ""
         objects = [wire.object_message(change) for change in found[:size]]
         return pb.ListObjectsResponse(objects=objects, next_page_token=token)
@@ -100,12 +108,19 @@ class ObjectFollower:
     A planner publishes the changes of objects before its progress, that is how far it has read the
     ledger. So progress is read first: a chunk counts as cut once the planner has read its record,
     and all changes of objects in it can then be read.
+
+    Of another pipeline the log may hold objects, which are left out, and chunks that were cut under
+    it: after a change nothing counts as cut until the planner of the new one had nothing to do.
     """
 
     def __init__(self, bus: Bus, dataset: Dataset, organelles: Sequence[str]) -> None:
         self._bus = bus
         self._dataset = dataset
         self._finality = {name: Finality(dataset.grid) for name in organelles}
+        self._planner = "refine", pipeline_rule(dataset)
+        self._rules = object_rules(dataset)
+        self._changed = 0  # offset at which the pipeline was last said to be another
+        self._settled = 0  # offset up to which its planner last had nothing to do
         self._offsets: dict[Sequence[str], int] = {}
         self._read_to = 0  # offset up to which refine's planner has read the ledger
         self._ahead: deque[tuple[int, Record | Sealed]] = deque()  # what it has not read yet
@@ -120,8 +135,10 @@ class ObjectFollower:
         """Read what is new; yield the last change of each object."""
         for entry in self._new((wire.PROGRESS,)):
             event = _decoded(entry)
-            if isinstance(event, Progress) and event.service == "refine":
+            # That of a planner of another pipeline tells nothing of this one.
+            if isinstance(event, Progress) and (event.service, event.pipeline) == self._planner:
                 self._read_to = event.offset
+                self._settled = event.offset if event.settled else self._settled
         self._read_ledger()
         last: dict[str, Entry] = {}  # a log may hold older records of a key as well
         for entry in self._new((wire.OBJECTS,)):
@@ -129,10 +146,12 @@ class ObjectFollower:
             last[entry.key] = entry
         for entry in last.values():
             event = _decoded(entry)
-            if isinstance(event, ObjectChanged) and event.organelle in self._finality:
+            if not isinstance(event, ObjectChanged) or event.organelle not in self._finality:
+                continue
+            if event.rule == self._rules[event.organelle]:
                 self._finality[event.organelle].changed(event.id, event.kind)
                 yield event
-        while self._ahead and self._ahead[0][0] <= self._read_to:
+        while self._ahead and self._ahead[0][0] <= self._read_to and self._settled >= self._changed:
             self._apply(self._ahead.popleft()[1])
 
     def _read_ledger(self) -> None:
@@ -142,6 +161,8 @@ class ObjectFollower:
             event = _decoded(entry)
             if isinstance(event, Record | Sealed):
                 self._ahead.append((entry.offset, event))
+            elif isinstance(event, PipelineChanged):
+                self._changed = entry.offset
 
     def _new(self, topics: Sequence[str]) -> Iterator[Entry]:
         while entries := self._bus.read(topics, self._offsets.get(topics, 0)):
@@ -180,13 +201,14 @@ def _organelles(dataset: Dataset, organelle: str) -> list[str]:
 
 
 def _existing(
-    bus: Bus, dataset: str, organelle: str, after: int, count: int
+    bus: Bus, dataset: Dataset, organelle: str, after: int, count: int
 ) -> list[ObjectChanged]:
     """Return the first objects with an id above ``after`` that exist, by id.
 
-    The last record of a key stands; only those that may be on the page are decoded.
+    The last record of a key stands; only those that may be on the page are decoded. What was found
+    under other settings exists no more, though the log may not say so yet.
     """
-    prefix = f"{dataset}/{organelle}/"
+    prefix, rule = f"{dataset.name}/{organelle}/", object_rules(dataset)[organelle]
     last: dict[int, Entry] = {}
     offset = 0
     while entries := bus.read((wire.OBJECTS,), offset):
@@ -198,6 +220,8 @@ def _existing(
     while last and len(found) < count:
         for id_ in nsmallest(count, last):
             change = _decoded(last.pop(id_))
-            if isinstance(change, ObjectChanged) and change.kind not in GONE:
+            if not isinstance(change, ObjectChanged) or change.kind in GONE:
+                continue
+            if change.rule == rule:
                 found.append(change)
     return found[:count]

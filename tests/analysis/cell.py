@@ -11,6 +11,7 @@ from fibstream.bus import wire
 from fibstream.core.dataset import RECORD, Dataset, Organelle, Prediction
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
+from fibstream.core.rules import pipeline_rule
 from fibstream.core.subject import WHOLE
 from fibstream.runtime.root import Root
 from fibstream.services.analysis.servicer import AnalysisServicer
@@ -58,7 +59,7 @@ class Cell:
 
     def record(self, z: int | None = None) -> None:
         """Write the record of the dataset, sealed with ``z`` slices."""
-        dataset = Dataset(
+        self.dataset = Dataset(
             name="cell", shape=(z, 8, 8), chunk=(4, 8, 8), dtype="uint8",
             voxel_size_nm=(8, 4, 4), contrast=(0, 255), predictions=(Prediction(name="mito"),),
             organelles=tuple(
@@ -66,7 +67,7 @@ class Cell:
                 for name in ("generic", "mito")
             ),
         )  # fmt: skip
-        self.files.put(RECORD, canonical(dataset.model_dump(mode="json")))
+        self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))
 
     def write(self, table: pa.Table, name: str = "mito") -> str:
         """Write a table as analysis does; return its content hash."""
@@ -86,7 +87,8 @@ class Cell:
     ) -> None:
         """Publish the progress of a planner."""
         offset = self.bus.end(wire.ledger_topics()) if offset is None else offset
-        progress = Progress(service, offset, settled, 0, 1, 1, failed)
+        pipeline = pipeline_rule(self.dataset)
+        progress = Progress(service, offset, settled, 0, 1, 1, failed, pipeline)
         self.bus.publish(wire.PROGRESS, f"cell/{service}", wire.encode(progress))
 
 

@@ -168,3 +168,21 @@ def test_a_prediction_of_nothing_or_of_all_is_not_told_of(tmp_path: Path, value:
     np.save(tmp_path / "p.npy", np.full((9, 9, 9), value, np.uint8))
     source = open_volume(str(tmp_path / "p.npy"), kind="prediction", voxel_size_nm=(10, 10, 10))
     assert confused_note(source) is None
+
+
+def test_a_small_slice_is_read_once_and_each_place_is_tried_once() -> None:
+    read, raw = list[Box](), blobs()
+
+    def fetch(box: Box) -> NDArray[np.uint8]:
+        read.append(box)
+        return raw[box.slices()]
+
+    size = (8.0, 8.0, 8.0)
+    source = Source("small", raw.shape, raw.dtype, size, "raw", fetch, Display())
+    unimaged_note(source, None)
+    assert {box.start[1:] for box in read} == {(0, 0)} and len(set(read)) == len(read)
+    read.clear()
+    flat = Source("flat", (12, 20, 20), raw.dtype, size, "raw", fetch, Display())
+    assert polarity_note(flat, View((0, 255)), engine_of(blobs(seed=1))) is None
+    assert len(set(read)) == len(read) > 0
+    assert {box.start[0] for box in read} == {0}  # the whole depth is one tile

@@ -9,9 +9,12 @@ from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Organelle, Prediction
 from fibstream.core.events import Change, ObjectChanged
+from fibstream.core.rules import object_rules
 from fibstream.runtime.root import Root, bus_path
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.refine.recipe import recipes
+from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 
 from ..support.wrong import CELL
 
@@ -28,28 +31,41 @@ MITO = CELL.model_copy(
 )  # fmt: skip
 
 
-def test_objects_of_an_organelle_that_was_dropped_are_not_counted(tmp_path) -> None:
-    with closing(Root(str(tmp_path))) as root:
+def made(folder: Path) -> tuple[Path, str]:
+    """Create the dataset; return its folder, and the digest of the settings of its organelle."""
+    with closing(Root(str(folder))) as root:
         create(root, DatasetDesign(MITO, {}, []))
         path = Path(root.url_of("cell"))
     bus_path(path).parent.mkdir(exist_ok=True)
+    return path, object_rules(read_dataset(LocalFiles(path)))["mito"]
+
+
+def test_objects_of_an_organelle_that_was_dropped_are_not_counted(tmp_path) -> None:
+    path, rule = made(tmp_path)
     with closing(SqliteBus(bus_path(path))) as bus:
         for name in ("mito", "er"):
-            value = wire.encode(ObjectChanged(name, "final", 1, 1))
+            value = wire.encode(ObjectChanged(name, "final", 1, 1, rule=rule))
             bus.publish(wire.OBJECTS, f"cell/{name}/1", value)
     assert status_of(path)["objects"] == {"mito": {"final": 1}}
 
 
 def test_changes_are_counted_in_a_fixed_order(tmp_path) -> None:
-    with closing(Root(str(tmp_path))) as root:
-        create(root, DatasetDesign(MITO, {}, []))
-        path = Path(root.url_of("cell"))
+    path, rule = made(tmp_path)
     kinds = [kind for kind in reversed(get_args(Change)) if kind != "closed"] * 2
-    bus_path(path).parent.mkdir(exist_ok=True)
     with closing(SqliteBus(bus_path(path))) as bus:
         for n, kind in enumerate(kinds):
-            bus.publish(wire.OBJECTS, f"cell/{n}", wire.encode(ObjectChanged("mito", kind, n, 1)))
+            value = wire.encode(ObjectChanged("mito", kind, n, 1, rule=rule))
+            bus.publish(wire.OBJECTS, f"cell/{n}", value)
     lines = describe(status_of(path)).splitlines()
     (line,) = (line.split() for line in lines if "objects/mito" in line)
     text = "2 opened, 2 grown, 2 merged into, 2 final, 2 withdrawn"
     assert " ".join(line) == f"objects/mito {text}"
+
+
+def test_objects_of_other_settings_are_not_counted(tmp_path) -> None:
+    path, rule = made(tmp_path)
+    with closing(SqliteBus(bus_path(path))) as bus:
+        for n, given in enumerate((rule, "", "of other settings")):
+            value = wire.encode(ObjectChanged("mito", "final", n + 1, 1, rule=given))
+            bus.publish(wire.OBJECTS, f"cell/mito/{n + 1}", value)
+    assert status_of(path)["objects"] == {"mito": {"final": 1}}

@@ -26,7 +26,10 @@ from fibstream.cli.viewer.state import (
     viewer_state,
 )
 from fibstream.core.events import ObjectChanged
+from fibstream.core.rules import object_rules
 from fibstream.runtime.root import bus_path
+from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 
 from ..support.command import inside
 from .viewing import COLOURS, DATASET, FIRST, SECOND, SHAPE, VOXEL_NM, land, make, named
@@ -129,19 +132,22 @@ def test_open_objects_come_from_the_log(tmp_path: Path) -> None:
     assert open_viewable(str(root)).objects("labels/mito").ids.tolist() == []
     path = bus_path(root)
     path.parent.mkdir(exist_ok=True)
-    log = ObjectLog(path)
+    log, rule = ObjectLog(path), object_rules(read_dataset(LocalFiles(root)))["mito"]
     with closing(SqliteBus(path)) as bus:
 
-        def publish(kind: Any, number: int, voxels: int = 1, into: int | None = None) -> None:
-            change = ObjectChanged("mito", kind, number, voxels, into)
+        def publish(
+            kind: Any, number: int, voxels: int = 1, into: int | None = None, given: str = rule
+        ) -> None:
+            change = ObjectChanged("mito", kind, number, voxels, into, given)
             bus.publish(wire.OBJECTS, f"mito/{number}", wire.encode(change))
 
         publish("opened", 2**63 + 1, 5)
         publish("opened", 9, 8)
-        assert log.alive("mito") == [9, 2**63 + 1]
+        publish("opened", 10, 8, given="of earlier settings")
+        assert log.alive("mito", rule) == [9, 2**63 + 1]
         publish("merged_into", 9, 8, 2**63 + 1)
         publish("grown", 11, 99)
-        assert log.alive("mito") == [11, 2**63 + 1]
+        assert log.alive("mito", rule) == [11, 2**63 + 1]
     assert open_viewable(str(root)).objects("labels/mito").ids.tolist() == [11, 2**63 + 1]
 
 

@@ -102,3 +102,10 @@ def test_less_than_a_thousandth_is_not_worth_a_line() -> None:
 
 def test_slices_narrower_than_an_area_have_none() -> None:
     assert constant_area(np.zeros((2, 7, 90), np.uint8)) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+def test_values_of_any_type_are_counted(dtype: str) -> None:
+    counts = count_values(np.array([[[-3, 7, 7]], [[7, 0, -3]]], dtype))
+    assert counts.values.tolist() == [-3, 0, 7]
+    assert counts.voxels.tolist() == [2, 1, 3]

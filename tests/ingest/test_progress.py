@@ -29,7 +29,7 @@ class Cell:
     bus: MemoryBus = field(default_factory=lambda: MemoryBus(lambda: 0.0))
 
     def __post_init__(self) -> None:
-        self.follower = DatasetFollower(self.bus, "cell", OWNERS, LANDS, STAGES)
+        self.follower = DatasetFollower(self.bus, "cell", OWNERS, LANDS, STAGES, "p")
 
     def record(
         self, stage: str, index: Index, status: Status = "ready", content: str = "h"
@@ -47,7 +47,7 @@ class Cell:
             asked = max((int(e.value) for e in self.bus.read([wire.CONTROL], 0)), default=0)
             end = self.bus.end(wire.ledger_topics())
             for name in OWNERS:
-                value = wire.encode(Progress(name, end, True, asked, 0, 0, 0))
+                value = wire.encode(Progress(name, end, True, asked, 0, 0, 0, "p"))
                 self.bus.publish(wire.PROGRESS, f"cell/{name}", value)
             self.follower.poll(grid)
         return self.follower.complete

@@ -7,8 +7,17 @@ from typing import Any
 
 from fibstream.bus import wire
 from fibstream.core.dataset import RECORD, Dataset, Organelle
-from fibstream.core.events import Change, ObjectChanged, Progress, Record, Sealed, Status
+from fibstream.core.events import (
+    Change,
+    ObjectChanged,
+    PipelineChanged,
+    Progress,
+    Record,
+    Sealed,
+    Status,
+)
 from fibstream.core.keys import canonical
+from fibstream.core.rules import object_rules, pipeline_rule
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.refine.servicer import RefineServicer
@@ -51,9 +60,11 @@ class Cell:
         organelle: str = "mito",
         voxels: int = 5,
         into: int | None = None,
+        rule: str | None = None,
     ) -> ObjectChanged:
         """Publish a change of an object."""
-        event = ObjectChanged(organelle, kind, id_, voxels, into)
+        rule = object_rules(self.dataset).get(organelle, "") if rule is None else rule
+        event = ObjectChanged(organelle, kind, id_, voxels, into, rule)
         self.bus.publish(wire.OBJECTS, f"cell/{organelle}/{id_}", wire.encode(event))
         return event
 
@@ -67,10 +78,18 @@ class Cell:
     def seal(self, z: int) -> None:
         self.bus.publish(wire.ledger_topic("dataset"), "cell/dataset", wire.encode(Sealed(z)))
 
-    def caught_up(self, offset: int | None = None) -> None:
+    def pipeline_changed(self) -> None:
+        value = wire.encode(PipelineChanged())
+        self.bus.publish(wire.ledger_topic("dataset"), "cell/pipeline", value)
+
+    def caught_up(
+        self, offset: int | None = None, *, settled: bool = True, planned: Dataset | None = None
+    ) -> None:
         """Publish how far refine's planner has read the ledger."""
         offset = self.bus.end(wire.ledger_topics()) if offset is None else offset
-        progress = Progress("refine", offset, True, 0, 0, 0, 0)
+        progress = Progress(
+            "refine", offset, settled, 0, 0, 0, 0, pipeline_rule(planned or self.dataset)
+        )
         self.bus.publish(wire.PROGRESS, "cell/refine", wire.encode(progress))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fibstream.bus import wire
 from fibstream.core.events import Change, ObjectChanged
+from fibstream.core.rules import object_rules
 from fibstream.runtime.paging import MAX_PAGE, encode_token
 from fibstream.services.refine.recipe import recipes, resolve
 from fibstream.v1 import refine_pb2 as pb
@@ -76,7 +77,8 @@ def test_the_last_word_of_an_object_is_listed(cell: Cell, stub: Stub) -> None:
     for kind in ("opened", "grown", "closed"):
         cell.change(9, kind, voxels=len(kind))
     ((found,),) = listed(stub, 5)
-    assert found == ObjectChanged("mito", "closed", 9, 6)
+    rule = object_rules(cell.dataset)["mito"]
+    assert found == ObjectChanged("mito", "closed", 9, 6, rule=rule)
 
 
 @pytest.mark.parametrize(

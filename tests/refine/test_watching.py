@@ -76,6 +76,34 @@ def test_a_record_that_nobody_can_read_is_passed_over(
     watch.call.cancel()
 
 
+def test_what_was_found_under_other_settings_is_left_out(cell: Cell, stub: Stub) -> None:
+    cell.change(7, "closed", rule="of other settings")
+    cell.change(8, "opened", rule="")  # of an earlier version
+    event = cell.change(9, "closed")
+    watch = Watch(stub)
+    assert watch.next(2) == [event, (0, 0)]
+    request = pb.ListObjectsRequest(dataset="cell", organelle="mito")
+    found = stub.ListObjects(request, timeout=10).objects
+    assert [wire.object_of(message) for message in found] == [event]
+    watch.call.cancel()
+
+
+def test_chunks_that_were_cut_for_another_pipeline_settle_nothing(cell: Cell, stub: Stub) -> None:
+    for z in range(3):
+        cell.cut(z)
+    before = cell.dataset.model_copy(update={"invert": True})
+    cell.caught_up(planned=before)
+    cell.pipeline_changed()
+    watch = Watch(stub)
+    assert watch.next() == [(0, 0)]
+    cell.caught_up(settled=False)  # it has read what others cut, and found nothing of its own yet
+    event = cell.change(9, "closed")
+    assert watch.next() == [event]
+    cell.caught_up()
+    assert watch.next() == [(12, 0)]
+    watch.call.cancel()
+
+
 def let_in(stub: Stub) -> Watch:
     """Return a watch once there is room for it: the server sees within a moment who has left."""
 
@@ -102,7 +130,8 @@ def test_the_messages_are_those_of_the_bus(cell: Cell, stub: Stub) -> None:
     watch = Watch(stub)
     (message,) = islice(watch.call, 1)
     assert message.object == chunk_pb2.ObjectChanged(
-        organelle="mito", change=chunk_pb2.OBJECT_CHANGE_MERGED_INTO, id=9, voxels=5, into=4
-    )
+        organelle="mito", change=chunk_pb2.OBJECT_CHANGE_MERGED_INTO, id=9, voxels=5, into=4,
+        rule=event.rule,
+    )  # fmt: skip
     assert wire.object_of(message.object) == event
     watch.call.cancel()

@@ -216,3 +216,15 @@ def test_one_series_is_read_in_its_order(
     assert [found.numbers[name] for name in names] == [start + k * step for k in range(count)]
     assert not found.fault()
     assert len(found.notes()) == (step > 1)
+
+
+def test_one_slice_has_no_gaps_and_its_time_is_one_of_its_numbers() -> None:
+    assert number_names(["a1.tif"]).notes() == ()
+    assert number_names(["a1.tif"]).decided
+    assert not number_names(["a_20240101_120000_5.tif"]).decided
+
+
+def test_that_two_kinds_of_names_are_joined_is_told() -> None:
+    found = number_names(["a1.tif", "a2.tif", "b3.tif", "b4.tif"])
+    assert list(found.numbers.values()) == [1, 2, 3, 4]
+    assert found.notes() == ("names of 2 kinds, a1.tif, b3.tif, are joined",)

@@ -16,17 +16,19 @@ class DatasetFollower:
 
     ``owners`` are the services that it needs, ``lands`` the arrays that come from outside: it is
     complete when every chunk of these has landed or was declared absent, and the owners say that
-    nothing is left to do. ``stages`` are those of its pipeline: what failed in an earlier one does
-    not count. Its memory grows with the failed chunks, and by a bit with each chunk.
+    nothing is left to do. ``stages`` are those of its pipeline, and ``pipeline`` is its digest:
+    what failed in an earlier one does not count, nor that its planners were done. Its
+    memory grows with the failed chunks, and by a bit with each chunk.
     """
 
     def __init__(
         self, bus: Bus, dataset: str, owners: Collection[str], lands: Iterable[Input],
-        stages: Collection[str],
+        stages: Collection[str], pipeline: str,
     ) -> None:  # fmt: skip
         self._owners = owners
         self._arrived = {each.stage: Arrived() for each in lands}
         self._stages = stages
+        self._pipeline = pipeline
         self.progress: dict[str, Progress] = {}
         self.failed: dict[Place, Record] = {}
         self.complete = False
@@ -48,7 +50,9 @@ class DatasetFollower:
                 self._apply(event, grid)
         for entry in self._new((wire.PROGRESS,)):
             event = wire.decode(entry.value)
-            if isinstance(event, Progress) and event.service in self._owners:
+            if not isinstance(event, Progress) or event.service not in self._owners:
+                continue
+            if event.pipeline == self._pipeline:
                 self.progress[event.service] = event
         for entry in self._new((wire.CONTROL,)):
             self._last = max(self._last, int(entry.value))
