@@ -20,7 +20,6 @@ def named_predictions(
     ``lengths_nm`` are the squash lengths of the stored ones that can land, 0 of a probability.
     """
     given = dict(zip(pipeline.models, models, strict=True))
-    _check_networks(pipeline, models)
     classes = [entry for entry in pipeline.predictions if not entry.lands]
     names = _other_names(classes, {**{m.name: m for m in models}, **given})
     found: dict[str, Prediction] = {}
@@ -57,15 +56,6 @@ def _stored(
         raise WrongUse(f"{what}: network {other.model} predicts {other.name}; give another name")
     length_nm = lengths_nm[name]
     return Prediction(name=name, squash_nm=length_nm or SQUASH_NM, is_distance=length_nm > 0)
-
-
-def _check_networks(pipeline: Pipeline, models: Sequence[Model]) -> None:
-    """Raise WrongUse for a network that is given twice."""
-    names = [model.name for model in models]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            where = pipeline.where("models", number)
-            raise WrongUse(f"{where} network {name} is given twice")
 
 
 def _other_names(

@@ -14,7 +14,7 @@ from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign
 
 from .naming import check_recipes, named_organelles, named_predictions, with_steps
-from .pipelines import Pipeline, PredictionEntry
+from .pipelines import Pipeline, PredictionEntry, network_name
 
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
 
@@ -32,7 +32,7 @@ def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> Data
     notes: list[str] = []
     frozen = {model.name: model for model in there.models}
     for number, given in enumerate(pipeline.models):
-        model = frozen.get(_name(given))
+        model = frozen.get(network_name(given))
         if model is not None:
             notes += _kept_notes(model, given, find, pipeline.where("models", number))
         else:
@@ -52,10 +52,6 @@ def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> Data
     dataset = with_steps(there.model_copy(update=parts), pipeline, words())
     check_recipes(dataset)
     return DatasetDesign(dataset, files, [*notes, *more])
-
-
-def _name(given: str) -> str:
-    return Path(given).name.removesuffix(".onnx")
 
 
 def _kept_notes(model: Model, given: str, find: Find, where: str) -> list[str]:

@@ -4,10 +4,9 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from fibstream.bus import wire
-from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.dataset import MAX_VOXEL_NM, MIN_VOXEL_NM, RECORD, Dataset
+from fibstream.core.echo import echo
 from fibstream.core.errors import AlreadyExists, NotFound, WrongState, WrongUse
 from fibstream.core.events import PipelineChanged, Sealed
 from fibstream.core.grid import MAX_AXIS, Index
@@ -57,9 +56,12 @@ def check_request(request: DatasetRequest) -> None:
             f"shape {request.shape}: expected z, y, x from 1 to {MAX_AXIS}; z may be open"
         )
     if request.dtype not in DTYPES:
-        raise WrongUse(f"dtype {request.dtype!r}: expected one of {', '.join(DTYPES)}")
-    if not all(np.isfinite(v) and v > 0 for v in request.voxel_size_nm):
-        raise WrongUse(f"voxel_size_nm {request.voxel_size_nm}: expected three lengths above 0")
+        raise WrongUse(f"dtype {echo(request.dtype)}: expected one of {', '.join(DTYPES)}")
+    if not all(MIN_VOXEL_NM <= edge <= MAX_VOXEL_NM for edge in request.voxel_size_nm):
+        raise WrongUse(
+            f"voxel_size_nm {request.voxel_size_nm}: expected three lengths from"
+            f" {MIN_VOXEL_NM:g} to {MAX_VOXEL_NM:g} nm"
+        )
 
 
 def create(root: Root, design: DatasetDesign) -> bool:
