@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fibstream.core.dataset import Dataset, clip_chunk
+from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
 from fibstream.kernels.absent import check_value
@@ -62,8 +63,8 @@ def parse_contrast(
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
-        raise WrongUse(f"--contrast {text}: expected LOW,HIGH or auto") from None
-    return check_window(low, high, f"--contrast {text}")
+        raise WrongUse(f"--contrast {cut(text)}: expected LOW,HIGH or auto") from None
+    return check_window(low, high, f"--contrast {cut(text)}")
 
 
 def auto_contrast(source: Source, absent_value: float | None = None) -> tuple[float, float]:

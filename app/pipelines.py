@@ -92,13 +92,20 @@ def read_pipeline(name_or_path: str) -> Pipeline:
     path = Path(name_or_path)
     if name_or_path in BUILT_IN:
         text = BUILT_IN[name_or_path]
-    elif path.is_file():
+    elif _is_file(path):
         with path.open("rb") as file:  # one byte more than it may have shows that it is too long
             text = file.read(PIPELINE.size + 1).decode(errors="replace")
     else:
         known = ", ".join(BUILT_IN)
         raise WrongUse(f"pipeline {name_or_path}: not a file, and not built in ({known})")
     return parse_pipeline(text, str(path))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
 
 
 def requested_pipeline(text: str) -> Pipeline:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError, field_validator
 
 from fibstream.core.dataset import Frozen
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.telemetry.logs import SERVICE_VARIABLE
 
@@ -80,7 +81,7 @@ def load(
         name = str(first["loc"][0])
         at = found[name]
         wrong = first["msg"].removeprefix("Value error, ")
-        raise WrongUse(f"{name} = {at.value!r} (from {at.source}): {wrong}") from error
+        raise WrongUse(f"{name} = {echo(at.value)} (from {at.source}): {wrong}") from error
 
 
 def _from_file(path: Path) -> dict[str, Value]:
@@ -109,5 +110,5 @@ def _known(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     for name in values:
         if name not in Settings.model_fields:
             allowed = ", ".join(Settings.model_fields)
-            raise WrongUse(f"unknown setting {name!r} in {where}; known: {allowed}")
+            raise WrongUse(f"unknown setting {echo(name)} in {where}; known: {allowed}")
     return values

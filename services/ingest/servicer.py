@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fibstream import registry
 from fibstream.core.dataset import Dataset
+from fibstream.core.echo import cut, echo
 from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
@@ -210,7 +211,7 @@ class IngestServicer(IngestServiceServicer):
         stamp = site.store.intact(Blob(array.name, index, array.dtype))
         if stamp is None or stamp.stage != array.stage:
             raise WrongState(
-                f"{array.name} chunk {index}: not in the store of {site.dataset!r}, or damaged"
+                f"{array.name} chunk {index}: not in the store of {echo(site.dataset)}, or damaged"
             )
         site.publish(landed_record(array, stamp))
         return pb.AnnounceChunkResponse(landing=pb.LANDING_UNCHANGED, revision=stamp.revision)
@@ -219,11 +220,11 @@ class IngestServicer(IngestServiceServicer):
         place, inside = split_path(source)
         # Of strangers neither other stores are taken nor regular expressions, which may never end.
         if "\0" in source or "://" in place or "(" in inside:
-            raise WrongUse(f"source {source!r:.200}: expected the path of a volume, or PATH#INSIDE")
+            raise WrongUse(f"source {echo(source)}: expected the path of a volume, or PATH#INSIDE")
         path = Path(place).resolve()
         if not any(path.is_relative_to(root) for root in self._sources):
             roots = ", ".join(map(str, self._sources)) or "none"
-            raise WrongUse(f"source {source}: outside the server's source roots ({roots})")
+            raise WrongUse(f"source {cut(source)}: outside the server's source roots ({roots})")
         dtype = landing_array(dataset, prediction).dtype
         kind: Kind = "prediction" if prediction else "raw"
         with closing(open_volume(source, kind=kind, voxel_size_nm=dataset.voxel_size_nm)) as volume:
@@ -234,7 +235,7 @@ class IngestServicer(IngestServiceServicer):
             if str(volume.dtype) != dtype or volume.shape[1:] != dataset.shape[1:] \
                     or volume.shape[0] < box.stop[0]:  # fmt: skip
                 raise WrongUse(
-                    f"source {source}: {volume.shape} {volume.dtype}; the dataset is "
+                    f"source {cut(source)}: {volume.shape} {volume.dtype}; the dataset is "
                     f"{dataset.shape} {dtype}"
                 )
             return volume.read(box)

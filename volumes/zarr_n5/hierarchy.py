@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fibstream.core.echo import echo
 from fibstream.store.remote import kvstore
 from fibstream.volumes.formats import Unreadable
 
@@ -50,7 +51,7 @@ class Hierarchy:
         if (found := self._json(key / "zarr.json")) is not None:
             if (kind := found.get("node_type")) not in ("array", "group"):
                 raise Unreadable(
-                    f"zarr.json has the node_type {kind!r:.40}; expected array or group"
+                    f"zarr.json has the node_type {echo(kind, 40)}; expected array or group"
                 )
             below = _below(found.get("consolidated_metadata"))
             attributes = found.get("attributes") or {}

@@ -83,7 +83,7 @@ def create(root: Root, design: DatasetDesign) -> bool:
         if existing.model_dump(mode="json") != dataset.model_dump(mode="json"):
             differences = existing.differences(dataset) or ["pipeline or contrast is another"]
             raise AlreadyExists(
-                f"dataset {dataset.name!r} is there: its {'; its '.join(differences)}"
+                f"dataset {echo(dataset.name)} is there: its {'; its '.join(differences)}"
             )
     root.enter(dataset.name)
     return new
@@ -107,7 +107,7 @@ def seal(files: Files, site: Site, extent_z: int | None) -> int:
             extent = sealed_z
         else:
             raise WrongState(
-                f"dataset {site.dataset!r}: sealed at {sealed_z} slices, not {extent_z}"
+                f"dataset {echo(site.dataset)}: sealed at {sealed_z} slices, not {extent_z}"
             )
         announce_seal(site, extent)
         return extent
@@ -117,7 +117,7 @@ def _read(files: Files, site: Site) -> tuple[Dataset, Generation]:
     try:
         return read_generation(files)
     except NotFound:
-        raise NotFound(f"dataset {site.dataset!r}: not found") from None
+        raise NotFound(f"dataset {echo(site.dataset)}: not found") from None
 
 
 def update_request(there: Dataset, pipeline: str) -> DatasetRequest:
@@ -162,7 +162,9 @@ def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
     landed = max(layers, default=0) * record.chunk[0]
     if extent_z is None:
         if not landed:
-            raise WrongState(f"dataset {record.name!r}: nothing has landed; give its extent in z")
+            raise WrongState(
+                f"dataset {echo(record.name)}: nothing has landed; give its extent in z"
+            )
         return landed
     if not landed <= extent_z <= MAX_AXIS or extent_z < 1:
         raise WrongUse(
