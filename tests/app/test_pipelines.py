@@ -175,7 +175,7 @@ MITO_B = "{name: mito-b, model: few, class: mito}"
         ),
         (
             "{name: mito-b, model: few, class: mito}, {name: b, from: p}",
-            "prediction b: from: PATH is for fibstream run; a client gives .name: b, squash_nm",
+            "prediction b: from: PATH is for fibstream run; a client gives squash_nm: LENGTH",
         ),
         (
             "{name: mito-b, model: few, class: mito}, {name: raw, from: p}",

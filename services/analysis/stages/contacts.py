@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from fibstream.core.dataset import MAX_NAME, Dataset, Frozen, check_name
-from fibstream.core.echo import echo, listed
+from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.fold import Fold
 from fibstream.core.grid import Index
@@ -72,12 +72,14 @@ def resolve(dataset: Dataset, entries: Sequence[Contact]) -> list[Contact]:
         reach = max(entry.distance_nm / edge for edge in dataset.voxel_size_nm) + 1
         if reach > MAX_REACH:
             raise WrongUse(
-                f"contacts {name}: distance_nm {entry.distance_nm:g}: expected at most "
+                f"contacts {cut(name, 50)}: distance_nm {entry.distance_nm:g}: expected at most "
                 f"{(MAX_REACH - 1) * min(dataset.voxel_size_nm):g}, {MAX_REACH - 1} of the "
                 "smallest edge of a voxel"
             )
         if name.lower() in {other.name.lower() for other in found}:
-            raise WrongUse(f"contacts: {name} is named twice; give one of them a name of its own")
+            raise WrongUse(
+                f"contacts: {cut(name)} is named twice; give one of them a name of its own"
+            )
         found.append(entry.model_copy(update={"a": a, "b": b, "name": name}))
     return found
 

@@ -9,6 +9,7 @@ from typing import Self, get_args
 from pydantic import Field, model_validator
 
 from fibstream.core.dataset import MIN_VOXEL_NM, SQUASH_NM, Dataset, Organelle
+from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.fold import Fold
 from fibstream.core.stage import Input, Stage
@@ -81,8 +82,9 @@ def rule_of(dataset: Dataset, organelle: Organelle) -> ObjectRule:
     prediction = dataset.prediction(organelle.inputs["prediction"])
     if settings.threshold_nm and not prediction.is_distance:
         raise WrongUse(
-            f"organelle {organelle.name}: threshold_nm {settings.threshold_nm:g} needs a distance, "
-            f"and prediction {prediction.name} is a probability; expected 0, which is p = 0.5"
+            f"organelle {cut(organelle.name, 40)}: threshold_nm {settings.threshold_nm:g} needs a "
+            f"distance, and prediction {cut(prediction.name, 30)} is a probability; expected 0, "
+            "which is p = 0.5"
         )
     return object_rule(settings, dataset.voxel_size_nm, prediction.squash_nm)
 
