@@ -219,8 +219,10 @@ class _Composer:
             self._keys[-1] = (node, keys)
 
 
-def parse_json(data: bytes | str, what: str, limits: Limits) -> Any:
-    """Return the values of a JSON document.
+def parse_json(
+    data: bytes | str, what: str, limits: Limits = PIPELINE, *, constants: bool = False
+) -> Any:
+    """Return the values of a JSON document; ``constants`` allows NaN and Infinity, as Python does.
 
     Raises
     ------
@@ -233,7 +235,7 @@ def parse_json(data: bytes | str, what: str, limits: Limits) -> Any:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
         _check_tokens(text, limits)
         return json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant,
+            text, object_pairs_hook=_object, parse_constant=float if constants else _constant,
             parse_int=_number, parse_float=_number,
         )  # fmt: skip
     except json.JSONDecodeError as error:

@@ -4,14 +4,15 @@ A node is named by its *key*: the path below the root of the store, which is the
 bucket.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fibstream.core.documents import Limits, parse_json
 from fibstream.core.echo import echo
+from fibstream.core.errors import WrongUse
 from fibstream.store.remote import kvstore
 from fibstream.volumes.formats import Unreadable
 
@@ -20,6 +21,8 @@ from .n5 import open_n5
 from .presence import Presence, presence_in_bucket, presence_in_folder
 from .zarr_arrays import open_zarr
 
+# Of consolidated metadata with a thousand arrays; Java writes decimals of up to 55 digits.
+METADATA = Limits(size=64 << 20, depth=64, nodes=2_000_000, text=1 << 20, number=100)
 LISTED = 10_000  # entries of a folder that are read: a group has tens, an array millions
 
 
@@ -74,9 +77,12 @@ class Hierarchy:
         if read.state != "value":
             return None
         try:
-            found = json.loads(read.value)
-        except (ValueError, RecursionError) as error:
-            raise Unreadable(f"{key.name} is not valid JSON") from error
+            found = parse_json(read.value, key.name, METADATA, constants=True)
+        except WrongUse as error:
+            wrong = str(error)
+            if "not JSON" in wrong:
+                wrong = f"{key.name} is not valid JSON"
+            raise Unreadable(wrong) from error
         if not isinstance(found, dict):
             raise Unreadable(f"{key.name} is not a JSON object")
         return found

@@ -7,7 +7,6 @@ distance scale_nm too; phase is 0 where it does not say so. docs/networks.md des
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import onnx
 from pydantic import ValidationError
 
 from fibstream.core.dataset import MAX_NAME
+from fibstream.core.documents import parse_json
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.root import Root
@@ -153,8 +153,8 @@ def _check_meaning(path: Path, metadata: Mapping[str, Any]) -> None:
 def _metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
     texts = {prop.key: prop.value for prop in model.metadata_props}
     try:
-        found = json.loads(texts[METADATA])
-    except (KeyError, ValueError, RecursionError):
+        found = parse_json(texts[METADATA], "metadata", constants=True)
+    except (KeyError, WrongUse):
         found = None
     if not isinstance(found, dict):
         raise WrongUse(
