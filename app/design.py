@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from fibstream.core.dataset import Dataset, clip_chunk
+from fibstream.core.dataset import Dataset, Model, clip_chunk
+from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
 from fibstream.kernels.absent import check_value
@@ -26,12 +28,21 @@ from fibstream.services.ingest.edges.stored import StoredPrediction
 from fibstream.volumes.positions import offset_nm
 from fibstream.volumes.sources import Source
 
+from .blocks import check_blocks
 from .naming import check_recipes, named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
 from .redesign import model_of, redesign, waste_notes
 from .sampling import confused_note, network_notes, unimaged_note
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
+
+
+class Network(NamedTuple):
+    """A network of a pipeline: its file, its geometry, and how a dataset records it."""
+
+    path: Path
+    spec: ModelSpec
+    model: Model
 
 
 def default_chunk(spec: ModelSpec | None) -> Index:
@@ -62,8 +73,8 @@ def parse_contrast(
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
-        raise WrongUse(f"--contrast {text}: expected LOW,HIGH or auto") from None
-    return check_window(low, high, f"--contrast {text}")
+        raise WrongUse(f"--contrast {cut(text)}: expected LOW,HIGH or auto") from None
+    return check_window(low, high, f"--contrast {cut(text)}")
 
 
 def auto_contrast(source: Source, absent_value: float | None = None) -> tuple[float, float]:
@@ -116,7 +127,8 @@ def design(
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
-    designed = _designed(request, pipeline, networks, {s.name: s.length_nm for s in stored})
+    lengths_nm = {each.name: each.length_nm for each in stored}
+    designed = _designed(request, pipeline, [_network(*each) for each in networks], lengths_nm)
     placed = designed.dataset.model_copy(update={"offset_nm": offset_nm(source)})
     view = View(designed.dataset.contrast, invert, absent_value)
     unimaged = unimaged_note(source, absent_value)
@@ -136,15 +148,23 @@ def design_request(request: DatasetRequest, root: Root, threads: int) -> Dataset
         )  # fmt: skip
     check_absent(request)
     pipeline = requested_pipeline(request.pipeline)
-    networks = [_engine(released(name, root), request, threads) for name in pipeline.models]
+    networks = []
+    for name in pipeline.models:  # one engine at a time: it may hold some hundred MB
+        path, engine = _engine(released(name, root), request, threads)
+        networks.append(_network(path, engine))
+        del engine
     if request.contrast is None:
         if request.dtype != "uint8":
             raise WrongUse(f"dtype {request.dtype}: give the contrast, two grey values")
         request = request._replace(contrast=(0.0, 255.0))
     low, high = request.contrast or (0.0, 0.0)
     check_window(low, high, f"contrast {low:g}, {high:g}")
-    lands = {entry.name: entry.squash_nm for entry in pipeline.predictions if entry.squash_nm}
-    return _designed(request, pipeline, networks, lands)
+    return _designed(request, pipeline, networks, requested_lengths_nm(pipeline))
+
+
+def requested_lengths_nm(pipeline: Pipeline) -> dict[str, float]:
+    """Return the squash lengths of what a client lands."""
+    return {entry.name: entry.squash_nm for entry in pipeline.predictions if entry.squash_nm}
 
 
 def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, Engine]:
@@ -152,13 +172,30 @@ def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, En
     return path, make_engine(path, threads)
 
 
+def _network(path: Path, engine: Engine) -> Network:
+    return Network(path, engine.spec, model_of(engine))
+
+
 def _designed(
-    request: DatasetRequest, pipeline: Pipeline, networks: list[tuple[Path, Engine]],
+    request: DatasetRequest, pipeline: Pipeline, networks: Sequence[Network],
     lengths_nm: Mapping[str, float],
 ) -> DatasetDesign:  # fmt: skip
-    specs = [engine.spec for _, engine in networks]
-    models = [model_of(engine) for _, engine in networks]
-    files = {m.path: network_bytes(path) for m, (path, _) in zip(models, networks, strict=True)}
+    specs = [network.spec for network in networks]
+    dataset = dataset_of(request, pipeline, [n.model for n in networks], specs, lengths_nm)
+    files = {network.model.path: network_bytes(network.path) for network in networks}
+    notes = [note for spec in specs for note in waste_notes(spec, dataset.chunk)]
+    return DatasetDesign(dataset, files, notes)
+
+
+def dataset_of(
+    request: DatasetRequest, pipeline: Pipeline, models: Sequence[Model],
+    specs: Sequence[ModelSpec], lengths_nm: Mapping[str, float],
+) -> Dataset:  # fmt: skip
+    """Return the dataset that a pipeline makes of a request with networks that are known.
+
+    ``lengths_nm`` are the squash lengths of what lands, 0 of a probability. Raises WrongUse for
+    whatever does not fit; nothing is read or written.
+    """
     predictions = named_predictions(pipeline, models, lengths_nm)
     organelles = named_organelles(pipeline.organelles, predictions)
     wanted = request.chunk or default_chunk(specs[0] if specs else None)
@@ -173,4 +210,5 @@ def _designed(
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
     check_recipes(dataset)
-    return DatasetDesign(dataset, files, [w for spec in specs for w in waste_notes(spec, edges)])
+    check_blocks(dataset)
+    return dataset

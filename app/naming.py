@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from fibstream.core.dataset import SQUASH_NM, Dataset, Frozen, Model, Organelle, Prediction
+from fibstream.core.echo import cut, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.service import Word
 from fibstream.core.stage import RAW
@@ -20,7 +21,6 @@ def named_predictions(
     ``lengths_nm`` are the squash lengths of the stored ones that can land, 0 of a probability.
     """
     given = dict(zip(pipeline.models, models, strict=True))
-    _check_networks(pipeline, models)
     classes = [entry for entry in pipeline.predictions if not entry.lands]
     names = _other_names(classes, {**{m.name: m for m in models}, **given})
     found: dict[str, Prediction] = {}
@@ -43,29 +43,23 @@ def _stored(
     entry: PredictionEntry, lengths_nm: Mapping[str, float], predicted: Mapping[str, Prediction]
 ) -> Prediction:
     """Return a stored prediction; raise WrongUse where it cannot land or its name is taken."""
-    name, what = entry.name, f"{entry.where} prediction {entry.name}"
+    name, what = entry.name, f"{entry.where} prediction {cut(entry.name, 40)}"
     if name not in lengths_nm and entry.path:
         raise WrongUse(
-            f"{what}: from: PATH is for fibstream run; a client gives {{name: {name}, squash_nm: "
-            f"LENGTH}} and lands it by land --prediction {name}=PATH"
+            f"{what}: from: PATH is for fibstream run; a client gives squash_nm: LENGTH and lands "
+            "it by land --prediction NAME=PATH"
         )
     if name not in lengths_nm:
         raise WrongUse(f"{what}: squash_nm is for running services; fibstream run needs from: PATH")
     if name == RAW:
         raise WrongUse(f"{what}: the name is that of the volume itself; give another")
     if other := predicted.get(name.lower()):
-        raise WrongUse(f"{what}: network {other.model} predicts {other.name}; give another name")
+        raise WrongUse(
+            f"{what}: network {cut(other.model, 40)} predicts {cut(other.name, 40)}; "
+            "give another name"
+        )
     length_nm = lengths_nm[name]
     return Prediction(name=name, squash_nm=length_nm or SQUASH_NM, is_distance=length_nm > 0)
-
-
-def _check_networks(pipeline: Pipeline, models: Sequence[Model]) -> None:
-    """Raise WrongUse for a network that is given twice."""
-    names = [model.name for model in models]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            where = pipeline.where("models", number)
-            raise WrongUse(f"{where} network {name} is given twice")
 
 
 def _other_names(
@@ -74,16 +68,23 @@ def _other_names(
     """Return the names that the pipeline gives to classes, by network and class."""
     names: dict[tuple[str, str], str] = {}
     for entry in entries:
-        what = f"{entry.where} prediction {entry.name}"
+        what = f"{entry.where} prediction {cut(entry.name, 40)}"
         if entry.model not in models:
-            raise WrongUse(f"{what}: no network {entry.model}; models names {', '.join(models)}")
+            raise WrongUse(
+                f"{what}: no network {cut(entry.model, 40)}; models names {listed(models, 60)}"
+            )
         model = models[entry.model]
         if entry.channel not in model.classes:
-            known = ", ".join(model.classes)
-            raise WrongUse(f"{what}: network {model.name} has no class {entry.channel}: {known}")
+            raise WrongUse(
+                f"{what}: network {cut(model.name, 40)} has no class {cut(entry.channel, 40)}:"
+                f" {listed(model.classes, 40)}"
+            )
         other = names.setdefault((model.name, entry.channel), entry.name)
         if other != entry.name:
-            raise WrongUse(f"{what}: class {entry.channel} of {model.name} is {other} already")
+            raise WrongUse(
+                f"{what}: class {cut(entry.channel, 40)} of {cut(model.name, 40)} is"
+                f" {cut(other, 40)} already"
+            )
     return names
 
 
@@ -133,10 +134,10 @@ def _input(entry: OrganelleEntry, role: Role, known: Sequence[str]) -> str:
         return known[0]
     if name is None or name not in known:
         kind = "prediction" if role.kind == "prediction" else "organelle"
-        wanted = f"{kind} {name}" if name else f"a {role.name}: give from:"
+        wanted = f"{kind} {cut(name, 40)}" if name else f"a {role.name}: give from:"
         raise WrongUse(
-            f"{entry.where} organelle {entry.name}: recipe {entry.recipe} needs {wanted}; "
-            f"there is {', '.join(known) or 'none'}"
+            f"{entry.where} organelle {cut(entry.name, 40)}: recipe {entry.recipe} needs {wanted}; "
+            f"there is {listed(known, 40)}"
         )
     return name
 
@@ -153,7 +154,7 @@ def _check_order(organelles: Sequence[Organelle], where: Mapping[str, str]) -> N
         TopologicalSorter(reads).prepare()
     except CycleError as error:
         circle = error.args[1][::-1]
-        line = f"organelles are made in a circle: {' from '.join(circle)}"
+        line = f"organelles are made in a circle: {cut(' from '.join(circle))}"
         raise WrongUse(f"{where[circle[0]]} {line}") from None
 
 

@@ -4,22 +4,33 @@ A pipeline lists networks, stored predictions and other names of classes, and or
 further word is a list that one service reads, by the model of an element that it declares.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-from pydantic import Field, SerializeAsAny, ValidationError
+from pydantic import Field, SerializeAsAny, TypeAdapter, ValidationError
 
-from fibstream.core.dataset import Frozen, Name, check_name
+from fibstream.core.dataset import (
+    MAX_SQUASH_NM,
+    MIN_SQUASH_NM,
+    Frozen,
+    Name,
+    SquashLength,
+    check_name,
+)
+from fibstream.core.documents import PIPELINE, Fields, Items, Node, Scalar, parse_yaml, plain
+from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.service import Word
 from fibstream.registry import words as declared_words
 from fibstream.services.refine.recipe import find_recipe, recipes, resolve
 
-MAX_TEXT = 64 * 1024  # characters: a pipeline has some dozen lines
+# Of each list of a pipeline: a cell has some 40 kinds of organelles, and whatever is listed is a
+# stage or more, which every planner plans chunk by chunk.
+MAX_LISTED = 64
+MAX_MODELS = 8  # engines are in memory at once, some hundred MB each
 BUILT_IN = {"mito": "models: [mito]\norganelles:\n  - recipe: mito\n"}
+_LENGTH = TypeAdapter(SquashLength)
 Words = Mapping[str, Word]  # further words of a pipeline, each read by the service that declares it
 
 
@@ -49,7 +60,7 @@ class PredictionEntry(Entry):
     channel: str = ""
     path: str = ""
     conversion: Literal["", "distance"] = ""  # distance: the path holds labels, the truth
-    squash_nm: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # 0: not given
+    squash_nm: float = Field(default=0.0, ge=0, le=MAX_SQUASH_NM)  # 0: not given
 
     @property
     def lands(self) -> bool:
@@ -81,20 +92,26 @@ def read_pipeline(name_or_path: str) -> Pipeline:
     path = Path(name_or_path)
     if name_or_path in BUILT_IN:
         text = BUILT_IN[name_or_path]
-    elif path.is_file():
-        text = path.read_text(errors="replace")
+    elif _is_file(path):
+        with path.open("rb") as file:  # one byte more than it may have shows that it is too long
+            text = file.read(PIPELINE.size + 1).decode(errors="replace")
     else:
         known = ", ".join(BUILT_IN)
         raise WrongUse(f"pipeline {name_or_path}: not a file, and not built in ({known})")
     return parse_pipeline(text, str(path))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
+
+
 def requested_pipeline(text: str) -> Pipeline:
     """Return the pipeline that a client sends: a built-in name, or YAML."""
-    if len(text) > MAX_TEXT:
-        raise WrongUse(f"pipeline: {len(text)} characters; at most {MAX_TEXT} are allowed")
     if text and ":" not in text and text not in BUILT_IN:
-        raise WrongUse(f"pipeline {text[:140]!r}: not built in ({', '.join(BUILT_IN)}), nor YAML")
+        raise WrongUse(f"pipeline {echo(text)}: not built in ({', '.join(BUILT_IN)}), nor YAML")
     return parse_pipeline(BUILT_IN.get(text, text), "as sent")
 
 
@@ -103,16 +120,15 @@ def parse_pipeline(text: str, name: str, words: Words | None = None) -> Pipeline
 
     ``words`` are allowed beside those of every pipeline: by default those of all services.
     """
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        why = getattr(error, "problem", "") or "it holds characters that no text has"
-        raise WrongUse(f"pipeline {name}:{line} not YAML: {why}") from None
-    except RecursionError:
-        raise WrongUse(f"pipeline {name}: lists within lists, hundreds deep") from None
-    return _Reader(name, declared_words() if words is None else words).pipeline(root)
+    what = f"pipeline {name}"
+    return _Reader(what, declared_words() if words is None else words).pipeline(
+        parse_yaml(text, what)
+    )
+
+
+def network_name(given: str) -> str:
+    """Return the name of a network that ``models`` gives by its name or its file."""
+    return Path(given).name.removesuffix(".onnx")
 
 
 _PREDICTION_WORDS = ("name", "from", "as", "squash_nm", "model", "class")
@@ -122,25 +138,24 @@ _PREDICTIONS = (
 
 
 class _Reader:
-    """Walks the nodes of a YAML document, which know their lines."""
+    """Walks the nodes of a document, which know their lines."""
 
-    def __init__(self, name: str, words: Words) -> None:
-        self._name = name
+    def __init__(self, what: str, words: Words) -> None:
+        self._what = what
         self._words = words
 
-    def _where(self, node: yaml.Node | None) -> str:
-        line = f" line {node.start_mark.line + 1}:" if node is not None else ""
-        return f"pipeline {self._name}:{line}"
+    def _where(self, node: Node | None) -> str:
+        return f"{self._what}: line {node.line}:" if node is not None else f"{self._what}:"
 
-    def _wrong(self, node: yaml.Node | None, message: str) -> WrongUse:
+    def _wrong(self, node: Node | None, message: str) -> WrongUse:
         return WrongUse(f"{self._where(node)} {message}")
 
-    def pipeline(self, root: yaml.Node | None) -> Pipeline:
+    def pipeline(self, root: Node | None) -> Pipeline:
         allowed = ("models", "predictions", "organelles", *self._words)
         parts = self._mapping(root, "", allowed)
         lists = {word: self._list(node, word) for word, node in parts.items()}
         places = {word: tuple(map(self._where, nodes)) for word, nodes in lists.items()}
-        models = [self._text(node) for node in lists.pop("models", [])]
+        models = self._models(lists.pop("models", []))
         predictions = self._named(lists.pop("predictions", []), self._prediction)
         if not models and not any(entry.lands for entry in predictions):
             raise self._wrong(root, "models names no network; expected models: [NAME or FILE.onnx]")
@@ -153,9 +168,18 @@ class _Reader:
             steps=steps, places=places,
         )  # fmt: skip
 
-    def _named(
-        self, nodes: Sequence[yaml.Node], read: Callable[[yaml.Node], AnyEntry]
-    ) -> list[AnyEntry]:
+    def _models(self, nodes: Sequence[Node]) -> list[str]:
+        """Return networks; they are told apart by name, before any of them is loaded."""
+        found: dict[str, str] = {}
+        for node in nodes:
+            given = self._text(node)
+            name = network_name(given)
+            if name in found:
+                raise self._wrong(node, f"network {cut(name)} is given twice")
+            found[name] = given
+        return list(found.values())
+
+    def _named(self, nodes: Sequence[Node], read: Callable[[Node], AnyEntry]) -> list[AnyEntry]:
         """Return the entries of a list; their names must differ by more than case."""
         found: dict[str, AnyEntry] = {}
         for node in nodes:
@@ -165,7 +189,7 @@ class _Reader:
             found[entry.name.lower()] = entry
         return list(found.values())
 
-    def _prediction(self, node: yaml.Node) -> PredictionEntry:
+    def _prediction(self, node: Node) -> PredictionEntry:
         parts = self._mapping(node, "predictions", _PREDICTION_WORDS)
         given = {word: self._text(value) for word, value in parts.items()}
         if given.keys() not in _PREDICTIONS:
@@ -174,7 +198,7 @@ class _Reader:
                 "class}, the first with as: distance where PATH holds labels"
             )  # fmt: skip
         if given.get("as", "distance") != "distance":
-            raise self._wrong(parts["as"], f"as is {given['as']!r}: expected distance")
+            raise self._wrong(parts["as"], f"as is {echo(given['as'])}: expected distance")
         return PredictionEntry(
             name=self._part_name(parts["name"]), model=given.get("model", ""),
             channel=given.get("class", ""), path=given.get("from", ""),
@@ -182,15 +206,15 @@ class _Reader:
             squash_nm=self._length(parts["squash_nm"]) if "squash_nm" in parts else 0.0,
         )  # fmt: skip
 
-    def _organelle(self, node: yaml.Node) -> OrganelleEntry:
+    def _organelle(self, node: Node) -> OrganelleEntry:
         parts = self._mapping(node, "organelles", ("name", "recipe", "from", "set"))
         given = parts.get("recipe", parts.get("name"))
         if given is None:
-            raise self._wrong(node, f"an organelle needs recipe: one of {', '.join(recipes())}")
+            raise self._wrong(node, f"an organelle needs recipe: one of {listed(recipes())}")
         recipe = self._text(given)
         if "recipe" not in parts and recipe not in recipes():
             raise self._wrong(
-                node, f"organelle {recipe} needs recipe: one of {', '.join(recipes())}"
+                node, f"organelle {cut(recipe)} needs recipe: one of {listed(recipes())}"
             )
         settings = self._settings(recipe, parts.get("set"), given)
         return OrganelleEntry(
@@ -199,83 +223,76 @@ class _Reader:
             where=self._where(node),
         )  # fmt: skip
 
-    def _settings(self, recipe: str, node: yaml.Node | None, named: yaml.Node) -> Mapping[str, Any]:
+    def _settings(self, recipe: str, node: Node | None, named: Node) -> Mapping[str, Any]:
         """Return the settings that ``set`` gives, once they are those of the recipe."""
         settings: dict[str, Any] = {}
         if node is not None:
             self._mapping(node, "set", None)
-            settings = self._value(node)
+            settings = plain(node)
         try:
             resolve(recipe, settings)
         except WrongUse as error:
             raise self._wrong(node if node is not None else named, str(error)) from None
         return settings
 
-    def _inputs(self, recipe: str, node: yaml.Node) -> Mapping[str, str]:
+    def _inputs(self, recipe: str, node: Node) -> Mapping[str, str]:
         """Return the inputs that ``from`` gives: one name for the first role, or name by role."""
         roles = [role.name for role in find_recipe(recipe).inputs]
-        if isinstance(node, yaml.ScalarNode):
+        if isinstance(node, Scalar):
             return {roles[0]: self._text(node)}
         parts = self._mapping(node, "from", roles)
         return {role: self._text(value) for role, value in parts.items()}
 
-    def _step(self, word: str, node: yaml.Node) -> Frozen:
+    def _step(self, word: str, node: Node) -> Frozen:
         """Return one element of a further word, by the model that its service declares."""
         model = self._words[word].entry
         allowed = [field.alias or name for name, field in model.model_fields.items()]
         parts = self._mapping(node, word, allowed)
         try:
-            return model.model_validate(self._value(node))
+            return model.model_validate(plain(node))
         except ValidationError as error:
             first = error.errors()[0]
             field = str(first["loc"][0]) if first["loc"] else ""
-            message = f"{field}: {first['msg']}" if field else str(first["msg"])
+            message = cut(f"{field}: {first['msg']}" if field else str(first["msg"]), 140)
             raise self._wrong(parts.get(field, node), f"{word}: {message}") from None
 
-    def _value(self, node: yaml.Node) -> Any:
-        """Return the Python value of a node."""
-        try:
-            return yaml.SafeLoader("").construct_document(node)
-        except yaml.YAMLError as error:
-            raise self._wrong(node, f"not a value: {getattr(error, 'problem', '')}") from None
-
     def _mapping(
-        self, node: yaml.Node | None, what: str, words: Sequence[str] | None
-    ) -> dict[str, yaml.Node]:
-        if not isinstance(node, yaml.MappingNode):
-            expected = ", ".join(f"{w}:" for w in words or ("key:",))
+        self, node: Node | None, what: str, words: Sequence[str] | None
+    ) -> dict[str, Node]:
+        if not isinstance(node, Fields):
+            expected = listed(f"{w}:" for w in words or ("key:",))
             raise self._wrong(node, f"{what or 'a pipeline'} is a mapping with {expected}")
-        parts: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            if words is not None and key.value not in words:
-                raise self._wrong(key, f"unknown word {key.value!r}; allowed: {', '.join(words)}")
-            if str(key.value) in parts:  # YAML's readers take the last one
-                raise self._wrong(key, f"{key.value} is given twice")
-            parts[str(key.value)] = value
-        return parts
+        for key, _ in node.pairs:
+            if words is not None and key.text not in words:
+                known = listed(words)
+                raise self._wrong(key, f"unknown word {echo(key.text, 60)}; allowed: {known}")
+        return {key.text: value for key, value in node.pairs}
 
-    def _list(self, node: yaml.Node, what: str) -> list[yaml.Node]:
-        if not isinstance(node, yaml.SequenceNode):
+    def _list(self, node: Node, what: str) -> list[Node]:
+        if not isinstance(node, Items):
             raise self._wrong(node, f"{what} is a list")
-        return list(node.value)
+        most = MAX_MODELS if what == "models" else MAX_LISTED
+        if len(node.nodes) > most:
+            raise self._wrong(node, f"{what} lists {len(node.nodes)}; expected at most {most}")
+        return node.nodes
 
-    def _text(self, node: yaml.Node) -> str:
-        if not isinstance(node, yaml.ScalarNode) or not node.value:
+    def _text(self, node: Node) -> str:
+        if not isinstance(node, Scalar) or not node.text:
             raise self._wrong(node, "expected a name")
-        return str(node.value)
+        return node.text
 
-    def _length(self, node: yaml.Node) -> float:
-        """Return a length above 0, in nm."""
-        value = self._value(node)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 < value < math.inf
-        ):
-            raise self._wrong(node, f"expected a length above 0 in nm, not {str(value)[:80]!r}")
-        return float(value)
+    def _length(self, node: Node) -> float:
+        """Return a length, in nm, of what a prediction holds."""
+        value = plain(node)
+        try:
+            return _LENGTH.validate_python(value)
+        except ValidationError:
+            raise self._wrong(
+                node, f"expected a length from {MIN_SQUASH_NM:g} to {MAX_SQUASH_NM:g} nm,"
+                f" not {echo(value)}"
+            ) from None  # fmt: skip
 
-    def _part_name(self, node: yaml.Node) -> str:
+    def _part_name(self, node: Node) -> str:
         """Return the name of a prediction or an organelle, which becomes part of paths."""
         try:
             return check_name(self._text(node))

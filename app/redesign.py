@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fibstream.core.dataset import Dataset, Model, Prediction
+from fibstream.core.echo import cut, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 from fibstream.registry import words
@@ -13,8 +14,9 @@ from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_siz
 from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign
 
+from .blocks import check_blocks
 from .naming import check_recipes, named_organelles, named_predictions, with_steps
-from .pipelines import Pipeline, PredictionEntry
+from .pipelines import Pipeline, PredictionEntry, network_name
 
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
 
@@ -32,7 +34,7 @@ def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> Data
     notes: list[str] = []
     frozen = {model.name: model for model in there.models}
     for number, given in enumerate(pipeline.models):
-        model = frozen.get(_name(given))
+        model = frozen.get(network_name(given))
         if model is not None:
             notes += _kept_notes(model, given, find, pipeline.where("models", number))
         else:
@@ -51,11 +53,8 @@ def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> Data
     parts = {"models": tuple(models), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(there.model_copy(update=parts), pipeline, words())
     check_recipes(dataset)
+    check_blocks(dataset)
     return DatasetDesign(dataset, files, [*notes, *more])
-
-
-def _name(given: str) -> str:
-    return Path(given).name.removesuffix(".onnx")
 
 
 def _kept_notes(model: Model, given: str, find: Find, where: str) -> list[str]:
@@ -71,7 +70,8 @@ def _kept_notes(model: Model, given: str, find: Find, where: str) -> list[str]:
         return []
     if is_file:
         raise WrongUse(
-            f"{where} network {given}: the dataset has another file of the name {model.name}; "
+            f"{where} network {cut(given, 40)}: the dataset has another file of the name "
+            f"{cut(model.name, 40)}; "
             "give this one another name"
         )
     return [f"network {model.name}: the dataset keeps its own, another one has the name now"]
@@ -85,11 +85,12 @@ def _with_landing(pipeline: Pipeline, landing: Sequence[Prediction]) -> tuple[Pi
     known = {prediction.name: prediction for prediction in landing}
     given = [entry for entry in pipeline.predictions if entry.lands]
     for entry in given:
-        what = f"{entry.where} prediction {entry.name}"
+        what = f"{entry.where} prediction {cut(entry.name, 40)}"
         if entry.name not in known:
             raise WrongUse(
                 f"{what}: an update lands nothing, and what has landed is "
-                f"{', '.join(known) or 'raw alone'}; expected one of a network or that has landed, "
+                f"{listed(known, 40) if known else 'raw alone'}; expected one of a network or that "
+                "has landed, "
                 "or fibstream run with the same --out"
             )
         length_nm = known[entry.name].length_nm

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from fibstream import registry
 from fibstream.core.addresses import EXPECTED, LAST_PORT, addresses
+from fibstream.core.echo import cut, echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_CHUNK, Index, check_edges
 
 Number = TypeVar("Number", int, float)
-MAX_QUOTED = 140  # characters of a wrong value in a message
 
 
 def is_place(text: str) -> bool:
@@ -37,7 +37,7 @@ def parse_triple(text: str, what: str, kind: type[Number]) -> tuple[Number, Numb
         numbers, valid = [], False
     if not valid or len(numbers) not in (1, 3):
         form = "whole numbers" if kind is int else "numbers"
-        raise WrongUse(f"{what} {text!r}: expected three positive {form} Z,Y,X, or one for all")
+        raise WrongUse(f"{what} {echo(text)}: expected three positive {form} Z,Y,X, or one for all")
     z, y, x = numbers * 3 if len(numbers) == 1 else numbers
     return z, y, x
 
@@ -50,7 +50,7 @@ def parse_place(text: str, flag: str) -> tuple[float, float, float]:
     except ValueError:
         valid = False
     if not valid:
-        raise WrongUse(f"{flag} {text!r}: expected three numbers Z,Y,X, nm")
+        raise WrongUse(f"{flag} {echo(text)}: expected three numbers Z,Y,X, nm")
     return z, y, x
 
 
@@ -60,9 +60,9 @@ def parse_pair(text: str, flag: str) -> tuple[float, float]:
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
-        raise WrongUse(f"{flag} {text}: expected LOW,HIGH") from None
+        raise WrongUse(f"{flag} {cut(text)}: expected LOW,HIGH") from None
     if not -math.inf < low < high < math.inf:
-        raise WrongUse(f"{flag} {text}: expected finite LOW below HIGH")
+        raise WrongUse(f"{flag} {cut(text)}: expected finite LOW below HIGH")
     return low, high
 
 
@@ -92,7 +92,7 @@ def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
     """Return a word; raise WrongUse when it is none of those that are allowed."""
     allowed = list(allowed)
     if value not in allowed:
-        raise WrongUse(f"{what} {value[:MAX_QUOTED]}: expected one of {', '.join(allowed)}")
+        raise WrongUse(f"{what} {cut(value)}: expected one of {', '.join(allowed)}")
     return value
 
 
@@ -124,6 +124,6 @@ def parse_truths(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
             name, path = names[0] if len(names) == 1 else "", text
         if not name or not path or name in found:
             expected = f"expected NAME=LABELS once for each, NAME one of {', '.join(names)}"
-            raise WrongUse(f"--truth {text[:MAX_QUOTED]}: {expected}")
+            raise WrongUse(f"--truth {cut(text)}: {expected}")
         found[name] = path
     return found

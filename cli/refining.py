@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fibstream.app.design import fitting_chunk
 from fibstream.app.sampling import confused_note
 from fibstream.core.dataset import SQUASH_NM, Dataset, Organelle, Prediction, check_name
+from fibstream.core.documents import word_of
+from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.keys import canonical, digest
 from fibstream.services.refine.recipe import Recipe, find_recipe, resolve
@@ -53,13 +53,11 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise WrongUse(f"--set {text}: expected KEY=VALUE")
+            raise WrongUse(f"--set {cut(text)}: expected KEY=VALUE")
         try:
-            number = yaml.safe_load(value)
-            # YAML's numbers need a point before the exponent; people write 1e6.
-            found[name] = float(value) if isinstance(number, str) else number
-        except (yaml.YAMLError, ValueError, RecursionError):
-            found[name] = value
+            found[name] = word_of(value)
+        except ValueError as error:
+            raise WrongUse(f"--set {cut(text)}: {error}") from None
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS
 from fibstream.services.ingest.arrivals import Rules
@@ -73,7 +74,7 @@ def make_ending(*, slices: int | None, end_file: str | None, idle_s: float | Non
     if slices is not None and not 1 <= slices <= MAX_AXIS:
         raise WrongUse(f"--slices {slices}: expected 1 to {MAX_AXIS}")
     if end_file is not None and Path(end_file).name != end_file:
-        raise WrongUse(f"--end-file {end_file!r}: expected a name in the folder, not a path")
+        raise WrongUse(f"--end-file {echo(end_file)}: expected a name in the folder, not a path")
     if idle_s is not None:
         check_positive("--idle-s", idle_s)
     return EndCondition(slices, end_file, idle_s)
@@ -107,7 +108,9 @@ def parse_numbers(text: str, what: str) -> frozenset[int]:
         )
         start, stop = (int(parts[1]), int(parts[2] or parts[1])) if parts else (1, 0)
         if not start <= stop < start + MAX_AXIS:
-            raise WrongUse(f"{what} {text!r}: expected numbers of slices, such as 17 or 17,20-30")
+            raise WrongUse(
+                f"{what} {echo(text)}: expected numbers of slices, such as 17 or 17,20-30"
+            )
         found.update(range(start, stop + 1))
     return frozenset(found)
 

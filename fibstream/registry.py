@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from fibstream.core.dataset import Dataset
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import COMMON_FAMILIES
 from fibstream.core.ports import Files
@@ -51,7 +52,7 @@ def service(name: str) -> Service:
     for each in services():
         if each.name == name:
             return each
-    raise WrongUse(f"service {name!r}: expected one of {', '.join(names())}")
+    raise WrongUse(f"service {echo(name)}: expected one of {', '.join(names())}")
 
 
 def ports() -> Mapping[str, int]:

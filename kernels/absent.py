@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.dataset import MAX_ABSENT
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Halo
 from fibstream.core.stage import Patch
@@ -33,7 +34,7 @@ def check_value(value: float, dtype: str) -> float:
     kind = np.dtype(dtype)
     fits = math.isfinite(value)
     if fits and kind.kind == "f":
-        fits = abs(value) <= float(np.finfo(kind).max)
+        fits = abs(value) <= min(float(np.finfo(kind).max), MAX_ABSENT)
     if fits and kind.kind in "ui":
         limits = np.iinfo(kind)
         fits = float(value).is_integer() and limits.min <= value <= limits.max

@@ -5,6 +5,7 @@ A voxel size is the decimal that the user wrote, and no float is compared.
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ def halo(distance_nm: float, voxel_size_nm: Voxel) -> Halo:
     return Halo((z, y, x), (z + 1, y + 1, x + 1))
 
 
+@lru_cache(8)  # every block of a contact asks for the same one
 def footprint(distance_nm: float, voxel_size_nm: Voxel) -> Footprint:
     """Return the steps that are no longer than a distance plus one voxel.
 

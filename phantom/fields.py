@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.kernels.compiled import compiled, inlined, lean
@@ -82,7 +83,7 @@ def _nearest_fields(
     """Return distances and things, ``(ranks, z, y, x)``, nearest first; -1 is no thing."""
     if organelle not in KINDS:
         names = ", ".join([*KINDS, *BODIES])
-        raise WrongUse(f"organelle {organelle!r}: distances exist for {names}")
+        raise WrongUse(f"organelle {echo(organelle)}: distances exist for {names}")
     distance = np.empty((ranks, *box.shape), np.float32)
     thing = np.empty((ranks, *box.shape), np.int32)
     origin = np.array(box.start, np.int64)

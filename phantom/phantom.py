@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Halo
 
@@ -121,7 +122,7 @@ class Phantom:
     def instances_of(self, organelle: str, voxels: Voxels) -> NDArray[np.uint64]:
         """Return the instance ids of an organelle in rasterised voxels, ``(z, y, x)`` uint64."""
         if organelle not in MEMBERS:
-            raise WrongUse(f"organelle {organelle!r}: expected one of {', '.join(MEMBERS)}")
+            raise WrongUse(f"organelle {echo(organelle)}: expected one of {', '.join(MEMBERS)}")
         ids, kind = MEMBERS[organelle]
         own = np.isin(FINE, ids)[voxels.material]
         if not kind:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from fibstream.core.documents import Limits, parse_json
+from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.volumes.formats import Voxels
@@ -42,17 +44,14 @@ def read_spec(text: str) -> PhantomSpec:
     WrongUse
         If it is no JSON object, or an entry is unknown, of a wrong type or out of range.
     """
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise WrongUse(f"not JSON: {error}") from None
+    document = parse_json(text, "its text", Limits(size=MAX_BYTES, nodes=20_000))
     if not isinstance(document, dict) or not isinstance(document.get("look", {}), dict):
         raise WrongUse("expected a JSON object with the entries of a phantom")
     known = {field.name for field in fields(PhantomSpec)}
     looks = {field.name for field in fields(Look)}
     unknown = sorted((set(document) - known) | (set(document.get("look", {})) - looks))
     if unknown:
-        raise WrongUse(f"unknown entry {unknown[0]}; expected {', '.join(sorted(known))}")
+        raise WrongUse(f"unknown entry {cut(unknown[0])}; expected {', '.join(sorted(known))}")
     try:
         return TypeAdapter(PhantomSpec).validate_python(document)
     except ValidationError as error:

@@ -7,6 +7,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 
@@ -29,7 +30,7 @@ def super_class(labels: Bytes, name: str) -> NDArray[np.bool_]:
         For an unknown class.
     """
     if name not in SUPER:
-        raise WrongUse(f"class {name!r}: expected one of {', '.join(SUPER)}")
+        raise WrongUse(f"class {echo(name)}: expected one of {', '.join(SUPER)}")
     table = np.zeros(256, np.bool_)
     table[list(SUPER[name])] = True
     return table[labels]
@@ -115,7 +116,7 @@ def label_mask(labels: Bytes, crop: Crop, name: str) -> NDArray[np.bool_]:
     all the others, is enough.
     """
     if name not in SUPER:
-        raise WrongUse(f"class {name!r}: expected one of {', '.join(SUPER)}")
+        raise WrongUse(f"class {echo(name)}: expected one of {', '.join(SUPER)}")
     lists = record(labels, crop)
     known = {*lists["present_annotated"], *lists["absent_annotated"]}
     ids = set(SUPER[name])

@@ -6,6 +6,7 @@ tifffile takes planes that are not there for zeros, and opens whatever files the
 from pathlib import Path
 from xml.etree import ElementTree
 
+from fibstream.core.echo import echo
 from fibstream.store.gate import FREE, Gate
 
 from .formats import Unreadable
@@ -24,8 +25,8 @@ def check_ome(path: Path, xml: str | None, pages: int, gate: Gate = FREE) -> Non
         return
     others = _other_files(root, path.name)
     if outside := [name for name in others if {"/", "\\"} & {*name} or name in ("", ".", "..")]:
-        raise Unreadable(f"its OME-XML names a file that is not in its folder: {outside[0][:99]!r}")
-    if missing := [name for name in others if not (path.parent / name).exists()]:
+        raise Unreadable(f"its OME-XML names a file that is not in its folder: {echo(outside[0])}")
+    if missing := [name for name in others if not (path.parent / name).is_file()]:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise Unreadable(
             f"its OME-XML names {len(others) + 1} files, but {', '.join(missing[:SHOWN])}{more} "
@@ -70,7 +71,7 @@ def _planes(pixels: ElementTree.Element) -> int:
 
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
-        raise Unreadable(f"its OME-XML holds {text[:20]!r} where a number is expected")
+        raise Unreadable(f"its OME-XML holds {echo(text, 20)} where a number is expected")
     return int(text)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import cast
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.store.gate import FREE, Gate
 
@@ -60,7 +61,7 @@ def with_pattern(path: str, pattern: str | None) -> str:
     check_pattern(pattern)
     if "#" in pattern or not Path(path).is_dir():
         raise WrongUse(
-            f"--pattern {pattern!r}: expected the path of a folder of slices, and \\x23 for a #"
+            f"--pattern {echo(pattern)}: expected the path of a folder of slices, and \\x23 for a #"
         )
     return f"{path}#{pattern}"
 
@@ -90,7 +91,7 @@ def find_volume(
         If nothing is there, the format is unknown, or no array of that kind is selected.
     """
     if "\0" in path:
-        raise WrongUse(f"{path!r} is no path: it holds a zero byte")
+        raise WrongUse(f"{echo(path)} is no path: it holds a zero byte")
     if ".." in inside.split("/"):
         raise WrongUse(f"{path}: expected a group or array inside {place}, not above it")
     if place.startswith(SCHEMES):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from fibstream.core.echo import cut, echo
 from fibstream.core.errors import WrongUse
 
 _TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", "~")
@@ -36,9 +37,11 @@ def check_pattern(pattern: str, flag: str = "--pattern") -> str:
     try:
         groups = re.compile(pattern).groups
     except (re.error, RecursionError, OverflowError) as error:
-        raise WrongUse(f"{flag} {pattern!r}: no regular expression ({error})") from error
+        raise WrongUse(
+            f"{flag} {echo(pattern)}: no regular expression ({cut(str(error))})"
+        ) from error
     if groups != 1:
-        raise WrongUse(f"{flag} {pattern!r}: expected one group, such as 'slice_([0-9]+)'")
+        raise WrongUse(f"{flag} {echo(pattern)}: expected one group, such as 'slice_([0-9]+)'")
     return pattern
 
 

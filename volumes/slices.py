@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.store.gate import FREE, Gate
@@ -56,7 +57,7 @@ def open_slices(paths: list[Path], pattern: str | None = None, gate: Gate = FREE
     numbering = number_names([path.name for path in paths], pattern)
     paths = [folder / name for name in numbering.order]
     if not paths:
-        raise WrongUse(f"{folder}: no slice fits --pattern {pattern!r}")
+        raise WrongUse(f"{folder}: no slice fits --pattern {echo(pattern)}")
     tiffs = [path for path in paths if path.suffix.lower() in TIFF_SUFFIXES]
     if tiffs and len(tiffs) != len(paths):
         raise WrongUse(f"{folder} mixes TIFF and MRC slices; expected one of the two")

@@ -1,7 +1,6 @@
 """A volume that the user names by a path, whatever its format, checked and read box by box."""
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.dataset import MAX_VOXEL_NM, MIN_VOXEL_NM
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS, Box, Index
 from fibstream.store.gate import FREE, Gate
@@ -24,6 +24,8 @@ from .registry import FORMS, find_volume, split_path
 from .zarr_n5.selection import Kind
 
 log = logging.getLogger(__name__)
+
+VOXELS = f"edges from {MIN_VOXEL_NM:g} to {MAX_VOXEL_NM:g} nm"
 
 _RAW = ("uint8", "int8", "uint16", "int16", "float32")
 _LABELS = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
@@ -160,7 +162,7 @@ def open_volume(
         size is unknown or another than the one given; or the gate does not admit it.
     """
     if voxel_size_nm is not None and not _usable(voxel_size_nm):
-        raise WrongUse(f"voxel size {voxel_size_nm}: expected three positive lengths (z, y, x), nm")
+        raise WrongUse(f"voxel size {voxel_size_nm}: expected three lengths (z, y, x), {VOXELS}")
     place, inside = split_path(path) if gate.free else gate.admit(path)
     with named_errors(path, FORMS.get(PurePath(place).suffix.lower(), "")):
         found = find_volume(path, place, inside, kind, growing=growing, gate=gate)
@@ -230,6 +232,8 @@ def _voxel_size(name: str, own: Lengths, *, voxel_size_nm: Size | None) -> Size:
             why = f" ({own.why})" if own.why else ""
             raise WrongUse(f"{name} has no voxel size; give --voxel-size-nm Z,Y,X{why}")
         return as_size(voxel_size_nm)
+    if not _usable(own.size_nm):
+        raise WrongUse(f"{name} has the voxel size {size_text(own.size_nm)} nm; expected {VOXELS}")
     if voxel_size_nm is None:
         return own.size_nm
     if not own.unitless and not any(
@@ -243,4 +247,4 @@ def _voxel_size(name: str, own: Lengths, *, voxel_size_nm: Size | None) -> Size:
 
 
 def _usable(size: tuple[float, ...]) -> bool:
-    return len(size) == 3 and all(0 < edge < math.inf for edge in size)
+    return len(size) == 3 and all(MIN_VOXEL_NM <= edge <= MAX_VOXEL_NM for edge in size)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, get_args
 from google.protobuf.message import DecodeError
 
 from fibstream import registry
+from fibstream.core.echo import cut, echo
 from fibstream.core.errors import Poison
 from fibstream.core.events import (
     MAX_EVENT,
@@ -46,7 +47,7 @@ def ledger_topic(stage: str) -> str:
     """
     family = stage.partition("/")[0]
     if family not in registry.families():
-        raise ValueError(f"stage {stage}: no service declares the family {family!r}")
+        raise ValueError(f"stage {cut(stage)}: no service declares the family {echo(family)}")
     return LEDGER + family
 
 
@@ -248,4 +249,4 @@ def decode(data: bytes) -> Event:
             raise ValueError("no known kind")
         return _DECODE[kind](getattr(message, kind))
     except (DecodeError, ValueError) as error:
-        raise Poison(f"not an event: {data[:60]!r} ({error})") from error
+        raise Poison(f"not an event: {echo(data, 60)} ({cut(str(error))})") from error

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.bus import wire
+from fibstream.core.echo import echo
 from fibstream.core.errors import AlreadyExists, Retryable
 from fibstream.core.grid import Index
 from fibstream.core.keys import ABSENT, content_hash
@@ -175,7 +176,7 @@ class IngestCalls(Connection):
                 for answer in self.watch(dataset):
                     if answer.complete:
                         return answer
-                raise Retryable(f"dataset {dataset!r}: the stream ended")
+                raise Retryable(f"dataset {echo(dataset)}: the stream ended")
         raise AssertionError  # unreachable: the last attempt raises
 
     def replay(self, dataset: str, stage: str = "") -> list[tuple[str, Subject]]:

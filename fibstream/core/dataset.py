@@ -13,23 +13,36 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
+from .echo import echo
 from .errors import WrongUse
-from .grid import Grid, Index
+from .grid import MAX_AXIS, MAX_CHUNK, Grid, Index
 from .pyramid import level_count
 
 RECORD = "provenance/dataset.json"  # path of the dataset record in the store
 SQUASH_NM = 50.0  # of a prediction whose network's card has none (Heinrich et al., Nature 2021)
+# A byte of a distance is saturated after 3.2 lengths: below an atom's size it would be a mask, and
+# above 1 um one grey level would be thicker than a membrane.
+MIN_SQUASH_NM, MAX_SQUASH_NM = 0.1, 1000.0
+# Edges of voxels: no microscope resolves a tenth of an atom, and voxels of 0.1 mm hold whole cells.
+MIN_VOXEL_NM, MAX_VOXEL_NM = 0.01, 100_000.0
+MAX_OFFSET_NM = 1e12  # a kilometre: positions are those of a stage, or of a map of slides
+MAX_GREY = 2.0**52  # of a window: one this wide, times 510, still fits in 64 bits
+MAX_ABSENT = 3.4028234663852886e38  # float32's largest, which formats use for voxels without data
 MAX_NAME = 64  # characters: names are parts of paths, topics' keys and tables in SQL
 NAMES = "letters, digits, '.', '_' and single '-', first a letter or digit, at most 64"
 _NAME = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9._])*-?")
 
-Triple = tuple[PositiveInt, PositiveInt, PositiveInt]
-Nanometres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Extent = Annotated[int, Field(ge=1, le=MAX_AXIS)]
+ChunkEdge = Annotated[int, Field(ge=1, le=MAX_CHUNK)]
+Triple = tuple[ChunkEdge, ChunkEdge, ChunkEdge]
+VoxelEdge = Annotated[float, Field(ge=MIN_VOXEL_NM, le=MAX_VOXEL_NM, strict=True)]
+Nanometres = tuple[VoxelEdge, VoxelEdge, VoxelEdge]
+Offset = Annotated[float, Field(ge=-MAX_OFFSET_NM, le=MAX_OFFSET_NM)]
+Grey = Annotated[float, Field(ge=-MAX_GREY, le=MAX_GREY, strict=True)]
+SquashLength = Annotated[float, Field(ge=MIN_SQUASH_NM, le=MAX_SQUASH_NM, strict=True)]
 
 
 def check_name(name: str) -> str:
@@ -38,7 +51,7 @@ def check_name(name: str) -> str:
     ``--`` is kept for names of pairs, and ``zarr.json`` lies beside the groups that are named.
     """
     if len(name) > MAX_NAME or not _NAME.fullmatch(name) or name.lower() == "zarr.json":
-        raise ValueError(f"name {name[:80]!r}: expected {NAMES}")
+        raise ValueError(f"name {echo(name, 60)}: expected {NAMES}")
     return name
 
 
@@ -75,7 +88,7 @@ class Prediction(Frozen):
     name: Name
     model: str = ""  # the network that predicts it; empty: it lands beside raw
     channel: str = ""  # the network's class
-    squash_nm: PositiveFloat = SQUASH_NM
+    squash_nm: SquashLength = SQUASH_NM
     is_distance: bool = True  # False: a probability
 
     @property
@@ -111,14 +124,15 @@ class Dataset(Frozen):
     # Of running services, a word of its own for each creation: one that is deleted and created anew
     # under its name is another dataset, with another bus.
     incarnation: str = ""
-    shape: tuple[PositiveInt | None, PositiveInt, PositiveInt]
+    shape: tuple[Extent | None, Extent, Extent]
     chunk: Triple
     dtype: str
     voxel_size_nm: Nanometres
-    offset_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the first voxel's centre
-    contrast: tuple[float, float]
+    offset_nm: tuple[Offset, Offset, Offset] = (0.0, 0.0, 0.0)  # of the first voxel's centre
+    contrast: tuple[Grey, Grey]
     invert: bool = False
-    absent_value: float | None = None  # what voxels hold that were never imaged; None: undeclared
+    # What voxels hold that were never imaged; None: undeclared.
+    absent_value: float | None = Field(default=None, ge=-MAX_ABSENT, le=MAX_ABSENT, strict=True)
     models: tuple[Model, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     organelles: tuple[Organelle, ...] = ()

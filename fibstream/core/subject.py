@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from .echo import echo
 from .grid import Box, Grid, Halo, Index
 
 
@@ -80,7 +81,7 @@ def parse(given: str) -> Subject:
         return ObjectId(int(given))
     found = _CELL.fullmatch(given)
     if found is None:
-        raise ValueError(f"subject {given[:80]!r}: expected Z.Y.X, the id of an object or whole")
+        raise ValueError(f"subject {echo(given)}: expected Z.Y.X, the id of an object or whole")
     return int(found[1]), int(found[2]), int(found[3])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from fibstream.bus.memory import MemoryBus
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.echo import echo
 from fibstream.core.errors import NotFound, WrongUse
 from fibstream.core.ports import Bus, Files
 from fibstream.store.local import PRIVATE, LocalFiles
@@ -70,7 +71,7 @@ def check_name(name: str) -> str:
     """Return a dataset's name; raise WrongUse when it is not safe as the name of one folder."""
     if not _NAME.fullmatch(name) or name.endswith(SUFFIX):
         raise WrongUse(
-            f"dataset {name[:140]!r}: expected at most 128 letters, digits, '.', '-' and '_',"
+            f"dataset {echo(name, 60)}: expected at most 128 letters, digits, '.', '-' and '_',"
             f" a letter or digit first, and no {SUFFIX} at the end, which its folder gets"
         )
     return name
@@ -179,7 +180,7 @@ class Root:
         try:
             return read_dataset(self.files(name))
         except NotFound:
-            raise NotFound(f"dataset {name!r}: not found") from None
+            raise NotFound(f"dataset {echo(name)}: not found") from None
 
     def exists(self, name: str) -> bool:
         """Whether a dataset has a record."""

@@ -9,12 +9,14 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError, field_validator
 
 from fibstream.core.dataset import Frozen
+from fibstream.core.echo import cut, echo
 from fibstream.core.errors import WrongUse
 from fibstream.telemetry.logs import SERVICE_VARIABLE
 
 FILE = "fibstream.toml"
 PREFIX = "FIBSTREAM_"
 CALLS, CLIENT_CALLS = 64, 32  # of a service at a time, and of one client; watching streams as many
+MAX_FILE = 64 * 1024  # bytes of settings
 MAX_WORKERS = 256  # processes of one service on one machine
 # Read by tests or by single commands, not settings of a run.
 OTHER = {
@@ -102,16 +104,20 @@ def load(
         name = str(first["loc"][0])
         at = found[name]
         wrong = first["msg"].removeprefix("Value error, ")
-        raise WrongUse(f"{name} = {at.value!r} (from {at.source}): {wrong}") from error
+        raise WrongUse(f"{name} = {echo(at.value)} (from {at.source}): {wrong}") from error
 
 
 def _from_file(path: Path) -> dict[str, Value]:
     if not path.is_file():
         return {}
     try:
-        values = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise WrongUse(f"{path}: not readable as TOML: {error}") from error
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE + 1)
+        if len(text) > MAX_FILE:
+            raise WrongUse(f"{path}: more than {MAX_FILE} bytes; expected a few settings")
+        values = tomllib.loads(text.decode())
+    except (ValueError, RecursionError, OSError) as error:  # of numbers, too, and of lists in lists
+        raise WrongUse(f"{path}: not readable as TOML: {cut(str(error))}") from error
     return {name: Value(value, str(path)) for name, value in _known(values, str(path)).items()}
 
 
@@ -131,5 +137,5 @@ def _known(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     for name in values:
         if name not in Settings.model_fields:
             allowed = ", ".join(Settings.model_fields)
-            raise WrongUse(f"unknown setting {name!r} in {where}; known: {allowed}")
+            raise WrongUse(f"unknown setting {echo(name)} in {where}; known: {allowed}")
     return values

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import DiskFull, Retryable, WrongUse
 from fibstream.core.ports import Files, Generation, Replaced
 
@@ -78,7 +79,7 @@ def kvstore(url: str) -> dict[str, Any]:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("s3", "gs") or not parts.netloc or parts.query or parts.fragment:
-        raise WrongUse(f"{url!r}: {URL_FORMS}")
+        raise WrongUse(f"{echo(url)}: {URL_FORMS}")
     prefix = parts.path.strip("/")
     spec = _s3(parts.netloc) if parts.scheme == "s3" else _gcs(parts.netloc)
     return {**spec, "path": f"{prefix}/" if prefix else ""}

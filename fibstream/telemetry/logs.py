@@ -21,6 +21,7 @@ OURS = "fibstream"  # the logger above all of ours: others log from warnings on,
 FRAMES = ("typer", "click")  # their exceptions are how a command ends
 FIELDS = ("time", "level", "logger", "message", "process", "service")  # of a JSON line
 _ERROR = {"levelno": logging.ERROR, "levelname": "ERROR"}
+MAX_LINE = 8000  # characters of a message, and of a traceback: its end says what happened
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,25 @@ class _Lines(logging.StreamHandler[Any]):
         self.service = service
         self.as_json = log_format == "json"
         self.setFormatter(JsonLines(service) if self.as_json else logging.Formatter(LINE))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line; what a message or a traceback repeats of anybody's input has an end."""
+        return super().format(shortened(record, self.formatter or logging.Formatter()))
+
+
+def shortened(record: logging.LogRecord, formatter: logging.Formatter) -> logging.LogRecord:
+    """Return a record whose message and traceback are at most ``MAX_LINE`` characters each."""
+    message = record.getMessage()
+    trace = formatter.formatException(record.exc_info) if record.exc_info else ""
+    if len(message) <= MAX_LINE and len(trace) <= MAX_LINE:
+        return record
+    short = logging.makeLogRecord(record.__dict__)
+    if len(message) > MAX_LINE:
+        short.msg, short.args = f"{message[:MAX_LINE]}...", None
+    if len(trace) > MAX_LINE:
+        lines = (line if len(line) <= 200 else f"{line[:200]}..." for line in trace.splitlines())
+        short.exc_info, short.exc_text = None, "\n".join(lines)[-MAX_LINE:]
+    return short
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import MetricsHandler
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 
 from .metrics import (
@@ -183,7 +184,9 @@ def _create(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hi
 def _parse(address: str) -> tuple[str, int]:
     found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s:\[\]]+)):(\d{1,5})", address)
     if found is None or int(found[3]) > 65535:
-        raise WrongUse(f"metrics address {address!r}: expected HOST:PORT, such as 127.0.0.1:9464")
+        raise WrongUse(
+            f"metrics address {echo(address)}: expected HOST:PORT, such as 127.0.0.1:9464"
+        )
     return found[1] or found[2], int(found[3])
 
 

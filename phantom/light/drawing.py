@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.phantom.hashing import Draw
 from fibstream.phantom.shapes import Floats
@@ -54,7 +55,7 @@ def draw_frame(family: str, seed: int, extent_nm: Floats, rim_nm: float) -> Fram
         For a family that is not one of FAMILIES.
     """
     if family not in FAMILIES:
-        raise WrongUse(f"warp {family!r}: expected one of {', '.join(FAMILIES)}")
+        raise WrongUse(f"warp {echo(family)}: expected one of {', '.join(FAMILIES)}")
     draw = Draw(seed, STREAM)
     matrix = _linear(draw)
     warp = _deformed(family, seed, Affine(matrix, np.zeros(3)), extent_nm, rim_nm)

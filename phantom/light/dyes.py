@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.kernels.compiled import compiled
 from fibstream.phantom import sizes
@@ -60,7 +61,7 @@ def dyes_on(scene: Scene, organelle: str, low: Floats, high: Floats) -> Dyes:
         For more than 60 million dyes.
     """
     if organelle not in MEMBRANES:
-        raise WrongUse(f"channel {organelle!r}: expected {' or '.join(MEMBRANES)}")
+        raise WrongUse(f"channel {echo(organelle)}: expected {' or '.join(MEMBRANES)}")
     kind, level = MEMBRANES[organelle]
     first = np.floor((low - REACH) / EDGE).astype(np.int64)
     last = np.ceil((high + REACH) / EDGE).astype(np.int64)

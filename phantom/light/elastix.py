@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.phantom.shapes import Floats
 
@@ -35,7 +36,7 @@ def _numbers(entries: dict[str, str], name: str, count: int) -> Floats:
 
 def _kind(entries: dict[str, str], wanted: str) -> None:
     if (found := entries.get("Transform", "").strip('"')) != wanted:
-        raise WrongUse(f"elastix parameters: transform {found!r}; expected {wanted}")
+        raise WrongUse(f"elastix parameters: transform {echo(found)}; expected {wanted}")
 
 
 def affine(text: str) -> Affine:

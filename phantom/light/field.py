@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Index
 from fibstream.phantom.hashing import Draw, key_of
@@ -59,7 +60,7 @@ class LightField:
         self, phantom: Phantom, modality: str, family: str = "bspline", unlabelled: float = 0.2
     ) -> None:
         if modality not in MODALITIES:
-            raise WrongUse(f"light {modality!r}: expected one of {', '.join(MODALITIES)}")
+            raise WrongUse(f"light {echo(modality)}: expected one of {', '.join(MODALITIES)}")
         if not 0 <= unlabelled < 1:
             raise WrongUse(f"unlabelled {unlabelled}: expected 0 to less than 1")
         self.phantom, self.modality = phantom, MODALITIES[modality]
@@ -131,7 +132,7 @@ class LightField:
 
     def _check(self, channel: str, box: Box) -> None:
         if channel not in MEMBRANES:
-            raise WrongUse(f"channel {channel!r}: expected {' or '.join(MEMBRANES)}")
+            raise WrongUse(f"channel {echo(channel)}: expected {' or '.join(MEMBRANES)}")
         inside = all(0 <= a < b <= n for a, b, n in zip(*box, self.shape, strict=True))
         if not inside:
             raise WrongUse(f"box {box}: expected a part of the light image of {self.shape} voxels")

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.phantom import sizes
@@ -63,7 +64,7 @@ class Network:
             For a class other than ``mito_membrane`` and ``er_membrane``, or a box outside.
         """
         if name not in CLASSES:
-            raise WrongUse(f"class {name!r}: expected {' or '.join(CLASSES)}")
+            raise WrongUse(f"class {echo(name)}: expected {' or '.join(CLASSES)}")
         organelle, thick = CLASSES[name]
         box = self._phantom.checked(box)
         if organelle == "mito" and self._errors is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.phantom.shapes import Floats
 
@@ -44,7 +45,7 @@ class Published:
 def published(name: str) -> Published:
     """Return a published transform; raise WrongUse for a name that is not one of PUBLISHED."""
     if name not in PUBLISHED:
-        raise WrongUse(f"transform {name!r}: expected {' or '.join(PUBLISHED)}")
+        raise WrongUse(f"transform {echo(name)}: expected {' or '.join(PUBLISHED)}")
     channel = name.removeprefix("cos7-")
     with zipfile.ZipFile(ARCHIVE) as archive:
         flat, bent = (

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from fibstream import registry
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
+from fibstream.core.echo import echo
 from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
@@ -82,7 +83,7 @@ class AnalysisServicer(AnalysisServiceServicer):
         name, stages = request.organelle, table_stages(dataset, files)
         if name not in stages:
             known = ", ".join(stages) or "none"
-            raise NotFound(f"organelle {name[:60]!r}: {dataset.name} has {known}")
+            raise NotFound(f"organelle {echo(name)}: {dataset.name} has {known}")
         table = read_table(dataset, files, stages[name])
         size = page_size(request.page_size)
         columns = pq.read_schema(pa.BufferReader(table.data)).names

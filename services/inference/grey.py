@@ -5,18 +5,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.dataset import MAX_GREY
 from fibstream.core.errors import WrongUse
 
 from .port import Meaning
 
 SLACK = 1e-5  # runtimes approximate tanh and softmax, at times beyond the range in the last place
-MAX_WINDOW = 2**52  # a window this wide, times 510, still fits in 64 bits
 MIN_WINDOW = 1e-300  # 255 over it is still a number
 
 
 def check_window(low: float, high: float, what: str) -> tuple[float, float]:
     """Return a window that `contrast` can map grey values by; raise WrongUse for any other."""
-    wide = -MAX_WINDOW <= low < high <= MAX_WINDOW
+    wide = -MAX_GREY <= low < high <= MAX_GREY
     if not (wide and high - low >= MIN_WINDOW):
         raise WrongUse(f"{what}: expected finite LOW below HIGH, both from -2**52 to 2**52")
     return low, high
@@ -46,7 +46,7 @@ def contrast(
         Shaped as ``raw``: ``255 (v - low) / (high - low)``, halves up, clipped to [0, 255]. Exact
         for integers with a window of integers; uint8 with 0, 255 is unchanged.
     """
-    assert -MAX_WINDOW <= low < high <= MAX_WINDOW, (low, high)
+    assert -MAX_GREY <= low < high <= MAX_GREY, (low, high)
     whole = float(low).is_integer() and float(high).is_integer()
     if np.issubdtype(raw.dtype, np.integer) and whole:
         grey = _integers(raw, int(low), int(high))

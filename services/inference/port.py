@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fibstream.core.dataset import SQUASH_NM, Name
+from fibstream.core.dataset import MAX_VOXEL_NM, MIN_VOXEL_NM, SQUASH_NM, Name, SquashLength
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 
@@ -20,7 +20,7 @@ Edge = Annotated[int, Field(gt=0, le=MAX_TILE)]
 # What a network's output means. A byte of a prediction is 128 t + 127, where t is tanh(distance /
 # scale_nm), or 2 p - 1 of a probability p; of a logit, p is its sigmoid.
 Meaning = Literal["distance", "probability", "logit"]
-Nanometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Nanometres = Annotated[float, Field(ge=MIN_VOXEL_NM, le=MAX_VOXEL_NM)]
 
 
 class GreyLevels(BaseModel):
@@ -51,7 +51,7 @@ class ModelSpec(BaseModel):
     tile: tuple[Edge, Edge, Edge]
     # Of an earlier record, which has none, it is the signed distance that all networks then had.
     meaning: Meaning = "distance"
-    scale_nm: Nanometres = SQUASH_NM  # of a distance: an output is tanh(distance / scale_nm)
+    scale_nm: SquashLength = SQUASH_NM  # of a distance: an output is tanh(distance / scale_nm)
     grey: GreyLevels | None = None  # of the training data
     sha256: str  # of the model file
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 
 from fibstream.bus import wire
+from fibstream.core.echo import echo, listed
 from fibstream.core.errors import LimitExceeded, NotFound, WrongState, WrongUse
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
@@ -102,8 +103,8 @@ class Models:
         """Return one network; raise NotFound with the names of all."""
         path = self._path(name)
         if path is None:
-            known = ", ".join(self.all()) or "none"
-            raise NotFound(f"model {name[:60]!r}: not found; expected one of {known}")
+            known = listed(self.all())
+            raise NotFound(f"model {echo(name)}: not found; expected one of {known}")
         return self._read(path)
 
     def engine(self, name: str, spec: ModelSpec) -> Engine:
@@ -113,7 +114,7 @@ class Models:
         if spec.sha256 not in self._engines:
             path = self._path(name)
             if path is None:
-                raise NotFound(f"model {name!r}: its file is gone")
+                raise NotFound(f"model {echo(name)}: its file is gone")
             while len(self._engines) >= MAX_ENGINES:
                 self._engines.popitem(last=False)
             made = CpuEngine(path, self._threads)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Index
 from fibstream.core.stage import Patch
 
-from .grey import MAX_WINDOW, contrast
+from .grey import check_window, contrast
 from .port import Engine, ModelSpec, check_voxel_size
 from .tiling import predict
 
@@ -60,17 +61,14 @@ def check(volume: VolumeSpec, model: ModelSpec) -> tuple[float, float]:
             " land it as a dataset"
         )
     if volume.dtype not in DTYPES:
-        raise WrongUse(f"dtype {volume.dtype[:40]!r}: expected one of {', '.join(DTYPES)}")
+        raise WrongUse(f"dtype {echo(volume.dtype)}: expected one of {', '.join(DTYPES)}")
     if not all(math.isfinite(edge) and edge > 0 for edge in volume.voxel_size_nm):
         raise WrongUse(f"voxel size {volume.voxel_size_nm}: expected three positive numbers of nm")
     check_voxel_size(model, volume.voxel_size_nm)
     if volume.window is None and volume.dtype != "uint8":
         raise WrongUse(f"dtype {volume.dtype}: give the contrast, two grey values")
     low, high = volume.window or (0.0, 255.0)
-    # In this form it is false for NaN too.
-    if not -MAX_WINDOW <= low < high <= MAX_WINDOW:
-        raise WrongUse(f"contrast {low:g}, {high:g}: expected finite LOW below HIGH")
-    return low, high
+    return check_window(low, high, f"contrast {low:g}, {high:g}")
 
 
 def predict_volume(

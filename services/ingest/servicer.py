@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fibstream import registry
 from fibstream.core.dataset import Dataset
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
@@ -208,7 +209,7 @@ class IngestServicer(IngestServiceServicer):
         stamp = site.store.intact(Blob(array.name, index, array.dtype))
         if stamp is None or stamp.stage != array.stage:
             raise WrongState(
-                f"{array.name} chunk {index}: not in the store of {site.dataset!r}, or damaged"
+                f"{array.name} chunk {index}: not in the store of {echo(site.dataset)}, or damaged"
             )
         site.publish(landed_record(array, stamp))
         return pb.AnnounceChunkResponse(landing=pb.LANDING_UNCHANGED, revision=stamp.revision)

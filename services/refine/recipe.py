@@ -10,11 +10,12 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fibstream.core.dataset import Dataset, Organelle
+from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.fold import Fold
 from fibstream.core.stage import Stage
@@ -23,9 +24,19 @@ GROUP = "fibstream.recipes"  # entry points: a Recipe each
 
 
 class RecipeSettings(BaseModel):
-    """The settings of a recipe with their defaults; a field's description is what it expects."""
+    """The settings of a recipe with their defaults; a field's description is what it expects.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    A number has bounds, see `bounded`. Values are taken as they are: neither ``true`` nor ``"1"``
+    is a number.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+def bounded(default: float | None, low: float, high: float, unit: str, or_else: str = "") -> Any:
+    """Return the field of a number from ``low`` to ``high``, which its description says."""
+    expected = f"a number of {unit} from {low:g} to {high:g}{or_else}"
+    return Field(default=default, ge=low, le=high, description=expected)
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ def recipes() -> Mapping[str, Recipe]:
 def find_recipe(name: str) -> Recipe:
     """Return a recipe; raise WrongUse with the names of all where there is none."""
     if name not in recipes():
-        raise WrongUse(f"no recipe {name!r}: expected one of {', '.join(recipes())}")
+        raise WrongUse(f"no recipe {echo(name, 60)}: expected one of {listed(recipes())}")
     return recipes()[name]
 
 
@@ -87,19 +98,16 @@ def resolve(name: str, overrides: Mapping[str, object]) -> RecipeSettings:
     """
     defaults = find_recipe(name).settings
     fields = type(defaults).model_fields
-    for key, value in overrides.items():
+    for key in overrides:
         if key not in fields:
-            raise WrongUse(f"recipe {name}: no setting {key!r}: one of {', '.join(fields)}")
-        if isinstance(value, bool) and fields[key].annotation in (float, float | None):
-            expected = fields[key].description  # true is no 1.0
-            raise WrongUse(f"recipe {name}: {key} is {value!r}: expected {expected}")
+            raise WrongUse(f"recipe {name}: no setting {echo(key, 40)}: one of {listed(fields)}")
     try:
         return type(defaults).model_validate(defaults.model_dump() | dict(overrides))
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:  # of settings that do not go together
-            raise WrongUse(f"recipe {name}: {first['msg'].partition(', ')[2]}") from None
+            raise WrongUse(f"recipe {name}: {cut(first['msg'].partition(', ')[2])}") from None
         key = str(first["loc"][0])
-        value = overrides.get(key, getattr(defaults, key))
+        value = echo(overrides.get(key, getattr(defaults, key)), 40)
         expected = fields[key].description or first["msg"]
-        raise WrongUse(f"recipe {name}: {key} is {value!r}: expected {expected}") from None
+        raise WrongUse(f"recipe {name}: {key} is {value}: expected {cut(expected)}") from None

@@ -10,6 +10,7 @@ import grpc
 
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
+from fibstream.core.echo import echo
 from fibstream.core.errors import NotFound, Poison, WrongState, WrongUse
 from fibstream.core.events import (
     GONE,
@@ -97,7 +98,8 @@ class RefineServicer(RefineServiceServicer):
                     # NotFound when it was deleted
                     if not self._root.dataset(request.dataset).has_pipeline_of(dataset):
                         raise WrongState(
-                            f"dataset {dataset.name!r}: it has another pipeline now; watch it anew"
+                            f"dataset {echo(dataset.name)}: it has another pipeline now;"
+                            " watch it anew"
                         )
                     checked = time.monotonic()
 
@@ -196,7 +198,7 @@ def _organelles(dataset: Dataset, organelle: str) -> list[str]:
     names = [o.name for o in dataset.organelles]
     if organelle and organelle not in names:
         known = ", ".join(names) or "none"
-        raise NotFound(f"organelle {organelle[:60]!r}: {dataset.name} has {known}")
+        raise NotFound(f"organelle {echo(organelle)}: {dataset.name} has {known}")
     return [organelle] if organelle else names
 
 

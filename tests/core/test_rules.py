@@ -20,8 +20,8 @@ THERE = Dataset(
         Organelle(name="mito", recipe="r", inputs={"prediction": "mito"}, settings={"s": 1}),
         Organelle(name="er", recipe="r", inputs={"prediction": "er"}, settings={}),
         Organelle(
-            name="within", recipe="r", inputs={"prediction": "er", "organelle": "mito", "seed": "stored"},
-            settings={},
+            name="within", recipe="r", settings={},
+            inputs={"prediction": "er", "organelle": "mito", "seed": "stored"},
         ),
     ),
 )  # fmt: skip

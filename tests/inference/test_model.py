@@ -157,7 +157,7 @@ def test_services_take_names_of_networks_alone(path: Path, tmp_path: Path) -> No
     own = write_net(tmp_path / "root/models/cells.onnx")
     assert released("cells", root) == own and released("mito", root) == find_model("mito")
     for name, says in (
-        (str(path), "services take no path, but the NAME"), ("cells.onnx", "services take no path"),
+        (str(path), r"expected the NAME .*, no path"), ("cells.onnx", r"no path"),
         ("none", "not found; expected models/NAME.onnx below the root of ingest.*mito"),
     ):  # fmt: skip
         with pytest.raises(WrongUse, match=says):

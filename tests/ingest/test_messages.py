@@ -43,5 +43,5 @@ def test_a_landed_probability_is_no_distance_to_a_client() -> None:
     dataset = DATASET.model_copy(update={"predictions": given})
     answer = dataset_response(dataset, set())
     assert [(p.name, p.squash_nm) for p in answer.predictions] == [("p", 0), ("d", 30)]
-    with pytest.raises(WrongUse, match="expected a length above 0 in nm"):
+    with pytest.raises(WrongUse, match=r"expected a length from 0\.1 to 1000 nm"):
         requested_pipeline(dataset_spec(dataset).pipeline)

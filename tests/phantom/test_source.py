@@ -59,6 +59,9 @@ def test_a_phantom_larger_than_a_disk_opens_at_once(tmp_path) -> None:
     ('{"shape": [99, 99, 99], "look": {"glow": 1}}', "unknown entry glow"),
     ('{"shape": [99, 99, 99], "look": 7}', "expected a JSON object"),
     ('{"shape": [99, 99, 99], "seed": -1}', "seed -1"),
+    ('{"shape": [99, 99, 99], "seed": ' + "9" * 5000 + "}", "a number of 5000; expected"),
+    ('{"shape": [99, 99, 99], "look": {"gamma": NaN}}', "NaN: expected a number that is finite"),
+    ('{"seed": ' + "[" * 9999, "expected lists at most 16 deep"),
     ('{"shape": [99, 99, 20000]}', "at most 12000 voxels"),
     ('{"shape": [99, 99, 99], "look": {"gamma": 9}}', "gamma 9"),
 ])  # fmt: skip

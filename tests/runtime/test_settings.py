@@ -91,3 +91,21 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 
 def test_variables_that_are_no_settings_are_left_alone(tmp_path: Path) -> None:
     assert load({}, {"FIBSTREAM_SHARED": "x"}, tmp_path)[0] == Settings.model_validate({})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("workers = " + "[" * 5000, "not readable as TOML"),
+        ("workers = " + "9" * 5000, "not readable as TOML"),
+        ("#" * 70_000, "more than 65536 bytes"),
+        ('workers = "' + "x" * 5000 + '"', "workers = 'xxx"),
+    ],
+)
+def test_a_file_that_costs_more_than_it_weighs_is_refused(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(WrongUse, match=says) as caught:
+        load({}, {}, tmp_path)
+    assert len(str(caught.value)) < 200 + 2 * len(str(tmp_path))

@@ -69,7 +69,7 @@ def test_an_impossible_voxel_size_is_refused(bad: float, tmp_path: Path) -> None
     own = npz(tmp_path, a=VOLUME, voxel_size_nm_zyx=(8, bad, 5))
     assert "give --voxel-size-nm" in fault(own)
     assert open_volume(own, voxel_size_nm=SIZE).voxel_size_nm == SIZE
-    assert "expected three positive" in fault(own, voxel_size_nm=(8, bad, 5))
+    assert "expected three lengths" in fault(own, voxel_size_nm=(8, bad, 5))
 
 
 @pytest.mark.parametrize(

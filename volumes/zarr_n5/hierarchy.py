@@ -4,7 +4,6 @@ A node is named by its *key*: the path below the root of the store, which is the
 bucket.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fibstream.core.documents import Limits, parse_json
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.store.gate import FREE, Gate
 from fibstream.store.remote import TIMEOUT_S, kvstore, remote_errors
@@ -22,8 +23,9 @@ from .n5 import open_n5
 from .presence import Presence, presence_in_bucket, presence_in_folder
 from .zarr_arrays import open_zarr
 
+# Of consolidated metadata with a thousand arrays; Java writes decimals of up to 55 digits.
+METADATA = Limits(size=64 << 20, depth=64, nodes=2_000_000, text=1 << 20, number=100)
 LISTED = 10_000  # entries of a folder that are read: a group has tens, an array millions
-MAX_METADATA = 64 << 20  # bytes of a JSON file: consolidated metadata of ten thousand arrays
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Hierarchy:
         if (found := self._json(key / "zarr.json")) is not None:
             if (kind := found.get("node_type")) not in ("array", "group"):
                 raise Unreadable(
-                    f"zarr.json has the node_type {kind!r:.40}; expected array or group"
+                    f"zarr.json has the node_type {echo(kind, 40)}; expected array or group"
                 )
             below = _below(found.get("consolidated_metadata"))
             attributes = found.get("attributes") or {}
@@ -91,9 +93,12 @@ class Hierarchy:
         if text is None:
             return None
         try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise Unreadable(f"{key.name} is not valid JSON") from error
+            found = parse_json(text, key.name, METADATA, constants=True)
+        except WrongUse as error:
+            wrong = str(error)
+            if "not JSON" in wrong:
+                wrong = f"{key.name} is not valid JSON"
+            raise Unreadable(wrong) from error
         if not isinstance(found, dict):
             raise Unreadable(f"{key.name} is not a JSON object")
         return found
@@ -101,8 +106,10 @@ class Hierarchy:
     def _read_file(self, path: Path) -> bytes | None:
         try:
             with self._gate.open(path) as file:
-                if (size := os.fstat(file.fileno()).st_size) > MAX_METADATA:
-                    raise Unreadable(f"{path.name} has {size} bytes; expected {MAX_METADATA}")
+                if (size := os.fstat(file.fileno()).st_size) > METADATA.size:
+                    raise Unreadable(
+                        f"{path.name} has {size} bytes; expected at most {METADATA.size}"
+                    )
                 return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None

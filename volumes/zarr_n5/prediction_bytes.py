@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.dataset import MAX_SQUASH_NM, MIN_SQUASH_NM
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 
 MEANINGS = ("distance", "probability")
@@ -49,7 +51,7 @@ def table_of(attributes: Mapping[str, Any], name: str) -> NDArray[np.uint8] | No
         )
     safe = attributes.get("safe_scale", False)
     if not isinstance(safe, bool | int):
-        raise WrongUse(f"{name} has the safe_scale {safe!r}; expected true or false")
+        raise WrongUse(f"{name} has the safe_scale {echo(safe)}; expected true or false")
     if not safe:
         return None
     # Halves never occur: 128/127 (v - 128) is a whole number only at v = 1, 128 and 255.
@@ -65,8 +67,12 @@ def squash_of(attributes: Mapping[str, Any], name: str) -> float | None:
     given = attributes.get("squash_nm")
     if given is None:
         return None
-    if not isinstance(given, int | float) or not 0 < given < math.inf:
-        raise WrongUse(f"{name} has the squash_nm {given!r}; expected a length in nm")
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not MIN_SQUASH_NM <= given <= MAX_SQUASH_NM:
+        raise WrongUse(
+            f"{name} has the squash_nm {echo(given)}; expected a length from {MIN_SQUASH_NM:g} to"
+            f" {MAX_SQUASH_NM:g} nm"
+        )
     return float(given)
 
 
@@ -77,5 +83,5 @@ def holds_distances(attributes: Mapping[str, Any], name: str) -> bool:
     """
     meaning = attributes.get("meaning", "distance")
     if meaning not in MEANINGS:
-        raise WrongUse(f"{name} has the meaning {meaning!r:.140}; expected {' or '.join(MEANINGS)}")
+        raise WrongUse(f"{name} has the meaning {echo(meaning)}; expected {' or '.join(MEANINGS)}")
     return bool(meaning == "distance")

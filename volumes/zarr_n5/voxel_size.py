@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fibstream.core.echo import echo
 from fibstream.volumes.lengths import Lengths, Stated, combine, statement
 
 from .axes import (
@@ -93,7 +94,7 @@ def _of_ngff(image: Mapping[str, Any], level: Mapping[str, Any]) -> Stated:
         return Stated(where, None, f"its scale has not one number for each of {len(axes)} axes")
     columns = list(zip(*scales, strict=True))
     if bad := [n for column in columns for n in column if not isinstance(n, int | float) or n <= 0]:
-        return Stated(where, None, f"its scale holds {bad[0]!r}")
+        return Stated(where, None, f"its scale holds {echo(bad[0], 40)}")
     sizes = []
     for column in columns:
         product = 1.0

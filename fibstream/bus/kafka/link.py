@@ -13,6 +13,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from fibstream.bus.topics import headers, partition_of
+from fibstream.core.echo import echo
 from fibstream.core.errors import Poison, Retryable, WrongUse
 
 from . import sockets
@@ -62,7 +63,7 @@ def parse_servers(servers: str) -> list[str]:
     for server in found:
         match = _SERVER.fullmatch(server)
         if match is None or not 0 < int(match[2]) < 65536:
-            raise WrongUse(f"kafka {servers!r}: expected HOST:PORT[,HOST:PORT]")
+            raise WrongUse(f"kafka {echo(servers)}: expected HOST:PORT[,HOST:PORT]")
     return found
 
 
@@ -88,7 +89,7 @@ class Link:
         count = self._partitions.get(topic)
         if count is None:
             raise WrongUse(
-                f"kafka {self.servers} has no topic {topic!r}: declare the topics first, with"
+                f"kafka {self.servers} has no topic {echo(topic)}: declare the topics first, with"
                 " `python -m fibstream.bus.kafka SERVERS`"
             )
         return count

@@ -6,6 +6,7 @@ process in which it runs.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,16 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import LimitExceeded, WrongUse
 
 MAX_MEMORY = "512MB"  # of DuckDB: a table of a million objects is 110 MB, sorted once more
 MAX_ROWS = 100_000  # of one answer; more are better read from the files of the tables
 MAX_BYTES = 6 << 20  # of one answer: with its columns it must stay below a message of 8 MB
 MAX_TEXT = 20_000  # characters of SQL: longer ones may nest too deep for the parser
+MAX_KNOWN = 1000  # characters of the names of columns in a message
+MAX_SAID = 120  # characters of an error of DuckDB, which repeats names of the statement
+MAX_NESTED = 100  # expressions within expressions: the syntax tree is walked by recursion
 BATCH = 2048  # rows between two checks of these limits
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -29,14 +34,18 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": False,
     "temp_directory": "",  # never spill: the folder may be read-only
     "memory_limit": MAX_MEMORY,
+    "max_expression_depth": MAX_NESTED,
     "threads": 1,  # sums of floats come out the same each time
 }
 _LOCK = "SET lock_configuration = true"
 _SERIALIZE = "SELECT json_serialize_sql(?)"
+# Of these only some forms, of times with zones, are not the same in each query: the zone is locked.
+_ARITHMETIC = ("+", "-")
 _VOLATILE = (
     "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability IN"
     " ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')"
 )
+_REPEATED = re.compile(r"\"[^\"]*\"|'[^']*'|\S{81,}")
 _UNKNOWN = (duckdb.BinderException, duckdb.CatalogException)
 
 
@@ -67,12 +76,14 @@ def parse_order(text: str, columns: list[str]) -> tuple[tuple[str, bool], ...]:
         direction = words[1].lower() if len(words) > 1 else "asc"
         name = words[0].strip('"')
         if name not in columns:
-            raise WrongUse(f"order_by: no column {name[:60]!r}: one of {', '.join(columns)}")
+            raise WrongUse(f"order_by: no column {echo(name, 60)}: one of {listed(columns, 300)}")
         if direction not in ("asc", "desc") or len(words) > 2:
-            raise WrongUse(f"order_by {part.strip()[:60]!r}: expected COLUMN, COLUMN ASC or DESC")
+            raise WrongUse(
+                f"order_by {echo(part.strip(), 60)}: expected COLUMN, COLUMN ASC or DESC"
+            )
         found.append((name, direction == "desc"))
     if len({name for name, _ in found}) != len(found):
-        raise WrongUse(f"order_by {text[:60]!r}: names a column twice")
+        raise WrongUse(f"order_by {echo(text, 60)}: names a column twice")
     return tuple(found)
 
 
@@ -127,6 +138,13 @@ def _condition(connection: duckdb.DuckDBPyConnection, query: Page) -> str:
     if not query.filter.strip():
         return "true"
     _check_length(query.filter, "filter")
+    try:
+        return _checked(connection, query)
+    except RecursionError:
+        raise WrongUse(f"filter: expected expressions at most {MAX_NESTED} deep") from None
+
+
+def _checked(connection: duckdb.DuckDBPyConnection, query: Page) -> str:
     plain, own = (
         _parsed(connection, f"SELECT * FROM {_quoted(query.table)} WHERE (\n{condition}\n)")
         for condition in ("true", query.filter)
@@ -134,10 +152,10 @@ def _condition(connection: duckdb.DuckDBPyConnection, query: Page) -> str:
     condition = own["statements"][0]["node"].pop("where_clause", None)
     plain["statements"][0]["node"].pop("where_clause")
     if condition is None or _without_locations(plain) != _without_locations(own):
-        raise WrongUse(f"filter {query.filter[:60]!r}: expected one condition, nothing else")
+        raise WrongUse(f"filter {echo(query.filter, 60)}: expected one condition, nothing else")
     volatile = {name for (name,) in connection.execute(_VOLATILE).fetchall()}
     for name in _functions(condition):
-        if name in volatile:
+        if name in volatile and name not in _ARITHMETIC:
             raise WrongUse(f"filter: {name}() may give another value for each page")
     return query.filter
 
@@ -146,6 +164,8 @@ def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     ((text,),) = connection.execute(_SERIALIZE, [sql]).fetchall()
     found = json.loads(text)
     if found["error"]:
+        if "expression depth" in found["error_message"]:
+            raise WrongUse(f"filter: expected expressions at most {MAX_NESTED} deep")
         raise WrongUse(f"filter: {_line(found['error_message'])}")
     return found
 
@@ -196,13 +216,17 @@ def _rejection(what: str, error: Exception, columns: str = "") -> WrongUse:
         return LimitExceeded(f"{what}: needs more than {MAX_MEMORY} of memory; ask for less")
     # A name was not found: list the columns.
     known = f"; there are: {columns}" if isinstance(error, _UNKNOWN) and columns else ""
-    return WrongUse(f"{what}: {_line(text)}{known}")
+    if "expression depth" in text:
+        return WrongUse(f"{what}: expected expressions at most {MAX_NESTED} deep")
+    return WrongUse(f"{what}: {_line(text)}{cut(known, MAX_KNOWN)}")
 
 
 def _line(text: str) -> str:
     """Return the first line of an error of DuckDB without its kind."""
     first = text.strip().splitlines()[0] if text.strip() else "cannot be run"
-    return first.split("Error: ", 1)[-1][:300]
+    said = first.split("Error: ", 1)[-1]
+    # What it repeats of the statement, in quotes or as one word, is not always short.
+    return cut(_REPEATED.sub(lambda found: cut(found.group()), said), MAX_SAID)
 
 
 def _check_length(text: str, what: str) -> None:

@@ -7,7 +7,6 @@ distance scale_nm too; phase is 0 where it does not say so. docs/networks.md des
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,9 @@ from typing import Any
 import onnx
 from pydantic import ValidationError
 
+from fibstream.core.dataset import MAX_NAME
+from fibstream.core.documents import parse_json
+from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.root import Root
 from fibstream.services.inference.port import Meaning, ModelSpec
@@ -35,10 +37,10 @@ def released(name: str, root: Root) -> Path:
     Raises WrongUse when there is none, or the name could be a path.
     """
     places = f"{MODELS_FOLDER}/NAME.onnx below the root of ingest, or a released network"
-    if not name.replace("-", "").replace("_", "").isalnum():
+    if len(name) > MAX_NAME or not name.replace("-", "").replace("_", "").isalnum():
         raise WrongUse(
-            f"model {name[:140]!r}: services take no path, but the NAME (letters, digits, '-' and "
-            f"'_') of {places}"
+            f"model {echo(name, 40)}: expected the NAME (letters, digits, '-', '_'), no path, of"
+            f" {places}"
         )
     own = root.local / MODELS_FOLDER / f"{name}.onnx" if root.local else None
     if own and own.is_file():
@@ -46,8 +48,8 @@ def released(name: str, root: Root) -> Path:
     try:
         return find_model(name)
     except WrongUse:
-        known = ", ".join(sorted(path.stem for path in MODELS.glob("*.onnx"))) or "none"
-        raise WrongUse(f"model {name[:140]}: not found; expected {places} ({known})") from None
+        known = listed(sorted(path.stem for path in MODELS.glob("*.onnx")))
+        raise WrongUse(f"model {cut(name, 40)}: not found; expected {places} ({known})") from None
 
 
 def find_model(name_or_path: str, models: Path = MODELS) -> Path:
@@ -68,13 +70,21 @@ def find_model(name_or_path: str, models: Path = MODELS) -> Path:
     path = Path(name_or_path)
     if path.suffix != ".onnx" and path.name == name_or_path:
         path = models / f"{name_or_path}.onnx"
-    if path.is_file():
+    if _is_file(path):
         return path
     released = ", ".join(sorted(p.stem for p in models.glob("*.onnx"))) or "none"
     raise WrongUse(
         f"model {name_or_path}: not found; expected a path to an .onnx file "
         f"or a released network ({released})"
     )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; what no file can be named by is none."""
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
 
 
 def read_model(path: Path) -> ModelSpec:
@@ -143,8 +153,8 @@ def _check_meaning(path: Path, metadata: Mapping[str, Any]) -> None:
 def _metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
     texts = {prop.key: prop.value for prop in model.metadata_props}
     try:
-        found = json.loads(texts[METADATA])
-    except (KeyError, ValueError, RecursionError):
+        found = parse_json(texts[METADATA], "metadata", constants=True)
+    except (KeyError, WrongUse):
         found = None
     if not isinstance(found, dict):
         raise WrongUse(

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 
 MAX_BYTES = 2_000_000_000  # of a network: one protobuf message holds less than 2 GiB
@@ -55,7 +56,7 @@ def _external(path: Path, model: onnx.ModelProto) -> bool:
         place = path.parent / name
         if not name or Path(name).name != name or place.is_symlink() or not place.is_file():
             raise WrongUse(
-                f"model {path}: weight {tensor.name} lies in {name[:140]!r}; "
+                f"model {path}: weight {tensor.name} lies in {echo(name)}; "
                 "expected a file beside the model, copied together with it"
             )
         offset, length = (_number(path, tensor, stated.get(k)) for k in ("offset", "length"))
@@ -78,7 +79,9 @@ def _number(path: Path, tensor: onnx.TensorProto, text: str | None) -> int | Non
     if text is None:
         return None
     if not text.isdecimal() or len(text) > MAX_DIGITS:
-        raise WrongUse(f"model {path}: weight {tensor.name} lies at byte {text[:40]!r} of a file")
+        raise WrongUse(
+            f"model {path}: weight {tensor.name} lies at byte {echo(text, 40)} of a file"
+        )
     return int(text)
 
 

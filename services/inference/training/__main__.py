@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from .config import TrainingConfig
@@ -91,7 +90,7 @@ class Trainer:
 
 def main(config: str) -> None:
     """Train, export and evaluate what ``config`` describes."""
-    recipe = TrainingConfig.model_validate(yaml.safe_load(Path(config).read_text()))
+    recipe = TrainingConfig.read(Path(config))
     folder = Path(recipe.output)
     folder.mkdir(parents=True, exist_ok=True)
     raw, mask = recipe.load()

@@ -4,10 +4,9 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from fibstream.bus import wire
-from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.dataset import MAX_VOXEL_NM, MIN_VOXEL_NM, RECORD, Dataset
+from fibstream.core.echo import echo
 from fibstream.core.errors import AlreadyExists, NotFound, WrongState, WrongUse
 from fibstream.core.events import PipelineChanged, Sealed
 from fibstream.core.grid import MAX_AXIS, Index
@@ -57,9 +56,12 @@ def check_request(request: DatasetRequest) -> None:
             f"shape {request.shape}: expected z, y, x from 1 to {MAX_AXIS}; z may be open"
         )
     if request.dtype not in DTYPES:
-        raise WrongUse(f"dtype {request.dtype!r}: expected one of {', '.join(DTYPES)}")
-    if not all(np.isfinite(v) and v > 0 for v in request.voxel_size_nm):
-        raise WrongUse(f"voxel_size_nm {request.voxel_size_nm}: expected three lengths above 0")
+        raise WrongUse(f"dtype {echo(request.dtype)}: expected one of {', '.join(DTYPES)}")
+    if not all(MIN_VOXEL_NM <= edge <= MAX_VOXEL_NM for edge in request.voxel_size_nm):
+        raise WrongUse(
+            f"voxel_size_nm {request.voxel_size_nm}: expected three lengths from"
+            f" {MIN_VOXEL_NM:g} to {MAX_VOXEL_NM:g} nm"
+        )
 
 
 def create(root: Root, design: DatasetDesign) -> bool:
@@ -81,7 +83,7 @@ def create(root: Root, design: DatasetDesign) -> bool:
         if existing.model_dump(mode="json") != dataset.model_dump(mode="json"):
             differences = existing.differences(dataset) or ["pipeline or contrast is another"]
             raise AlreadyExists(
-                f"dataset {dataset.name!r} is there: its {'; its '.join(differences)}"
+                f"dataset {echo(dataset.name)} is there: its {'; its '.join(differences)}"
             )
     root.enter(dataset.name)
     return new
@@ -105,7 +107,7 @@ def seal(files: Files, site: Site, extent_z: int | None) -> int:
             extent = sealed_z
         else:
             raise WrongState(
-                f"dataset {site.dataset!r}: sealed at {sealed_z} slices, not {extent_z}"
+                f"dataset {echo(site.dataset)}: sealed at {sealed_z} slices, not {extent_z}"
             )
         announce_seal(site, extent)
         return extent
@@ -115,7 +117,7 @@ def _read(files: Files, site: Site) -> tuple[Dataset, Generation]:
     try:
         return read_generation(files)
     except NotFound:
-        raise NotFound(f"dataset {site.dataset!r}: not found") from None
+        raise NotFound(f"dataset {echo(site.dataset)}: not found") from None
 
 
 def update_request(there: Dataset, pipeline: str) -> DatasetRequest:
@@ -160,7 +162,9 @@ def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
     landed = max(layers, default=0) * record.chunk[0]
     if extent_z is None:
         if not landed:
-            raise WrongState(f"dataset {record.name!r}: nothing has landed; give its extent in z")
+            raise WrongState(
+                f"dataset {echo(record.name)}: nothing has landed; give its extent in z"
+            )
         return landed
     if not landed <= extent_z <= MAX_AXIS or extent_z < 1:
         raise WrongUse(

@@ -4,6 +4,7 @@ The composition of all services does (``fibstream.app.design``), and it is found
 no import leads from a service up to it.
 """
 
+import threading
 from importlib.metadata import entry_points
 
 from fibstream.core.errors import WrongState
@@ -20,6 +21,7 @@ class PluggedDesigner:
     def __init__(self, root: Root, threads: int) -> None:
         self._root = root
         self._threads = threads
+        self._alone = threading.Lock()  # a design loads networks, some hundred MB each
 
     def __call__(self, request: DatasetRequest) -> DatasetDesign:
         """Return the dataset that is requested, or one that is there with another pipeline.
@@ -35,5 +37,6 @@ class PluggedDesigner:
                 f"datasets cannot be designed here: {error}; expected an installation of "
                 "fibstream[ingest] with its networks' runtime"
             ) from error
-        designed: DatasetDesign = design(request, self._root, self._threads)
+        with self._alone:
+            designed: DatasetDesign = design(request, self._root, self._threads)
         return designed

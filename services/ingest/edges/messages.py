@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fibstream.bus import wire
 from fibstream.core.dataset import Dataset
+from fibstream.core.echo import echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
@@ -119,8 +120,8 @@ def landing_array(dataset: Dataset, prediction: str) -> Input:
         return Input(RAW, RAW, dataset.dtype)
     known = {each.stage.partition("/")[2]: each for each in stored(dataset)}
     if prediction not in known:
-        names = ", ".join(known) or "none"
-        raise WrongUse(f"prediction {prediction[:80]!r}: does not land here; what does is {names}")
+        names = listed(known)
+        raise WrongUse(f"prediction {echo(prediction)}: does not land here; what does is {names}")
     return known[prediction]
 
 

@@ -8,13 +8,14 @@ from typing import Self, get_args
 
 from pydantic import Field, model_validator
 
-from fibstream.core.dataset import SQUASH_NM, Dataset, Organelle
+from fibstream.core.dataset import MIN_VOXEL_NM, SQUASH_NM, Dataset, Organelle
+from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.fold import Fold
 from fibstream.core.stage import Input, Stage
 from fibstream.kernels.conventions import Connectivity
 from fibstream.kernels.hosted import HostedObjects
-from fibstream.services.refine.recipe import Recipe, RecipeSettings, Role
+from fibstream.services.refine.recipe import Recipe, RecipeSettings, Role, bounded
 from fibstream.services.refine.rule import (
     FillHoles,
     MinRule,
@@ -33,18 +34,24 @@ def _one_of(choices: object) -> str:
     return "one of " + ", ".join(map(str, get_args(choices)))
 
 
+# Wider than any organelle but the nucleus; of small voxels `rule.MAX_SIGMA` allows less.
+MAX_SMOOTH_NM = 1000.0
+# Beyond 3.2 squash lengths, the largest of which is 1 um, bytes are saturated.
+MAX_THRESHOLD_NM = 3200.0
+MIN_VOLUME_NM3 = MIN_VOXEL_NM**3  # an object has a voxel
+MAX_VOLUME_NM3 = 1e16  # a cube of 215 um, as the largest cells
+
+
 class GenericSettings(RecipeSettings):
     """Smoothing, threshold, connectivity, holes, and the limits of an object's volume."""
 
-    smooth_nm: float = Field(default=0, ge=0, description="a number of nm, 0 or more")
-    threshold_nm: float = Field(default=0, description="a number of nm")
+    smooth_nm: float = bounded(0, 0, MAX_SMOOTH_NM, "nm")
+    threshold_nm: float = bounded(0, -MAX_THRESHOLD_NM, MAX_THRESHOLD_NM, "nm")
     connectivity: Connectivity = Field(default=6, description=_one_of(Connectivity))
     fill_holes: FillHoles = Field(default="one", description=_one_of(FillHoles))
-    min_volume_nm3: float = Field(default=0, ge=0, description="a number of nm3, 0 or more")
-    max_volume_nm3: float | None = Field(
-        default=None,
-        gt=0,
-        description="a number of nm3 above 0 and not below min_volume_nm3, or null",
+    min_volume_nm3: float = bounded(0, 0, MAX_VOLUME_NM3, "nm3")
+    max_volume_nm3: float | None = bounded(
+        None, MIN_VOLUME_NM3, MAX_VOLUME_NM3, "nm3", ", not below min_volume_nm3, or null"
     )
     min_rule: MinRule = Field(default="below", description=_one_of(MinRule))
 
@@ -75,8 +82,9 @@ def rule_of(dataset: Dataset, organelle: Organelle) -> ObjectRule:
     prediction = dataset.prediction(organelle.inputs["prediction"])
     if settings.threshold_nm and not prediction.is_distance:
         raise WrongUse(
-            f"organelle {organelle.name}: threshold_nm {settings.threshold_nm:g} needs a distance, "
-            f"and prediction {prediction.name} is a probability; expected 0, which is p = 0.5"
+            f"organelle {cut(organelle.name, 40)}: threshold_nm {settings.threshold_nm:g} needs a "
+            f"distance, and prediction {cut(prediction.name, 30)} is a probability; expected 0, "
+            "which is p = 0.5"
         )
     return object_rule(settings, dataset.voxel_size_nm, prediction.squash_nm)
 
