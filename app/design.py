@@ -103,27 +103,28 @@ def design(
     absent_value: float | None = None,
     threads: int = 1,
     stored: Sequence[StoredPrediction] = (),
+    factors: Index = (1, 1, 1),
 ) -> DatasetDesign:
     """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit.
 
-    ``stored`` are the opened predictions that the pipeline names by a path.
+    ``stored`` are the opened predictions that the pipeline names by a path; the source is the mean
+    of ``factors`` (z, y, x) voxels of its data.
     """
     request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
-        "", absent_value,
+        "", absent_value, offset_nm=offset_nm(source), downsample=factors,
     )  # fmt: skip
     check_absent(request)
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
     designed = _designed(request, pipeline, networks, {s.name: s.length_nm for s in stored})
-    placed = designed.dataset.model_copy(update={"offset_nm": offset_nm(source)})
     view = View(designed.dataset.contrast, invert, absent_value)
     unimaged = unimaged_note(source, absent_value)
     given = (unimaged, *(confused_note(each.source) for each in stored))
     notes = [note for note in given if note is not None]
     notes += [note for _, engine in networks for note in network_notes(source, view, engine)]
-    return designed._replace(dataset=placed, warnings=[*designed.warnings, *notes])
+    return designed._replace(warnings=[*designed.warnings, *notes])
 
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
@@ -169,7 +170,8 @@ def _designed(
         name=request.name, shape=request.shape, chunk=edges, dtype=request.dtype,
         voxel_size_nm=request.voxel_size_nm, contrast=request.contrast,
         invert=request.invert, absent_value=request.absent_value, models=tuple(models),
-        predictions=predictions, organelles=organelles,
+        predictions=predictions, organelles=organelles, offset_nm=request.offset_nm,
+        downsample=request.downsample,
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
     check_recipes(dataset)

@@ -38,11 +38,11 @@ def stream(
         designed = design(
             out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
             invert=invert, absent_value=absent_value, threads=settings.threads, stored=stored,
+            factors=factors,
         )  # fmt: skip
         return run(
             out, designed, source, str(raw), order=cast("Order", order), seed=seed,
             settings=settings, display=Display(quiet=quiet), bus_url=bus, stored=stored,
-            factors=factors,
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ chunk, dtype or voxel size is another dataset. Other parameters change the keys 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +23,7 @@ from .grid import Grid, Index
 from .pyramid import level_count
 
 RECORD = "provenance/dataset.json"  # path of the dataset record in the store
+ACQUISITION = ("shape", "chunk", "dtype", "voxel_size_nm")  # where they differ, it is another one
 SQUASH_NM = 50.0  # of a prediction whose network's card has none (Heinrich et al., Nature 2021)
 MAX_NAME = 64  # characters: names are parts of paths, topics' keys and tables in SQL
 NAMES = "letters, digits, '.', '_' and single '-', first a letter or digit, at most 64"
@@ -116,6 +117,8 @@ class Dataset(Frozen):
     dtype: str
     voxel_size_nm: Nanometres
     offset_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the first voxel's centre
+    # Voxels of the data along one of these, each of which is their mean; older records lack it.
+    downsample: Triple = (1, 1, 1)
     contrast: tuple[float, float]
     invert: bool = False
     absent_value: float | None = None  # what voxels hold that were never imaged; None: undeclared
@@ -164,12 +167,11 @@ class Dataset(Frozen):
         mine, others = (d.model_dump(mode="json", exclude={"shape"}) for d in (self, other))
         return mine == others
 
-    def differences(self, other: "Dataset") -> list[str]:
-        """Return one phrase per field in which ``other`` is another acquisition; empty if none."""
-        fixed = ("shape", "chunk", "dtype", "voxel_size_nm")
+    def differences(self, other: "Dataset", fields: Sequence[str] = ACQUISITION) -> list[str]:
+        """Return one phrase per field in which ``other`` differs; empty if none does."""
         return [
             f"{field} is {getattr(self, field)}, not {getattr(other, field)}"
-            for field in fixed
+            for field in fields
             if getattr(self, field) != getattr(other, field)
         ]
 

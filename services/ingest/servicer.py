@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from fibstream.services.ingest.edges.messages import (
     watch_response,
 )
 from fibstream.services.ingest.edges.progress import DatasetFollower
+from fibstream.services.ingest.edges.sources import check_dataset_place, open_raw
 from fibstream.services.ingest.edges.stored import check_length, length_of
 from fibstream.services.ingest.edges.uploads import Uploads, join, voxels_of
 from fibstream.services.ingest.stages.stored import stored
@@ -52,7 +53,6 @@ from fibstream.v1 import ingest_pb2 as pb
 from fibstream.v1.ingest_pb2_grpc import IngestServiceServicer
 from fibstream.volumes.registry import split_path
 from fibstream.volumes.sources import open_volume
-from fibstream.volumes.zarr_n5.selection import Kind
 
 POLL_S = 0.25  # how often a watching stream checks whether its client is still there
 PROOF_S = 10.0  # how long a single answer waits for the reconcile that proves completeness
@@ -225,11 +225,16 @@ class IngestServicer(IngestServiceServicer):
             roots = ", ".join(map(str, self._sources)) or "none"
             raise WrongUse(f"source {source}: outside the server's source roots ({roots})")
         dtype = landing_array(dataset, prediction).dtype
-        kind: Kind = "prediction" if prediction else "raw"
-        with closing(open_volume(source, kind=kind, voxel_size_nm=dataset.voxel_size_nm)) as volume:
+        with ExitStack() as stack:
             if prediction:
+                size = dataset.voxel_size_nm
+                volume = open_volume(source, kind="prediction", voxel_size_nm=size)
+                stack.enter_context(closing(volume))
+                check_dataset_place(volume, dataset)
                 wanted_nm = dataset.prediction(prediction).length_nm
                 check_length(prediction, wanted_nm, source, length_of(volume))
+            else:
+                volume = stack.enter_context(closing(open_raw(source, dataset)))
             box = dataset.grid.box(index)
             if str(volume.dtype) != dtype or volume.shape[1:] != dataset.shape[1:] \
                     or volume.shape[0] < box.stop[0]:  # fmt: skip

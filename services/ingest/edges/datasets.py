@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fibstream.bus import wire
-from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.dataset import ACQUISITION, RECORD, Dataset
 from fibstream.core.errors import AlreadyExists, NotFound, WrongState, WrongUse
 from fibstream.core.events import PipelineChanged, Sealed
 from fibstream.core.grid import MAX_AXIS, Index
@@ -19,7 +19,11 @@ from fibstream.runtime.site import Site
 from fibstream.services.ingest.stages.stored import stored
 from fibstream.store.record import read_generation
 from fibstream.store.store import Store
+from fibstream.volumes.downsampled import check_factors
+from fibstream.volumes.lengths import Size
+from fibstream.volumes.positions import check_offset
 
+COMPARED = (*ACQUISITION, "offset_nm", "downsample", "contrast", "invert", "absent_value")
 DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver
 
 
@@ -36,6 +40,8 @@ class DatasetRequest(NamedTuple):
     pipeline: str
     absent_value: float | None = None  # what voxels hold that were never imaged
     there: Dataset | None = None  # the dataset that is to have the pipeline, if it is there
+    offset_nm: Size = (0.0, 0.0, 0.0)  # of the first voxel's centre
+    downsample: Index = (1, 1, 1)  # voxels of the data along one of the dataset's
 
 
 class DatasetDesign(NamedTuple):
@@ -60,6 +66,8 @@ def check_request(request: DatasetRequest) -> None:
         raise WrongUse(f"dtype {request.dtype!r}: expected one of {', '.join(DTYPES)}")
     if not all(np.isfinite(v) and v > 0 for v in request.voxel_size_nm):
         raise WrongUse(f"voxel_size_nm {request.voxel_size_nm}: expected three lengths above 0")
+    check_offset(request.offset_nm, "offset_nm")
+    check_factors(request.downsample, f"downsample {request.downsample}")
 
 
 def create(root: Root, design: DatasetDesign) -> bool:
@@ -79,7 +87,7 @@ def create(root: Root, design: DatasetDesign) -> bool:
         if dataset.shape[0] is None:  # it may have been sealed since
             existing = existing.model_copy(update={"shape": (None, *existing.shape[1:])})
         if existing.model_dump(mode="json") != dataset.model_dump(mode="json"):
-            differences = existing.differences(dataset) or ["pipeline or contrast is another"]
+            differences = existing.differences(dataset, COMPARED) or ["pipeline is another"]
             raise AlreadyExists(
                 f"dataset {dataset.name!r} is there: its {'; its '.join(differences)}"
             )
@@ -122,7 +130,7 @@ def update_request(there: Dataset, pipeline: str) -> DatasetRequest:
     """Return the request of another pipeline for a dataset that is there."""
     return DatasetRequest(
         there.name, there.shape, there.chunk, there.dtype, there.voxel_size_nm, there.contrast,
-        there.invert, pipeline, there.absent_value, there,
+        there.invert, pipeline, there.absent_value, there, there.offset_nm, there.downsample,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from .datasets import DatasetRequest
 from .landing import LandingOutcome
 from .progress import DatasetFollower
 
+ONE: Index = (1, 1, 1)
 MAX_FAILED = 100  # failed chunks in one answer: the first ones show the cause
 LANDINGS: dict[LandingOutcome, pb.Landing] = {
     "written": pb.LANDING_WRITTEN,
@@ -35,24 +36,26 @@ def dataset_request(spec: pb.DatasetSpec) -> DatasetRequest:
     """Return the dataset that a client requests."""
     z, y, x = wire.index_of(spec.shape)
     chunk = wire.index_of(spec.chunk)
-    size = spec.voxel_size_nm
     contrast = spec.contrast_low, spec.contrast_high
+    factors = wire.index_of(spec.downsample)
     return DatasetRequest(
         check_name(spec.name), (z or None, y, x), chunk if any(chunk) else None, spec.dtype,
-        (size.z, size.y, size.x), contrast if any(contrast) else None, spec.invert, spec.pipeline,
-        spec.absent_value if spec.HasField("absent_value") else None,
+        wire.lengths_of(spec.voxel_size_nm), contrast if any(contrast) else None, spec.invert,
+        spec.pipeline, spec.absent_value if spec.HasField("absent_value") else None,
+        offset_nm=wire.lengths_of(spec.offset_nm),
+        downsample=factors if any(factors) else ONE,
     )  # fmt: skip
 
 
 def dataset_spec(dataset: Dataset) -> pb.DatasetSpec:
     """Return a dataset as a message."""
     z, y, x = dataset.shape
-    sz, sy, sx = dataset.voxel_size_nm
     return pb.DatasetSpec(
         name=dataset.name, shape=wire.index3((z or 0, y, x)), chunk=wire.index3(dataset.chunk),
-        dtype=dataset.dtype, voxel_size_nm=chunk_pb2.Nanometres3(z=sz, y=sy, x=sx),
+        dtype=dataset.dtype, voxel_size_nm=wire.nanometres3(dataset.voxel_size_nm),
         contrast_low=dataset.contrast[0], contrast_high=dataset.contrast[1],
         invert=dataset.invert, pipeline=_pipeline(dataset), absent_value=dataset.absent_value,
+        offset_nm=wire.nanometres3(dataset.offset_nm), downsample=wire.index3(dataset.downsample),
     )  # fmt: skip
 
 
