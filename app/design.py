@@ -144,7 +144,8 @@ def design_request(request: DatasetRequest, root: Root, threads: int) -> Dataset
         request = request._replace(contrast=(0.0, 255.0))
     low, high = request.contrast or (0.0, 0.0)
     check_window(low, high, f"contrast {low:g}, {high:g}")
-    lands = {entry.name: entry.squash_nm for entry in pipeline.predictions if entry.squash_nm}
+    landing = [entry for entry in pipeline.predictions if entry.lands and not entry.path]
+    lands = {entry.name: entry.length_nm for entry in landing}
     return _designed(request, pipeline, networks, lands)
 
 

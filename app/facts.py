@@ -60,6 +60,7 @@ def provenance(
         facts.append(("engine profile", _listed(model.profile)))
     for landed in (p for p in dataset.predictions if not p.model):
         kind = f"squash length {landed.squash_nm:g} nm" if landed.is_distance else "a probability"
+        kind += f", distances of {landed.made_of}" if landed.made_of else ""
         made = f"landed beside raw, {kind}"
         facts.append((f"prediction {landed.name}", made))
     for o in dataset.organelles:

@@ -46,17 +46,23 @@ def _stored(
     name, what = entry.name, f"{entry.where} prediction {entry.name}"
     if name not in lengths_nm and entry.path:
         raise WrongUse(
-            f"{what}: from: PATH is for fibstream run; a client gives {{name: {name}, squash_nm: "
-            f"LENGTH}} and lands it by land --prediction {name}=PATH"
+            f"{what}: from: PATH is for fibstream run; a client gives {{name: {name}, as: distance|"
+            f"probability|labels|mask}} and lands it by land --prediction {name}=PATH"
         )
     if name not in lengths_nm:
-        raise WrongUse(f"{what}: squash_nm is for running services; fibstream run needs from: PATH")
+        raise WrongUse(
+            f"{what}: without from: PATH, as and squash_nm are for running services; fibstream run "
+            "needs from: PATH"
+        )
     if name == RAW:
         raise WrongUse(f"{what}: the name is that of the volume itself; give another")
     if other := predicted.get(name.lower()):
         raise WrongUse(f"{what}: network {other.model} predicts {other.name}; give another name")
     length_nm = lengths_nm[name]
-    return Prediction(name=name, squash_nm=length_nm or SQUASH_NM, is_distance=length_nm > 0)
+    return Prediction(
+        name=name, squash_nm=length_nm or SQUASH_NM, is_distance=length_nm > 0,
+        made_of=entry.made_of,
+    )  # fmt: skip
 
 
 def _check_networks(pipeline: Pipeline, models: Sequence[Model]) -> None:

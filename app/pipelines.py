@@ -7,12 +7,12 @@ further word is a list that one service reads, by the model of an element that i
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError
 
-from fibstream.core.dataset import Frozen, Name, check_name
+from fibstream.core.dataset import SQUASH_NM, Frozen, Name, check_name
 from fibstream.core.errors import WrongUse
 from fibstream.core.service import Word
 from fibstream.registry import words as declared_words
@@ -48,13 +48,29 @@ class PredictionEntry(Entry):
     model: str = ""
     channel: str = ""
     path: str = ""
-    conversion: Literal["", "distance"] = ""  # distance: the path holds labels, the truth
+    # What is stored at the path, or lands; with a path, distance is that of labels.
+    given_as: Literal["", "distance", "probability", "labels", "mask"] = ""
     squash_nm: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # 0: not given
 
     @property
     def lands(self) -> bool:
         """Whether no network makes it."""
         return not self.model
+
+    @property
+    def made_of(self) -> Literal["", "labels", "mask"]:
+        """What its distances are computed from, where that is declared."""
+        return self.given_as if self.given_as in ("labels", "mask") else ""
+
+    @property
+    def length_nm(self) -> float:
+        """The squash length of what a client lands; 0 of a probability."""
+        return 0.0 if self.given_as == "probability" else self.squash_nm or SQUASH_NM
+
+    @property
+    def holds_labels(self) -> bool:
+        """Whether its path holds labels, or a mask."""
+        return bool(self.path) and self.given_as in ("distance", "labels", "mask")
 
 
 class Pipeline(Frozen):
@@ -116,8 +132,10 @@ def parse_pipeline(text: str, name: str, words: Words | None = None) -> Pipeline
 
 
 _PREDICTION_WORDS = ("name", "from", "as", "squash_nm", "model", "class")
+GIVEN_AS = ("distance", "probability", "labels", "mask")
 _PREDICTIONS = (
-    {"name", "from"}, {"name", "from", "as"}, {"name", "squash_nm"}, {"name", "model", "class"},
+    {"name", "from"}, {"name", "from", "as"}, {"name", "squash_nm"}, {"name", "as"},
+    {"name", "as", "squash_nm"}, {"name", "model", "class"},
 )  # fmt: skip
 
 
@@ -173,12 +191,15 @@ class _Reader:
                 node, "a prediction is {name, from: PATH}, {name, squash_nm} or {name, model, "
                 "class}, the first with as: distance where PATH holds labels"
             )  # fmt: skip
-        if given.get("as", "distance") != "distance":
-            raise self._wrong(parts["as"], f"as is {given['as']!r}: expected distance")
+        word = given.get("as", "")
+        if "as" in given and word not in GIVEN_AS:
+            raise self._wrong(parts["as"], f"as is {word!r}: expected {', '.join(GIVEN_AS)}")
+        if word == "probability" and "squash_nm" in given:
+            raise self._wrong(parts["squash_nm"], "a probability has no squash_nm; leave it out")
         return PredictionEntry(
             name=self._part_name(parts["name"]), model=given.get("model", ""),
             channel=given.get("class", ""), path=given.get("from", ""),
-            conversion="distance" if "as" in given else "", where=self._where(node),
+            given_as=cast("Any", word), where=self._where(node),
             squash_nm=self._length(parts["squash_nm"]) if "squash_nm" in parts else 0.0,
         )  # fmt: skip
 

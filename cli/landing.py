@@ -115,15 +115,32 @@ def _notes(source: Source, stored: Sequence[StoredPrediction], info: Info) -> It
 def _opened(given: Given, info: Info, raw: Source) -> StoredPrediction:
     """Open a prediction that fits raw; raise WrongUse for one that the dataset does not expect."""
     flag = "--labels" if given.labels else "--prediction"
+    if given.labels and info.predictions.get(given.name) == 0:
+        raise WrongUse(
+            f"{flag} {given.name}={given.path}: the dataset was made for a probability, which no "
+            f"labels have; expected --prediction {given.name}=PATH"
+        )
     if given.name not in info.predictions:
         raise WrongUse(
             f"{flag} {given.name}={given.path}: no such prediction lands in this dataset; what "
             f"does is {', '.join(info.predictions) or 'none'}"
         )
+    made_of, length_nm = info.made_of[given.name], info.predictions[given.name]
+    if made_of and not given.labels:
+        raise WrongUse(
+            f"{flag} {given.name}={given.path}: the dataset was made for distances of {made_of}; "
+            f"expected --labels {given.name}=PATH"
+        )
     if raw.position is None:  # it lies where the dataset does
         raw = replace(raw, position=position_at(info.offset_nm, info.voxel_size_nm))
     stored = open_stored(
-        given.name, given.path, labels=given.labels, raw=raw, factors=info.downsample
+        given.name,
+        given.path,
+        labels=given.labels,
+        raw=raw,
+        factors=info.downsample,
+        mask=made_of == "mask",
+        squash_nm=length_nm,
     )
     try:
         check_length(given.name, info.predictions[given.name], given.path, stored.length_nm)

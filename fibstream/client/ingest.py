@@ -38,6 +38,8 @@ class Info:
     absent_value: float | None = None  # what voxels hold that were never imaged
     offset_nm: Lengths = (0.0, 0.0, 0.0)  # of the first voxel's centre
     downsample: Index = (1, 1, 1)  # voxels of the data along one of the dataset's, their mean
+    # Of predictions that land: labels or mask, whose distances they are; empty: bytes as they are.
+    made_of: Mapping[str, str] = field(default_factory=dict)
 
 
 class IngestCalls(Connection):
@@ -93,6 +95,7 @@ class IngestCalls(Connection):
             spec.absent_value if spec.HasField("absent_value") else None,
             wire.lengths_of(spec.offset_nm),
             wire.index_of(spec.downsample) if spec.HasField("downsample") else (1, 1, 1),
+            {p.name: p.made_of for p in answer.predictions},
         )  # fmt: skip
 
     def land(

@@ -78,6 +78,8 @@ class Prediction(Frozen):
     channel: str = ""  # the network's class
     squash_nm: PositiveFloat = SQUASH_NM
     is_distance: bool = True  # False: a probability
+    # Of one that lands: distances of labels (not 0 is inside), or of a mask (0, and 1 or 255).
+    made_of: Literal["", "labels", "mask"] = ""
 
     @property
     def path(self) -> str:

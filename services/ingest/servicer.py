@@ -227,6 +227,9 @@ class IngestServicer(IngestServiceServicer):
         dtype = landing_array(dataset, prediction).dtype
         with ExitStack() as stack:
             if prediction:
+                if made_of := dataset.prediction(prediction).made_of:
+                    raise WrongUse(f"prediction {prediction}: a client converts {made_of}, and not "
+                                   "the server: land it by fibstream land --labels")  # fmt: skip
                 size = dataset.voxel_size_nm
                 volume = open_volume(source, kind="prediction", voxel_size_nm=size)
                 stack.enter_context(closing(volume))

@@ -114,7 +114,8 @@ def test_what_lands_is_averaged_as_run_does(server: str, tmp_path: Path, shape: 
     stored = tmp_path / "er.npz"
     (tmp_path / "p.yaml").write_text(f"predictions: [{{name: er, from: {stored}}}]")
     answer = inside("run", "--raw", raw, "--downsample", 2, "--absent-value", 7, "--out", out,
-                    "--pipeline", tmp_path / "p.yaml", "--chunk", 4, "--bus", "memory:")  # fmt: skip
+                    "--pipeline", tmp_path / "p.yaml", "--chunk", 4,
+                    "--bus", "memory:")  # fmt: skip
     assert answer.code == 0, answer.err
     there = read_dataset(LocalFiles(out))
     with Client(server) as client:

@@ -65,10 +65,16 @@ def test_a_record_of_before_reads_as_undeclared() -> None:
 
 
 def test_a_landed_probability_is_no_distance_to_a_client() -> None:
-    """A pipeline has no word for one that a client lands: sent back it is refused, not taken."""
-    given = (Prediction(name="p", is_distance=False), Prediction(name="d", squash_nm=30))
+    given = (
+        Prediction(name="p", is_distance=False), Prediction(name="d", squash_nm=30),
+        Prediction(name="m", squash_nm=20, made_of="mask"), Prediction(name="l", made_of="labels"),
+    )  # fmt: skip
     dataset = DATASET.model_copy(update={"predictions": given})
     answer = dataset_response(dataset, set())
-    assert [(p.name, p.squash_nm) for p in answer.predictions] == [("p", 0), ("d", 30)]
-    with pytest.raises(WrongUse, match="expected a length above 0 in nm"):
-        requested_pipeline(dataset_spec(dataset).pipeline)
+    assert [(p.name, p.squash_nm, p.made_of) for p in answer.predictions] == [
+        ("p", 0, ""), ("d", 30, ""), ("m", 20, "mask"), ("l", 50, "labels"),
+    ]  # fmt: skip
+    entries = requested_pipeline(dataset_spec(dataset).pipeline).predictions
+    assert [(e.name, e.length_nm, e.made_of) for e in entries] == [
+        (p.name, p.length_nm, p.made_of) for p in given
+    ]

@@ -73,7 +73,8 @@ def main() -> None:
         if source.shape != dataset.shape:
             raise WrongUse(f"{arguments.raw} is {source.shape}; the dataset is {dataset.shape}")
         stored = [
-            open_stored(name, path, labels=labels, raw=source, factors=dataset.downsample)
+            open_stored(name, path, labels=labels, raw=source, factors=dataset.downsample,
+                        mask=dataset.prediction(name).made_of == "mask")
             for labels, given in ((False, arguments.prediction), (True, arguments.labels))
             for name, _, path in (argument.partition("=") for argument in given)
         ]  # fmt: skip

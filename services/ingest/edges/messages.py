@@ -8,7 +8,7 @@ import yaml
 from numpy.typing import NDArray
 
 from fibstream.bus import wire
-from fibstream.core.dataset import Dataset
+from fibstream.core.dataset import Dataset, Prediction
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
@@ -63,9 +63,7 @@ def _pipeline(dataset: Dataset) -> str:
     """Return the pipeline of a dataset as YAML, every name and parameter spelled out."""
     words: dict[str, list[dict[str, Any]]] = {
         "predictions": [
-            {"name": p.name, "model": p.model, "class": p.channel}
-            if p.model
-            else {"name": p.name, "squash_nm": p.length_nm}
+            {"name": p.name, "model": p.model, "class": p.channel} if p.model else _landing_entry(p)
             for p in dataset.predictions
             if p.name != p.channel
         ],
@@ -80,6 +78,14 @@ def _pipeline(dataset: Dataset) -> str:
     return str(yaml.safe_dump({**models, **given}, sort_keys=False))
 
 
+def _landing_entry(prediction: Prediction) -> dict[str, Any]:
+    """Return the words of a pipeline for a prediction that lands."""
+    if not prediction.is_distance:
+        return {"name": prediction.name, "as": "probability"}
+    made_of = {"as": prediction.made_of} if prediction.made_of else {}
+    return {"name": prediction.name, **made_of, "squash_nm": prediction.squash_nm}
+
+
 def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetResponse:
     """Return a dataset and a bit for each chunk of its grid, (z, y, x) in C order: 1 if landed."""
     layers = max((z + 1 for z, _, _ in landed), default=0)
@@ -88,7 +94,7 @@ def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetRespo
         dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, count=wire.index3(count),
         landed=np.packbits(_landed_bits(count, landed), bitorder="little").tobytes(),
         predictions=[
-            pb.LandingPrediction(name=p.name, squash_nm=p.length_nm)
+            pb.LandingPrediction(name=p.name, squash_nm=p.length_nm, made_of=p.made_of)
             for p in dataset.predictions
             if not p.model
         ],
