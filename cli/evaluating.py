@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -48,11 +47,13 @@ def evaluate_volumes(
     with closing(one), closing(two):
         if threshold is not None:
             _check_threshold(threshold, two)
-        elif _is_prediction(two):
+        elif two.declared == "prediction":
             raise WrongUse(
-                f"{two.name} has the path of a prediction: give --threshold, of distances 127, "
-                "which is the surface; labels are scored from another path"
+                f"{two.name} states that it is a prediction: give --threshold, of distances 127, "
+                "which is the surface"
             )
+        if one.declared == "prediction":
+            raise WrongUse(f"{one.name} states that it is a prediction; expected labels as truth")
         _settle_sizes(one, two, voxel_size_nm)
         met = common(one, two, begins_nm=begins_nm)
         return _Comparison(one, two, met, threshold).scores(instances=instances)
@@ -105,12 +106,9 @@ def _settle_sizes(one: Source, two: Source, given: Size | None) -> None:
             source.voxel_size_nm = stated[0]
 
 
-def _is_prediction(source: Source) -> bool:
-    """Whether the name of a volume is that of a prediction, of fibstream or OpenOrganelle."""
-    parts = PurePath(source.name.replace("#", "/")).parts
-    return source.dtype == np.uint8 and (
-        "predictions" in parts or any(part.endswith("_pred") for part in parts[-2:])
-    )
+def _is_unclear(source: Source) -> bool:
+    """Whether a volume may be labels, or values of a prediction: nothing declares which."""
+    return not source.declared and (source.dtype == np.uint8 or source.dtype.kind == "f")
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,17 @@ class _Comparison:
         """Return the scores of voxels, where they were compared, and scores of objects."""
         counts, pairs = scoring.Overlap(), scoring.Pairs()
         by_id = instances and self.threshold is None
+        unclear, found_values = self.threshold is None and not instances, set[float]()
+        unclear = unclear and _is_unclear(self.two)
         for _, a, b in self._blocks("compared"):
+            if unclear:  # a mask has one value beside 0, and is labels whatever it is called
+                found_values |= set(np.unique(b[b != 0])[:2].tolist())
+                if len(found_values) > 1:
+                    raise WrongUse(
+                        f"{self.two.name} is {self.two.dtype}, and nothing states what it holds: "
+                        "give --threshold for a prediction (127 is the surface of distances), or "
+                        "--instances for numbers of objects"
+                    )
             counts += scoring.count(a, b, self.threshold)
             if by_id:
                 pairs += scoring.count_pairs(a, b)
