@@ -114,14 +114,16 @@ def design(
     absent_value: float | None = None,
     threads: int = 1,
     stored: Sequence[StoredPrediction] = (),
+    factors: Index = (1, 1, 1),
 ) -> DatasetDesign:
     """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit.
 
-    ``stored`` are the opened predictions that the pipeline names by a path.
+    ``stored`` are the opened predictions that the pipeline names by a path; the source is the mean
+    of ``factors`` (z, y, x) voxels of its data.
     """
     request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
-        "", absent_value,
+        "", absent_value, offset_nm=offset_nm(source), downsample=factors,
     )  # fmt: skip
     check_absent(request)
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
@@ -129,13 +131,12 @@ def design(
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
     lengths_nm = {each.name: each.length_nm for each in stored}
     designed = _designed(request, pipeline, [_network(*each) for each in networks], lengths_nm)
-    placed = designed.dataset.model_copy(update={"offset_nm": offset_nm(source)})
     view = View(designed.dataset.contrast, invert, absent_value)
     unimaged = unimaged_note(source, absent_value)
     given = (unimaged, *(confused_note(each.source) for each in stored))
     notes = [note for note in given if note is not None]
     notes += [note for _, engine in networks for note in network_notes(source, view, engine)]
-    return designed._replace(dataset=placed, warnings=[*designed.warnings, *notes])
+    return designed._replace(warnings=[*designed.warnings, *notes])
 
 
 def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
@@ -163,8 +164,9 @@ def design_request(request: DatasetRequest, root: Root, threads: int) -> Dataset
 
 
 def requested_lengths_nm(pipeline: Pipeline) -> dict[str, float]:
-    """Return the squash lengths of what a client lands."""
-    return {entry.name: entry.squash_nm for entry in pipeline.predictions if entry.squash_nm}
+    """Return the squash lengths of what a client lands, 0 of a probability."""
+    landing = [entry for entry in pipeline.predictions if entry.lands and not entry.path]
+    return {entry.name: entry.length_nm for entry in landing}
 
 
 def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, Engine]:
@@ -206,7 +208,8 @@ def dataset_of(
         name=request.name, shape=request.shape, chunk=edges, dtype=request.dtype,
         voxel_size_nm=request.voxel_size_nm, contrast=request.contrast,
         invert=request.invert, absent_value=request.absent_value, models=tuple(models),
-        predictions=predictions, organelles=organelles,
+        predictions=predictions, organelles=organelles, offset_nm=request.offset_nm,
+        downsample=request.downsample,
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
     check_recipes(dataset)

@@ -62,7 +62,7 @@ def write(
 
 def length_text(length_nm: float) -> str:
     """Return a length with its unit: nanometres below one micrometre."""
-    return f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm / 1000:g} µm"
+    return f"{length_nm:g} nm" if abs(length_nm) < 1000 else f"{length_nm / 1000:g} µm"
 
 
 def bar(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel) -> None:

@@ -48,7 +48,7 @@ def provenance(
     dataset: Dataset, hashes: tuple[str, str] | str, source: str, credit: str = ""
 ) -> Facts:
     """Return all that the results follow from; ``hashes`` is why there are none, or both."""
-    facts = [("fibstream", version("fibstream")), ("source", source)]
+    facts = [("fibstream", version("fibstream")), ("source", source + _averaged(dataset))]
     if credit:
         facts.append(("credit", credit))
     contrast = "{:g} to {:g}".format(*dataset.contrast)
@@ -60,6 +60,7 @@ def provenance(
         facts.append(("engine profile", _listed(model.profile)))
     for landed in (p for p in dataset.predictions if not p.model):
         kind = f"squash length {landed.squash_nm:g} nm" if landed.is_distance else "a probability"
+        kind += f", distances of {landed.made_of}" if landed.made_of else ""
         made = f"landed beside raw, {kind}"
         facts.append((f"prediction {landed.name}", made))
     for o in dataset.organelles:
@@ -70,6 +71,17 @@ def provenance(
     if isinstance(hashes, str):
         return [*facts, ("hashes", f"none: {hashes}")]
     return [*facts, ("labels hash", hashes[0]), ("tables hash", hashes[1])]
+
+
+def _averaged(dataset: Dataset) -> str:
+    """Return of what voxels of the source each voxel is the mean; nothing where it is one."""
+    if dataset.downsample == (1, 1, 1):
+        return ""
+    factors = " x ".join(map(str, dataset.downsample))
+    pairs = zip(dataset.voxel_size_nm, dataset.downsample, strict=True)
+    own = [f"{edge / factor:g}" for edge, factor in pairs]
+    size = own[0] if len(set(own)) == 1 else " x ".join(own)
+    return f"; every voxel is the mean of {factors} voxels of {size} nm"
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -46,11 +46,14 @@ def _stored(
     name, what = entry.name, f"{entry.where} prediction {cut(entry.name, 40)}"
     if name not in lengths_nm and entry.path:
         raise WrongUse(
-            f"{what}: from: PATH is for fibstream run; a client gives squash_nm: LENGTH and lands "
-            "it by land --prediction NAME=PATH"
+            f"{what}: from: PATH is for fibstream run; a client gives {{name: {cut(name, 40)}, as: "
+            "distance|probability|labels|mask} and lands it by land --prediction NAME=PATH"
         )
     if name not in lengths_nm:
-        raise WrongUse(f"{what}: squash_nm is for running services; fibstream run needs from: PATH")
+        raise WrongUse(
+            f"{what}: without from: PATH, as and squash_nm are for running services; fibstream run "
+            "needs from: PATH"
+        )
     if name == RAW:
         raise WrongUse(f"{what}: the name is that of the volume itself; give another")
     if other := predicted.get(name.lower()):
@@ -59,7 +62,10 @@ def _stored(
             "give another name"
         )
     length_nm = lengths_nm[name]
-    return Prediction(name=name, squash_nm=length_nm or SQUASH_NM, is_distance=length_nm > 0)
+    return Prediction(
+        name=name, squash_nm=length_nm or SQUASH_NM, is_distance=length_nm > 0,
+        made_of=entry.made_of,
+    )  # fmt: skip
 
 
 def _other_names(

@@ -80,9 +80,10 @@ class Subject:
         return next((name for name in inputs if name in names), "")
 
     def position(self, axis: int) -> str:
-        """Return which plane a cut is, such as ``xy at z = 52 (0.52 µm)``."""
+        """Return which plane a cut is, such as ``xy at z = 52 (0.52 µm)``: its voxel, its place."""
         number = voxel_of(self.dataset, self.point_nm)[axis]
-        place = length_text(round(number * self.dataset.voxel_size_nm[axis], 1))
+        size, offset = self.dataset.voxel_size_nm[axis], self.dataset.offset_nm[axis]
+        place = length_text(round(offset + number * size, 1))
         return f"{CUTS[axis][0]} at {'zyx'[axis]} = {number} ({place})"
 
 

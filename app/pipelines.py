@@ -6,13 +6,14 @@ further word is a list that one service reads, by the model of an element that i
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field, SerializeAsAny, TypeAdapter, ValidationError
 
 from fibstream.core.dataset import (
     MAX_SQUASH_NM,
     MIN_SQUASH_NM,
+    SQUASH_NM,
     Frozen,
     Name,
     SquashLength,
@@ -59,13 +60,29 @@ class PredictionEntry(Entry):
     model: str = ""
     channel: str = ""
     path: str = ""
-    conversion: Literal["", "distance"] = ""  # distance: the path holds labels, the truth
+    # What is stored at the path, or lands; with a path, distance is that of labels.
+    given_as: Literal["", "distance", "probability", "labels", "mask"] = ""
     squash_nm: float = Field(default=0.0, ge=0, le=MAX_SQUASH_NM)  # 0: not given
 
     @property
     def lands(self) -> bool:
         """Whether no network makes it."""
         return not self.model
+
+    @property
+    def made_of(self) -> Literal["", "labels", "mask"]:
+        """What its distances are computed from, where that is declared."""
+        return self.given_as if self.given_as in ("labels", "mask") else ""
+
+    @property
+    def length_nm(self) -> float:
+        """The squash length of what a client lands; 0 of a probability."""
+        return 0.0 if self.given_as == "probability" else self.squash_nm or SQUASH_NM
+
+    @property
+    def holds_labels(self) -> bool:
+        """Whether its path holds labels, or a mask."""
+        return bool(self.path) and self.given_as in ("distance", "labels", "mask")
 
 
 class Pipeline(Frozen):
@@ -132,8 +149,10 @@ def network_name(given: str) -> str:
 
 
 _PREDICTION_WORDS = ("name", "from", "as", "squash_nm", "model", "class")
+GIVEN_AS = ("distance", "probability", "labels", "mask")
 _PREDICTIONS = (
-    {"name", "from"}, {"name", "from", "as"}, {"name", "squash_nm"}, {"name", "model", "class"},
+    {"name", "from"}, {"name", "from", "as"}, {"name", "squash_nm"}, {"name", "as"},
+    {"name", "as", "squash_nm"}, {"name", "model", "class"},
 )  # fmt: skip
 
 
@@ -194,15 +213,18 @@ class _Reader:
         given = {word: self._text(value) for word, value in parts.items()}
         if given.keys() not in _PREDICTIONS:
             raise self._wrong(
-                node, "a prediction is {name, from: PATH}, {name, squash_nm} or {name, model, "
-                "class}, the first with as: distance where PATH holds labels"
+                node, "a prediction is {name, from: PATH}, {name, as or squash_nm} or {name, "
+                "model, class}; as: labels or mask where distances are to be made of them"
             )  # fmt: skip
-        if given.get("as", "distance") != "distance":
-            raise self._wrong(parts["as"], f"as is {echo(given['as'])}: expected distance")
+        word = given.get("as", "")
+        if "as" in given and word not in GIVEN_AS:
+            raise self._wrong(parts["as"], f"as is {echo(word)}: expected {', '.join(GIVEN_AS)}")
+        if word == "probability" and "squash_nm" in given:
+            raise self._wrong(parts["squash_nm"], "a probability has no squash_nm; leave it out")
         return PredictionEntry(
             name=self._part_name(parts["name"]), model=given.get("model", ""),
             channel=given.get("class", ""), path=given.get("from", ""),
-            conversion="distance" if "as" in given else "", where=self._where(node),
+            given_as=cast("Any", word), where=self._where(node),
             squash_nm=self._length(parts["squash_nm"]) if "squash_nm" in parts else 0.0,
         )  # fmt: skip
 

@@ -49,6 +49,8 @@ def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> Data
     pipeline, more = _with_landing(pipeline, landing)
     lengths_nm = {prediction.name: prediction.length_nm for prediction in landing}
     predictions = named_predictions(pipeline, models, lengths_nm)
+    landed = {prediction.name: prediction for prediction in landing}  # as they were declared
+    predictions = tuple(p if p.model else landed[p.name] for p in predictions)
     organelles = named_organelles(pipeline.organelles, predictions)
     parts = {"models": tuple(models), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(there.model_copy(update=parts), pipeline, words())
@@ -93,9 +95,12 @@ def _with_landing(pipeline: Pipeline, landing: Sequence[Prediction]) -> tuple[Pi
                 "has landed, "
                 "or fibstream run with the same --out"
             )
-        length_nm = known[entry.name].length_nm
-        if entry.squash_nm and entry.squash_nm != length_nm:
+        there, length_nm = known[entry.name], known[entry.name].length_nm
+        declared = (entry.given_as or entry.squash_nm) and not entry.path
+        other = entry.given_as and entry.made_of != there.made_of
+        if declared and (entry.length_nm != length_nm or other):
             kind = f"with squash_nm {length_nm:g}" if length_nm else "as a probability"
+            kind += f", of {there.made_of}" if there.made_of else ""
             raise WrongUse(f"{what}: it has landed {kind}; expected that")
     unnamed = known.keys() - {entry.name for entry in given}
     kept = [PredictionEntry(name=p.name, squash_nm=p.squash_nm) for p in landing

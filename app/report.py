@@ -92,7 +92,7 @@ def write_report(
     page = folder / "report.html"
     known = hashes or missing(dataset, files) or hashes_of(out, dataset, track)
     text = PAGE.render(
-        name=dataset.name, summary=summary(dataset), sections=sections, columns=COLUMNS,
+        name=dataset.name, summary=summary(dataset), sections=sections, columns=columns(dataset),
         facts=provenance(dataset, known, source or source_of(out), credit),
     )  # fmt: skip
     page.write_text(text, encoding="utf-8")
@@ -176,7 +176,17 @@ def summary(dataset: Dataset) -> str:
     shape = " x ".join("open" if n is None else str(n) for n in dataset.shape)
     size = " x ".join(f"{s:g}" for s in dataset.voxel_size_nm)
     chunk = " x ".join(map(str, dataset.chunk))
-    return f"{shape} voxels (z, y, x) of {size} nm, {dataset.dtype}, in chunks of {chunk}"
+    place = ", ".join(f"{nm / 1000:.7g}" for nm in dataset.offset_nm)
+    begins = f", from {place} µm on" if any(dataset.offset_nm) else ""
+    return f"{shape} voxels (z, y, x) of {size} nm{begins}, {dataset.dtype}, in chunks of {chunk}"
+
+
+def columns(dataset: Dataset) -> Mapping[str, str]:
+    """Return the headings of a table; its positions are counted from the first voxel's centre."""
+    if not any(dataset.offset_nm):
+        return COLUMNS
+    return {c: f"{h} from the first voxel" if c.startswith("centroid") else h
+            for c, h in COLUMNS.items()}  # fmt: skip
 
 
 def _volumes(rows: Sequence[Row]) -> list[float]:

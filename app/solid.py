@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.phantom.rendering import MARGIN, Cuts, Part, View, outline_nm, render
-from fibstream.volumes.positions import check_same_grid
+from fibstream.volumes.positions import check_same_grid, offset_nm
 from fibstream.volumes.sources import Source, open_volume
 from fibstream.volumes.zarr_n5.selection import Kind
 
@@ -125,7 +125,7 @@ def of_dataset(
             labels, colouring.places, raw=opened("raw", "raw") if there else None,
             grey_of=lambda values: network_grey(values, dataset), most=most, track=track,
         )  # fmt: skip
-    return draw(drawn, f"{group.removeprefix('labels/')}, ", edge)
+    return draw(drawn, f"{group.removeprefix('labels/')}, ", edge, dataset.offset_nm)
 
 
 def of_volume(
@@ -145,6 +145,7 @@ def of_volume(
         behind = None if raw is None else opened(raw, "raw", labels.voxel_size_nm)
         if behind is not None:
             check_same_grid(labels, behind)
+        begins_nm = offset_nm(labels)
         if level := _level(labels, behind):
             z, y, x = (edge * 2.0**level for edge in labels.voxel_size_nm)
             labels = opened(f"{_group(labels)}/s{level}", "labels", (z, y, x))
@@ -152,7 +153,7 @@ def of_volume(
                 behind = opened(f"{_group(behind)}/s{level}", "raw", (z, y, x))
         grey_of = None if behind is None else stretched(*window(behind, middle(behind)))
         drawn = sample(labels, by_id, raw=behind, grey_of=grey_of, track=track)
-    return draw(drawn, f"{Path(path.partition('#')[0]).name}, ", edge)
+    return draw(drawn, f"{Path(path.partition('#')[0]).name}, ", edge, begins_nm)
 
 
 def _group(source: Source) -> Path | None:
@@ -195,10 +196,12 @@ def _taken(count: int, step: int) -> NDArray[np.int64]:
     return np.minimum(np.arange(-(-count // step)) * step + step // 2, count - 1)
 
 
-def draw(drawn: Sample, title: str, edge: int = EDGE) -> Image.Image:
+def draw(
+    drawn: Sample, title: str, edge: int = EDGE, begins_nm: Size = (0.0, 0.0, 0.0)
+) -> Image.Image:
     """Return the picture, with a scale bar, the directions of the axes and the size of the box.
 
-    The box is at most ``edge`` pixels wide and high.
+    The box is at most ``edge`` pixels wide and high; ``begins_nm`` is where its first voxel lies.
     """
     shape, voxel = drawn.numbers.shape, drawn.voxel_size_nm
     z, y, x = (n * e for n, e in zip(shape, voxel, strict=True))
@@ -212,7 +215,10 @@ def draw(drawn: Sample, title: str, edge: int = EDGE) -> Image.Image:
         background=DARK,
     )  # fmt: skip
     return _framed(
-        Panel(Image.fromarray(image), 1.0 / pixel), view, f"{title}{_size((z, y, x))}", edge
+        Panel(Image.fromarray(image), 1.0 / pixel),
+        view,
+        f"{title}{_size((z, y, x), begins_nm)}",
+        edge,
     )
 
 
@@ -227,9 +233,10 @@ def _inside(drawn: Sample) -> Box:
     return Box((0, walls[1], walls[2]), (z - walls[0], y, x))
 
 
-def _size(extent_nm: Size) -> str:
+def _size(extent_nm: Size, begins_nm: Size) -> str:
     edges = " x ".join(f"{edge / 1000:.3g}" for edge in extent_nm)
-    return f"{edges} µm (z, y, x)"
+    place = ", ".join(f"{nm / 1000:.7g}" for nm in begins_nm)
+    return f"{edges} µm (z, y, x)" + (f" from {place} µm on" if any(begins_nm) else "")
 
 
 def _framed(panel: Panel, view: View, caption: str, edge: int) -> Image.Image:

@@ -3,14 +3,12 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from fibstream.core.dataset import Dataset, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.kernels.scores import Overlap, Pairs, count, count_pairs, instance_scores, scores
-from fibstream.volumes.lengths import Size
-from fibstream.volumes.positions import Position, check_same_grid
+from fibstream.volumes.positions import Place, check_same_grid, position_at
 from fibstream.volumes.sources import Source, open_volume
 
 from .hashes import Track
@@ -22,23 +20,14 @@ log = logging.getLogger(__name__)
 BLOCK: Index = (128, 128, 128)  # voxels that are compared with a truth at a time
 
 
-class _Place(NamedTuple):
-    """A dataset as something that lies at a place."""
-
-    name: str
-    shape: Index
-    voxel_size_nm: Size
-    position: Position | None
-
-
 def open_truths(
     paths: Mapping[str, str], dataset: Dataset, names: Sequence[str]
 ) -> dict[str, Source]:
     """Return the truths, opened; raise WrongUse for one that does not fit the dataset."""
     if paths and not dataset.grid.sealed:
         raise WrongUse(f"--truth: {dataset.name} is open, its extent in z is not known yet")
-    z, y, x = (o / s for o, s in zip(dataset.offset_nm, dataset.voxel_size_nm, strict=True))
-    place = _Place(dataset.name, dataset.grid.extent, dataset.voxel_size_nm, Position((z, y, x)))
+    size = dataset.voxel_size_nm
+    place = Place(dataset.name, dataset.grid.extent, size, position_at(dataset.offset_nm, size))
     found = {}
     for name, path in paths.items():
         if name not in names:

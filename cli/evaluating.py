@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import product
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,13 @@ def evaluate_volumes(
     with closing(one), closing(two):
         if threshold is not None:
             _check_threshold(threshold, two)
-        else:
-            _check_no_prediction(two)
+        elif two.declared == "prediction":
+            raise WrongUse(
+                f"{two.name} states that it is a prediction: give --threshold, of distances 127, "
+                "which is the surface"
+            )
+        if one.declared == "prediction":
+            raise WrongUse(f"{one.name} states that it is a prediction; expected labels as truth")
         _settle_sizes(one, two, voxel_size_nm)
         sized = one.voxel_size_nm is not UNSIZED or two.voxel_size_nm is not UNSIZED
         met = common(one, two, begins_nm=begins_nm)
@@ -147,19 +152,3 @@ def _settle_sizes(one: Source, two: Source, given: Size | None) -> None:
                     f"{other.shape}: give --voxel-size-nm Z,Y,X, that of {source.name}"
                 )
             source.voxel_size_nm = stated[0]
-
-
-def _check_no_prediction(test: Source) -> None:
-    """Raise WrongUse for a volume whose values need a threshold, as far as it says so itself.
-
-    That are floats, metadata of predictions, and the places that fibstream and OpenOrganelle give
-    to predictions.
-    """
-    parts = PurePath(test.name.replace("#", "/")).parts
-    placed = "predictions" in parts or any(part.endswith("_pred") for part in parts[-2:])
-    if test.is_prediction or test.dtype.kind == "f" or (test.dtype == np.uint8 and placed):
-        what = f"is {test.dtype}" if test.dtype.kind == "f" else "is a prediction"
-        raise WrongUse(
-            f"{test.name} {what}: give --threshold, of distances 127, which is the surface; labels "
-            "are scored as whole numbers of another path"
-        )

@@ -85,7 +85,13 @@ def parse_chunk(text: str | None) -> Index | None:
 
 def parse_factors(text: str | None) -> Index:
     """Parse ``--downsample``: whole numbers Z,Y,X, or one for all; without it all are 1."""
-    return (1, 1, 1) if text is None else parse_triple(text, "--downsample", int)
+    if text is None:
+        return 1, 1, 1
+    factors = parse_triple(text, "--downsample", int)
+    from fibstream.volumes.downsampled import check_factors  # it brings numpy
+
+    check_factors(factors, f"--downsample {text}")
+    return factors
 
 
 def check_choice(value: str, allowed: Iterable[str], what: str) -> str:

@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple, cast, get_args
 
@@ -15,10 +16,11 @@ from fibstream.core.dataset import clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
+from fibstream.services.ingest.edges.sources import check_same_factors, open_raw
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
-from fibstream.volumes.lengths import Size, agree, size_text
-from fibstream.volumes.positions import place_text
-from fibstream.volumes.sources import Source, open_volume
+from fibstream.volumes.lengths import Size, size_text
+from fibstream.volumes.positions import NOWHERE, place_text, position_at
+from fibstream.volumes.sources import Source
 
 from .progress import track
 
@@ -51,11 +53,12 @@ def given_predictions(predictions: Sequence[str], labels: Sequence[str]) -> list
 
 def land_volume(
     client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool,
-    given: Sequence[Given] = (), voxel_size_nm: Size | None = None,
+    given: Sequence[Given] = (), voxel_size_nm: Size | None = None, factors: Index | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """Land a volume, and predictions beside it, in an order; return the chunks by outcome.
 
-    A volume that states no voxel size has that of the dataset, unless one is given.
+    A volume that states no voxel size has that of the dataset's data, unless one is given. It is
+    averaged as the dataset declares; ``factors``, where given, must be that.
 
     The dataset must have the volume's extent; while it is open only whole layers of chunks land,
     unless ``seal`` fixes its end first.
@@ -63,14 +66,9 @@ def land_volume(
     if order not in get_args(Order):
         raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
     info = client.info(name)
-    if voxel_size_nm is not None and not agree(voxel_size_nm, info.voxel_size_nm):
-        raise WrongUse(
-            f"--voxel-size-nm {size_text(voxel_size_nm)}: dataset {name} has voxels of "
-            f"{size_text(info.voxel_size_nm)} nm"
-        )
-    size = voxel_size_nm or info.voxel_size_nm
+    check_same_factors(factors, info)
     with ExitStack() as stack:
-        source = stack.enter_context(closing(open_volume(raw, kind="raw", voxel_size_nm=size)))
+        source = stack.enter_context(closing(open_raw(raw, info, voxel_size_nm)))
         check_source(source, info, raw)
         _refuse_labels_of_an_open_volume(given, sealed=seal or info.sealed)
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
@@ -107,22 +105,43 @@ def _notes(source: Source, stored: Sequence[StoredPrediction], info: Info) -> It
     for each in stored:
         if note := confused_note(each.source):
             yield note
-    if source.position is not None and any(source.position.voxels):
+    if source.position is NOWHERE:
         yield (
-            f"{source.name} begins at {place_text(source)}; dataset {info.name} will state the "
-            "origin"
+            f"{source.name} begins at {place_text(source)}; dataset {info.name} states "
+            f"{size_text(info.offset_nm)} nm"
         )
 
 
 def _opened(given: Given, info: Info, raw: Source) -> StoredPrediction:
     """Open a prediction that fits raw; raise WrongUse for one that the dataset does not expect."""
     flag = "--labels" if given.labels else "--prediction"
+    if given.labels and info.predictions.get(given.name) == 0:
+        raise WrongUse(
+            f"{flag} {given.name}={given.path}: the dataset was made for a probability, which no "
+            f"labels have; expected --prediction {given.name}=PATH"
+        )
     if given.name not in info.predictions:
         raise WrongUse(
             f"{flag} {given.name}={given.path}: no such prediction lands in this dataset; what "
             f"does is {', '.join(info.predictions) or 'none'}"
         )
-    stored = open_stored(given.name, given.path, labels=given.labels, raw=raw)
+    made_of, length_nm = info.made_of[given.name], info.predictions[given.name]
+    if made_of and not given.labels:
+        raise WrongUse(
+            f"{flag} {given.name}={given.path}: the dataset was made for distances of {made_of}; "
+            f"expected --labels {given.name}=PATH"
+        )
+    if raw.position is None:  # it lies where the dataset does
+        raw = replace(raw, position=position_at(info.offset_nm, info.voxel_size_nm))
+    stored = open_stored(
+        given.name,
+        given.path,
+        labels=given.labels,
+        raw=raw,
+        factors=info.downsample,
+        mask=made_of == "mask",
+        squash_nm=length_nm,
+    )
     try:
         check_length(given.name, info.predictions[given.name], given.path, stored.length_nm)
     except WrongUse:

@@ -23,7 +23,6 @@ from fibstream.bus.memory import MemoryBus, MemoryFiles
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Progress, Record
-from fibstream.core.grid import Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus
 from fibstream.core.subject import plain
@@ -130,7 +129,7 @@ def prepare(bus: Bus, dataset: str) -> int:
 def run(
     out: Path, made: DatasetDesign, source: Source, raw: str, *, order: Order, seed: int,
     settings: Settings, display: Display, bus_url: str | None = None,
-    stored: Sequence[StoredPrediction] = (), factors: Index = (1, 1, 1),
+    stored: Sequence[StoredPrediction] = (),
 ) -> Report:  # fmt: skip
     """Carry out a run whose design was checked; return its report."""
     begun = time.monotonic()
@@ -155,7 +154,7 @@ def run(
         else:
             url = bus_url or f"sqlite:{bus_path(out)}"
             services = [service.name for service in registry.owners(dataset, files)]
-            arguments = landing(raw, order, seed, stored, factors)
+            arguments = landing(raw, order, seed, stored)
             runner = Runner(out, dataset.name, bus, url, arguments, settings, services)
         try:
             display.count(dataset)
@@ -171,14 +170,10 @@ def run(
     return report
 
 
-def landing(
-    raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = (),
-    factors: Index = (1, 1, 1),
-) -> list[str]:  # fmt: skip
+def landing(raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = ()) -> list[str]:
     """Return the arguments of the landing process."""
     predictions = [word for each in stored for word in each.argument]
-    coarser = ["--downsample", *map(str, factors)]
-    return ["--raw", raw, "--order", order, "--seed", str(seed), *coarser, *predictions]
+    return ["--raw", raw, "--order", order, "--seed", str(seed), *predictions]
 
 
 @contextlib.contextmanager

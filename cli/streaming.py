@@ -11,7 +11,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.landing import Order
-from fibstream.services.ingest.edges.stored import StoredPrediction, open_stored
+from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
 from fibstream.volumes.downsampled import downsampled
 from fibstream.volumes.sources import Source, open_volume
 
@@ -38,11 +38,11 @@ def stream(
         designed = design(
             out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
             invert=invert, absent_value=absent_value, threads=settings.threads, stored=stored,
+            factors=factors,
         )  # fmt: skip
         return run(
             out, designed, source, str(raw), order=cast("Order", order), seed=seed,
             settings=settings, display=Display(quiet=quiet), bus_url=bus, stored=stored,
-            factors=factors,
         )  # fmt: skip
 
 
@@ -52,11 +52,16 @@ def opened(
 ) -> Iterator[Sequence[StoredPrediction]]:
     """Open the predictions of a pipeline that are stored at a path, and close them."""
     with ExitStack() as stack:
-        yield [
+        stored = [
             stack.enter_context(closing(open_stored(
-                entry.name, entry.path, labels=entry.conversion == "distance", raw=raw,
-                factors=factors,
+                entry.name, entry.path, labels=entry.holds_labels, raw=raw, factors=factors,
+                mask=entry.made_of == "mask",
             )))
             for entry in entries
             if entry.path
         ]  # fmt: skip
+        declared = {entry.name for entry in entries if entry.given_as == "probability"}
+        for each in stored:
+            if each.name in declared:
+                check_length(each.name, 0.0, each.path, each.length_nm)
+        yield stored

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Index
 
+from .lengths import Size, as_size
 from .positions import NOWHERE, Position
 from .sources import Source
 
@@ -37,10 +38,11 @@ def downsampled(source: Source, factors: Index, absent_value: float | None = Non
         If a factor is not 1 to ``MAX_FACTOR``, or the source has fewer voxels along its axis.
     """
     shown = ",".join(map(str, factors))
-    if not all(1 <= f <= min(MAX_FACTOR, n) for f, n in zip(factors, source.shape, strict=True)):
+    check_factors(factors, f"--downsample {shown}")
+    if not all(f <= n for f, n in zip(factors, source.shape, strict=True)):
         raise WrongUse(
-            f"--downsample {shown}: expected 1 to {MAX_FACTOR} voxels an axis, and not more than "
-            f"{source.name} has ({source.shape})"
+            f"--downsample {shown}: expected not more voxels an axis than {source.name} has "
+            f"({source.shape})"
         )
     if factors == (1, 1, 1):
         return source
@@ -64,6 +66,34 @@ def downsampled(source: Source, factors: Index, absent_value: float | None = Non
         source, name=f"{source.name} by {shown}", shape=(z, y, x), fetch=fetch,
         voxel_size_nm=(dz, dy, dx), position=moved(source.position, factors),
     )  # fmt: skip
+
+
+def averaged(
+    shape: tuple[int | None, int, int], voxel_size_nm: Size, offset_nm: Size, factors: Index
+) -> tuple[tuple[int | None, int, int], Size, Size]:
+    """Return shape, voxel size and offset of a volume once it is averaged.
+
+    Parameters
+    ----------
+    shape : tuple
+        (z, y, x) in voxels; z is None while it is not known.
+    voxel_size_nm, offset_nm : tuple of float
+        Of the volume as it is; the offset is that of the first voxel's centre.
+    factors : tuple of int
+        Voxels (z, y, x) along one of those that are averaged.
+    """
+    depth, rows, columns = shape
+    fz, fy, fx = factors
+    size = as_size(edge * f for edge, f in zip(voxel_size_nm, factors, strict=True))
+    halves = zip(offset_nm, voxel_size_nm, factors, strict=True)
+    offset = as_size(at + edge * (f - 1) / 2 for at, edge, f in halves)
+    return (depth and -(-depth // fz), -(-rows // fy), -(-columns // fx)), size, offset
+
+
+def check_factors(factors: Index, what: str) -> None:
+    """Raise WrongUse unless each of the factors (z, y, x) is 1 to ``MAX_FACTOR``."""
+    if not all(1 <= factor <= MAX_FACTOR for factor in factors):
+        raise WrongUse(f"{what}: expected 1 to {MAX_FACTOR} voxels an axis")
 
 
 def windows_mean(

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,8 @@ class Voxels:
         Where the volume lies; None where the file does not state it.
     is_distance : bool
         False for a prediction that states that it is of a probability, which has no length.
-    is_prediction : bool
-        Whether its metadata state what bytes of a prediction mean; labels never do.
+    declared : {"", "labels", "prediction"}
+        What the file's metadata declare it to be; empty where they do not.
     """
 
     shape: tuple[int, ...]
@@ -78,7 +78,7 @@ class Voxels:
     squash_nm: float | None = None
     position: Position | None = None
     is_distance: bool = True
-    is_prediction: bool = False
+    declared: Literal["", "labels", "prediction"] = ""
 
     @property
     def voxel_size_nm(self) -> Size | None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.dataset import MAX_OFFSET_NM
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Index
 
@@ -34,6 +35,21 @@ class Position:
 
 
 NOWHERE = Position((math.nan, math.nan, math.nan))  # the file states a place that cannot be read
+
+
+@dataclass(frozen=True)
+class Place:
+    """Something that lies at a place and is no open file, as a dataset; see ``Placed``."""
+
+    name: str
+    shape: Index
+    voxel_size_nm: Size
+    position: Position | None
+
+
+def position_at(offset: Size, voxel_size_nm: Size) -> Position:
+    """Return the position of a volume whose first voxel has its centre at ``offset``, in nm."""
+    return Position(as_size(o / edge for o, edge in zip(offset, voxel_size_nm, strict=True)))
 
 
 class Placed(Protocol):
@@ -137,6 +153,11 @@ def check_same_grid(one: Placed, two: Placed) -> None:
             f"{two.name} has voxels of {size_text(two.voxel_size_nm)} nm; {one.name} of "
             f"{size_text(one.voxel_size_nm)} nm: expected the same"
         )
+    check_same_place(one, two)
+
+
+def check_same_place(one: Placed, two: Placed) -> None:
+    """Raise WrongUse unless two volumes of one voxel size begin at one place, if both state it."""
     if one.position is None or two.position is None:
         return
     apart = _apart_nm(one, two)
@@ -149,13 +170,25 @@ def check_same_grid(one: Placed, two: Placed) -> None:
 
 
 def offset_nm(volume: Placed) -> Size:
-    """Return where the centre of the first voxel lies; the origin where that is not known."""
+    """Return where the centre of the first voxel lies; the origin where that is not known.
+
+    Raises WrongUse where it lies further from the origin than a volume may.
+    """
     position = volume.position
     if position is None or position is NOWHERE:
         return (0.0, 0.0, 0.0)
     half = 0.5 if position.corner else 0.0
     pairs = zip(position.voxels, volume.voxel_size_nm, strict=True)
-    return as_size((v + half) * edge for v, edge in pairs)
+    return check_offset(as_size((v + half) * edge for v, edge in pairs), f"{volume.name} begins at")
+
+
+def check_offset(offset: Size, what: str) -> Size:
+    """Return where a volume begins, in nm; raise WrongUse beyond ``MAX_OFFSET_NM``."""
+    if not all(abs(nm) <= MAX_OFFSET_NM for nm in offset):  # false of what is not a number
+        raise WrongUse(
+            f"{what} {size_text(offset)} nm: expected at most {MAX_OFFSET_NM:g} nm an axis"
+        )
+    return offset
 
 
 def place_text(volume: Placed) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,8 +77,8 @@ class Source:
         Where the volume lies; None where the file does not state it.
     is_distance : bool
         False for a prediction that states that it is of a probability, which has no length.
-    is_prediction : bool
-        Whether its metadata state what bytes of a prediction mean.
+    declared : {"", "labels", "prediction"}
+        What the file's metadata declare it to be; empty where they do not.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Source:
     squash_nm: float | None = None
     position: Position | None = None
     is_distance: bool = True
-    is_prediction: bool = False
+    declared: Literal["", "labels", "prediction"] = ""
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of ``box``, which lies inside the volume.
@@ -191,7 +191,7 @@ def _checked(name: str, found: Voxels, kind: Kind, given: Size | None) -> Source
         _log_once(name, note)
     return Source(
         name, (z, y, x), found.dtype.newbyteorder("="), size, kind, found.fetch, found.display,
-        notes, found.squash_nm, found.position, found.is_distance, found.is_prediction,
+        notes, found.squash_nm, found.position, found.is_distance, found.declared,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.dataset import clip_chunk
+from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.kernels import scores as scoring
 from fibstream.kernels.matching import adjusted_rand
@@ -50,7 +51,10 @@ class Comparison:
     def scores(self, *, instances: bool) -> dict[str, Any]:
         """Return the scores of voxels, where they were compared, and scores of objects."""
         counts, pairs = scoring.Overlap(), scoring.Pairs()
+        unclear, values = not instances and self._is_unclear(), set[float]()
         for _, box, a, b in self._blocks("compared"):
+            if unclear:
+                self._check_one_value(b, values)
             counts += self._count(box, a, b)
             if instances:
                 pairs += scoring.count_pairs(a, b)
@@ -98,6 +102,24 @@ class Comparison:
             return scoring.count(truth, test)
         annotated = self._annotated(box)
         return scoring.count(truth[annotated], test[annotated])
+
+    def _is_unclear(self) -> bool:
+        """Whether the test may be labels, or values of a prediction: nothing states which."""
+        kinds = self.test.dtype == np.uint8 or self.test.dtype.kind == "f"
+        return self.threshold is None and not self.test.declared and kinds
+
+    def _check_one_value(self, test: Voxels, values: set[float]) -> None:
+        """Raise WrongUse where a block shows that what is no mask may be a prediction.
+
+        A mask has one value beside 0, and is labels whatever it is called.
+        """
+        values |= set(np.unique(test[test != 0])[:2].tolist())
+        if len(values) > 1:
+            raise WrongUse(
+                f"{self.test.name} is {self.test.dtype}, and nothing states what it holds: "
+                "give --threshold for a prediction (127 is the surface of distances), or "
+                "--instances for numbers of objects"
+            )
 
     def _metrics(self) -> dict[str, float | None]:
         """Return the 21 metrics; None where one has no value, none without a voxel size."""

@@ -17,7 +17,9 @@ from ..flags import (
     check_table,
     is_place,
     parse_chunk,
+    parse_factors,
     parse_pair,
+    parse_place,
     parse_shape,
 )
 from ..options import (
@@ -27,6 +29,7 @@ from ..options import (
     Contrast,
     Dataset,
     DatasetName,
+    Downsample,
     Invert,
     LandingOrder,
     NewVoxel,
@@ -50,15 +53,24 @@ def create(
     contrast: Contrast = None,
     invert: Invert = False,
     absent_value: AbsentValue = None,
+    offset_nm: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Where the centre of the first voxel lies."),
+    ] = None,
+    downsample: Downsample = None,
     server: Server = LOCALHOST,
 ) -> None:
-    """Make a dataset that chunks can land in.
+    """Make a dataset that chunks can land in; --downsample averages what lands.
+
+    Shape, voxel size and offset are those of the data.
 
     Example: fibstream create cell --shape "?,4000,6000" --voxel-size-nm 8 --pipeline mito
     """
     from fibstream.core.grid import MAX_AXIS, check_edges
     from fibstream.kernels.absent import check_value
     from fibstream.services.ingest.edges.datasets import DTYPES
+    from fibstream.volumes.downsampled import averaged
+    from fibstream.volumes.positions import check_offset
 
     check_name(name)
     extent = parse_shape(shape)
@@ -66,7 +78,9 @@ def create(
     check_choice(dtype, DTYPES, "--dtype")
     if absent_value is not None:
         check_value(absent_value, dtype)
-    edges = parse_chunk(chunk)
+    edges, factors = parse_chunk(chunk), parse_factors(downsample)
+    offset = parse_place(offset_nm, "--offset-nm") if offset_nm else (0.0, 0.0, 0.0)
+    check_offset(offset, "--offset-nm")
     window = parse_pair(contrast, "--contrast") if contrast else None
     if window is None and dtype != "uint8":
         raise WrongUse(f"--dtype {dtype}: give --contrast LOW,HIGH, two grey values")
@@ -74,10 +88,12 @@ def create(
     if size is None:
         raise WrongUse("--voxel-size-nm is missing; expected Z,Y,X or one length, nm")
     text = pipeline_text(pipeline)
+    extent, size, offset = averaged(extent, size, offset, factors)
     with connected(server) as client:
         new, warnings = client.create(
             name, extent, voxel_size_nm=size, dtype=dtype, chunk=edges, contrast=window,
-            invert=invert, absent_value=absent_value, pipeline=text,
+            invert=invert, absent_value=absent_value, pipeline=text, offset_nm=offset,
+            downsample=factors,
         )  # fmt: skip
     for warning in warnings:
         typer.echo(f"note: {warning}", err=True)
@@ -90,6 +106,7 @@ def land(
     raw: Raw,
     voxel_size_nm: Voxel = None,
     pattern: Pattern = None,
+    downsample: Downsample = None,
     order: LandingOrder = "raster",
     seed: Seed = 0,
     chunks: Annotated[
@@ -123,6 +140,7 @@ def land(
     check_choice(order, get_args(Order), "--order")
     given = given_predictions(prediction or (), labels or ())
     size = voxel_size(voxel_size_nm)
+    factors = None if downsample is None else parse_factors(downsample)
     check_volume(raw, size)
     with connected(server) as client:
         counts = land_volume(
@@ -135,6 +153,7 @@ def land(
             limit=chunks,
             seal=seal,
             given=given,
+            factors=factors,
         )
         typer.echo(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
         for other in client.info(name).predictions.keys() - {each.name for each in given}:

@@ -92,6 +92,17 @@ def index_of(message: pb.Index3) -> Index:
     return message.z, message.y, message.x
 
 
+def nanometres3(lengths_nm: tuple[float, float, float]) -> pb.Nanometres3:
+    """Return three lengths (z, y, x) as a message."""
+    z, y, x = lengths_nm
+    return pb.Nanometres3(z=z, y=y, x=x)
+
+
+def lengths_of(message: pb.Nanometres3) -> tuple[float, float, float]:
+    """Return three lengths (z, y, x) from a message."""
+    return message.z, message.y, message.x
+
+
 def subject_message(subject: Subject) -> pb.Subject:
     """Return a subject as a message."""
     if subject is WHOLE:

@@ -13,10 +13,11 @@ from fibstream.core.errors import AlreadyExists, Retryable
 from fibstream.core.grid import Index
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.subject import Subject
-from fibstream.v1 import chunk_pb2, ingest_pb2, ingest_pb2_grpc
+from fibstream.v1 import ingest_pb2, ingest_pb2_grpc
 
 from .connection import Connection, named_errors, pieces_of
 
+Lengths = tuple[float, float, float]  # (z, y, x) in nm
 CHOICES = 100  # of a revision, while other clients land the same chunk: each loss is another's win
 
 
@@ -28,7 +29,7 @@ class Info:
     shape: tuple[int | None, int, int]
     chunk: Index
     dtype: str
-    voxel_size_nm: tuple[float, float, float]
+    voxel_size_nm: Lengths
     contrast: tuple[float, float]
     pipeline: str
     sealed: bool
@@ -36,6 +37,10 @@ class Info:
     # Those that land, and their squash length in nm; 0 of a probability.
     predictions: Mapping[str, float] = field(default_factory=dict)
     absent_value: float | None = None  # what voxels hold that were never imaged
+    offset_nm: Lengths = (0.0, 0.0, 0.0)  # of the first voxel's centre
+    downsample: Index = (1, 1, 1)  # voxels of the data along one of the dataset's, their mean
+    # Of predictions that land: labels or mask, whose distances they are; empty: bytes as they are.
+    made_of: Mapping[str, str] = field(default_factory=dict)
 
 
 class IngestCalls(Connection):
@@ -47,19 +52,24 @@ class IngestCalls(Connection):
 
     def create(
         self, name: str, shape: tuple[int | None, int, int], *,
-        voxel_size_nm: tuple[float, float, float], dtype: str = "uint8",
+        voxel_size_nm: Lengths, dtype: str = "uint8",
         chunk: Index | None = None, contrast: tuple[float, float] | None = None,
         invert: bool = False, absent_value: float | None = None, pipeline: str = "mito",
+        offset_nm: Lengths = (0.0, 0.0, 0.0), downsample: Index = (1, 1, 1),
     ) -> tuple[bool, list[str]]:  # fmt: skip
-        """Make a dataset; return whether it is new, and warnings. ``shape[0]`` None: still open."""
-        z, y, x = voxel_size_nm
+        """Make a dataset; return whether it is new, and warnings.
+
+        ``shape[0]`` is None while the end is open. All numbers are of the dataset's voxels, which
+        are means of ``downsample`` (z, y, x) of the data's.
+        """
         low, high = contrast or (0.0, 0.0)
         spec = ingest_pb2.DatasetSpec(
             name=name, shape=wire.index3((shape[0] or 0, shape[1], shape[2])), dtype=dtype,
             chunk=wire.index3(chunk or (0, 0, 0)),
-            voxel_size_nm=chunk_pb2.Nanometres3(z=z, y=y, x=x),
+            voxel_size_nm=wire.nanometres3(voxel_size_nm),
             contrast_low=low, contrast_high=high, invert=invert, pipeline=pipeline,
-            absent_value=absent_value,
+            absent_value=absent_value, offset_nm=wire.nanometres3(offset_nm),
+            downsample=wire.index3(downsample),
         )  # fmt: skip
         answer = self._call(
             self._ingest.CreateDataset, ingest_pb2.CreateDatasetRequest(dataset=spec)
@@ -73,17 +83,20 @@ class IngestCalls(Connection):
     def info(self, dataset: str) -> Info:
         """Describe a dataset and what has landed."""
         answer = self._call(self._ingest.GetDataset, ingest_pb2.GetDatasetRequest(dataset=dataset))
-        spec, size = answer.dataset, answer.dataset.voxel_size_nm
+        spec = answer.dataset
         z, y, x = wire.index_of(spec.shape)
         count = wire.index_of(answer.count)
         bits = np.unpackbits(np.frombuffer(answer.landed, np.uint8), bitorder="little")
         landed = np.argwhere(bits[: int(np.prod(count))].reshape(count))
         return Info(
             spec.name, (z or None, y, x), wire.index_of(spec.chunk), spec.dtype,
-            (size.z, size.y, size.x), (spec.contrast_low, spec.contrast_high), spec.pipeline,
-            answer.sealed, frozenset((int(a), int(b), int(c)) for a, b, c in landed),
+            wire.lengths_of(spec.voxel_size_nm), (spec.contrast_low, spec.contrast_high),
+            spec.pipeline, answer.sealed, frozenset((int(a), int(b), int(c)) for a, b, c in landed),
             {p.name: p.squash_nm for p in answer.predictions},
             spec.absent_value if spec.HasField("absent_value") else None,
+            wire.lengths_of(spec.offset_nm),
+            wire.index_of(spec.downsample) if spec.HasField("downsample") else (1, 1, 1),
+            {p.name: p.made_of for p in answer.predictions},
         )  # fmt: skip
 
     def land(

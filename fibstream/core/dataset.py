@@ -5,7 +5,7 @@ chunk, dtype or voxel size is another dataset. Other parameters change the keys 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,13 +22,14 @@ from .grid import MAX_AXIS, MAX_CHUNK, Grid, Index
 from .pyramid import level_count
 
 RECORD = "provenance/dataset.json"  # path of the dataset record in the store
+ACQUISITION = ("shape", "chunk", "dtype", "voxel_size_nm")  # where they differ, it is another one
 SQUASH_NM = 50.0  # of a prediction whose network's card has none (Heinrich et al., Nature 2021)
 # A byte of a distance is saturated after 3.2 lengths: below an atom's size it would be a mask, and
 # above 1 um one grey level would be thicker than a membrane.
 MIN_SQUASH_NM, MAX_SQUASH_NM = 0.1, 1000.0
 # Edges of voxels: no microscope resolves a tenth of an atom, and voxels of 0.1 mm hold whole cells.
 MIN_VOXEL_NM, MAX_VOXEL_NM = 0.01, 100_000.0
-MAX_OFFSET_NM = 1e12  # a kilometre: positions are those of a stage, or of a map of slides
+MAX_OFFSET_NM = 1e12  # a kilometre, where the last digit of a double is 1e-4 nm
 MAX_GREY = 2.0**52  # of a window: one this wide, times 510, still fits in 64 bits
 MAX_ABSENT = 3.4028234663852886e38  # float32's largest, which formats use for voxels without data
 MAX_NAME = 64  # characters: names are parts of paths, topics' keys and tables in SQL
@@ -90,6 +91,8 @@ class Prediction(Frozen):
     channel: str = ""  # the network's class
     squash_nm: SquashLength = SQUASH_NM
     is_distance: bool = True  # False: a probability
+    # Of one that lands: distances of labels (not 0 is inside), or of a mask (0, and 1 or 255).
+    made_of: Literal["", "labels", "mask"] = ""
 
     @property
     def path(self) -> str:
@@ -129,6 +132,8 @@ class Dataset(Frozen):
     dtype: str
     voxel_size_nm: Nanometres
     offset_nm: tuple[Offset, Offset, Offset] = (0.0, 0.0, 0.0)  # of the first voxel's centre
+    # Voxels of the data along one of these, each of which is their mean; older records lack it.
+    downsample: Triple = (1, 1, 1)
     contrast: tuple[Grey, Grey]
     invert: bool = False
     # What voxels hold that were never imaged; None: undeclared.
@@ -178,12 +183,11 @@ class Dataset(Frozen):
         mine, others = (d.model_dump(mode="json", exclude={"shape"}) for d in (self, other))
         return mine == others
 
-    def differences(self, other: "Dataset") -> list[str]:
-        """Return one phrase per field in which ``other`` is another acquisition; empty if none."""
-        fixed = ("shape", "chunk", "dtype", "voxel_size_nm")
+    def differences(self, other: "Dataset", fields: Sequence[str] = ACQUISITION) -> list[str]:
+        """Return one phrase per field in which ``other`` differs; empty if none does."""
         return [
             f"{field} is {getattr(self, field)}, not {getattr(other, field)}"
-            for field in fixed
+            for field in fields
             if getattr(self, field) != getattr(other, field)
         ]
 

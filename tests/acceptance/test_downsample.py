@@ -8,6 +8,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from fibstream.app.facts import provenance
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.volumes.downsampled import windows_mean, windows_mode
@@ -36,7 +37,9 @@ def test_run_and_predict_average_first(scene, tmp_path) -> None:
     assert answer.hashes == expected
     dataset = read_dataset(LocalFiles(tmp_path / "a"))
     assert dataset.shape == SHAPE and dataset.voxel_size_nm == (8, 8, 8)
-    assert dataset.offset_nm == (2, 2, 2)
+    assert dataset.offset_nm == (2, 2, 2) and dataset.downsample == (2, 2, 2)
+    source = dict(provenance(dataset, "none", "fine.npz"))["source"]
+    assert source == "fine.npz; every voxel is the mean of 2 x 2 x 2 voxels of 4 nm"
     group = json.loads((tmp_path / "a/labels/mito/zarr.json").read_text())
     levels = group["attributes"]["ome"]["multiscales"][0]["datasets"]
     shifts = [level["coordinateTransformations"][1]["translation"] for level in levels]

@@ -247,7 +247,7 @@ def trees() -> st.SearchStrategy[Any]:
     entries = {
         "models": st.sampled_from(["mito", "mito", "mito", "a.onnx", "../x"]),
         "predictions": st.sampled_from([{"name": "er", "squash_nm": 50}] * 9)
-        | _model(PredictionEntry, channel="class", path="from", conversion="as", where=""),
+        | _model(PredictionEntry, channel="class", path="from", given_as="as", where=""),
         "organelles": _organelles(),
         **{name: _model(word.entry) for name, word in words().items()},
     }

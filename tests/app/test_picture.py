@@ -1,5 +1,7 @@
 """Pictures of a dataset: one scale, positions that are right, every voxel to be seen, the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,6 +66,16 @@ def test_positions_are_voxels_of_the_full_resolution_and_lengths(subject) -> Non
     assert [length_text(n) for n in (0.5, 999, 1000, 12_500)] == [
         "0.5 nm", "999 nm", "1 µm", "12.5 µm",
     ]  # fmt: skip
+
+
+def test_positions_count_from_where_the_volume_lies(subject) -> None:
+    offset = (1000.5, -30.0, -2000.0)
+    elsewhere = replace(subject, dataset=DATASET.model_copy(update={"offset_nm": offset}))
+    assert [elsewhere.position(axis) for axis in range(3)] == [
+        "xy at z = 13 (1.2605 µm)", "xz at y = 11 (80 nm)", "yz at x = 25 (-1.8 µm)",
+    ]  # fmt: skip
+    assert not np.array_equal(np.asarray(paint(elsewhere)), np.asarray(paint(subject)))
+    assert details(elsewhere)[0].title.startswith("xy at z = 13 (1.2605 µm): x 0 to ")
 
 
 def test_ticks_show_where_the_other_cuts_lie(subject) -> None:

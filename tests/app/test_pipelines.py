@@ -54,8 +54,8 @@ def test_what_is_not_given_follows_from_the_recipe() -> None:
 def test_stored_predictions_need_no_network() -> None:
     text = "predictions: [{name: er, from: a.zarr}, {name: ld, from: b, as: distance}]\n"
     stored, truth = parsed(text).predictions
-    assert (stored.path, stored.conversion) == ("a.zarr", "")
-    assert (truth.path, truth.conversion) == ("b", "distance")
+    assert (stored.path, stored.given_as) == ("a.zarr", "")
+    assert (truth.path, truth.given_as) == ("b", "distance")
 
 
 ORGANELLES = "models: [m]\norganelles:\n"
@@ -86,7 +86,9 @@ REFUSED = {
     "no length": (PREDICTIONS + "  - {name: a, squash_nm: far}", "line 3: expected .*, not 'far'"),
     "true length": (PREDICTIONS + "  - {name: a, squash_nm: yes}", "line 3: expected .*'yes'"),
     "endless length": (PREDICTIONS + "  - {name: a, squash_nm: .inf}", "line 3: .*'.inf'"),
-    "as": (PREDICTIONS + "  - {name: a, from: p, as: mask}", "line 3: as is 'mask'"),
+    "as": (PREDICTIONS + "  - {name: a, from: p, as: grey}", "line 3: as is 'grey'"),
+    "as length": (
+        PREDICTIONS + "  - {name: a, as: probability, squash_nm: 50}", "line 3: a probability has"),
     "prediction twice": (
         PREDICTIONS + "  - {name: er, from: p}\n  - {name: ER, from: q}", "line 4: ER is named"),
     "nothing predicts": ("organelles: [{recipe: mito}]", "line 1: models names no network"),
@@ -175,7 +177,7 @@ MITO_B = "{name: mito-b, model: few, class: mito}"
         ),
         (
             "{name: mito-b, model: few, class: mito}, {name: b, from: p}",
-            "prediction b: from: PATH is for fibstream run; a client gives squash_nm: LENGTH",
+            "prediction b: from: PATH is for fibstream run; a client gives .name: b, as: distance",
         ),
         (
             "{name: mito-b, model: few, class: mito}, {name: raw, from: p}",

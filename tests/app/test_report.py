@@ -31,6 +31,7 @@ from fibstream.app.report import (
 )
 from fibstream.app.truths import open_truths
 from fibstream.cli.flags import parse_truths
+from fibstream.core.dataset import RECORD
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.store.local import LocalFiles
@@ -342,3 +343,13 @@ def test_a_name_is_text_and_no_part_of_the_page(finished, tmp_path) -> None:
     text = made(out, tmp_path / "report").page.read_text("utf-8")
     assert "<script>alert" not in text
     assert "/data/&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;.tif" in text
+
+
+def test_positions_of_a_volume_elsewhere_say_from_where_they_count(finished, tmp_path) -> None:
+    out = tmp_path / "far.zarr"
+    shutil.copytree(finished, out)
+    record = json.loads((out / RECORD).read_text())
+    (out / RECORD).write_text(json.dumps(record | {"offset_nm": [5000.0, 0.0, -30.0]}))
+    text = made(out, tmp_path / "report").page.read_text("utf-8")
+    assert " nm, from 5, 0, -0.03 µm on, uint8, " in text
+    assert "<th>z / nm from the first voxel</th>" in text and "<th>z / nm</th>" not in text

@@ -127,6 +127,14 @@ def test_what_is_not_there_yet_has_no_picture(dataset) -> None:
     assert of_dataset(dataset, DATASET, "labels/none", COLOURS) is None
 
 
+@pytest.mark.parametrize("place", [(0.0, 5000.0, -30.0), (0.5, 0.0, 0.0)])
+def test_a_volume_that_begins_elsewhere_says_so(place) -> None:
+    drawn = sample(held(np.ones((4, 5, 6), np.uint8)), places)
+    plain, told = (np.asarray(draw(drawn, "x, ", 300, begins)) for begins in ((0, 0, 0), place))
+    assert np.array_equal(plain[TITLE:], told[TITLE:])
+    assert (told[:TITLE] != told[0, 0]).sum() > (plain[:TITLE] != plain[0, 0]).sum()
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 60, 50), (40, 1, 30), (2, 2, 200)])
 def test_any_shape_has_a_picture(shape) -> None:
     volume = np.zeros(shape, np.uint64)

@@ -163,17 +163,39 @@ def test_objects_of_a_prediction_are_pieces_above_the_threshold(tmp_path) -> Non
     assert scores["instances"]["f1"] == 1.0
     assert scores["instances"]["pieces_of"] == ["truth", "test"]
     size = ("--voxel-size-nm", 8)
-    for name in ("predictions", "mito_pred"):
+    for name in ("predictions", "other"):  # whatever its path is
         folder = ngff(tmp_path / name, grey, size=8)
         answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size)
-        assert (answer.code, scores) == (2, None) and "give --threshold" in answer.err
+        assert (answer.code, scores) == (2, None)
+        assert "give --threshold for a prediction" in answer.err and "--instances" in answer.err
     answer, scores = evaluate(tmp_path / "truth.npy", folder, out, *size, "--threshold", 127)
     assert answer.code == 0 and scores["dice"] == 1.0
-    stated = n5(tmp_path / "b.n5", grey, resolution=[8] * 3, units=["nm"] * 3, squash_nm=40)
-    np.save(tmp_path / "float.npy", grey.astype(np.float32))
-    for test, what in ((stated, "b.n5 is a prediction"), (tmp_path / "float.npy", "is float32")):
-        answer, scores = evaluate(tmp_path / "truth.npy", test, out, *size)
-        assert (answer.code, scores) == (2, None) and what in answer.err
+
+
+def test_what_metadata_declare_is_what_is_scored(tmp_path) -> None:
+    """A path says nothing: a mask may lie below ``predictions``, ids of uint8 anywhere."""
+    mask, out = blobs(), tmp_path / "s.json"
+    ids = (mask * (1 + np.arange(mask.size).reshape(mask.shape) % 9)).astype(np.uint8)
+    np.save(tmp_path / "truth.npy", mask)
+    truth, size = tmp_path / "truth.npy", ("--voxel-size-nm", 8)
+    assert evaluate(truth, ngff(tmp_path / "predictions", mask), out, *size)[1]["dice"] == 1
+    test = ngff(tmp_path / "labels", ids)
+    assert evaluate(truth, test, out, *size)[0].code == 2
+    assert evaluate(truth, test, out, *size, "--instances")[1]["dice"] == 1
+    group = zarr.open_group(test)
+    group.attrs["image-label"] = {}
+    assert evaluate(truth, test, out, *size)[1]["dice"] == 1
+    del group.attrs["image-label"]
+    group.attrs["squash_nm"] = 50
+    for more in ((), ("--instances",)):
+        answer = evaluate(truth, test, out, *size, *more)[0]
+        assert answer.code == 2 and "states that it is a prediction: give --thr" in answer.err
+    answer = evaluate(test, truth, out, *size)[0]
+    assert answer.code == 2 and "expected labels as truth" in answer.err
+    np.save(tmp_path / "wide.npy", ids.astype(np.uint16))
+    assert evaluate(truth, tmp_path / "wide.npy", out)[1]["dice"] == 1
+    np.save(tmp_path / "real.npy", ids / np.float32(9))
+    assert evaluate(truth, tmp_path / "real.npy", out)[0].code == 2
 
 
 def test_bytes_of_the_other_scale_are_converted_before_the_threshold(tmp_path) -> None:
@@ -197,6 +219,9 @@ def test_a_given_voxel_size_is_that_of_a_volume(tmp_path) -> None:
 def test_grey_values_without_a_threshold_are_named(tmp_path) -> None:
     np.save(tmp_path / "mask.npy", blobs())
     np.save(tmp_path / "grey.npy", blobs() + np.uint8(90))
+    answer, scores = evaluate(tmp_path / "mask.npy", tmp_path / "grey.npy", tmp_path / "s.json")
+    assert answer.code == 2 and "grey.npy is uint8, and nothing states what it holds" in answer.err
+    np.save(tmp_path / "grey.npy", blobs().astype(np.uint16) + 90)
     answer, scores = evaluate(tmp_path / "mask.npy", tmp_path / "grey.npy", tmp_path / "s.json")
     assert scores["recall"] == 1.0 and "grey.npy: 100 % of it counts as inside" in answer.err
     answer, _ = evaluate(tmp_path / "mask.npy", tmp_path / "mask.npy", tmp_path / "s.json")

@@ -1,12 +1,23 @@
 """`fibstream land`: the voxel size and the place of a volume against those of its dataset."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import zarr
+from numpy.typing import NDArray
 
-from ..support.command import inside
+from fibstream.bus import wire
+from fibstream.client import Client
+from fibstream.core.stage import RAW
+from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
+from fibstream.store.store import Blob, Store
+from fibstream.v1 import ingest_pb2
+
+from ..support.command import Answer, inside
 from ..support.wrong import is_one_line
 
 VOXELS = np.zeros((8, 8, 8), np.uint8)
@@ -30,22 +41,89 @@ def test_a_volume_lands_with_the_voxel_size_of_its_dataset(server: str, tmp_path
 
 def test_a_corner_at_the_origin_is_the_origin(server: str, tmp_path: Path) -> None:
     array: Any = zarr.create_array(tmp_path / "c.zarr", data=VOXELS + 1)
-    for offset, told in (([0, 0, 0], False), ([0, 0, 16], True)):
+    for offset, refused in (([0, 0, 0], False), ([0, 0, 16], True)):
         array.attrs.update(resolution=[8, 8, 8], units="nm", offset=offset)
         answer = inside("land", "cell", "--raw", tmp_path / "c.zarr", "--server", server)
-        assert answer.code == 0
-        assert ("dataset cell will state the origin" in answer.err) == told
+        assert answer.code == (2 if refused else 0)
+        assert ("begins at 0,0,16 nm; dataset cell at 0,0,0 nm" in answer.err) == refused
 
 
-def test_a_volume_that_lies_elsewhere_is_named(server: str, tmp_path: Path) -> None:
-    zarr.create_array(tmp_path / "m.zarr/s0", data=VOXELS + 1)
-    kinds = {"scale": [8, 8, 8], "translation": [80, 0, 0]}
+def placed(path: Path, voxels: NDArray[Any], at: Sequence[float], size: float = 8) -> Path:
+    """Write an OME-NGFF image whose first voxel has its centre at ``at``, in nm."""
+    zarr.create_array(path / "s0", data=voxels)
+    kinds = {"scale": [size] * 3, "translation": list(at)}
     steps = [{"type": kind, kind: numbers} for kind, numbers in kinds.items()]
     image: Any = {
         "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
         "datasets": [{"path": "s0", "coordinateTransformations": steps}],
     }
-    zarr.open_group(tmp_path / "m.zarr", attributes={"ome": {"multiscales": [image]}})
-    answer = inside("land", "cell", "--raw", tmp_path / "m.zarr", "--server", server)
-    assert answer.code == 0
-    assert "begins at 80,0,0 nm; dataset cell will state the origin" in answer.err
+    zarr.open_group(path, attributes={"ome": {"multiscales": [image]}})
+    return path
+
+
+def create(server: str, name: str, *flags: object) -> Answer:
+    pipeline = "predictions: [{name: er, squash_nm: 50}]"
+    return inside("create", name, "--pipeline", pipeline, "--server", server, *flags)
+
+
+@pytest.mark.parametrize(
+    ("offset", "code"),
+    [("80,0,-40", 0), ("83.9,0,-40", 0), ("0,0,0", 2), ("80,0,-49", 2), ("80,0,40", 2)],
+)
+def test_a_volume_lands_only_where_its_dataset_lies(
+    server: str, tmp_path: Path, offset: str, code: int
+) -> None:
+    raw = placed(tmp_path / "m.zarr", VOXELS + 1, (80, 0, -40))
+    name = f"at{offset}".replace(",", "_")
+    flags = ("--shape", "8,8,8", "--voxel-size-nm", 8, "--offset-nm", offset)
+    assert create(server, name, *flags).code == 0
+    answer = inside("land", name, "--raw", raw, "--server", server)
+    assert answer.code == code, answer.err
+    if code:
+        is_one_line(answer, f"begins at 80,0,-40 nm; dataset {name} at {offset} nm: .*--offset-nm")
+    with Client(server) as client:
+        info = client.info(name)
+        assert info.offset_nm == tuple(map(float, offset.split(",")))
+        assert bool(info.landed) == (code == 0)
+    again = create(server, name, *flags[:-1], "7,7,7")
+    is_one_line(again, r"its offset_nm is .*, not \(7.0, 7.0, 7.0\)")
+
+
+@pytest.mark.parametrize("offset", ["1,2", "nan,0,0", "inf,0,0", "0,0,1.1e12", "-2e12,0,0", "x"])
+def test_an_offset_that_is_none_is_refused(server: str, offset: str) -> None:
+    flags = ("--shape", "8,8,8", "--voxel-size-nm", 8, "--offset-nm", offset)
+    is_one_line(create(server, "far", *flags), "--offset-nm .*: expected|--offset-nm .*: at most")
+
+
+@pytest.mark.parametrize("shape", ["17,16,15", "?,16,15"])
+def test_what_lands_is_averaged_as_run_does(server: str, tmp_path: Path, shape: str) -> None:
+    fine = np.random.default_rng(5).integers(0, 255, (17, 16, 15), np.uint8)
+    fine[:5, :7] = 7  # not imaged
+    raw = placed(tmp_path / "m.zarr", fine, (100, 0, 20), 4)
+    name = "closed" if shape[0] == "1" else "open"
+    given = ("--shape", shape, "--voxel-size-nm", 4, "--offset-nm", "100,0,20", "--chunk", 4,
+             "--downsample", "2", "--absent-value", 7)  # fmt: skip
+    assert create(server, name, *given).code == 0
+    line = ("land", name, "--raw", raw, "--server", server)
+    is_one_line(inside(*line, "--downsample", "3"), "was made with --downsample 2,2,2")
+    is_one_line(inside(*line, "--voxel-size-nm", "8"), "voxel size 4,4,4 nm, but 8,8,8 nm")
+    answer = inside(*line, "--downsample", "2", "--seal")
+    assert answer.code == 0, answer.err
+    out = tmp_path / "run.zarr"
+    np.savez(tmp_path / "er.npz", raw=np.zeros((9, 8, 8), np.uint8), voxel_size_nm_zyx=[8.0] * 3)
+    stored = tmp_path / "er.npz"
+    (tmp_path / "p.yaml").write_text(f"predictions: [{{name: er, from: {stored}}}]")
+    answer = inside("run", "--raw", raw, "--downsample", 2, "--absent-value", 7, "--out", out,
+                    "--pipeline", tmp_path / "p.yaml", "--chunk", 4,
+                    "--bus", "memory:")  # fmt: skip
+    assert answer.code == 0, answer.err
+    there = read_dataset(LocalFiles(out))
+    with Client(server) as client:
+        info = client.info(name)
+        for field in ("shape", "voxel_size_nm", "offset_nm", "downsample", "absent_value"):
+            assert getattr(info, field) == getattr(there, field), field
+        for index in there.grid.indices():
+            stamp = Store(LocalFiles(out), there.grid).stamp(Blob(RAW, index, "uint8"))
+            assert stamp is not None
+            request = ingest_pb2.GetChunkRequest(dataset=name, index=wire.index3(index))
+            assert client._ingest.GetChunk(request).hash == stamp.hash

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
 from fibstream.runtime.service import ServicerContext
 from fibstream.runtime.settings import Settings
+from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.store.store import Blob, Store
 
 from ..simulation.oracle import read_array
@@ -143,3 +146,79 @@ def test_a_prediction_that_looks_like_a_mask_is_told(server: str, folder: Path) 
     save(folder / "few.npz", (BYTES > 130).astype(np.uint8))
     answer = land(server, folder, "--prediction", f"p={folder / 'few.npz'}#raw")
     assert "few.npz#raw: has only the values 0, 1 where it was looked at" in answer.err
+
+
+KINDS = ("probability", "distance", "labels", "mask")
+
+
+@pytest.fixture(scope="module")
+def declared(server: str, folder: Path) -> dict[str, str]:
+    """Create the dataset ``four``, with a prediction of each kind; return their files."""
+    files = {"distance": f"{folder / 'p.npz'}#raw", "labels": f"{folder / 'ids.npz'}#raw"}
+    save(folder / "mask.npz", (IDS > 0).astype(np.uint8) * 255)
+    files["mask"] = f"{folder / 'mask.npz'}#raw"
+    probable: Any = zarr.create_array(folder / "probable.zarr", data=BYTES, chunks=SHAPE)
+    probable.attrs.update(zarr.open_array(folder / "wide.zarr").attrs.asdict())
+    del probable.attrs["squash_nm"]
+    probable.attrs["meaning"] = "probability"
+    files["probability"] = str(folder / "probable.zarr")
+    words = ", ".join(f"{{name: {kind}, as: {kind}}}" for kind in KINDS)
+    answer = inside("create", "four", "--shape", ",".join(map(str, SHAPE)), "--voxel-size-nm",
+                    VOXEL_NM, "--chunk", CHUNK, "--pipeline", f"predictions: [{words}]",
+                    "--server", server)  # fmt: skip
+    assert answer.code == 0, answer.err
+    return files
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "file", "said"),
+    [
+        ("--prediction", "probability", "distance", "has the squash length 50 nm; expected a prob"),
+        ("--prediction", "distance", "probability", "has a probability; expected the squash"),
+        ("--prediction", "labels", "distance", "made for distances of labels; expected --labels"),
+        ("--prediction", "mask", "distance", "made for distances of mask; expected --labels mask="),
+        ("--labels", "probability", "labels", "made for a probability, .* expected --prediction"),
+        ("--labels", "mask", "distance", "has the value 1..; expected a mask of 0, and 1 or 255"),
+    ],
+)
+def test_what_is_not_what_was_declared_is_refused(
+    server: str, folder: Path, declared: dict[str, str], flag: str, name: str, file: str, said: str
+) -> None:
+    answer = inside("land", "four", "--raw", folder / "raw.npz", "--server", server, flag,
+                    f"{name}={declared[file]}")  # fmt: skip
+    # A note on what looks like a prediction may come before.
+    is_one_line(replace(answer, err=answer.err.splitlines()[-1]), said)
+
+
+def test_what_a_client_lands_is_what_run_reads(
+    server: str, folder: Path, declared: dict[str, str], root: Root
+) -> None:
+    given = [
+        word
+        for kind in KINDS
+        for word in ("--labels" if kind in ("labels", "mask") else "--prediction",
+                     f"{kind}={declared[kind]}")
+    ]  # fmt: skip
+    answer = inside("land", "four", "--raw", folder / "raw.npz", "--server", server, *given)
+    assert answer.code == 0, answer.err
+    words = [f"- {{name: {kind}, from: '{declared[kind]}', as: {kind}}}" for kind in KINDS]
+    words[1] = words[1].replace(", as: distance", "")  # which converts labels, of a path
+    (folder / "run.yaml").write_text("predictions:\n" + "\n".join(words))
+    out = folder / "run.zarr"
+    answer = inside("run", "--raw", folder / "raw.npz", "--chunk", CHUNK, "--out", out, "--bus",
+                    "memory:", "--pipeline", folder / "run.yaml")  # fmt: skip
+    assert answer.code == 0, answer.err
+    landed, there = root.dataset("four"), read_dataset(LocalFiles(out))
+    assert landed.predictions == there.predictions
+    stores = (Store(root.files("four"), landed.grid), Store(LocalFiles(out), there.grid))
+    for kind in KINDS:
+        for index in there.grid.indices():
+            blob = Blob(f"predictions/{kind}", index, "uint8")
+            one, two = (store.stamp(blob) for store in stores)
+            assert one is not None and two is not None and one.hash == two.hash, (kind, index)
+    (folder / "wrong.yaml").write_text(
+        f"predictions: [{{name: p, from: '{declared['distance']}', as: probability}}]"
+    )
+    answer = inside("run", "--raw", folder / "raw.npz", "--out", folder / "w.zarr", "--bus",
+                    "memory:", "--pipeline", folder / "wrong.yaml")  # fmt: skip
+    is_one_line(answer, "has the squash length 50 nm; expected a probability")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fibstream.services.ingest.edges.watch.growing import ExpectedVolume
 from fibstream.services.ingest.edges.watch.zarr_array import GrowingZarr
 from fibstream.volumes.zarr_n5.chunk_files import zarr_files
 
-from .watching import CHUNK, PLANE, SIZE, VOLUME, MemoryPort, Microscope, watcher
+from .watching import CHUNK, PLANE, SIZE, VOLUME, Info, MemoryPort, Microscope, watcher
 
 FORMATS: dict[str, dict[str, Any]] = {
     "v3": {"zarr_format": 3, "chunks": (2, 8, 8)},
@@ -166,3 +167,33 @@ def test_a_layer_whose_chunks_changed_since_the_poll_is_not_read(tmp_path: Path)
     array[2] = VOLUME[2] + 1
     assert growing.read(layer, rows) is None
     assert growing.ready(None) == []
+
+
+@pytest.mark.parametrize(("at", "refused"), [((0, 0, 0), False), ((80, 0, 0), True)])
+def test_an_array_that_lies_elsewhere_is_refused(
+    tmp_path: Path, at: tuple[int, int, int], refused: bool
+) -> None:
+    array = make_array(tmp_path / "a.zarr", 10)
+    array[:] = VOLUME
+    array.attrs["transform"] = {"axes": ["z", "y", "x"], "units": ["nm"] * 3, "scale": SIZE,
+                                "translate": at}  # fmt: skip
+    port = MemoryPort()
+    run = watcher(tmp_path / "a.zarr", port, Microscope([]), EndCondition(slices=10)).run
+    if not refused:
+        assert run() == "done"
+        return
+    with pytest.raises(WrongUse, match="begins at 80,0,0 nm; the dataset at 0,0,0 nm: expected"):
+        run()
+    assert not port.chunks
+
+
+def test_a_dataset_of_means_is_not_watched(tmp_path: Path) -> None:
+    """Voxels that were not averaged must not land in it."""
+
+    class Averaged(MemoryPort):
+        def info(self, dataset: str) -> Info:
+            return replace(super().info(dataset), downsample=(1, 2, 2))
+
+    port = Averaged()
+    with pytest.raises(WrongUse, match="made with --downsample 1,2,2, and watch averages nothing"):
+        watcher(tmp_path, port, Microscope([]), EndCondition(slices=10)).run()

@@ -43,6 +43,8 @@ class Info:
     dtype: str
     voxel_size_nm: tuple[float, float, float]
     landed: frozenset[Index]
+    offset_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    downsample: Index = (1, 1, 1)
 
 
 class MemoryPort:

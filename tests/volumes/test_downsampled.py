@@ -15,8 +15,14 @@ from fibstream.core.grid import Box, Grid
 from fibstream.core.pyramid import halve_mean, halve_mode
 from fibstream.volumes import downsampled as module
 from fibstream.volumes.display import Display
-from fibstream.volumes.downsampled import downsampled, moved, windows_mean, windows_mode
-from fibstream.volumes.positions import NOWHERE, Position, common
+from fibstream.volumes.downsampled import (
+    averaged,
+    downsampled,
+    moved,
+    windows_mean,
+    windows_mode,
+)
+from fibstream.volumes.positions import NOWHERE, Position, common, offset_nm, position_at
 from fibstream.volumes.sources import Source
 from fibstream.volumes.zarr_n5.selection import Kind
 
@@ -51,6 +57,21 @@ def test_any_box_is_that_part_of_the_whole(
     assert coarse.shape == whole.shape and coarse.dtype == array.dtype
     for index in grid.indices():
         assert np.array_equal(coarse.read(grid.box(index)), whole[grid.box(index).slices()])
+
+
+@given(edges, edges, st.tuples(*[st.integers(-(10**6), 10**6)] * 3))
+@settings(max_examples=60, deadline=None)
+def test_what_is_declared_is_what_an_averaged_volume_states(
+    shape: Triple, wanted: Triple, at: Triple
+) -> None:
+    z, y, x = (min(f, n) for f, n in zip(wanted, shape, strict=True))
+    size, offset = (4.0, 2.0, 2.0), (float(at[0]), float(at[1]), float(at[2]))
+    fine = source(np.zeros(shape, np.uint8), position=position_at(offset, size))
+    coarse = downsampled(fine, (z, y, x))
+    declared = averaged(shape, size, offset, (z, y, x))
+    assert declared[:2] == (coarse.shape, coarse.voxel_size_nm)
+    assert declared[2] == pytest.approx(offset_nm(coarse))
+    assert averaged((None, *shape[1:]), size, offset, (z, y, x))[0] == (None, *coarse.shape[1:])
 
 
 @given(st.integers(0, 2**20), edges, edges)

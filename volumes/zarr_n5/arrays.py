@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +125,7 @@ def _voxels(
     return Voxels(
         tuple(array.shape), np.dtype(array.dtype.numpy_dtype), description.lengths, fetch,
         "" if node.key == key else str(node.key.relative_to(key)), tuple(notes), display_of(places),
-        squash_of(stated, name), position, holds_distances(stated, name), bool(_stated(places)),
+        squash_of(stated, name), position, holds_distances(stated, name), _declared(places),
     )  # fmt: skip
 
 
@@ -183,6 +183,17 @@ def _stated(places: list[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _notes(places: list[Mapping[str, Any]], kind: Kind) -> list[str]:
-    nearest = [place.get("ome", place) for place in places[:2]]
-    labelled = any("image-label" in place for place in nearest if isinstance(place, Mapping))
+    labelled = _is_labelled(places)
     return ["it is marked as labels (image-label)"] if labelled and kind == "raw" else []
+
+
+def _is_labelled(places: list[Mapping[str, Any]]) -> bool:
+    nearest = [place.get("ome", place) for place in places[:2]]
+    return any("image-label" in place for place in nearest if isinstance(place, Mapping))
+
+
+def _declared(places: list[Mapping[str, Any]]) -> Literal["", "labels", "prediction"]:
+    """Return what the attributes declare an array to be, if anything."""
+    if _is_labelled(places):
+        return "labels"
+    return "prediction" if _stated(places) else ""

@@ -23,8 +23,9 @@ from .n5 import open_n5
 from .presence import Presence, presence_in_bucket, presence_in_folder
 from .zarr_arrays import open_zarr
 
+MAX_METADATA = 64 << 20  # bytes of a JSON file: consolidated metadata of ten thousand arrays
 # Of consolidated metadata with a thousand arrays; Java writes decimals of up to 55 digits.
-METADATA = Limits(size=64 << 20, depth=64, nodes=2_000_000, text=1 << 20, number=100)
+METADATA = Limits(size=MAX_METADATA, depth=64, nodes=2_000_000, text=1 << 20, number=100)
 LISTED = 10_000  # entries of a folder that are read: a group has tens, an array millions
 
 

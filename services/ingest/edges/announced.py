@@ -9,13 +9,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
+from fibstream.core.echo import cut
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Index
 from fibstream.core.stage import RAW, Input
 from fibstream.store.gate import gate_of
-from fibstream.volumes.sources import open_volume
-from fibstream.volumes.zarr_n5.selection import Kind
+from fibstream.volumes.sources import Source, open_volume
 
+from .sources import check_dataset_place, open_raw
 from .stored import check_length, length_of
 
 MAX_READS = 4  # at a time: each may hold a gigabyte of decoded strips, and they share a disk
@@ -35,23 +36,35 @@ class AnnouncedVolumes:
         Raises WrongUse for an address or a volume that is not the dataset's, LimitExceeded while
         others are read.
         """
-        kind: Kind = "raw" if array.stage == RAW else "prediction"
-        prediction = array.stage.partition("/")[2]
-        size, box = dataset.voxel_size_nm, dataset.grid.box(index)
-        with (
-            self._turn(),
-            closing(open_volume(source, kind=kind, voxel_size_nm=size, gate=self._gate)) as volume,
-        ):
-            if kind == "prediction":
-                wanted_nm = dataset.prediction(prediction).length_nm
-                check_length(prediction, wanted_nm, source, length_of(volume))
+        with self._turn(), closing(self._open(source, dataset, array)) as volume:
+            box = dataset.grid.box(index)
             if str(volume.dtype) != array.dtype or volume.shape[1:] != dataset.shape[1:] \
                     or volume.shape[0] < box.stop[0]:  # fmt: skip
                 raise WrongUse(
-                    f"source {source}: {volume.shape} {volume.dtype}; the dataset is "
+                    f"source {cut(source)}: {volume.shape} {volume.dtype}; the dataset is "
                     f"{dataset.shape} {array.dtype}"
                 )
             return volume.read(box)
+
+    def _open(self, source: str, dataset: Dataset, array: Input) -> Source:
+        """Open raw, or a prediction that nothing has to be made of."""
+        if array.stage == RAW:
+            return open_raw(source, dataset, gate=self._gate)
+        name = array.stage.partition("/")[2]
+        prediction, size = dataset.prediction(name), dataset.voxel_size_nm
+        if prediction.made_of:
+            raise WrongUse(
+                f"prediction {name}: a client converts {prediction.made_of}, and not the server: "
+                "land it by fibstream land --labels"
+            )
+        volume = open_volume(source, kind="prediction", voxel_size_nm=size, gate=self._gate)
+        try:
+            check_dataset_place(volume, dataset)
+            check_length(name, prediction.length_nm, source, length_of(volume))
+        except WrongUse:
+            volume.close()
+            raise
+        return volume
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

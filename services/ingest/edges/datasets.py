@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from fibstream.bus import wire
-from fibstream.core.dataset import MAX_VOXEL_NM, MIN_VOXEL_NM, RECORD, Dataset
+from fibstream.core.dataset import ACQUISITION, MAX_VOXEL_NM, MIN_VOXEL_NM, RECORD, Dataset
 from fibstream.core.echo import echo
 from fibstream.core.errors import AlreadyExists, NotFound, WrongState, WrongUse
 from fibstream.core.events import PipelineChanged, Sealed
@@ -18,7 +18,11 @@ from fibstream.runtime.site import Site
 from fibstream.services.ingest.stages.stored import stored
 from fibstream.store.record import read_generation
 from fibstream.store.store import Store
+from fibstream.volumes.downsampled import check_factors
+from fibstream.volumes.lengths import Size
+from fibstream.volumes.positions import check_offset
 
+COMPARED = (*ACQUISITION, "offset_nm", "downsample", "contrast", "invert", "absent_value")
 DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver
 
 
@@ -35,6 +39,8 @@ class DatasetRequest(NamedTuple):
     pipeline: str
     absent_value: float | None = None  # what voxels hold that were never imaged
     there: Dataset | None = None  # the dataset that is to have the pipeline, if it is there
+    offset_nm: Size = (0.0, 0.0, 0.0)  # of the first voxel's centre
+    downsample: Index = (1, 1, 1)  # voxels of the data along one of the dataset's
 
 
 class DatasetDesign(NamedTuple):
@@ -62,6 +68,8 @@ def check_request(request: DatasetRequest) -> None:
             f"voxel_size_nm {request.voxel_size_nm}: expected three lengths from"
             f" {MIN_VOXEL_NM:g} to {MAX_VOXEL_NM:g} nm"
         )
+    check_offset(request.offset_nm, "offset_nm")
+    check_factors(request.downsample, f"downsample {request.downsample}")
 
 
 def create(root: Root, design: DatasetDesign) -> bool:
@@ -81,7 +89,7 @@ def create(root: Root, design: DatasetDesign) -> bool:
         if dataset.shape[0] is None:  # it may have been sealed since
             existing = existing.model_copy(update={"shape": (None, *existing.shape[1:])})
         if existing.model_dump(mode="json") != dataset.model_dump(mode="json"):
-            differences = existing.differences(dataset) or ["pipeline or contrast is another"]
+            differences = existing.differences(dataset, COMPARED) or ["pipeline is another"]
             raise AlreadyExists(
                 f"dataset {echo(dataset.name)} is there: its {'; its '.join(differences)}"
             )
@@ -124,7 +132,7 @@ def update_request(there: Dataset, pipeline: str) -> DatasetRequest:
     """Return the request of another pipeline for a dataset that is there."""
     return DatasetRequest(
         there.name, there.shape, there.chunk, there.dtype, there.voxel_size_nm, there.contrast,
-        there.invert, pipeline, there.absent_value, there,
+        there.invert, pipeline, there.absent_value, there, there.offset_nm, there.downsample,
     )  # fmt: skip
 
 

@@ -21,11 +21,11 @@ from fibstream.runtime.root import open_bus
 from fibstream.runtime.site import Site, open_site
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
-from fibstream.volumes.downsampled import downsampled
-from fibstream.volumes.sources import Source, open_volume
+from fibstream.volumes.sources import Source
 
 from .datasets import announce_seal
 from .landing import Order, land, ordered
+from .sources import open_raw
 from .stored import StoredPrediction, open_stored
 
 
@@ -53,11 +53,6 @@ def _land(site: Site, index: Index, voxels: NDArray[Any], array: Input) -> None:
             drive(land(site, index, voxels, array.dtype, stage=array.stage, name=array.name))
 
 
-def _triple(numbers: Sequence[int]) -> Index:
-    z, y, x = numbers
-    return z, y, x
-
-
 def main() -> None:
     """Land a volume into a dataset that exists."""
     parser = argparse.ArgumentParser(prog="python -m fibstream.services.ingest.edges.land")
@@ -65,9 +60,6 @@ def main() -> None:
     parser.add_argument("--raw", required=True)
     parser.add_argument("--prediction", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--labels", action="append", default=[], metavar="NAME=PATH")
-    parser.add_argument(
-        "--downsample", nargs=3, type=int, default=[1, 1, 1], metavar=("Z", "Y", "X")
-    )
     parser.add_argument("--order", default="raster", choices=("raster", "random", "slab"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bus")
@@ -77,14 +69,12 @@ def main() -> None:
         files = LocalFiles(arguments.dataset)
         bus = open_bus(arguments.bus, arguments.dataset, read_dataset(files).name)
         dataset, site = open_site(files, bus)
-        factors = _triple(arguments.downsample)
-        z, y, x = (s / f for s, f in zip(dataset.voxel_size_nm, factors, strict=True))
-        source = open_volume(arguments.raw, kind="raw", voxel_size_nm=(z, y, x))
-        source = downsampled(source, factors, dataset.absent_value)
+        source = open_raw(arguments.raw, dataset)
         if source.shape != dataset.shape:
             raise WrongUse(f"{arguments.raw} is {source.shape}; the dataset is {dataset.shape}")
         stored = [
-            open_stored(name, path, labels=labels, raw=source, factors=factors)
+            open_stored(name, path, labels=labels, raw=source, factors=dataset.downsample,
+                        mask=dataset.prediction(name).made_of == "mask")
             for labels, given in ((False, arguments.prediction), (True, arguments.labels))
             for name, _, path in (argument.partition("=") for argument in given)
         ]  # fmt: skip

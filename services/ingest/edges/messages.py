@@ -8,7 +8,7 @@ import yaml
 from numpy.typing import NDArray
 
 from fibstream.bus import wire
-from fibstream.core.dataset import Dataset
+from fibstream.core.dataset import Dataset, Prediction
 from fibstream.core.echo import echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Record
@@ -24,6 +24,7 @@ from .datasets import DatasetRequest
 from .landing import LandingOutcome
 from .progress import DatasetFollower
 
+ONE: Index = (1, 1, 1)
 MAX_FAILED = 100  # failed chunks in one answer: the first ones show the cause
 LANDINGS: dict[LandingOutcome, pb.Landing] = {
     "written": pb.LANDING_WRITTEN,
@@ -36,24 +37,26 @@ def dataset_request(spec: pb.DatasetSpec) -> DatasetRequest:
     """Return the dataset that a client requests."""
     z, y, x = wire.index_of(spec.shape)
     chunk = wire.index_of(spec.chunk)
-    size = spec.voxel_size_nm
     contrast = spec.contrast_low, spec.contrast_high
+    factors = wire.index_of(spec.downsample)
     return DatasetRequest(
         check_name(spec.name), (z or None, y, x), chunk if any(chunk) else None, spec.dtype,
-        (size.z, size.y, size.x), contrast if any(contrast) else None, spec.invert, spec.pipeline,
-        spec.absent_value if spec.HasField("absent_value") else None,
+        wire.lengths_of(spec.voxel_size_nm), contrast if any(contrast) else None, spec.invert,
+        spec.pipeline, spec.absent_value if spec.HasField("absent_value") else None,
+        offset_nm=wire.lengths_of(spec.offset_nm),
+        downsample=factors if any(factors) else ONE,
     )  # fmt: skip
 
 
 def dataset_spec(dataset: Dataset) -> pb.DatasetSpec:
     """Return a dataset as a message."""
     z, y, x = dataset.shape
-    sz, sy, sx = dataset.voxel_size_nm
     return pb.DatasetSpec(
         name=dataset.name, shape=wire.index3((z or 0, y, x)), chunk=wire.index3(dataset.chunk),
-        dtype=dataset.dtype, voxel_size_nm=chunk_pb2.Nanometres3(z=sz, y=sy, x=sx),
+        dtype=dataset.dtype, voxel_size_nm=wire.nanometres3(dataset.voxel_size_nm),
         contrast_low=dataset.contrast[0], contrast_high=dataset.contrast[1],
         invert=dataset.invert, pipeline=_pipeline(dataset), absent_value=dataset.absent_value,
+        offset_nm=wire.nanometres3(dataset.offset_nm), downsample=wire.index3(dataset.downsample),
     )  # fmt: skip
 
 
@@ -61,9 +64,7 @@ def _pipeline(dataset: Dataset) -> str:
     """Return the pipeline of a dataset as YAML, every name and parameter spelled out."""
     words: dict[str, list[dict[str, Any]]] = {
         "predictions": [
-            {"name": p.name, "model": p.model, "class": p.channel}
-            if p.model
-            else {"name": p.name, "squash_nm": p.length_nm}
+            {"name": p.name, "model": p.model, "class": p.channel} if p.model else _landing_entry(p)
             for p in dataset.predictions
             if p.name != p.channel
         ],
@@ -78,6 +79,14 @@ def _pipeline(dataset: Dataset) -> str:
     return str(yaml.safe_dump({**models, **given}, sort_keys=False))
 
 
+def _landing_entry(prediction: Prediction) -> dict[str, Any]:
+    """Return the words of a pipeline for a prediction that lands."""
+    if not prediction.is_distance:
+        return {"name": prediction.name, "as": "probability"}
+    made_of = {"as": prediction.made_of} if prediction.made_of else {}
+    return {"name": prediction.name, **made_of, "squash_nm": prediction.squash_nm}
+
+
 def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetResponse:
     """Return a dataset and a bit for each chunk of its grid, (z, y, x) in C order: 1 if landed."""
     layers = max((z + 1 for z, _, _ in landed), default=0)
@@ -86,7 +95,7 @@ def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetRespo
         dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, count=wire.index3(count),
         landed=np.packbits(_landed_bits(count, landed), bitorder="little").tobytes(),
         predictions=[
-            pb.LandingPrediction(name=p.name, squash_nm=p.length_nm)
+            pb.LandingPrediction(name=p.name, squash_nm=p.length_nm, made_of=p.made_of)
             for p in dataset.predictions
             if not p.model
         ],

@@ -24,11 +24,13 @@ class StoredPrediction:
     path: str
     labels: bool
     source: Source
+    mask: bool = False  # of labels: they are 0, and 1 or 255
+    squash_nm: float | None = None  # that distances of labels are to have
 
     @property
     def length_nm(self) -> float:
         """The squash length of distances; 0 of a probability."""
-        return length_of(self.source)
+        return (self.labels and self.squash_nm) or length_of(self.source)
 
     @property
     def argument(self) -> tuple[str, str]:
@@ -44,7 +46,7 @@ class StoredPrediction:
 
         whole = Box((0, 0, 0), self.source.shape)
         around = box.grow(self._halo).meet(whole)
-        inside: NDArray[Any] = self.source.read(around) > 0
+        inside = inside_of(self.source.read(around), mask=self.mask, name=self.source.name)
         return distance_bytes(inside, around, box, self.source.voxel_size_nm, self.length_nm)
 
     @cached_property
@@ -59,12 +61,14 @@ class StoredPrediction:
 
 
 def open_stored(
-    name: str, path: str, *, labels: bool, raw: Source, factors: Index = (1, 1, 1)
-) -> StoredPrediction:
+    name: str, path: str, *, labels: bool, raw: Source, factors: Index = (1, 1, 1),
+    mask: bool = False, squash_nm: float | None = None,
+) -> StoredPrediction:  # fmt: skip
     """Open a prediction, or labels, of a volume; raise WrongUse unless they lie where raw does.
 
     Where raw is downsampled by ``factors``, they may have its voxels, or those of its source, which
-    are then downsampled too.
+    are then downsampled too. ``mask`` says that labels are a mask, ``squash_nm`` which length
+    their distances are to have.
     """
     kind: Kind = "labels" if labels else "prediction"
     wrong = None
@@ -76,8 +80,19 @@ def open_stored(
         except WrongUse as error:
             wrong = wrong or error
         else:
-            return StoredPrediction(name, path, labels, source)
+            return StoredPrediction(name, path, labels, source, mask, squash_nm)
     raise WrongUse(f"prediction {name} must fit raw: {wrong}")
+
+
+def inside_of(labels: NDArray[Any], *, mask: bool, name: str) -> NDArray[np.bool_]:
+    """Return where labels (z, y, x) are of an object.
+
+    Raises WrongUse where a ``mask`` has a value that is none of 0, 1 and 255.
+    """
+    if mask and (other := labels[~np.isin(labels, (0, 1, 255))]).size:
+        raise WrongUse(f"{name} has the value {other[0]}; expected a mask of 0, and 1 or 255")
+    inside: NDArray[np.bool_] = labels != 0
+    return inside
 
 
 def length_of(source: Source) -> float:

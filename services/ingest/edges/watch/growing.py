@@ -28,6 +28,7 @@ class ExpectedVolume:
     extent_z: int | None  # None while it is open
     landed: frozenset[int]  # layers of which every chunk is in the store
     again: bool = False  # land those once more
+    offset_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the first voxel's centre
 
 
 class GrowingVolume(Protocol):

@@ -28,6 +28,14 @@ class DatasetInfo(Protocol):
         """The edges of a voxel."""
 
     @property
+    def offset_nm(self) -> tuple[float, float, float]:
+        """Where the centre of the first voxel lies."""
+
+    @property
+    def downsample(self) -> Index:
+        """Voxels of the data along one of the dataset's."""
+
+    @property
     def landed(self) -> AbstractSet[Index]:
         """The chunks in the store, those declared absent included."""
 

@@ -165,6 +165,12 @@ class Watcher:
             raise WrongUse(
                 f"--slices {self._end.slices}: {self._dataset} is sealed at {self._extent_z}"
             )
+        if info.downsample != (1, 1, 1):
+            raise WrongUse(
+                f"dataset {self._dataset} was made with --downsample "
+                f"{','.join(map(str, info.downsample))}, and watch averages nothing yet: land the "
+                "whole volume by fibstream land"
+            )
         self._shape, self._chunk, dtype = (y, x), info.chunk, np.dtype(info.dtype)
         limit = self._settings.layer_bytes
         self._bands = list(row_bands(self._shape, info.chunk, dtype.itemsize, limit))
@@ -173,7 +179,7 @@ class Watcher:
         whole = frozenset(z for z, count in landed.items() if count == rows * columns)
         expected = ExpectedVolume(
             (y, x), dtype, info.voxel_size_nm, info.chunk[0], self._extent_z, whole,
-            again=self._settings.again,
+            again=self._settings.again, offset_nm=info.offset_nm,
         )  # fmt: skip
         if whole and not self._settings.again:
             self._report(f"{len(whole)} layers of chunks have landed before")

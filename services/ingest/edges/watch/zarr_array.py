@@ -16,6 +16,7 @@ from fibstream.services.ingest.stability import FileState, StableFiles
 from fibstream.store.gate import FREE
 from fibstream.volumes.formats import Voxels, named_errors
 from fibstream.volumes.lengths import agree
+from fibstream.volumes.positions import NOWHERE, Place, check_same_place, position_at
 from fibstream.volumes.registry import split_path
 from fibstream.volumes.zarr_n5.arrays import open_hierarchy
 from fibstream.volumes.zarr_n5.chunk_files import ChunkFiles, zarr_files
@@ -121,6 +122,13 @@ class GrowingZarr:
         own, wanted = found.voxel_size_nm, expected.voxel_size_nm
         if own and not agree(own, wanted):
             raise WrongUse(f"{self._path} has the voxel size {own} nm; the dataset has {wanted}")
+        if found.position is not None and found.position is not NOWHERE:
+            shape = (found.shape[0], found.shape[1], found.shape[2])
+            at = position_at(expected.offset_nm, wanted)
+            check_same_place(
+                Place("the dataset", shape, wanted, at),
+                Place(self._path, shape, wanted, found.position),
+            )
 
     def _pending(self) -> list[str]:
         """Return the files of the next layers that have not landed."""
