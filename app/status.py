@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fibstream.bus import wire
+from fibstream.bus.reading import events_of
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.events import Change, ObjectChanged
 from fibstream.core.ports import Bus
 from fibstream.core.subject import CHUNKS, WHOLE, Subjects, count, named, plain
-from fibstream.runtime.ledger import entries_of, ledger
+from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 
 from .catalogue import landed, segmentations, stage_names, stages_of
@@ -25,7 +26,7 @@ def status_of(path: Path) -> dict[str, Any]:
     usage = usage_report(path)  # before the bus is opened, which writes beside itself
     log = bus_path(path)
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
-    records = list(ledger(bus))
+    records = list(ledger(bus, dataset.name))
     ready = Counter(r.stage for r in records if r.status == "ready")
     stages: dict[str, Subjects] = {each.stage: each.subjects for each in landed(dataset)}
     stages |= {stage.name: stage.subjects for stage in stages_of(dataset, files)}
@@ -33,7 +34,7 @@ def status_of(path: Path) -> dict[str, Any]:
     objects: dict[str, Counter[str]] = {}
     # Objects of an organelle that the pipeline no longer has are not those of the dataset.
     current = {found.name for found in segmentations(dataset, files)}
-    for change in _last_changes(bus):
+    for change in _last_changes(bus, dataset.name):
         if change.organelle in current:
             objects.setdefault(change.organelle, Counter())[change.kind] += 1
     bus.close()
@@ -63,11 +64,10 @@ def status_of(path: Path) -> dict[str, Any]:
     }
 
 
-def _last_changes(bus: Bus) -> Iterable[ObjectChanged]:
+def _last_changes(bus: Bus, dataset: str) -> Iterable[ObjectChanged]:
     """Return the last change of every object: its present state."""
     last: dict[tuple[str, int], ObjectChanged] = {}
-    for entry in entries_of(bus, [wire.OBJECTS]):
-        change = wire.decode(entry.value)
+    for change in events_of(bus, [wire.OBJECTS], dataset):
         if isinstance(change, ObjectChanged):
             last[change.organelle, change.id] = change
     return last.values()

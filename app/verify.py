@@ -89,7 +89,8 @@ class _Look:
         self._subjects: dict[str, Subjects] = {s.stage: s.subjects for s in landed(dataset)}
         self._landing = set(self._subjects)
         self._subjects |= {s.name: s.subjects for s in stages_of(dataset, store.files)}
-        self._was_there = {(r.stage, r.subject) for r in ledger(bus) if self._shows_it_was_there(r)}
+        records = ledger(bus, dataset.name)
+        self._was_there = {(r.stage, r.subject) for r in records if self._shows_it_was_there(r)}
         self.places = list(outputs(dataset, store.files, store))
         self._more = sorted(self._was_there - {place for place, _ in self.places}, key=_order)
         self.places += [(place, blobs_of(dataset, store.files, place)) for place in self._more]

@@ -19,6 +19,7 @@ from rich.progress import track as rich_track
 
 from fibstream import registry
 from fibstream.bus import wire
+from fibstream.bus.reading import event_of
 from fibstream.core.events import ObjectChanged, Progress
 from fibstream.core.ports import Bus
 
@@ -88,7 +89,7 @@ class Display:
     def _follow(self, bus: Bus) -> None:
         for entry in bus.read([wire.OBJECTS], self._after):
             self._after = entry.offset
-            change = wire.decode(entry.value)
+            change = event_of(entry)
             if isinstance(change, ObjectChanged):
                 self._objects[change.organelle, change.id] = change.kind
 

@@ -20,6 +20,7 @@ from fibstream.app.hashes import hashes
 from fibstream.app.space import disk_bytes
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
+from fibstream.bus.reading import entries_of
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Progress, Record
@@ -27,7 +28,7 @@ from fibstream.core.grid import Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus
 from fibstream.core.subject import plain
-from fibstream.runtime.ledger import entries_of, ledger
+from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path, is_kafka, open_bus, servers_of
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign
@@ -119,7 +120,7 @@ def prepare(bus: Bus, dataset: str) -> int:
     The number is the end of the log of work: what comes after it is this run's.
     """
     bus.forget()
-    for record in ledger(bus):
+    for record in ledger(bus, dataset):
         if record.status == "failed" and record.crashed:
             again = Record(record.stage, record.subject, "suspect")
             key = wire.record_key(dataset, record.stage, record.subject)
@@ -198,12 +199,12 @@ def conclude(
     out: Path, dataset: Dataset, bus: Bus, progress: Mapping[str, Progress], before: int
 ) -> Report:
     """Count what this call did since the log of work ended at ``before``; hash what is whole."""
-    places = {entry.key for entry in entries_of(bus, [wire.WORK], before)}
+    places = {entry.key for entry in entries_of(bus, [wire.WORK], dataset.name, before)}
     recorded = sum(p.recorded for p in progress.values())
     names = stage_names(dataset, LocalFiles(out))
     failed = [
         {"stage": r.stage, "chunk": plain(r.subject), "reason": r.reason}
-        for r in ledger(bus)
+        for r in ledger(bus, dataset.name)
         if r.status == "failed" and r.stage in names
     ]
     report = Report(len(places), max(recorded - len(places), 0), failed)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from fibstream.core.ports import Bus
 from fibstream.core.service import Service
-from fibstream.telemetry.metrics import CONSUMER_STALLS, Telemetry
+from fibstream.telemetry.metrics import Telemetry
 
 from .host import Host, PlannerHost, WorkerHost
 from .process import metrics_of, orphaned, running
 from .root import OneDataset, Root
 from .serve import ROLES, Serving, serve
 from .settings import Settings
+from .tallies import Tallies
 
 IDLE_S = 0.25  # a waiting process looks up at least so often, to notice signals and due work
 
@@ -75,22 +76,11 @@ def _work(service: Service, given: argparse.Namespace) -> None:
             server = GrpcServer(given.listen, (), telemetry)
             held.callback(server.close)
             server.open()
-        counted = 0
+        tallies = Tallies(telemetry, kafka=root.shared)
         while not stopping.is_set() and not orphaned(given.parent):
             if not host.turn():
                 host.wait(IDLE_S)
-            counted = _count_stalls(telemetry, counted, kafka=root.shared)
-
-
-def _count_stalls(telemetry: Telemetry, counted: int, *, kafka: bool) -> int:
-    """Count the consumers that hung beyond ``counted``; return how many there were so far."""
-    if not kafka:
-        return counted
-    from fibstream.bus.kafka.stall import STALLS
-
-    if STALLS.count > counted:
-        telemetry.add(CONSUMER_STALLS, STALLS.count - counted)
-    return STALLS.count
+            tallies.count()
 
 
 def _host(

@@ -15,6 +15,7 @@ from .root import Root, servers_of
 from .service import ServicerContext
 from .settings import MAX_WORKERS, Settings
 from .supervisor import Supervisor
+from .tallies import Tallies
 
 log = logging.getLogger(__name__)
 
@@ -85,5 +86,7 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         held.callback(server.close)
         server.open()
         report(f"{service.name}: listening on port {server.port}, datasets below {root.url}")
+        tallies = Tallies(telemetry, kafka=root.shared)
         while not stopping.wait(WATCH_S):
             supervisor.watch()
+            tallies.count()

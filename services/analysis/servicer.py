@@ -1,6 +1,6 @@
 """The gRPC servicer of analysis: the tables of a dataset, and queries of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import grpc
 import pyarrow as pa
@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 
 from fibstream import registry
 from fibstream.bus import wire
+from fibstream.bus.reading import events_of
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
-from fibstream.core.ports import Bus, Entry, Files
+from fibstream.core.ports import Bus, Files
 from fibstream.runtime.paging import MAX_PAGE, decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
@@ -124,10 +125,10 @@ def _final(
     That is so when the dataset is sealed, every planner that it needs has read the log to its end
     and has nothing left to do, and no chunk has failed.
     """
-    events = (wire.decode(entry.value) for entry in _all(bus, [wire.PROGRESS]))
+    events = events_of(bus, [wire.PROGRESS], dataset.name)
     progress = {event.service: event for event in events if isinstance(event, Progress)}
     topics = sorted({wire.ledger_topic(made.stage.name) for made in stages.values()})
-    events = (wire.decode(entry.value) for entry in _all(bus, topics))
+    events = events_of(bus, topics, dataset.name)
     ready = {e.stage: e for e in events if isinstance(e, Record) and e.status == "ready"}
     end = bus.end(wire.ledger_topics())  # read last: a record that came meanwhile is seen here
     needed = [progress.get(service.name) for service in registry.owners(dataset, files)]
@@ -139,10 +140,3 @@ def _final(
         for name, made in stages.items()
         if made.stage.name in ready
     }
-
-
-def _all(bus: Bus, topics: list[str]) -> Iterator[Entry]:
-    after = 0
-    while entries := bus.read(topics, after):
-        yield from entries
-        after = entries[-1].offset

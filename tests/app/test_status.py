@@ -48,7 +48,9 @@ def test_changes_are_counted_in_a_fixed_order(tmp_path) -> None:
     bus_path(path).parent.mkdir(exist_ok=True)
     with closing(SqliteBus(bus_path(path))) as bus:
         for n, kind in enumerate(kinds):
-            bus.publish(wire.OBJECTS, f"cell/{n}", wire.encode(ObjectChanged("mito", kind, n, 1)))
+            bus.publish(
+                wire.OBJECTS, f"cell/mito/{n}", wire.encode(ObjectChanged("mito", kind, n, 1))
+            )
     lines = describe(status_of(path)).splitlines()
     (line,) = (line.split() for line in lines if "objects/mito" in line)
     text = "2 opened, 2 grown, 2 merged into, 2 final, 2 withdrawn"
