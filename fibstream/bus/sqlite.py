@@ -84,14 +84,16 @@ class SqliteBus:
 
     def _prepare(self, *, read_only: bool) -> None:
         if read_only:
-            self._check_tables()
+            if not self._run("SELECT 1 FROM sqlite_master"):
+                raise Retryable(f"bus {self.path}: its tables are still to be made")
+            self._check_tables("log")  # an earlier version had other tasks
             return
         self._journal()
         # A kill loses nothing; after a power cut the last records may be lost, and reconcile
         # finds their blobs in the store.
         self._run("PRAGMA synchronous=NORMAL")
         self._create()
-        self._check_tables()
+        self._check_tables(*_COLUMNS)
 
     def _journal(self) -> None:
         """Switch to a write-ahead log: the one statement for which SQLite does not wait itself."""
@@ -115,11 +117,11 @@ class SqliteBus:
             self._run(statement)
         self._run("COMMIT")
 
-    def _check_tables(self) -> None:
-        """Raise WrongUse for tables with other columns: another program made them."""
-        for table, columns in _COLUMNS.items():
+    def _check_tables(self, *tables: str) -> None:
+        """Raise Damaged for tables with other columns: another program made them."""
+        for table in tables:
             found = [text_of(row[1]) for row in self._run(f"PRAGMA table_info({table})")]
-            if tuple(found) != columns:
+            if tuple(found) != _COLUMNS[table]:
                 raise self._wrong(f"its table {table} is none of fibstream")
 
     def _run(self, sql: str, *values: object) -> list[Any]:

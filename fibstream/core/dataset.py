@@ -13,23 +13,26 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
-from .errors import WrongUse
-from .grid import Grid, Index
+from .errors import Damaged
+from .grid import MAX_AXIS, MAX_CHUNK, Grid, Index
 from .pyramid import level_count
 
 RECORD = "provenance/dataset.json"  # path of the dataset record in the store
 SQUASH_NM = 50.0  # of a prediction whose network's card has none (Heinrich et al., Nature 2021)
+MAX_PART = 255  # characters of what is one part of a path, as most file systems have it
 MAX_NAME = 64  # characters: names are parts of paths, topics' keys and tables in SQL
 NAMES = "letters, digits, '.', '_' and single '-', first a letter or digit, at most 64"
+_NO_PART = re.compile(r"[/\\\x00-\x1f\x7f]")
 _NAME = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9._])*-?")
 
-Triple = tuple[PositiveInt, PositiveInt, PositiveInt]
-Nanometres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Axis = Annotated[int, Field(gt=0, le=MAX_AXIS)]
+Edge = Annotated[int, Field(gt=0, le=MAX_CHUNK)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Nanometres = tuple[Length, Length, Length]
 
 
 def check_name(name: str) -> str:
@@ -45,6 +48,19 @@ def check_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(check_name)]
 
 
+def check_part(name: str) -> str:
+    """Return a name as one part of a path or a key; raise ValueError where it can be none.
+
+    A run names its dataset after any folder, and a network after any file.
+    """
+    if not 0 < len(name) <= MAX_PART or name in (".", "..") or _NO_PART.search(name):
+        raise ValueError(f"name {name[:80]!r}: expected one part of a path")
+    return name
+
+
+Part = Annotated[str, AfterValidator(check_part)]
+
+
 class Frozen(BaseModel):
     """An immutable value that refuses unknown fields."""
 
@@ -54,9 +70,9 @@ class Frozen(BaseModel):
 class Model(Frozen):
     """A network as this dataset uses it; its file is stored in the dataset under its digest."""
 
-    name: str
+    name: Part
     classes: tuple[str, ...]
-    sha256: str
+    sha256: Part
     spec: Mapping[str, Any]  # the network's geometry, as inference reads it
     profile: Mapping[str, str]  # runtime, precision, tile and self-check digest
 
@@ -73,9 +89,9 @@ class Prediction(Frozen):
     """
 
     name: Name
-    model: str = ""  # the network that predicts it; empty: it lands beside raw
+    model: Part | Literal[""] = ""  # the network that predicts it; empty: it lands beside raw
     channel: str = ""  # the network's class
-    squash_nm: PositiveFloat = SQUASH_NM
+    squash_nm: Length = SQUASH_NM
     is_distance: bool = True  # False: a probability
 
     @property
@@ -98,8 +114,8 @@ class Organelle(Frozen):
     """A named refinement: a recipe, what it reads, and every parameter spelled out."""
 
     name: Name  # of labels/<name>, fragments/<name>, measures/<name>, tables/<name>
-    recipe: str
-    inputs: Mapping[str, str]  # role of the recipe -> name of a prediction or an organelle
+    recipe: Part
+    inputs: Mapping[str, Name]  # role of the recipe -> name of a prediction or an organelle
     settings: Mapping[str, Any]
 
 
@@ -107,16 +123,16 @@ class Dataset(Frozen):
     """One acquisition and its pipeline; lengths are voxels, axes (z, y, x)."""
 
     format: Literal[2] = 2
-    name: str
+    name: Part
     # Of running services, a word of its own for each creation: one that is deleted and created anew
     # under its name is another dataset, with another bus.
     incarnation: str = ""
-    shape: tuple[PositiveInt | None, PositiveInt, PositiveInt]
-    chunk: Triple
-    dtype: str
+    shape: tuple[Axis | None, Axis, Axis]
+    chunk: tuple[Edge, Edge, Edge]
+    dtype: str = Field(pattern=r"^(u?int(8|16|32|64)|float(16|32|64))$")
     voxel_size_nm: Nanometres
-    offset_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the first voxel's centre
-    contrast: tuple[float, float]
+    offset_nm: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)  # of the first voxel's centre
+    contrast: tuple[Finite, Finite]
     invert: bool = False
     absent_value: float | None = None  # what voxels hold that were never imaged; None: undeclared
     models: tuple[Model, ...] = ()
@@ -128,11 +144,11 @@ class Dataset(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _format_is_read(cls, record: Any) -> Any:
-        """Raise WrongUse for a record of an earlier format, whose other fields differ too."""
+        """Raise Damaged for a record of an earlier format, whose other fields differ too."""
         if isinstance(record, Mapping) and record.get("format") == 1:
-            raise WrongUse(
-                f"{record.get('name')}: a dataset of format 1, which this version does not read; "
-                "run it anew into a new folder"
+            raise Damaged(
+                f"{record.get('name')!s:.140}: a dataset of format 1, which this version does not"
+                " read; run it anew into a new folder"
             )
         return record
 

@@ -13,7 +13,7 @@
     └── Poison       this input can never succeed: recorded ``failed``, the rest goes on
 
 Anything else is a bug: the process dies, the task is delivered again, and after three crashes on
-one task it is parked.
+one task it is parked. A process that hosts many datasets leaves that of the bug alone instead.
 """
 
 

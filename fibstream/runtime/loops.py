@@ -80,9 +80,9 @@ class PlannerLoop:
             Folds(service.folds(self.dataset)), lambda: read_dataset(files).grid,
             service.lands(self.dataset),
         )  # fmt: skip
+        self._arrays = service.arrays(self.dataset, files)
         self.record = RecordWatch(files, self.dataset)
         self.outdated = False  # whether the record has another pipeline: open the dataset anew
-        self._arrays = service.arrays(self.dataset, files)
         self._documents: dict[str, bytes] = {}  # the metadata that was written, by path
         self._described_z = 0  # the extent in z that it gives
         self._reconciled = 0  # the number of the last request for a reconcile that was fulfilled

@@ -2,12 +2,14 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from fibstream.core.errors import FibstreamError
 from fibstream.core.ports import Bus
 from fibstream.core.service import Service
 from fibstream.telemetry.metrics import Telemetry
@@ -18,6 +20,8 @@ from .root import OneDataset, Root
 from .serve import ROLES, Serving, serve
 from .settings import Settings
 from .tallies import Tallies
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 0.25  # a waiting process looks up at least so often, to notice signals and due work
 
@@ -110,6 +114,11 @@ def _renew(worker: WorkerHost, root: Root | OneDataset, owner: str, lease_s: flo
         if held is None:
             continue
         dataset, delivery = held
-        if dataset not in own:
-            own[dataset] = root.bus(dataset)
-        own[dataset].renew(delivery, owner, lease_s)
+        try:
+            if dataset not in own:
+                own[dataset] = root.bus(dataset)
+            own[dataset].renew(delivery, owner, lease_s)
+        except FibstreamError as error:  # that of another dataset is renewed as before
+            log.warning("dataset %s: a lease is not renewed: %s", dataset, error)
+            if dataset in own:
+                own.pop(dataset).close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import Retryable, WrongUse
 from fibstream.core.service import Service
 
 from .checks import check_address, check_brokers, check_root
@@ -90,3 +90,5 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         while not stopping.wait(WATCH_S):
             supervisor.watch()
             tallies.count()
+            with contextlib.suppress(Retryable):  # the root is away, which every call says
+                server.name_quarantined(root.quarantined())

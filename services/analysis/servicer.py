@@ -52,7 +52,8 @@ class AnalysisServicer(AnalysisServiceServicer):
                 _described(name, read_table(dataset, files, made), final)
                 for name, made in stages.items()
             ]
-        return pb.DescribeResponse(tables=tables)
+        quarantined = self._root.quarantined().get(request.dataset, "")
+        return pb.DescribeResponse(tables=tables, quarantined=quarantined)
 
     def QueryObjects(
         self, request: pb.QueryObjectsRequest, context: grpc.ServicerContext

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.core.errors import Damaged
+from fibstream.core.errors import Damaged, Retryable
 
 WRONG = {
     "another program's": "CREATE TABLE places (url TEXT)",
@@ -80,3 +80,19 @@ def test_the_tables_of_an_earlier_version_keep_their_log(tmp_path: Path) -> None
     with closing(SqliteBus(path)) as bus:
         assert [entry.value for entry in bus.read(["t"], 0)] == [b"1"]
         assert bus.backlog("q") == 0
+
+
+def test_an_earlier_version_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "bus.sqlite"
+    with closing(SqliteBus(path)) as bus:
+        bus.publish("t", "d/1", b"1")
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TABLE tasks; CREATE TABLE tasks (old); PRAGMA user_version=1")
+    with closing(SqliteBus(path, read_only=True)) as bus:
+        assert [entry.value for entry in bus.read(["t"], 0)] == [b"1"]
+
+
+def test_a_file_whose_tables_are_still_to_be_made_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "bus.sqlite").touch()
+    with pytest.raises(Retryable):
+        SqliteBus(tmp_path / "bus.sqlite", read_only=True)
