@@ -15,7 +15,7 @@ from typing import Any
 from fibstream import registry
 from fibstream.app.catalogue import restore_log, stage_names
 from fibstream.app.facts import SOURCE, source_record
-from fibstream.app.folder import locked
+from fibstream.app.folder import LOCK, locked
 from fibstream.app.hashes import hashes
 from fibstream.app.space import disk_bytes
 from fibstream.bus import wire
@@ -34,7 +34,7 @@ from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.services.ingest.edges.stored import StoredPrediction
-from fibstream.store.local import LocalFiles
+from fibstream.store.local import PRIVATE, LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.store.store import Store
 from fibstream.volumes.sources import Source
@@ -56,9 +56,24 @@ class Report:
     seconds: float = 0.0
 
 
+def is_begun(out: Path) -> bool:
+    """Whether a folder is empty, or has only what a first run makes before the record is put.
+
+    Such a run may have ended while it copied the networks: the next one does it again.
+    """
+    if not out.is_dir() or os.path.lexists(out / RECORD):
+        return False
+    provenance = Path(RECORD).parent
+    names = {path.name for path in out.iterdir()}
+    if not names <= {PRIVATE, provenance.name}:
+        return False
+    made = {path.name for path in (out / provenance).glob("*")}
+    return made <= {"models"} and (not names or (out / LOCK).is_file())
+
+
 def check_output(out: Path) -> None:
     """Raise WrongUse for a folder that is no dataset or cannot be written."""
-    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out / RECORD).is_file() and not is_begun(out):
         raise WrongUse(f"--out {out}: exists and is not a fibstream dataset; expected a new path")
     parent = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
