@@ -15,7 +15,7 @@ from fibstream.telemetry.metrics import SILENT, Telemetry
 
 from .loops import CRASHES, PlannerLoop, WorkerLoop
 from .quarantine import Quarantine, reason_of
-from .root import OneDataset, Root
+from .root import OneDataset, Root, is_name
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -251,8 +251,8 @@ class WorkerHost:
         if delivery is None:
             return False
         name = wire.dataset_of(delivery.key)
-        if own not in (None, name) and not self._root.single:
-            pass_over(f"task {delivery.key}", f"on the bus of {own}")
+        if not self._root.single and (own not in (None, name) or not is_name(name)):
+            pass_over(f"task {delivery.key}", f"on the bus of {own or 'all datasets'}")
             bus.discard(delivery)
             return True
         self.held = name, delivery
