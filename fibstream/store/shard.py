@@ -268,6 +268,12 @@ def encode_arrays(arrays: Arrays) -> bytes:
     return bytes(Zstd(ZSTD_LEVEL).encode(header + b"\n" + body))
 
 
+# What zstd, JSON and numpy raise for what is none of theirs.
+_NO_ARRAYS = (
+    ValueError, TypeError, KeyError, RuntimeError, OverflowError, SyntaxError, MemoryError
+)  # fmt: skip
+
+
 def decode_arrays(data: bytes) -> Arrays:
     """Return the arrays that `encode_arrays` encoded, little-endian and read-only.
 
@@ -281,7 +287,7 @@ def decode_arrays(data: bytes) -> Arrays:
             count = int(np.prod(shape))
             arrays[name] = np.frombuffer(body, np.dtype(dtype), count, offset).reshape(shape)
             offset += count * np.dtype(dtype).itemsize
-    except (ValueError, TypeError, RuntimeError, RecursionError, MemoryError) as error:
+    except _NO_ARRAYS as error:
         raise Corrupt(f"no arrays: {error}") from error
     return arrays
 
