@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class SharedRoot(Root):
 def stages(dataset: Dataset, _: object) -> Sequence[Stage]:
     """Return a stage that fails in a dataset by its name."""
 
-    def compute(block: Block) -> dict[str, object]:
+    def compute(block: Block) -> dict[str, Any]:
         if dataset.name == "bug":
             raise ZeroDivisionError("of this version")
         if dataset.name == "away":
@@ -109,7 +110,7 @@ def test_a_bug_and_a_disk_that_is_away_stop_no_other_dataset(root: Root) -> None
     assert not [r for r in ledger(root.bus("away"), "away") if r.status == "failed"]
 
 
-FORGED = {
+FORGED: dict[str, tuple[str, Task | Record]] = {
     "of no dataset": ("nobody/raw/0.0.0", Task("raw", (0, 0, 0), "k", ())),
     "of a path": ("../../x/raw/0.0.0", Task("raw", (0, 0, 0), "k", ())),
     "of another service": ("well/labels/mito/0.0.0", Task("labels/mito", (0, 0, 0), "k", ())),
