@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fibstream.core.dataset import RECORD, Dataset
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import Damaged, WrongUse
 from fibstream.store.local import PRIVATE, LocalFiles
 from fibstream.store.record import read_dataset
 
@@ -21,7 +21,10 @@ def open_dataset(path: Path) -> tuple[LocalFiles, Dataset]:
     if not (path / RECORD).is_file():
         raise WrongUse(f"{path}: not a dataset of fibstream run{_suggestion(path)}")
     files = LocalFiles(path)
-    return files, read_dataset(files)
+    try:
+        return files, read_dataset(files)
+    except Damaged as error:
+        raise Damaged(f"{path}: {error}") from error
 
 
 def _suggestion(path: Path) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import Damaged, WrongUse
 from fibstream.runtime.root import CATALOGUE, DELETED, SUFFIX, Root
 from fibstream.runtime.supervisor import temporaries
 from fibstream.store.local import PRIVATE
@@ -83,19 +83,35 @@ def delete_folder(path: Path) -> None:
     """Remove the folder of a dataset at once: it is moved away under its lock, then emptied.
 
     Raises WrongUse when it is no dataset, or a run is at work on it, which is named. One that lies
-    below a root leaves its catalogue first: services that are at work on it let go of it.
+    below a root leaves its catalogue first: services that are at work on it let go of it. A damaged
+    dataset can be deleted, and a link that leads nowhere.
     """
-    path = path.resolve()
-    open_dataset(path)
+    path = path.resolve() if path.exists() else path.parent.resolve() / path.name
+    check_deletable(path)
     gone = path.with_name(f".{path.name}.{uuid.uuid4().hex}{DELETED}")
     with _unused(path):
-        name = path.name.removesuffix(SUFFIX)
-        if path.name.endswith(SUFFIX) and (path.parent / CATALOGUE / name).is_file():
-            Root(str(path.parent)).leave(name)
+        if _is_listed(path):
+            Root(str(path.parent)).leave(path.name.removesuffix(SUFFIX))
         path.rename(gone)
-    shutil.rmtree(gone)
+    if gone.is_symlink() or gone.is_file():
+        gone.unlink()
+    else:
+        shutil.rmtree(gone)
     for left in path.parent.glob(f".{path.name}.*{DELETED}"):  # by a call that was killed
         shutil.rmtree(left, ignore_errors=True)
+
+
+def check_deletable(path: Path) -> None:
+    """Raise WrongUse for a path that is neither a dataset nor what a catalogue has as one."""
+    with contextlib.suppress(Damaged):
+        if not (_is_listed(path) and os.path.lexists(path)):
+            open_dataset(path)
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether a folder is a dataset by the catalogue of the root that it lies in."""
+    name = path.name.removesuffix(SUFFIX)
+    return name != path.name and (path.parent / CATALOGUE / name).is_file()
 
 
 @contextlib.contextmanager
@@ -103,7 +119,8 @@ def _unused(path: Path) -> Iterator[None]:
     """Hold the lock of a dataset; an error names it as the command does."""
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(path))
+            if path.is_dir():  # a link to nowhere has none
+                held.enter_context(locked(path))
         except WrongUse as error:
             raise WrongUse(str(error).removeprefix("--out ")) from None
         yield

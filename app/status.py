@@ -8,13 +8,14 @@ from typing import Any, get_args
 
 from fibstream import registry
 from fibstream.bus import wire
+from fibstream.bus.reading import events_of
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Change, ObjectChanged, Place, Progress, Record
 from fibstream.core.ports import Bus, Files
 from fibstream.core.rules import object_rules, pipeline_rule
 from fibstream.core.subject import CHUNKS, WHOLE, Subjects, count, named, plain
-from fibstream.runtime.ledger import entries_of, ledger
+from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 from fibstream.store.store import Store
 
@@ -29,7 +30,7 @@ def status_of(path: Path) -> dict[str, Any]:
     usage = usage_report(path)  # before the bus is opened, which writes beside itself
     log = bus_path(path)
     bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
-    records = list(ledger(bus))
+    records = list(ledger(bus, dataset.name))
     current = {(r.stage, r.subject): r for r in records if r.status == "ready"}
     old = _outdated(dataset, files, bus, current)
     ready = Counter(stage for stage, subject in current.keys() - old)
@@ -40,7 +41,7 @@ def status_of(path: Path) -> dict[str, Any]:
     # Objects of an organelle that the pipeline no longer has, or of other settings, are not those
     # of the dataset.
     rules = object_rules(dataset)
-    for change in _last_changes(bus):
+    for change in _last_changes(bus, dataset.name):
         if change.organelle in rules and change.rule == rules[change.organelle]:
             objects.setdefault(change.organelle, Counter())[change.kind] += 1
     bus.close()
@@ -81,8 +82,7 @@ def _outdated(
     """
     pipeline = pipeline_rule(dataset)
     settled: set[str] = set()
-    for entry in entries_of(bus, [wire.PROGRESS]):
-        event = wire.decode(entry.value)
+    for event in events_of(bus, [wire.PROGRESS], dataset.name):
         if isinstance(event, Progress):
             done = event.settled and event.pipeline == pipeline
             (settled.add if done else settled.discard)(event.service)
@@ -91,11 +91,10 @@ def _outdated(
     return outdated(dataset, Store(files, dataset.grid), records)
 
 
-def _last_changes(bus: Bus) -> Iterable[ObjectChanged]:
+def _last_changes(bus: Bus, dataset: str) -> Iterable[ObjectChanged]:
     """Return the last change of every object: its present state."""
     last: dict[tuple[str, int], ObjectChanged] = {}
-    for entry in entries_of(bus, [wire.OBJECTS]):
-        change = wire.decode(entry.value)
+    for change in events_of(bus, [wire.OBJECTS], dataset):
         if isinstance(change, ObjectChanged):
             last[change.organelle, change.id] = change
     return last.values()

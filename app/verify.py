@@ -90,7 +90,7 @@ class _Look:
         self._subjects: dict[str, Subjects] = {s.stage: s.subjects for s in landed(dataset)}
         self._landing = set(self._subjects)
         self._subjects |= {s.name: s.subjects for s in stages_of(dataset, store.files)}
-        records = list(ledger(bus))
+        records = list(ledger(bus, dataset.name))
         self._logged = {(r.stage, r.subject) for r in records if r.status == "ready"}
         self._was_there = {(r.stage, r.subject) for r in records if self._shows_it_was_there(r)}
         self.places = list(outputs(dataset, store.files, store))

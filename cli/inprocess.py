@@ -1,13 +1,14 @@
 """The runner without processes: all loops take turns in one (`--bus memory:`)."""
 
 from collections.abc import Iterator, Sequence
-from itertools import cycle
 
 from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus
+from fibstream.bus.reading import event_of
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Progress
+from fibstream.runtime.ledger import request_reconcile
 from fibstream.runtime.loops import PlannerLoop, WorkerLoop
 from fibstream.runtime.settings import Settings
 from fibstream.runtime.site import open_site
@@ -26,6 +27,7 @@ class InProcess:
         seed: int, settings: Settings, stored: Sequence[StoredPrediction] = (),
     ) -> None:  # fmt: skip
         self._bus = bus
+        self._dataset = dataset.name
         services = registry.owners(dataset, files)
         self._planners = [PlannerLoop(service, files, bus, settings) for service in services]
         self._workers = [
@@ -38,14 +40,14 @@ class InProcess:
 
     def progress(self) -> dict[str, Progress]:
         """Return how far each planner has come."""
-        found = (wire.decode(entry.value) for entry in self._bus.read([wire.PROGRESS], 0))
+        found = map(event_of, self._bus.read([wire.PROGRESS], 0))
         return {p.service: p for p in found if isinstance(p, Progress)}
 
     def run(self) -> Iterator[None]:
         """Yield now and then until everything is done and a last reconcile found nothing."""
-        for request in cycle([1]):
+        while True:
             yield from self._until_quiet()
-            self._bus.publish(wire.CONTROL, "run", str(request).encode())
+            request = request_reconcile(self._bus, self._dataset)
             yield from self._until_quiet()
             if all(p.reconciled >= request for p in self.progress().values()):
                 return

@@ -19,6 +19,7 @@ from rich.progress import track as rich_track
 
 from fibstream import registry
 from fibstream.bus import wire
+from fibstream.bus.reading import event_of
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import ObjectChanged, Progress
 from fibstream.core.ports import Bus
@@ -95,7 +96,7 @@ class Display:
     def _follow(self, bus: Bus) -> None:
         for entry in bus.read([wire.OBJECTS], self._after):
             self._after = entry.offset
-            change = wire.decode(entry.value)
+            change = event_of(entry)
             if not isinstance(change, ObjectChanged):
                 continue
             if change.rule == self._rules.get(change.organelle):  # else of earlier settings

@@ -22,6 +22,8 @@ def show_status(name: str, server: str, *, as_json: bool) -> None:
         typer.echo(json.dumps(found))
         return
     z, y, x = found["shape"]
+    if found["quarantined"]:
+        typer.echo(f"{name}: left alone by services: {found['quarantined']}")
     typer.echo(f"{name}: {z or '?'} x {y} x {x} voxels, {'sealed' if found['sealed'] else 'open'}, "
         f"{_word(found)}")  # fmt: skip
     for service in registry.names():
@@ -45,6 +47,7 @@ def _status(answer: Any) -> dict[str, Any]:
         "shape": [shape.z or None, shape.y, shape.x],
         "sealed": answer.sealed,
         "complete": answer.complete,
+        "quarantined": answer.quarantined,
         "services": {
             p.service: {"recorded": p.recorded, "wanted": p.wanted, "failed": p.failed}
             for p in answer.services

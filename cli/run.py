@@ -15,24 +15,25 @@ from typing import Any
 from fibstream import registry
 from fibstream.app.catalogue import restore_log, stage_names
 from fibstream.app.facts import SOURCE, source_record
-from fibstream.app.folder import locked
+from fibstream.app.folder import LOCK, locked
 from fibstream.app.hashes import hashes
 from fibstream.app.space import disk_bytes
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
+from fibstream.bus.reading import entries_of
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus
 from fibstream.core.subject import plain
-from fibstream.runtime.ledger import entries_of, ledger
+from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path, is_kafka, open_bus, servers_of
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.services.ingest.edges.stored import StoredPrediction
-from fibstream.store.local import LocalFiles
+from fibstream.store.local import PRIVATE, LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.store.store import Store
 from fibstream.volumes.sources import Source
@@ -54,9 +55,24 @@ class Report:
     seconds: float = 0.0
 
 
+def is_begun(out: Path) -> bool:
+    """Whether a folder is empty, or has only what a first run makes before the record is put.
+
+    Such a run may have ended while it copied the networks: the next one does it again.
+    """
+    if not out.is_dir() or os.path.lexists(out / RECORD):
+        return False
+    provenance = Path(RECORD).parent
+    names = {path.name for path in out.iterdir()}
+    if not names <= {PRIVATE, provenance.name}:
+        return False
+    made = {path.name for path in (out / provenance).glob("*")}
+    return made <= {"models"} and (not names or (out / LOCK).is_file())
+
+
 def check_output(out: Path) -> None:
     """Raise WrongUse for a folder that is no dataset or cannot be written."""
-    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out / RECORD).is_file() and not is_begun(out):
         raise WrongUse(f"--out {out}: exists and is not a fibstream dataset; expected a new path")
     parent = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
@@ -118,7 +134,7 @@ def prepare(bus: Bus, dataset: str) -> int:
     The number is the end of the log of work: what comes after it is this run's.
     """
     bus.forget()
-    for record in ledger(bus):
+    for record in ledger(bus, dataset):
         if record.status == "failed" and record.crashed:
             again = Record(record.stage, record.subject, "suspect")
             key = wire.record_key(dataset, record.stage, record.subject)
@@ -194,12 +210,12 @@ def conclude(
     out: Path, dataset: Dataset, bus: Bus, progress: Mapping[str, Progress], before: int
 ) -> Report:
     """Count what this call did since the log of work ended at ``before``; hash what is whole."""
-    places = {entry.key for entry in entries_of(bus, [wire.WORK], before)}
+    places = {entry.key for entry in entries_of(bus, [wire.WORK], dataset.name, before)}
     recorded = sum(p.recorded for p in progress.values())
     names = stage_names(dataset, LocalFiles(out))
     failed = [
         {"stage": r.stage, "chunk": plain(r.subject), "reason": r.reason}
-        for r in ledger(bus)
+        for r in ledger(bus, dataset.name)
         if r.status == "failed" and r.stage in names
     ]
     report = Report(len(places), max(recorded - len(places), 0), failed)

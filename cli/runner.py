@@ -9,10 +9,12 @@ from pathlib import Path
 from socket import gethostname
 
 from fibstream.bus import wire
+from fibstream.bus.reading import event_of
 from fibstream.core.errors import DiskFull, FibstreamError, Retryable, WrongUse
 from fibstream.core.events import Progress
 from fibstream.core.ports import Bus
 from fibstream.runtime.children import Child, join, spawn
+from fibstream.runtime.ledger import request_reconcile
 from fibstream.runtime.process import EXIT_DISK_FULL, EXIT_WRONG_USE
 from fibstream.runtime.settings import Settings
 
@@ -52,7 +54,7 @@ class Runner:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._progress: dict[str, Progress] = {}
         self._read = 0  # how far the log of progress is read
-        self._request = self._last_request()
+        self._request = 0  # the number of our last request for a reconcile
         self._children: list[Child] = []
         if landing is not None:
             module = "fibstream.services.ingest.edges.land"
@@ -60,10 +62,6 @@ class Runner:
         for service in self._services:
             self._children.append(self._spawn(f"{service}-planner", *_module(service, "plan")))
         self._start_workers()
-
-    def _last_request(self) -> int:
-        """Return the number that the last run ended with: what it asked for is answered."""
-        return max((int(e.value) for e in self._bus.read([wire.CONTROL], 0)), default=0)
 
     def _start_workers(self) -> None:
         for service in self._services:
@@ -113,7 +111,7 @@ class Runner:
         """Return how far each planner has come."""
         while entries := self._bus.read([wire.PROGRESS], self._read):
             self._read = entries[-1].offset
-            for event in (wire.decode(entry.value) for entry in entries):
+            for event in map(event_of, entries):
                 if isinstance(event, Progress):
                     self._progress[event.service] = event
         return self._progress
@@ -140,8 +138,7 @@ class Runner:
         yield from self._wait(0)
         while True:
             self._stop([c for c in self._children if "-worker-" in c.name])
-            self._request += 1
-            self._bus.publish(wire.CONTROL, self._dataset, str(self._request).encode())
+            self._request = request_reconcile(self._bus, self._dataset)
             while not self._settled(self._request):
                 if any(self._bus.backlog(wire.task_topic(s)) for s in self._services):
                     break  # it found something: there is work again

@@ -180,10 +180,9 @@ def delete(
 
 
 def _delete_folder(folder: Path, *, yes: bool) -> None:
-    from fibstream.app.folder import open_dataset
-    from fibstream.app.housekeeping import delete_folder, size_text, usage
+    from fibstream.app.housekeeping import check_deletable, delete_folder, size_text, usage
 
-    open_dataset(folder)
+    check_deletable(folder)
     if not yes:
         size = size_text(sum(usage(folder).groups.values()))
         _confirm(str(folder), f"Delete dataset {folder} ({size}) with raw and all results?")

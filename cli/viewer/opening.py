@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fibstream.core.dataset import RECORD
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import Damaged, WrongUse
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.volumes.zarr_n5.arrays import volumes_in
@@ -25,8 +25,8 @@ def open_viewable(path: str, voxel_size_nm: tuple[float, float, float] | None = 
     if not inside and (root / RECORD).is_file():
         try:
             read_dataset(LocalFiles(root))
-        except ValueError as error:
-            raise WrongUse(f"{path}: {RECORD} is not the record of a dataset") from error
+        except Damaged as error:
+            raise Damaged(f"{path}: {error}") from error
         return ViewableDataset(root)
     if not root.exists():
         raise WrongUse(f"{place}: no such file or folder")

@@ -17,6 +17,7 @@ from fibstream.app.grey import middle
 from fibstream.app.grey import window as window_of
 from fibstream.app.planes import shapes
 from fibstream.bus import wire
+from fibstream.bus.reading import event_of
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import FibstreamError
@@ -223,7 +224,7 @@ class ObjectLog:
         try:
             while entries := bus.read([wire.OBJECTS], self._after):
                 for entry in entries:
-                    self._take(wire.decode(entry.value))
+                    self._take(event_of(entry))
                 self._after = entries[-1].offset
         finally:
             bus.close()

@@ -1,9 +1,10 @@
 """The embedded bus: one SQLite file, durable, shared by the processes of one machine."""
 
+import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from tenacity import (
     wait_fixed,
 )
 
-from fibstream.core.errors import DiskFull, NotFound, Retryable, WrongUse
+from fibstream.core.errors import Damaged, DiskFull, NotFound, Retryable, WrongUse
 from fibstream.core.ports import Delivery, Entry
+
+from .reading import pass_over, text_of
 
 BUSY_S = 30.0  # a writer waits this long for another; each transaction takes microseconds
 POLL_S = 0.005  # how often a waiting process looks at SQLite's change counter (one page read)
@@ -33,7 +36,17 @@ CREATE TABLE IF NOT EXISTS tasks (
     crashes INTEGER NOT NULL DEFAULT 0, sent REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS tasks_topic ON tasks (topic, id);
 """
+_COLUMNS = {
+    "log": ("offset", "topic", "key", "value"),
+    "tasks": ("id", "topic", "key", "value", "owner", "lease", "crashes", "sent"),
+}
 _FREE = "(owner IS NULL OR lease < ?)"
+# What no waiting mends: a statement that the file's tables do not fit, a file that is not SQLite's
+# or damaged, a rule that somebody else gave its tables.
+_FOREIGN = {
+    sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_CONSTRAINT,
+}  # fmt: skip
 
 
 class SqliteBus:
@@ -58,17 +71,29 @@ class SqliteBus:
         except FileNotFoundError as error:
             raise NotFound(f"bus {path}: {path.parent.parent} is not there") from error
         except (OSError, sqlite3.OperationalError) as error:
-            raise WrongUse(f"bus {path}: {error}") from error
+            raise Damaged(f"bus {path}: {error}") from error
+        # Anybody may have edited the file: texts are decoded where they are read.
+        self._db.text_factory = bytes
+        self._file, self._seen = (0, 0), -1
+        try:
+            self._prepare(read_only=read_only)
+        except BaseException:
+            self._db.close()
+            raise
+        self._file = _identity(self.path)
+
+    def _prepare(self, *, read_only: bool) -> None:
         if read_only:
-            self._file, self._seen = _identity(self.path), -1
+            if not self._run("SELECT 1 FROM sqlite_master"):
+                raise Retryable(f"bus {self.path}: its tables are still to be made")
+            self._check_tables("log")  # an earlier version had other tasks
             return
         self._journal()
         # A kill loses nothing; after a power cut the last records may be lost, and reconcile
         # finds their blobs in the store.
         self._run("PRAGMA synchronous=NORMAL")
         self._create()
-        self._file = _identity(self.path)
-        self._seen = -1
+        self._check_tables(*_COLUMNS)
 
     def _journal(self) -> None:
         """Switch to a write-ahead log: the one statement for which SQLite does not wait itself."""
@@ -80,7 +105,11 @@ class SqliteBus:
 
     def _create(self) -> None:
         self._run("BEGIN IMMEDIATE")  # others may open the same new file at this moment
-        if self._run("PRAGMA user_version")[0][0] != VERSION:
+        version = self._run("PRAGMA user_version")[0][0]
+        tables = self._run("SELECT name FROM sqlite_master WHERE type = 'table'")
+        if version > VERSION or (tables and (b"log",) not in tables):
+            raise self._wrong(f"not a bus of this version (it has tables of version {version})")
+        if version != VERSION:
             # Tasks are sent again: those of an earlier version are not read.
             self._run("DROP TABLE IF EXISTS tasks")
             self._run(f"PRAGMA user_version = {VERSION}")
@@ -88,21 +117,30 @@ class SqliteBus:
             self._run(statement)
         self._run("COMMIT")
 
+    def _check_tables(self, *tables: str) -> None:
+        """Raise Damaged for tables with other columns: another program made them."""
+        for table in tables:
+            found = [text_of(row[1]) for row in self._run(f"PRAGMA table_info({table})")]
+            if tuple(found) != _COLUMNS[table]:
+                raise self._wrong(f"its table {table} is none of fibstream")
+
     def _run(self, sql: str, *values: object) -> list[Any]:
         try:
             # All rows at once: a statement that returns what it changes commits with its last row.
             return self._db.execute(sql, values).fetchall()
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise DiskFull(f"no space left for the bus: {error}") from error
-            raise Retryable(f"bus: {error}") from error
         except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:
-                raise  # a wrong statement is a bug; a wrong file is not
-            self._db.close()
-            raise WrongUse(
-                f"bus {self.path}: {error}; delete it, and verify --rebuild writes it anew"
-            ) from error
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise DiskFull(f"no space left for the bus: {error}") from error
+            if code in _FOREIGN:
+                self._db.close()
+                raise self._wrong(str(error)) from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise Retryable(f"bus {self.path}: {error}") from error
+            raise  # a wrong call is a bug; a wrong file is not
+
+    def _wrong(self, why: str) -> WrongUse:
+        return Damaged(f"bus {self.path}: {why}; delete it, and verify --rebuild writes it anew")
 
     def _write(self, *statements: tuple[object, ...]) -> None:
         self._run("BEGIN IMMEDIATE")
@@ -111,8 +149,9 @@ class SqliteBus:
                 self._run(str(sql), *values)
             self._run("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.ProgrammingError):  # closed: the file is damaged
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
             raise
 
     def publish(self, topic: str, key: str, value: bytes) -> None:
@@ -124,20 +163,34 @@ class SqliteBus:
 
     def read(self, topics: Collection[str], after: int, limit: int = 1000) -> list[Entry]:
         """Return entries with an offset larger than ``after``, in order."""
+        found: list[Entry] = []
+        while not found:  # none may be readable of those that one page has
+            rows = self._rows(topics, after, limit)
+            if not rows:
+                break
+            after = rows[-1][0]
+            found = [entry for row in rows if (entry := _entry(row)) is not None]
+        return found
+
+    def _rows(self, topics: Collection[str], after: int, limit: int) -> list[Any]:
         marks = ",".join("?" * len(topics))
-        rows = self._run(
+        return self._run(
             f"SELECT offset, topic, key, value FROM log WHERE offset > ? AND topic IN ({marks})"
             " ORDER BY offset LIMIT ?",
             after, *topics, limit,
         )  # fmt: skip
-        return [Entry(*row) for row in rows]
 
     def end(self, topics: Collection[str]) -> int:
-        """Return the largest offset in these logs."""
-        marks = ",".join("?" * len(topics))
-        sql = f"SELECT offset FROM log WHERE topic IN ({marks}) ORDER BY offset DESC LIMIT 1"
-        rows = self._run(sql, *topics)
-        return int(rows[0][0]) if rows else 0
+        """Return the largest offset in these logs, of what ``read`` returns."""
+        return next((row[0] for row in self._newest(topics) if _readable(row)), 0)
+
+    def _newest(self, topics: Collection[str]) -> Iterator[Any]:
+        """Yield the rows of these logs, the last first."""
+        marks, before = ",".join("?" * len(topics)), 2**63 - 1
+        sql = f"SELECT offset, topic, key, value FROM log WHERE offset <= ? AND topic IN ({marks})"
+        while rows := self._run(f"{sql} ORDER BY offset DESC LIMIT 1", before, *topics):
+            yield rows[0]
+            before = rows[0][0] - 1
 
     def send(self, topic: str, key: str, value: bytes) -> None:
         """Put a task on a queue; it replaces a waiting one of the same key."""
@@ -159,14 +212,27 @@ class SqliteBus:
         """Lease the oldest task that nobody holds."""
         now = self._clock()
         first = f"SELECT id FROM tasks WHERE topic = ? AND {_FREE} ORDER BY id LIMIT 1"
-        if not self._run(first, topic, now):
-            return None  # read without the writer's lock: most calls find nothing
-        rows = self._run(
-            f"UPDATE tasks SET owner = ?, lease = ? WHERE id = ({first})"
-            " RETURNING id, key, value, crashes, sent",
-            owner, now + lease_s, topic, now,
-        )  # fmt: skip
-        return Delivery(*rows[0]) if rows else None
+        while self._run(first, topic, now):  # read without the writer's lock: mostly nothing
+            rows = self._run(
+                f"UPDATE tasks SET owner = ?, lease = ? WHERE id = ({first})"
+                " RETURNING id, key, value, crashes, sent",
+                owner, now + lease_s, topic, now,
+            )  # fmt: skip
+            if not rows:
+                return None  # another was faster
+            if deliveries := self._deliveries(rows):
+                return deliveries[0]
+        return None
+
+    def _deliveries(self, rows: Sequence[Any]) -> list[Delivery]:
+        """Return the tasks in some rows; one that cannot be read is taken off its queue."""
+        found = []
+        for row in rows:
+            if (delivery := _delivery(row)) is None:
+                self._run("DELETE FROM tasks WHERE id = ?", row[0])
+            else:
+                found.append(delivery)
+        return found
 
     def renew(self, delivery: Delivery, owner: str, lease_s: float) -> bool:
         """Hold on to a task."""
@@ -189,7 +255,7 @@ class SqliteBus:
             " RETURNING id, key, value, crashes, sent",
             owner,
         )
-        return [Delivery(*row) for row in rows]
+        return self._deliveries(rows)
 
     def discard(self, delivery: Delivery) -> None:
         """Take a task off its queue, whoever holds it."""
@@ -233,3 +299,29 @@ class SqliteBus:
 def _identity(path: Path) -> tuple[int, int]:
     state = path.stat()
     return state.st_dev, state.st_ino
+
+
+def _readable(row: Sequence[Any]) -> bool:
+    """Whether a row of the log is an entry: anybody may have edited the file."""
+    _, topic, key, value = row
+    return None not in (text_of(topic), text_of(key)) and isinstance(value, bytes)
+
+
+def _entry(row: Sequence[Any]) -> Entry | None:
+    """Return the entry of a row; None, counted, for one that is none."""
+    if not _readable(row):
+        pass_over(f"row {row[0]} of the log", "expected texts and a blob")
+        return None
+    offset, topic, key, value = row
+    return Entry(offset, topic.decode(), key.decode(), value)
+
+
+def _delivery(row: Sequence[Any]) -> Delivery | None:
+    """Return the task of a row; None, counted, for one that somebody edited."""
+    number, key, value, crashes, sent_s = row
+    key = text_of(key)
+    numbers = isinstance(crashes, int) and isinstance(sent_s, int | float)
+    if key is None or not isinstance(value, bytes) or not numbers:
+        pass_over(f"task {number}", "expected a text, a blob and numbers")
+        return None
+    return Delivery(number, key, value, crashes, float(sent_s))

@@ -252,7 +252,9 @@ _DECODE: dict[str, Callable[[Any], Event]] = {
 
 
 def decode(data: bytes) -> Event:
-    """Decode an event; raise Poison when the bytes are not one."""
+    """Decode an event; raise Poison when the bytes are not one, or are more than are allowed."""
+    if len(data) > MAX_EVENT:
+        raise Poison(f"not an event: {len(data)} bytes; at most {MAX_EVENT} are allowed")
     try:
         message = pb.Event.FromString(data)
         kind = message.WhichOneof("kind")
@@ -261,3 +263,21 @@ def decode(data: bytes) -> Event:
         return _DECODE[kind](getattr(message, kind))
     except (DecodeError, ValueError) as error:
         raise Poison(f"not an event: {echo(data, 60)} ({cut(str(error))})") from error
+
+
+def check_key(topic: str, key: str, event: Event) -> None:
+    """Raise Poison for an entry of a log whose key or topic is not that of its event.
+
+    In a log the last entry of a key wins: under another key it would win over another event.
+    """
+    dataset = dataset_of(key)
+    wanted = key
+    if isinstance(event, Record):
+        wanted = record_key(dataset, event.stage, event.subject)
+    elif isinstance(event, Progress):
+        wanted = f"{dataset}/{event.service}"
+    elif isinstance(event, ObjectChanged):
+        wanted = f"{dataset}/{event.organelle}/{event.id}"
+    family = event.stage.partition("/")[0] if isinstance(event, Record) else ""
+    if key != wanted or (family and topic != LEDGER + family):
+        raise Poison(f"{type(event).__name__} of {cut(wanted)} under the key {cut(key)} of {topic}")

@@ -14,6 +14,7 @@ from fibstream import registry
 from fibstream.core.addresses import addresses
 from fibstream.core.errors import (
     AlreadyExists,
+    Damaged,
     FibstreamError,
     LimitExceeded,
     NotFound,
@@ -30,6 +31,7 @@ _ERRORS: dict[grpc.StatusCode, type[FibstreamError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: WrongState,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceeded,
     grpc.StatusCode.INVALID_ARGUMENT: WrongUse,
+    grpc.StatusCode.DATA_LOSS: Damaged,
     grpc.StatusCode.UNAVAILABLE: Retryable,
     grpc.StatusCode.DEADLINE_EXCEEDED: Retryable,
     grpc.StatusCode.CANCELLED: Retryable,

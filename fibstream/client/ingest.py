@@ -80,6 +80,11 @@ class IngestCalls(Connection):
         """Return the names of all datasets."""
         return list(self._call(self._ingest.ListDatasets, ingest_pb2.ListDatasetsRequest()).names)
 
+    def quarantined(self) -> dict[str, str]:
+        """Return the datasets that services leave alone, each with the reason."""
+        answer = self._call(self._ingest.ListDatasets, ingest_pb2.ListDatasetsRequest())
+        return {each.name: each.reason for each in answer.quarantined}
+
     def info(self, dataset: str) -> Info:
         """Describe a dataset and what has landed."""
         answer = self._call(self._ingest.GetDataset, ingest_pb2.GetDatasetRequest(dataset=dataset))

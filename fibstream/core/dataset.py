@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from .echo import echo
-from .errors import WrongUse
+from .errors import Damaged
 from .grid import MAX_AXIS, MAX_CHUNK, Grid, Index
 from .pyramid import level_count
 
@@ -32,8 +32,10 @@ MIN_VOXEL_NM, MAX_VOXEL_NM = 0.01, 100_000.0
 MAX_OFFSET_NM = 1e12  # a kilometre, where the last digit of a double is 1e-4 nm
 MAX_GREY = 2.0**52  # of a window: one this wide, times 510, still fits in 64 bits
 MAX_ABSENT = 3.4028234663852886e38  # float32's largest, which formats use for voxels without data
+MAX_PART = 255  # characters of what is one part of a path, as most file systems have it
 MAX_NAME = 64  # characters: names are parts of paths, topics' keys and tables in SQL
 NAMES = "letters, digits, '.', '_' and single '-', first a letter or digit, at most 64"
+_NO_PART = re.compile(r"[/\\\x00-\x1f\x7f]")
 _NAME = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9._])*-?")
 
 Extent = Annotated[int, Field(ge=1, le=MAX_AXIS)]
@@ -59,6 +61,19 @@ def check_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(check_name)]
 
 
+def check_part(name: str) -> str:
+    """Return a name as one part of a path or a key; raise ValueError where it can be none.
+
+    A run names its dataset after any folder, and a network after any file.
+    """
+    if not 0 < len(name) <= MAX_PART or name in (".", "..") or _NO_PART.search(name):
+        raise ValueError(f"name {name[:80]!r}: expected one part of a path")
+    return name
+
+
+Part = Annotated[str, AfterValidator(check_part)]
+
+
 class Frozen(BaseModel):
     """An immutable value that refuses unknown fields."""
 
@@ -68,9 +83,9 @@ class Frozen(BaseModel):
 class Model(Frozen):
     """A network as this dataset uses it; its file is stored in the dataset under its digest."""
 
-    name: str
+    name: Part
     classes: tuple[str, ...]
-    sha256: str
+    sha256: Part
     spec: Mapping[str, Any]  # the network's geometry, as inference reads it
     profile: Mapping[str, str]  # runtime, precision, tile and self-check digest
 
@@ -87,7 +102,7 @@ class Prediction(Frozen):
     """
 
     name: Name
-    model: str = ""  # the network that predicts it; empty: it lands beside raw
+    model: Part | Literal[""] = ""  # the network that predicts it; empty: it lands beside raw
     channel: str = ""  # the network's class
     squash_nm: SquashLength = SQUASH_NM
     is_distance: bool = True  # False: a probability
@@ -114,8 +129,8 @@ class Organelle(Frozen):
     """A named refinement: a recipe, what it reads, and every parameter spelled out."""
 
     name: Name  # of labels/<name>, fragments/<name>, measures/<name>, tables/<name>
-    recipe: str
-    inputs: Mapping[str, str]  # role of the recipe -> name of a prediction or an organelle
+    recipe: Part
+    inputs: Mapping[str, Name]  # role of the recipe -> name of a prediction or an organelle
     settings: Mapping[str, Any]
 
 
@@ -123,13 +138,13 @@ class Dataset(Frozen):
     """One acquisition and its pipeline; lengths are voxels, axes (z, y, x)."""
 
     format: Literal[2] = 2
-    name: str
+    name: Part
     # Of running services, a word of its own for each creation: one that is deleted and created anew
     # under its name is another dataset, with another bus.
     incarnation: str = ""
     shape: tuple[Extent | None, Extent, Extent]
     chunk: Triple
-    dtype: str
+    dtype: str = Field(pattern=r"^(u?int(8|16|32|64)|float(16|32|64))$")
     voxel_size_nm: Nanometres
     offset_nm: tuple[Offset, Offset, Offset] = (0.0, 0.0, 0.0)  # of the first voxel's centre
     # Voxels of the data along one of these, each of which is their mean; older records lack it.
@@ -147,11 +162,11 @@ class Dataset(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _format_is_read(cls, record: Any) -> Any:
-        """Raise WrongUse for a record of an earlier format, whose other fields differ too."""
+        """Raise Damaged for a record of an earlier format, whose other fields differ too."""
         if isinstance(record, Mapping) and record.get("format") == 1:
-            raise WrongUse(
-                f"{record.get('name')}: a dataset of format 1, which this version does not read; "
-                "run it anew into a new folder"
+            raise Damaged(
+                f"{record.get('name')!s:.140}: a dataset of format 1, which this version does not"
+                " read; run it anew into a new folder"
             )
         return record
 

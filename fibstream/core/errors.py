@@ -7,12 +7,13 @@
     │   ├── NotFound       what is named does not exist
     │   ├── AlreadyExists  what is to be created exists, with other content
     │   ├── WrongState     allowed, but not in the present state
+    │   ├── Damaged        what lies there is not what fibstream writes
     │   └── LimitExceeded  beyond a limit
     ├── Retryable    store or broker away, disk full: back off, bounded, then the run stops
     └── Poison       this input can never succeed: recorded ``failed``, the rest goes on
 
 Anything else is a bug: the process dies, the task is delivered again, and after three crashes on
-one task it is parked.
+one task it is parked. A process that hosts many datasets leaves that of the bug alone instead.
 """
 
 
@@ -34,6 +35,10 @@ class AlreadyExists(WrongUse):
 
 class WrongState(WrongUse):
     """The request is allowed, but not in the present state; the message names the state."""
+
+
+class Damaged(WrongUse):
+    """What lies there is not what fibstream writes: damaged, or of another program or version."""
 
 
 class LimitExceeded(WrongUse):

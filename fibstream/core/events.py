@@ -88,7 +88,7 @@ class Progress:
     """The progress of a planner; ``offset`` is that of the last ledger entry it has read.
 
     ``settled``: everything it wants is recorded and no task is under way. ``reconciled``: the
-    largest number of a request after which it began a reconcile that found no difference.
+    number of the last request after which it began a reconcile that found no difference.
     ``wanted``, ``recorded``, ``failed``: numbers of outputs. ``pipeline`` is the digest of the
     pipeline that it plans (``pipeline_rule``).
     """

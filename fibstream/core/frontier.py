@@ -18,6 +18,7 @@ from .objects import ObjectIndex
 from .pyramid import level_box
 from .stage import Input, Stage
 from .subject import (
+    CHUNKS,
     OBJECTS,
     WHOLE,
     Lattice,
@@ -128,6 +129,19 @@ class Frontier:
             else:
                 self._known[record.stage].pop(record.subject, None)
         self._touch_around(place)
+
+    def may_exist(self, record: Record) -> bool:
+        """Whether a record of a stage that is followed here is of a subject that it can have.
+
+        The seal cuts cells off, but nothing has ever been beyond the edge in y or x.
+        """
+        if not self._follows(record.stage):
+            return True
+        own = self._stages.get(record.stage)
+        read = self._readers.get(record.stage, ())
+        kinds = [own.subjects] if own else [source.subjects for _, source in read] or [CHUNKS]
+        z_open = Grid((None, *self.grid.shape[1:]), self.grid.chunk)
+        return all(exists(record.subject, kind, z_open) for kind in kinds)
 
     def _follows(self, stage: str) -> bool:
         return stage in self._stages or stage in self._readers or stage in self._kept

@@ -5,15 +5,27 @@ no format: every process of every service reads the declarations of all of them,
 imports what the core installation lacks inside the function that computes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .dataset import Dataset, Frozen
+from .errors import Damaged
 from .fold import Fold
 from .ports import Files
 from .stage import Input, Output, OwnedArray, Stage
 from .subject import Lattice
+
+
+@contextlib.contextmanager
+def _declared(dataset: Dataset) -> Iterator[None]:
+    """Raise Damaged where a capability cannot read what a record says of a pipeline."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise Damaged(f"dataset {dataset.name!r}: its pipeline: {why:.300}") from error
 
 
 @dataclass(frozen=True)
@@ -67,8 +79,12 @@ class Service:
         return {word.name: word for c in self.capabilities for word in c.words}
 
     def stages(self, dataset: Dataset, files: Files) -> list[Stage]:
-        """Return its stages of a dataset; raise ValueError for one of a family it lacks."""
-        found = [stage for c in self.capabilities for stage in c.stages(dataset, files)]
+        """Return its stages of a dataset; raise ValueError for one of a family it lacks.
+
+        Raises WrongUse, as Damaged, for a pipeline that this version cannot have recorded.
+        """
+        with _declared(dataset):
+            found = [stage for c in self.capabilities for stage in c.stages(dataset, files)]
         for stage in found:
             if stage.family not in self.families:
                 raise ValueError(f"service {self.name}: stage {stage.name} is of no family of its")
@@ -87,4 +103,5 @@ class Service:
 
     def folds(self, dataset: Dataset) -> list[Fold]:
         """Return its folds of a dataset."""
-        return [fold for c in self.capabilities for fold in c.folds(dataset)]
+        with _declared(dataset):
+            return [fold for c in self.capabilities for fold in c.folds(dataset)]

@@ -6,7 +6,7 @@ never touch a status code.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from grpc_status.rpc_status import to_status
 
 from fibstream.core.errors import (
     AlreadyExists,
+    Damaged,
     DiskFull,
     FibstreamError,
     LimitExceeded,
@@ -51,6 +52,7 @@ MAX_DETAIL = 2000  # characters: trailers have a limit of 8 KB
 _CODES: tuple[tuple[type[Exception], Code.ValueType, str], ...] = (
     (NotFound, Code.NOT_FOUND, "NOT_FOUND"),
     (AlreadyExists, Code.ALREADY_EXISTS, "ALREADY_THERE"),
+    (Damaged, Code.DATA_LOSS, "DAMAGED"),
     (WrongState, Code.FAILED_PRECONDITION, "NOT_NOW"),
     (LimitExceeded, Code.RESOURCE_EXHAUSTED, "TOO_MUCH"),
     (WrongUse, Code.INVALID_ARGUMENT, "WRONG_USE"),
@@ -209,6 +211,7 @@ class GrpcServer:
             maximum_concurrent_rpcs=threads + MAX_WAITING,
         )  # fmt: skip
         self._health = health.HealthServicer()
+        self._quarantined: set[str] = set()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         for binding in bindings:
             binding.add(binding.servicer, self._server)
@@ -227,6 +230,15 @@ class GrpcServer:
     def open(self) -> None:
         """Say that calls are welcome: what they need is there."""
         self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    def name_quarantined(self, datasets: Collection[str]) -> None:
+        """Report ``NOT_SERVING`` for ``dataset/NAME`` of those that are left alone."""
+        found = {f"dataset/{name}" for name in datasets}
+        for name in self._quarantined - found:
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        for name in found - self._quarantined:
+            self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._quarantined = found
 
     def close(self, grace_s: float = GRACE_S) -> None:
         """Take no new call, let those under way end, then cancel them."""

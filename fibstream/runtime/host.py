@@ -3,16 +3,19 @@
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from typing import Protocol
 
 from fibstream.bus import wire
-from fibstream.core.errors import NotFound, Retryable, WrongUse
+from fibstream.bus.reading import pass_over
+from fibstream.core.errors import Damaged, FibstreamError, NotFound
 from fibstream.core.ports import Bus, Delivery
 from fibstream.core.service import Service
 from fibstream.telemetry.metrics import SILENT, Telemetry
 
-from .loops import PlannerLoop, WorkerLoop
-from .root import OneDataset, Root
+from .loops import CRASHES, PlannerLoop, WorkerLoop
+from .quarantine import Quarantine, reason_of
+from .root import OneDataset, Root, is_name
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -64,7 +67,11 @@ class HostedPlanner:
 
 
 class PlannerHost:
-    """The planners of one service, one for each dataset below a root."""
+    """The planners of one service, one for each dataset below a root.
+
+    Whatever fails in a dataset is that dataset's: it is left alone, and the others go on. Only the
+    process of a run, which has no other, ends.
+    """
 
     def __init__(
         self,
@@ -78,7 +85,8 @@ class PlannerHost:
         self._settings = settings
         self._telemetry = telemetry
         self.loops: dict[str, HostedPlanner] = {}  # of the datasets that are open
-        self._refused: set[str] = set()
+        self.quarantine = Quarantine(telemetry)
+        self._missing: set[str] = set()  # in the catalogue, and without a record at the last look
         self._due = 0.0
 
     def turn(self) -> bool:
@@ -86,15 +94,36 @@ class PlannerHost:
         if time.monotonic() >= self._due:
             self._scan()
         for name, hosted in list(self.loops.items()):
-            if hosted.has_work():
-                try:
-                    hosted.loop.turn()
-                except NotFound:
-                    self._drop(name)  # the dataset was deleted meanwhile
-                else:
-                    self._reopen_outdated(name, outdated=hosted.loop.outdated)
+            with self._apart(name):
+                self._turn(name, hosted)
+        if self.quarantine.changed:
+            self.quarantine.changed = False
+            self._root.report(self._service.name, self.quarantine.reasons)
         now = time.monotonic()
         return any(hosted.loop.due <= now for hosted in self.loops.values())
+
+    def _turn(self, name: str, hosted: HostedPlanner) -> None:
+        if not hosted.has_work():
+            return
+        try:
+            hosted.loop.turn()
+        except NotFound:
+            self._drop(name)  # the dataset was deleted meanwhile
+        else:
+            self.quarantine.release(name)
+            self._reopen_outdated(name, outdated=hosted.loop.outdated)
+
+    @contextlib.contextmanager
+    def _apart(self, name: str) -> Iterator[None]:
+        """Leave a dataset alone if it fails, whatever the error."""
+        try:
+            yield
+        except Exception as error:
+            if self._root.single:
+                raise
+            self.quarantine.put(name, error)
+            if name in self.loops:
+                self._drop(name)
 
     def _reopen_outdated(self, name: str, *, outdated: bool) -> None:
         """Open a dataset anew, with the stages of the pipeline that its record has now."""
@@ -104,35 +133,42 @@ class PlannerHost:
             self._try_open(name)
 
     def _scan(self) -> None:
-        names = set(self._root.names())
+        names, foreign = self._root.listed()
         for name in self.loops.keys() - names:
             self._drop(name)
+        self.quarantine.keep(names | foreign.keys())
+        for name, reason in foreign.items():
+            self.quarantine.put(name, reason)
         # The entry that announces another pipeline may be lost: the record is what counts.
         for name, hosted in list(self.loops.items()):
-            try:
-                self._reopen_outdated(name, outdated=hosted.loop.record.changed())
-            except NotFound:
-                self._drop(name)
-                if self._root.single:
-                    raise
-        self._refused &= names
-        for name in sorted(names - self.loops.keys() - self._refused):
-            self._try_open(name)
+            with self._apart(name):
+                try:
+                    self._reopen_outdated(name, outdated=hosted.loop.record.changed())
+                except NotFound:
+                    self._drop(name)
+                    if self._root.single:
+                        raise
+        self._missing &= names
+        for name in sorted(names - self.loops.keys()):
+            if self.quarantine.ready(name):
+                with self._apart(name):
+                    self._try_open(name)
         self._due = time.monotonic() + SCAN_S
 
     def _try_open(self, name: str) -> None:
         try:
             self.loops[name] = self._open(name)
-        except NotFound:  # its record is on its way, or it is being deleted
+        except NotFound:  # it is being deleted, which takes no longer than a look at the catalogue
             if self._root.single:
                 raise
-        except WrongUse as error:
-            if self._root.single:
-                raise
-            log.error("dataset %s: %s", name, error)
-            self._refused.add(name)
+            if name in self._missing:
+                raise Damaged("it is in the catalogue, and its record is gone") from None
+            self._missing.add(name)
+        else:
+            self._missing.discard(name)
 
     def _open(self, name: str) -> HostedPlanner:
+        self._root.dataset(name)
         bus = self._root.bus(name)
         try:
             files = self._root.files(name)
@@ -145,13 +181,15 @@ class PlannerHost:
     def _drop(self, name: str) -> None:
         hosted = self.loops.pop(name)
         hosted.loop.close()
-        hosted.bus.close()
+        with contextlib.suppress(FibstreamError):
+            hosted.bus.close()
 
     def wait(self, timeout_s: float) -> None:
         """Wait on the bus if there is one, else for a short time."""
         if len(self.loops) == 1:
-            (hosted,) = self.loops.values()
-            hosted.wait(timeout_s)
+            ((name, hosted),) = self.loops.items()
+            with self._apart(name):
+                hosted.wait(timeout_s)
         else:
             time.sleep(PAUSE_S if self.loops else timeout_s)
 
@@ -159,10 +197,14 @@ class PlannerHost:
         """Close all buses."""
         for name in list(self.loops):
             self._drop(name)
+        self._root.report(self._service.name, {})
 
 
 class WorkerHost:
-    """One worker of a service that serves every dataset below a root, one task at a time."""
+    """One worker of a service that serves every dataset below a root, one task at a time.
+
+    As with planners, what fails in a dataset is that dataset's.
+    """
 
     def __init__(
         self, service: Service, root: Root | OneDataset, settings: Settings, owner: str,
@@ -175,6 +217,7 @@ class WorkerHost:
         self._telemetry = telemetry
         self._shared = root.shared_bus()
         self.loops: dict[str, tuple[WorkerLoop, Bus]] = {}  # of the datasets that are open
+        self.quarantine = Quarantine(telemetry)
         self._names: list[str] = []
         self._due = 0.0
         self.held: tuple[str, Delivery] | None = None  # the dataset, and its task at hand
@@ -182,48 +225,106 @@ class WorkerHost:
     def turn(self) -> bool:
         """Take one task of any dataset and carry it out."""
         if self._shared is not None:
-            return self._serve(self._shared)
+            return self._serve(self._shared, None)
         if time.monotonic() >= self._due:
             self._names = self._root.names()
+            self.quarantine.keep(self._names)
             self._due = time.monotonic() + SCAN_S
         # A task of each dataset in turn: one with much to do does not starve the others.
         return sum(self._visit(name) for name in list(self._names)) > 0
 
     def _visit(self, name: str) -> bool:
         """Take a task from a dataset's own bus."""
-        loop = self._loop(name, None)
-        return loop is not None and self._serve(self.loops[name][1])
+        if not self.quarantine.ready(name):
+            return False
+        try:
+            loop = self._loop(name, None)
+            return loop is not None and self._serve(self.loops[name][1], name)
+        except Exception as error:
+            self._leave_alone(name, error)
+            return False
 
-    def _serve(self, bus: Bus) -> bool:
+    def _serve(self, bus: Bus, own: str | None) -> bool:
+        """Take a task from a bus: that of the dataset ``own``, or one that datasets share."""
         topic = wire.task_topic(self._service.name)
         delivery = bus.take(topic, self._owner, self._settings.lease_s)
         if delivery is None:
             return False
         name = wire.dataset_of(delivery.key)
+        if not self._root.single and (own not in (None, name) or not is_name(name)):
+            pass_over(f"task {delivery.key}", f"on the bus of {own or 'all datasets'}")
+            bus.discard(delivery)
+            return True
         self.held = name, delivery
         try:
-            loop = self._loop(name, bus)
-            if loop is not None:
-                loop.carry_out(delivery)
+            if self._carried_out(name, bus, delivery):
                 return True
-        except NotFound:
-            if self._root.single or self._root.exists(name):
-                raise
         finally:
             self.held = None
         self._release(name, bus, delivery)
         return True
 
+    def _carried_out(self, name: str, bus: Bus, delivery: Delivery) -> bool:
+        """Carry out a task; return whether it is off its queue."""
+        try:
+            if self.quarantine.ready(name) and (loop := self._loop(name, bus)) is not None:
+                self._work(loop, delivery)
+                self.quarantine.release(name)
+                return True
+        except NotFound as error:
+            if self._root.single:
+                raise
+            if self._is_there(name):
+                self._leave_alone(name, error, bus, delivery)
+        except Exception as error:
+            self._leave_alone(name, error, bus, delivery)
+        return False
+
+    def _work(self, loop: WorkerLoop, delivery: Delivery) -> None:
+        """Carry out a task; one at which this version fails is given up, as if workers had died."""
+        failure: Exception | None = None
+        for _ in range(1 if self._root.single else max(CRASHES - delivery.crashes, 1)):
+            try:
+                return loop.carry_out(delivery)
+            except FibstreamError:
+                raise
+            except Exception as error:
+                if self._root.single:
+                    raise
+                log.exception("task %.200s", delivery.key)
+                failure = error
+        assert failure is not None
+        loop.give_up(delivery, f"{CRASHES} times: {reason_of(failure)}")
+        return None
+
+    def _is_there(self, name: str) -> bool:
+        with contextlib.suppress(FibstreamError):
+            return self._root.exists(name)
+        return False
+
+    def _leave_alone(
+        self, name: str, error: Exception, bus: Bus | None = None, delivery: Delivery | None = None
+    ) -> None:
+        """Put a dataset aside; a task of it is sent again by its planner."""
+        if self._root.single:
+            raise error
+        self.quarantine.put(name, error)
+        if bus is not None and delivery is not None:
+            self._release(name, bus, delivery)
+        elif name in self.loops:
+            self._drop(name)
+
     def _release(self, name: str, bus: Bus, delivery: Delivery) -> None:
-        """Acknowledge a task whose dataset was deleted, and close what was open of the dataset."""
-        with contextlib.suppress(Retryable):
+        """Acknowledge a task whose dataset cannot be served, and close what was open of it."""
+        with contextlib.suppress(FibstreamError):
             bus.acknowledge(delivery, self._owner)
         if name in self.loops:
             self._drop(name)
 
     def _loop(self, name: str, shared: Bus | None) -> WorkerLoop | None:
+        """Return the loop of a dataset, by its record as it is; None when there is none."""
         if name in self.loops:
-            loop, bus = self.loops[name]
+            loop, _ = self.loops[name]
             try:
                 if not loop.record.changed():
                     return loop
@@ -232,33 +333,31 @@ class WorkerHost:
                 if self._root.single:
                     raise
                 return None
-            del self.loops[name]  # it has another pipeline, or is another dataset of that name
-            if shared is None and bus is not self._shared:
-                bus.close()
-                bus = self._root.bus(name)
-        else:
-            try:
-                bus = shared or self._root.bus(name)
-            except NotFound:  # deleted since the catalogue was read
-                return None
+            self._drop(name, keep=shared)  # another pipeline, or another dataset of that name
         try:
-            loop = WorkerLoop(
-                self._service, self._root.files(name), bus, self._settings, self._owner,
-                self._telemetry,
-            )  # fmt: skip
-        except WrongUse as error:  # deleted meanwhile, or one that this version does not read
-            if bus is not shared:
-                bus.close()
-            if self._root.single and not isinstance(error, NotFound):
+            self._root.dataset(name)
+            bus = shared or self._root.bus(name)
+        except NotFound:  # deleted since the catalogue was read
+            if self._root.single:
                 raise
             return None
+        try:
+            files = self._root.files(name)
+            loop = WorkerLoop(
+                self._service, files, bus, self._settings, self._owner, self._telemetry
+            )
+        except BaseException:
+            if bus is not shared:
+                bus.close()
+            raise
         self.loops[name] = loop, bus
         return loop
 
-    def _drop(self, name: str) -> None:
+    def _drop(self, name: str, keep: Bus | None = None) -> None:
         _, bus = self.loops.pop(name)
-        if bus is not self._shared:
-            bus.close()
+        if bus is not self._shared and bus is not keep:
+            with contextlib.suppress(FibstreamError):
+                bus.close()
 
     def wait(self, timeout_s: float) -> None:
         """Wait on the bus if there is one, else for a short time."""

@@ -1,5 +1,6 @@
 """The loops of a service process: the turn of a planner, and the task of a worker."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Generator
@@ -10,6 +11,7 @@ from typing import TypeVar
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from fibstream.bus import wire
+from fibstream.bus.reading import pass_over
 from fibstream.core.errors import DiskFull, Poison, Retryable
 from fibstream.core.events import DeadLetter, Progress, Record, Task
 from fibstream.core.fold import Folds
@@ -36,6 +38,7 @@ QUIET_S = 0.1  # without new records, until a planner checks whether it is idle
 UNSETTLED_S = 0.25  # between two checks whether the last tasks are off the queue
 REPORT_S = 0.2  # between two progress events of a planner that is at work
 GAUGES_S = 5.0  # between two updates of lag and queue: half of a usual scrape interval
+MAX_STAGE = 200  # characters of the stage of a forged task, in its dead letter
 CRASHES = 3  # of workers on one task, then it is parked
 
 
@@ -79,14 +82,12 @@ class PlannerLoop:
             service.lands(self.dataset), object_rules(self.dataset),
         )  # fmt: skip
         self._pipeline = pipeline_rule(self.dataset)
+        self._arrays = service.arrays(self.dataset, files)
         self.record = RecordWatch(files, self.dataset)
         self.outdated = False  # whether the record has another pipeline: open the dataset anew
-        self._arrays = service.arrays(self.dataset, files)
         self._documents: dict[str, bytes] = {}  # the metadata that was written, by path
         self._described_z = 0  # the extent in z that it gives
-        self._control = 0  # the offset up to which requests are read
-        self._requested = 0  # the number of the last request for a reconcile
-        self._reconciled = 0  # the number of the last one that was fulfilled
+        self._reconciled = 0  # the number of the last request for a reconcile that was fulfilled
         self._reconcile: Generator[None, None, None] | None = None
         self._progress: Progress | None = None  # as last published
         self._reported = -REPORT_S  # when progress was last published
@@ -126,8 +127,8 @@ class PlannerLoop:
     def _continue_reconcile(self) -> None:
         """Begin a reconcile if one is due or requested, and take its next steps."""
         # A request waits until nothing else is left to do; reading requests costs a round trip.
-        request = self._read_requests() if self.planner.settled else self._requested
-        requested = request > self._reconciled and self.planner.settled
+        request = self._bus.end([wire.CONTROL]) if self.planner.settled else self._reconciled
+        requested = request > self._reconciled
         if self._reconcile is None and (requested or time.monotonic() >= self._reconcile_due):
             self._reconcile = self._reconcile_all(request)
         if self._reconcile is not None:
@@ -161,13 +162,6 @@ class PlannerLoop:
         if not self.planner.settled:  # a task is recorded before it is taken off its queue
             return self._turned + UNSETTLED_S
         return min(self._reconcile_due, self._gauges_due)
-
-    def _read_requests(self) -> int:
-        """Return the number of the last request for a reconcile."""
-        for entry in self._bus.read([wire.CONTROL], self._control):
-            self._control = entry.offset
-            self._requested = max(self._requested, int(entry.value))
-        return self._requested
 
     def _report(self) -> None:
         planner = self.planner
@@ -212,6 +206,7 @@ class WorkerLoop:
         self._owner = owner
         self._settings = settings
         self._service = service.name
+        self._families = service.families
         dataset, self._site = open_site(files, bus, telemetry)
         self.record = RecordWatch(files, dataset)
         service.describe(dataset, telemetry)
@@ -232,19 +227,40 @@ class WorkerLoop:
         """Carry out a task and acknowledge it; park one that crashed ``CRASHES`` workers."""
         self.current = delivery
         try:
-            task = wire.decode(delivery.value)
-            if not isinstance(task, Task):
-                raise Poison(f"a {type(task).__name__}, not a task")
+            task = self._task_of(delivery)
         except Poison as poison:
-            log.error("%s: %s", delivery.key, poison)
+            pass_over(f"task {delivery.key}", poison)
             self._bus.discard(delivery)  # a planner sends again what is wanted
         else:
-            if delivery.crashes >= CRASHES:
-                self._park(task, delivery)
-            else:
-                self._work(task, delivery)
+            self._end(task, delivery)
             self._bus.acknowledge(delivery, self._owner)
         self.current = None
+
+    def _task_of(self, delivery: Delivery) -> Task:
+        """Return the task that was delivered; raise Poison for what is none."""
+        task = wire.decode(delivery.value)
+        if not isinstance(task, Task):
+            raise Poison(f"a {type(task).__name__}, not a task")
+        wanted = wire.record_key(self._site.dataset, task.stage, task.subject)
+        if delivery.key != wanted:
+            raise Poison(f"the task of {wanted:.200}")
+        return task
+
+    def _end(self, task: Task, delivery: Delivery) -> None:
+        """Carry out a task, or give it up."""
+        if task.stage.partition("/")[0] not in self._families:
+            pass_over(f"task {delivery.key}", f"{self._service} has no such stage")
+            self._publish_dead_letter(task, "poison", "no stage of this service", delivery.crashes)
+        elif delivery.crashes >= CRASHES and self._worker.knows(task):
+            self.park(task, delivery, f"its worker died {delivery.crashes} times")
+        else:
+            self._work(task, delivery)
+
+    def give_up(self, delivery: Delivery, reason: str) -> None:
+        """Park a task at which this version fails, with the reason, and take it off its queue."""
+        with contextlib.suppress(Poison):
+            self.park(self._task_of(delivery), delivery, reason)
+        self._bus.discard(delivery)
 
     def _work(self, task: Task, delivery: Delivery) -> None:
         begun = time.time()
@@ -262,8 +278,8 @@ class WorkerLoop:
         if outcome == "failed":
             self._publish_dead_letter(task, "poison", self._worker.cause, delivery.crashes)
 
-    def _park(self, task: Task, delivery: Delivery) -> None:
-        reason = f"its worker died {delivery.crashes} times"
+    def park(self, task: Task, delivery: Delivery, reason: str) -> None:
+        """Record that a task is given up since workers die of it."""
         self._site.publish(
             Record(task.stage, task.subject, "failed", task.key, reason=reason, crashed=True)
         )
@@ -276,5 +292,6 @@ class WorkerLoop:
         try:
             data = wire.encode(letter)
         except Poison:  # the task alone fills an event: name it without its inputs
-            data = wire.encode(replace(letter, task=replace(task, extra=b"", inputs=())))
+            short = replace(task, stage=task.stage[:MAX_STAGE], key="", extra=b"", inputs=())
+            data = wire.encode(replace(letter, task=replace(short, manifest="")))
         self._bus.publish(wire.dead_letter_topic(self._service), key, data)

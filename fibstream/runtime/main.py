@@ -2,21 +2,26 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from fibstream.core.errors import FibstreamError
 from fibstream.core.ports import Bus
 from fibstream.core.service import Service
-from fibstream.telemetry.metrics import CONSUMER_STALLS, Telemetry
+from fibstream.telemetry.metrics import Telemetry
 
 from .host import Host, PlannerHost, WorkerHost
 from .process import metrics_of, orphaned, running
 from .root import OneDataset, Root
 from .serve import ROLES, Serving, serve
 from .settings import Settings
+from .tallies import Tallies
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 0.25  # a waiting process looks up at least so often, to notice signals and due work
 
@@ -76,22 +81,11 @@ def _work(service: Service, given: argparse.Namespace) -> None:
             server = GrpcServer(given.listen, (), telemetry, CallLimits.of(settings))
             held.callback(server.close)
             server.open()
-        counted = 0
+        tallies = Tallies(telemetry, kafka=root.shared)
         while not stopping.is_set() and not orphaned(given.parent):
             if not host.turn():
                 host.wait(IDLE_S)
-            counted = _count_stalls(telemetry, counted, kafka=root.shared)
-
-
-def _count_stalls(telemetry: Telemetry, counted: int, *, kafka: bool) -> int:
-    """Count the consumers that hung beyond ``counted``; return how many there were so far."""
-    if not kafka:
-        return counted
-    from fibstream.bus.kafka.stall import STALLS
-
-    if STALLS.count > counted:
-        telemetry.add(CONSUMER_STALLS, STALLS.count - counted)
-    return STALLS.count
+            tallies.count()
 
 
 def _host(
@@ -121,6 +115,11 @@ def _renew(worker: WorkerHost, root: Root | OneDataset, owner: str, lease_s: flo
         if held is None:
             continue
         dataset, delivery = held
-        if dataset not in own:
-            own[dataset] = root.bus(dataset)
-        own[dataset].renew(delivery, owner, lease_s)
+        try:
+            if dataset not in own:
+                own[dataset] = root.bus(dataset)
+            own[dataset].renew(delivery, owner, lease_s)
+        except FibstreamError as error:  # that of another dataset is renewed as before
+            log.warning("dataset %s: a lease is not renewed: %s", dataset, error)
+            if dataset in own:
+                own.pop(dataset).close()

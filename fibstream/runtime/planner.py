@@ -6,11 +6,11 @@ effect, as in the worker.
 """
 
 import contextlib
-import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fibstream.bus import wire
+from fibstream.bus.reading import event_of, pass_over
 from fibstream.core.errors import Poison
 from fibstream.core.events import PipelineChanged, Place, Record, Sealed, Task
 from fibstream.core.fold import Fold
@@ -31,8 +31,6 @@ from fibstream.telemetry.metrics import (
 
 from .reported import ObjectReports
 from .site import Site
-
-log = logging.getLogger(__name__)
 
 BATCH = 500  # ledger entries applied before the planner acts on them
 
@@ -87,17 +85,17 @@ class Planner:
             self.metrics.live = self.offset > self._end_at_start
             if not entry.key.startswith(self.site.dataset + "/"):
                 continue
-            try:
-                event = wire.decode(entry.value)
-            except Poison as poison:
-                log.error("%s at %d: %s", entry.topic, entry.offset, poison)
-                continue  # the store is the truth: a reconcile publishes the lost record again
+            # What is none is passed over: the store is the truth, and a reconcile publishes again
+            # the record that was lost.
+            event = event_of(entry)
             if isinstance(event, Sealed):
                 self._seal()
             elif isinstance(event, PipelineChanged):
                 self.pipeline_changed = True
-            elif isinstance(event, Record):
+            elif isinstance(event, Record) and self.frontier.may_exist(event):
                 yield from self._apply(event)
+            elif event is not None:
+                pass_over(f"{entry.topic} at {entry.offset}", f"no stage has {entry.key:.200}")
 
     def _seal(self) -> None:
         grid = self._grid()

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 
 from fibstream.bus import wire
-from fibstream.core.errors import Poison
+from fibstream.bus.reading import event_of
 from fibstream.core.events import GONE, ObjectChanged
 from fibstream.core.fold import Fold
 from fibstream.core.ports import Entry
@@ -63,10 +63,7 @@ class ObjectReports:
         for entry in entries:
             if wire.dataset_of(entry.key) != self._site.dataset:
                 continue
-            try:
-                change = wire.decode(entry.value)
-            except Poison:
-                continue
+            change = event_of(entry)
             if isinstance(change, ObjectChanged) and change.organelle in self._fold.organelles:
                 yield change
 

@@ -1,25 +1,28 @@
 """The datasets below one root: their folders, their catalogue, and their buses."""
 
 import contextlib
+import os
 import re
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from fibstream.bus.memory import MemoryBus
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.echo import echo
-from fibstream.core.errors import NotFound, WrongUse
+from fibstream.core.errors import Damaged, NotFound, Retryable, WrongUse
 from fibstream.core.ports import Bus, Files
 from fibstream.store.local import PRIVATE, LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.store.remote import open_files
 from fibstream.store.store import Store
 
+from .quarantine import Reports
 from .site import Site, software
 
 SUFFIX = ".zarr"
@@ -27,6 +30,7 @@ SWEEPS = 3  # of a bucket: a worker may put its last output meanwhile
 DELETED = ".deleted"
 MAX_IDLE = 16  # embedded buses kept open between calls: as many as usual concurrent calls
 DEPLOYMENT = "catalogue.team"  # file with a name drawn by the first process that uses a root
+MAX_FOREIGN = 100  # files in the catalogue that are none of ours, and are named
 CATALOGUE = "catalogue"  # one empty file per dataset: an object store cannot list folders cheaply
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -69,12 +73,24 @@ def servers_of(url: str) -> str:
 
 def check_name(name: str) -> str:
     """Return a dataset's name; raise WrongUse when it is not safe as the name of one folder."""
-    if not _NAME.fullmatch(name) or name.endswith(SUFFIX):
+    if not is_name(name):
         raise WrongUse(
             f"dataset {echo(name, 60)}: expected at most 128 letters, digits, '.', '-' and '_',"
             f" a letter or digit first, and no {SUFFIX} at the end, which its folder gets"
         )
     return name
+
+
+def is_name(name: str) -> bool:
+    """Whether a dataset may have a name."""
+    return _NAME.fullmatch(name) is not None and not name.endswith(SUFFIX)
+
+
+class Listed(NamedTuple):
+    """What is in a catalogue: names of datasets, and files that are none, each with a reason."""
+
+    names: set[str]
+    foreign: Mapping[str, str]
 
 
 class OneDataset:
@@ -95,6 +111,20 @@ class OneDataset:
     def names(self) -> list[str]:
         """Return the one name."""
         return [self._name]
+
+    def listed(self) -> Listed:
+        """Return the one name."""
+        return Listed({self._name}, {})
+
+    def dataset(self, name: str) -> Dataset:
+        """Read its record, whose name is what it was when this was made."""
+        found = read_dataset(self.files(name))
+        if found.name != name:
+            raise Damaged(f"{self._path}: it is another dataset now, {found.name}")
+        return found
+
+    def report(self, service: str, reasons: Mapping[str, str]) -> None:
+        """Do nothing: what fails in the only dataset ends its process."""
 
     def files(self, name: str) -> Files:  # noqa: ARG002
         """Return the dataset's files."""
@@ -124,6 +154,7 @@ class Root:
         self._files = open_files(self.url)
         self._idle: list[tuple[str, SqliteBus]] = []  # open, not in use; the last used last
         self._lock = threading.Lock()
+        self._reports = Reports(self._files)
         if self.local is None and not self.shared:
             raise WrongUse(f"--root {url}: an object store needs --bus kafka://HOST:PORT")
 
@@ -138,8 +169,27 @@ class Root:
         return is_kafka(self.bus_url)
 
     def names(self) -> list[str]:
-        """Return the names of all datasets that were created below this root."""
-        return [path.rpartition("/")[2] for path in self._files.list(CATALOGUE)]
+        """Return the names of all datasets that were created below this root, sorted."""
+        return sorted(self.listed().names)
+
+    def listed(self) -> Listed:
+        """Return what is in the catalogue; anybody may have put files there."""
+        names, foreign = set[str](), dict[str, str]()
+        for path in self._files.list(CATALOGUE):
+            name = path.removeprefix(f"{CATALOGUE}/")
+            if is_name(name):
+                names.add(name)
+            elif len(foreign) < MAX_FOREIGN:
+                foreign[name] = f"{path!r:.160}: not the name of a dataset; remove the file"
+        return Listed(names, foreign)
+
+    def report(self, service: str, reasons: Mapping[str, str]) -> None:
+        """Tell all services which datasets the planner of one leaves alone."""
+        self._reports.put(service, reasons)
+
+    def quarantined(self) -> Mapping[str, str]:
+        """Return the datasets that planners leave alone, and why."""
+        return self._reports.read()
 
     def make(self, name: str) -> None:
         """Make the folder of a dataset; on an object store there are none."""
@@ -155,8 +205,15 @@ class Root:
         self._files.delete(f"{CATALOGUE}/{check_name(name)}")
 
     def remove(self, name: str) -> None:
-        """Delete a dataset: a folder at once, on an object store first the record."""
-        self.dataset(name)
+        """Delete a dataset, damaged or not: a folder at once, on an object store first the record.
+
+        A file in the catalogue that is no dataset's is removed by its name, too.
+        """
+        if not is_name(name) and name in self.listed().foreign:
+            self._files.delete(f"{CATALOGUE}/{name}")
+            return
+        if not self._is_there(check_name(name)):
+            raise NotFound(f"dataset {name!r}: not found")
         self.leave(name)
         if self.local is not None:
             _remove_folder(Path(self.url_of(name)))
@@ -167,6 +224,14 @@ class Root:
             for path in list(files.list("")):
                 files.delete(path)
 
+    def _is_there(self, name: str) -> bool:
+        """Whether a dataset has an entry in the catalogue, a record, or what is left of them."""
+        if name in self.listed().names:
+            return True
+        if self.local is not None:
+            return os.path.lexists(self.url_of(name))
+        return self.exists(name)
+
     def url_of(self, name: str) -> str:
         """Return the path or URL of a dataset, whether or not it exists."""
         return f"{self.url.rstrip('/')}/{check_name(name)}{SUFFIX}"
@@ -176,11 +241,16 @@ class Root:
         return open_files(self.url_of(name))
 
     def dataset(self, name: str) -> Dataset:
-        """Read a dataset's record; raise NotFound when there is none."""
+        """Read a dataset's record; raise NotFound when there is none, Damaged when it is none."""
         try:
-            return read_dataset(self.files(name))
+            found = read_dataset(self.files(name))
         except NotFound:
             raise NotFound(f"dataset {echo(name)}: not found") from None
+        except Damaged as error:
+            raise Damaged(f"dataset {echo(name)}: {error}") from None
+        if found.name != name:
+            raise Damaged(f"dataset {echo(name)}: {RECORD}: it is that of {echo(found.name)}")
+        return found
 
     def exists(self, name: str) -> bool:
         """Whether a dataset has a record."""
@@ -267,7 +337,12 @@ class Root:
 
 def _remove_folder(folder: Path) -> None:
     """Rename a folder, so that nobody goes on writing into it, and then remove it."""
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{DELETED}"))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{DELETED}"))
+    except OSError as error:
+        raise Retryable(f"{folder}: {error.strerror}") from error
     for gone in folder.parent.glob(f".*{DELETED}"):  # also what a killed process left
+        if gone.is_symlink() or gone.is_file():
+            gone.unlink(missing_ok=True)
         shutil.rmtree(gone, ignore_errors=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import Retryable, WrongUse
 from fibstream.core.service import Service
 from fibstream.store.gate import gate_of
 
@@ -16,6 +16,7 @@ from .root import Root, servers_of
 from .service import ServicerContext
 from .settings import MAX_WORKERS, Settings
 from .supervisor import Supervisor
+from .tallies import Tallies
 
 log = logging.getLogger(__name__)
 
@@ -85,5 +86,9 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         held.callback(server.close)
         server.open()
         report(f"{service.name}: listening on port {server.port}, datasets below {root.url}")
+        tallies = Tallies(telemetry, kafka=root.shared)
         while not stopping.wait(WATCH_S):
             supervisor.watch()
+            tallies.count()
+            with contextlib.suppress(Retryable):  # the root is away, which every call says
+                server.name_quarantined(root.quarantined())

@@ -78,12 +78,12 @@ class Supervisor:
         """Remove what killed processes left in a root that is a folder, and in its datasets."""
         if (folder := self._root.local) is None:
             return  # an object store has no temporary objects
-        try:
-            places = [folder, *(Path(self._root.url_of(name)) for name in self._root.names())]
-            swept = sum(sweep_abandoned(place, time.time()) for place in places)
-        except (FibstreamError, OSError) as error:
-            log.warning("%s: not swept: %s", folder, error)
-            return
+        swept = 0
+        for place in [folder, *(Path(self._root.url_of(name)) for name in self._names())]:
+            try:
+                swept += sweep_abandoned(place, time.time())
+            except OSError as error:
+                log.warning("%s: not swept: %s", place, error)
         if swept:
             log.info("%s: %d bytes of abandoned temporary files removed", folder, swept)
 
@@ -97,14 +97,21 @@ class Supervisor:
         owner = f"{gethostname()}:{child.number}"
         if "worker" not in child.name:
             return
-        try:
-            for name in [None] if self._root.shared else self._root.names():
+        for name in [None] if self._root.shared else self._names():
+            try:
                 bus = self._root.shared_bus() if name is None else self._root.bus(name)
                 if bus is not None:
-                    bus.reclaim(owner)
-                    bus.close()
+                    with contextlib.closing(bus):
+                        bus.reclaim(owner)
+            except FibstreamError as error:  # its lease will run out
+                log.warning("%s %s: %s", self._service, child.name, error)
+
+    def _names(self) -> list[str]:
+        try:
+            return self._root.names()
         except FibstreamError as error:
-            log.warning("%s %s: %s", self._service, child.name, error)  # its lease will run out
+            log.warning("%s: %s", self._root.url, error)
+            return []
 
     def close(self) -> None:
         """Let every process end what it does, and join it."""

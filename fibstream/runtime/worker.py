@@ -17,7 +17,7 @@ from fibstream.core.frontier import boxes, key_of
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import NamedInput, parameters_digest
 from fibstream.core.stage import Arrays, Block, Input, Made, Patch, Stage
-from fibstream.core.subject import OBJECTS, WHOLE, ObjectId, Subject, box_of, named
+from fibstream.core.subject import OBJECTS, WHOLE, ObjectId, Subject, box_of, exists, named
 from fibstream.store import manifest
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed, Store
@@ -50,12 +50,21 @@ class Worker:
 
     def handle(self, task: Task) -> Generator[None, None, Outcome]:
         """Carry out one task; the caller acknowledges it afterwards."""
-        stage = self._stages.get(task.stage)
-        if stage is None:  # of an earlier pipeline: nobody waits for a record of it
+        if not self.knows(task):  # nobody waits for a record of it
             return "dropped"
+        stage = self._stages[task.stage]
         outcome = yield from self._carry_out(stage, task)
         self._site.telemetry.add(TASKS, stage=stage.family, outcome=outcome)
         return outcome
+
+    def knows(self, task: Task) -> bool:
+        """Whether the pipeline has the stage of a task, and that stage such subjects.
+
+        An earlier pipeline had other stages; and anybody may send a task.
+        """
+        stage, grid = self._stages.get(task.stage), self._site.store.grid
+        z_open = Grid((None, *grid.shape[1:]), grid.chunk)
+        return stage is not None and exists(task.subject, stage.subjects, z_open)
 
     def _carry_out(self, stage: Stage, task: Task) -> Generator[None, None, Outcome]:
         lap = self._site.telemetry.laps(TASK_SECONDS, stage=stage.family)

@@ -167,10 +167,10 @@ class LocalFiles:
             target.unlink()
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Yield the paths below a folder."""
+        """Yield the paths below a folder; raise Retryable for one that cannot be read."""
         yield from sorted(
             str((Path(folder) / name).relative_to(self.root))
-            for folder, _, names in os.walk(self.root / prefix)
+            for folder, _, names in os.walk(self.root / prefix, onerror=_unreadable)
             for name in names
         )
 
@@ -179,3 +179,9 @@ class LocalFiles:
         if self._temporary.is_dir():
             for part in self._temporary.iterdir():
                 part.unlink(missing_ok=True)
+
+
+def _unreadable(error: OSError) -> None:
+    """Pass over a folder that is not there, or no longer; nothing else counts as empty."""
+    if error.errno not in _NOT_THERE:
+        raise Retryable(f"{error.filename}: {error.strerror}") from error

@@ -8,7 +8,7 @@ from fibstream.core.keys import NamedInput, digest
 from fibstream.core.stage import Arrays
 from fibstream.core.subject import ObjectId, Subject, text
 
-from .shard import Stamp, decode_arrays, decode_blob, encode_arrays, encode_blob
+from .shard import Corrupt, Stamp, decode_arrays, decode_blob, encode_arrays, encode_blob
 from .store import Changed, Store
 
 OBJECT = 2**64 - 1  # no cell has this index
@@ -35,8 +35,14 @@ def encode(inputs: Sequence[NamedInput]) -> bytes:
 
 
 def decode(body: bytes) -> tuple[NamedInput, ...]:
-    """Return the inputs that ``encode`` made a body of."""
-    arrays = decode_arrays(body)
+    """Return the inputs that ``encode`` made a body of; raise Corrupt for another one."""
+    try:
+        return _inputs(decode_arrays(body))
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise Corrupt(f"no manifest: {error}") from error
+
+
+def _inputs(arrays: Arrays) -> tuple[NamedInput, ...]:
     lines = arrays["sources"].tobytes().decode().split("\n")
     sources = [(stage, name) for stage, _, name in (line.partition("\t") for line in lines)]
     hashes = [row.tobytes().rstrip(b"\0").decode() for row in arrays["hash"]]
@@ -79,4 +85,7 @@ def read(store: Store, stage: str, subject: Subject, expected: str) -> tuple[Nam
         handle.close()
     if found is None or found[1].hash != expected:
         raise Changed(stage, subject)
-    return decode(found[0])
+    try:
+        return decode(found[0])
+    except Corrupt as error:
+        raise Changed(stage, subject) from error

@@ -2,13 +2,20 @@
 
 import contextlib
 
+from pydantic import ValidationError
+
 from fibstream.core.dataset import RECORD, Dataset
-from fibstream.core.errors import NotFound
-from fibstream.core.ports import Files, Generation
+from fibstream.core.errors import Damaged, NotFound
+from fibstream.core.ports import Files, Generation, Handle
+
+MAX_RECORD = 16 << 20  # bytes: a pipeline of 64 kB and the cards of its networks take a hundredth
 
 
 def read_dataset(files: Files) -> Dataset:
-    """Read the dataset record."""
+    """Read the dataset record; raise NotFound without one, Damaged for one that is none.
+
+    This and ``RecordWatch`` are the only readers of records: all names in one are checked.
+    """
     return read_generation(files)[0]
 
 
@@ -18,8 +25,18 @@ def read_generation(files: Files) -> tuple[Dataset, Generation]:
     if handle is None:
         raise NotFound("not a fibstream dataset: it has no " + RECORD)
     with contextlib.closing(handle):
-        record = Dataset.model_validate_json(handle.read(0, handle.size))
-        return record, handle.generation
+        return _decoded(handle), handle.generation
+
+
+def _decoded(handle: Handle) -> Dataset:
+    if handle.size > MAX_RECORD:
+        raise Damaged(f"{RECORD}: {handle.size} bytes; at most {MAX_RECORD} are read")
+    try:
+        return Dataset.model_validate_json(handle.read(0, handle.size))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"])) or "it"
+        raise Damaged(f"{RECORD}: {field:.80}: {first['msg']:.200}") from None
 
 
 class RecordWatch:
@@ -41,7 +58,7 @@ class RecordWatch:
             raise NotFound("not a fibstream dataset: it has no " + RECORD)
         with contextlib.closing(handle):
             if handle.generation != self._generation:
-                record = Dataset.model_validate_json(handle.read(0, handle.size))
+                record = _decoded(handle)
                 self._generation = handle.generation
                 self._changed = not record.has_pipeline_of(self._dataset)
         return self._changed

@@ -81,11 +81,21 @@ def find_stamp(end: bytes) -> tuple[Stamp | None, int]:
     body = end[-total : -_TRAILER.size]
     if total > len(end) or google_crc32c.value(body) != crc:
         return None, total
-    fields = json.loads(body)
+    try:
+        return _stamp_of(json.loads(body)), total
+    except (ValueError, TypeError, KeyError, RecursionError):  # forged: its checksum is right
+        return None, total
+
+
+def _stamp_of(fields: Any) -> Stamp:
+    """Return the stamp with these fields; raise what Python raises where they are not its own."""
     fields["subject"] = parse(fields["subject"])
-    fields["shape"] = tuple(fields["shape"])
+    fields["shape"] = tuple(map(int, fields["shape"]))
     fields["inputs"] = tuple((s, n, tuple(i), h) for s, n, i, h in fields["inputs"])
-    return Stamp(**fields), total
+    texts = (fields[name] for name in ("stage", "key", "hash", "manifest"))
+    if not all(isinstance(text, str) for text in texts) or type(fields["revision"]) is not int:
+        raise TypeError("not the fields of a stamp")
+    return Stamp(**fields)
 
 
 @dataclass(frozen=True)
@@ -258,15 +268,27 @@ def encode_arrays(arrays: Arrays) -> bytes:
     return bytes(Zstd(ZSTD_LEVEL).encode(header + b"\n" + body))
 
 
+# What zstd, JSON and numpy raise for what is none of theirs.
+_NO_ARRAYS = (
+    ValueError, TypeError, KeyError, RuntimeError, OverflowError, SyntaxError, MemoryError
+)  # fmt: skip
+
+
 def decode_arrays(data: bytes) -> Arrays:
-    """Return the arrays that `encode_arrays` encoded, little-endian and read-only."""
-    header, _, body = bytes(Zstd().decode(data)).partition(b"\n")
-    arrays: Arrays = {}
-    offset = 0
-    for name, dtype, shape in json.loads(header):
-        count = int(np.prod(shape))
-        arrays[name] = np.frombuffer(body, np.dtype(dtype), count, offset).reshape(shape)
-        offset += count * np.dtype(dtype).itemsize
+    """Return the arrays that `encode_arrays` encoded, little-endian and read-only.
+
+    Raises Corrupt for bytes that it did not make.
+    """
+    try:
+        header, _, body = bytes(Zstd().decode(data)).partition(b"\n")
+        arrays: Arrays = {}
+        offset = 0
+        for name, dtype, shape in json.loads(header):
+            count = int(np.prod(shape))
+            arrays[name] = np.frombuffer(body, np.dtype(dtype), count, offset).reshape(shape)
+            offset += count * np.dtype(dtype).itemsize
+    except _NO_ARRAYS as error:
+        raise Corrupt(f"no arrays: {error}") from error
     return arrays
 
 

@@ -234,7 +234,11 @@ class Store:
             found = decode_blob(handle.read(0, handle.size))
         if found is None or found[1].hash != expected:
             raise Changed(source.stage, subject)
-        return decode_arrays(found[0])
+        try:
+            return decode_arrays(found[0])
+        except Corrupt as error:  # under a right stamp, which would be announced again and again
+            self.files.delete(Blob(source.name, subject).path)
+            raise Changed(source.stage, subject) from error
 
     def chunks(self, name: str) -> Iterator[Index]:
         """Yield the chunks whose full level of the array ``name`` has a file."""

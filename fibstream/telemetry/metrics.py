@@ -137,6 +137,14 @@ CONSUMER_STALLS = Metric(
     "fibstream_consumer_stalls_total", "counter", "stalls", (SERVICE,),
     "Restarts of a consumer that was behind and got nothing.",
 )  # fmt: skip
+UNREADABLE_ITEMS = Metric(
+    "fibstream_unreadable_items_total", "counter", "items", (SERVICE,),
+    "Records, tasks and leases on the bus that are none, and were passed over.",
+)  # fmt: skip
+QUARANTINED = Metric(
+    "fibstream_quarantined_datasets", "gauge", "datasets", (SERVICE,),
+    "Datasets that this process leaves alone, since they cannot be served as they are.",
+)  # fmt: skip
 RECONCILES = Metric(
     "fibstream_reconciles_total", "counter", "reconciles", (SERVICE, FOUND),
     "Comparisons of store and ledger that came to an end.",

@@ -7,12 +7,13 @@ from .log_machine import LogMachine
 from .logs import LogTests
 from .queue_machine import QueueMachine
 from .queues import QueueTests
+from .strangers import StrangerTests
 
 __all__ = ["BusHarness", "BusSuite", "BusTests", "Connect", "Promises"]
 
 
-class BusTests(LogTests, QueueTests):
-    """Logs, queues, and any schedule of both: what ``BusSuite`` describes is to be set."""
+class BusTests(LogTests, QueueTests, StrangerTests):
+    """Logs, queues, strangers, any schedule of both: what ``BusSuite`` describes is to be set."""
 
     def test_any_schedule_of_readers_keeps_the_promises(self, connect: Connect) -> None:
         """Several connections write and read logs in any order."""

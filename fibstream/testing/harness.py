@@ -84,6 +84,8 @@ class BusSuite:
         What the bus promises beyond the port.
     logs, queues : tuple of str
         Topics that are there: three logs and two queues.
+    holds_any_bytes : bool
+        Whether ``inject`` can put an item on it whose key is no text.
     patience_s : float
         A task or record that is there is seen after so long at the latest.
     quiet_s : float
@@ -93,6 +95,7 @@ class BusSuite:
     """
 
     promises = Promises()
+    holds_any_bytes = True
     logs: tuple[str, str, str] = (wire.OBJECTS, wire.PROGRESS, wire.CONTROL)
     queues: tuple[str, str] = (wire.task_topic("inference"), wire.task_topic("refine"))
     patience_s = 0.0
@@ -101,6 +104,12 @@ class BusSuite:
         max_examples=40, stateful_step_count=50, derandomize=True, database=None, deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
+
+    def inject(self, bus: Bus, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Put an item on a log or a queue as a stranger may: any bytes, or none, as key and value.
+
+        Do nothing where the bus can hold no such item.
+        """
 
     @pytest.fixture
     def connect(self) -> Connect:

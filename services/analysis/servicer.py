@@ -1,6 +1,6 @@
 """The gRPC servicer of analysis: the tables of a dataset, and queries of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import grpc
 import pyarrow as pa
@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 
 from fibstream import registry
 from fibstream.bus import wire
+from fibstream.bus.reading import events_of
 from fibstream.core.dataset import Dataset
 from fibstream.core.echo import echo
 from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
-from fibstream.core.ports import Bus, Entry, Files
+from fibstream.core.ports import Bus, Files
 from fibstream.core.rules import pipeline_rule
 from fibstream.runtime.paging import MAX_PAGE, decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
@@ -53,7 +54,8 @@ class AnalysisServicer(AnalysisServiceServicer):
                 _described(name, read_table(dataset, files, made), final)
                 for name, made in stages.items()
             ]
-        return pb.DescribeResponse(tables=tables)
+        quarantined = self._root.quarantined().get(request.dataset, "")
+        return pb.DescribeResponse(tables=tables, quarantined=quarantined)
 
     def QueryObjects(
         self, request: pb.QueryObjectsRequest, context: grpc.ServicerContext
@@ -126,11 +128,11 @@ def _final(
     That is so when the dataset is sealed, every planner that it needs has read the log to its end
     and has nothing left to do, and no chunk has failed.
     """
-    events = (wire.decode(entry.value) for entry in _all(bus, [wire.PROGRESS]))
+    events = events_of(bus, [wire.PROGRESS], dataset.name)
     pipeline = pipeline_rule(dataset)  # that the planner of an earlier one is done says nothing
     progress = {e.service: e for e in events if isinstance(e, Progress) and e.pipeline == pipeline}
     topics = sorted({wire.ledger_topic(made.stage.name) for made in stages.values()})
-    events = (wire.decode(entry.value) for entry in _all(bus, topics))
+    events = events_of(bus, topics, dataset.name)
     ready = {e.stage: e for e in events if isinstance(e, Record) and e.status == "ready"}
     end = bus.end(wire.ledger_topics())  # read last: a record that came meanwhile is seen here
     needed = [progress.get(service.name) for service in registry.owners(dataset, files)]
@@ -142,10 +144,3 @@ def _final(
         for name, made in stages.items()
         if made.stage.name in ready
     }
-
-
-def _all(bus: Bus, topics: list[str]) -> Iterator[Entry]:
-    after = 0
-    while entries := bus.read(topics, after):
-        yield from entries
-        after = entries[-1].offset

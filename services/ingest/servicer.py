@@ -21,7 +21,7 @@ from fibstream.core.subject import order
 from fibstream.runtime.calls import client_of
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import landed_record
-from fibstream.runtime.root import Root, check_name
+from fibstream.runtime.root import Root
 from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.announced import AnnouncedVolumes
 from fibstream.services.ingest.edges.datasets import (
@@ -86,8 +86,10 @@ class IngestServicer(IngestServiceServicer):
     def ListDatasets(
         self, request: pb.ListDatasetsRequest, context: grpc.ServicerContext
     ) -> pb.ListDatasetsResponse:
-        """Return the names of all datasets."""
-        return pb.ListDatasetsResponse(names=self._root.names())
+        """Return the names of all datasets, and which of them are left alone."""
+        found = {**self._root.quarantined(), **self._root.listed().foreign}
+        quarantined = [pb.QuarantinedDataset(name=n, reason=r) for n, r in sorted(found.items())]
+        return pb.ListDatasetsResponse(names=self._root.names(), quarantined=quarantined)
 
     def GetDataset(
         self, request: pb.GetDatasetRequest, context: grpc.ServicerContext
@@ -123,7 +125,7 @@ class IngestServicer(IngestServiceServicer):
         self, request: pb.DeleteDatasetRequest, context: grpc.ServicerContext
     ) -> pb.DeleteDatasetResponse:
         """Remove a dataset with everything derived from it."""
-        self._root.remove(check_name(request.dataset))
+        self._root.remove(request.dataset)
         return pb.DeleteDatasetResponse()
 
     # -- chunks ----------------------------------------------------------------------------------
@@ -238,6 +240,7 @@ class IngestServicer(IngestServiceServicer):
                     followed, follower = current, self._follower(current, site)
                 follower.poll(current.grid)
                 answer = watch_response(current, follower)
+                answer.quarantined = self._root.quarantined().get(request.dataset, "")
                 last = request.once and (not follower.proving or time.monotonic() > deadline)
                 last = last or answer.complete
                 if answer != sent and (last or not request.once):

@@ -1,6 +1,6 @@
 """The gRPC servicer of refine: its recipes, and the objects of a dataset as they change."""
 
-import logging
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,10 @@ from heapq import nsmallest
 import grpc
 
 from fibstream.bus import wire
+from fibstream.bus.reading import event_of, pass_over
 from fibstream.core.dataset import Dataset
 from fibstream.core.echo import echo
-from fibstream.core.errors import NotFound, Poison, WrongState, WrongUse
+from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import (
     GONE,
     ObjectChanged,
@@ -23,6 +24,7 @@ from fibstream.core.events import (
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Entry
 from fibstream.core.rules import object_rules, pipeline_rule
+from fibstream.core.subject import ObjectId, parse
 from fibstream.runtime.paging import decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
@@ -31,8 +33,6 @@ from fibstream.v1.refine_pb2_grpc import RefineServiceServicer
 
 from .recipe import recipes
 from .watermark import Finality, Watermark, least
-
-log = logging.getLogger(__name__)
 
 WAIT_S = 0.25  # between two checks of a watching stream whether its client is still there
 EXISTS_S = 5.0  # between two checks whether its dataset is: a request to an object store
@@ -136,7 +136,7 @@ class ObjectFollower:
     def poll(self) -> Iterator[ObjectChanged]:
         """Read what is new; yield the last change of each object."""
         for entry in self._new((wire.PROGRESS,)):
-            event = _decoded(entry)
+            event = event_of(entry)
             # That of a planner of another pipeline tells nothing of this one.
             if isinstance(event, Progress) and (event.service, event.pipeline) == self._planner:
                 self._read_to = event.offset
@@ -147,7 +147,7 @@ class ObjectFollower:
             last.pop(entry.key, None)
             last[entry.key] = entry
         for entry in last.values():
-            event = _decoded(entry)
+            event = event_of(entry)
             if not isinstance(event, ObjectChanged) or event.organelle not in self._finality:
                 continue
             if event.rule == self._rules[event.organelle]:
@@ -160,7 +160,7 @@ class ObjectFollower:
         for entry in self._new(wire.ledger_topics()):
             if entry.topic not in (wire.ledger_topic("fragments"), wire.ledger_topic("dataset")):
                 continue
-            event = _decoded(entry)
+            event = event_of(entry)
             if isinstance(event, Record | Sealed):
                 self._ahead.append((entry.offset, event))
             elif isinstance(event, PipelineChanged):
@@ -184,15 +184,6 @@ class ObjectFollower:
             own.cut(event.subject, done=event.status == "ready")
 
 
-def _decoded(entry: Entry) -> wire.Event | None:
-    """Return the event of an entry; None, and a line in the log, for one that is damaged."""
-    try:
-        return wire.decode(entry.value)
-    except Poison as poison:
-        log.error("%s at %d: %s", entry.topic, entry.offset, poison)
-        return None
-
-
 def _organelles(dataset: Dataset, organelle: str) -> list[str]:
     """Return the organelles that a request names; all with an empty name."""
     names = [o.name for o in dataset.organelles]
@@ -200,6 +191,15 @@ def _organelles(dataset: Dataset, organelle: str) -> list[str]:
         known = ", ".join(names) or "none"
         raise NotFound(f"organelle {echo(organelle)}: {dataset.name} has {known}")
     return [organelle] if organelle else names
+
+
+def _id_of(entry: Entry, prefix: str) -> int:
+    """Return the id that a key of the log of objects ends in; 0, which is none, for another key."""
+    with contextlib.suppress(ValueError):
+        if isinstance(found := parse(entry.key.removeprefix(prefix)), ObjectId):
+            return found.number
+    pass_over(f"{entry.topic} at {entry.offset}", f"no object: {entry.key:.200}")
+    return 0
 
 
 def _existing(
@@ -216,12 +216,12 @@ def _existing(
     while entries := bus.read((wire.OBJECTS,), offset):
         offset = entries[-1].offset
         for entry in entries:
-            if entry.key.startswith(prefix) and (id_ := int(entry.key[len(prefix) :])) > after:
+            if entry.key.startswith(prefix) and (id_ := _id_of(entry, prefix)) > after:
                 last[id_] = entry
     found: list[ObjectChanged] = []
     while last and len(found) < count:
         for id_ in nsmallest(count, last):
-            change = _decoded(last.pop(id_))
+            change = event_of(last.pop(id_))
             if not isinstance(change, ObjectChanged) or change.kind in GONE:
                 continue
             if change.rule == rule:

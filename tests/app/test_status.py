@@ -55,7 +55,7 @@ def test_changes_are_counted_in_a_fixed_order(tmp_path) -> None:
     with closing(SqliteBus(bus_path(path))) as bus:
         for n, kind in enumerate(kinds):
             value = wire.encode(ObjectChanged("mito", kind, n, 1, rule=rule))
-            bus.publish(wire.OBJECTS, f"cell/{n}", value)
+            bus.publish(wire.OBJECTS, f"cell/mito/{n}", value)
     lines = describe(status_of(path)).splitlines()
     (line,) = (line.split() for line in lines if "objects/mito" in line)
     text = "2 opened, 2 grown, 2 merged into, 2 final, 2 withdrawn"

@@ -137,3 +137,18 @@ def test_a_record_has_a_topic_of_its_family_and_a_key_of_its_chunk() -> None:
         for i in ((1, 2, 3), (12, 3, 0), (1, 23, 0), WHOLE)
     }
     assert len(keys) == 16
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "event"),
+    [
+        ("fibstream.chunk-ready.raw", "d/raw/0.0.1", Record("raw", (0, 0, 0), "ready", "1")),
+        ("fibstream.chunk-ready.labels", "d/raw/0.0.0", Record("raw", (0, 0, 0), "ready", "1")),
+        ("fibstream.progress", "d/refine", Progress("ingest", 1, True, 1, 0, 0, 0)),
+        ("fibstream.objects", "d/mito/2", ObjectChanged("mito", "opened", 1, 1)),
+    ],
+)
+def test_an_event_under_the_key_or_topic_of_another_is_none(topic, key, event) -> None:
+    """In a log the last entry of a key wins: it would win over the other."""
+    with pytest.raises(Poison, match="under the key"):
+        wire.check_key(topic, key, event)

@@ -44,7 +44,7 @@ class Cell:
     def complete(self, grid: Grid = GRID) -> bool:
         """Whether it is, once its planners have seen all and answered what is requested."""
         for _ in range(3):
-            asked = max((int(e.value) for e in self.bus.read([wire.CONTROL], 0)), default=0)
+            asked = self.bus.end([wire.CONTROL])
             end = self.bus.end(wire.ledger_topics())
             for name in OWNERS:
                 value = wire.encode(Progress(name, end, True, asked, 0, 0, 0, "p"))

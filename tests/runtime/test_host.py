@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from fibstream.core.errors import NotFound
 from fibstream.runtime import host as host_module
 from fibstream.runtime.host import HostedPlanner, PlannerHost
+from fibstream.runtime.root import Listed
 
 
 class Watch:
@@ -63,8 +65,11 @@ class FakeRoot:
     def __init__(self, names: Iterable[str]) -> None:
         self.found = list(names)
 
-    def names(self) -> list[str]:
-        return self.found
+    def listed(self) -> Listed:
+        return Listed(set(self.found), {})
+
+    def report(self, service: str, reasons: Any) -> None:
+        pass
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def hosted() -> HostedPlanner:
 
 
 def planners(*names: str) -> Any:
-    fake: Any = None
+    fake: Any = SimpleNamespace(name="any")
     root: Any = FakeRoot(names)
     host: Any = PlannerHost(fake, root, fake)
     host.loops = {name: hosted() for name in names}

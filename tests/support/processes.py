@@ -13,6 +13,8 @@ from fibstream.core.errors import Retryable
 from fibstream.core.events import Record
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
+from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 
 T = TypeVar("T")
 WAIT_S = 90.0  # processes take seconds to start on a busy machine
@@ -62,7 +64,7 @@ def records(out: Path) -> list[Record]:
         return []
     bus = SqliteBus(bus_path(out), read_only=True)  # a stopped process may hold its lock
     try:
-        return list(ledger(bus))
+        return list(ledger(bus, read_dataset(LocalFiles(out)).name))
     except Retryable:  # its tables are still to be made
         return []
     finally:
@@ -72,4 +74,4 @@ def records(out: Path) -> list[Record]:
 def holders(bus: SqliteBus) -> dict[int, str]:
     """Return which processes hold a task now, and the task's key."""
     rows = bus._run("SELECT owner, key FROM tasks WHERE owner IS NOT NULL")
-    return {int(owner.rpartition(":")[2]): key for owner, key in rows}
+    return {int(owner.rpartition(b":")[2]): key.decode() for owner, key in rows}

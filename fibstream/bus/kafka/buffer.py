@@ -13,7 +13,7 @@ from kafka.structs import OffsetAndMetadata
 
 from fibstream.bus.wire import dataset_of
 
-from .lease import QueuedTask
+from .lease import QueuedTask, queued
 
 Position = tuple[TopicPartition, int]
 
@@ -38,12 +38,11 @@ class TaskBuffer:
                 continue
             self.next[place] = records[-1].offset + 1
             for record in records:
-                key = record.key.decode()
                 # A partition that went and came back brings again what is still held.
                 again = (place, record.offset) in self.held
-                if not again and (self._scope is None or dataset_of(key) == self._scope):
-                    sent_s = record.timestamp / 1000
-                    self.waiting.append(QueuedTask(place, record.offset, key, record.value, sent_s))
+                task = None if again else queued(place, record)
+                if task and (self._scope is None or dataset_of(task.key) == self._scope):
+                    self.waiting.append(task)
 
     def revoke(self, places: Collection[TopicPartition]) -> None:
         """Drop what waits in partitions that go; tasks that are held stay held."""

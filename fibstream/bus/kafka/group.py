@@ -8,7 +8,7 @@ from kafka.admin import MemberToRemove
 from kafka.structs import OffsetAndMetadata
 
 from .follower import Follower
-from .lease import QueuedTask
+from .lease import QueuedTask, queued
 from .link import Link, places
 
 
@@ -68,7 +68,4 @@ def fetch(follower: Follower, place: TopicPartition, offset: int) -> QueuedTask 
         follower.catch_up(part, lambda: part.seen[place] > offset)
     finally:
         follower.remove(part)
-    record = part.record
-    if record is None:
-        return None
-    return QueuedTask(place, offset, record.key.decode(), record.value, record.timestamp / 1000)
+    return None if part.record is None else queued(place, part.record)

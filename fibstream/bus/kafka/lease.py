@@ -4,19 +4,17 @@ Kafka's groups know positions, not tasks. So what a worker holds is written to a
 beside the queue: when it dies, the next owner finds the lease that never ended.
 """
 
-import json
-import logging
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from kafka import TopicPartition
+from pydantic import TypeAdapter
 
+from fibstream.bus.reading import pass_over, text_of
 from fibstream.bus.wire import dataset_of
 from fibstream.core.keys import canonical, digest
-
-log = logging.getLogger(__name__)
 
 State = Literal["held", "free", "over"]  # over: finished or discarded, and not yet skipped
 Verdict = Literal["over", "busy"]
@@ -46,12 +44,21 @@ class Lease(NamedTuple):
         return canonical(self._asdict())
 
 
+def queued(place: TopicPartition, record: Any) -> QueuedTask | None:
+    """Return the task that a record of a queue is; None, counted, without a key or a value."""
+    key = text_of(record.key)
+    if key is None or record.value is None:
+        pass_over(f"{place.topic} {place.partition} at {record.offset}", "no key or value")
+        return None
+    return QueuedTask(place, record.offset, key, record.value, record.timestamp / 1000)
+
+
+_LEASE = TypeAdapter(Lease)
+
+
 def decode(value: bytes) -> Lease:
     """Read a lease; raise ValueError when it is none."""
-    try:
-        return Lease(**json.loads(value))
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    return _LEASE.validate_json(value, strict=True)
 
 
 def lease_key(key: str, value: bytes, group: str = "") -> str:
@@ -97,7 +104,10 @@ class Leases:
             if record.offset < self.seen[place]:
                 continue
             self.seen[place] = record.offset + 1
-            key = (record.key or b"").decode()
+            key = text_of(record.key)
+            if key is None:
+                pass_over(f"{place.topic} {place.partition} at {record.offset}", "no key")
+                continue
             if self._scope is not None and dataset_of(key) != self._scope:
                 continue
             if record.value is None:
@@ -106,7 +116,7 @@ class Leases:
             try:
                 self.state[key] = decode(record.value)
             except ValueError as error:
-                log.error("%s at %d: not a lease: %s", place, record.offset, error)
+                pass_over(f"{place.topic} {place.partition} at {record.offset}", error)
 
 
 class Tail:
@@ -124,7 +134,8 @@ class Tail:
             if record.offset < self.seen[place]:
                 continue
             self.seen[place] = record.offset + 1
-            if self._scope is None or dataset_of(record.key.decode()) == self._scope:
+            key = None if record.value is None else text_of(record.key)  # else passed over
+            if key is not None and self._scope in (None, dataset_of(key)):
                 self._offsets[place].append(record.offset)
 
     def count(self, committed: Mapping[TopicPartition, int]) -> int:

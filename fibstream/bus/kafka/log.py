@@ -6,6 +6,7 @@ from typing import Any
 
 from kafka import TopicPartition
 
+from fibstream.bus.reading import pass_over, text_of
 from fibstream.bus.wire import dataset_of
 from fibstream.core.errors import WrongUse
 from fibstream.core.ports import Entry
@@ -45,9 +46,12 @@ class Count:
             if record.offset < self.seen[place]:
                 continue
             self.seen[place] = record.offset + 1
-            if record.key is None or record.value is None:
+            if record.value is None:
                 continue  # a tombstone goes in time: it must not count
-            key = record.key.decode()
+            key = text_of(record.key)
+            if key is None:
+                pass_over(f"{place.topic} {place.partition} at {record.offset}", "no key")
+                continue
             if self._scope is None or dataset_of(key) == self._scope:
                 self.total += record.offset + 1 - self.own[place]
                 self.own[place] = record.offset + 1

@@ -177,8 +177,10 @@ class Queue:
                 continue
             freed = lease._replace(state="free", crashes=lease.crashes + 1)
             self._write_lease(name, freed)
+            place = TopicPartition(self.topic, lease.partition)
+            if place not in places(self._link, self.topic, None):
+                continue  # no lease of ours
             with self._follower.lock:
-                place = TopicPartition(self.topic, lease.partition)
                 task = group.fetch(self._follower, place, lease.offset)
             if task is not None:
                 released.append(_delivery(task, freed.crashes))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from fibstream.core.dataset import MAX_NAME, Dataset, Frozen, check_name
 from fibstream.core.echo import cut, echo, listed
@@ -68,7 +68,8 @@ def resolve(dataset: Dataset, entries: Sequence[Contact]) -> list[Contact]:
             if name not in known:
                 raise WrongUse(f"contacts: no organelle {echo(name, 70)}: {listed(known)}")
         a, b = sorted((entry.a, entry.b))
-        name = _named(entry.name) if entry.name else f"{a}--{b}"
+        pair = f"{a}--{b}"
+        name = pair if entry.name in ("", pair) else _named(entry.name)
         reach = max(entry.distance_nm / edge for edge in dataset.voxel_size_nm) + 1
         if reach > MAX_REACH:
             raise WrongUse(
@@ -92,8 +93,12 @@ def _named(name: str) -> str:
 
 
 def contacts_of(dataset: Dataset) -> list[Contact]:
-    """Return the contacts of a dataset's pipeline."""
-    return [Contact.model_validate(dict(step)) for step in dataset.steps.get("contacts", ())]
+    """Return the contacts of a dataset's pipeline; raise WrongUse where its record is forged."""
+    try:
+        steps = [Contact.model_validate(dict(s)) for s in dataset.steps.get("contacts", ())]
+    except ValidationError as error:
+        raise WrongUse(f"contacts: {error.errors()[0]['msg']}") from None
+    return resolve(dataset, steps)
 
 
 def fragment_stage(dataset: Dataset, contact: Contact) -> Stage:

@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from fibstream.bus import wire
+from fibstream.bus.reading import event_of
 from fibstream.core.events import Place, Progress, Record
 from fibstream.core.grid import Grid, Index
 from fibstream.core.ports import Bus, Entry
 from fibstream.core.stage import Input
 from fibstream.core.subject import CHUNKS, count
+from fibstream.runtime.ledger import request_reconcile
 
 
 class DatasetFollower:
@@ -36,7 +38,6 @@ class DatasetFollower:
         self._bus = bus
         self._dataset = dataset
         self._offsets: dict[Sequence[str], int] = {}
-        self._last = 0  # number of the last reconcile request, by any client
         self._request: tuple[int, int] | None = None  # our request: its number, the log's end
 
     def poll(self, grid: Grid) -> None:
@@ -44,23 +45,18 @@ class DatasetFollower:
 
         ``grid`` is that of the dataset record as it is now.
         """
-        for entry in self._new(wire.ledger_topics()):
-            event = wire.decode(entry.value)
+        for event in map(event_of, self._new(wire.ledger_topics())):
             if isinstance(event, Record):
                 self._apply(event, grid)
-        for entry in self._new((wire.PROGRESS,)):
-            event = wire.decode(entry.value)
+        for event in map(event_of, self._new((wire.PROGRESS,))):
             if not isinstance(event, Progress) or event.service not in self._owners:
                 continue
             if event.pipeline == self._pipeline:
                 self.progress[event.service] = event
-        for entry in self._new((wire.CONTROL,)):
-            self._last = max(self._last, int(entry.value))
         end = self._bus.end(wire.ledger_topics())
         quiet = self._all_landed(grid) and is_quiet(self.progress, self._owners, end)
         if quiet and (self._request is None or self._request[1] != end):
-            self._request = self._last + 1, end
-            self._bus.publish(wire.CONTROL, self._dataset, str(self._request[0]).encode())
+            self._request = request_reconcile(self._bus, self._dataset), end
         self.complete = (
             quiet
             and self._request is not None
@@ -71,7 +67,7 @@ class DatasetFollower:
     def _new(self, topics: Sequence[str]) -> Iterator[Entry]:
         while entries := self._bus.read(topics, self._offsets.get(topics, 0)):
             self._offsets[topics] = entries[-1].offset
-            yield from entries
+            yield from (e for e in entries if wire.dataset_of(e.key) == self._dataset)
 
     def _all_landed(self, grid: Grid) -> bool:
         """Whether nothing can still land: a planner with nothing to do may only wait for chunks."""
