@@ -17,6 +17,7 @@ from fibstream.core.dataset import RECORD, Dataset, Organelle
 from fibstream.core.events import MAX_EVENT, ObjectChanged, Progress, Record, Sealed, Task
 from fibstream.core.keys import NamedInput, canonical, content_hash
 from fibstream.core.ports import Bus
+from fibstream.core.rules import pipeline_rule
 from fibstream.core.service import Capability, Service
 from fibstream.core.subject import WHOLE, ObjectId
 from fibstream.runtime.ledger import ledger
