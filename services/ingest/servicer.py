@@ -29,7 +29,7 @@ from fibstream.services.ingest.edges.datasets import (
     update,
     update_request,
 )
-from fibstream.services.ingest.edges.landing import land
+from fibstream.services.ingest.edges.landing import is_landed, land
 from fibstream.services.ingest.edges.messages import (
     LANDINGS,
     chunk_index,
@@ -137,7 +137,7 @@ class IngestServicer(IngestServiceServicer):
             array = landing_array(dataset, request.prediction)
             blob = Blob(array.name, chunk_index(dataset, request.index), array.dtype)
             stamp = site.store.stamp(blob)
-            if stamp is None:
+            if stamp is None or not is_landed(stamp, array.stage):
                 return pb.GetChunkResponse()
             intact = site.store.intact(blob) is not None
         return pb.GetChunkResponse(revision=stamp.revision, hash=stamp.hash, intact=intact)
@@ -204,11 +204,12 @@ class IngestServicer(IngestServiceServicer):
         if outcome == "written" and voxels is not None:
             self._telemetry.add(LANDED_BYTES, float(voxels.nbytes))
         stamp = site.store.stamp(Blob(array.name, index, array.dtype))
-        return LANDINGS[outcome], stamp.revision if stamp else 0
+        landed = stamp is not None and is_landed(stamp, array.stage)
+        return LANDINGS[outcome], stamp.revision if stamp is not None and landed else 0
 
     def _announce(self, site: Site, array: Input, index: Index) -> pb.AnnounceChunkResponse:
         stamp = site.store.intact(Blob(array.name, index, array.dtype))
-        if stamp is None or stamp.stage != array.stage:
+        if stamp is None or not is_landed(stamp, array.stage):
             raise WrongState(
                 f"{array.name} chunk {index}: not in the store of {site.dataset!r}, or damaged"
             )
