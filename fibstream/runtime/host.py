@@ -166,8 +166,9 @@ class WorkerHost:
 
     def __init__(
         self, service: Service, root: Root | OneDataset, settings: Settings, owner: str,
-        telemetry: Telemetry = SILENT,
+        telemetry: Telemetry = SILENT, *, after: str = "",
     ) -> None:  # fmt: skip
+        self._after = after  # the dataset whose task killed the worker before: it comes last
         self._service = service
         self._root = root
         self._settings = settings
@@ -184,7 +185,9 @@ class WorkerHost:
         if self._shared is not None:
             return self._serve(self._shared)
         if time.monotonic() >= self._due:
-            self._names = self._root.names()
+            names = sorted(self._root.names())
+            self._names = [*(n for n in names if n > self._after),
+                           *(n for n in names if n <= self._after)]  # fmt: skip
             self._due = time.monotonic() + SCAN_S
         # A task of each dataset in turn: one with much to do does not starve the others.
         return sum(self._visit(name) for name in list(self._names)) > 0

@@ -50,6 +50,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
         where = one.add_mutually_exclusive_group(required=True)
         where.add_argument("--dataset", type=Path, help="serve this one dataset")
         where.add_argument("--root", metavar="PATH|URL", help="serve every dataset below")
+        one.add_argument("--after", default="", metavar="NAME", help="this dataset comes last")
         one.add_argument("--parent", type=int, help="end when this process ends")
     for command in commands.choices.values():
         command.add_argument("--bus", help="sqlite:PATH or kafka://..; else the dataset's")
@@ -68,7 +69,7 @@ def _work(service: Service, given: argparse.Namespace) -> None:
         root = (
             OneDataset(given.dataset, given.bus) if given.dataset else Root(given.root, given.bus)
         )
-        host = _host(service, given.command, root, settings, telemetry, held)
+        host = _host(service, given.command, root, settings, telemetry, held, given.after)
         if given.listen:
             from .grpc import GrpcServer
 
@@ -95,7 +96,7 @@ def _count_stalls(telemetry: Telemetry, counted: int, *, kafka: bool) -> int:
 
 def _host(
     service: Service, role: str, root: Root | OneDataset, settings: Settings,
-    telemetry: Telemetry, held: contextlib.ExitStack,
+    telemetry: Telemetry, held: contextlib.ExitStack, after: str,
 ) -> Host:  # fmt: skip
     """Return what the process does; ``held`` closes it at the end."""
     if role == "plan":
@@ -103,7 +104,7 @@ def _host(
         held.callback(planners.close)
         return planners
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    worker = WorkerHost(service, root, settings, owner, telemetry)
+    worker = WorkerHost(service, root, settings, owner, telemetry, after=after)
     held.callback(worker.close)
     renewing = (worker, root, owner, settings.lease_s)
     if not root.shared:  # a client of Kafka polls by itself, and holds its task by that
