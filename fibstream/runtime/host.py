@@ -210,12 +210,21 @@ class WorkerHost:
                 loop.carry_out(delivery)
                 return True
         except NotFound:
-            if self._root.single or self._root.exists(name):
+            if self._root.single or not self._is_gone(name):
                 raise
         finally:
             self.held = None
         self._release(name, bus, delivery)
         return True
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether the dataset that is open was deleted, also if another one has its name now."""
+        if name not in self.loops:
+            return not self._root.exists(name)
+        try:
+            return self.loops[name][0].record.changed()
+        except NotFound:
+            return True
 
     def _release(self, name: str, bus: Bus, delivery: Delivery) -> None:
         """Acknowledge a task whose dataset was deleted, and close what was open of the dataset."""

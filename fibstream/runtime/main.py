@@ -2,13 +2,15 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from fibstream.core.ports import Bus
+from fibstream.core.errors import FibstreamError
 from fibstream.core.service import Service
 from fibstream.telemetry.metrics import CONSUMER_STALLS, Telemetry
 
@@ -17,6 +19,8 @@ from .process import metrics_of, orphaned, running
 from .root import OneDataset, Root
 from .serve import ROLES, Serving, serve
 from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 0.25  # a waiting process looks up at least so often, to notice signals and due work
 
@@ -114,13 +118,18 @@ def _host(
 
 def _renew(worker: WorkerHost, root: Root | OneDataset, owner: str, lease_s: float) -> None:
     """Renew the lease of the task at hand from a thread with a connection of its own."""
-    own: dict[str, Bus] = {}
+    own: dict[str, Any] = {}  # buses of one file each
     pause = threading.Event()
     while not pause.wait(lease_s / 3):
         held = worker.held
         if held is None:
             continue
         dataset, delivery = held
-        if dataset not in own:
-            own[dataset] = root.bus(dataset)
-        own[dataset].renew(delivery, owner, lease_s)
+        try:
+            if dataset in own and not own[dataset].is_current:  # another has its name now
+                own.pop(dataset).close()
+            if dataset not in own:
+                own[dataset] = root.bus(dataset)
+            own[dataset].renew(delivery, owner, lease_s)
+        except FibstreamError as error:  # this thread must not end: other tasks follow
+            log.warning("dataset %s: a lease was not renewed: %s", dataset, error)

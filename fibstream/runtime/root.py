@@ -174,10 +174,10 @@ class Root:
         """Return the files of a dataset, whether or not it exists."""
         return open_files(self.url_of(name))
 
-    def dataset(self, name: str) -> Dataset:
-        """Read a dataset's record; raise NotFound when there is none."""
+    def dataset(self, name: str, files: Files | None = None) -> Dataset:
+        """Read a dataset's record, of its ``files`` if given; raise NotFound when there is none."""
         try:
-            return read_dataset(self.files(name))
+            return read_dataset(files or self.files(name))
         except NotFound:
             raise NotFound(f"dataset {name!r}: not found") from None
 
@@ -223,10 +223,11 @@ class Root:
         An embedded bus stays open for later calls: closing its last connection writes the log
         back and syncs, which takes longer than most calls.
         """
-        dataset = self.dataset(name)
+        files = self.files(name)  # before the record: what is written is written where it was read
+        dataset = self.dataset(name, files)
         bus = self._reuse(name) or self.bus(name)
         try:
-            store = Store(self.files(name), dataset.grid)
+            store = Store(files, dataset.grid)
             yield dataset, Site(dataset.name, store, bus, software())
         except BaseException:
             bus.close()

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from fibstream import registry
 from fibstream.core.dataset import Dataset
-from fibstream.core.errors import WrongState, WrongUse
-from fibstream.core.events import Record
+from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.grid import Index
 from fibstream.core.stage import RAW, Input
-from fibstream.core.subject import order
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import landed_record
 from fibstream.runtime.root import Root, check_name
@@ -42,7 +40,7 @@ from fibstream.services.ingest.edges.messages import (
     upload_pieces,
     watch_response,
 )
-from fibstream.services.ingest.edges.progress import DatasetFollower
+from fibstream.services.ingest.edges.progress import DatasetFollower, replay
 from fibstream.services.ingest.edges.stored import check_length, length_of
 from fibstream.services.ingest.edges.uploads import Uploads, join, voxels_of
 from fibstream.services.ingest.stages.stored import stored
@@ -103,7 +101,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.SealDatasetResponse:
         """Fix the extent in z."""
         with self._root.open(request.dataset) as (_, site):
-            extent = seal(self._root.files(request.dataset), site, request.extent_z or None)
+            extent = seal(site.store.files, site, request.extent_z or None)
         return pb.SealDatasetResponse(extent_z=extent)
 
     def UpdateDataset(
@@ -112,7 +110,7 @@ class IngestServicer(IngestServiceServicer):
         """Give a dataset another pipeline; the services compute what follows from it."""
         with self._root.open(request.dataset) as (_, site):
             updated = update(
-                self._root.files(request.dataset), site,
+                site.store.files, site,
                 lambda there: self._design(update_request(there, request.pipeline)),
             )  # fmt: skip
         return pb.UpdateDatasetResponse(
@@ -260,6 +258,8 @@ class IngestServicer(IngestServiceServicer):
             sent, deadline = None, time.monotonic() + PROOF_S
             while context.is_active():
                 current = self._root.dataset(request.dataset)  # it may have been sealed meanwhile
+                if current.incarnation != followed.incarnation:
+                    raise NotFound(f"dataset {dataset.name!r}: deleted; another has its name now")
                 if not current.has_pipeline_of(followed):
                     followed, follower = current, self._follower(current, site)
                 follower.poll(current.grid)
@@ -280,11 +280,5 @@ class IngestServicer(IngestServiceServicer):
         with self._root.open(request.dataset) as (dataset, site):
             follower = self._follower(dataset, site)
             follower.poll(dataset.grid)
-            failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
-            landed = {RAW, *(each.stage for each in stored(dataset))}  # only land again
-            replayed = [
-                r for r in failed if request.stage in ("", r.stage) and r.stage not in landed
-            ]
-            for record in replayed:
-                site.publish(Record(record.stage, record.subject, "suspect"))
+            replayed = replay(site, follower, request.stage)
         return pb.ReplayFailedResponse(replayed=map(failed_chunk, replayed))
