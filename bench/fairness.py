@@ -5,6 +5,7 @@ work for a small dataset, alone and beside another: with the largest grid, all o
 queue of 100,000 tasks; with tasks that fail, each and every one.
 """
 
+import logging
 import multiprocessing
 import os
 import statistics
@@ -57,6 +58,7 @@ SERVICE = Service("bench", 7999, "copied", (Capability(("pyramid",), stages),), 
 
 def host(root: str, kind: str) -> None:
     """Be a planner or a worker until the parent ends."""
+    logging.disable()  # of each task that fails
     settings, opened = Settings.model_validate({}), Root(root)
     made: Host = (
         PlannerHost(SERVICE, opened, settings)

@@ -17,6 +17,7 @@ from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import NotFound
 from fibstream.core.events import Place, Task
 from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.keys import canonical
 from fibstream.core.stage import RAW, Input, Output, Patch, Stage
 from fibstream.runtime.planner import landed_record
 from fibstream.runtime.site import Site
@@ -222,6 +223,7 @@ class Script:
         z, y, x = world.dataset.chunk
         world.dataset = world.dataset.model_copy(update={"shape": (None, y, x)})
         world.final = world.dataset.sealed(z)
+        world.files.put(RECORD, canonical(world.dataset.model_dump(mode="json")))
         world.seal()
         world.planners = {service.name: world.planner(service) for service in SERVICES}
         noise = np.random.default_rng(3)

@@ -27,6 +27,7 @@ MODELS = Path(__file__).resolve().parents[3] / "models"
 MODELS_FOLDER = "models"  # below a root: networks of its own
 METADATA = "fibstream"
 UINT8 = onnx.TensorProto.UINT8
+MAX_MODEL_NAME = 64  # characters, as of other names: file systems take up to 255 bytes
 
 
 def released(name: str, root: Root) -> Path:
@@ -35,9 +36,10 @@ def released(name: str, root: Root) -> Path:
     Raises WrongUse when there is none, or the name could be a path.
     """
     places = f"{MODELS_FOLDER}/NAME.onnx below the root of ingest, or a released network"
-    if not name.replace("-", "").replace("_", "").isalnum():
+    plain = name.replace("-", "").replace("_", "").isalnum()
+    if not plain or len(name) > MAX_MODEL_NAME:
         raise WrongUse(
-            f"model {name[:140]!r}: services take no path, but the NAME (letters, digits, '-' and "
+            f"model {name[:80]!r}: services take no path, but the NAME (letters, digits, '-' and "
             f"'_') of {places}"
         )
     own = root.local / MODELS_FOLDER / f"{name}.onnx" if root.local else None
@@ -47,7 +49,7 @@ def released(name: str, root: Root) -> Path:
         return find_model(name)
     except WrongUse:
         known = ", ".join(sorted(path.stem for path in MODELS.glob("*.onnx"))) or "none"
-        raise WrongUse(f"model {name[:140]}: not found; expected {places} ({known})") from None
+        raise WrongUse(f"model {name}: not found; expected {places} ({known})") from None
 
 
 def find_model(name_or_path: str, models: Path = MODELS) -> Path:
