@@ -16,7 +16,7 @@ import numpy as np
 
 from fibstream.bus import wire
 from fibstream.core.dataset import RECORD, Dataset
-from fibstream.core.errors import NotFound
+from fibstream.core.errors import AlreadyExists, NotFound
 from fibstream.core.events import Record, Task
 from fibstream.core.fold import Folds
 from fibstream.core.grid import Grid, Index
@@ -271,7 +271,9 @@ class World:
             if next(actor.steps, self) is self:
                 self.actors.remove(actor)
                 actor.result()
-        except NotFound:  # its dataset was deleted meanwhile
+        except (NotFound, AlreadyExists) as error:  # its dataset was deleted meanwhile
+            if actor.kind != "zombie" and not isinstance(error, NotFound):
+                raise
             self.actors.remove(actor)
 
     # -- faults ----------------------------------------------------------------------------------
