@@ -60,7 +60,7 @@ def check_request(request: DatasetRequest) -> None:
         check_edges(request.chunk, MAX_CHUNK, f"chunk {request.chunk}")
         check_count(request.shape, clip_chunk(request.chunk, request.shape))
     if request.dtype not in DTYPES:
-        raise WrongUse(f"dtype {request.dtype!r}: expected one of {', '.join(DTYPES)}")
+        raise WrongUse(f"dtype {request.dtype[:40]!r}: expected one of {', '.join(DTYPES)}")
     if not all(np.isfinite(v) and v > 0 for v in request.voxel_size_nm):
         raise WrongUse(f"voxel_size_nm {request.voxel_size_nm}: expected three lengths above 0")
 
