@@ -9,7 +9,7 @@ import numpy as np
 from fibstream.core.dataset import Dataset, Model, clip_chunk
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import MAX_CHUNK, Box, Index, check_edges
+from fibstream.core.grid import MAX_CHUNK, MAX_CHUNKS, Box, Index, check_count, check_edges
 from fibstream.kernels.absent import check_value
 from fibstream.registry import words
 from fibstream.runtime.root import Root
@@ -186,7 +186,7 @@ def _designed(
     dataset = dataset_of(request, pipeline, [n.model for n in networks], specs, lengths_nm)
     files = {network.model.path: network_bytes(network.path) for network in networks}
     notes = [note for spec in specs for note in waste_notes(spec, dataset.chunk)]
-    return DatasetDesign(dataset, files, notes)
+    return DatasetDesign(dataset, files, [*_room_notes(dataset), *notes])
 
 
 def dataset_of(
@@ -203,6 +203,7 @@ def dataset_of(
     wanted = request.chunk or default_chunk(specs[0] if specs else None)
     check_edges(wanted, MAX_CHUNK, f"chunk {request.chunk}")
     edges = clip_chunk(wanted, request.shape)
+    check_count(request.shape, edges)
     assert request.contrast is not None
     dataset = Dataset(
         name=request.name, shape=request.shape, chunk=edges, dtype=request.dtype,
@@ -215,3 +216,11 @@ def dataset_of(
     check_recipes(dataset)
     check_blocks(dataset)
     return dataset
+
+
+def _room_notes(dataset: Dataset) -> list[str]:
+    """Say how deep an open volume can become, if that is less than it is wide."""
+    slices = dataset.grid.layers * dataset.chunk[0]
+    if dataset.grid.sealed or slices >= max(dataset.shape[1:]):
+        return []
+    return [f"chunk {dataset.chunk}: the volume can grow to {slices} slices, {MAX_CHUNKS} chunks"]

@@ -84,6 +84,8 @@ def land_volume(
             )
         shape = (z, *source.shape[1:])
         grid = Grid(shape, clip_chunk(info.chunk, shape) if info.sealed else info.chunk)
+        if not info.sealed:
+            Grid(info.shape, info.chunk).check_growth((grid.count[0] - 1, 0, 0))
         places = list(ordered(grid, cast("Order", order), seed))[:limit]
         landed = _landed(client, name, source, stored, grid, places)
         return dict(Counter(track(landed, "landed", len(places) * (1 + len(stored)))))

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     value BLOB NOT NULL, owner TEXT, lease REAL NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0, sent REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS tasks_topic ON tasks (topic, id);
+CREATE INDEX IF NOT EXISTS tasks_key ON tasks (topic, key);
 """
 _COLUMNS = {
     "log": ("offset", "topic", "key", "value"),

@@ -8,6 +8,7 @@ the last time, and when nothing else is left to do. An output of an object is wa
 knows the object, by its box; of one that is no more, the recorded output is to be removed.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ from .subject import (
     unpack_box,
 )
 
+LOOKS = 64  # without a task, until a planner may turn to another dataset: about 5 ms
 EPOCH = 64  # changed cells, and an eighth of all, between two outputs of the whole dataset
 Extra = Callable[[str, Subject], bytes | None]
 
@@ -98,6 +100,8 @@ class Frontier:
         self._issued: dict[Place, str] = {}
         self._dirty: dict[Place, None] = {}
         self._dirty_objects: dict[Place, None] = {}  # after the cells that they are found in
+        self._held_back: dict[Place, None] = {}  # wanted, while many tasks are under way
+        self._sealing: list[Place] = []  # records whose readers the seal may change
         self._done: set[Place] = set()
         self._blocked: set[Place] = set()
         self._stale: dict[str, int] = {}  # stage of the whole dataset -> changes since it was made
@@ -174,8 +178,9 @@ class Frontier:
     def seal(self, grid: Grid) -> None:
         """Take the sealed grid: blocks at the end of z now have a border."""
         self.grid = grid
-        for place in list(self.records):
-            self._touch_around(place)
+        self._sealing = list(self.records)
+        for name in [n for n, s in self._stages.items() if s.subjects is WHOLE and self.records]:
+            self.touch((name, WHOLE))
 
     def forget_issued(self) -> None:
         """Forget which tasks were sent, since one may be lost; those wanted come again."""
@@ -294,27 +299,58 @@ class Frontier:
 
         With ``whole`` also for outputs of the whole dataset of which enough has changed.
         """
+        yield from (task for task in self.looks(whole=whole) if task is not None)
+
+    def looks(self, *, whole: bool = True, window: float = math.inf) -> Iterator[Task | None]:
+        """Yield ``tasks``, and None now and then so that the caller may do something else.
+
+        While ``window`` tasks are under way, others that are wanted are held back.
+        """
+        while self._sealing:
+            self._touch_around(self._sealing.pop())
+            if len(self._sealing) % LOOKS == LOOKS - 1:
+                yield None
         if whole:
             self._wake(lambda stage, changes: changes >= self._enough(stage))
-        while waiting := self._dirty or self._dirty_objects:
-            place = next(iter(waiting))
-            del waiting[place]
-            wanted = self.wanted(place)
-            record = self.records.get(place)
-            same = wanted is not None and record is not None and record.key == wanted.key
-            failed = same and record is not None and record.status == "failed"
-            if (same and not failed) != (place in self._done):
-                for output in self._objects.readers(place):
-                    self.touch(output)  # it waits for its rows to be those of what it reads
-            for holds, places in (
-                (same and not failed, self._done),
-                (failed, self.failed),
-                (wanted is None, self._blocked),
-            ):
-                (places.add if holds else places.discard)(place)
-            if wanted and not same and self._issued.get(place) != wanted.key:
-                self._issued[place] = wanted.key
-                yield Task(*place, wanted.key, wanted.inputs, wanted.extra)
+        looked = 0
+        while (place := self._next_place(window)) is not None:
+            task = self._look(place, window)
+            looked = 0 if task else looked + 1
+            if task or looked % LOOKS == 0:
+                yield task
+
+    def _next_place(self, window: float) -> Place | None:
+        """Take the next output to be checked; None when none is left."""
+        free = len(self._issued) < window
+        for waiting in (self._dirty, self._dirty_objects, self._held_back if free else {}):
+            if waiting:
+                place = next(iter(waiting))
+                del waiting[place]
+                return place
+        return None
+
+    def _look(self, place: Place, window: float) -> Task | None:
+        """Check an output; return its task when it is wanted, not recorded and not under way."""
+        wanted = self.wanted(place)
+        record = self.records.get(place)
+        same = wanted is not None and record is not None and record.key == wanted.key
+        failed = same and record is not None and record.status == "failed"
+        if (same and not failed) != (place in self._done):
+            for output in self._objects.readers(place):
+                self.touch(output)  # it waits for its rows to be those of what it reads
+        for holds, places in (
+            (same and not failed, self._done),
+            (failed, self.failed),
+            (wanted is None, self._blocked),
+        ):
+            (places.add if holds else places.discard)(place)
+        if wanted is None or same or self._issued.get(place) == wanted.key:
+            return None
+        if len(self._issued) >= window and place not in self._issued:
+            self._held_back[place] = None
+            return None
+        self._issued[place] = wanted.key
+        return Task(*place, wanted.key, wanted.inputs, wanted.extra)
 
     def finish(self) -> None:
         """Have every output of the whole dataset checked: nothing else is left to do."""
@@ -330,32 +366,38 @@ class Frontier:
             del self._stale[stage]
             self._dirty[stage, WHOLE] = None
 
-    def missing(self) -> Iterator[tuple[Input, Index]]:
-        """Yield every input without a record that an output waits for, each once, sorted."""
-        blocked = set(self._blocked)
+    def missing(self) -> Iterator[tuple[Input, Index] | None]:
+        """Yield each input without a record that an output waits for, and None now and then."""
+        seen: set[tuple[Input, Index]] = set()
+        for looked, (name, subject) in enumerate(self._waiting(), 1):
+            for source in self._stages[name].inputs:
+                for cell in self._reach(self._stages[name], source, subject):
+                    if (source.stage, cell) not in self.records and (source, cell) not in seen:
+                        seen.add((source, cell))
+                        yield source, cell
+            if looked % LOOKS == 0:
+                yield None
+
+    def _waiting(self) -> Iterator[Place]:
+        """Yield the outputs that may wait for an input; of a sealed volume all that are unmade."""
         if self.grid.sealed:
-            every = {
-                (name, subject)
-                for name, stage in self._stages.items()
-                for subject in members(stage.subjects, self.grid)
-            } | set(self._objects)
-            blocked = {p for p in every if p[1] is WHOLE} | every - self._done - self.failed
-        wants = {
-            (source, cell)
-            for name, subject in blocked
-            if exists(subject, self._stages[name].subjects, self.grid)
-            and (subject is not WHOLE or self.grid.sealed)
-            and (not isinstance(subject, ObjectId) or self.knows((name, subject)))
-            for source in self._stages[name].inputs
-            for cell in self._reach(self._stages[name], source, subject)
-            if (source.stage, cell) not in self.records
-        }
-        yield from sorted(wants, key=lambda want: (want[0].stage, want[0].name, want[1]))
+            stages = self._stages.items()
+            every = ((n, s) for n, stage in stages for s in members(stage.subjects, self.grid))
+            made = self._done, self.failed
+            yield from (p for p in every if p[1] is WHOLE or not any(p in each for each in made))
+            found = [p for p in self._objects if not any(p in each for each in made)]
+        else:
+            found = [p for p in self._blocked if p[1] is not WHOLE]
+        for name, subject in sorted(found, key=lambda place: (place[0], order(place[1]))):
+            if isinstance(subject, ObjectId) and not self.knows((name, subject)):
+                continue
+            if exists(subject, self._stages[name].subjects, self.grid):
+                yield name, subject
 
     @property
     def idle(self) -> bool:
         """Whether no output is left to be checked, but those of the whole dataset."""
-        return not (self._dirty or self._dirty_objects)
+        return not (self._sealing or self._dirty or self._dirty_objects or self._held_back)
 
     @property
     def stale(self) -> bool:

@@ -6,24 +6,66 @@ chunk, read with a halo that reaches into its neighbours. Every index, shape and
 than anything else: the arithmetic is written out, three times as fast as loops over axes.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from typing import NamedTuple
 
-from .errors import WrongUse
+from .errors import LimitExceeded, WrongUse
 
 Index = tuple[int, int, int]
 
 MAX_AXIS = 2**21  # voxels: a global id packs each axis into 21 bits
 MAX_CHUNK = 512  # voxels an edge: a worker holds a few blocks in memory
+# A dataset: a planner keeps some kilobytes of records of each, and 100 TB are a million of 512.
+MAX_CHUNKS = 1_000_000
 
 
 def check_edges(edges: Sequence[int | None], most: int, what: str) -> None:
     """Raise WrongUse when an edge that is known has not 1 to ``most`` voxels."""
     if not all(edge is None or 0 < edge <= most for edge in edges):
         raise WrongUse(f"{what}: expected Z,Y,X with edges from 1 to {most} voxels")
+
+
+def check_count(shape: tuple[int | None, int, int], chunk: Index) -> None:
+    """Raise LimitExceeded when a volume has too many chunks, with the chunk that would do.
+
+    Of an open z (None) one layer is counted; `Grid.check_growth` counts those that land.
+    """
+    count = _chunks(shape, chunk)
+    if count <= MAX_CHUNKS:
+        return
+    _, y, x = shape
+    # An open volume is taken to become as deep as it is wide, if that can be.
+    fit = _fitting((shape[0] or max(y, x), y, x), chunk) or _fitting(shape, chunk)
+    does = f"{','.join(map(str, fit))} would do" if fit else f"no edges up to {MAX_CHUNK} would do"
+    extent = ",".join("?" if edge is None else str(edge) for edge in shape)
+    layer = "" if shape[0] else " in one layer"
+    raise LimitExceeded(
+        f"chunk {','.join(map(str, chunk))}: {count} chunks{layer} of a volume of {extent}; "
+        f"at most {MAX_CHUNKS} a dataset: {does}"
+    )
+
+
+def _fitting(shape: Sequence[int | None], chunk: Index) -> Index | None:
+    """Return a chunk with which a volume has few enough, its short edges doubled; None if none."""
+    most = [MAX_CHUNK if edge is None else min(MAX_CHUNK, edge) for edge in shape]
+    fit = list(chunk)
+    while _chunks(shape, fit) > MAX_CHUNKS:
+        short = [axis for axis in range(3) if fit[axis] < most[axis]]
+        if not short:
+            return None
+        axis = min(short, key=fit.__getitem__)
+        fit[axis] = min(2 * fit[axis], most[axis])
+    z, y, x = fit
+    return z, y, x
+
+
+def _chunks(shape: Sequence[int | None], chunk: Sequence[int]) -> int:
+    """Return the number of chunks of a volume; of an open z, of one layer."""
+    return math.prod(1 if s is None else -(-s // c) for s, c in zip(shape, chunk, strict=True))
 
 
 class Halo(NamedTuple):
@@ -105,6 +147,21 @@ class Grid:
         """Number of chunks along (z, y, x); in an open z the largest possible."""
         (z, y, x), (cz, cy, cx) = self.extent, self.chunk
         return -(-z // cz), -(-y // cy), -(-x // cx)
+
+    @property
+    def layers(self) -> int:
+        """Number of chunk layers in z; in an open z the most that a dataset may have."""
+        z, y, x = self.count
+        return z if self.sealed else max(min(z, MAX_CHUNKS // (y * x)), 1)
+
+    def check_growth(self, index: Index) -> None:
+        """Raise LimitExceeded when a chunk lies beyond the most layers of an open volume."""
+        if index[0] >= self.layers:
+            _, y, x = self.count
+            raise LimitExceeded(
+                f"chunk {index}: beyond the last layer {self.layers - 1}; layers of {y * x} chunks,"
+                f" at most {MAX_CHUNKS} chunks a dataset"
+            )
 
     @property
     def volume(self) -> Box:

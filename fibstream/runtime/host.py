@@ -208,8 +208,9 @@ class WorkerHost:
 
     def __init__(
         self, service: Service, root: Root | OneDataset, settings: Settings, owner: str,
-        telemetry: Telemetry = SILENT,
+        telemetry: Telemetry = SILENT, *, after: str = "",
     ) -> None:  # fmt: skip
+        self._after = after  # the dataset whose task killed the worker before: it comes last
         self._service = service
         self._root = root
         self._settings = settings
@@ -227,8 +228,10 @@ class WorkerHost:
         if self._shared is not None:
             return self._serve(self._shared, None)
         if time.monotonic() >= self._due:
-            self._names = self._root.names()
-            self.quarantine.keep(self._names)
+            names = sorted(self._root.names())
+            self.quarantine.keep(names)
+            self._names = [*(n for n in names if n > self._after),
+                           *(n for n in names if n <= self._after)]  # fmt: skip
             self._due = time.monotonic() + SCAN_S
         # A task of each dataset in turn: one with much to do does not starve the others.
         return sum(self._visit(name) for name in list(self._names)) > 0
@@ -274,7 +277,7 @@ class WorkerHost:
         except NotFound as error:
             if self._root.single:
                 raise
-            if self._is_there(name):
+            if not self._is_gone(name):
                 self._leave_alone(name, error, bus, delivery)
         except Exception as error:
             self._leave_alone(name, error, bus, delivery)
@@ -297,10 +300,16 @@ class WorkerHost:
         loop.give_up(delivery, f"{CRASHES} times: {reason_of(failure)}")
         return None
 
-    def _is_there(self, name: str) -> bool:
-        with contextlib.suppress(FibstreamError):
-            return self._root.exists(name)
-        return False
+    def _is_gone(self, name: str) -> bool:
+        """Whether the dataset that is open was deleted, also if another one has its name now."""
+        try:
+            if name in self.loops:
+                return self.loops[name][0].record.changed()
+            return not self._root.exists(name)
+        except NotFound:
+            return True
+        except FibstreamError:
+            return False
 
     def _leave_alone(
         self, name: str, error: Exception, bus: Bus | None = None, delivery: Delivery | None = None

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Generator
 from dataclasses import replace
-from itertools import islice
 from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
@@ -34,6 +33,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 6  # at a store or bus that is away: 0.1 s doubling, about six seconds in all
 STAMPS_PER_TURN = 200  # that a reconcile reads: tasks must not wait until it has read a million
+TURN_S = 0.25  # of one planner, while those of other datasets in its process wait
 QUIET_S = 0.1  # without new records, until a planner checks whether it is idle
 UNSETTLED_S = 0.25  # between two checks whether the last tasks are off the queue
 REPORT_S = 0.2  # between two progress events of a planner that is at work
@@ -88,6 +88,7 @@ class PlannerLoop:
         self._documents: dict[str, bytes] = {}  # the metadata that was written, by path
         self._described_z = 0  # the extent in z that it gives
         self._reconciled = 0  # the number of the last request for a reconcile that was fulfilled
+        self._steps: Generator[None, None, None] | None = None  # what is left of a turn
         self._reconcile: Generator[None, None, None] | None = None
         self._progress: Progress | None = None  # as last published
         self._reported = -REPORT_S  # when progress was last published
@@ -97,34 +98,44 @@ class PlannerLoop:
         self._gauges_due = self._reconcile_due + GAUGES_S
 
     def turn(self) -> None:
+        """Go on for at most ``TURN_S`` and the step at hand; the next call goes on from there."""
+        self._steps = self._steps or self._work_through()
+        until = time.monotonic() + TURN_S
+        while next(self._steps, self) is not self:
+            if time.monotonic() >= until:
+                break
+        else:
+            self._steps = None
+        self._turned = time.monotonic()
+
+    def _work_through(self) -> Generator[None, None, None]:
         """Consume, act, reconcile when it is due or requested, and publish the progress.
 
         Once an entry says that the pipeline is another, it only becomes ``outdated``: a planner of
         the old pipeline must not report that it is done up to that entry.
         """
         before = self.planner.offset
-        drive(self.planner.consume())
+        yield from self.planner.consume()
         if self._is_outdated():
             return
         # While records come, asking the bus whether they were the last is a wasted round trip.
         self._had_records = self.planner.offset != before
-        drive(self.planner.act(check_idle=not self._had_records))
+        yield from self.planner.act(check_idle=not self._had_records)
         self._write_metadata()
-        self._continue_reconcile()
+        yield from self._continue_reconcile()
         if self._is_outdated():  # a reconcile has read on
             return
         self._report()
         if time.monotonic() >= self._gauges_due:
             self._gauges_due = time.monotonic() + GAUGES_S
             self.planner.update_gauges()
-        self._turned = time.monotonic()
 
     def _is_outdated(self) -> bool:
         announced, self.planner.pipeline_changed = self.planner.pipeline_changed, False
         self.outdated = self.outdated or (announced and self.record.changed())
         return self.outdated
 
-    def _continue_reconcile(self) -> None:
+    def _continue_reconcile(self) -> Generator[None, None, None]:
         """Begin a reconcile if one is due or requested, and take its next steps."""
         # A request waits until nothing else is left to do; reading requests costs a round trip.
         request = self._bus.end([wire.CONTROL]) if self.planner.settled else self._reconciled
@@ -132,18 +143,21 @@ class PlannerLoop:
         if self._reconcile is None and (requested or time.monotonic() >= self._reconcile_due):
             self._reconcile = self._reconcile_all(request)
         if self._reconcile is not None:
-            ended = next(islice(self._reconcile, STAMPS_PER_TURN, None), self) is self
-            self._reconcile = None if ended else self._reconcile
+            for _ in range(STAMPS_PER_TURN):
+                yield
+                if next(self._reconcile, self) is self:
+                    self._reconcile = None
+                    break
 
     def _reconcile_all(self, request: int) -> Generator[None, None, None]:
         """Reconcile; the request is fulfilled if nothing differed and nothing was written."""
         before = self._bus.end(wire.ledger_topics())
         idle = self.planner.settled
         yield from self.planner.reconcile()
-        drive(self.planner.consume())
+        yield from self.planner.consume()
         if self._is_outdated():
             return
-        drive(self.planner.act())
+        yield from self.planner.act()
         self._reconcile_due = time.monotonic() + self._settings.reconcile_s
         if idle and self.planner.settled and self._bus.end(wire.ledger_topics()) == before:
             self._reconciled = max(self._reconciled, request)
@@ -155,7 +169,7 @@ class PlannerLoop:
     @property
     def due(self) -> float:
         """Time (of ``time.monotonic``) of the next turn if nobody writes to the bus until then."""
-        if self._reconcile is not None or self.planner.more:
+        if self._steps is not None or self._reconcile is not None or self.planner.more:
             return self._turned
         if self._had_records:
             return self._turned + QUIET_S

@@ -8,9 +8,9 @@ import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fibstream.core.errors import FibstreamError
-from fibstream.core.ports import Bus
 from fibstream.core.service import Service
 from fibstream.telemetry.metrics import Telemetry
 
@@ -55,6 +55,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
         where = one.add_mutually_exclusive_group(required=True)
         where.add_argument("--dataset", type=Path, help="serve this one dataset")
         where.add_argument("--root", metavar="PATH|URL", help="serve every dataset below")
+        one.add_argument("--after", default="", metavar="NAME", help="this dataset comes last")
         one.add_argument("--parent", type=int, help="end when this process ends")
     for command in commands.choices.values():
         command.add_argument("--bus", help="sqlite:PATH or kafka://..; else the dataset's")
@@ -73,7 +74,7 @@ def _work(service: Service, given: argparse.Namespace) -> None:
         root = (
             OneDataset(given.dataset, given.bus) if given.dataset else Root(given.root, given.bus)
         )
-        host = _host(service, given.command, root, settings, telemetry, held)
+        host = _host(service, given.command, root, settings, telemetry, held, given.after)
         if given.listen:
             from .calls import CallLimits
             from .grpc import GrpcServer
@@ -90,7 +91,7 @@ def _work(service: Service, given: argparse.Namespace) -> None:
 
 def _host(
     service: Service, role: str, root: Root | OneDataset, settings: Settings,
-    telemetry: Telemetry, held: contextlib.ExitStack,
+    telemetry: Telemetry, held: contextlib.ExitStack, after: str,
 ) -> Host:  # fmt: skip
     """Return what the process does; ``held`` closes it at the end."""
     if role == "plan":
@@ -98,7 +99,7 @@ def _host(
         held.callback(planners.close)
         return planners
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    worker = WorkerHost(service, root, settings, owner, telemetry)
+    worker = WorkerHost(service, root, settings, owner, telemetry, after=after)
     held.callback(worker.close)
     renewing = (worker, root, owner, settings.lease_s)
     if not root.shared:  # a client of Kafka polls by itself, and holds its task by that
@@ -108,7 +109,7 @@ def _host(
 
 def _renew(worker: WorkerHost, root: Root | OneDataset, owner: str, lease_s: float) -> None:
     """Renew the lease of the task at hand from a thread with a connection of its own."""
-    own: dict[str, Bus] = {}
+    own: dict[str, Any] = {}  # buses of one file each
     pause = threading.Event()
     while not pause.wait(lease_s / 3):
         held = worker.held
@@ -116,10 +117,12 @@ def _renew(worker: WorkerHost, root: Root | OneDataset, owner: str, lease_s: flo
             continue
         dataset, delivery = held
         try:
+            if dataset in own and not own[dataset].is_current:  # another has its name now
+                own.pop(dataset).close()
             if dataset not in own:
                 own[dataset] = root.bus(dataset)
             own[dataset].renew(delivery, owner, lease_s)
-        except FibstreamError as error:  # that of another dataset is renewed as before
-            log.warning("dataset %s: a lease is not renewed: %s", dataset, error)
+        except FibstreamError as error:  # this thread must not end: other tasks follow
+            log.warning("dataset %s: a lease was not renewed: %s", dataset, error)
             if dataset in own:
                 own.pop(dataset).close()

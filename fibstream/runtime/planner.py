@@ -33,6 +33,10 @@ from .reported import ObjectReports
 from .site import Site
 
 BATCH = 500  # ledger entries applied before the planner acts on them
+SLICE = 64  # of them, until it may turn to another dataset
+# Tasks under way, of one service and dataset: twice the most workers of a machine. A queue that
+# datasets share stays short, and a worker sees tasks of all of them.
+WINDOW = 512
 
 Steps = Generator[None, None, None]  # yields before each effect
 
@@ -70,6 +74,7 @@ class Planner:
         self._fold = fold
         self._grid = grid
         self._landed: set[Index] = set()
+        self.landed_z = 0  # chunk layers in z up to the last that has landed
         self._unannounced: set[tuple[str, Index]] = set()  # landed chunks to verify and announce
         if self.frontier.grid.sealed:
             fold.seal(self.frontier.grid)
@@ -80,7 +85,7 @@ class Planner:
         """Apply the next batch of ledger entries, in order."""
         entries = self.site.bus.read(wire.ledger_topics(), self.offset, BATCH)
         self.more = len(entries) == BATCH
-        for entry in entries:
+        for number, entry in enumerate(entries, 1):
             self.offset = entry.offset
             self.metrics.live = self.offset > self._end_at_start
             if not entry.key.startswith(self.site.dataset + "/"):
@@ -96,6 +101,10 @@ class Planner:
                 yield from self._apply(event)
             elif event is not None:
                 pass_over(f"{entry.topic} at {entry.offset}", f"no stage has {entry.key:.200}")
+            if number % SLICE == 0:
+                yield
+            if self.offset != entry.offset:
+                return  # a reconcile is under way, and what it did not read was read meanwhile
 
     def _seal(self) -> None:
         grid = self._grid()
@@ -136,6 +145,7 @@ class Planner:
         if index not in self._landed and not absent:
             self.metrics.landed(index)
         self._landed.add(index)
+        self.landed_z = max(self.landed_z, index[0] + 1)
         self._fold.landed(len(self._landed))
 
     def _follow_landed(self, stage: str, index: Index, status: str) -> None:
@@ -166,9 +176,10 @@ class Planner:
         self.settled = check_idle and not self.frontier.stale and self.idle
 
     def _send_all(self, *, whole: bool) -> Steps:
-        for task in self.frontier.tasks(whole=whole):
+        for task in self.frontier.looks(whole=whole, window=WINDOW):
             yield
-            yield from self._send(task)
+            if task is not None:
+                yield from self._send(task)
 
     def _send(self, task: Task) -> Steps:
         if len(task.inputs) > manifest.MOST_INLINE or task.subject is WHOLE:
@@ -246,11 +257,6 @@ class Planner:
         return bool(self._unannounced)
 
     @property
-    def landed_z(self) -> int:
-        """Number of chunk layers in z up to the last that has landed."""
-        return max((z + 1 for z, _, _ in self._landed), default=0)
-
-    @property
     def wanted(self) -> int:
         """Number of outputs of this service's stages; before the seal, of the landed chunks."""
         return self.frontier.wanted_count(len(self._landed))
@@ -318,10 +324,11 @@ class Planner:
     def _reconcile_inputs(self) -> Steps:
         """Suspect inputs that the store has and the ledger lacks: they are announced again."""
         suspected: set[Place] = set()
-        for source, index in self.frontier.missing():
-            if (source.stage, index) in suspected:
-                continue
+        for found in self.frontier.missing():
             yield
+            if found is None or (found[0].stage, found[1]) in suspected:
+                continue
+            source, index = found
             blob = Blob(source.name, index, source.dtype, source.level, source.cells)
             if self.site.store.stamp(blob) is not None:
                 suspected.add((source.stage, index))
@@ -343,8 +350,12 @@ class Planner:
         )
 
     def _reconcile_landed(self, landed: Input) -> Steps:
-        known = set(self.site.store.chunks(landed.name))
-        for stage, subject in self.frontier.records:
+        known: set[Index] = set()
+        for index in self.site.store.chunks(landed.name):
+            known.add(index)
+            if len(known) % SLICE == 0:
+                yield
+        for stage, subject in list(self.frontier.records):
             if stage == landed.stage and isinstance(subject, tuple):
                 known.add(subject)
         for index in sorted(known):

@@ -240,10 +240,13 @@ class Root:
         """Return the files of a dataset, whether or not it exists."""
         return open_files(self.url_of(name))
 
-    def dataset(self, name: str) -> Dataset:
-        """Read a dataset's record; raise NotFound when there is none, Damaged when it is none."""
+    def dataset(self, name: str, files: Files | None = None) -> Dataset:
+        """Read a dataset's record, of its ``files`` if given.
+
+        Raises NotFound when there is none, Damaged when it is none.
+        """
         try:
-            found = read_dataset(self.files(name))
+            found = read_dataset(files or self.files(name))
         except NotFound:
             raise NotFound(f"dataset {echo(name)}: not found") from None
         except Damaged as error:
@@ -294,10 +297,11 @@ class Root:
         An embedded bus stays open for later calls: closing its last connection writes the log
         back and syncs, which takes longer than most calls.
         """
-        dataset = self.dataset(name)
+        files = self.files(name)  # before the record: what is written is written where it was read
+        dataset = self.dataset(name, files)
         bus = self._reuse(name) or self.bus(name)
         try:
-            store = Store(self.files(name), dataset.grid)
+            store = Store(files, dataset.grid)
             yield dataset, Site(dataset.name, store, bus, software())
         except BaseException:
             bus.close()

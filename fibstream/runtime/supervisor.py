@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from socket import gethostname
 
+from fibstream.bus import wire
 from fibstream.core.addresses import shifted
 from fibstream.core.errors import FibstreamError
 from fibstream.store.local import PRIVATE
@@ -39,6 +40,7 @@ class Supervisor:
         self._service = service
         self._sweep = 0.0  # when to look for what is abandoned
         self._due: dict[str, float] = {}  # when a dead process is started again
+        self._blamed: dict[str, str] = {}  # by dead process: a dataset whose task it held
         names = ["planner"] * ("plan" in roles)
         names += [f"worker-{n}" for n in range(workers)] * ("work" in roles)
         # gRPC has the first port of the row, the planner the second, whoever runs or not.
@@ -51,9 +53,12 @@ class Supervisor:
         arguments += ["--metrics", metrics] if metrics else []
         return self._spawn(name, arguments)
 
-    def _spawn(self, name: str, arguments: Sequence[str]) -> Child:
+    def _spawn(self, name: str, arguments: Sequence[str], after: str | None = None) -> Child:
         module = f"fibstream.services.{self._service}"
-        return spawn(name, module, arguments, environment=os.environ)
+        last = ["--after", after] if after else []
+        child = spawn(name, module, [*arguments, *last], environment=os.environ)
+        child.arguments = arguments
+        return child
 
     def watch(self) -> None:
         """Look once at every process; start again what died, later each time it dies soon."""
@@ -65,12 +70,16 @@ class Supervisor:
             if code is None:
                 continue
             if child.name not in self._due:
-                self._due[child.name] = time.monotonic() + self._pause(child)
                 log.warning("%s %s ended (%s)", self._service, child.name, code)
-                self._release(child)
+                blamed = self._release(child)
+                if blamed:  # its tasks are parked in the end, and other datasets wait for it
+                    child.restarts = 0
+                    self._blamed[child.name] = blamed
+                self._due[child.name] = time.monotonic() + self._pause(child)
             elif time.monotonic() >= self._due[child.name]:
                 del self._due[child.name]
-                fresh = self._spawn(child.name, child.arguments)
+                after = self._blamed.pop(child.name, None)
+                fresh = self._spawn(child.name, child.arguments, after)
                 fresh.restarts = child.restarts + 1
                 self.children[number] = fresh
 
@@ -92,19 +101,22 @@ class Supervisor:
             child.restarts = 0
         return min(FIRST_PAUSE_S * 2.0**child.restarts, LONGEST_PAUSE_S)
 
-    def _release(self, child: Child) -> None:
-        """Free what a dead worker held, and count the crash against it."""
+    def _release(self, child: Child) -> str | None:
+        """Free what a dead worker held, count the crash against it, and return whose it was."""
         owner = f"{gethostname()}:{child.number}"
+        blamed = None
         if "worker" not in child.name:
-            return
+            return None
         for name in [None] if self._root.shared else self._names():
             try:
                 bus = self._root.shared_bus() if name is None else self._root.bus(name)
                 if bus is not None:
                     with contextlib.closing(bus):
-                        bus.reclaim(owner)
+                        for task in bus.reclaim(owner):
+                            blamed = wire.dataset_of(task.key)
             except FibstreamError as error:  # its lease will run out
                 log.warning("%s %s: %s", self._service, child.name, error)
+        return blamed
 
     def _names(self) -> list[str]:
         try:

@@ -47,14 +47,24 @@ class LocalHandle:
         os.close(self._descriptor)
 
 
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from others of its name; None where there is none."""
+    with contextlib.suppress(OSError):
+        state = folder.stat()
+        return state.st_dev, state.st_ino
+    return None
+
+
 class LocalFiles:
     """Whole files below ``root``, a folder that must exist.
 
-    ``put`` never makes it, so a late writer cannot bring back a dataset that was deleted.
+    ``put`` never makes it, so a late writer cannot bring back a dataset that was deleted; nor does
+    it write into another folder of that name, as of a dataset that was deleted and created anew.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._identity = _identity(root)  # None: it is made later
         self._temporary = root / PRIVATE / "tmp"
         # Threads, processes and machines write below one root: each has temporaries of its own.
         self._writer = uuid.uuid4().hex
@@ -76,13 +86,15 @@ class LocalFiles:
     def put(self, path: str, data: bytes, expected: Generation | None = None) -> bool:
         """Write a temporary file, sync it, and move it over the name.
 
-        A folder of that name is set aside. Raises NotFound when the root is gone.
+        A folder of that name is set aside. Raises NotFound when the root is gone or another one.
         """
         target = self.root / path
         try:
             part = self._write(data)
             with contextlib.ExitStack() as stack:
                 stack.callback(part.unlink, missing_ok=True)
+                # After the temporary: if the root is replaced from here on, that is not in it.
+                self._check_identity()
                 if expected is not None:
                     stack.enter_context(self._locked())
                     if self._generation(target) != expected:
@@ -95,6 +107,13 @@ class LocalFiles:
                 raise DiskFull(f"no space left for {target}") from error
             raise Retryable(f"{target}: {error.strerror}") from error
         return True
+
+    def _check_identity(self) -> None:
+        """Raise NotFound when the root is not the folder that it was."""
+        found = _identity(self.root)
+        self._identity = self._identity or found
+        if found != self._identity:
+            raise NotFound(f"{self.root}: not found, or deleted just now")
 
     def _write(self, data: bytes) -> Path:
         self._make(self._temporary)
@@ -160,6 +179,7 @@ class LocalFiles:
     def delete(self, path: str) -> None:
         """Remove a file if it is there."""
         target = self.root / path
+        self._check_identity()
         if target.is_dir() and not target.is_symlink():
             self._set_aside(target)
             return

@@ -8,6 +8,7 @@ again.
 """
 
 import json
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -231,8 +232,10 @@ class Shard:
     def _inner(self, piece: bytes, length: int) -> NDArray[Any]:
         if len(piece) != length or length < 4 or _crc(piece[:-4]) != piece[-4:]:
             raise Corrupt("inner chunk")
-        raw = Zstd().decode(piece[:-4])
-        return np.frombuffer(raw, np.dtype(self._layout.dtype)).reshape(self._layout.inner)
+        raw = np.frombuffer(Zstd().decode(piece[:-4]), np.uint8)
+        if raw.nbytes != math.prod(self._layout.inner) * np.dtype(self._layout.dtype).itemsize:
+            raise Corrupt("inner chunk of another grid")  # of a dataset that had this name
+        return raw.view(self._layout.dtype).reshape(self._layout.inner)
 
     def intact(self) -> bool:
         """Whether all voxels are those of the stamp."""

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from fibstream import registry
 from fibstream.core.dataset import Dataset
 from fibstream.core.echo import echo
-from fibstream.core.errors import WrongState, WrongUse
-from fibstream.core.events import Record
+from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.grid import Index
 from fibstream.core.rules import pipeline_rule
 from fibstream.core.stage import RAW, Input
-from fibstream.core.subject import order
 from fibstream.runtime.calls import client_of
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import landed_record
@@ -32,7 +30,7 @@ from fibstream.services.ingest.edges.datasets import (
     update,
     update_request,
 )
-from fibstream.services.ingest.edges.landing import land
+from fibstream.services.ingest.edges.landing import is_landed, land
 from fibstream.services.ingest.edges.messages import (
     LANDINGS,
     chunk_index,
@@ -45,7 +43,7 @@ from fibstream.services.ingest.edges.messages import (
     upload_pieces,
     watch_response,
 )
-from fibstream.services.ingest.edges.progress import DatasetFollower
+from fibstream.services.ingest.edges.progress import DatasetFollower, replay
 from fibstream.services.ingest.edges.uploads import Uploads, join, voxels_of
 from fibstream.services.ingest.stages.stored import stored
 from fibstream.store.store import Blob
@@ -104,7 +102,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.SealDatasetResponse:
         """Fix the extent in z."""
         with self._root.open(request.dataset) as (_, site):
-            extent = seal(self._root.files(request.dataset), site, request.extent_z or None)
+            extent = seal(site.store.files, site, request.extent_z or None)
         return pb.SealDatasetResponse(extent_z=extent)
 
     def UpdateDataset(
@@ -113,7 +111,7 @@ class IngestServicer(IngestServiceServicer):
         """Give a dataset another pipeline; the services compute what follows from it."""
         with self._root.open(request.dataset) as (_, site):
             updated = update(
-                self._root.files(request.dataset), site,
+                site.store.files, site,
                 lambda there: self._design(update_request(there, request.pipeline)),
             )  # fmt: skip
         return pb.UpdateDatasetResponse(
@@ -138,7 +136,7 @@ class IngestServicer(IngestServiceServicer):
             array = landing_array(dataset, request.prediction)
             blob = Blob(array.name, chunk_index(dataset, request.index), array.dtype)
             stamp = site.store.stamp(blob)
-            if stamp is None:
+            if stamp is None or not is_landed(stamp, array.stage):
                 return pb.GetChunkResponse()
             intact = site.store.intact(blob) is not None
         return pb.GetChunkResponse(revision=stamp.revision, hash=stamp.hash, intact=intact)
@@ -205,11 +203,12 @@ class IngestServicer(IngestServiceServicer):
         if outcome == "written" and voxels is not None:
             self._telemetry.add(LANDED_BYTES, float(voxels.nbytes))
         stamp = site.store.stamp(Blob(array.name, index, array.dtype))
-        return LANDINGS[outcome], stamp.revision if stamp else 0
+        landed = stamp is not None and is_landed(stamp, array.stage)
+        return LANDINGS[outcome], stamp.revision if stamp is not None and landed else 0
 
     def _announce(self, site: Site, array: Input, index: Index) -> pb.AnnounceChunkResponse:
         stamp = site.store.intact(Blob(array.name, index, array.dtype))
-        if stamp is None or stamp.stage != array.stage:
+        if stamp is None or not is_landed(stamp, array.stage):
             raise WrongState(
                 f"{array.name} chunk {index}: not in the store of {echo(site.dataset)}, or damaged"
             )
@@ -236,6 +235,8 @@ class IngestServicer(IngestServiceServicer):
             sent, deadline = None, time.monotonic() + PROOF_S
             while context.is_active():
                 current = self._root.dataset(request.dataset)  # it may have been sealed meanwhile
+                if current.incarnation != followed.incarnation:
+                    raise NotFound(f"dataset {dataset.name!r}: deleted; another has its name now")
                 if not current.has_pipeline_of(followed):
                     followed, follower = current, self._follower(current, site)
                 follower.poll(current.grid)
@@ -257,11 +258,5 @@ class IngestServicer(IngestServiceServicer):
         with self._root.open(request.dataset) as (dataset, site):
             follower = self._follower(dataset, site)
             follower.poll(dataset.grid)
-            failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
-            landed = {RAW, *(each.stage for each in stored(dataset))}  # only land again
-            replayed = [
-                r for r in failed if request.stage in ("", r.stage) and r.stage not in landed
-            ]
-            for record in replayed:
-                site.publish(Record(record.stage, record.subject, "suspect"))
+            replayed = replay(site, follower, request.stage)
         return pb.ReplayFailedResponse(replayed=map(failed_chunk, replayed))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibstream.core.events import Place, Record, Status, Task
-from fibstream.core.frontier import Frontier, key_of
+from fibstream.core.frontier import LOOKS, Frontier, key_of
 from fibstream.core.grid import Grid, Halo, Index
 from fibstream.core.keys import digest
 from fibstream.core.stage import Block, Input, Output, Stage
@@ -60,6 +60,10 @@ def cell_of(subject: Subject) -> Index:
 
 def drain(frontier: Frontier) -> list[Task]:
     return list(frontier.tasks())
+
+
+def found(frontier: Frontier) -> list[tuple[Input, Index]]:
+    return [each for each in frontier.missing() if each is not None]
 
 
 class Run:
@@ -225,10 +229,88 @@ def test_an_input_that_is_suspected_stops_its_readers_and_its_return_starts_noth
     line.frontier.apply(Record(RAW, (0, 0, 1), "suspect"))
     assert drain(line.frontier) == []
     assert line.frontier.wanted(("a", (0, 0, 2))) is None
-    assert [(s.stage, i[2]) for s, i in line.frontier.missing()] == [(RAW, 1)]
+    assert [(s.stage, i[2]) for s, i in found(line.frontier)] == [(RAW, 1)]
     line.frontier.apply(landed((0, 0, 1)))
     assert drain(line.frontier) == []
-    assert list(line.frontier.missing()) == []
+    assert found(line.frontier) == []
+
+
+# -- no step is long, and no queue either ----------------------------------------------------------
+
+WIDE = Grid((1, 20, 50), (1, 1, 1))
+
+
+def wide(*indices: Index) -> Frontier:
+    frontier = Frontier([stage("a", reads(RAW, 1)), stage("b", reads("a"))], WIDE, no_extra)
+    for index in indices or WIDE.indices():
+        frontier.apply(landed(index))
+    return frontier
+
+
+@pytest.mark.parametrize("window", [1, 7, 10_000])
+def test_no_more_tasks_are_under_way_than_the_window_and_all_come_in_the_end(window: int) -> None:
+    frontier, rng = wide(), random.Random(window)
+    under_way: dict[Place, Task] = {}
+    sent: set[tuple[Place, str]] = set()
+    while not frontier.idle or under_way:
+        for task in frontier.looks(window=window):
+            if task is not None:
+                under_way[task.stage, task.subject] = task
+                assert ((task.stage, task.subject), task.key) not in sent
+                sent.add(((task.stage, task.subject), task.key))
+        assert len(under_way) <= window
+        assert frontier.idle or len(under_way) == window
+        for task in rng.sample(list(under_way.values()), min(len(under_way), 50)):
+            frontier.apply(done(under_way.pop((task.stage, task.subject))))
+    assert list(frontier.looks()) == []
+    assert (len(sent), frontier.recorded) == (2000, 2000)
+
+
+def test_what_was_under_way_comes_again_before_what_is_held_back() -> None:
+    frontier = wide()
+    first = [task for task in frontier.looks(window=9) if task]
+    frontier.forget_issued()
+    assert [task for task in frontier.looks(window=9) if task] == first
+
+
+def longest_step(steps: Iterable[object], work: list[int]) -> int:
+    """Return the most work (counted elsewhere) between two steps of an iterator."""
+    work.clear()
+    longest = before = 0
+    for _ in steps:
+        longest, before = max(longest, len(work) - before), len(work)
+    return max(longest, len(work) - before)
+
+
+def test_no_look_takes_longer_because_the_dataset_is_large() -> None:
+    """Records that change nothing, a seal, and what is missing: a planner may turn elsewhere."""
+    work: list[int] = []
+
+    class Counted(Frontier):
+        def wanted(self, place: Place) -> Any:
+            work.append(1)
+            return super().wanted(place)
+
+        def _touch_around(self, place: Place) -> None:
+            work.append(1)
+            super()._touch_around(place)
+
+        def _reach(self, *args: Any) -> Any:
+            work.append(1)
+            return super()._reach(*args)
+
+    open_ended = Grid((None, 20, 50), (1, 1, 1))
+    frontier = Counted([stage("a", reads(RAW, 1))], open_ended, no_extra)
+    for index in WIDE.indices():
+        if index[2] % 3:  # every output lacks an input
+            frontier.apply(landed(index))
+    assert longest_step(frontier.looks(), work) <= 3 * LOOKS
+    frontier.seal(WIDE)
+    assert not frontier.idle
+    assert longest_step(frontier.looks(), work) <= 3 * LOOKS
+    assert len(work) > 1000 and frontier.idle
+    assert longest_step(frontier.missing(), work) <= 3 * LOOKS
+    assert len(work) >= 1000
 
 
 def test_new_content_is_followed_by_exactly_its_readers(line: Run) -> None:

@@ -1,5 +1,7 @@
 """Chunks tile the volume, and who reads a chunk is the mirror image of what a chunk reads."""
 
+import math
+import re
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fibstream.core.grid import MAX_AXIS, MAX_CHUNK, Box, Grid, Halo, Index, inner_edge
+from fibstream.core.dataset import clip_chunk
+from fibstream.core.errors import LimitExceeded
+from fibstream.core.grid import (
+    MAX_AXIS,
+    MAX_CHUNK,
+    MAX_CHUNKS,
+    Box,
+    Grid,
+    Halo,
+    Index,
+    check_count,
+    inner_edge,
+)
 
 
 def triples(low: int, high: int) -> Any:
@@ -150,6 +164,52 @@ def test_the_limits_themselves_are_allowed() -> None:
     grid = Grid((MAX_AXIS,) * 3, (MAX_CHUNK,) * 3)
     z, y, x = (n - 1 for n in grid.count)
     assert grid.box((z, y, x)).stop == (MAX_AXIS,) * 3
+
+
+EDGES = st.integers(1, MAX_AXIS)
+SHAPES = st.tuples(st.none() | EDGES, EDGES, EDGES)
+
+
+@given(SHAPES, triples(1, MAX_CHUNK))
+def test_a_volume_of_too_many_chunks_is_refused_with_a_chunk_that_would_do(
+    shape: tuple[int | None, int, int], chunk: Index
+) -> None:
+    chunk = clip_chunk(chunk, shape)
+    count = math.prod(Grid((shape[0] or 1, *shape[1:]), chunk).count)
+    if count <= MAX_CHUNKS:
+        check_count(shape, chunk)
+        return
+    with pytest.raises(LimitExceeded, match=f": {count} chunks") as caught:
+        check_count(shape, chunk)
+    if would := re.search(r"at most 1000000 a dataset: ([\d,]+) would do$", str(caught.value)):
+        z, y, x = map(int, would[1].split(","))
+        assert all(before <= after for before, after in zip(chunk, (z, y, x), strict=True))
+        check_count(shape, (z, y, x))
+    else:
+        assert "no edges up to 512 would do" in str(caught.value)
+        with pytest.raises(LimitExceeded):
+            check_count(shape, clip_chunk((MAX_CHUNK,) * 3, shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunk", "layers"),
+    [
+        ((None, 1000, 1000), (1, 1, 1), 1),
+        ((None, 1000, 500), (1, 1, 1), 2),
+        ((None, 10, 10), (2, 5, 5), 250_000),
+        ((None, 1, 1), (512, 1, 1), 4096),  # the axis ends first
+        ((7, 10, 10), (2, 5, 5), 4),
+    ],
+)
+def test_an_open_volume_grows_to_a_million_chunks_and_no_further(
+    shape: Any, chunk: Index, layers: int
+) -> None:
+    grid = Grid(shape, chunk)
+    assert grid.layers == layers
+    check_count(shape, chunk)
+    grid.check_growth((layers - 1, 0, 0))
+    with pytest.raises(LimitExceeded, match=f"beyond the last layer {layers - 1}; layers of"):
+        grid.check_growth((layers, 0, 0))
 
 
 def test_inner_edge_is_the_largest_divisor_up_to_64_that_is_not_tiny() -> None:

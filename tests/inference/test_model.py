@@ -158,6 +158,7 @@ def test_services_take_names_of_networks_alone(path: Path, tmp_path: Path) -> No
     assert released("cells", root) == own and released("mito", root) == find_model("mito")
     for name, says in (
         (str(path), r"expected the NAME .*, no path"), ("cells.onnx", r"no path"),
+        ("y" * 5000, "no path"),
         ("none", "not found; expected models/NAME.onnx below the root of ingest.*mito"),
     ):  # fmt: skip
         with pytest.raises(WrongUse, match=says):

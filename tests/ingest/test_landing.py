@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Box, Grid
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.stage import RAW, Input, Output
 from fibstream.runtime.loops import drive
 from fibstream.runtime.site import Site
-from fibstream.services.ingest.edges.landing import land, ordered
+from fibstream.services.ingest.edges.landing import LAST_REVISION, land, ordered
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Store
 
@@ -174,6 +174,28 @@ def test_without_a_revision_only_other_content_takes_the_next(site: Site) -> Non
     outcomes = [put(site, voxels) for voxels in (A, A, B, A)]
     assert outcomes == ["written", "unchanged", "written", "written"]
     now(site, 3, A)
+
+
+def test_after_the_last_revision_nothing_else_lands_and_the_chunk_stays_readable(
+    site: Site,
+) -> None:
+    assert put(site, A, LAST_REVISION) == "written"
+    for revision in (None, LAST_REVISION + 1):
+        with pytest.raises(LimitExceeded, match=rf"raw chunk \(1, 0, 0\): .* {LAST_REVISION}"):
+            put(site, B, revision)
+    assert put(site, B, 3) == "older"
+    assert put(site, A) == "unchanged"
+    now(site, LAST_REVISION, A)
+
+
+def test_a_revision_that_no_call_can_name_was_never_given(site: Site) -> None:
+    """Earlier versions counted past 64 bits: the chunk may be landed again."""
+    put(site, A, 3)
+    stamp = Stamp(RAW, INDEX, "", "", revision=2**64)
+    ((blob, data, _),) = site.store.encode(Output(RAW, "uint16"), A, stamp)
+    site.store.files.put(blob.path, data)
+    assert put(site, B, 1) == "written"
+    assert stored(site) == (1, content_hash(B))
 
 
 # -- damage ----------------------------------------------------------------------------------------

@@ -115,3 +115,22 @@ def test_few_buses_are_kept(root) -> None:
         for _ in range(root_module.MAX_IDLE + 3):
             held.enter_context(root.open("cell"))
     assert len(root._idle) == root_module.MAX_IDLE
+
+
+def test_a_straggler_writes_nothing_into_a_dataset_of_the_same_name(root, tmp_path) -> None:
+    with root.open("cell") as (_, site):
+        files = site.store.files
+        root.remove("cell")
+        create(root, DatasetDesign(DATASET, {}, []))
+        number = files_below(tmp_path)
+        for write in (lambda: files.put("raw/s0/c/0/0/0", b"late"),
+                      lambda: files.put("raw/s0/c/0/0/0", b"late", expected=()),
+                      lambda: files.delete("provenance/dataset.json")):  # fmt: skip
+            with pytest.raises(NotFound, match=r"cell\.zarr"):
+                write()
+    assert files_below(tmp_path) == number
+    assert root.files("cell").put("raw/s0/c/0/0/0", b"its own")
+
+
+def files_below(folder) -> set:
+    return {path for path in folder.rglob("*") if path.is_file() and path.name != "put.lock"}

@@ -7,16 +7,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fibstream.core.dataset import Dataset
+from fibstream.core.errors import NotFound
 from fibstream.core.grid import Grid, Index
-from fibstream.core.ports import Delivery
+from fibstream.core.ports import Delivery, Files
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.worker import Worker
 from fibstream.services.ingest.edges.landing import land
+from fibstream.store.record import RecordWatch
 from fibstream.store.store import Store
+
+from .outside import Folder, FolderFiles
 
 
 class Diverged(AssertionError):
     """The schedule ended in a wrong state, or did not end."""
+
+
+def outdated(watch: RecordWatch) -> bool:
+    """Whether a host drops what it has open of a dataset: it was deleted, or its record changed."""
+    try:
+        return watch.changed()
+    except NotFound:
+        return True
 
 
 @dataclass
@@ -27,6 +39,8 @@ class Rules:
     planner: Callable[..., Planner] = Planner
     store: Callable[..., Store] = Store
     land: Callable[..., Generator[None, None, Any]] = land
+    files: Callable[[Folder], Files] = FolderFiles
+    outdated: Callable[[RecordWatch], bool] = outdated
     reconcile: bool = True
     grid: Callable[[Dataset, set[Index]], Grid] = field(default=lambda dataset, _: dataset.grid)
 
@@ -42,6 +56,18 @@ class Faults:
     losses: int = 3
     flips: int = 2
     torn: int = 2
+    # What users and operators do at any moment; drawn in some seeds alone, for the time they take.
+    recreations: int = 0
+    updates: int = 0
+    seals: int = 0
+    parks: int = 0
+
+    @classmethod
+    def of(cls, seed: int) -> Faults:
+        """Return what the schedule of a seed may draw."""
+        if seed % 5 == 1:
+            return cls(recreations=1, parks=2)
+        return cls(updates=1, seals=2, parks=3) if seed % 5 == 2 else cls()
 
 
 @dataclass

@@ -6,9 +6,10 @@ Both are the production adapters in memory, and go through their public methods 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from fibstream.bus.memory import MemoryBus, MemoryFiles, MemoryHandle
+from fibstream.core.errors import NotFound
 from fibstream.core.ports import Entry, Generation
 
 
@@ -71,3 +72,48 @@ class DamagedFiles(MemoryFiles):
         if done:
             self._paths.setdefault(path)
         return done
+
+
+class Folder:
+    """The folder of a dataset by its name: its files, and others once it is created anew."""
+
+    def __init__(self) -> None:
+        self.files = DamagedFiles()
+
+
+class FolderFiles:
+    """The files in the folder that is there now; none, as on disk, once another has its name."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._files = folder.files
+
+    @property
+    def _there(self) -> bool:
+        return self._folder.files is self._files
+
+    def open(self, path: str) -> MemoryHandle | None:
+        # By its path: of another folder it opens what is there, whose stamps and hashes differ.
+        return self._folder.files.open(path)
+
+    def put(self, path: str, data: bytes, expected: Generation | None = None) -> bool:
+        if not self._there:
+            raise NotFound("deleted just now")
+        return self._files.put(path, data, expected)
+
+    def delete(self, path: str) -> None:
+        if not self._there:
+            raise NotFound("deleted just now")
+        self._files.delete(path)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        yield from self._folder.files.list(prefix)
+
+
+class NamedFiles(FolderFiles):
+    """A mutant: whoever has the name of a folder writes into it."""
+
+    @property
+    def _there(self) -> bool:
+        self._files = self._folder.files
+        return True

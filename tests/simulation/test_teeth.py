@@ -4,6 +4,7 @@ A mutant that survives means that the simulation proves less than it says.
 """
 
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,22 +13,27 @@ import pytest
 from numpy.typing import NDArray
 
 from fibstream.bus import wire
-from fibstream.core.dataset import Dataset
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import NotFound
 from fibstream.core.events import Place, Task
 from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.keys import canonical
 from fibstream.core.stage import RAW, Input, Output, Patch, Stage
 from fibstream.runtime.planner import landed_record
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker import Outcome, Worker
 from fibstream.services.ingest.edges.landing import land
+from fibstream.store.record import RecordWatch
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed, Store
 
+from ..support.files import content
 from .faults import Diverged, Faults, Rules
+from .outside import NamedFiles
 from .services import SERVICES
 from .world import World
 
-NONE = Faults(0, 0, 0, 0, 0, 0, 0)
+NONE = Faults(0, 0, 0, 0, 0, 0, 0)  # nor what users do
 (INFERENCE,) = (service for service in SERVICES if service.name == "inference")
 TRIES = 60  # seeds until a mutant must have been seen; each was seen within a third of it
 
@@ -102,14 +108,17 @@ def border_where_nothing_landed_yet(dataset: Dataset, landed: set[Index]) -> Gri
     return Grid((end, *grid.shape[1:]), grid.chunk)
 
 
-def broken(rules: Rules, *, steady: bool = False, faults: Faults | None = None) -> int:
+def broken(
+    rules: Rules, *, steady: bool = False, faults: Faults | None = None,
+    seen: tuple[type[Exception], ...] = (Diverged,),
+) -> int:  # fmt: skip
     """Return the number of seeds until a schedule ends wrong; fail when none does."""
     for seed in range(TRIES):
         DoneRecordApart.notes = {}
         drawn = replace(faults or Faults(crashes=6, naps=6, flips=4, duplicates=5))
         try:
             World(seed, drawn, rules, steady=steady).run()
-        except Diverged:
+        except seen:
             return seed + 1
     pytest.fail(f"{TRIES} schedules did not notice")
 
@@ -136,6 +145,49 @@ def test_p5_no_reconcile_is_caught() -> None:
 
 def test_a_border_before_the_seal_is_caught() -> None:
     broken(Rules(grid=border_where_nothing_landed_yet), steady=True, faults=NONE)
+
+
+def test_a_folder_that_is_told_by_its_name_alone_is_caught() -> None:
+    """Without the identity of folders: who worked on a deleted dataset writes into the new one."""
+    # Shards of another grid in the place of a chunk are no longer decoded.
+    seen = (Diverged, ValueError)
+    broken(Rules(files=NamedFiles), faults=Faults(naps=6, recreations=1), seen=seen)
+
+
+def test_a_dataset_that_is_told_by_its_name_alone_is_caught() -> None:
+    """Without incarnations: planners of the deleted dataset stay, and nobody plans the new one."""
+
+    def named(watch: RecordWatch) -> bool:
+        return False  # the name is the same
+
+    seen = (Diverged, NotFound)
+    broken(Rules(outdated=named), faults=replace(NONE, recreations=1), seen=seen)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_of_a_dataset_lands_in_one_of_its_name(seed: int) -> None:
+    """Every zombie of the deleted dataset is let go on to its end; each write is refused."""
+    world = World(seed, NONE)
+    while world.step() and len([a for a in world.actors if a.kind != "client"]) < 2:
+        pass
+    zombies = [actor for actor in world.actors if actor.kind != "client"]
+    world.recreate()
+    before, bus = contents(world), world.bus
+    assert zombies and list(before) == [RECORD]
+    refused = 0
+    for zombie in zombies:
+        with suppress(NotFound):
+            refused += 1
+            for _ in zombie.steps:
+                pass
+            refused -= 1
+    assert (contents(world), bus.end(wire.ledger_topics())) == (before, 0)
+    assert refused
+    world.run()
+
+
+def contents(world: World) -> dict[str, bytes]:
+    return {path: content(world.files, path) for path in world.files.paths}
 
 
 class NoRedeliveryGuard(Worker):
@@ -171,6 +223,7 @@ class Script:
         z, y, x = world.dataset.chunk
         world.dataset = world.dataset.model_copy(update={"shape": (None, y, x)})
         world.final = world.dataset.sealed(z)
+        world.files.put(RECORD, canonical(world.dataset.model_dump(mode="json")))
         world.seal()
         world.planners = {service.name: world.planner(service) for service in SERVICES}
         noise = np.random.default_rng(3)

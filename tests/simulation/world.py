@@ -10,30 +10,32 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 
 from fibstream.bus import wire
-from fibstream.core.dataset import RECORD
-from fibstream.core.events import Record, Sealed, Task
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import AlreadyExists, NotFound
+from fibstream.core.events import Record, Task
 from fibstream.core.fold import Folds
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import canonical
-from fibstream.core.ports import Delivery
+from fibstream.core.ports import Delivery, Files
 from fibstream.core.service import Service
 from fibstream.core.stage import Input, Stage
 from fibstream.core.subject import OBJECTS, ObjectId, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
-from fibstream.store.record import read_dataset
+from fibstream.store.record import RecordWatch, read_dataset
 from fibstream.store.store import Blob, Store
 
+from . import operations
 from .comparison import differences
 from .draws import draw_beside, draw_contents, draw_dataset
 from .faults import Actor, Diverged, Faults, Rules
 from .oracle import Whole, read_array, whole
-from .outside import DamagedFiles, LossyBus
+from .outside import DamagedFiles, Folder, LossyBus
 from .services import SERVICES
 
 MAX_STEPS = 60_000  # a schedule that takes more is a live-lock
@@ -56,8 +58,23 @@ class World:
         self.steady = seed % 4 == 0 if steady is None else steady
         self.rng = random.Random(seed)
         self.rules = rules or Rules()
-        self.faults = faults or Faults()
-        self.dataset = draw_dataset(self.rng, rich=seed % 5 == 3)
+        self.faults = faults or Faults.of(seed)
+        self.folder = Folder()
+        self.steps = 0
+        self.computed = 0
+        self.changes = 0  # of the dataset: created anew, or another pipeline
+        self.asleep: list[Actor] = []
+        self.actors: list[Actor] = []
+        self._owners = 0
+        self._begin(draw_dataset(self.rng, rich=seed % 5 == 3))
+        self._watches: dict[str, RecordWatch] = {}
+        self._noticed = {service.name: 0 for service in SERVICES}
+        self.planners = {service.name: self.planner(service) for service in SERVICES}
+        self.turns: dict[str, Iterator[None]] = {}
+
+    def _begin(self, dataset: Dataset) -> None:
+        """Draw the contents of a dataset, and create it."""
+        self.dataset = dataset
         extent = self.rng.randint(4, 20)
         self.final = self.dataset.sealed(extent)
         self.plan = draw_contents(self.rng, self.final)
@@ -65,32 +82,42 @@ class World:
             self.plan = {index: contents[-1:] for index, contents in self.plan.items()}
         self._raw, *arrays = (each for s in SERVICES for each in s.lands(self.dataset))
         self.stored = {each: draw_beside(self.rng, self.final, self.plan) for each in arrays}
-        self.files = DamagedFiles()
+        self.folder.files = DamagedFiles()
         self.bus = LossyBus()
         self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))
         self.landed: set[Index] = set()
         self.sealed = False
-        self.steps = 0
-        self.computed = 0
-        self.planners = {service.name: self.planner(service) for service in SERVICES}
-        self.turns: dict[str, Iterator[None]] = {}
-        self.actors = [Actor(self._client(i), "client") for i in self.plan]
-        self.asleep: list[Actor] = []
+        others = [actor for actor in self.actors if actor.kind != "client"]
+        self.actors = [*others, *(Actor(self._client(i), "client") for i in self.plan)]
         self.sent: list[tuple[str, str, bytes]] = []
-        self._owners = 0
         self._oracle: Whole | None = None
+
+    def recreate(self) -> None:
+        """Delete the dataset and create one of its name; who was at work on it is so still."""
+        anew = self.dataset if self.rng.random() < 0.5 else draw_dataset(self.rng)
+        self.changes += 1
+        for actor in self._mortal():
+            actor.kind = "zombie"
+        self._begin(anew.model_copy(update={"incarnation": str(self.changes)}))
 
     # -- building --------------------------------------------------------------------------------
 
-    def _grid(self) -> Grid:
-        return self.rules.grid(read_dataset(self.files), self.landed)
+    @property
+    def files(self) -> DamagedFiles:
+        return self.folder.files
+
+    def _grid_of(self, files: Files) -> Callable[[], Grid]:
+        return lambda: self.rules.grid(read_dataset(files), self.landed)
 
     def site(self) -> Site:
-        return Site(self.dataset.name, self.rules.store(self.files, self._grid()), self.bus)
+        files = self.rules.files(self.folder)
+        store = self.rules.store(files, self._grid_of(files)())
+        return Site(self.dataset.name, store, self.bus)
 
     def microscope(self) -> Site:
         """Where chunks land: on the grid as it is, whatever a mutant thinks of it."""
-        store = self.rules.store(self.files, read_dataset(self.files).grid)
+        files = self.rules.files(self.folder)
+        store = self.rules.store(files, read_dataset(files).grid)
         return Site(self.dataset.name, store, self.bus)
 
     def stages(self, service: Service) -> list[Stage]:
@@ -109,16 +136,19 @@ class World:
 
     def planner(self, service: Service) -> Planner:
         dataset = read_dataset(self.files)
+        site = self.site()
+        self._watches[service.name] = RecordWatch(site.store.files, dataset)
         return self.rules.planner(
-            self.site(), service.name, self.stages(service),
-            Folds(service.folds(dataset)), self._grid, service.lands(dataset),
+            site, service.name, self.stages(service),
+            Folds(service.folds(dataset)), self._grid_of(site.store.files), service.lands(dataset),
         )  # fmt: skip
 
     # -- actors ----------------------------------------------------------------------------------
 
     def _client(self, index: Index) -> Iterator[None]:
         """A microscope: acquires the contents of one chunk one after the other, retrying each."""
-        while not self.sealed and index not in self._whole_chunks:
+        whole = index in self._whole_chunks()
+        while not self.sealed and not whole:
             yield  # a short last chunk lands when it is known to be the last
         for revision, voxels in self.plan[index]:
             yield from self._landing(self._raw, index, voxels, revision)
@@ -143,14 +173,14 @@ class World:
                 self.actors.append(Actor(steps, kind, result=partial(done.append, True)))
             yield
 
-    @cached_property
     def _whole_chunks(self) -> set[Index]:
         """The chunks that the end of the volume does not cut short."""
         grid, final = self.dataset.grid, self.final.grid
         return {index for index in self.plan if final.box(index) == grid.box(index)}
 
     def work(self, service: Service, delivery: Delivery, owner: str) -> Iterator[None]:
-        worker = self.rules.worker(self.site(), self.stages(service), self._grid)
+        site = self.site()
+        worker = self.rules.worker(site, self.stages(service), self._grid_of(site.store.files))
         task = wire.decode(delivery.value)
         assert isinstance(task, Task)
         outcome = yield from worker.handle(task)
@@ -158,18 +188,11 @@ class World:
             self._check_prediction(task.subject)
         self.computed += outcome == "computed"
         yield
-        self.bus.acknowledge(delivery, owner)
+        site.bus.acknowledge(delivery, owner)
 
     def seal(self) -> None:
         self.sealed = True
-        self.files.put(RECORD, canonical(self.final.model_dump(mode="json")))
-        self._announce_seal()
-
-    def _announce_seal(self) -> None:
-        assert self.final.shape[0] is not None
-        key = f"{self.dataset.name}/dataset"
-        sealed = wire.encode(Sealed(self.final.shape[0]))
-        self.bus.publish(wire.ledger_topic("dataset"), key, sealed)
+        operations.sealed(self.microscope(), self.final)
 
     # -- the schedule ----------------------------------------------------------------------------
 
@@ -182,12 +205,14 @@ class World:
         choices: list[Callable[[], None]] = []
         for service in SERVICES:
             planner = self.planners[service.name]
+            if self._noticed[service.name] != self.changes:
+                choices.append(partial(self._scan, service))
             if service.name in self.turns or self._has_work(planner):
                 choices += [partial(self._plan, service)] * 3
             if self.bus.waiting(wire.task_topic(service.name)):
                 choices.append(partial(self._take, service))
         choices += [partial(self._advance, actor) for actor in self.actors]
-        if not self.sealed and (self._whole_chunks <= self.landed or self.rng.random() < 0.01):
+        if not self.sealed and (self._whole_chunks() <= self.landed or self.rng.random() < 0.01):
             choices.append(self.seal)
         if not choices:
             return False
@@ -196,7 +221,7 @@ class World:
 
     def _has_work(self, planner: Planner) -> bool:
         return (
-            planner.offset < self.bus.end(wire.ledger_topics())
+            planner.offset < planner.site.bus.end(wire.ledger_topics())
             or not planner.frontier.idle
             or planner.announcing
         )
@@ -205,8 +230,21 @@ class World:
         turn = self.turns.get(service.name)
         if turn is None:
             turn = self.turns[service.name] = self._turn(self.planners[service.name])
-        if next(turn, self) is self:
-            self.turns.pop(service.name)
+        try:
+            if next(turn, self) is self:
+                self.turns.pop(service.name)
+        except NotFound:  # the dataset was deleted meanwhile
+            self._reopen(service)
+
+    def _scan(self, service: Service) -> None:
+        """Look at the record, as a host does every second."""
+        self._noticed[service.name] = self.changes
+        if self.rules.outdated(self._watches[service.name]):
+            self._reopen(service)
+
+    def _reopen(self, service: Service) -> None:
+        self.planners[service.name] = self.planner(service)
+        self.turns.pop(service.name, None)
 
     def _turn(self, planner: Planner) -> Iterator[None]:
         yield from planner.consume()
@@ -218,15 +256,25 @@ class World:
         self._owners += 1
         owner = f"w{self._owners}"
         delivery = self.bus.take(wire.task_topic(service.name), owner, 1.0)
-        if delivery is not None:
+        if delivery is not None and self._spend("parks", 0.05):
+            task = wire.decode(delivery.value)
+            assert isinstance(task, Task)
+            operations.parked(self.site(), task)
+            self.bus.acknowledge(delivery, owner)
+        elif delivery is not None:
             steps = self.work(service, delivery, owner)
             self.actors.append(Actor(steps, "worker", delivery, owner))
             self.sent.append((wire.task_topic(service.name), delivery.key, delivery.value))
 
     def _advance(self, actor: Actor) -> None:
-        if next(actor.steps, self) is self:
+        try:
+            if next(actor.steps, self) is self:
+                self.actors.remove(actor)
+                actor.result()
+        except (NotFound, AlreadyExists) as error:  # its dataset was deleted meanwhile
+            if actor.kind != "zombie" and not isinstance(error, NotFound):
+                raise
             self.actors.remove(actor)
-            actor.result()
 
     # -- faults ----------------------------------------------------------------------------------
 
@@ -241,9 +289,7 @@ class World:
         if self._spend("crashes", 0.01):
             mortal = self._mortal()
             if self.rng.random() < 0.3 or not mortal:
-                service = self.rng.choice(SERVICES)
-                self.planners[service.name] = self.planner(service)
-                self.turns.pop(service.name, None)
+                self._reopen(self.rng.choice(SERVICES))
             else:
                 self._kill(self.rng.choice(mortal))
         if self._mortal() and self._spend("naps", 0.01):
@@ -260,6 +306,12 @@ class World:
             self._flip()
         if self._spend("torn", 0.005):
             self._tear()
+        if self._spend("recreations", 0.01):
+            self.recreate()
+        if self._spend("updates", 0.01):
+            operations.updated(self)
+        if self.sealed and self._spend("seals", 0.01):
+            self.seal()
 
     def _mortal(self) -> list[Actor]:
         return [actor for actor in self.actors if actor.kind != "client"]
@@ -331,6 +383,10 @@ class World:
                 if zombie in self.actors and self.rng.random() < 0.5:
                     self.actors.remove(zombie)
                 continue
+            for service in SERVICES:
+                self._scan(service)
+            if operations.replayed(self):
+                continue
             if not self.rules.reconcile or not self._reconcile():
                 break
             passes += 1
@@ -400,3 +456,5 @@ class World:
         """Compare everything that is stored with the whole computation on the final content."""
         for wrong in differences(Store(self.files, self.final.grid), self.bus, self.oracle()):
             raise Diverged(f"seed {self.seed}: {wrong}")
+        for path in operations.strangers(self, [self._raw, *self.stored]):
+            raise Diverged(f"seed {self.seed}: {path} is of another dataset")

@@ -28,6 +28,7 @@ class TaskBuffer:
         self.waiting: deque[QueuedTask] = deque()
         self.held: dict[Position, QueuedTask] = {}
         self._not_before: dict[Position, float] = {}  # of tasks that wait and were put back
+        self._turns: dict[str, int] = {}  # dataset -> when a task of it was taken last
 
     # -- what the group does ---------------------------------------------------------------------
 
@@ -59,14 +60,19 @@ class TaskBuffer:
     # -- what the worker does --------------------------------------------------------------------
 
     def due(self, now_s: float) -> QueuedTask | None:
-        """Return the oldest task that may be taken, if there is one."""
-        return next((t for t in self.waiting if self._not_before.get(t[:2], now_s) <= now_s), None)
+        """Return the oldest task that may be taken, of the dataset that waits longest; or None."""
+        due = (t for t in self.waiting if self._not_before.get(t[:2], now_s) <= now_s)
+        return min(due, key=lambda task: self._turns.get(dataset_of(task.key), 0), default=None)
 
     def take(self, now_s: float) -> QueuedTask | None:
-        """Hold the oldest task that may be taken, if there is one."""
+        """Hold the task that is due, if there is one: datasets with much to do take turns."""
         task = self.due(now_s)
         if task is not None:
             self.waiting.remove(task)
+            waiting = {dataset_of(each.key) for each in self.waiting}
+            turns = {name: turn for name, turn in self._turns.items() if name in waiting}
+            last = max(self._turns.values(), default=0)
+            self._turns = turns | {dataset_of(task.key): last + 1}
             self.held[task[:2]] = task
         return task
 

@@ -36,7 +36,9 @@ from .stall import STALLS, Stall
 
 log = logging.getLogger(__name__)
 
-FETCHED = 16  # tasks fetched ahead: a call of the broker for each would cost more than a small task
+# Tasks fetched ahead: as many as a planner has under way (``WINDOW``), so that behind those of one
+# dataset another's are seen. They are of this member's partitions: nobody else could take them.
+FETCHED = 512
 FETCH_BYTES = 256 << 10  # of a partition at once: several of the largest events
 POLL_INTERVAL_S = 60.0  # a member whose thread hangs for so long is expelled; it polls 10 times a s
 REJOIN_S = 1.0  # after an error of the group

@@ -5,11 +5,18 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from fibstream.bus import wire
-from fibstream.core.dataset import ACQUISITION, MAX_VOXEL_NM, MIN_VOXEL_NM, RECORD, Dataset
+from fibstream.core.dataset import (
+    ACQUISITION,
+    MAX_VOXEL_NM,
+    MIN_VOXEL_NM,
+    RECORD,
+    Dataset,
+    clip_chunk,
+)
 from fibstream.core.echo import echo
 from fibstream.core.errors import AlreadyExists, NotFound, WrongState, WrongUse
 from fibstream.core.events import PipelineChanged, Sealed
-from fibstream.core.grid import MAX_AXIS, Index
+from fibstream.core.grid import MAX_AXIS, MAX_CHUNK, Index, check_count, check_edges
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Files, Generation
 from fibstream.core.stage import RAW
@@ -61,6 +68,9 @@ def check_request(request: DatasetRequest) -> None:
         raise WrongUse(
             f"shape {request.shape}: expected z, y, x from 1 to {MAX_AXIS}; z may be open"
         )
+    if request.chunk is not None:
+        check_edges(request.chunk, MAX_CHUNK, f"chunk {request.chunk}")
+        check_count(request.shape, clip_chunk(request.chunk, request.shape))
     if request.dtype not in DTYPES:
         raise WrongUse(f"dtype {echo(request.dtype)}: expected one of {', '.join(DTYPES)}")
     if not all(MIN_VOXEL_NM <= edge <= MAX_VOXEL_NM for edge in request.voxel_size_nm):
@@ -166,7 +176,8 @@ def update(files: Files, site: Site, design: Callable[[Dataset], DatasetDesign])
 
 def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
     names = (RAW, *(each.name for each in stored(record)))
-    layers = (z + 1 for name in names for z, _, _ in store.chunks(name))
+    chunks = (index for name in names for index in store.chunks(name))
+    layers = (i[0] + 1 for i in chunks if record.grid.contains(i) and i[0] < record.grid.layers)
     landed = max(layers, default=0) * record.chunk[0]
     if extent_z is None:
         if not landed:
@@ -179,6 +190,7 @@ def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
             f"extent {extent_z}: chunks have landed up to slice {landed};"
             f" expected {max(landed, 1)} to {MAX_AXIS}"
         )
+    record.grid.check_growth(((extent_z - 1) // record.chunk[0], 0, 0))
     return extent_z
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.errors import AlreadyExists, WrongUse
+from fibstream.core.errors import AlreadyExists, LimitExceeded, WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.stage import RAW, Input, Output
@@ -23,6 +23,8 @@ from fibstream.store.store import Blob
 
 Order = Literal["raster", "random", "slab"]
 LandingOutcome = Literal["written", "unchanged", "older"]
+
+LAST_REVISION = 2**64 - 2  # on the wire they are uint64, and clients ask for one more than is there
 
 
 def ordered(grid: Grid, order: Order, seed: int) -> Iterator[Index]:
@@ -49,9 +51,12 @@ def land(
 
     Without a ``revision`` the same content keeps the stored one and other content takes the next:
     right only for a client that never retries. Raises AlreadyExists when ``revision`` is taken by
-    other content, WrongUse when the shape is not that of the chunk. Yields before each effect.
+    other content, LimitExceeded beyond ``LAST_REVISION``, WrongUse when the shape is not that of
+    the chunk. Yields before each effect.
     """
     absent = voxels is None
+    if revision is not None:
+        _check_revision(revision, f"{name} chunk {index}")
     if voxels is None:
         voxels = np.zeros(site.store.grid.box(index).shape, np.dtype(dtype))
     _check_shape(site.store.grid, name, index, voxels.shape)
@@ -60,8 +65,8 @@ def land(
     while True:
         yield
         stamp, generation = site.store.stamp_and_generation(blob)
-        if stamp is not None and stamp.stage != stage:
-            stamp = None  # of the network that predicted it in an earlier pipeline
+        if stamp is not None and not is_landed(stamp, stage):
+            stamp = None
         intact = stamp is not None and site.store.intact(blob) is not None
         number, outcome = _decide(stamp, content, revision, blob, intact=intact)
         if outcome != "written":
@@ -76,6 +81,21 @@ def land(
     if stamp is not None:
         site.publish(landed_record(Input(stage, name, dtype), stamp))
     return outcome
+
+
+def is_landed(stamp: Stamp, stage: str) -> bool:
+    """Whether a stamp is that of a landing by ``stage``.
+
+    An earlier pipeline's network may have predicted the chunk; and a revision that no call can name
+    was never given: what bears it may be landed again.
+    """
+    return stamp.stage == stage and stamp.revision <= LAST_REVISION + 1
+
+
+def _check_revision(revision: int, where: str) -> None:
+    """Raise LimitExceeded for a revision after which none could follow."""
+    if revision > LAST_REVISION:
+        raise LimitExceeded(f"{where}: revision {revision}; expected at most {LAST_REVISION}")
 
 
 def _check_shape(grid: Grid, name: str, index: Index, shape: tuple[int, ...]) -> None:
@@ -97,6 +117,8 @@ def _decide(
     same = stamp.hash == content
     if revision is None:
         revision = stamp.revision if same else stamp.revision + 1
+        if not same:
+            _check_revision(revision, f"{blob.name} chunk {blob.subject}")
     if revision < stamp.revision:
         return revision, "older"
     if revision == stamp.revision:

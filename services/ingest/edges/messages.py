@@ -12,7 +12,7 @@ from fibstream.core.dataset import Dataset, Prediction
 from fibstream.core.echo import echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Record
-from fibstream.core.grid import Index
+from fibstream.core.grid import Index, check_count
 from fibstream.core.stage import RAW, Input
 from fibstream.core.subject import order
 from fibstream.runtime.root import check_name
@@ -89,10 +89,12 @@ def _landing_entry(prediction: Prediction) -> dict[str, Any]:
 
 def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetResponse:
     """Return a dataset and a bit for each chunk of its grid, (z, y, x) in C order: 1 if landed."""
-    layers = max((z + 1 for z, _, _ in landed), default=0)
-    count = dataset.grid.count if dataset.grid.sealed else _open_count(dataset, layers)
+    grid = dataset.grid
+    check_count(grid.shape, grid.chunk)  # a dataset of an earlier version may have more
+    layers = max((z + 1 for z, _, _ in landed if z < grid.layers), default=0)
+    count = grid.count if grid.sealed else _open_count(dataset, layers)
     return pb.GetDatasetResponse(
-        dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, count=wire.index3(count),
+        dataset=dataset_spec(dataset), sealed=grid.sealed, count=wire.index3(count),
         landed=np.packbits(_landed_bits(count, landed), bitorder="little").tobytes(),
         predictions=[
             pb.LandingPrediction(name=p.name, squash_nm=p.length_nm, made_of=p.made_of)
@@ -120,6 +122,7 @@ def chunk_index(dataset: Dataset, message: chunk_pb2.Index3) -> Index:
     index = wire.index_of(message)
     if not dataset.grid.contains(index):
         raise WrongUse(f"chunk {index}: outside the grid of {dataset.shape} by {dataset.chunk}")
+    dataset.grid.check_growth(index)
     return index
 
 

@@ -1,7 +1,7 @@
 """The progress of a dataset, read from the bus: planners, failed chunks, completeness."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fibstream.bus import wire
 from fibstream.bus.reading import event_of
@@ -9,8 +9,9 @@ from fibstream.core.events import Place, Progress, Record
 from fibstream.core.grid import Grid, Index
 from fibstream.core.ports import Bus, Entry
 from fibstream.core.stage import Input
-from fibstream.core.subject import CHUNKS, count
+from fibstream.core.subject import CHUNKS, count, order
 from fibstream.runtime.ledger import request_reconcile
+from fibstream.runtime.site import Site
 
 
 class DatasetFollower:
@@ -24,10 +25,11 @@ class DatasetFollower:
     """
 
     def __init__(
-        self, bus: Bus, dataset: str, owners: Collection[str], lands: Iterable[Input],
+        self, bus: Bus, dataset: str, owners: Collection[str], lands: Collection[Input],
         stages: Collection[str], pipeline: str,
     ) -> None:  # fmt: skip
         self._owners = owners
+        self.landed = {each.stage for each in lands}
         self._arrived = {each.stage: Arrived() for each in lands}
         self._stages = stages
         self._pipeline = pipeline
@@ -84,6 +86,18 @@ class DatasetFollower:
             self.failed[place] = record
         else:
             self.failed.pop(place, None)
+
+
+def replay(site: Site, follower: DatasetFollower, stage: str = "") -> list[Record]:
+    """Withdraw the records of failed outputs, of one stage or of all; return what they were.
+
+    What has landed can only land again.
+    """
+    failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
+    replayed = [r for r in failed if stage in ("", r.stage) and r.stage not in follower.landed]
+    for record in replayed:
+        site.publish(Record(record.stage, record.subject, "suspect"))
+    return replayed
 
 
 class Arrived:

@@ -1,0 +1,67 @@
+"""Many calls of every service drawn from the protos: ``python -m bench.fuzz_calls [CALLS] [SEED]``.
+
+It prints, of each service, the answers by code, what was wrong, and how the process grew.
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+from fibstream.runtime.root import Root
+from fibstream.services.ingest.edges.datasets import DatasetDesign, create
+from tests.integration.test_fuzzed_calls import (
+    CALLS,
+    DATASET,
+    FILES,
+    MAX_DETAIL,
+    lands,
+    servicer_of,
+)
+from tests.support.fuzzing import faults, methods
+
+SHOWN = 10  # wrong answers of a service
+
+
+def resident() -> int:
+    """Return the bytes that this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def fuzz(service: str, count: int, seed: int) -> bool:
+    """Call one service ``count`` times; return whether all was as it must be."""
+    codes: Counter[str] = Counter()
+    wrong: list[str] = []
+    begun = time.monotonic()
+    early = 0
+    with tempfile.TemporaryDirectory() as folder, closing(Root(folder)) as root:
+        for name in ("cell", "other"):
+            create(root, DatasetDesign(DATASET.model_copy(update={"name": name}), {}, []))
+        servicer = servicer_of(service, root, Path(folder))
+        for number, (code, detail) in enumerate(
+            faults(servicer, methods(FILES[service]), seed, count)
+        ):
+            codes[code] += 1
+            if code in ("INTERNAL", "UNKNOWN") or len(detail) > MAX_DETAIL:
+                wrong.append(f"{code}: {detail}")
+            if number == count // 10:
+                early = resident()
+        lives = lands(root, Path(folder))
+        getattr(servicer, "close", lambda: None)()
+    grown = (resident() - early) / 1e6
+    seconds = time.monotonic() - begun
+    print(f"{service}: {count} calls, {seconds:.0f} s, {grown:+.0f} MB since the first tenth, ",
+        f"others land: {lives}, {dict(codes)}, {len(wrong)} wrong", flush=True)  # fmt: skip
+    for line in sorted(set(wrong))[:SHOWN]:
+        print(" ", line, flush=True)
+    return lives and not wrong
+
+
+if __name__ == "__main__":
+    given = [int(word) for word in sys.argv[1:]]
+    count, seed = [*given, *(100_000, 1)[len(given) :]]
+    results = [fuzz(service, count, seed) for service in CALLS]
+    sys.exit(not all(results))
