@@ -15,6 +15,7 @@ from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.datasets import DatasetDesign, seal, update
 from fibstream.services.ingest.edges.progress import DatasetFollower, replay
 from fibstream.services.refine.recipe import resolve
+from fibstream.store.record import read_dataset
 
 from .services import SERVICES
 
