@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fibstream.core.errors import Poison
 from fibstream.core.grid import Box, Halo, Index
@@ -31,7 +32,8 @@ def unimaged_note(source: Source, absent_value: float | None, give: str = "give"
 
     ``give`` says how the flag is given.
     """
-    found = [area for box in _windows(source) if (area := constant_area(source.read(box)))]
+    areas = (constant_area(source.read(box), mask_of(source, box)) for box in _windows(source))
+    found = [area for area in areas if area]
     declared = None if absent_value is None else float(source.dtype.type(absent_value))
     undeclared = [(share, value) for value, share in found if value != declared]
     if not undeclared:
@@ -43,6 +45,11 @@ def unimaged_note(source: Source, absent_value: float | None, give: str = "give"
         f"{value:.9g}{kept}; if nothing was imaged there, {give} --absent-value {value:.9g}, or "
         "the network may find objects in them"
     )
+
+
+def mask_of(source: Source, box: Box) -> NDArray[np.uint8] | None:
+    """Return what the mask beside a volume says of a box; None where there is none."""
+    return None if source.mask is None else source.mask.read(box)
 
 
 def confused_note(source: Source) -> str | None:
@@ -149,7 +156,7 @@ def _levels(patches: list[tuple[Patch, Box]], view: View, engine: Engine) -> Gre
 
 
 def _tried(source: Source, view: View, spec: ModelSpec) -> Iterator[tuple[Patch, Box]]:
-    """Yield raw and box of the places where a network is tried, areas of one value left out."""
+    """Yield raw and box of the places where a network is tried, areas never imaged left out."""
     whole, done = Box((0, 0, 0), source.shape), set[Box]()
     most = max(MOST_TRIED // math.prod(spec.output), 1)
     for place in PLACES:
@@ -157,7 +164,9 @@ def _tried(source: Source, view: View, spec: ModelSpec) -> Iterator[tuple[Patch,
         if core in done or len(done) == most:
             continue
         box = core.grow(raw_halo(spec, view)).meet(whole)
-        raw = Patch(source.read(box), box)
+        raw, mask = Patch(source.read(box), box), mask_of(source, box)
+        if mask is not None and (mask == 0).mean() >= NOT_IMAGED:
+            continue
         if (constant_area(raw.array) or (0.0, 0.0))[1] < NOT_IMAGED:
             done.add(core)
             yield raw, core

@@ -2,11 +2,11 @@
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import product
-from typing import NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from fibstream.app.sampling import confused_note, unimaged_note
 from fibstream.client import Client
@@ -17,10 +17,11 @@ from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
 from fibstream.volumes.lengths import Size, agree, size_text
+from fibstream.volumes.masks import with_mask
 from fibstream.volumes.positions import place_text
 from fibstream.volumes.sources import Source, open_volume
 
-from .progress import track
+from .progress import mask_read, track
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,9 @@ def given_predictions(predictions: Sequence[str], labels: Sequence[str]) -> list
 
 def land_volume(
     client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool,
-    given: Sequence[Given] = (), voxel_size_nm: Size | None = None,
+    given: Sequence[Given] = (), voxel_size_nm: Size | None = None, mask: str | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Land a volume, and predictions beside it, in an order; return the chunks by outcome.
+    """Land a volume, a mask and predictions beside it, in an order; return chunks by outcome.
 
     A volume that states no voxel size has that of the dataset, unless one is given.
 
@@ -72,6 +73,13 @@ def land_volume(
     with ExitStack() as stack:
         source = stack.enter_context(closing(open_volume(raw, kind="raw", voxel_size_nm=size)))
         check_source(source, info, raw)
+        if mask is not None:
+            if not info.absent_mask:
+                raise WrongUse(
+                    f"--absent-mask {mask}: dataset {name} was created without --absent-mask, "
+                    "none lands"
+                )
+            source = stack.enter_context(closing(with_mask(source, mask, track=mask_read)))
         _refuse_labels_of_an_open_volume(given, sealed=seal or info.sealed)
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
         for note in _notes(source, stored, info):
@@ -88,7 +96,8 @@ def land_volume(
         grid = Grid(shape, clip_chunk(info.chunk, shape) if info.sealed else info.chunk)
         places = list(ordered(grid, cast("Order", order), seed))[:limit]
         landed = _landed(client, name, source, stored, grid, places)
-        return dict(Counter(track(landed, "landed", len(places) * (1 + len(stored)))))
+        arrays = 1 + len(stored) + (source.mask is not None)
+        return dict(Counter(track(landed, "landed", len(places) * arrays)))
 
 
 def _refuse_labels_of_an_open_volume(given: Sequence[Given], *, sealed: bool) -> None:
@@ -137,15 +146,17 @@ def _landed(
 ) -> Iterator[str]:  # fmt: skip
     """Land chunks, some at a time, and yield the outcome of each, in order."""
     pending: deque[Future[str]] = deque()
-    arrays: list[tuple[str, Source | StoredPrediction]] = [("", source)]
-    arrays += [(each.name, each) for each in stored]
+    arrays: list[tuple[Mapping[str, Any], Source | StoredPrediction]] = [({}, source)]
+    if source.mask is not None:
+        arrays.append(({"mask": True}, source.mask))
+    arrays += [({"prediction": each.name}, each) for each in stored]
     with ThreadPoolExecutor(UPLOADS) as pool:
         try:
-            for index, (prediction, array) in product(places, arrays):
+            for index, (which, array) in product(places, arrays):
                 if len(pending) == UPLOADS:
                     yield pending.popleft().result()
                 voxels = array.read(grid.box(index))
-                pending.append(pool.submit(client.land, name, index, voxels, prediction=prediction))
+                pending.append(pool.submit(client.land, name, index, voxels, **which))
             while pending:
                 yield pending.popleft().result()
         finally:

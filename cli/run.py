@@ -130,7 +130,7 @@ def prepare(bus: Bus, dataset: str) -> int:
 def run(
     out: Path, made: DatasetDesign, source: Source, raw: str, *, order: Order, seed: int,
     settings: Settings, display: Display, bus_url: str | None = None,
-    stored: Sequence[StoredPrediction] = (), factors: Index = (1, 1, 1),
+    stored: Sequence[StoredPrediction] = (), factors: Index = (1, 1, 1), mask: str | None = None,
 ) -> Report:  # fmt: skip
     """Carry out a run whose design was checked; return its report."""
     begun = time.monotonic()
@@ -155,7 +155,7 @@ def run(
         else:
             url = bus_url or f"sqlite:{bus_path(out)}"
             services = [service.name for service in registry.owners(dataset, files)]
-            arguments = landing(raw, order, seed, stored, factors)
+            arguments = landing(raw, order, seed, stored, factors, mask)
             runner = Runner(out, dataset.name, bus, url, arguments, settings, services)
         try:
             with display:
@@ -172,12 +172,13 @@ def run(
 
 def landing(
     raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = (),
-    factors: Index = (1, 1, 1),
+    factors: Index = (1, 1, 1), mask: str | None = None,
 ) -> list[str]:  # fmt: skip
     """Return the arguments of the landing process."""
     predictions = [word for each in stored for word in each.argument]
     coarser = ["--downsample", *map(str, factors)]
-    return ["--raw", raw, "--order", order, "--seed", str(seed), *coarser, *predictions]
+    more = [*coarser, *([] if mask is None else ["--absent-mask", mask]), *predictions]
+    return ["--raw", raw, "--order", order, "--seed", str(seed), *more]
 
 
 @contextlib.contextmanager

@@ -74,6 +74,8 @@ class Source:
         Where the volume lies; None where the file does not state it.
     is_distance : bool
         False for a prediction that states that it is of a probability, which has no length.
+    mask : Source, optional
+        Beside raw: 1 where a voxel was imaged, 0 where it never was (`masks.with_mask`).
     """
 
     name: str
@@ -87,6 +89,7 @@ class Source:
     squash_nm: float | None = None
     position: Position | None = None
     is_distance: bool = True
+    mask: "Source | None" = None
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of ``box``, which lies inside the volume.
@@ -117,6 +120,8 @@ class Source:
     def close(self) -> None:
         """Release mapped files; ``read`` raises from then on. The last npz array is kept."""
         self.fetch = _closed
+        if self.mask is not None:
+            self.mask.close()
 
 
 def _closed(box: Box) -> NDArray[Any]:

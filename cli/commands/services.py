@@ -22,6 +22,7 @@ from ..flags import (
 )
 from ..options import (
     LOCALHOST,
+    AbsentMask,
     AbsentValue,
     Chunk,
     Contrast,
@@ -50,6 +51,9 @@ def create(
     contrast: Contrast = None,
     invert: Invert = False,
     absent_value: AbsentValue = None,
+    absent_mask: Annotated[
+        bool, typer.Option("--absent-mask", help="A mask of what was imaged lands, too.")
+    ] = False,
     server: Server = LOCALHOST,
 ) -> None:
     """Make a dataset that chunks can land in.
@@ -77,7 +81,8 @@ def create(
     with connected(server) as client:
         new, warnings = client.create(
             name, extent, voxel_size_nm=size, dtype=dtype, chunk=edges, contrast=window,
-            invert=invert, absent_value=absent_value, pipeline=text,
+            invert=invert, absent_value=absent_value, absent_mask=absent_mask,
+            pipeline=text,
         )  # fmt: skip
     for warning in warnings:
         typer.echo(f"note: {warning}", err=True)
@@ -104,6 +109,7 @@ def land(
     labels: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="Labels: their distances land.")
     ] = None,
+    absent_mask: AbsentMask = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the dataset is complete.")
     ] = False,
@@ -135,8 +141,11 @@ def land(
             limit=chunks,
             seal=seal,
             given=given,
+            mask=absent_mask,
         )
         typer.echo(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+        if absent_mask is None and client.info(name).absent_mask:
+            typer.echo("note: the absent mask is not given: what reads it waits", err=True)
         for other in client.info(name).predictions.keys() - {each.name for each in given}:
             typer.echo(f"note: prediction {other} is not given: what reads it waits", err=True)
         if wait:

@@ -35,6 +35,7 @@ class Info:
     # Those that land, and their squash length in nm; 0 of a probability.
     predictions: Mapping[str, float] = field(default_factory=dict)
     absent_value: float | None = None  # what voxels hold that were never imaged
+    absent_mask: bool = False  # whether a mask of what was imaged lands
 
 
 class IngestCalls(Connection):
@@ -48,7 +49,8 @@ class IngestCalls(Connection):
         self, name: str, shape: tuple[int | None, int, int], *,
         voxel_size_nm: tuple[float, float, float], dtype: str = "uint8",
         chunk: Index | None = None, contrast: tuple[float, float] | None = None,
-        invert: bool = False, absent_value: float | None = None, pipeline: str = "mito",
+        invert: bool = False, absent_value: float | None = None, absent_mask: bool = False,
+        pipeline: str = "mito",
     ) -> tuple[bool, list[str]]:  # fmt: skip
         """Make a dataset; return whether it is new, and warnings. ``shape[0]`` None: still open."""
         z, y, x = voxel_size_nm
@@ -58,7 +60,7 @@ class IngestCalls(Connection):
             chunk=wire.index3(chunk or (0, 0, 0)),
             voxel_size_nm=chunk_pb2.Nanometres3(z=z, y=y, x=x),
             contrast_low=low, contrast_high=high, invert=invert, pipeline=pipeline,
-            absent_value=absent_value,
+            absent_value=absent_value, absent_mask=absent_mask,
         )  # fmt: skip
         answer = self._call(
             self._ingest.CreateDataset, ingest_pb2.CreateDatasetRequest(dataset=spec)
@@ -82,16 +84,17 @@ class IngestCalls(Connection):
             (size.z, size.y, size.x), (spec.contrast_low, spec.contrast_high), spec.pipeline,
             answer.sealed, frozenset((int(a), int(b), int(c)) for a, b, c in landed),
             {p.name: p.squash_nm for p in answer.predictions},
-            spec.absent_value if spec.HasField("absent_value") else None,
+            spec.absent_value if spec.HasField("absent_value") else None, spec.absent_mask,
         )  # fmt: skip
 
     def land(
         self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None,
-        prediction: str = "",
+        prediction: str = "", mask: bool = False,
     ) -> str:  # fmt: skip
         """Land one chunk; return ``written``, ``unchanged`` or ``older``.
 
-        With ``prediction`` they are bytes of the prediction of that name, which lands. Without
+        With ``prediction`` they are bytes of the prediction of that name, which lands; with
+        ``mask`` of the mask, 0 where nothing was imaged and 1 elsewhere. Without
         ``revision`` the same content keeps the stored one and other content takes the next;
         raises AlreadyExists when a given ``revision`` has other content.
         """
@@ -101,11 +104,11 @@ class IngestCalls(Connection):
         def put(number: int) -> Any:
             header = ingest_pb2.ChunkHeader(
                 dataset=dataset, index=wire.index3(index), revision=number, size=plain.nbytes,
-                checksum=content, prediction=prediction,
+                checksum=content, prediction=prediction, mask=mask,
             )  # fmt: skip
             return self._call(self._ingest.PutChunk, lambda: _upload(header, plain))
 
-        return self._landed(dataset, index, content, revision, put, prediction)
+        return self._landed(dataset, index, content, revision, put, prediction, mask)
 
     def absent(self, dataset: str, index: Index, *, revision: int | None = None) -> str:
         """Say that a chunk will never be acquired."""
@@ -120,25 +123,25 @@ class IngestCalls(Connection):
 
     def announce(
         self, dataset: str, index: Index, source: str = "", *, revision: int = 0,
-        prediction: str = "",
+        prediction: str = "", mask: bool = False,
     ) -> str:  # fmt: skip
         """Have the server land a chunk of a volume that it can read itself."""
         request = ingest_pb2.AnnounceChunkRequest(
             dataset=dataset, index=wire.index3(index), source=source, revision=revision,
-            prediction=prediction,
+            prediction=prediction, mask=mask,
         )  # fmt: skip
         return _landing(self._call(self._ingest.AnnounceChunk, request).landing)
 
     def _landed(
         self, dataset: str, index: Index, content: str, revision: int | None,
-        put: Callable[[int], Any], prediction: str = "",
+        put: Callable[[int], Any], prediction: str = "", mask: bool = False,
     ) -> str:  # fmt: skip
         """Land under a given revision, or under the one that follows what is stored."""
         for _ in range(CHOICES if revision is None else 1):
             number = revision
             if number is None:
                 request = ingest_pb2.GetChunkRequest(
-                    dataset=dataset, index=wire.index3(index), prediction=prediction
+                    dataset=dataset, index=wire.index3(index), prediction=prediction, mask=mask
                 )
                 there = self._call(self._ingest.GetChunk, request)
                 if there.hash == content and there.intact:

@@ -15,6 +15,8 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
@@ -119,6 +121,7 @@ class Dataset(Frozen):
     contrast: tuple[float, float]
     invert: bool = False
     absent_value: float | None = None  # what voxels hold that were never imaged; None: undeclared
+    absent_mask: bool = False  # a mask of what was imaged lands beside raw
     models: tuple[Model, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     organelles: tuple[Organelle, ...] = ()
@@ -134,6 +137,14 @@ class Dataset(Frozen):
                 f"{record.get('name')}: a dataset of format 1, which this version does not read; "
                 "run it anew into a new folder"
             )
+        return record
+
+    @model_serializer(mode="wrap")
+    def _mask_if_any(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep the record of a dataset without a mask as earlier versions wrote it, and read it."""
+        record: dict[str, Any] = dump(self)
+        if not self.absent_mask:
+            record.pop("absent_mask", None)
         return record
 
     @property

@@ -15,7 +15,7 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index
-from fibstream.core.stage import RAW, Input
+from fibstream.core.stage import MASK, RAW, Input
 from fibstream.core.subject import order
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import landed_record
@@ -50,6 +50,7 @@ from fibstream.store.store import Blob
 from fibstream.telemetry.metrics import LANDED_BYTES, LANDED_CHUNKS, SILENT, Telemetry
 from fibstream.v1 import ingest_pb2 as pb
 from fibstream.v1.ingest_pb2_grpc import IngestServiceServicer
+from fibstream.volumes.masks import imaged
 from fibstream.volumes.registry import split_path
 from fibstream.volumes.sources import open_volume
 from fibstream.volumes.zarr_n5.selection import Kind
@@ -134,7 +135,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.GetChunkResponse:
         """Return what the store holds of one chunk of an array that lands."""
         with self._root.open(request.dataset) as (dataset, site):
-            array = landing_array(dataset, request.prediction)
+            array = landing_array(dataset, request.prediction, mask=request.mask)
             blob = Blob(array.name, chunk_index(dataset, request.index), array.dtype)
             stamp = site.store.stamp(blob)
             if stamp is None:
@@ -148,7 +149,7 @@ class IngestServicer(IngestServiceServicer):
         """Land the voxels of one chunk; nothing is written before all of them have come."""
         header = upload_header(request_iterator)
         with self._root.open(header.dataset) as (dataset, site):
-            array = landing_array(dataset, header.prediction)
+            array = landing_array(dataset, header.prediction, mask=header.mask)
             index = chunk_index(dataset, header.index)
             box = dataset.grid.box(index)
             expected = int(np.prod(box.shape)) * np.dtype(array.dtype).itemsize
@@ -170,11 +171,11 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.AnnounceChunkResponse:
         """Land a chunk that the server reads itself, or announce one in the store."""
         with self._root.open(request.dataset) as (dataset, site):
-            array = landing_array(dataset, request.prediction)
+            array = landing_array(dataset, request.prediction, mask=request.mask)
             index = chunk_index(dataset, request.index)
             if not request.source:
                 return self._announce(site, array, index)
-            voxels = self._read(request.source, dataset, request.prediction, index)
+            voxels = self._read(request.source, dataset, array, index)
             landing, revision = self._land(site, array, index, voxels, request.revision)
         return pb.AnnounceChunkResponse(landing=landing, revision=revision)
 
@@ -195,6 +196,8 @@ class IngestServicer(IngestServiceServicer):
         self, site: Site, array: Input, index: Index, voxels: NDArray[Any] | None, revision: int
     ) -> tuple[pb.Landing, int]:
         try:
+            if array.stage == MASK and voxels is not None and voxels.max() > 1:
+                raise WrongUse(f"mask chunk {index}: holds {voxels.max()}; expected 0 and 1")
             outcome = drive(land(site, index, voxels, array.dtype, revision or None,
                                  stage=array.stage, name=array.name))  # fmt: skip
         except WrongUse:
@@ -215,7 +218,7 @@ class IngestServicer(IngestServiceServicer):
         site.publish(landed_record(array, stamp))
         return pb.AnnounceChunkResponse(landing=pb.LANDING_UNCHANGED, revision=stamp.revision)
 
-    def _read(self, source: str, dataset: Dataset, prediction: str, index: Index) -> NDArray[Any]:
+    def _read(self, source: str, dataset: Dataset, array: Input, index: Index) -> NDArray[Any]:
         place, inside = split_path(source)
         # Of strangers neither other stores are taken nor regular expressions, which may never end.
         if "\0" in source or "://" in place or "(" in inside:
@@ -224,20 +227,22 @@ class IngestServicer(IngestServiceServicer):
         if not any(path.is_relative_to(root) for root in self._sources):
             roots = ", ".join(map(str, self._sources)) or "none"
             raise WrongUse(f"source {source}: outside the server's source roots ({roots})")
-        dtype = landing_array(dataset, prediction).dtype
-        kind: Kind = "prediction" if prediction else "raw"
+        prediction = array.stage.partition("/")[2]
+        kind: Kind = "prediction" if prediction else "labels" if array.stage == MASK else "raw"
         with closing(open_volume(source, kind=kind, voxel_size_nm=dataset.voxel_size_nm)) as volume:
             if prediction:
                 wanted_nm = dataset.prediction(prediction).length_nm
                 check_length(prediction, wanted_nm, source, length_of(volume))
             box = dataset.grid.box(index)
+            dtype = str(volume.dtype) if array.stage == MASK else array.dtype
             if str(volume.dtype) != dtype or volume.shape[1:] != dataset.shape[1:] \
                     or volume.shape[0] < box.stop[0]:  # fmt: skip
                 raise WrongUse(
                     f"source {source}: {volume.shape} {volume.dtype}; the dataset is "
                     f"{dataset.shape} {dtype}"
                 )
-            return volume.read(box)
+            voxels = volume.read(box)
+            return imaged(voxels, source) if array.stage == MASK else voxels
 
     def _follower(self, dataset: Dataset, site: Site) -> DatasetFollower:
         files = self._root.files(dataset.name)
@@ -280,7 +285,7 @@ class IngestServicer(IngestServiceServicer):
             follower = self._follower(dataset, site)
             follower.poll(dataset.grid)
             failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
-            landed = {RAW, *(each.stage for each in stored(dataset))}  # only land again
+            landed = {RAW, MASK, *(each.stage for each in stored(dataset))}  # only land again
             replayed = [
                 r for r in failed if request.stage in ("", r.stage) and r.stage not in landed
             ]

@@ -16,7 +16,7 @@ from fibstream.core.ports import Files, Generation
 from fibstream.core.stage import RAW
 from fibstream.runtime.root import Root
 from fibstream.runtime.site import Site
-from fibstream.services.ingest.stages.stored import stored
+from fibstream.services.ingest.stages.stored import masks, stored
 from fibstream.store.record import read_generation
 from fibstream.store.store import Store
 
@@ -35,6 +35,7 @@ class DatasetRequest(NamedTuple):
     invert: bool
     pipeline: str
     absent_value: float | None = None  # what voxels hold that were never imaged
+    absent_mask: bool = False  # a mask of what was imaged lands beside raw
     there: Dataset | None = None  # the dataset that is to have the pipeline, if it is there
 
 
@@ -122,7 +123,7 @@ def update_request(there: Dataset, pipeline: str) -> DatasetRequest:
     """Return the request of another pipeline for a dataset that is there."""
     return DatasetRequest(
         there.name, there.shape, there.chunk, there.dtype, there.voxel_size_nm, there.contrast,
-        there.invert, pipeline, there.absent_value, there,
+        there.invert, pipeline, there.absent_value, there.absent_mask, there,
     )  # fmt: skip
 
 
@@ -155,7 +156,7 @@ def update(files: Files, site: Site, design: Callable[[Dataset], DatasetDesign])
 
 
 def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
-    names = (RAW, *(each.name for each in stored(record)))
+    names = (RAW, *(each.name for each in (*masks(record), *stored(record))))
     layers = (z + 1 for name in names for z, _, _ in store.chunks(name))
     landed = max(layers, default=0) * record.chunk[0]
     if extent_z is None:

@@ -1,6 +1,6 @@
 """The simulated microscope: seal a dataset, then land every chunk of a volume in an order.
 
-Beside each chunk of raw lands that of every stored prediction.
+Beside each chunk of raw lands that of a mask, and of every stored prediction.
 """
 
 import argparse
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
-from fibstream.core.stage import RAW, Input
+from fibstream.core.stage import MASK, RAW, Input
 from fibstream.runtime.loops import backoff, drive
 from fibstream.runtime.process import orphaned, running
 from fibstream.runtime.root import open_bus
 from fibstream.runtime.site import Site, open_site
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
-from fibstream.volumes.downsampled import downsampled
+from fibstream.volumes.masks import with_mask
 from fibstream.volumes.sources import Source, open_volume
 
 from .datasets import announce_seal
@@ -41,6 +41,9 @@ def land_all(
         box = dataset.grid.box(index)
         _land(site, index, source.read(box), Input(RAW, RAW, dataset.dtype))
         yield
+        if source.mask is not None:
+            _land(site, index, source.mask.read(box), Input(MASK, MASK, "uint8"))
+            yield
         for prediction in stored:
             named = dataset.prediction(prediction.name)
             _land(site, index, prediction.read(box), Input(named.stage, named.path, "uint8"))
@@ -63,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fibstream.services.ingest.edges.land")
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--raw", required=True)
+    parser.add_argument("--absent-mask", metavar="PATH")
     parser.add_argument("--prediction", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--labels", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument(
@@ -80,7 +84,7 @@ def main() -> None:
         factors = _triple(arguments.downsample)
         z, y, x = (s / f for s, f in zip(dataset.voxel_size_nm, factors, strict=True))
         source = open_volume(arguments.raw, kind="raw", voxel_size_nm=(z, y, x))
-        source = downsampled(source, factors, dataset.absent_value)
+        source = with_mask(source, arguments.absent_mask, factors, dataset.absent_value)
         if source.shape != dataset.shape:
             raise WrongUse(f"{arguments.raw} is {source.shape}; the dataset is {dataset.shape}")
         stored = [

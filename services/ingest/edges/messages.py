@@ -15,7 +15,7 @@ from fibstream.core.grid import Index
 from fibstream.core.stage import RAW, Input
 from fibstream.core.subject import order
 from fibstream.runtime.root import check_name
-from fibstream.services.ingest.stages.stored import stored
+from fibstream.services.ingest.stages.stored import masks, stored
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
 
@@ -40,7 +40,7 @@ def dataset_request(spec: pb.DatasetSpec) -> DatasetRequest:
     return DatasetRequest(
         check_name(spec.name), (z or None, y, x), chunk if any(chunk) else None, spec.dtype,
         (size.z, size.y, size.x), contrast if any(contrast) else None, spec.invert, spec.pipeline,
-        spec.absent_value if spec.HasField("absent_value") else None,
+        spec.absent_value if spec.HasField("absent_value") else None, spec.absent_mask,
     )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def dataset_spec(dataset: Dataset) -> pb.DatasetSpec:
         dtype=dataset.dtype, voxel_size_nm=chunk_pb2.Nanometres3(z=sz, y=sy, x=sx),
         contrast_low=dataset.contrast[0], contrast_high=dataset.contrast[1],
         invert=dataset.invert, pipeline=_pipeline(dataset), absent_value=dataset.absent_value,
+        absent_mask=dataset.absent_mask,
     )  # fmt: skip
 
 
@@ -113,8 +114,14 @@ def chunk_index(dataset: Dataset, message: chunk_pb2.Index3) -> Index:
     return index
 
 
-def landing_array(dataset: Dataset, prediction: str) -> Input:
-    """Return the array that a call names: raw, or a prediction that lands; else WrongUse."""
+def landing_array(dataset: Dataset, prediction: str, *, mask: bool = False) -> Input:
+    """Return the array that a call names: raw, the mask or a prediction that lands; or WrongUse."""
+    if mask:
+        if prediction:
+            raise WrongUse(f"prediction {prediction[:80]!r}, and the mask: expected one of them")
+        for each in masks(dataset):
+            return each
+        raise WrongUse(f"dataset {dataset.name!r}: was created without an absent mask, none lands")
     if not prediction:
         return Input(RAW, RAW, dataset.dtype)
     known = {each.stage.partition("/")[2]: each for each in stored(dataset)}
