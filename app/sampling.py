@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from fibstream.core.errors import Poison
 from fibstream.core.grid import Box, Halo, Index
 from fibstream.core.stage import Patch
+from fibstream.kernels.absent import constant_area
 from fibstream.services.inference.polarity import LEVEL, EdgeSums, likeness, seems_inverted
 from fibstream.services.inference.port import Engine, GreyLevels, ModelSpec
 from fibstream.services.inference.seen import View, grey_of, predict_raw, raw_halo
-from fibstream.services.inference.window import constant_area
+from fibstream.services.ingest.unimaged import undeclared, unimaged_text
 from fibstream.volumes.sources import Source
 
 SLICES = 5  # of a source, evenly from the first to the last
@@ -33,18 +34,11 @@ def unimaged_note(source: Source, absent_value: float | None, give: str = "give"
     ``give`` says how the flag is given.
     """
     areas = (constant_area(source.read(box), mask_of(source, box)) for box in _windows(source))
-    found = [area for area in areas if area]
-    declared = None if absent_value is None else float(source.dtype.type(absent_value))
-    undeclared = [(share, value) for value, share in found if value != declared]
-    if not undeclared:
+    found = [a for a in areas if a is not None and undeclared(a, source.dtype, absent_value)]
+    if not found:
         return None
-    share, value = max(undeclared)
-    kept = "" if absent_value is None else f" (declared: {absent_value:.9g})"
-    return (
-        f"{source.name}: up to {share:.1%} of a slice are areas of the one value "
-        f"{value:.9g}{kept}; if nothing was imaged there, {give} --absent-value {value:.9g}, or "
-        "the network may find objects in them"
-    )
+    area = max(found, key=lambda area: area[1])
+    return f"{source.name}: {unimaged_text(area, absent_value, give)}"
 
 
 def mask_of(source: Source, box: Box) -> NDArray[np.uint8] | None:

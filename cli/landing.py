@@ -16,6 +16,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
+from fibstream.services.ingest.unimaged import GIVE
 from fibstream.volumes.lengths import Size, agree, size_text
 from fibstream.volumes.masks import with_mask
 from fibstream.volumes.positions import place_text
@@ -111,7 +112,8 @@ def _refuse_labels_of_an_open_volume(given: Sequence[Given], *, sealed: bool) ->
 
 def _notes(source: Source, stored: Sequence[StoredPrediction], info: Info) -> Iterator[str]:
     """Yield what the user should know of what lands."""
-    if note := unimaged_note(source, info.absent_value, "create the dataset with"):
+    declared = info.absent_mask and source.mask is None  # by a mask that lands apart
+    if not declared and (note := unimaged_note(source, info.absent_value, GIVE)):
         yield note
     for each in stored:
         if note := confused_note(each.source):

@@ -5,10 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.kernels.absent import EDGE, constant_squares
-
 PER_MILLE = 5, 995  # of the voxels that are data: what is black, what is white
-NOTABLE = 0.001  # share of a sample that is of one value in areas: less is not worth a line
 
 
 class Counts(NamedTuple):
@@ -88,24 +85,3 @@ def window_of(counts: Counts) -> tuple[float, float] | None:
         float(counts.values[np.searchsorted(below * 1000, below[-1] * part)]) for part in PER_MILLE
     )
     return (low, high) if low < high else None
-
-
-def constant_area(
-    sample: NDArray[Any], mask: NDArray[np.uint8] | None = None
-) -> tuple[float, float] | None:
-    """Return the value that most areas of one value have, and their share of the voxels.
-
-    An area of one value is a union of squares of ``EDGE`` voxels in slices (z, y, x); noise leaves
-    none in what was imaged. Voxels with 0 in ``mask`` are left out. None where they are
-    less than a thousandth of the sample.
-    """
-    z, y, x = sample.shape
-    if min(y, x) < EDGE:
-        return None
-    squares = constant_squares(sample)
-    if mask is not None:
-        squares &= mask > 0
-    values, voxels = np.unique(sample[squares], return_counts=True)
-    if not values.size or voxels.max() < NOTABLE * z * y * x:
-        return None
-    return float(values[voxels.argmax()]), float(voxels.max()) / (z * y * x)

@@ -43,6 +43,8 @@ class Info:
     dtype: str
     voxel_size_nm: tuple[float, float, float]
     landed: frozenset[Index]
+    absent_value: float | None = None
+    absent_mask: bool = False
 
 
 class MemoryPort:
@@ -54,6 +56,8 @@ class MemoryPort:
         self.chunks: dict[Index, NDArray[Any]] = {}
         self.calls: Counter[str] = Counter()
         self.away = 0
+        self.absent_value: float | None = None
+        self.absent_mask = False
 
     def _call(self, what: str) -> None:
         if self.away:
@@ -63,7 +67,9 @@ class MemoryPort:
 
     def info(self, dataset: str) -> Info:
         self._call("info")
-        return Info(self.grid.shape, CHUNK, self.dtype, SIZE, frozenset(self.chunks))
+        landed = frozenset(self.chunks)
+        given = self.absent_value, self.absent_mask
+        return Info(self.grid.shape, CHUNK, self.dtype, SIZE, landed, *given)
 
     def land(
         self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None
