@@ -1,8 +1,10 @@
 """A contact does not reach into what a mask says was never imaged."""
 
 import random
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fibstream.core.grid import Box
 from fibstream.core.stage import MASK, Block, Patch
@@ -18,11 +20,11 @@ def test_masked_voxels_are_in_no_contact() -> None:
     stage = fragment_stage(dataset, Contact(a="one", b="two", distance_nm=8, name="c"))
     assert [source.name for source in stage.inputs] == ["labels/one", "labels/two", MASK]
     box = Box((0, 0, 0), (6, 6, 6))
-    one, two = np.zeros((2, 6, 6, 6), np.uint64)
+    one, two = np.zeros(box.shape, np.uint64), np.zeros(box.shape, np.uint64)
     one[:, :3], two[:, 3:] = 1, 2
     mask = np.ones(box.shape, np.uint8)
     mask[1:3, :, 2:4] = 0
-    arrays = {"labels/one": one, "labels/two": two, MASK: mask}
+    arrays: dict[str, NDArray[Any]] = {"labels/one": one, "labels/two": two, MASK: mask}
     block = Block((0, 0, 0), box, {name: Patch(array, box) for name, array in arrays.items()})
     found = stage.compute(block)["fragments/contacts/c"]
     assert isinstance(found, np.ndarray)
