@@ -25,7 +25,8 @@ def saved(path: Path, array: NDArray[Any], size: float = 8) -> str:
 
 def whole(source: Source | None) -> NDArray[Any]:
     assert source is not None
-    return source.read(Box((0, 0, 0), source.shape))
+    found: NDArray[Any] = source.read(Box((0, 0, 0), source.shape))
+    return found
 
 
 @pytest.mark.parametrize("values", [MASK, MASK > 0, MASK * 255])
