@@ -32,7 +32,7 @@ from .blocks import check_blocks
 from .naming import check_recipes, named_organelles, named_predictions, with_steps
 from .pipelines import Pipeline, requested_pipeline
 from .redesign import model_of, redesign, waste_notes
-from .sampling import confused_note, network_notes, unimaged_note
+from .sampling import confused_note, mask_of, network_notes, unimaged_note
 
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 
@@ -80,8 +80,9 @@ def parse_contrast(
 def auto_contrast(source: Source, absent_value: float | None = None) -> tuple[float, float]:
     """Return percentiles of what is data in the first slices of the source."""
     z, y, x = source.shape
-    first = source.read(Box((0, 0, 0), (min(z, AUTO_SLICES), y, x)))
-    window = window_of(data_counts(first, absent_value))
+    box = Box((0, 0, 0), (min(z, AUTO_SLICES), y, x))
+    first = source.read(box)
+    window = window_of(data_counts(first, absent_value, mask_of(source, box)))
     if window is None:
         raise WrongUse(
             f"{source.name}: no contrast in its first {len(first)} slices, padding left out; "
@@ -123,7 +124,7 @@ def design(
     """
     request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
-        "", absent_value, offset_nm=offset_nm(source), downsample=factors,
+        "", absent_value, source.mask is not None, offset_nm=offset_nm(source), downsample=factors,
     )  # fmt: skip
     check_absent(request)
     networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
@@ -208,9 +209,9 @@ def dataset_of(
     dataset = Dataset(
         name=request.name, shape=request.shape, chunk=edges, dtype=request.dtype,
         voxel_size_nm=request.voxel_size_nm, contrast=request.contrast,
-        invert=request.invert, absent_value=request.absent_value, models=tuple(models),
-        predictions=predictions, organelles=organelles, offset_nm=request.offset_nm,
-        downsample=request.downsample,
+        invert=request.invert, absent_value=request.absent_value,
+        absent_mask=request.absent_mask, models=tuple(models), predictions=predictions,
+        organelles=organelles, offset_nm=request.offset_nm, downsample=request.downsample,
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
     check_recipes(dataset)

@@ -55,6 +55,8 @@ def provenance(
     facts.append(("contrast", contrast + (", inverted" if dataset.invert else "")))
     if dataset.absent_value is not None:
         facts.append(("never imaged", f"voxels of value {dataset.absent_value:g}"))
+    if dataset.absent_mask:
+        facts.append(("mask", "landed beside raw: 0 where nothing was imaged"))
     for model in dataset.models:
         facts.append((f"network {model.name}", f"sha256 {model.sha256}"))
         facts.append(("engine profile", _listed(model.profile)))

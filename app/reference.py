@@ -32,28 +32,36 @@ SQUARE = 8  # voxels an edge of what was never imaged, at least
 LIMB = 2**32
 
 
-def prediction_of(raw: NDArray[Any], dataset: Dataset, engine: Engine) -> NDArray[np.uint8]:
-    """Return the prediction (classes, z, y, x) of a whole volume."""
+def prediction_of(
+    raw: NDArray[Any], dataset: Dataset, engine: Engine, mask: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Return the prediction (classes, z, y, x) of a whole volume; ``mask`` is 1 where imaged."""
     low, high = dataset.contrast
     volume = Box((0, 0, 0), dataset.grid.extent)
-    grey, absent = contrast(raw, low, high, invert=dataset.invert), absent_of(raw, dataset)
+    grey, absent = contrast(raw, low, high, invert=dataset.invert), absent_of(raw, dataset, mask)
     grey[absent] = MIDDLE
     found = predict(Patch(grey, volume), volume, engine)
     found[:, absent] = 0
     return found
 
 
-def absent_of(raw: NDArray[Any], dataset: Dataset) -> Mask:
-    """Return which voxels of a whole volume were never imaged: squares of the declared value."""
+def absent_of(raw: NDArray[Any], dataset: Dataset, mask: NDArray[np.uint8] | None = None) -> Mask:
+    """Return which voxels of a whole volume were never imaged.
+
+    They are squares of the declared value, and 0 in the mask.
+    """
+    assert dataset.absent_mask == (mask is not None)
+    masked: Mask = np.zeros(raw.shape, bool) if mask is None else np.equal(mask, 0)
     if dataset.absent_value is None:
-        return np.zeros(raw.shape, bool)
+        return masked
     same = np.pad(raw == raw.dtype.type(dataset.absent_value), SQUARE, constant_values=True)
     found = np.zeros(same.shape, bool)
     for axis in range(3):
         square = np.ones([1 if a == axis else SQUARE for a in range(3)], bool)
         found |= ndimage.binary_opening(same, square)
     inner = slice(SQUARE, -SQUARE)
-    return found[inner, inner, inner]
+    masked |= found[inner, inner, inner]
+    return masked
 
 
 def labels_of(

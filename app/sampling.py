@@ -5,14 +5,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fibstream.core.errors import Poison
 from fibstream.core.grid import Box, Halo, Index
 from fibstream.core.stage import Patch
+from fibstream.kernels.absent import constant_area
 from fibstream.services.inference.polarity import LEVEL, EdgeSums, likeness, seems_inverted
 from fibstream.services.inference.port import Engine, GreyLevels, ModelSpec
 from fibstream.services.inference.seen import View, grey_of, predict_raw, raw_halo
-from fibstream.services.inference.window import constant_area
+from fibstream.services.ingest.unimaged import undeclared, unimaged_text
 from fibstream.volumes.sources import Source
 
 SLICES = 5  # of a source, evenly from the first to the last
@@ -31,18 +33,17 @@ def unimaged_note(source: Source, absent_value: float | None, give: str = "give"
 
     ``give`` says how the flag is given.
     """
-    found = [area for box in _windows(source) if (area := constant_area(source.read(box)))]
-    declared = None if absent_value is None else float(source.dtype.type(absent_value))
-    undeclared = [(share, value) for value, share in found if value != declared]
-    if not undeclared:
+    areas = (constant_area(source.read(box), mask_of(source, box)) for box in _windows(source))
+    found = [a for a in areas if a is not None and undeclared(a, source.dtype, absent_value)]
+    if not found:
         return None
-    share, value = max(undeclared)
-    kept = "" if absent_value is None else f" (declared: {absent_value:.9g})"
-    return (
-        f"{source.name}: up to {share:.1%} of a slice are areas of the one value "
-        f"{value:.9g}{kept}; if nothing was imaged there, {give} --absent-value {value:.9g}, or "
-        "the network may find objects in them"
-    )
+    area = max(found, key=lambda area: area[1])
+    return f"{source.name}: {unimaged_text(area, absent_value, give)}"
+
+
+def mask_of(source: Source, box: Box) -> NDArray[np.uint8] | None:
+    """Return what the mask beside a volume says of a box; None where there is none."""
+    return None if source.mask is None else source.mask.read(box)
 
 
 def confused_note(source: Source) -> str | None:
@@ -149,7 +150,7 @@ def _levels(patches: list[tuple[Patch, Box]], view: View, engine: Engine) -> Gre
 
 
 def _tried(source: Source, view: View, spec: ModelSpec) -> Iterator[tuple[Patch, Box]]:
-    """Yield raw and box of the places where a network is tried, areas of one value left out."""
+    """Yield raw and box of the places where a network is tried, areas never imaged left out."""
     whole, done = Box((0, 0, 0), source.shape), set[Box]()
     most = max(MOST_TRIED // math.prod(spec.output), 1)
     for place in PLACES:
@@ -157,7 +158,9 @@ def _tried(source: Source, view: View, spec: ModelSpec) -> Iterator[tuple[Patch,
         if core in done or len(done) == most:
             continue
         box = core.grow(raw_halo(spec, view)).meet(whole)
-        raw = Patch(source.read(box), box)
+        raw, mask = Patch(source.read(box), box), mask_of(source, box)
+        if mask is not None and (mask == 0).mean() >= NOT_IMAGED:
+            continue
         if (constant_area(raw.array) or (0.0, 0.0))[1] < NOT_IMAGED:
             done.add(core)
             yield raw, core

@@ -2,12 +2,12 @@
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from fibstream.app.sampling import confused_note, unimaged_note
 from fibstream.client import Client
@@ -18,11 +18,12 @@ from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
 from fibstream.services.ingest.edges.sources import check_same_factors, open_raw
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
+from fibstream.services.ingest.unimaged import GIVE
 from fibstream.volumes.lengths import Size, size_text
 from fibstream.volumes.positions import NOWHERE, place_text, position_at
 from fibstream.volumes.sources import Source
 
-from .progress import track
+from .progress import mask_read, track
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,9 @@ def given_predictions(predictions: Sequence[str], labels: Sequence[str]) -> list
 def land_volume(
     client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool,
     given: Sequence[Given] = (), voxel_size_nm: Size | None = None, factors: Index | None = None,
+    mask: str | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Land a volume, and predictions beside it, in an order; return the chunks by outcome.
+    """Land a volume, a mask and predictions beside it, in an order; return chunks by outcome.
 
     A volume that states no voxel size has that of the dataset's data, unless one is given. It is
     averaged as the dataset declares; ``factors``, where given, must be that.
@@ -68,7 +70,13 @@ def land_volume(
     info = client.info(name)
     check_same_factors(factors, info)
     with ExitStack() as stack:
-        source = stack.enter_context(closing(open_raw(raw, info, voxel_size_nm)))
+        if mask is not None and not info.absent_mask:
+            raise WrongUse(
+                f"--absent-mask {mask}: dataset {name} was created without --absent-mask, "
+                "none lands"
+            )
+        opened = open_raw(raw, info, voxel_size_nm, mask=mask, track=mask_read)
+        source = stack.enter_context(closing(opened))
         check_source(source, info, raw)
         _refuse_labels_of_an_open_volume(given, sealed=seal or info.sealed)
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
@@ -88,7 +96,8 @@ def land_volume(
             Grid(info.shape, info.chunk).check_growth((grid.count[0] - 1, 0, 0))
         places = list(ordered(grid, cast("Order", order), seed))[:limit]
         landed = _landed(client, name, source, stored, grid, places)
-        return dict(Counter(track(landed, "landed", len(places) * (1 + len(stored)))))
+        arrays = 1 + len(stored) + (source.mask is not None)
+        return dict(Counter(track(landed, "landed", len(places) * arrays)))
 
 
 def _refuse_labels_of_an_open_volume(given: Sequence[Given], *, sealed: bool) -> None:
@@ -102,7 +111,8 @@ def _refuse_labels_of_an_open_volume(given: Sequence[Given], *, sealed: bool) ->
 
 def _notes(source: Source, stored: Sequence[StoredPrediction], info: Info) -> Iterator[str]:
     """Yield what the user should know of what lands."""
-    if note := unimaged_note(source, info.absent_value, "create the dataset with"):
+    declared = info.absent_mask and source.mask is None  # by a mask that lands apart
+    if not declared and (note := unimaged_note(source, info.absent_value, GIVE)):
         yield note
     for each in stored:
         if note := confused_note(each.source):
@@ -158,15 +168,17 @@ def _landed(
 ) -> Iterator[str]:  # fmt: skip
     """Land chunks, some at a time, and yield the outcome of each, in order."""
     pending: deque[Future[str]] = deque()
-    arrays: list[tuple[str, Source | StoredPrediction]] = [("", source)]
-    arrays += [(each.name, each) for each in stored]
+    arrays: list[tuple[Mapping[str, Any], Source | StoredPrediction]] = [({}, source)]
+    if source.mask is not None:
+        arrays.append(({"mask": True}, source.mask))
+    arrays += [({"prediction": each.name}, each) for each in stored]
     with ThreadPoolExecutor(UPLOADS) as pool:
         try:
-            for index, (prediction, array) in product(places, arrays):
+            for index, (which, array) in product(places, arrays):
                 if len(pending) == UPLOADS:
                     yield pending.popleft().result()
                 voxels = array.read(grid.box(index))
-                pending.append(pool.submit(client.land, name, index, voxels, prediction=prediction))
+                pending.append(pool.submit(client.land, name, index, voxels, **which))
             while pending:
                 yield pending.popleft().result()
         finally:

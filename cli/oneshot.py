@@ -19,13 +19,14 @@ from fibstream.services.analysis.totals import RowTotals
 from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.port import check_voxel_size
 from fibstream.services.inference.seen import View, predict_raw, raw_halo
-from fibstream.volumes.downsampled import downsampled
+from fibstream.services.inference.tiling import halo_of
+from fibstream.volumes.masks import with_mask
 from fibstream.volumes.positions import check_same_grid, offset_nm
 from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk, parse_factors
 from .outputs import Volume, check_file, new_groups, write_file
-from .progress import track
+from .progress import mask_read, track
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,13 @@ def new_dataset(name: str, source: Source, chunk: Index, dtype: str) -> Dataset:
 def predict_volume(
     raw: str, model: str, out: Path, *, voxel_size_nm: Voxel | None, chunk: str | None,
     contrast: str | None, invert: bool, threads: int, absent_value: float | None = None,
-    downsample: str | None = None,
+    downsample: str | None = None, absent_mask: str | None = None,
 ) -> list[str]:  # fmt: skip
     """Predict every class of a network; return the groups that were written."""
     path = find_model(model)
     source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
-    source = downsampled(source, parse_factors(downsample), absent_value)
+    factors = parse_factors(downsample)
+    source = with_mask(source, absent_mask, factors, absent_value, mask_read)
     spec = read_model(path)
     check_voxel_size(spec, source.voxel_size_nm)
     edges = fitting_chunk(parse_chunk(chunk), source.shape, spec)
@@ -77,7 +79,10 @@ def predict_volume(
         volume = Volume(scratch, dataset, outputs, key)
         for index in track(list(dataset.grid.indices()), "predicted"):
             raw_patch = _patch(source, dataset.grid.block(index, raw_halo(spec, view)))
-            found = predict_raw(raw_patch, dataset.grid.box(index), engine, view)
+            mask = None
+            if source.mask is not None:
+                mask = _patch(source.mask, dataset.grid.block(index, halo_of(spec)))
+            found = predict_raw(raw_patch, dataset.grid.box(index), engine, view, mask)
             for name, voxels in zip(names, found, strict=True):
                 volume.write(name, index, voxels)
     return names

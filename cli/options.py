@@ -44,6 +44,12 @@ AbsentValue = Annotated[
     float | None,
     typer.Option("--absent-value", metavar="V", help="What voxels hold that were never imaged."),
 ]
+AbsentMask = Annotated[
+    str | None,
+    typer.Option(
+        "--absent-mask", metavar="PATH", help="A volume: 0 where nothing was imaged, 1 elsewhere."
+    ),
+]
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name.")]
 PathOrDataset = Annotated[
     str, typer.Argument(metavar="PATH|DATASET", help="A folder, or a name with services.")

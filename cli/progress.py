@@ -46,6 +46,11 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
             sys.stderr.write(f"{what} {number}/{total}\n")
 
 
+def mask_read(items: Iterable[T]) -> Iterator[T]:
+    """Yield the boxes of a mask that is looked at before anything is made."""
+    return track(items, "mask checked")
+
+
 class Display:
     """Shows how far each service is and how many objects are open and closed."""
 

@@ -145,7 +145,7 @@ def prepare(bus: Bus, dataset: str) -> int:
 def run(
     out: Path, made: DatasetDesign, source: Source, raw: str, *, order: Order, seed: int,
     settings: Settings, display: Display, bus_url: str | None = None,
-    stored: Sequence[StoredPrediction] = (),
+    stored: Sequence[StoredPrediction] = (), mask: str | None = None,
 ) -> Report:  # fmt: skip
     """Carry out a run whose design was checked; return its report."""
     begun = time.monotonic()
@@ -170,7 +170,7 @@ def run(
         else:
             url = bus_url or f"sqlite:{bus_path(out)}"
             services = [service.name for service in registry.owners(dataset, files)]
-            arguments = landing(raw, order, seed, stored)
+            arguments = landing(raw, order, seed, stored, mask)
             runner = Runner(out, dataset.name, bus, url, arguments, settings, services)
         try:
             display.count(dataset)
@@ -186,10 +186,14 @@ def run(
     return report
 
 
-def landing(raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = ()) -> list[str]:
+def landing(
+    raw: str, order: str, seed: int, stored: Sequence[StoredPrediction] = (),
+    mask: str | None = None,
+) -> list[str]:  # fmt: skip
     """Return the arguments of the landing process."""
-    predictions = [word for each in stored for word in each.argument]
-    return ["--raw", raw, "--order", order, "--seed", str(seed), *predictions]
+    more = [] if mask is None else ["--absent-mask", mask]
+    more += [word for each in stored for word in each.argument]
+    return ["--raw", raw, "--order", order, "--seed", str(seed), *more]
 
 
 @contextlib.contextmanager

@@ -12,11 +12,11 @@ from fibstream.core.grid import Index
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
-from fibstream.volumes.downsampled import downsampled
+from fibstream.volumes.masks import with_mask
 from fibstream.volumes.sources import Source, open_volume
 
 from .flags import parse_chunk, parse_factors
-from .progress import Display
+from .progress import Display, mask_read
 from .run import Report, check_output, run
 
 
@@ -24,7 +24,7 @@ def stream(
     *, raw: str, pipeline: str, out: Path, voxel_size_nm: tuple[float, float, float] | None,
     chunk: str | None, order: str, seed: int, bus: str | None, contrast: str | None, invert: bool,
     settings: Settings, quiet: bool, absent_value: float | None = None,
-    downsample: str | None = None,
+    downsample: str | None = None, absent_mask: str | None = None,
 ) -> Report:  # fmt: skip
     """Stream a volume through a pipeline; raise WrongUse before anything is written."""
     if order not in get_args(Order):
@@ -33,7 +33,7 @@ def stream(
     check_output(out)
     recipe = read_pipeline(pipeline)
     finest = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
-    source = downsampled(finest, factors, absent_value)
+    source = with_mask(finest, absent_mask, factors, absent_value, mask_read)
     with closing(source), opened(recipe.predictions, source, factors) as stored:
         designed = design(
             out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
@@ -43,6 +43,7 @@ def stream(
         return run(
             out, designed, source, str(raw), order=cast("Order", order), seed=seed,
             settings=settings, display=Display(quiet=quiet), bus_url=bus, stored=stored,
+            mask=absent_mask,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ voxels.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any
@@ -22,15 +23,18 @@ from .positions import NOWHERE, Position
 from .sources import Source
 
 MAX_FACTOR = 16  # along an axis: a box of 512 voxels reads 8,192
+Fetch = Callable[[Box], NDArray[Any]]
 PIECE = (2**27, 2**24)  # voxels of the source read at a time; of labels, which are sorted, fewer
 
 
 def downsampled(source: Source, factors: Index, absent_value: float | None = None) -> Source:
     """Return a volume whose voxels are means of windows of ``factors`` (z, y, x) of the source's.
 
-    Voxels of ``absent_value`` are no data: they count in no mean, and a window that has no others
-    has that value. The voxel size is the source's times the factors, the place that of the same
-    material: the centre of the first voxel moves by half a voxel less half of one of the source's.
+    Voxels of ``absent_value``, and those that the mask of the source says were never imaged, are no
+    data: they count in no mean, and a window that has no others has that value, or 0. Its mask says
+    imaged where any voxel of the window was. The voxel size is the source's times the factors, the
+    place that of the same material: the centre of the first voxel moves by half a voxel less half
+    of one of the source's.
 
     Raises
     ------
@@ -48,24 +52,40 @@ def downsampled(source: Source, factors: Index, absent_value: float | None = Non
         return source
     whole = Box((0, 0, 0), source.shape)
 
-    def reduce(array: NDArray[Any]) -> NDArray[Any]:
+    def reduced(finer: Box) -> NDArray[Any]:
         if source.kind == "labels":
-            return windows_mode(array, factors)
-        return windows_mean(array, factors, absent_value)
+            return windows_mode(source.read(finer), factors)
+        imaged = None if source.mask is None else source.mask.read(finer)
+        return windows_mean(source.read(finer), factors, absent_value, imaged)
 
-    def fetch(box: Box) -> NDArray[Any]:
-        out = np.empty(box.shape, source.dtype)
-        for part in _pieces(box, factors, PIECE[source.kind == "labels"]):
-            finer = Box(_times(part.start, factors), _times(part.stop, factors)).meet(whole)
-            out[part.slices(box.start)] = reduce(source.read(finer))
-        return out
+    def any_imaged(finer: Box) -> NDArray[Any]:
+        assert source.mask is not None
+        return windows_most(source.mask.read(finer), factors)
+
+    def by(reduce: Callable[[Box], NDArray[Any]], dtype: np.dtype[Any]) -> Fetch:
+        def fetch(box: Box) -> NDArray[Any]:
+            out = np.empty(box.shape, dtype)
+            for part in _pieces(box, factors, PIECE[source.kind == "labels"]):
+                finer = Box(_times(part.start, factors), _times(part.stop, factors)).meet(whole)
+                out[part.slices(box.start)] = reduce(finer)
+            return out
+
+        return fetch
 
     z, y, x = (-(-n // f) for n, f in zip(source.shape, factors, strict=True))
     dz, dy, dx = (s * f for s, f in zip(source.voxel_size_nm, factors, strict=True))
-    return replace(
-        source, name=f"{source.name} by {shown}", shape=(z, y, x), fetch=fetch,
-        voxel_size_nm=(dz, dy, dx), position=moved(source.position, factors),
+    coarse = replace(
+        source, name=f"{source.name} by {shown}", shape=(z, y, x),
+        fetch=by(reduced, source.dtype), voxel_size_nm=(dz, dy, dx),
+        position=moved(source.position, factors),
     )  # fmt: skip
+    if source.mask is None:
+        return coarse
+    mask = replace(
+        coarse, name=f"{source.mask.name} by {shown}", dtype=source.mask.dtype,
+        fetch=by(any_imaged, source.mask.dtype), kind="labels", mask=None,
+    )  # fmt: skip
+    return replace(coarse, mask=mask)
 
 
 def averaged(
@@ -97,8 +117,9 @@ def check_factors(factors: Index, what: str) -> None:
 
 
 def windows_mean(
-    array: NDArray[Any], factors: Index, absent_value: float | None = None
-) -> NDArray[Any]:
+    array: NDArray[Any], factors: Index, absent_value: float | None = None,
+    imaged: NDArray[np.uint8] | None = None,
+) -> NDArray[Any]:  # fmt: skip
     """Return the mean of each window of ``factors`` voxels.
 
     Parameters
@@ -108,7 +129,9 @@ def windows_mean(
     factors : tuple of int
         Edges (z, y, x) of a window in voxels.
     absent_value : float, optional
-        Voxels that are left out; a window of them alone has that value.
+        Voxels that are left out; a window without others has that value.
+    imaged : (z, y, x) ndarray of uint8, optional
+        0 for voxels that are left out, too; a window without others is 0 if no value is given.
 
     Returns
     -------
@@ -122,7 +145,9 @@ def windows_mean(
         every = tuple(slice(a, None, f) for a, f in zip(start, factors, strict=True))
         part = array[every]
         filled = tuple(slice(n) for n in part.shape)
-        known = np.ones(part.shape, bool) if absent_value is None else part != absent_value
+        known = np.ones(part.shape, bool) if imaged is None else imaged[every] > 0
+        if absent_value is not None:
+            known &= part != absent_value
         total[filled] += np.where(known, part, 0)
         count[filled] += known
     some = np.maximum(count, 1)
@@ -131,6 +156,17 @@ def windows_mean(
         mean = np.where(count == 0, absent_value, mean)
     found: NDArray[Any] = mean.astype(array.dtype)
     return found
+
+
+def windows_most(array: NDArray[Any], factors: Index) -> NDArray[Any]:
+    """Return the largest value of each window of ``factors`` (z, y, x) voxels, of the same dtype.
+
+    ``array`` (z, y, x) begins with the first voxel of a window; the last may be incomplete.
+    """
+    for axis, factor in enumerate(factors):
+        starts = np.arange(0, array.shape[axis], factor)
+        array = np.maximum.reduceat(array, starts, axis)
+    return array
 
 
 def windows_mode(labels: NDArray[Any], factors: Index) -> NDArray[Any]:

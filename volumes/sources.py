@@ -79,6 +79,8 @@ class Source:
         False for a prediction that states that it is of a probability, which has no length.
     declared : {"", "labels", "prediction"}
         What the file's metadata declare it to be; empty where they do not.
+    mask : Source, optional
+        Beside raw: 1 where a voxel was imaged, 0 where it never was (`masks.with_mask`).
     """
 
     name: str
@@ -93,6 +95,7 @@ class Source:
     position: Position | None = None
     is_distance: bool = True
     declared: Literal["", "labels", "prediction"] = ""
+    mask: "Source | None" = None
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the voxels of ``box``, which lies inside the volume.
@@ -123,6 +126,8 @@ class Source:
     def close(self) -> None:
         """Release mapped files; ``read`` raises from then on. The last npz array is kept."""
         self.fetch = _closed
+        if self.mask is not None:
+            self.mask.close()
 
 
 def _closed(box: Box) -> NDArray[Any]:

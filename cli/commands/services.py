@@ -24,6 +24,7 @@ from ..flags import (
 )
 from ..options import (
     LOCALHOST,
+    AbsentMask,
     AbsentValue,
     Chunk,
     Contrast,
@@ -53,6 +54,9 @@ def create(
     contrast: Contrast = None,
     invert: Invert = False,
     absent_value: AbsentValue = None,
+    absent_mask: Annotated[
+        bool, typer.Option("--absent-mask", help="A mask of what was imaged lands, too.")
+    ] = False,
     offset_nm: Annotated[
         str | None,
         typer.Option(metavar="Z,Y,X", help="Where the centre of the first voxel lies."),
@@ -92,8 +96,8 @@ def create(
     with connected(server) as client:
         new, warnings = client.create(
             name, extent, voxel_size_nm=size, dtype=dtype, chunk=edges, contrast=window,
-            invert=invert, absent_value=absent_value, pipeline=text, offset_nm=offset,
-            downsample=factors,
+            invert=invert, absent_value=absent_value, absent_mask=absent_mask, pipeline=text,
+            offset_nm=offset, downsample=factors,
         )  # fmt: skip
     for warning in warnings:
         typer.echo(f"note: {warning}", err=True)
@@ -121,6 +125,7 @@ def land(
     labels: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="Labels: their distances land.")
     ] = None,
+    absent_mask: AbsentMask = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the dataset is complete.")
     ] = False,
@@ -154,8 +159,11 @@ def land(
             seal=seal,
             given=given,
             factors=factors,
+            mask=absent_mask,
         )
         typer.echo(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+        if absent_mask is None and client.info(name).absent_mask:
+            typer.echo("note: the absent mask is not given: what reads it waits", err=True)
         for other in client.info(name).predictions.keys() - {each.name for each in given}:
             typer.echo(f"note: prediction {other} is not given: what reads it waits", err=True)
         if wait:

@@ -7,6 +7,7 @@ import typer
 
 from ..app import command, settings, voxel_size
 from ..options import (
+    AbsentMask,
     AbsentValue,
     AutoContrast,
     Chunk,
@@ -30,6 +31,7 @@ def predict(
     contrast: AutoContrast = None,
     invert: Invert = False,
     absent_value: AbsentValue = None,
+    absent_mask: AbsentMask = None,
     downsample: Downsample = None,
 ) -> None:
     """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
@@ -44,6 +46,7 @@ def predict(
     for group in predict_volume(
         with_pattern(raw, pattern), model, out, voxel_size_nm=voxel_size(voxel_size_nm),
         chunk=chunk, contrast=contrast, invert=invert, absent_value=absent_value,
+        absent_mask=absent_mask,
         threads=chosen.threads, downsample=downsample,
     ):  # fmt: skip
         typer.echo(str(out / group))

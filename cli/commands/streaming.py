@@ -13,6 +13,7 @@ from fibstream.runtime.checks import check_folder
 
 from ..app import FAILED, command, settings, voxel_size
 from ..options import (
+    AbsentMask,
     AbsentValue,
     AutoContrast,
     Chunk,
@@ -46,6 +47,7 @@ def run(
     contrast: AutoContrast = None,
     invert: Invert = False,
     absent_value: AbsentValue = None,
+    absent_mask: AbsentMask = None,
     downsample: Downsample = None,
     as_json: Json = False,
 ) -> None:
@@ -62,7 +64,8 @@ def run(
         raw=with_pattern(raw, pattern), pipeline=pipeline, out=out,
         voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
         order=order, seed=seed, bus=bus, contrast=contrast, invert=invert,
-        absent_value=absent_value, settings=chosen, quiet=False, downsample=downsample,
+        absent_value=absent_value, absent_mask=absent_mask, settings=chosen, quiet=False,
+        downsample=downsample,
     )  # fmt: skip
     finish_run(report, as_json=as_json, out=out)
 

@@ -41,6 +41,7 @@ class Info:
     downsample: Index = (1, 1, 1)  # voxels of the data along one of the dataset's, their mean
     # Of predictions that land: labels or mask, whose distances they are; empty: bytes as they are.
     made_of: Mapping[str, str] = field(default_factory=dict)
+    absent_mask: bool = False  # whether a mask of what was imaged lands
 
 
 class IngestCalls(Connection):
@@ -54,8 +55,9 @@ class IngestCalls(Connection):
         self, name: str, shape: tuple[int | None, int, int], *,
         voxel_size_nm: Lengths, dtype: str = "uint8",
         chunk: Index | None = None, contrast: tuple[float, float] | None = None,
-        invert: bool = False, absent_value: float | None = None, pipeline: str = "mito",
-        offset_nm: Lengths = (0.0, 0.0, 0.0), downsample: Index = (1, 1, 1),
+        invert: bool = False, absent_value: float | None = None, absent_mask: bool = False,
+        pipeline: str = "mito", offset_nm: Lengths = (0.0, 0.0, 0.0),
+        downsample: Index = (1, 1, 1),
     ) -> tuple[bool, list[str]]:  # fmt: skip
         """Make a dataset; return whether it is new, and warnings.
 
@@ -68,8 +70,8 @@ class IngestCalls(Connection):
             chunk=wire.index3(chunk or (0, 0, 0)),
             voxel_size_nm=wire.nanometres3(voxel_size_nm),
             contrast_low=low, contrast_high=high, invert=invert, pipeline=pipeline,
-            absent_value=absent_value, offset_nm=wire.nanometres3(offset_nm),
-            downsample=wire.index3(downsample),
+            absent_value=absent_value, absent_mask=absent_mask,
+            offset_nm=wire.nanometres3(offset_nm), downsample=wire.index3(downsample),
         )  # fmt: skip
         answer = self._call(
             self._ingest.CreateDataset, ingest_pb2.CreateDatasetRequest(dataset=spec)
@@ -102,15 +104,17 @@ class IngestCalls(Connection):
             wire.lengths_of(spec.offset_nm),
             wire.index_of(spec.downsample) if spec.HasField("downsample") else (1, 1, 1),
             {p.name: p.made_of for p in answer.predictions},
+            absent_mask=spec.absent_mask,
         )  # fmt: skip
 
     def land(
         self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None,
-        prediction: str = "",
+        prediction: str = "", mask: bool = False,
     ) -> str:  # fmt: skip
         """Land one chunk; return ``written``, ``unchanged`` or ``older``.
 
-        With ``prediction`` they are bytes of the prediction of that name, which lands. Without
+        With ``prediction`` they are bytes of the prediction of that name, which lands; with
+        ``mask`` of the mask, 0 where nothing was imaged and 1 elsewhere. Without
         ``revision`` the same content keeps the stored one and other content takes the next;
         raises AlreadyExists when a given ``revision`` has other content.
         """
@@ -120,11 +124,11 @@ class IngestCalls(Connection):
         def put(number: int) -> Any:
             header = ingest_pb2.ChunkHeader(
                 dataset=dataset, index=wire.index3(index), revision=number, size=plain.nbytes,
-                checksum=content, prediction=prediction,
+                checksum=content, prediction=prediction, mask=mask,
             )  # fmt: skip
             return self._call(self._ingest.PutChunk, lambda: _upload(header, plain))
 
-        return self._landed(dataset, index, content, revision, put, prediction)
+        return self._landed(dataset, index, content, revision, put, prediction, mask)
 
     def absent(self, dataset: str, index: Index, *, revision: int | None = None) -> str:
         """Say that a chunk will never be acquired."""
@@ -139,25 +143,25 @@ class IngestCalls(Connection):
 
     def announce(
         self, dataset: str, index: Index, source: str = "", *, revision: int = 0,
-        prediction: str = "",
+        prediction: str = "", mask: bool = False,
     ) -> str:  # fmt: skip
         """Have the server land a chunk of a volume that it can read itself."""
         request = ingest_pb2.AnnounceChunkRequest(
             dataset=dataset, index=wire.index3(index), source=source, revision=revision,
-            prediction=prediction,
+            prediction=prediction, mask=mask,
         )  # fmt: skip
         return _landing(self._call(self._ingest.AnnounceChunk, request).landing)
 
     def _landed(
         self, dataset: str, index: Index, content: str, revision: int | None,
-        put: Callable[[int], Any], prediction: str = "",
+        put: Callable[[int], Any], prediction: str = "", mask: bool = False,
     ) -> str:  # fmt: skip
         """Land under a given revision, or under the one that follows what is stored."""
         for _ in range(CHOICES if revision is None else 1):
             number = revision
             if number is None:
                 request = ingest_pb2.GetChunkRequest(
-                    dataset=dataset, index=wire.index3(index), prediction=prediction
+                    dataset=dataset, index=wire.index3(index), prediction=prediction, mask=mask
                 )
                 there = self._call(self._ingest.GetChunk, request)
                 if there.hash == content and there.intact:

@@ -13,6 +13,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
@@ -153,6 +155,7 @@ class Dataset(Frozen):
     invert: bool = False
     # What voxels hold that were never imaged; None: undeclared.
     absent_value: float | None = Field(default=None, ge=-MAX_ABSENT, le=MAX_ABSENT, strict=True)
+    absent_mask: bool = False  # a mask of what was imaged lands beside raw
     models: tuple[Model, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     organelles: tuple[Organelle, ...] = ()
@@ -168,6 +171,14 @@ class Dataset(Frozen):
                 f"{record.get('name')!s:.140}: a dataset of format 1, which this version does not"
                 " read; run it anew into a new folder"
             )
+        return record
+
+    @model_serializer(mode="wrap")
+    def _mask_if_any(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep the record of a dataset without a mask as earlier versions wrote it, and read it."""
+        record: dict[str, Any] = dump(self)
+        if not self.absent_mask:
+            record.pop("absent_mask", None)
         return record
 
     @property

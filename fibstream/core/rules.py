@@ -21,7 +21,10 @@ def object_rules(dataset: Dataset) -> Mapping[str, str]:
 
     Another organelle, or a prediction that it does not read, changes nothing of it.
     """
-    grey = {"chunk", "contrast", "invert", "absent_value", "voxel_size_nm", "incarnation"}
+    grey = {
+        "chunk", "contrast", "invert", "absent_value", "absent_mask", "voxel_size_nm",
+        "incarnation",
+    }  # fmt: skip
     common = dataset.model_dump(mode="json", include=grey)
     return {
         organelle.name: digest(

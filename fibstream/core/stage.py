@@ -17,6 +17,7 @@ from .subject import CHUNKS, OBJECTS, WHOLE, Lattice, ObjectId, Subject, Subject
 Arrays = dict[str, NDArray[Any]]  # a summary: named arrays, encoded canonically
 NONE = Halo.of(0)
 RAW = "raw"  # the stage that ingest lands, and its array
+MASK = "mask"  # the stage that lands which voxels were imaged, 1, or never, 0; and its array
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fibstream.core.grid import Box, Halo
 from fibstream.core.stage import Patch
-from fibstream.kernels.absent import MARGIN, absent_voxels
+from fibstream.kernels.absent import MARGIN, Unimaged
 
 from .grey import contrast
 from .port import Engine, ModelSpec
@@ -42,7 +42,9 @@ def grey_of(raw: NDArray[Any], view: View) -> NDArray[np.uint8]:
     return contrast(raw, low, high, invert=view.invert)
 
 
-def predict_raw(raw: Patch, core: Box, engine: Engine, view: View) -> NDArray[np.uint8]:
+def predict_raw(
+    raw: Patch, core: Box, engine: Engine, view: View, mask: Patch | None = None
+) -> NDArray[np.uint8]:
     """Predict the voxels of one chunk from what landed, as `tiling.predict` does from grey values.
 
     Parameters
@@ -55,17 +57,20 @@ def predict_raw(raw: Patch, core: Box, engine: Engine, view: View) -> NDArray[np
         The network.
     view
         How it sees them.
+    mask
+        What was imaged, uint8, 0 or 1: the chunk read with the network's halo; None: not declared.
 
     Returns
     -------
     NDArray[np.uint8]
-        ``(classes, *core.shape)``, 0 also where the declared value says that voxels are absent.
+        ``(classes, *core.shape)``, 0 also where voxels are declared absent.
     """
     seen = core.grow(halo_of(engine.spec)).meet(raw.box)
     grey = grey_of(raw.array[seen.slices(raw.box.start)], view)
-    if view.absent_value is None:
+    if view.absent_value is None and mask is None:
         return predict(Patch(grey, seen, raw.absent), core, engine)
-    absent = absent_voxels(raw, view.absent_value, seen)
+    absent = Unimaged(raw, view.absent_value, mask).within(seen)
+    absent |= ~Patch(grey, seen, raw.absent).present()
     inside = absent[core.slices(seen.start)]
     if inside.all():
         return np.zeros((len(engine.spec.classes), *core.shape), np.uint8)

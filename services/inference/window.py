@@ -5,10 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.kernels.absent import EDGE, constant_squares
-
 PER_MILLE = 5, 995  # of the voxels that are data: what is black, what is white
-NOTABLE = 0.001  # share of a sample that is of one value in areas: less is not worth a line
 
 
 class Counts(NamedTuple):
@@ -36,7 +33,10 @@ def count_values(sample: NDArray[Any]) -> Counts:
     return Counts((found + first).astype(sample.dtype), every[found])
 
 
-def data_counts(sample: NDArray[Any], absent_value: float | None = None) -> Counts:
+def data_counts(
+    sample: NDArray[Any], absent_value: float | None = None,
+    mask: NDArray[np.uint8] | None = None,
+) -> Counts:  # fmt: skip
     """Count the values of a sample that are data.
 
     No data are ``absent_value``, exactly 0, and of what is left the smallest or largest value,
@@ -49,13 +49,16 @@ def data_counts(sample: NDArray[Any], absent_value: float | None = None) -> Coun
         Grey values, (z, y, x), integers or floats.
     absent_value
         What voxels that were never imaged are declared to hold; None: nothing is declared.
+    mask
+        0 for voxels that are declared never imaged, shaped as ``sample``; they count nowhere.
 
     Returns
     -------
     Counts
         Of a sample that is padding alone: none.
     """
-    counts = count_values(sample).without(0)
+    known = np.ones(sample.shape, bool) if mask is None else mask > 0
+    counts = count_values(sample[known][None] if mask is not None else sample).without(0)
     if absent_value is not None:
         counts = counts.without(absent_value)
     if counts.values.size < 2:
@@ -64,8 +67,9 @@ def data_counts(sample: NDArray[Any], absent_value: float | None = None) -> Coun
     if counts.voxels[end] <= 2 * counts.voxels[next_to_it]:
         return counts
     extreme = counts.values[end]
-    rims = (sample[:, (0, -1), :], sample[:, :, (0, -1)])
-    return counts.without(extreme) if any((rim == extreme).any() for rim in rims) else counts
+    found = (sample == extreme) & known
+    rims = (found[:, (0, -1), :], found[:, :, (0, -1)])
+    return counts.without(extreme) if any(rim.any() for rim in rims) else counts
 
 
 def window_of(counts: Counts) -> tuple[float, float] | None:
@@ -81,18 +85,3 @@ def window_of(counts: Counts) -> tuple[float, float] | None:
         float(counts.values[np.searchsorted(below * 1000, below[-1] * part)]) for part in PER_MILLE
     )
     return (low, high) if low < high else None
-
-
-def constant_area(sample: NDArray[Any]) -> tuple[float, float] | None:
-    """Return the value that most areas of one value have, and their share of the voxels.
-
-    An area of one value is a union of squares of ``EDGE`` voxels in slices (z, y, x); noise leaves
-    none in what was imaged. None where they are less than a thousandth of the sample.
-    """
-    z, y, x = sample.shape
-    if min(y, x) < EDGE:
-        return None
-    values, voxels = np.unique(sample[constant_squares(sample)], return_counts=True)
-    if not values.size or voxels.max() < NOTABLE * z * y * x:
-        return None
-    return float(values[voxels.argmax()]), float(voxels.max()) / (z * y * x)

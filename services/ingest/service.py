@@ -7,7 +7,7 @@ from fibstream.core.service import Service
 from fibstream.core.stage import RAW, Input
 
 from .stages.pyramid import PYRAMID
-from .stages.stored import STORED, stored
+from .stages.stored import STORED, masks, stored
 
 if TYPE_CHECKING:
     from fibstream.runtime.grpc import ServicerBinding
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def lands(dataset: Dataset) -> list[Input]:
-    """Return what lands from outside: raw, and the predictions that no network makes."""
-    return [Input(RAW, RAW, dataset.dtype), *stored(dataset)]
+    """Return what lands from outside: raw, a mask, and the predictions that no network makes."""
+    return [Input(RAW, RAW, dataset.dtype), *masks(dataset), *stored(dataset)]
 
 
 def servicer(context: "ServicerContext") -> "ServicerBinding":

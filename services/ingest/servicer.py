@@ -15,7 +15,7 @@ from fibstream.core.echo import echo
 from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.grid import Index
 from fibstream.core.rules import pipeline_rule
-from fibstream.core.stage import RAW, Input
+from fibstream.core.stage import MASK, RAW, Input
 from fibstream.runtime.calls import client_of
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import landed_record
@@ -133,7 +133,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.GetChunkResponse:
         """Return what the store holds of one chunk of an array that lands."""
         with self._root.open(request.dataset) as (dataset, site):
-            array = landing_array(dataset, request.prediction)
+            array = landing_array(dataset, request.prediction, mask=request.mask)
             blob = Blob(array.name, chunk_index(dataset, request.index), array.dtype)
             stamp = site.store.stamp(blob)
             if stamp is None or not is_landed(stamp, array.stage):
@@ -147,7 +147,7 @@ class IngestServicer(IngestServiceServicer):
         """Land the voxels of one chunk; nothing is written before all of them have come."""
         header = upload_header(request_iterator)
         with self._root.open(header.dataset) as (dataset, site):
-            array = landing_array(dataset, header.prediction)
+            array = landing_array(dataset, header.prediction, mask=header.mask)
             index = chunk_index(dataset, header.index)
             box = dataset.grid.box(index)
             expected = int(np.prod(box.shape)) * np.dtype(array.dtype).itemsize
@@ -169,7 +169,7 @@ class IngestServicer(IngestServiceServicer):
     ) -> pb.AnnounceChunkResponse:
         """Land a chunk that the server reads itself, or announce one in the store."""
         with self._root.open(request.dataset) as (dataset, site):
-            array = landing_array(dataset, request.prediction)
+            array = landing_array(dataset, request.prediction, mask=request.mask)
             index = chunk_index(dataset, request.index)
             if not request.source:
                 return self._announce(site, array, index)
@@ -194,6 +194,8 @@ class IngestServicer(IngestServiceServicer):
         self, site: Site, array: Input, index: Index, voxels: NDArray[Any] | None, revision: int
     ) -> tuple[pb.Landing, int]:
         try:
+            if array.stage == MASK and voxels is not None and voxels.max() > 1:
+                raise WrongUse(f"mask chunk {index}: holds {voxels.max()}; expected 0 and 1")
             outcome = drive(land(site, index, voxels, array.dtype, revision or None,
                                  stage=array.stage, name=array.name))  # fmt: skip
         except WrongUse:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fibstream.kernels.absent import constant_area
 from fibstream.services.inference.window import (
-    constant_area,
     count_values,
     data_counts,
     window_of,

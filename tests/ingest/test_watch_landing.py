@@ -174,3 +174,22 @@ def test_ten_thousand_slices_are_polled_in_under_a_second(folder: Path) -> None:
     watching._turn()
     assert time.process_time() - begun < 1
     assert port.calls["land"] == 0
+
+
+@pytest.mark.parametrize("declared", [None, 7.0, 9.0, "mask"])
+def test_an_area_of_one_value_that_nobody_declared_is_told_once(
+    folder: Path, declared: float | str | None
+) -> None:
+    planes = VOLUME[:10].copy()
+    planes[2, :9, :8] = planes[5:, -8:, -8:] = 7
+    for z, plane in enumerate(planes):
+        tif(folder / f"s{z}.tif", plane)
+    port, scope = MemoryPort(), Microscope()
+    port.absent_mask = declared == "mask"
+    port.absent_value = None if isinstance(declared, str) else declared
+    assert watcher(folder, port, scope, EndCondition(slices=10)).run() == "done"
+    told = [line for line in scope.lines if "areas of the one value 7" in line]
+    assert len(told) == (declared in (None, 9.0))
+    for line in told:
+        assert line.startswith("slices 0 to 3: up to 46.2% of a slice")
+        assert "create the dataset with --absent-value 7, or" in line

@@ -45,6 +45,8 @@ class Info:
     landed: frozenset[Index]
     offset_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     downsample: Index = (1, 1, 1)
+    absent_value: float | None = None
+    absent_mask: bool = False
 
 
 class MemoryPort:
@@ -56,6 +58,8 @@ class MemoryPort:
         self.chunks: dict[Index, NDArray[Any]] = {}
         self.calls: Counter[str] = Counter()
         self.away = 0
+        self.absent_value: float | None = None
+        self.absent_mask = False
 
     def _call(self, what: str) -> None:
         if self.away:
@@ -65,7 +69,11 @@ class MemoryPort:
 
     def info(self, dataset: str) -> Info:
         self._call("info")
-        return Info(self.grid.shape, CHUNK, self.dtype, SIZE, frozenset(self.chunks))
+        landed = frozenset(self.chunks)
+        return Info(
+            self.grid.shape, CHUNK, self.dtype, SIZE, landed,
+            absent_value=self.absent_value, absent_mask=self.absent_mask,
+        )  # fmt: skip
 
     def land(
         self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None

@@ -145,3 +145,14 @@ def test_a_block_is_read_as_far_as_a_voxel_beyond_its_chunk_needs() -> None:
     raw = Patch(volume[around.slices()], around)
     expected = absent_voxels(Patch(volume, whole), VALUE, block)
     assert np.array_equal(Unimaged(raw, VALUE).within(block), expected)
+
+
+def test_a_mask_says_it_of_each_voxel_and_adds_to_the_value() -> None:
+    rng = np.random.default_rng(2)
+    box, inner = Box((2, 3, 4), (30, 31, 32)), Box((12, 13, 14), (15, 17, 19))
+    mask = Patch((rng.random(box.shape) < 0.5).astype(np.uint8), box)
+    known = mask.array[inner.slices(box.start)] > 0
+    assert np.array_equal(Unimaged(mask=mask).within(inner), ~known)
+    raw = Patch(np.full(box.shape, VALUE, np.uint8), box)
+    assert Unimaged(raw, VALUE, mask).within(inner).all()
+    assert not Unimaged().within(inner).any()

@@ -43,7 +43,8 @@ def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
     dataset = Dataset(
         name="sim", shape=(None, y, x), chunk=chunk, dtype=rng.choice(("uint8", "uint16")),
         voxel_size_nm=(8, 8, 8), contrast=(0, 255),
-        absent_value=_absent_value(chunk, y, x), models=(model,),
+        absent_value=_absent_value(chunk, y, x), absent_mask=_absent_mask(chunk, y, x),
+        models=(model,),
         predictions=(
             *(Prediction(name=n, model="tiny", channel=n) for n in predicted),
             *(Prediction(name=n) for n in stored),
@@ -56,6 +57,11 @@ def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
 def _absent_value(chunk: Index, y: int, x: int) -> float | None:
     """Draw what voxels hold that were never imaged, of a source of its own: other draws stay."""
     return random.Random(f"{chunk} {y} {x}").choice((None, None, 0, 200))
+
+
+def _absent_mask(chunk: Index, y: int, x: int) -> bool:
+    """Draw whether a mask lands, of a source of its own: other draws stay."""
+    return random.Random(f"mask {chunk} {y} {x}").random() < 0.15
 
 
 def _organelle(prediction: str, settings: RecipeSettings) -> Organelle:
@@ -109,6 +115,18 @@ def draw_beside(
         ]
         for index, contents in plan.items()
         for box in [dataset.grid.box(index)]
+    }
+
+
+def draw_mask(dataset: Dataset, plan: dict[Index, list[Content]]) -> dict[Index, list[Content]]:
+    """Draw a mask of what was imaged, with each content of raw one of two; it lands everywhere."""
+    rng = np.random.default_rng([*dataset.grid.extent, *dataset.chunk])
+    ones = np.ones(dataset.grid.extent, np.uint8)
+    versions = [padded(rng, ones, 0), (rng.random(ones.shape) < 0.9).astype(np.uint8)]
+    return {
+        index: [(n, versions[rng.integers(2)][box].copy()) for n, _ in contents]
+        for index, contents in plan.items()
+        for box in [dataset.grid.box(index).slices()]
     }
 
 

@@ -23,7 +23,7 @@ from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Delivery, Files
 from fibstream.core.service import Service
-from fibstream.core.stage import Input, Stage
+from fibstream.core.stage import MASK, Input, Stage
 from fibstream.core.subject import OBJECTS, ObjectId, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
@@ -32,7 +32,7 @@ from fibstream.store.store import Blob, Store
 
 from . import operations
 from .comparison import differences
-from .draws import draw_beside, draw_contents, draw_dataset
+from .draws import draw_beside, draw_contents, draw_dataset, draw_mask
 from .faults import Actor, Diverged, Faults, Rules
 from .oracle import Whole, read_array, whole
 from .outside import DamagedFiles, Folder, LossyBus
@@ -81,7 +81,12 @@ class World:
         if self.steady:
             self.plan = {index: contents[-1:] for index, contents in self.plan.items()}
         self._raw, *arrays = (each for s in SERVICES for each in s.lands(self.dataset))
-        self.stored = {each: draw_beside(self.rng, self.final, self.plan) for each in arrays}
+        self.stored = {
+            each: draw_mask(self.final, self.plan)
+            if each.stage == MASK
+            else draw_beside(self.rng, self.final, self.plan)
+            for each in arrays
+        }
         self.folder.files = DamagedFiles()
         self.bus = LossyBus()
         self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))

@@ -149,12 +149,12 @@ def make_scene(folder: Path) -> Scene:
     return scene
 
 
-def whole(raw: NDArray[Any], out: Path) -> tuple[str, str]:
+def whole(raw: NDArray[Any], out: Path, mask: NDArray[np.uint8] | None = None) -> tuple[str, str]:
     """Return the hashes of a volume computed as one block, with the parameters of a dataset."""
     dataset = read_dataset(LocalFiles(out))
-    prediction = prediction_of(raw, dataset, make_engine(out / dataset.models[0].path, 1))[0]
+    prediction = prediction_of(raw, dataset, make_engine(out / dataset.models[0].path, 1), mask)[0]
     volumes, tables = {}, {}
-    for name, labels in whole_labels(prediction, dataset, absent_of(raw, dataset)).items():
+    for name, labels in whole_labels(prediction, dataset, absent_of(raw, dataset, mask)).items():
         tables[name] = rows_hash(table_of(labels, raw, dataset.voxel_size_nm))
         volumes[name] = (labels.shape, lambda box, labels=labels: labels[box.slices()])
     return labels_hash(volumes), tables_hash(tables)

@@ -1,5 +1,6 @@
 """Coarser voxels are those of the pyramid's rules, whatever box is read."""
 
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -157,3 +158,21 @@ def test_size_and_place_follow() -> None:
 def test_factors_that_are_refused(factors: Triple) -> None:
     with pytest.raises(WrongUse, match="--downsample"):
         downsampled(source(np.zeros((20, 20, 10), np.uint8)), factors)
+
+
+@pytest.mark.parametrize("value", [None, 7])
+def test_masked_voxels_count_in_no_mean_as_voxels_of_the_value_do(value: float | None) -> None:
+    rng = np.random.default_rng(8)
+    raw = rng.integers(8, 200, (9, 10, 11)).astype(np.uint8)
+    mask = (rng.random(raw.shape) < 0.4).astype(np.uint8)
+    mask[:4, :4, :4] = 0
+    coarse = downsampled(replace(source(raw), mask=source(mask, "labels")), (2, 3, 2), value)
+    whole = Box((0, 0, 0), coarse.shape)
+    painted = np.where(mask == 0, 7, raw).astype(np.uint8)
+    expected = windows_mean(painted, (2, 3, 2), 7)
+    assert coarse.mask is not None
+    imaged = coarse.mask.read(whole)
+    assert np.array_equal(imaged, expected != 7)
+    assert np.array_equal(coarse.read(whole), np.where(imaged, expected, value or 0))
+    box = Box((1, 1, 2), (4, 3, 5))
+    assert np.array_equal(coarse.mask.read(box), imaged[box.slices()])

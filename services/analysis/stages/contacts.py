@@ -17,9 +17,9 @@ from fibstream.core.fold import Fold
 from fibstream.core.grid import Index
 from fibstream.core.ports import Files
 from fibstream.core.service import Capability, Word
-from fibstream.core.stage import RAW, Arrays, Block, Input, Made, Output, Stage
+from fibstream.core.stage import Arrays, Block, Input, Made, Output, Stage
 from fibstream.core.subject import WHOLE
-from fibstream.kernels.absent import BLOCK_HALO, Unimaged
+from fibstream.kernels.absent import declared, declaring_inputs
 from fibstream.kernels.hosted import HostedObjects
 from fibstream.kernels.near import footprint
 from fibstream.kernels.near import halo as halo_of
@@ -103,7 +103,7 @@ def contacts_of(dataset: Dataset) -> list[Contact]:
 
 def fragment_stage(dataset: Dataset, contact: Contact) -> Stage:
     """Return the stage that cuts contacts into fragments."""
-    voxel, value = dataset.voxel_size_nm, dataset.absent_value
+    voxel = dataset.voxel_size_nm
     halo = halo_of(contact.distance_nm, voxel)
     paths = list(dict.fromkeys(f"labels/{name}" for name in (contact.a, contact.b)))
 
@@ -112,9 +112,8 @@ def fragment_stage(dataset: Dataset, contact: Contact) -> Stage:
 
         one, *other = (block.patches[path] for path in paths)
         near = footprint(contact.distance_nm, voxel)
-        unimaged = None if value is None else Unimaged(block.patches[RAW], value)
         two = other[0] if other else None
-        ids, summary = cut_contacts(one, two, block.core, near, unimaged)
+        ids, summary = cut_contacts(one, two, block.core, near, declared(dataset, block))
         return {contact.fragments.name: ids, contact.summary.name: summary}
 
     inputs = [Input(path, path, "uint64", halo) for path in paths]
@@ -123,12 +122,11 @@ def fragment_stage(dataset: Dataset, contact: Contact) -> Stage:
         "kind": contact.kind,
         "voxel_size_nm": list(voxel),
     }
-    if value is not None:
-        parameters["absent_value"] = value
-        inputs.append(Input(RAW, RAW, dataset.dtype, BLOCK_HALO))
+    if dataset.absent_value is not None:
+        parameters["absent_value"] = dataset.absent_value
     return Stage(
         contact.fragments.stage, 1,
-        tuple(inputs),
+        (*inputs, *declaring_inputs(dataset)),
         (Output(contact.fragments.name, "uint64", final=False), Output(contact.summary.name)),
         parameters,
         compute,

@@ -9,9 +9,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset, Model
-from fibstream.core.stage import RAW, Arrays, Block, Compute, Input, Output, Stage
+from fibstream.core.stage import MASK, RAW, Arrays, Block, Compute, Input, Output, Stage
 from fibstream.services.inference.port import Engine, ModelSpec
 from fibstream.services.inference.seen import View, predict_raw, raw_halo
+from fibstream.services.inference.tiling import halo_of
 
 
 def prediction_stage(dataset: Dataset, model: Model, engine: Callable[[], Engine]) -> Stage:
@@ -28,9 +29,12 @@ def prediction_stage(dataset: Dataset, model: Model, engine: Callable[[], Engine
     }
     if dataset.absent_value is not None:
         parameters["absent_value"] = dataset.absent_value
+    inputs = [Input(RAW, RAW, dataset.dtype, raw_halo(spec, view))]
+    if dataset.absent_mask:
+        inputs.append(Input(MASK, MASK, "uint8", halo_of(spec)))
     return Stage(
         f"prediction/{model.name}", 1,
-        (Input(RAW, RAW, dataset.dtype, raw_halo(spec, view)),),
+        tuple(inputs),
         tuple(Output(path, "uint8", "mean") for path in channels),
         parameters,
         _compute(view, channels, engine),
@@ -45,7 +49,8 @@ def _channels(dataset: Dataset, model: Model) -> dict[str, int]:
 
 def _compute(view: View, channels: Mapping[str, int], engine: Callable[[], Engine]) -> Compute:
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
-        found = predict_raw(block.patches[RAW], block.core, engine(), view)
+        raw, mask = block.patches[RAW], block.patches.get(MASK)
+        found = predict_raw(raw, block.core, engine(), view, mask)
         return {path: found[channel] for path, channel in channels.items()}
 
     return compute

@@ -12,8 +12,9 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.echo import cut
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Index
-from fibstream.core.stage import RAW, Input
+from fibstream.core.stage import MASK, RAW, Input
 from fibstream.store.gate import gate_of
+from fibstream.volumes.masks import imaged
 from fibstream.volumes.sources import Source, open_volume
 
 from .sources import check_dataset_place, open_raw
@@ -37,19 +38,24 @@ class AnnouncedVolumes:
         others are read.
         """
         with self._turn(), closing(self._open(source, dataset, array)) as volume:
-            box = dataset.grid.box(index)
-            if str(volume.dtype) != array.dtype or volume.shape[1:] != dataset.shape[1:] \
+            box, masked = dataset.grid.box(index), array.stage == MASK
+            wrong = not masked and str(volume.dtype) != array.dtype
+            if wrong or volume.shape[1:] != dataset.shape[1:] \
                     or volume.shape[0] < box.stop[0]:  # fmt: skip
                 raise WrongUse(
                     f"source {cut(source)}: {volume.shape} {volume.dtype}; the dataset is "
                     f"{dataset.shape} {array.dtype}"
                 )
-            return volume.read(box)
+            voxels = volume.read(box)
+            return imaged(voxels, source) if masked else voxels
 
     def _open(self, source: str, dataset: Dataset, array: Input) -> Source:
-        """Open raw, or a prediction that nothing has to be made of."""
+        """Open raw, a mask, or a prediction that nothing has to be made of."""
         if array.stage == RAW:
             return open_raw(source, dataset, gate=self._gate)
+        if array.stage == MASK:
+            size = dataset.voxel_size_nm
+            return open_volume(source, kind="labels", voxel_size_nm=size, gate=self._gate)
         name = array.stage.partition("/")[2]
         prediction, size = dataset.prediction(name), dataset.voxel_size_nm
         if prediction.made_of:

@@ -22,14 +22,16 @@ from fibstream.core.ports import Files, Generation
 from fibstream.core.stage import RAW
 from fibstream.runtime.root import Root
 from fibstream.runtime.site import Site
-from fibstream.services.ingest.stages.stored import stored
+from fibstream.services.ingest.stages.stored import masks, stored
 from fibstream.store.record import read_generation
 from fibstream.store.store import Store
 from fibstream.volumes.downsampled import check_factors
 from fibstream.volumes.lengths import Size
 from fibstream.volumes.positions import check_offset
 
-COMPARED = (*ACQUISITION, "offset_nm", "downsample", "contrast", "invert", "absent_value")
+COMPARED = (
+    *ACQUISITION, "offset_nm", "downsample", "contrast", "invert", "absent_value", "absent_mask",
+)  # fmt: skip
 DTYPES = ("uint8", "int8", "uint16", "int16")  # what microscopes deliver
 
 
@@ -45,6 +47,7 @@ class DatasetRequest(NamedTuple):
     invert: bool
     pipeline: str
     absent_value: float | None = None  # what voxels hold that were never imaged
+    absent_mask: bool = False  # a mask of what was imaged lands beside raw
     there: Dataset | None = None  # the dataset that is to have the pipeline, if it is there
     offset_nm: Size = (0.0, 0.0, 0.0)  # of the first voxel's centre
     downsample: Index = (1, 1, 1)  # voxels of the data along one of the dataset's
@@ -142,7 +145,8 @@ def update_request(there: Dataset, pipeline: str) -> DatasetRequest:
     """Return the request of another pipeline for a dataset that is there."""
     return DatasetRequest(
         there.name, there.shape, there.chunk, there.dtype, there.voxel_size_nm, there.contrast,
-        there.invert, pipeline, there.absent_value, there, there.offset_nm, there.downsample,
+        there.invert, pipeline, there.absent_value, there.absent_mask, there, there.offset_nm,
+        there.downsample,
     )  # fmt: skip
 
 
@@ -175,7 +179,7 @@ def update(files: Files, site: Site, design: Callable[[Dataset], DatasetDesign])
 
 
 def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
-    names = (RAW, *(each.name for each in stored(record)))
+    names = (RAW, *(each.name for each in (*masks(record), *stored(record))))
     chunks = (index for name in names for index in store.chunks(name))
     layers = (i[0] + 1 for i in chunks if record.grid.contains(i) and i[0] < record.grid.layers)
     landed = max(layers, default=0) * record.chunk[0]

@@ -1,6 +1,6 @@
 """The simulated microscope: seal a dataset, then land every chunk of a volume in an order.
 
-Beside each chunk of raw lands that of every stored prediction.
+Beside each chunk of raw lands that of a mask, and of every stored prediction.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
-from fibstream.core.stage import RAW, Input
+from fibstream.core.stage import MASK, RAW, Input
 from fibstream.runtime.loops import backoff, drive
 from fibstream.runtime.process import orphaned, running
 from fibstream.runtime.root import open_bus
@@ -41,6 +41,9 @@ def land_all(
         box = dataset.grid.box(index)
         _land(site, index, source.read(box), Input(RAW, RAW, dataset.dtype))
         yield
+        if source.mask is not None:
+            _land(site, index, source.mask.read(box), Input(MASK, MASK, "uint8"))
+            yield
         for prediction in stored:
             named = dataset.prediction(prediction.name)
             _land(site, index, prediction.read(box), Input(named.stage, named.path, "uint8"))
@@ -58,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fibstream.services.ingest.edges.land")
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--raw", required=True)
+    parser.add_argument("--absent-mask", metavar="PATH")
     parser.add_argument("--prediction", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--labels", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--order", default="raster", choices=("raster", "random", "slab"))
@@ -69,7 +73,7 @@ def main() -> None:
         files = LocalFiles(arguments.dataset)
         bus = open_bus(arguments.bus, arguments.dataset, read_dataset(files).name)
         dataset, site = open_site(files, bus)
-        source = open_raw(arguments.raw, dataset)
+        source = open_raw(arguments.raw, dataset, mask=arguments.absent_mask)
         if source.shape != dataset.shape:
             raise WrongUse(f"{arguments.raw} is {source.shape}; the dataset is {dataset.shape}")
         stored = [

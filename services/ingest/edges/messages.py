@@ -16,7 +16,7 @@ from fibstream.core.grid import Index, check_count
 from fibstream.core.stage import RAW, Input
 from fibstream.core.subject import order
 from fibstream.runtime.root import check_name
-from fibstream.services.ingest.stages.stored import stored
+from fibstream.services.ingest.stages.stored import masks, stored
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
 
@@ -43,7 +43,7 @@ def dataset_request(spec: pb.DatasetSpec) -> DatasetRequest:
         check_name(spec.name), (z or None, y, x), chunk if any(chunk) else None, spec.dtype,
         wire.lengths_of(spec.voxel_size_nm), contrast if any(contrast) else None, spec.invert,
         spec.pipeline, spec.absent_value if spec.HasField("absent_value") else None,
-        offset_nm=wire.lengths_of(spec.offset_nm),
+        spec.absent_mask, offset_nm=wire.lengths_of(spec.offset_nm),
         downsample=factors if any(factors) else ONE,
     )  # fmt: skip
 
@@ -56,7 +56,8 @@ def dataset_spec(dataset: Dataset) -> pb.DatasetSpec:
         dtype=dataset.dtype, voxel_size_nm=wire.nanometres3(dataset.voxel_size_nm),
         contrast_low=dataset.contrast[0], contrast_high=dataset.contrast[1],
         invert=dataset.invert, pipeline=_pipeline(dataset), absent_value=dataset.absent_value,
-        offset_nm=wire.nanometres3(dataset.offset_nm), downsample=wire.index3(dataset.downsample),
+        absent_mask=dataset.absent_mask, offset_nm=wire.nanometres3(dataset.offset_nm),
+        downsample=wire.index3(dataset.downsample),
     )  # fmt: skip
 
 
@@ -126,8 +127,14 @@ def chunk_index(dataset: Dataset, message: chunk_pb2.Index3) -> Index:
     return index
 
 
-def landing_array(dataset: Dataset, prediction: str) -> Input:
-    """Return the array that a call names: raw, or a prediction that lands; else WrongUse."""
+def landing_array(dataset: Dataset, prediction: str, *, mask: bool = False) -> Input:
+    """Return the array that a call names: raw, the mask or a prediction that lands; or WrongUse."""
+    if mask:
+        if prediction:
+            raise WrongUse(f"prediction {prediction[:80]!r}, and the mask: expected one of them")
+        for each in masks(dataset):
+            return each
+        raise WrongUse(f"dataset {dataset.name!r}: was created without an absent mask, none lands")
     if not prediction:
         return Input(RAW, RAW, dataset.dtype)
     known = {each.stage.partition("/")[2]: each for each in stored(dataset)}

@@ -5,8 +5,8 @@ from typing import Protocol
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 from fibstream.store.gate import FREE, Gate
-from fibstream.volumes.downsampled import downsampled
 from fibstream.volumes.lengths import Size, agree, as_size, size_text
+from fibstream.volumes.masks import Track, with_mask
 from fibstream.volumes.positions import NOWHERE, Place, Placed, check_same_place, position_at
 from fibstream.volumes.sources import Source, open_volume
 
@@ -36,8 +36,9 @@ class Acquisition(Protocol):
 
 
 def open_raw(
-    path: str, dataset: Acquisition, voxel_size_nm: Size | None = None, *, gate: Gate = FREE
-) -> Source:
+    path: str, dataset: Acquisition, voxel_size_nm: Size | None = None, *,
+    mask: str | None = None, track: Track | None = None, gate: Gate = FREE,
+) -> Source:  # fmt: skip
     """Open a volume as raw of a dataset; the caller closes it.
 
     A volume that states no voxel size has that of the dataset's data, unless one is given; one that
@@ -56,7 +57,7 @@ def open_raw(
         )
     source = open_volume(path, kind="raw", voxel_size_nm=voxel_size_nm or finer, gate=gate)
     try:
-        source = downsampled(source, dataset.downsample, dataset.absent_value)
+        source = with_mask(source, mask, dataset.downsample, dataset.absent_value, track)
         check_dataset_place(source, dataset)
     except WrongUse:
         source.close()

@@ -6,24 +6,22 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset, Prediction
-from fibstream.core.stage import RAW, Arrays, Block, Input, Output, Stage
-from fibstream.kernels.absent import BLOCK_HALO, Unimaged
+from fibstream.core.stage import Arrays, Block, Input, Output, Stage
+from fibstream.kernels.absent import declared, declaring_inputs
 from fibstream.services.refine.rule import ObjectRule
 
 
 def fragment_stage(dataset: Dataset, name: str, prediction: Prediction, rule: ObjectRule) -> Stage:
     """Return the stage that cuts a prediction into fragments of the organelle ``name``.
 
-    Where the dataset declares what voxels hold that were never imaged, it reads raw too.
+    Where the dataset declares which voxels were never imaged, it reads what tells it, too.
     """
-    value = dataset.absent_value
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
         from fibstream.services.refine.cut import cut_fragments
 
-        unimaged = None if value is None else Unimaged(block.patches[RAW], value)
         patch = block.patches[prediction.path]
-        ids, summary = cut_fragments(patch, block.core, rule, unimaged)
+        ids, summary = cut_fragments(patch, block.core, rule, declared(dataset, block))
         return {f"fragments/{name}": ids, f"summaries/fragments/{name}": summary}
 
     # The squash length of the prediction is in the level. Size limits hold for whole objects: the
@@ -34,13 +32,12 @@ def fragment_stage(dataset: Dataset, name: str, prediction: Prediction, rule: Ob
         "connectivity": rule.connectivity,
         "fill_holes": rule.fill_holes,
     }
-    inputs = [Input(prediction.stage, prediction.path, "uint8", rule.halo)]
-    if value is not None:
-        parameters["absent_value"] = value
-        inputs.append(Input(RAW, RAW, dataset.dtype, BLOCK_HALO))
+    read = Input(prediction.stage, prediction.path, "uint8", rule.halo)
+    if dataset.absent_value is not None:
+        parameters["absent_value"] = dataset.absent_value
     return Stage(
         f"fragments/{name}", 1,
-        tuple(inputs),
+        (read, *declaring_inputs(dataset)),
         (Output(f"fragments/{name}", "uint64", final=False), Output(f"summaries/fragments/{name}")),
         parameters,
         compute,

@@ -36,6 +36,14 @@ class DatasetInfo(Protocol):
         """Voxels of the data along one of the dataset's."""
 
     @property
+    def absent_value(self) -> float | None:
+        """The declared value of what was never imaged."""
+
+    @property
+    def absent_mask(self) -> bool:
+        """Whether a mask of it lands."""
+
+    @property
     def landed(self) -> AbstractSet[Index]:
         """The chunks in the store, those declared absent included."""
 

@@ -17,6 +17,7 @@ from fibstream.core.errors import Retryable, WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.arrivals import Rules
 from fibstream.services.ingest.layers import Layer, chunks_of_band, row_bands
+from fibstream.services.ingest.unimaged import GIVE, area_in, unimaged_text
 
 from .ending import EndCondition, EndDetector
 from .growing import ExpectedVolume, GrowingVolume
@@ -171,6 +172,7 @@ class Watcher:
                 f"{','.join(map(str, info.downsample))}, and watch averages nothing yet: land the "
                 "whole volume by fibstream land"
             )
+        self._absent_value, self._absent_mask = info.absent_value, info.absent_mask
         self._shape, self._chunk, dtype = (y, x), info.chunk, np.dtype(info.dtype)
         limit = self._settings.layer_bytes
         self._bands = list(row_bands(self._shape, info.chunk, dtype.itemsize, limit))
@@ -209,6 +211,8 @@ class Watcher:
             voxels = None if layer.absent else volume.read(layer, rows)
             if voxels is None and not layer.absent:
                 return False
+            if voxels is not None:
+                self._report_unimaged(layer, voxels)
             for index, part in chunks_of_band(layer, band, self._shape, self._chunk):
                 if self._pause(0):
                     raise Stopped
@@ -218,6 +222,15 @@ class Watcher:
         counts = ", ".join(f"{count} {word}" for word, count in sorted(outcomes.items()))
         self._report(f"slices {layer.start} to {layer.stop - 1} {what}: chunks {counts}")
         return True
+
+    def _report_unimaged(self, layer: Layer, voxels: NDArray[Any]) -> None:
+        """Report once that an area has one value, unless the dataset declares it."""
+        if self._absent_mask or "unimaged" in self._reported:
+            return
+        if area := area_in(voxels, self._absent_value):
+            told = unimaged_text(area, self._absent_value, GIVE)
+            where = f"slices {layer.start} to {layer.stop - 1}"
+            self._report_once("unimaged", f"{where}: {told}")
 
     def _put(self, index: Index, voxels: NDArray[Any] | None) -> str:
         if voxels is None:
