@@ -15,6 +15,7 @@
 ``runs``            sparse ids made dense, by runs of equal ids
 ``pieces``          the connected pieces of a mask that is read block by block
 ``scores``          agreement of two segmentations, by voxels and by objects
+``schema``          the classes that annotators draw and networks learn, and which crop has which
 ``conventions``     connectivities and fixed-point levels, without the compiler
 ``compiled``        machine code from a function over arrays
 ==================  ==============================================================================
