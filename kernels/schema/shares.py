@@ -47,6 +47,7 @@ def rows(crops: Sequence[CropCounts], classes: Sequence[str]) -> list[Mapping[st
     """
     found: list[Mapping[str, object]] = []
     for crop in crops:
+        wanted: list[tuple[str, str, tuple[int, ...]]]
         wanted = [("fine", n, (i,)) for i, n in enumerate(FINE_NAMES, 1)]
         wanted += [("super", name, super_class(name).ids) for name in classes]
         for kind, name, ids in wanted:
@@ -66,4 +67,4 @@ def rows(crops: Sequence[CropCounts], classes: Sequence[str]) -> list[Mapping[st
 def frequencies(crops: Sequence[CropCounts]) -> NDArray[np.float64]:
     """Return the share of each fine id, 1 to 37, of all annotated voxels (37 numbers)."""
     totals = np.array([crop.voxels[1:] for crop in crops], np.float64).reshape(-1, FINE_IDS).sum(0)
-    return totals / max(float(totals.sum()), 1.0)
+    return np.asarray(totals / max(float(totals.sum()), 1.0))
