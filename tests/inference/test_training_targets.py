@@ -127,6 +127,15 @@ def test_all_or_nothing_is_far_from_any_surface() -> None:
         assert valid[20, 20, 20] and not valid[5, 20, 20] and valid[13:27, 20, 20].all()
 
 
+def test_a_crop_that_is_annotated_in_full_needs_no_search() -> None:
+    distance = np.random.default_rng(5).uniform(-40, 40, (5, 6, 7)).astype(np.float32)
+    known = np.ones(distance.shape, bool)
+    for surface in ("between", "voxel"):
+        found = valid_distance(distance, known, VOXEL, 30.0, surface)
+        assert np.array_equal(found, slow_valid(distance, known, VOXEL, 30.0, surface))
+        assert 0 < found.mean() < 1
+
+
 def test_weights_balance_each_class_over_the_batch() -> None:
     rng = np.random.default_rng(7)
     classes = ("mito", "mito_membrane", "ecs", "golgi_membrane")

@@ -157,7 +157,7 @@ class TrainingConfig(Part):
     augment: Augmentation = Augmentation()
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: Count = 200  # steps
     keep_every: Annotated[int, Field(ge=0)] = 0  # steps whose checkpoints are kept; 0: the last

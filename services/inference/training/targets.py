@@ -69,14 +69,25 @@ def valid_distance(
 
     Beyond the array nothing is annotated.
     """
-    padded = np.pad(known, 1)
-    edge = ndimage.distance_transform_edt(padded, sampling=voxel_nm)[1:-1, 1:-1, 1:-1]
+    edge = _to_unknown(known, voxel_nm)
     if surface == "voxel":
         sure = np.where(distance < 0, -distance < edge + min(voxel_nm), distance < edge)
     else:
         sure = np.abs(distance) <= edge - min(voxel_nm) / 2
     found: NDArray[np.bool_] = known & (sure | (edge >= max_nm))
     return found
+
+
+def _to_unknown(known: NDArray[np.bool_], voxel_nm: Voxel) -> NDArray[Any]:
+    """Return the distance in nm to the nearest voxel that is not annotated, or beyond the array."""
+    if known.all():  # the nearest one lies straight beyond a face: no search is needed
+        z, y, x = (
+            (1 + np.minimum(np.arange(n), np.arange(n)[::-1])) * edge
+            for n, edge in zip(known.shape, voxel_nm, strict=True)
+        )
+        return np.minimum(np.minimum(z[:, None, None], y[:, None]), x)
+    found = ndimage.distance_transform_edt(np.pad(known, 1), sampling=voxel_nm)
+    return np.asarray(found[1:-1, 1:-1, 1:-1])
 
 
 def targets(

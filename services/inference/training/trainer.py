@@ -55,6 +55,18 @@ def pick_device(config: TrainingConfig) -> torch.device:
     return torch.device("cuda" if there and config.device != "cpu" else "cpu")
 
 
+def wants_half(config: TrainingConfig, device: torch.device) -> bool:
+    """Return whether to compute in bf16: by itself on a GPU, and on a processor with AMX.
+
+    On one that has AVX-512 for bf16 alone, a step takes 2.7 processor seconds in bf16 and 2.2 in
+    fp32 (base 16, four levels, 64³, batch 2).
+    """
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    matrix = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return device.type == "cuda" or bool(matrix())
+
+
 @dataclass(frozen=True)
 class Weights:
     """The weights of a network that was trained, to begin another training with."""
@@ -75,6 +87,7 @@ class Trainer:
         torch.set_num_threads(config.threads)
         self.config = config
         self.device = pick_device(config)
+        self.half = wants_half(config, self.device)
         net = UNet(config.network, len(config.outputs))
         self.net = net.to(self.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.mean = {name: value.clone() for name, value in self.net.state_dict().items()}
@@ -102,8 +115,7 @@ class Trainer:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
-        half = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             found = self.net(raw.to(memory_format=torch.channels_last_3d))
         loss = weighted(found.float(), target, weight)
         self.optimiser.zero_grad(set_to_none=True)
