@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     print(
-        f"patches of 64³, batch 2, {given.threads} threads, the precision of the processor where not said",
+        f"patches of 64³, batch 2, {given.threads} threads; precision auto where not said",
         flush=True,
     )
     for name, changes in RECIPES.items():
