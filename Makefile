@@ -37,8 +37,14 @@ PACKAGES := /^Collecting / { printf "  package %d: %s\n", ++n, $$2; fflush() } \
 demo: setup ## the whole story on the sample: stream it, show the table, compare with the whole volume
 	$(BIN)/fibstream demo
 
+# On Linux torch brings CUDA, 2.8 GB. Whoever has installed a smaller build into .venv keeps it.
+.venv/.trains: .venv/.stamp
+	@echo "setup: torch into .venv, for training; minutes the first time"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[train]'
+	@touch $@
+
 # Three for two cores: a third of the tests waits for processes that start, or for a broker.
-test: setup ## all tests, in three processes
+test: setup .venv/.trains ## all tests, in three processes
 	$(BIN)/python .ci/warm.py --phantom
 	$(BIN)/pytest -q -n 3
 
@@ -63,9 +69,8 @@ bench: setup ## every benchmark; each prints ratios
 lock: setup ## hash-pinned requirements of each image into build/lock, all cut from one resolve
 	$(BIN)/python .ci/lock.py build/lock
 
-train: setup ## train the network of models/mito.yaml; needs the training data and hours
-	$(BIN)/python -m pip install --quiet --editable '.[train]'
-	$(BIN)/python -m fibstream.services.inference.training models/mito.yaml
+train: setup .venv/.trains ## train the network of models/mito.yaml; needs the training data and hours
+	$(BIN)/fibstream --log-level info train models/mito.yaml --out models/training
 
 clean: ## remove everything that can be made again, .venv and the demo too
 	rm -rf .venv build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,9 +1,9 @@
-"""Materials of voxels, finer than the annotated ids, and the sets that are built from them.
+"""Materials of voxels, finer than the annotated ids, and the ids that are built from them.
 
-The rasteriser writes materials; the 37 fine ids and the overlapping super classes of Heinrich et
-al., Nature 599 (2021) follow from them through tables.  A crista and the vesicles inside an
-endosome are materials of their own, because they are stained, but belong to the lumen of their
-organelle, as annotators drew them.
+The rasteriser writes materials; the 37 fine ids of Heinrich et al., Nature 599 (2021) follow from
+them through a table, and the overlapping super classes from those (``kernels/schema``).  A crista
+and the vesicles inside an endosome are materials of their own, because they are stained, but belong
+to the lumen of their organelle, as annotators drew them.
 """
 
 from enum import IntEnum
@@ -66,23 +66,6 @@ FINE = np.array([
     15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 36,
 ], np.uint8)  # fmt: skip
 FINE.setflags(write=False)
-FINE_IDS = 37
-
-# The super classes, each the union of fine ids (Heinrich et al. 2021, code of the paper).
-SUPER: dict[str, tuple[int, ...]] = {
-    "ecs": (1,), "plasma_membrane": (2,), "mito": (3, 4, 5), "mito_membrane": (3,),
-    "mito_DNA": (5,), "golgi": (6, 7), "golgi_membrane": (6,), "vesicle": (8, 9),
-    "vesicle_membrane": (8,), "MVB": (10, 11), "MVB_membrane": (10,), "lysosome": (12, 13),
-    "lysosome_membrane": (12,), "LD": (14, 15), "LD_membrane": (14,),
-    "er": (16, 17, 18, 19, 20, 21, 22, 23), "er_membrane": (16, 18, 20), "ERES": (18, 19),
-    "ERES_membrane": (18,), "nucleus": (20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 37),
-    "nucleolus": (29,), "NE": (20, 21, 22, 23), "NE_membrane": (20, 22, 23),
-    "nuclear_pore": (22, 23), "nuclear_pore_out": (22,), "chromatin": (24, 25, 26, 27),
-    "NHChrom": (25,), "EChrom": (26,), "NEChrom": (27,), "microtubules": (30, 36),
-    "microtubules_out": (30,), "centrosome": (31,), "distal_app": (32,), "subdistal_app": (33,),
-    "ribosomes": (34,), "cytosol": (35,),
-}  # fmt: skip
-GENERIC_NUCLEUS = 37  # the whole inside of a nucleus, where its parts are not annotated
 
 
 class Kind(IntEnum):

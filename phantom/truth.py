@@ -7,11 +7,12 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
+from fibstream.kernels.schema.annotation import CropRecord
+from fibstream.kernels.schema.classes import FINE_IDS, GENERIC_NUCLEUS, members
+from fibstream.kernels.schema.classes import super_class as class_of
 
-from .materials import FINE_IDS, GENERIC_NUCLEUS, SUPER
 from .scaffold import Line, Thing
 
 __all__ = [
@@ -29,11 +30,7 @@ def super_class(labels: Bytes, name: str) -> NDArray[np.bool_]:
     WrongUse
         For an unknown class.
     """
-    if name not in SUPER:
-        raise WrongUse(f"class {echo(name)}: expected one of {', '.join(SUPER)}")
-    table = np.zeros(256, np.bool_)
-    table[list(SUPER[name])] = True
-    return table[labels]
+    return members(labels, name)
 
 
 class Annotated(Enum):
@@ -115,13 +112,9 @@ def label_mask(labels: Bytes, crop: Crop, name: str) -> NDArray[np.bool_]:
     nowhere (Heinrich et al. 2021, code of the paper).  For classes with a generic id that id, or
     all the others, is enough.
     """
-    if name not in SUPER:
-        raise WrongUse(f"class {echo(name)}: expected one of {', '.join(SUPER)}")
-    lists = record(labels, crop)
-    known = {*lists["present_annotated"], *lists["absent_annotated"]}
-    ids = set(SUPER[name])
-    special = ids - {GENERIC_NUCLEUS}
-    enough = special <= known
+    ids = set(class_of(name).ids)
+    known = CropRecord.of(record(labels, crop)).annotated
+    enough = ids - {GENERIC_NUCLEUS} <= known
     if GENERIC_NUCLEUS in ids and crop.generic:
         enough = GENERIC_NUCLEUS in known and {20, 21, 22, 23} <= known
     elif crop.generic and ids & {24, 25, 26, 27, 28, 29}:

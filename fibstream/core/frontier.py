@@ -10,13 +10,11 @@ knows the object, by its box; of one that is no more, the recorded output is to 
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from .events import Place, Record, Task
 from .grid import Box, Grid, Index
-from .keys import NamedInput, parameters_digest, wanted_key
+from .keys import NamedInput, parameters_digest
 from .objects import ObjectIndex
-from .pyramid import level_box
 from .stage import Input, Stage
 from .subject import (
     CHUNKS,
@@ -33,52 +31,11 @@ from .subject import (
     readers,
     unpack_box,
 )
+from .wanted import Wanted, key_of, reading_box
 
 LOOKS = 64  # without a task, until a planner may turn to another dataset: about 5 ms
 EPOCH = 64  # changed cells, and an eighth of all, between two outputs of the whole dataset
 Extra = Callable[[str, Subject], bytes | None]
-
-
-class Wanted(NamedTuple):
-    """The key of an output that can be made, and what it is made of."""
-
-    key: str
-    inputs: tuple[NamedInput, ...]
-    extra: bytes
-
-
-def boxes(stage: Stage, grid: Grid, core: Box) -> dict[str, Box]:
-    """Return the box that each array input is read in, by name, in voxels of its level.
-
-    ``core`` is the box of the subject.
-    """
-    return {
-        source.name: level_box(_reading(source, grid, core), source.level)
-        for source in stage.inputs
-        if source.dtype
-    }
-
-
-def _reading(source: Input, grid: Grid, core: Box) -> Box:
-    """Return the voxels of the full level that a subject reads of an input, cut at the volume."""
-    return core.grow(source.halo).meet(grid.volume)
-
-
-def key_of(
-    stage: Stage,
-    grid: Grid,
-    subject: Subject,
-    inputs: Iterable[NamedInput],
-    extra: bytes,
-    rule: str = "",
-) -> str:
-    """Return the key of one output; the same in planner and worker, or the task is stale.
-
-    Raises ValueError when ``extra`` is not the box of an object.
-    """
-    rule = rule or parameters_digest(stage)
-    core = box_of(subject, stage.subjects, grid, extra)
-    return wanted_key(rule, core, boxes(stage, grid, core), inputs, extra)
 
 
 class Frontier:
@@ -226,7 +183,7 @@ class Frontier:
         rows = stage.found_in
         assert rows is not None, stage.name
         cells = rows.cells.grid(self.grid)
-        boxes = {_reading(source, self.grid, box) for source in stage.inputs}
+        boxes = {reading_box(source, self.grid, box) for source in stage.inputs}
         return {(rows.stage, cell) for read in boxes for cell in cells.covering(read)}
 
     def _found(self, stage: Stage, subject: Subject) -> bool:
@@ -279,7 +236,7 @@ class Frontier:
         """Yield the cells of an input that a subject with the box ``core`` reads."""
         if isinstance(source.subjects, Lattice):
             cells = source.subjects.grid(self.grid)
-            yield from cells.covering(_reading(source, self.grid, core))
+            yield from cells.covering(reading_box(source, self.grid, core))
 
     def reads(self, place: Place) -> Iterator[Place]:
         """Yield the outputs that an output is made of; none of an object that is not known."""

@@ -13,11 +13,11 @@ from typing import Literal, TypeVar
 
 from fibstream.core.errors import Poison
 from fibstream.core.events import Record, Task
-from fibstream.core.frontier import boxes, key_of
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import NamedInput, parameters_digest
 from fibstream.core.stage import Arrays, Block, Input, Made, Patch, Stage
 from fibstream.core.subject import OBJECTS, WHOLE, ObjectId, Subject, box_of, exists, named
+from fibstream.core.wanted import boxes, key_of
 from fibstream.store import manifest
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Blob, Changed, Store

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from fibstream.core.dataset import Dataset, Organelle
-from fibstream.core.frontier import key_of
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import NamedInput
 from fibstream.core.stage import Arrays, Block, Patch, Stage
 from fibstream.core.subject import WHOLE
+from fibstream.core.wanted import key_of
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.stages.tables import BATCH, table_stage, total_of

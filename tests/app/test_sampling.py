@@ -15,8 +15,10 @@ from fibstream.app.sampling import (
     unimaged_note,
 )
 from fibstream.core.grid import Box
+from fibstream.core.stage import Patch
+from fibstream.services.inference.polarity import EdgeSums
 from fibstream.services.inference.seen import View
-from fibstream.services.inference.training.levels import training_levels
+from fibstream.services.inference.tiling import predict
 from fibstream.volumes.display import Display
 from fibstream.volumes.sources import Source, open_volume
 
@@ -78,7 +80,10 @@ def test_of_large_slices_opposite_corners_are_read() -> None:
 def engine_of(raw: NDArray[np.uint8]) -> TinyEngine:
     """A network whose card has the grey levels of ``raw``: what is bright is inside."""
     engine = TinyEngine(output=16)
-    engine.spec = engine.spec.model_copy(update={"grey": training_levels(raw, engine)})
+    box = Box((0, 0, 0), raw.shape)
+    sums = EdgeSums(engine.spec.classes)
+    sums.add(raw, predict(Patch(raw, box), box, engine))
+    engine.spec = engine.spec.model_copy(update={"grey": sums.levels()})
     return engine
 
 

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibstream.core.events import Place, Record, Status, Task
-from fibstream.core.frontier import LOOKS, Frontier, key_of
+from fibstream.core.frontier import LOOKS, Frontier
 from fibstream.core.grid import Grid, Halo, Index
 from fibstream.core.keys import digest
 from fibstream.core.stage import Block, Input, Output, Stage
 from fibstream.core.subject import Subject
+from fibstream.core.wanted import key_of
 
 RAW = "raw"
 

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibstream.core.events import Record, Status, Task
-from fibstream.core.frontier import EPOCH, Frontier, key_of
+from fibstream.core.frontier import EPOCH, Frontier
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import NamedInput
 from fibstream.core.stage import Block, Input, Output, Stage
 from fibstream.core.subject import WHOLE, Lattice
+from fibstream.core.wanted import key_of
 
 FACTS, RAW = "summaries/facts", "raw"
 GRID = Grid((40, 5, 10), (1, 1, 1))

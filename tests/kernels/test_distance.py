@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from fibstream.core.grid import Box, Grid
 from fibstream.kernels.distance import SATURATED, byte_halo, distance_bytes
-from fibstream.services.inference.training.samples import signed_distance
+from fibstream.services.inference.training.targets import signed_distance
 
 Voxel = tuple[float, float, float]
 SQUASH_NM = 20.0  # small volumes saturate
@@ -66,7 +66,7 @@ def test_the_nearest_voxel_of_the_other_side_is_found(
 
 def test_distances_are_those_of_the_targets_of_training() -> None:
     mask = drawn(1, (30, 30, 30), 0.6)
-    target = signed_distance(mask, 5.0, 1000.0)
+    target = signed_distance(mask, (5.0, 5.0, 5.0), 1000.0)
     wanted = np.clip(np.rint(128 * np.tanh(target / np.float64(SQUASH_NM)) + 127), 0, 255)
     assert np.array_equal(of_whole(mask, (5.0, 5.0, 5.0)), wanted)
     assert ((wanted >= 127) == mask).all()

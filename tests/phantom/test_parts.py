@@ -12,8 +12,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 from skimage.measure import euler_number, marching_cubes, mesh_surface_area
 
 from fibstream.core.grid import Box
+from fibstream.kernels.schema.classes import FINE_IDS, SUPER
 from fibstream.phantom import Annotated, Crop, Phantom, PhantomSpec, sizes
-from fibstream.phantom.materials import FINE_IDS, MATERIAL, SUPER
+from fibstream.phantom.materials import MATERIAL
 from fibstream.phantom.phantom import Voxels
 from fibstream.phantom.truth import annotation, label_mask, super_class
 
@@ -293,12 +294,12 @@ def test_what_a_mask_lets_through_is_true(states, generic, seed) -> None:
     labels = rng.choice(rng.integers(1, FINE_IDS, 14), (6, 4, 4)).astype(np.uint8)
     crop = Crop(1, Box((0, 0, 0), (6, 4, 4)), states, generic)
     drawn = annotation(labels, crop)
-    for name, ids in SUPER.items():
+    for name, of in SUPER.items():
         mask = label_mask(labels, crop, name)
         assert not (mask & (drawn == 0)).any()
         assert mask.all() or not mask.any() or np.array_equal(mask, drawn > 0)
         truth = super_class(labels, name)
         assert np.array_equal(super_class(drawn, name)[mask], truth[mask]), name
-        lacking = [i for i in ids if crop.state(i) is not Annotated.FULLY and i in labels]
+        lacking = [i for i in of.ids if crop.state(i) is not Annotated.FULLY and i in labels]
         if not generic:
             assert np.array_equal(mask, (drawn > 0) & (not lacking)), name

@@ -12,8 +12,8 @@ from skimage.measure import euler_number
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
+from fibstream.kernels.schema.classes import SUPER
 from fibstream.phantom import Annotated, Crop, Phantom, PhantomSpec, contact_truth, sizes
-from fibstream.phantom.materials import SUPER
 from fibstream.phantom.ribosomes import CYTOSOLIC, NUCLEAR
 from fibstream.phantom.truth import annotation, label_mask, record, super_class
 
@@ -68,8 +68,8 @@ def test_every_organelle_is_there() -> None:
 
 def test_super_classes_are_unions_of_ids() -> None:
     assert len(SUPER) == 36
-    for name, ids in SUPER.items():
-        assert np.array_equal(super_class(labels(), name), np.isin(labels(), ids)), name
+    for name, of in SUPER.items():
+        assert np.array_equal(super_class(labels(), name), np.isin(labels(), of.ids)), name
     nucleus = super_class(labels(), "nucleus")
     assert (nucleus & super_class(labels(), "er")).any()  # they overlap in the envelope
     with pytest.raises(WrongUse, match="class 'liver'"):

@@ -10,12 +10,12 @@ import pytest
 from fibstream.bus.memory import MemoryFiles
 from fibstream.core.errors import DiskFull, Poison
 from fibstream.core.events import Record, Task
-from fibstream.core.frontier import key_of
 from fibstream.core.grid import Box, Index
 from fibstream.core.keys import ABSENT, NamedInput, parameters_digest
 from fibstream.core.ports import Generation
 from fibstream.core.stage import RAW, Block, Input, Output, Stage
 from fibstream.core.subject import Subject
+from fibstream.core.wanted import key_of
 from fibstream.store.store import Blob
 
 from .line import (

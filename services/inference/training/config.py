@@ -1,68 +1,261 @@
-"""The settings of a training run, read from a YAML file; unknown ones are refused."""
+"""The settings of one training, read from a YAML file; what is wrong in it is one line."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)  # fmt: skip
 
-from fibstream.core.dataset import SQUASH_NM, Name, SquashLength, VoxelEdge
-from fibstream.core.documents import PIPELINE, Fields, parse_yaml, plain
-from fibstream.core.echo import cut, listed
+from fibstream.core.dataset import SQUASH_NM, Grey, Offset, SquashLength, VoxelEdge
+from fibstream.core.documents import Fields, Limits, parse_yaml, plain
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import MAX_AXIS, MAX_CHUNK, Box
-from fibstream.volumes.positions import check_same_grid
-from fibstream.volumes.sources import open_volume
+from fibstream.core.grid import MAX_AXIS
+from fibstream.kernels.schema.strategies import classes_of
 
-MAX_PATH = PIPELINE.text
-MAX_SEED = 2**63 - 1  # torch takes no larger one
-Width = Annotated[int, Field(ge=1, le=4096, strict=True)]  # channels: 4096 squared are 1.8 GB
+from .augment import Augmentation
+from .shapes import Geometry
+from .targets import Surface
+
+MAX_BYTES = 1_000_000  # of a configuration: real ones have a thousand
+TRAINING = Limits(size=MAX_BYTES, nodes=200_000)  # ten thousand crops of a few words each
+MAX_PATCH = 512  # voxels an edge of a training patch
+MAX_WIDTH = 4096  # channels; the paper's network has 2,592
+CHANNELS = 16  # channels are multiples: others cost the same time (registers of the processors)
+
+Width = Annotated[int, Field(strict=True, ge=1, le=MAX_WIDTH)]
+Beta = Annotated[float, Field(strict=True, ge=0, lt=1)]
+FineId = Annotated[int, Field(strict=True, ge=0, le=255)]
+Slice = Annotated[int, Field(strict=True, ge=0, le=MAX_AXIS)]
+Triple = tuple[VoxelEdge, VoxelEdge, VoxelEdge]
+Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]  # torch takes no larger one
+Weight = Annotated[float, Field(strict=True, gt=0, le=1e6)]
 
 
-class TrainingConfig(BaseModel):
-    """One network: data, architecture and schedule."""
+class Part(BaseModel):
+    """Base of all settings: unknown words are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Name
-    data: str = Field(max_length=MAX_PATH)  # an .npz with ``raw`` (uint8, zyx) and the mask
-    mask: Name  # key of the mask, also the class the network predicts
-    voxel_size_nm: VoxelEdge
+
+class CropConfig(Part):
+    """One annotated part of a volume: fine ids with what is annotated, or masks of classes."""
+
+    labels: str | None = None  # fine ids, 0 where nobody annotated
+    record: dict[str, list[FineId]] | Literal["all"] | None = None  # the lists of the database
+    separate: dict[str, str] = {}  # classes drawn in a volume of their own; not 0 is inside
+    masks: dict[str, str] = {}  # classes: not 0 is inside, and all of the volume is annotated
+    annotated: dict[str, str] = {}  # classes: where they are annotated; overrides the record
+    begins_nm: tuple[Offset, Offset, Offset] | None = None  # where labels begin in raw
+    z: tuple[Slice, Slice] | None = None  # slices of the labels that are used, FIRST,STOP
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if bool(self.labels) == bool(self.masks):
+            raise ValueError("a crop has either labels, with a record, or masks")
+        if self.labels and self.record is None:
+            raise ValueError("labels need a record: which ids are annotated, or all")
+        if self.masks and (self.record is not None or self.separate or self.annotated):
+            raise ValueError("record, separate and annotated belong to labels, not to masks")
+        return self
+
+
+class VolumeConfig(Part):
+    """One volume and its crops. Its grey values are as the network will see those of others."""
+
+    raw: str
+    crops: Annotated[list[CropConfig], Field(min_length=1, max_length=10_000)]
+    voxel_size_nm: Triple | None = None  # where files do not state it
+    contrast: tuple[Grey, Grey] | None = None  # grey values that become black and white
+    invert: bool = False  # membranes are bright
+    weight: Weight = 1.0  # how often patches come from it, among all volumes
+    licence: str = ""
+
+
+class PhantomConfig(Part):
+    """Synthetic cells, made while training goes on: another one every so many steps."""
+
+    phantom: Annotated[tuple[Count, Count, Count], Field()]  # edges in voxels
+    seed: Seed = 0
+    count: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 100  # then the first one again
+    every: Count = 50  # steps
+    tissue: bool = False
+    look: str = "plain"
+    jitter: Annotated[float, Field(strict=True, ge=0, le=16)] = 0.0
+    organelles: tuple[str, ...] | None = None
+    weight: Weight = 1.0
+
+
+def _kind(entry: object) -> str:
+    words = entry if isinstance(entry, dict) else vars(entry) if isinstance(entry, Part) else {}
+    return "phantom" if "phantom" in words else "volume"
+
+
+DataConfig = Annotated[
+    Annotated[VolumeConfig, Tag("volume")] | Annotated[PhantomConfig, Tag("phantom")],
+    Discriminator(_kind),
+]
+
+
+class NetworkConfig(Part):
+    """A U-Net; see ``shapes``."""
+
+    widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=8)] = (16, 32, 64)
+    widths_up: tuple[Width, ...] | None = None  # by default as on the way down
+    factors: tuple[Annotated[int, Field(strict=True, ge=2, le=4)], ...] = (2, 2)
+    convolutions: Annotated[int, Field(strict=True, ge=1, le=4)] = 2  # on each side of a level
+    padding: Literal["same", "valid"] = "same"  # same: zeros around, less to compute
+    upsample: Annotated[int, Field(strict=True, ge=1, le=4)] = (
+        1  # the output is finer than the input
+    )
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if len(self.factors) != len(self.widths) - 1:
+            raise ValueError(f"{len(self.widths)} widths need {len(self.widths) - 1} factors")
+        if self.widths_up is not None and len(self.widths_up) != len(self.factors):
+            raise ValueError(
+                f"widths_up: expected {len(self.factors)} numbers, of all but the last"
+            )
+        for width in (*self.widths, *(self.widths_up or ())):
+            if not CHANNELS <= width <= MAX_WIDTH or width % CHANNELS:
+                raise ValueError(f"width {width}: expected multiples of 16 up to {MAX_WIDTH}")
+        if self.upsample > 1 and self.padding == "same":
+            raise ValueError("upsample needs padding valid")
+        return self
+
+    @property
+    def geometry(self) -> Geometry:
+        """The network's maps."""
+        return Geometry(self.factors, self.convolutions, self.upsample)
+
+    @property
+    def up(self) -> tuple[int, ...]:
+        """Channels of each level on the way up, the finest first."""
+        return self.widths_up or self.widths[:-1]
+
+
+class TrainingConfig(Part):
+    """One network: classes, data, architecture and schedule."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    classes: tuple[str, ...] | str  # names, or a strategy such as many
+    voxel_size_nm: VoxelEdge  # of raw and of the result
+    data: Annotated[list[DataConfig], Field(min_length=1, max_length=1000)]
     scale_nm: SquashLength = SQUASH_NM  # the network predicts tanh(distance / scale_nm)
-    held_out_slices: int = Field(ge=0, le=MAX_AXIS, strict=True)  # the last ones; never read
-    widths: tuple[Width, Width, Width]
-    patch: int = Field(default=64, ge=1, le=MAX_CHUNK, strict=True)  # output edge in voxels
-    steps: int = Field(ge=1, le=10_000_000, strict=True)  # a year of the slowest
-    learning_rate: float = Field(gt=0, le=1, strict=True)
-    ema: float = Field(default=0.999, gt=0, lt=1, strict=True)
-    seed: int = Field(ge=0, le=MAX_SEED, strict=True)
-    threads: int = Field(default=1, ge=1, le=256, strict=True)
-    output: str = Field(max_length=MAX_PATH)
-    citation: str = Field(max_length=MAX_PATH)
+    surface: Surface = "between"
+    simulated_nm: VoxelEdge | None = None  # raw is thinned out to this voxel size first
+    network: NetworkConfig = NetworkConfig()
+    patch: Annotated[int, Field(strict=True, ge=4, le=MAX_PATCH)] = (
+        64  # voxels an edge of the output
+    )
+    batch: Annotated[int, Field(strict=True, ge=1, le=64)] = 2
+    steps: Count
+    learning_rate: Annotated[float, Field(strict=True, gt=0, le=1)] = 1e-3
+    schedule: Literal["constant", "cosine"] = "cosine"
+    betas: tuple[Beta, Beta] = (0.95, 0.999)
+    mean: Annotated[float, Field(strict=True, ge=0, lt=1)] = (
+        0.999  # of the running mean that is exported
+    )
+    priority: dict[
+        str, Annotated[float, Field(strict=True, ge=0, le=1)]
+    ] = {}  # classes: how often it is there
+    least_valid: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.05  # share of a patch
+    augment: Augmentation = Augmentation()
+    seed: Seed = 0
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] = 2
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    save_every: Count = 200  # steps
+    keep_every: Annotated[int, Field(strict=True, ge=0, le=10_000_000)] = (
+        0  # steps whose checkpoints are kept; 0: the last
+    )
+    citation: str
+    licence: str
 
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Return the settings in a YAML file; raise WrongUse with what is wrong in it."""
-        with path.open("rb") as file:
-            text = file.read(PIPELINE.size + 1).decode(errors="replace")
-        root = parse_yaml(text, str(path))
-        if not isinstance(root, Fields):
-            raise WrongUse(f"{path}: expected a mapping with {listed(cls.model_fields)}")
-        try:
-            return cls.model_validate(plain(root))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = cut(".".join(map(str, first["loc"])))
-            raise WrongUse(f"{path}: {place}: {cut(first['msg'])}") from None
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        self.outputs  # noqa: B018  (raises for unknown classes)
+        if wrong := self.augment.checked():
+            raise ValueError(f"augment.{wrong}")
+        if unknown := [name for name in self.priority if name not in self.outputs]:
+            raise ValueError(f"priority {unknown[0]}: expected some of {', '.join(self.outputs)}")
+        if self.network.upsample != self.thinning:
+            raise ValueError(
+                f"network.upsample is {self.network.upsample}, but raw is thinned out by "
+                f"{self.thinning}: expected the same"
+            )
+        self.input_edge  # noqa: B018  (raises where the patch does not fit the network)
+        return self
 
-    def load(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return raw and mask, both (z, y, x); WrongUse unless they lie on one grid."""
-        size = (float(self.voxel_size_nm),) * 3
-        raw = open_volume(f"{self.data}#raw", kind="raw", voxel_size_nm=size)
-        mask = open_volume(f"{self.data}#{self.mask}", kind="labels", voxel_size_nm=size)
-        check_same_grid(raw, mask)
-        if raw.dtype != np.uint8:
-            raise WrongUse(f"{raw.name} is {raw.dtype}; expected uint8, as the network sees it")
-        whole = Box((0, 0, 0), raw.shape)
-        return raw.read(whole), mask.read(whole) > 0
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The classes of the network's channels."""
+        return classes_of(self.classes)
+
+    @property
+    def thinning(self) -> int:
+        """How many voxels of raw along an axis become one of the input."""
+        ratio = (self.simulated_nm or self.voxel_size_nm) / self.voxel_size_nm
+        if abs(ratio - round(ratio)) > 1e-6 or not 1 <= round(ratio) <= 4:
+            raise ValueError(
+                f"simulated_nm {self.simulated_nm:g}: expected 1 to 4 times voxel_size_nm"
+            )
+        return round(ratio)
+
+    @property
+    def input_edge(self) -> int:
+        """Voxels an edge of the network's input in training."""
+        geometry = self.network.geometry
+        if self.network.padding == "valid":
+            return geometry.edge_for(self.patch)
+        if self.patch % geometry.stride:
+            raise ValueError(f"patch {self.patch}: expected a multiple of {geometry.stride}")
+        return self.patch
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Return the configuration in a YAML file; WrongUse, one line, for anything else."""
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise WrongUse(f"{path}: {error.strerror}") from None
+    if len(text) > MAX_BYTES:
+        raise WrongUse(f"{path}: expected a configuration of at most {MAX_BYTES} bytes")
+    root = parse_yaml(text.decode(errors="replace"), str(path), TRAINING)
+    if not isinstance(root, Fields):
+        raise WrongUse(f"{path}: expected a YAML mapping with name, classes, data, steps and so on")
+    found = plain(root)
+    return parse_config(found, str(path))
+
+
+def parse_config(found: dict[str, Any], where: str) -> TrainingConfig:
+    """Return the configuration of a mapping; raise WrongUse with the first thing wrong in it."""
+    try:
+        return TrainingConfig.model_validate(found)
+    except ValidationError as error:
+        raise WrongUse(f"{where}: {_first(error)}") from None
+    except (WrongUse, OverflowError) as error:
+        raise WrongUse(f"{where}: {error}") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    loc = list(first["loc"])
+    if loc[:1] == ["data"]:
+        del loc[2:3]  # the kind of the entry, which the file does not name
+    place = ".".join(map(str, loc))
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    if isinstance(given, str | int | float):
+        message += f" (got {echo(str(given), 60)})"
+    return f"{place}: {message}" if place else message

@@ -1,7 +1,7 @@
-"""From trained weights to a released ONNX file, and its score on the slices kept out."""
+"""From a checkpoint to a released ONNX file with its card, compared with the torch network."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,79 +10,169 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
+from pydantic import ValidationError
 
-from fibstream.services.inference.port import ModelSpec
+from fibstream.core.errors import FibstreamError, WrongUse
+from fibstream.services.inference.edges.model import read_network
+from fibstream.services.inference.polarity import EdgeSums
+from fibstream.services.inference.port import GreyLevels
 
-from .config import TrainingConfig
-from .levels import training_levels
-from .network import HALO, STRIDE, Deployed
+from .config import NetworkConfig, PhantomConfig, TrainingConfig, VolumeConfig
+from .graph import network_graph
+from .network import Deployed, UNet
+from .shapes import MAX_EDGE
+from .trainer import Weights, read_checkpoint
+
+TILE_OUTPUT = 48  # voxels that a tile yields at least: smaller ones waste more on the halo
+SLACK = 1  # grey levels that the runtime may differ from torch
 
 
-def export(net: Deployed, recipe: TrainingConfig, folder: Path, raw: NDArray[np.uint8]) -> Path:
-    """Write ``<name>.onnx`` with free spatial axes and the metadata that the engine reads.
+def load_network(path: Path) -> tuple[TrainingConfig, UNet, int, NDArray[np.uint8]]:
+    """Return a checkpoint's configuration, network, step, and the sample of raw that it keeps.
 
-    ``raw`` are the training data, (z, y, x): the metadata keep their grey levels.
+    The network has the running mean of the weights, and valid convolutions.
     """
-    path = folder / f"{recipe.name}.onnx"
-    edge = recipe.patch + 2 * HALO
-    example = torch.zeros((1, 1, edge, edge, edge), dtype=torch.uint8)
-    axes = {2: "z", 3: "y", 4: "x"}
-    torch.onnx.export(
-        net.eval(), (example,), str(path), dynamo=False, opset_version=18,
-        input_names=["raw"], output_names=["distance"],
-        dynamic_axes={"raw": axes, "distance": {2: "zo", 3: "yo", 4: "xo"}},
-    )  # fmt: skip
-    model = onnx.load(path)
-    metadata: dict[str, Any] = {
-        "classes": [recipe.mask], "voxel_size_nm": [recipe.voxel_size_nm] * 3,
-        "halo": [HALO] * 3, "stride": [STRIDE] * 3, "phase": [0] * 3, "tile": [edge] * 3,
-        "scale_nm": recipe.scale_nm, "meaning": "distance",
+    config, saved = read_checkpoint(path)
+    if config.network.upsample > 1:
+        raise WrongUse(
+            f"{path}: its output is {config.network.upsample} times finer than its input, which "
+            "the engine of fibstream does not run; expected a network without upsample"
+        )
+    net = UNet(config.network, len(config.outputs))
+    net.load_state_dict(saved["mean"])
+    return config, net.as_valid().eval(), int(saved["step"]), saved["seen"].numpy()
+
+
+def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
+    """Write an ONNX file and return its card.
+
+    Its spatial axes are free, its crops constant. Before it gets its name it is compared with the
+    torch network on noise and on the training data.
+
+    Raises
+    ------
+    FibstreamError
+        The runtime yields other grey levels than torch.
+    WrongUse
+        The checkpoint is none, or its network none that the engine can run.
+    """
+    config, net, step, seen = load_network(checkpoint)
+    geometry = config.network.geometry
+    halo, stride = geometry.halo, geometry.stride
+    edge = geometry.least().edge
+    while geometry.plan(edge).output < TILE_OUTPUT and edge + stride <= MAX_EDGE:
+        edge += stride
+    card: dict[str, Any] = {
+        "meaning": "distance", "classes": list(config.outputs), "scale_nm": config.scale_nm,
+        "voxel_size_nm": [config.voxel_size_nm] * 3, "halo": [halo] * 3, "stride": [stride] * 3,
+        "phase": [geometry.phase] * 3, "tile": [edge] * 3,
+        "training": _training(config, step),
     }  # fmt: skip
-    levels = training_levels(raw, _Exported(path, metadata))
-    if levels is not None:
-        metadata["grey"] = levels.model_dump(mode="json")
-    onnx.helper.set_model_props(model, {"fibstream": json.dumps(metadata, sort_keys=True)})
-    model.producer_name, model.producer_version = "fibstream", ""
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-    return path
+    part = out.with_suffix(".part.onnx")
+    try:
+        state = {name: value.numpy() for name, value in net.state_dict().items()}
+        model = network_graph(config.network, state, config.outputs)
+        onnx.save(model, part)
+        session = _session(part)
+        least = geometry.least().edge
+        worst = parity(Deployed(net), session, (least, least + stride), seen)
+        if worst > SLACK:
+            raise FibstreamError(
+                f"{checkpoint}: the exported network differs from the trained one by {worst} grey "
+                f"levels; expected at most {SLACK}"
+            )
+        card["training"]["parity_grey_levels"] = worst
+        if (levels := levels_seen(session, config.outputs, seen, edge, halo)) is not None:
+            card["grey"] = levels.model_dump(mode="json")
+        onnx.helper.set_model_props(model, {"fibstream": json.dumps(card, sort_keys=True)})
+        onnx.checker.check_model(model)
+        onnx.save(model, part)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return card
 
 
-class _Exported:
-    """The exported network as an `Engine`."""
-
-    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        self.spec = ModelSpec(**metadata, name=path.stem, sha256="")
-        self.profile: Mapping[str, str] = {}
-        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the prediction of one tile."""
-        found: NDArray[np.uint8] = self._session.run(None, {"raw": tile[None, None]})[0][0]
-        return found
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def evaluate(
-    path: Path, raw: NDArray[np.uint8], mask: NDArray[np.bool_], recipe: TrainingConfig
-) -> dict[str, float]:
-    """Dice at 127 on the held-out slices, predicted within the whole volume, rim by reflection."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    padded = np.pad(raw, [(HALO, HALO + recipe.patch)] * 3, mode="reflect")
-    grey = np.zeros(raw.shape, np.uint8)
-    first = raw.shape[0] - recipe.held_out_slices
-    p, edge = recipe.patch, recipe.patch + 2 * HALO
-    for z in range(first // STRIDE * STRIDE, raw.shape[0], p):
-        for y in range(0, raw.shape[1], p):
-            for x in range(0, raw.shape[2], p):
-                tile = padded[z : z + edge, y : y + edge, x : x + edge]
-                (out,) = session.run(None, {"raw": tile[None, None]})
-                kept = grey[z : z + p, y : y + p, x : x + p]
-                kept[:] = out[0, 0, : kept.shape[0], : kept.shape[1], : kept.shape[2]]
-    found, truth = grey[first:] >= 127, mask[first:]
-    both = int((found & truth).sum())
+def _training(config: TrainingConfig, step: int) -> dict[str, Any]:
+    """Return what the card tells of the training: data, contrast, licence, citation."""
+    volumes = [data for data in config.data if isinstance(data, VolumeConfig)]
     return {
-        "dice": 2 * both / int(found.sum() + truth.sum()),
-        "iou": both / int((found | truth).sum()),
-        "precision": both / max(int(found.sum()), 1),
-        "recall": both / int(truth.sum()),
-    }
+        "name": config.name, "step": step, "seed": config.seed, "surface": config.surface,
+        "network": config.network.model_dump(mode="json"),
+        "data": [
+            {"raw": Path(v.raw.partition("#")[0]).name, "contrast": v.contrast or (0, 255),
+             "inverted": v.invert, "licence": v.licence}
+            for v in volumes
+        ] + [
+            {"phantom": p.model_dump(mode="json")}
+            for p in config.data if isinstance(p, PhantomConfig)
+        ],
+        "augmented": config.augment.model_dump(mode="json"),
+        "licence": config.licence, "citation": config.citation,
+    }  # fmt: skip
+
+
+def parity(
+    net: Deployed, session: onnxruntime.InferenceSession, edges: Sequence[int],
+    seen: NDArray[np.uint8],
+) -> int:  # fmt: skip
+    """Return by how many grey levels at most the ONNX file differs from the torch network.
+
+    On noise, and on a sample of raw, in inputs of several sizes.
+    """
+    worst = 0
+    for edge in edges:
+        noise = np.random.default_rng(edge).integers(0, 256, (edge,) * 3, np.uint8)
+        cut = seen[:edge, :edge, :edge]
+        for tile in (noise, np.pad(cut, [(0, edge - n) for n in cut.shape], mode="edge")):
+            with torch.no_grad():
+                ours = net(torch.from_numpy(tile[None, None])).numpy()
+            theirs = session.run(None, {"raw": tile[None, None]})[0]
+            worst = max(worst, int(np.abs(ours.astype(int) - theirs.astype(int)).max()))
+    return worst
+
+
+def levels_seen(
+    session: onnxruntime.InferenceSession, classes: Sequence[str], seen: NDArray[np.uint8],
+    edge: int, halo: int,
+) -> GreyLevels | None:  # fmt: skip
+    """Return the grey levels of a sample of raw, and of the edges predicted in it; None without."""
+    tile = np.pad(seen, [(0, max(edge - n, 0)) for n in seen.shape], mode="reflect")
+    tile = np.ascontiguousarray(tile[:edge, :edge, :edge])
+    found = session.run(None, {"raw": tile[None, None]})[0][0]
+    sums = EdgeSums(classes)
+    sums.add(tile[halo:-halo, halo:-halo, halo:-halo], found)
+    return sums.levels()
+
+
+def weights_of(path: Path) -> Weights:
+    """Return the weights in a checkpoint, or in an ONNX file that `export` wrote."""
+    if path.suffix != ".onnx":
+        config, saved = read_checkpoint(path)
+        return Weights(str(path), config.network, config.outputs, saved["mean"])
+    spec, model = read_network(path)
+    texts = {prop.key: prop.value for prop in model.metadata_props}
+    try:
+        network = NetworkConfig.model_validate(
+            json.loads(texts["fibstream"])["training"]["network"]
+        )
+        state = {
+            tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+            for tensor in model.graph.initializer
+        }
+        if missing := UNet(network, len(spec.classes)).state_dict().keys() - state.keys():
+            raise KeyError(min(missing))
+    except (KeyError, TypeError, ValidationError):
+        raise WrongUse(
+            f"--from {path}: holds no weights that training can go on with; expected a checkpoint, "
+            "or a file of fibstream export"
+        ) from None
+    return Weights(str(path), network, spec.classes, state)

@@ -1,46 +1,60 @@
-"""A small valid 3-D U-Net that regresses the signed distance to an organelle's boundary.
+"""A 3-D U-Net that regresses signed distances, and the same as it is exported.
 
-Three levels, pooled by 2; every convolution is valid and every crop is a constant, so that an
-output voxel depends on its own receptive field alone and tiles meet without a seam
-(architecture after Heinrich et al. 2021, Methods "Network architecture", much smaller).
+Architecture after Heinrich et al. 2021 (CNectome ``unet_class.py``): two 3³ convolutions with ReLU
+a level and side, max pooling, nearest-neighbour growth after a 1³ convolution, a linear head.
+Every crop is a constant, so that an output voxel depends on its own receptive field alone and
+tiles meet without a seam.
 """
 
+import copy
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-HALO = 24  # voxels lost on each side: 2 + 2*2 + 3*4 + 2*2 + 2
-STRIDE = 4  # total pooling factor: the lattice on which tiles must start
+from .config import NetworkConfig
+from .shapes import Meeting
 
 
-def _convolutions(*widths: int) -> nn.Sequential:
+def _convolutions(*widths: int, padding: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [nn.Conv3d(before, after, 3), nn.ReLU(inplace=True)]
+        layers += [nn.Conv3d(before, after, 3, padding=padding), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
-class DistanceNet(nn.Module):
-    """Map raw grey values to a signed distance in units of the target's scale.
+def _cropped(value: Tensor, cut: tuple[int, int]) -> Tensor:
+    inner = slice(cut[0], -cut[1] if cut[1] else None)
+    return value[..., inner, inner, inner]
 
-    Input ``(n, 1, z, y, x)`` float in [-1, 1], every edge a multiple of 4 and at least 52; output
-    ``(n, 1, z-48, y-48, x-48)``: the distance divided by the scale, positive inside, unbounded.
+
+class UNet(nn.Module):
+    """Map grey values to one channel a class.
+
+    Input ``(n, 1, z, y, x)`` float in [-1, 1]; output ``(n, classes, z', y', x')``: as the input
+    with padding ``same``, else smaller as `shapes` has it.
     """
 
-    def __init__(self, widths: tuple[int, int, int]) -> None:
+    def __init__(self, config: NetworkConfig, classes: int) -> None:
         super().__init__()
-        fine, middle, coarse = widths
-        self.down0 = _convolutions(1, fine, fine)
-        self.down1 = _convolutions(fine, middle, middle)
-        self.bottom = _convolutions(middle, coarse, coarse, coarse)
-        self.narrow1 = nn.Conv3d(coarse, middle, 1)
-        self.up1 = _convolutions(2 * middle, middle, middle)
-        self.narrow0 = nn.Conv3d(middle, fine, 1)
-        self.up0 = _convolutions(2 * fine, fine, fine)
-        self.head = nn.Conv3d(fine, 1, 1)
-        self.pool = nn.MaxPool3d(2)
-        self.grow = nn.Upsample(scale_factor=2, mode="nearest")
+        padding, count = int(config.padding == "same"), config.convolutions
+        self.factors, self.upsample, self.valid = config.factors, config.upsample, not padding
+        self.meetings: tuple[Meeting, ...] = config.geometry.least().meetings
+        self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        before = 1
+        for width in config.widths:
+            self.down.append(_convolutions(before, *[width] * count, padding=padding))
+            before = width
+        for level in reversed(range(len(config.factors))):
+            width = config.up[level]
+            self.narrow.append(nn.Conv3d(before, width, 1))
+            met = width + config.widths[level]
+            self.up.append(_convolutions(met, *[width] * count, padding=padding))
+            before = width
+        self.last = (
+            _convolutions(*[before] * (count + 1), padding=0) if config.upsample > 1 else None
+        )
+        self.head = nn.Conv3d(before, classes, 1)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -49,35 +63,61 @@ class DistanceNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.normal_(self.head.weight, std=0.05)
+        nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Return the distance; see the class for shapes."""
-        fine = self.down0(raw)
-        middle = self.down1(self.pool(fine))
-        coarse = self.bottom(self.pool(middle))
-        # Narrowing before growing costs an eighth of narrowing after it, and is the same map.
-        up = torch.cat([middle[..., 6:-6, 6:-6, 6:-6], self.grow(self.narrow1(coarse))], 1)
-        up = self.grow(self.narrow0(self.up1(up)))
-        up = torch.cat([fine[..., 20:-20, 20:-20, 20:-20], up], 1)
-        distance: Tensor = self.head(self.up0(up))
-        return distance
+        """Return the squashed distances; see the class for shapes."""
+        value, beside = raw, []
+        for level, block in enumerate(self.down):
+            if level:
+                value = nn.functional.max_pool3d(value, self.factors[level - 1])
+            value = block(value)
+            beside.append(value)
+        beside.pop()
+        for level, narrow, block in zip(
+            reversed(range(len(self.factors))), self.narrow, self.up, strict=True
+        ):
+            # Narrowing before growing costs an eighth of narrowing after it, and is the same map.
+            value = nn.functional.relu(narrow(value))
+            grown = nn.functional.interpolate(
+                value, scale_factor=float(self.factors[level]), mode="nearest"
+            )
+            skip = beside.pop()
+            if self.valid:
+                grown = _cropped(grown, self.meetings[level].grown)
+                skip = _cropped(skip, self.meetings[level].beside)
+            value = block(torch.cat([skip, grown], 1))
+        if self.last is not None:
+            grown = nn.functional.interpolate(
+                value, scale_factor=float(self.upsample), mode="nearest"
+            )
+            value = self.last(grown)
+        found: Tensor = self.head(value)
+        return found
+
+    def as_valid(self) -> "UNet":
+        """Return a copy with the same weights whose convolutions are valid."""
+        twin = copy.deepcopy(self)
+        twin.valid = True
+        for module in twin.modules():
+            if isinstance(module, nn.Conv3d):
+                module.padding = (0, 0, 0)
+        return twin
 
 
 class Deployed(nn.Module):
     """The network as it is exported: uint8 grey values in, uint8 signed tanh distance out.
 
-    ``clip(round(128 t + 127), 0, 255)`` with ``t = tanh(distance / scale)``; 127 is 0 nm
-    (quantisation of Heinrich et al. 2021). Scaling and rounding are part of the graph, so that
-    every runtime that executes it uses the same ones.
+    ``clip(round(128 t + 127), 0, 255)``; 127 is 0 nm (quantisation of Heinrich et al. 2021).
+    Scaling and rounding are part of the graph, so that every runtime that executes it uses the
+    same ones.
     """
 
-    def __init__(self, net: DistanceNet) -> None:
+    def __init__(self, net: UNet) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return the grey value of the distance, uint8, of raw uint8."""
-        distance = self.net(raw.to(torch.float32) * (2 / 255) - 1)
-        grey = torch.round(128 * torch.tanh(distance) + 127)
-        return torch.clamp(grey, 0, 255).to(torch.uint8)
+        squashed = self.net(raw.to(torch.float32) * (2 / 255) - 1)
+        return torch.clamp(torch.round(128 * squashed + 127), 0, 255).to(torch.uint8)

@@ -1,0 +1,162 @@
+"""The batch of a step: it depends on the seed and the step alone, so a resumed run draws the same.
+
+A crop is drawn with a chance by its weight, or with that of a priority among those that contain a
+class; then a place in it, until enough of the patch is annotated. Beyond the volume raw is
+reflected, as inference does; beyond the crop nothing is annotated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from fibstream.core.errors import WrongUse
+
+from .augment import Deformation, turn, vary
+from .config import PhantomConfig, TrainingConfig
+from .crops import Crop, made
+from .targets import Truth, balance, margin_nm, targets
+
+TRIES = 50  # places that are drawn until one is annotated well enough
+Floats = NDArray[np.float32]
+Place = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Raw ``(n, 1, z, y, x)`` in [-1, 1]; targets and weights ``(n, classes, z', y', x')``."""
+
+    raw: Floats
+    target: Floats
+    weight: Floats
+
+
+class Sampler:
+    """Batches of a configuration and its crops."""
+
+    def __init__(self, config: TrainingConfig, crops: Sequence[Crop]) -> None:
+        self._config = config
+        self._crops = list(crops)
+        self._phantoms = [d for d in config.data if isinstance(d, PhantomConfig)]
+        self._input = config.input_edge * config.thinning  # voxels of raw
+        self._halo = (self._input - config.patch) // 2
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        config = self._config
+        found = [self._patch(step, item) for item in range(config.batch)]
+        raw, target, valid = (np.stack(parts) for parts in zip(*found, strict=True))
+        return Batch(raw[:, None], target, balance(target, valid, config.outputs))
+
+    def _patch(self, step: int, item: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        config = self._config
+        rng = np.random.default_rng((config.seed, step, item))
+        crop = self._crop(rng, step)
+        for _ in range(TRIES):
+            target, valid, place, warp = self._truth(crop, rng)
+            if valid.any(axis=0).mean() >= config.least_valid:
+                break
+        else:
+            raise WrongUse(
+                f"{crop.name}: of {TRIES} places none has {config.least_valid:.0%} of a patch "
+                f"of {config.patch} voxels annotated: make patch or least_valid smaller"
+            )
+        raw = self._raw(crop, place, warp, rng)
+        if config.augment.mirror:
+            z, y, x = rng.permutation(3).tolist()
+            flips = tuple(rng.choice((1, -1), 3).tolist())
+            raw, target = turn(raw, (z, y, x), flips), turn(target, (z, y, x), flips)
+            valid = turn(valid, (z, y, x), flips)
+        return raw * 2 - 1, target, valid
+
+    def _crop(self, rng: np.random.Generator, step: int) -> Crop:
+        config = self._config
+        crops = self._crops + [
+            made(p, step // p.every, config.voxel_size_nm, config.outputs) for p in self._phantoms
+        ]
+        weights = np.array([crop.weight for crop in crops])
+        for name, chance in config.priority.items():
+            there = np.array([name in crop.present for crop in crops])
+            if rng.random() < chance and there.any():
+                weights = weights * there
+                break
+        return crops[rng.choice(len(crops), p=weights / weights.sum())]
+
+    def _truth(
+        self, crop: Crop, rng: np.random.Generator
+    ) -> tuple[Floats, NDArray[np.bool_], Place, Deformation | None]:
+        """Return targets and validity of a place, drawn anew; and where and how it was cut."""
+        config, factor = self._config, crop.factor
+        edge = config.patch
+        z, y, x = (int(rng.integers(min(0, n - edge), max(0, n - edge) + 1)) for n in crop.shape)
+        warp = None
+        if rng.random() < config.augment.elastic:
+            warp = Deformation(rng, edge + config.input_edge, config.augment.elastic_sigma)
+        margin = ceil(margin_nm(config.scale_nm) / (min(crop.voxel_nm) * factor)) + 1
+        start = np.array([z, y, x]) * factor - margin * factor
+        count = (edge + 2 * margin) * factor
+        cut = {
+            key: self._labels(array, start, count, factor, warp)
+            for key, array in {id(t.labels): t.labels for t in crop.truths.values()}.items()
+        }
+        truths = {
+            name: Truth(cut[id(t.labels)], t.ids, t.thin_nm) for name, t in crop.truths.items()
+        }
+        target, valid = targets(
+            truths, config.outputs, voxel_nm=crop.voxel_nm, scale_nm=config.scale_nm,
+            surface=config.surface,
+        )  # fmt: skip
+        inner = (slice(margin * factor, -margin * factor, factor),) * 3
+        return target[:, *inner], valid[:, *inner], (z, y, x), warp
+
+    def _labels(
+        self, labels: NDArray[np.uint8], start: NDArray[Any], count: int, factor: int,
+        warp: Deformation | None,
+    ) -> NDArray[np.uint8]:  # fmt: skip
+        """Return labels of a cube, 0 beyond the crop."""
+        if warp is None:
+            out = np.zeros((count,) * 3, np.uint8)
+            low, high = np.maximum(start, 0), np.minimum(start + count, labels.shape)
+            if (low < high).all():
+                into = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+                out[into] = labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+            return out
+        middle = (start + count / 2) / factor  # of the patch, in voxels of raw
+        first = np.full(3, -count / 2 / factor + 0.5 / factor)
+        places = warp.places(first, 1 / factor, count) + middle[:, None, None, None]
+        at = places * factor - 0.5
+        return np.asarray(ndimage.map_coordinates(labels, at, order=0, cval=0), np.uint8)
+
+    def _raw(
+        self, crop: Crop, place: Place, warp: Deformation | None, rng: np.random.Generator
+    ) -> Floats:
+        """Return the network's input of a place, (z, y, x) in [0, 1], varied."""
+        config, count = self._config, self._input
+        start = np.array(place) + crop.begin - self._halo
+        if warp is None:
+            index = [
+                reflect(np.arange(s, s + count), n)
+                for s, n in zip(start.tolist(), crop.raw.shape, strict=True)
+            ]
+            raw = crop.raw[np.ix_(*index)].astype(np.float32)
+        else:
+            middle = start + count / 2
+            first = np.full(3, 0.5 - count / 2)
+            at = warp.places(first, 1.0, count) + middle[:, None, None, None] - 0.5
+            raw = ndimage.map_coordinates(crop.raw, at, order=1, output=np.float32, mode="mirror")
+        if (thin := config.thinning) > 1:
+            z, y, x = rng.integers(0, thin, 3)  # the paper has 8 thinned volumes of each
+            raw = raw[z::thin, y::thin, x::thin]
+        return vary(raw / np.float32(255), rng, config.augment)
+
+
+def reflect(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return indices reflected at both ends of an axis, as numpy's ``reflect`` pads."""
+    period = max(2 * (size - 1), 1)
+    folded = np.abs(index) % period
+    found: NDArray[np.int64] = np.minimum(folded, period - folded)
+    return found

@@ -1,0 +1,237 @@
+"""Batches: what is annotated and nothing else, from files and phantoms, the same for a seed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from fibstream.core.errors import WrongUse
+from fibstream.services.inference.training.augment import (
+    Augmentation,
+    Deformation,
+    shifted,
+    turn,
+    vary,
+)  # fmt: skip
+from fibstream.services.inference.training.crops import described, load, memory
+from fibstream.services.inference.training.sampler import Sampler, reflect
+from fibstream.services.inference.training.targets import balance, signed_distance
+
+from .trained import SHAPE, bodies, configured, fine_labels, write_data
+
+PLAIN = {"mirror": False, "elastic": 0, "contrast": [1, 1], "brightness": [0, 0], "gamma": [1, 1],
+         "noise": 0, "blur": 0, "jitter": 0, "drift": 0}  # fmt: skip
+PHANTOM = {"phantom": [30, 40, 40], "seed": 5, "every": 3, "organelles": ["mito"]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data") / "cell.npz")
+
+
+def test_a_batch_is_cut_from_raw_and_truth_at_one_place(data) -> None:
+    """Without augmentation each patch is found again in the volume, with its target."""
+    config = configured(data, augment=PLAIN, patch=16, batch=3)
+    raw, mask = bodies()
+    whole = np.tanh(signed_distance(mask, (10.0,) * 3, 138.0) / 50)
+    edge = np.minimum.reduce([np.minimum(i, n - 1 - i) for i, n in
+                              zip(np.indices(SHAPE), SHAPE, strict=True)])  # fmt: skip
+    sure = np.abs(np.arctanh(whole.astype(float)) * 50) <= edge * 10 + 5 + 1e-3
+    for step in range(4):
+        batch = Sampler(config, load(config)).batch(step)
+        assert batch.raw.shape == batch.target.shape == batch.weight.shape == (3, 1, 16, 16, 16)
+        valid, targets = [], []
+        for item in range(3):
+            grey = np.rint((batch.raw[item, 0] + 1) * 127.5).astype(np.uint8)
+            (at,) = [
+                c for c in np.ndindex(*(n - 15 for n in SHAPE))
+                if raw[c] == grey[0, 0, 0]
+                and np.array_equal(raw[tuple(slice(a, a + 16) for a in c)], grey)
+            ]  # fmt: skip
+            cut = tuple(slice(a, a + 16) for a in at)
+            assert np.allclose(batch.target[item, 0], whole[cut], atol=1e-5)
+            valid.append(sure[cut])
+            targets.append(whole[cut])
+        wanted = balance(np.stack(targets)[:, None], np.stack(valid)[:, None], ("mito",))
+        assert np.allclose(batch.weight, wanted, atol=1e-4)
+
+
+def test_the_seed_and_the_step_alone_decide_a_batch(data) -> None:
+    config = configured(data, data=[*configured_data(data), PHANTOM])
+    one, other = (Sampler(config, load(config)) for _ in "ab")
+    other.batch(1)
+    other.batch(7)
+    for step in (0, 2, 7):
+        a, b = one.batch(step), other.batch(step)
+        for name in ("raw", "target", "weight"):
+            assert np.array_equal(getattr(a, name), getattr(b, name))
+    assert not np.array_equal(one.batch(0).raw, one.batch(1).raw)
+    moved = configured(data, data=[*configured_data(data), PHANTOM], seed=4)
+    assert not np.array_equal(one.batch(0).raw, Sampler(moved, load(moved)).batch(0).raw)
+
+
+def configured_data(data: Path, **crop) -> list[dict]:
+    crop = crop or {"masks": {"mito": f"{data}#mito"}}
+    return [{"raw": f"{data}#raw", "crops": [crop]}]
+
+
+def test_what_is_not_annotated_has_no_weight(data) -> None:
+    classes = ["mito", "mito_DNA", "er"]
+    record = {"present_annotated": [3, 4, 35], "absent_annotated": [5]}
+    fine = {"labels": f"{data}#fine", "record": record}
+    config = configured(data, classes=classes, data=[*configured_data(data, **fine), PHANTOM])
+    (crop,) = load(config)
+    assert set(crop.truths) == {"mito", "mito_DNA"} and crop.present == {"mito"}
+    files = configured(data, classes=classes[:2], data=configured_data(data, **fine))
+    batch = Sampler(files, load(files)).batch(0)
+    assert batch.weight[:, 0].any()
+    assert (batch.target[:, 1][batch.weight[:, 1] > 0] < 0).all()  # known to be absent
+    for step in range(3):
+        batch = Sampler(config, load(config)).batch(step)
+        known = batch.weight > 0
+        assert np.isfinite(batch.target).all() and known.any()
+    with pytest.raises(WrongUse, match="class er: no crop trains it"):
+        load(configured(data, classes=classes, data=configured_data(data, **fine)))
+
+
+def test_a_crop_smaller_than_a_patch_has_context_and_no_weight_around(data) -> None:
+    crop = {"masks": {"mito": f"{data}#mito"}, "z": [8, 14]}
+    config = configured(data, data=configured_data(data, **crop), augment=PLAIN, least_valid=0.01)
+    (found,) = load(config)
+    assert found.shape == (6, 36, 40) and found.raw.shape == SHAPE and found.begin[0] == 8
+    weight = Sampler(config, [found]).batch(0).weight
+    assert 0 < (weight[0, 0].any(axis=(1, 2))).sum() <= 6
+    narrow = configured(data, data=configured_data(data, **crop), least_valid=0.9)
+    with pytest.raises(WrongUse, match="of 50 places none has 90% of a patch"):
+        Sampler(narrow, [found]).batch(0)
+
+
+def test_labels_of_half_the_voxel_size(data, tmp_path) -> None:
+    _, mask = bodies()
+    fine = np.repeat(np.repeat(np.repeat(mask, 2, 0), 2, 1), 2, 2)
+    np.savez(tmp_path / "fine.npz", mito=fine.astype(np.uint8), voxel_size_nm_zyx=[5.0] * 3)
+    crop = {"masks": {"mito": f"{tmp_path}/fine.npz#mito"}}
+    config = configured(data, data=configured_data(data, **crop), augment=PLAIN)
+    (found,) = load(config)
+    assert found.factor == 2 and found.shape == SHAPE
+    halves, wholes = Sampler(config, [found]).batch(0), Sampler(
+        configured(data, augment=PLAIN), load(configured(data))).batch(0)  # fmt: skip
+    assert np.array_equal(halves.raw, wholes.raw)
+    both = (halves.weight > 0) & (wholes.weight > 0)
+    assert np.abs(halves.target - wholes.target)[both].max() < 0.17  # at most 7.5 nm nearer
+    assert np.corrcoef(halves.target[both], wholes.target[both])[0, 1] > 0.99
+    away = {**crop, "begins_nm": [0, 0, 5]}
+    with pytest.raises(WrongUse, match="does not begin and end with voxels of"):
+        load(configured(data, data=configured_data(data, **away)))
+
+
+def test_simulated_coarse_raw_keeps_its_place(data) -> None:
+    config = configured(
+        data, simulated_nm=20, patch=22, augment=PLAIN, batch=1,
+        network={"widths": [16, 16], "factors": [2], "convolutions": 1, "padding": "valid",
+                 "upsample": 2},
+    )  # fmt: skip
+    found = Sampler(config, load(config)).batch(0)
+    edge = config.input_edge
+    assert found.raw.shape[-1] == edge and found.target.shape[-1] == 22
+    halo = (edge * 2 - 22) // 4  # voxels of the input around the output
+    raw = found.raw[0, 0, halo : halo + 11, halo : halo + 11, halo : halo + 11]
+    coarse = found.target[0, 0].reshape(11, 2, 11, 2, 11, 2).mean((1, 3, 5))
+    dark = raw < (70 + 170) / 255 - 1
+    sure = np.abs(coarse) > 0.15
+    assert 0.1 < dark.mean() < 0.9 and (dark == (coarse > 0))[sure].mean() > 0.95
+    assert (dark[:-1] == (coarse > 0)[1:])[sure[1:]].mean() < 0.95  # one voxel further
+
+
+def test_elastic_patches_keep_raw_and_truth_together(data) -> None:
+    augment = {**PLAIN, "elastic": 1.0, "elastic_sigma": 3.0}
+    config = configured(data, augment=augment, patch=16, batch=1, least_valid=0.01)
+    sampler = Sampler(config, load(config))
+    agree = []
+    for step in range(8):
+        batch = sampler.batch(step)
+        known = batch.weight > 0
+        dark = batch.raw[known] < (70 + 170) / 255 - 1
+        if 0.05 < (batch.target[known] > 0).mean() < 0.95:
+            agree.append(np.mean(dark == (batch.target[known] > 0)))
+    assert len(agree) > 2 and np.mean(agree) > 0.95
+
+
+def test_a_deformation_without_deviation_is_a_rotation() -> None:
+    at = Deformation(np.random.default_rng(1), 40, 0.0).places(np.array([-3.0, -4, -5]), 1.0, 11)
+    lattice = np.indices((11,) * 3).reshape(3, -1) + np.array([[-3], [-4], [-5]])
+    assert np.allclose(np.linalg.norm(at.reshape(3, -1), axis=0),
+                       np.linalg.norm(lattice, axis=0), atol=1e-4)  # fmt: skip
+    assert not np.allclose(at.reshape(3, -1), lattice, atol=0.1)
+
+
+def test_no_augmentation_inverts_unless_it_is_asked_for() -> None:
+    """Without noise and blur grey values keep their order, whatever is drawn."""
+    ramp = np.linspace(0.02, 0.98, 4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    quiet = Augmentation(noise=0, blur=0, jitter=0, drift=0)
+    for seed in range(60):
+        found = vary(ramp, np.random.default_rng(seed), quiet).ravel()
+        assert (np.diff(found) >= 0).all() and 0 <= found.min() <= found.max() <= 1
+        assert found.dtype == np.float32
+    other = vary(ramp, np.random.default_rng(0), quiet.model_copy(update={"inversion": 1.0}))
+    assert (np.diff(other.ravel()) <= 0).all()
+    assert Augmentation().inversion == 0
+
+
+def test_slices_are_shifted_each_by_itself() -> None:
+    raw = ndimage.gaussian_filter(np.random.default_rng(0).random((3, 20, 20)), 1.5)
+    moved = shifted(raw.astype(np.float32), np.array([[0, 0], [1, -2], [0, 0]]))
+    assert np.allclose(moved[[0, 2]], raw[[0, 2]], atol=1e-6)
+    assert np.allclose(moved[1, 1:, :-2], raw[1, :-1, 2:], atol=1e-6)
+
+
+def test_turning_twice_back_is_nothing() -> None:
+    a = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    assert turn(a, (2, 0, 1), (1, 1, 1)).shape == (2, 5, 3, 4)
+    assert np.array_equal(turn(a, (0, 1, 2), (1, -1, 1)), a[:, :, ::-1])
+    assert np.array_equal(turn(turn(a, (1, 0, 2), (-1, 1, 1)), (1, 0, 2), (1, -1, 1)), a)
+
+
+def test_reflection_is_numpys() -> None:
+    for size in (1, 2, 5):
+        around = np.pad(np.arange(size), 7, mode="reflect") if size > 1 else np.zeros(15, int)
+        assert np.array_equal(reflect(np.arange(-7, size + 7), size), around)
+
+
+def test_priorities_choose_crops_that_have_the_class(data) -> None:
+    fine = {"labels": f"{data}#fine", "record": "all"}
+    empty = {**fine, "z": [0, 3]}  # no body reaches there
+    crops = [{"raw": f"{data}#raw", "crops": [fine, empty]}]
+    config = configured(data, classes=["mito"], data=crops, priority={"mito": 1.0}, patch=4,
+                        least_valid=0.001, augment=PLAIN)  # fmt: skip
+    found = load(config)
+    assert [c.present for c in found] == [{"mito"}, frozenset()]
+    assert found[0].weight / found[1].weight == pytest.approx(10)
+    sampler = Sampler(config, found)
+    rng = np.random.default_rng(0)
+    assert all(sampler._crop(rng, 0) is found[0] for _ in range(20))
+
+
+def test_phantoms_change_while_training_goes_on(data) -> None:
+    config = configured(data, classes="few/mito", data=[PHANTOM], augment=PLAIN, batch=1)
+    sampler = Sampler(config, load(config))
+    assert memory(load(config)) == 0
+    batches = [sampler.batch(step) for step in (0, 1, 2, 3)]
+    assert all(b.weight[:, 0].any() for b in batches)
+    (first,) = described(config)
+    assert first.counts is not None and first.counts.annotated == 30 * 40 * 40
+    assert first.labels is not None and (first.labels > 0).all()
+
+
+def test_a_mask_for_one_class_overrides_the_record(data, tmp_path) -> None:
+    known = np.zeros(SHAPE, np.uint8)
+    known[:20] = 1
+    np.savez(tmp_path / "known.npz", er=known, voxel_size_nm_zyx=[10.0] * 3)
+    crop = {"labels": f"{data}#fine", "record": {"present_annotated": [3, 4, 5]},
+            "annotated": {"er": f"{tmp_path}/known.npz#er"}}  # fmt: skip
+    config = configured(data, classes=["mito", "er"], data=configured_data(data, **crop))
+    (found,) = load(config)
+    assert np.array_equal(found.truths["er"].labels > 0, known > 0)
+    _, mask = bodies()
+    assert found.labels is not None and np.array_equal(found.labels, fine_labels(mask))

@@ -1,0 +1,269 @@
+"""Training in small: a loss that falls, resuming to the same bits, export, and what goes wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+
+from fibstream.core.errors import FibstreamError, WrongUse
+from fibstream.core.grid import Box, Grid
+from fibstream.core.stage import Patch
+from fibstream.services.inference.edges.engine import CpuEngine
+from fibstream.services.inference.tiling import halo_of, predict
+from fibstream.services.inference.training.config import NetworkConfig, TrainingConfig
+from fibstream.services.inference.training.crops import load, seen
+from fibstream.services.inference.training.export import export, load_network, weights_of
+from fibstream.services.inference.training.network import Deployed, UNet
+from fibstream.services.inference.training.sampler import Batch, Sampler
+from fibstream.services.inference.training.trainer import LAST, Trainer, run, weighted
+
+from ..support.command import inside
+from .trained import bodies, configured, words, write_data
+
+MILD = {"elastic": 0, "contrast": [0.8, 1.2], "brightness": [-0.1, 0.1], "gamma": [0.8, 1.25],
+        "noise": 0.02, "blur": 0.3, "jitter": 0.3}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data") / "cell.npz")
+
+
+def trained(config: TrainingConfig, folder: Path, until: int | None = None) -> Trainer:
+    """Train into a folder, or go on there; stop as if killed after step ``until``."""
+    crops = load(config)
+    trainer = Trainer(config, seen(crops, config))
+    if (folder / LAST).exists():
+        trainer.resume(folder / LAST)
+
+    def stop(step: int, loss: float) -> None:
+        if step == until:
+            raise KeyboardInterrupt
+
+    try:
+        run(trainer, Sampler(config, crops), folder, stop)
+    except KeyboardInterrupt:
+        assert until is not None
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def checkpoint(cell, tmp_path_factory) -> Path:
+    """Train for sixty steps; its last checkpoint."""
+    folder = tmp_path_factory.mktemp("run")
+    config = configured(cell, steps=60, save_every=60, learning_rate=0.01, augment=MILD)
+    trainer = trained(config, folder)
+    first, last = trainer.curve[0][1], trainer.curve[-1][1]
+    assert last < first / 2, trainer.curve
+    return folder / LAST
+
+
+def test_the_loss_is_the_mean_of_each_class_where_it_has_weight() -> None:
+    rng = np.random.default_rng(1)
+    found, target, weight = (rng.random((2, 3, 4, 5, 6)).astype(np.float32) for _ in range(3))
+    weight[rng.random(weight.shape) < 0.5] = 0
+    weight[:, 1] = 0  # no valid voxel: adds nothing
+    slow = 0.0
+    for c in range(3):
+        at = np.argwhere(weight[:, c] > 0)
+        errors = [weight[n, c, *p] * (found[n, c, *p] - target[n, c, *p]) ** 2 for n, *p in at]
+        slow += sum(errors) / max(len(errors), 1)
+    got = weighted(*(torch.from_numpy(a) for a in (found, target, weight)))
+    assert float(got) == pytest.approx(slow, rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_resumed_run_ends_with_the_same_bits(cell, tmp_path, precision) -> None:
+    config = configured(cell, steps=8, save_every=3, precision=precision)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = trained(config, tmp_path / "whole")
+    assert trained(config, tmp_path / "parts", until=5).step == 5
+    parts = trained(config, tmp_path / "parts")  # from step 3 on
+    assert whole.step == parts.step == 8 and whole.curve == parts.curve
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, parts.net.state_dict()[name]), name
+        assert torch.equal(whole.mean[name], parts.mean[name]), name
+    one, other = (t.optimiser.state_dict()["state"] for t in (whole, parts))
+    assert all(torch.equal(one[k]["exp_avg_sq"], other[k]["exp_avg_sq"]) for k in one)
+    assert not torch.equal(whole.net.head.weight, whole.mean["head.weight"])
+
+
+def test_another_configuration_does_not_go_on(cell, tmp_path) -> None:
+    config = configured(cell, steps=3)
+    trained(config, tmp_path)
+    before = (tmp_path / LAST).read_bytes()
+    for change in ({"learning_rate": 0.1}, {"seed": 9}, {"steps": 5}, {"patch": 18}):
+        with pytest.raises(WrongUse, match=f"another {next(iter(change))}; expected the same"):
+            trained(configured(cell, **{"steps": 3, **change}), tmp_path)
+    assert (tmp_path / LAST).read_bytes() == before
+
+
+def test_longer_is_the_same_where_the_rate_is_constant(cell, tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = trained(configured(cell, steps=6, schedule="constant"), tmp_path / "a")
+    trained(configured(cell, steps=3, schedule="constant"), tmp_path / "b")
+    longer = trained(configured(cell, steps=6, schedule="constant"), tmp_path / "b")
+    assert torch.equal(whole.net.head.weight, longer.net.head.weight)
+
+
+def test_a_loss_that_is_not_finite_ends_it_and_keeps_the_checkpoint(cell, tmp_path) -> None:
+    config = configured(cell, steps=6, save_every=2, keep_every=2)
+
+    class Broken(Sampler):
+        def batch(self, step: int) -> Batch:
+            found = super().batch(step)
+            return (
+                found
+                if step < 4
+                else Batch(found.raw * np.float32(np.nan), found.target, found.weight)
+            )
+
+    crops = load(config)
+    with pytest.raises(FibstreamError, match="step 5: the loss is nan") as caught:
+        run(Trainer(config, seen(crops, config)), Broken(config, crops), tmp_path, lambda *_: None)
+    assert "\n" not in str(caught.value)
+    assert {p.name for p in tmp_path.iterdir()} == {LAST, "step-00000002.pt", "step-00000004.pt"}
+    kept = load_network(tmp_path / LAST)[1].state_dict()
+    assert all(torch.isfinite(value).all() for value in kept.values())
+    again = trained(config, tmp_path)
+    assert again.step == 6
+
+
+def test_same_and_valid_convolutions_agree_in_the_middle() -> None:
+    """What is trained with zeros around is exported as valid: the same voxels, tile by tile."""
+    torch.manual_seed(1)
+    for factors, count in (((2,), 1), ((2, 2), 1), ((3,), 2)):
+        widths = (16,) * (len(factors) + 1)
+        config = NetworkConfig(widths=widths, factors=factors, convolutions=count)
+        geometry = config.geometry
+        net, stride = UNet(config, 2).eval(), geometry.stride
+        size = -(-3 * geometry.least().edge // stride) * stride
+        raw = torch.rand(1, 1, size, size, size)
+        edge, start = geometry.least().edge, geometry.phase + stride
+        tile = raw[..., start : start + edge, start : start + edge, start : start + edge]
+        with torch.no_grad():
+            whole, valid = net(raw), net.as_valid()(tile)
+        at = start + geometry.halo
+        far = at + valid.shape[-1]
+        assert far + geometry.halo < size and at >= geometry.halo
+        middle = whole[..., at:far, at:far, at:far]
+        assert torch.allclose(middle, valid, atol=1e-5), factors
+
+
+def test_an_exported_network_is_the_trained_one_and_streams_exactly(checkpoint, tmp_path) -> None:
+    out = tmp_path / "bodies.onnx"
+    card = export(checkpoint, out)
+    model = onnx.load(out)
+    assert model.opset_import[0].version == 18
+    assert not [n for n in model.graph.node if n.op_type in ("Shape", "Gather")]  # constant crops
+    kept = json.loads(next(p.value for p in model.metadata_props if p.key == "fibstream"))
+    assert kept == json.loads(json.dumps(card)) and kept["meaning"] == "distance"
+    assert kept["grey"]["edges"]["mito"] < kept["grey"]["mean"]  # bodies are dark
+    told = kept["training"]
+    assert told["licence"] == "CC0" and told["citation"] == "none" and told["step"] == 60
+    assert told["data"][0]["contrast"] == [0, 255] and told["data"][0]["inverted"] is False
+
+    engine = CpuEngine(out)
+    raw, mask = bodies()
+    config, net, *_ = load_network(checkpoint)
+    box = Box((0, 0, 0), raw.shape)
+    whole = predict(Patch(raw, box), box, engine)
+    for chunk in ((7, 36, 11), (13, 17, 40)):
+        grid = Grid(raw.shape, chunk)
+        for index in grid.indices():
+            block, core = grid.block(index, halo_of(engine.spec)), grid.box(index)
+            found = predict(Patch(raw[block.slices()], block), core, engine)
+            assert np.array_equal(found, whole[:, *core.slices()])
+    halo, edge = engine.spec.halo[0], engine.spec.tile[0]
+    start = config.network.geometry.phase
+    padded = np.pad(raw, [(halo - start, 2 * edge)] * 3, mode="reflect")[:edge, :edge, :edge]
+    with torch.no_grad():
+        ours = Deployed(net)(torch.from_numpy(padded[None, None])).numpy()[0]
+    out_edge = min(edge - 2 * halo, *raw.shape) - start
+    ours = ours[:, :out_edge, :out_edge, :out_edge].astype(int)
+    theirs = whole[:, start : start + out_edge, start : start + out_edge, start : start + out_edge]
+    assert np.abs(ours - theirs).max() <= 1 or start == 0
+    inside_ = whole[0] >= 127
+    dice = 2 * (inside_ & mask).sum() / (inside_.sum() + mask.sum())
+    assert dice > 0.8, dice
+
+
+def test_training_begins_with_another_networks_weights(cell, checkpoint, tmp_path) -> None:
+    exported = tmp_path / "bodies.onnx"
+    export(checkpoint, exported)
+    crop = {"labels": f"{cell}#fine", "record": "all"}
+    data = [{"raw": f"{cell}#raw", "crops": [crop]}]
+    config = configured(cell, classes=["er", "mito"], data=data)
+    one, other = (Trainer(config, seen(load(config), config)) for _ in "ab")
+    own = one.net.head.weight[0].clone()
+    assert (
+        one.begin_with(weights_of(checkpoint)) == ["er"] == other.begin_with(weights_of(exported))
+    )
+    for name, value in one.net.state_dict().items():
+        assert torch.equal(value, other.net.state_dict()[name]), name
+    assert torch.equal(one.net.head.weight[0], own)
+    kept = load_network(checkpoint)[1].head.weight[0]
+    assert torch.equal(one.net.head.weight[1], kept)
+    alike = configured(cell, augment=MILD)
+    fine = Trainer(alike, seen(load(config), config))
+    fine.begin_with(weights_of(exported))
+    sampler = Sampler(fine.config, load(fine.config))
+    begins = fine.train(sampler.batch(0))
+    fresh = Trainer(alike, seen(load(config), config)).train(sampler.batch(0))
+    assert begins < fresh * 0.8
+    wide = configured(cell, network={"widths": [16, 32], "factors": [2], "convolutions": 1})
+    with pytest.raises(WrongUse, match=r"its network is of widths \[16, 16\]"):
+        Trainer(wide, seen(load(wide), wide)).begin_with(weights_of(exported))
+    released = Path(__file__).resolve().parents[2] / "models" / "mito.onnx"
+    with pytest.raises(WrongUse, match="holds no weights that training can go on with"):
+        weights_of(released)
+
+
+def test_the_commands_train_go_on_describe_and_export(cell, tmp_path) -> None:
+    path, out = tmp_path / "net.yaml", tmp_path / "net"
+    path.write_text(yaml.safe_dump(words(cell, steps=41, patch=8, batch=1)))
+    answer = inside("--log-level", "info", "train", path)
+    assert answer.code == 0, answer.err
+    assert answer.out.strip() == str(out / LAST)
+    assert "step 41 of 41" in answer.err and "0 s left" in answer.err
+    assert {p.name for p in out.iterdir()} == {LAST, "curve.csv", "curve.png"}
+    assert [line.split(",")[0] for line in (out / "curve.csv").read_text().split()] == [
+        "step", "20", "40"]  # fmt: skip
+    assert inside("train", path).code == 0  # nothing is left to do
+    network = tmp_path / "net.onnx"
+    answer = inside("export", out, "--out", network)
+    assert answer.code == 0 and "mito at 10 nm" in answer.out, answer.err
+    again = inside("train", path, "--from", network)
+    assert again.code == 2 and "is there already" in again.err
+    other = inside("train", path, "--out", tmp_path / "other", "--from", network)
+    assert other.code == 0, other.err
+    fine = {"raw": f"{cell}#raw", "crops": [{"labels": f"{cell}#fine", "record": "all"}]}
+    path.write_text(yaml.safe_dump(words(cell, classes="few/mito", data=[fine])))
+    shown = inside("train", path, "--describe", "--out", tmp_path / "shown")
+    assert shown.code == 0, shown.err
+    names = {Path(line).name for line in shown.out.split()}
+    assert names == {"classes.csv", "classes.png", "plate.png"}
+    assert len((tmp_path / "shown" / "classes.csv").read_text().splitlines()) == 1 + 37 + 3
+
+
+def test_a_network_finer_than_its_input_is_not_exported(cell, tmp_path) -> None:
+    network = {"widths": [16, 16], "factors": [2], "convolutions": 1, "padding": "valid",
+               "upsample": 2}  # fmt: skip
+    config = configured(cell, simulated_nm=20, patch=22, network=network, steps=2, batch=1)
+    trained(config, tmp_path)
+    with pytest.raises(WrongUse, match="2 times finer than its input"):
+        export(tmp_path / LAST, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_a_valid_network_trains(cell, tmp_path) -> None:
+    network = {"widths": [16, 16], "factors": [2], "convolutions": 1, "padding": "valid"}
+    config = configured(cell, network=network, patch=14, steps=2, batch=1)
+    assert trained(config, tmp_path).step == 2
+    assert export(tmp_path / LAST, tmp_path / "net.onnx")["halo"] == [4, 4, 4]
