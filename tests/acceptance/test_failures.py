@@ -77,9 +77,9 @@ def test_a_failed_chunk_succeeds_when_it_is_acquired_again(scene, run, tmp_path)
     """And its dataset is then what it would have been."""
     raw, out = save(tmp_path / "white.npz", whitened()), tmp_path / "a.zarr"
     assert run(raw, out).code == 1
+    # A bus in memory leaves no log: whether a chunk was never made, or is gone, nothing tells.
     unfinished = inside("verify", out, "--rebuild", "--hash")
-    assert (unfinished.code, "damaged" in unfinished.err) == (1, False)
-    assert "not there yet: prediction/nan: 1 of 12" in unfinished.out.splitlines()
+    assert unfinished.code == 1 and "damaged: prediction/nan chunk 0,1,1" in unfinished.out
     assert "labels " not in unfinished.out and "intact" not in unfinished.out
     report, _ = rerun(out, raw)
     assert [item["stage"] for item in report.failed] == ["prediction/nan"]

@@ -32,7 +32,7 @@ REQUESTS = [
     DatasetRequest("cell", shape, chunk, "uint8", (edge,) * 3, (0.0, 255.0), False, "", absent)
     for shape, chunk, edge, absent in (
         ((None, 512, 512), None, 10.0, None), ((64, 64, 64), (8, 8, 8), 9.5, 3.0),
-        ((2**21, 2**21, 2**21), (512, 512, 512), 10.5, None),
+        ((2**21, 2**12, 2**13), (512, 512, 512), 10.5, None),
     )
 ]  # fmt: skip
 VALID = (

@@ -142,7 +142,7 @@ def test_another_file_of_a_frozen_name_is_never_taken_silently(
         ("models: [one]\npredictions: [{name: ld, from: a.npz}]", "line 2: .* ld: an update lands"),
         ("models: [one]\npredictions: [{name: ld, squash_nm: 9}]", "what has landed is er"),
         ("models: [one]\npredictions: [{name: er, squash_nm: 9}]", "landed with squash_nm 40"),
-        ("models: [one]\norganelles: [{recipe: mito, set: {smooth_nm: 1.0e9}}]", "at most"),
+        ("models: [one]\norganelles: [{recipe: mito, set: {smooth_nm: 1.0e9}}]", "from 0 to 1000"),
         ("models: [one]\ncontacts: [{a: x, b: x, distance_nm: 9}]", "line 2"),
     ],
 )

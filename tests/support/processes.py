@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.core.errors import Retryable
+from fibstream.core.errors import NotFound, Retryable
 from fibstream.core.events import Record
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
@@ -65,7 +65,7 @@ def records(out: Path) -> list[Record]:
     bus = SqliteBus(bus_path(out), read_only=True)  # a stopped process may hold its lock
     try:
         return list(ledger(bus, read_dataset(LocalFiles(out)).name))
-    except Retryable:  # its tables are still to be made
+    except (NotFound, Retryable):  # its record or its tables are still to be made
         return []
     finally:
         bus.close()
