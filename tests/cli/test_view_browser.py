@@ -13,6 +13,7 @@ from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.view import follow, serving
 from fibstream.cli.viewer.state import LABEL_ALPHA
 from fibstream.core.events import ObjectChanged
+from fibstream.core.rules import object_rules
 from fibstream.core.grid import Index
 from fibstream.runtime.root import bus_path
 
@@ -92,7 +93,8 @@ def test_a_browser_draws_it_where_it_is_and_what_comes_later_too(tmp_path: Path)
     root = make(tmp_path / "cell.zarr", z=[0], table=False)
     bus_path(root).parent.mkdir(exist_ok=True)
     with closing(SqliteBus(bus_path(root))) as bus:
-        bus.publish(wire.OBJECTS, "mito", wire.encode(ObjectChanged("mito", "opened", FIRST, 9)))
+        opened = ObjectChanged("mito", "opened", FIRST, 9, rule=object_rules(DATASET)["mito"])
+        bus.publish(wire.OBJECTS, f"{DATASET.name}/mito/{FIRST}", wire.encode(opened))
     with serving(str(root)) as (viewer, url), browser(tmp_path / "profile") as page:
         page.open(url, **WINDOW)
         page.wait(SHOWN)

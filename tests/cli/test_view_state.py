@@ -139,7 +139,7 @@ def test_open_objects_come_from_the_log(tmp_path: Path) -> None:
             kind: Any, number: int, voxels: int = 1, into: int | None = None, given: str = rule
         ) -> None:
             change = ObjectChanged("mito", kind, number, voxels, into, given)
-            bus.publish(wire.OBJECTS, f"mito/{number}", wire.encode(change))
+            bus.publish(wire.OBJECTS, f"x/mito/{number}", wire.encode(change))
 
         publish("opened", 2**63 + 1, 5)
         publish("opened", 9, 8)
