@@ -13,8 +13,8 @@ from fibstream.bus.sqlite import SqliteBus
 from fibstream.cli.view import follow, serving
 from fibstream.cli.viewer.state import LABEL_ALPHA
 from fibstream.core.events import ObjectChanged
-from fibstream.core.rules import object_rules
 from fibstream.core.grid import Index
+from fibstream.core.rules import object_rules
 from fibstream.runtime.root import bus_path
 
 from ..support.chromium import Page, browser

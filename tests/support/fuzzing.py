@@ -99,6 +99,9 @@ class Context:
     def time_remaining(self) -> float:
         return 5.0
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:9"
+
 
 def likely_values(name: str) -> tuple[Any, ...]:
     """Return likely values of a field: names, sizes and tokens that are there."""

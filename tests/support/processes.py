@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,13 +63,11 @@ def records(out: Path) -> list[Record]:
     """Return the ledger of a dataset that may be running."""
     if not bus_path(out).is_file():
         return []
-    bus = SqliteBus(bus_path(out), read_only=True)  # a stopped process may hold its lock
-    try:
-        return list(ledger(bus, read_dataset(LocalFiles(out)).name))
-    except (NotFound, Retryable):  # its record or its tables are still to be made
+    try:  # its record or its tables may still be to be made; a stopped process may hold its lock
+        with closing(SqliteBus(bus_path(out), read_only=True)) as bus:
+            return list(ledger(bus, read_dataset(LocalFiles(out)).name))
+    except (NotFound, Retryable):
         return []
-    finally:
-        bus.close()
 
 
 def holders(bus: SqliteBus) -> dict[int, str]:
