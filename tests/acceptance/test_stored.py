@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from contextlib import closing
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,9 @@ def volume(path: Path, array: np.ndarray, voxel_nm: float = VOXEL_NM) -> str:
 
 
 def pipeline(folder: Path, *predictions: dict[str, str]) -> Path:
-    organelles = [{"name": f"of-{p['name']}", "from": p["name"], **GENERIC} for p in predictions]
+    organelles = [
+        {"name": f"of-{p['name']}", "from": p["name"], **deepcopy(GENERIC)} for p in predictions
+    ]  # of objects that are shared YAML would make aliases
     path = folder / "pipeline.yaml"
     content = {"models": [], "predictions": list(predictions), "organelles": organelles}
     path.write_text(yaml.safe_dump(content))

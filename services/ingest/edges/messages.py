@@ -61,6 +61,13 @@ def dataset_spec(dataset: Dataset) -> pb.DatasetSpec:
     )  # fmt: skip
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes what is shared twice: no pipeline with aliases is accepted."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
 def _pipeline(dataset: Dataset) -> str:
     """Return the pipeline of a dataset as YAML, every name and parameter spelled out."""
     words: dict[str, list[dict[str, Any]]] = {
@@ -77,7 +84,7 @@ def _pipeline(dataset: Dataset) -> str:
     }
     given = {word: entries for word, entries in words.items() if entries}
     models = {"models": [model.name for model in dataset.models]}
-    return str(yaml.safe_dump({**models, **given}, sort_keys=False))
+    return str(yaml.dump({**models, **given}, Dumper=_WithoutAliases, sort_keys=False))
 
 
 def _landing_entry(prediction: Prediction) -> dict[str, Any]:
