@@ -9,8 +9,8 @@ SEEDS = 120
 
 
 # 4428 and 4499: the task of a table is lost when nothing else is left, and only a planner that
-# looks again after a reconcile sends it anew.
-@pytest.mark.parametrize("seed", [*range(SEEDS), 4428, 4499])
+# looks again after a reconcile sends it anew. 5092: another pipeline comes late.
+@pytest.mark.parametrize("seed", [*range(SEEDS), 4428, 4499, 5092])
 def test_every_schedule_ends_in_the_result_of_the_whole_volume(seed: int) -> None:
     World(seed).run()
 

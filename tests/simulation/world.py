@@ -95,7 +95,7 @@ class World:
         others = [actor for actor in self.actors if actor.kind != "client"]
         self.actors = [*others, *(Actor(self._client(i), "client") for i in self.plan)]
         self.sent: list[tuple[str, str, bytes]] = []
-        self._oracle: Whole | None = None
+        self._oracle: tuple[Dataset, Whole] | None = None  # and of which dataset it is
 
     def recreate(self) -> None:
         """Delete the dataset and create one of its name; who was at work on it is so still."""
@@ -130,14 +130,15 @@ class World:
 
     def oracle(self) -> Whole:
         """Return the whole volume computed as one block from the last content of each chunk."""
-        if self._oracle is None:
+        if self._oracle is None or self._oracle[0] != self.final:
             plans = {self._raw: self.plan, **self.stored}
             last = {
                 array: {index: contents[-1][1] for index, contents in plan.items()}
                 for array, plan in plans.items()
             }
-            self._oracle = whole(SERVICES, self.files, self.final, last)
-        return self._oracle
+            made = whole(SERVICES, self.files, self.final, last)
+            self._oracle = self.final, made
+        return self._oracle[1]
 
     def planner(self, service: Service) -> Planner:
         dataset = read_dataset(self.files)
