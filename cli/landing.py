@@ -75,7 +75,8 @@ def land_volume(
                 f"--absent-mask {mask}: dataset {name} was created without --absent-mask, "
                 "none lands"
             )
-        opened = open_raw(raw, info, voxel_size_nm, mask=mask, track=mask_read)
+        ended = seal or info.sealed
+        opened = open_raw(raw, info, voxel_size_nm, mask=mask, track=mask_read, ended=ended)
         source = stack.enter_context(closing(opened))
         check_source(source, info, raw)
         _refuse_labels_of_an_open_volume(given, sealed=seal or info.sealed)

@@ -21,7 +21,7 @@ from fibstream.app.space import disk_bytes
 from fibstream.bus import wire
 from fibstream.bus.memory import MemoryBus, MemoryFiles
 from fibstream.bus.reading import entries_of
-from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.dataset import ACQUISITION, RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical
@@ -107,7 +107,7 @@ def check_record(out: Path, dataset: Dataset) -> Dataset:
     if not (out / RECORD).is_file():
         return dataset
     there = read_dataset(LocalFiles(out))
-    differences = there.differences(dataset)
+    differences = there.differences(dataset, (*ACQUISITION, "offset_nm", "downsample"))
     if differences:
         raise WrongUse(f"--out {out}: its {'; its '.join(differences)}")
     # A folder may have been renamed.

@@ -52,10 +52,13 @@ class AnnouncedVolumes:
     def _open(self, source: str, dataset: Dataset, array: Input) -> Source:
         """Open raw, a mask, or a prediction that nothing has to be made of."""
         if array.stage == RAW:
-            return open_raw(source, dataset, gate=self._gate)
+            ended = dataset.shape[0] is not None
+            return open_raw(source, dataset, gate=self._gate, ended=ended)
         if array.stage == MASK:
             size = dataset.voxel_size_nm
-            return open_volume(source, kind="labels", voxel_size_nm=size, gate=self._gate)
+            mask = open_volume(source, kind="labels", voxel_size_nm=size, gate=self._gate)
+            check_dataset_place(mask, dataset)
+            return mask
         name = array.stage.partition("/")[2]
         prediction, size = dataset.prediction(name), dataset.voxel_size_nm
         if prediction.made_of:

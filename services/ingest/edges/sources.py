@@ -1,5 +1,6 @@
 """Volumes that land in a dataset: opened with its voxel size and place, averaged as it declares."""
 
+from dataclasses import replace
 from typing import Protocol
 
 from fibstream.core.errors import WrongUse
@@ -31,13 +32,17 @@ class Acquisition(Protocol):
         """Voxels of the data along one of its own."""
 
     @property
+    def absent_mask(self) -> bool:
+        """Whether a mask of what was imaged lands."""
+
+    @property
     def absent_value(self) -> float | None:
         """What voxels hold that were never imaged."""
 
 
 def open_raw(
     path: str, dataset: Acquisition, voxel_size_nm: Size | None = None, *,
-    mask: str | None = None, track: Track | None = None, gate: Gate = FREE,
+    mask: str | None = None, track: Track | None = None, gate: Gate = FREE, ended: bool = True,
 ) -> Source:  # fmt: skip
     """Open a volume as raw of a dataset; the caller closes it.
 
@@ -57,18 +62,42 @@ def open_raw(
         )
     source = open_volume(path, kind="raw", voxel_size_nm=voxel_size_nm or finer, gate=gate)
     try:
+        _check_data(source, dataset, masked=mask is not None, ended=ended)
+        if source.position is None:  # it lies where the dataset does, and so must a mask
+            source = replace(source, position=position_at(_data_offset(dataset), finer))
         source = with_mask(source, mask, dataset.downsample, dataset.absent_value, track)
-        check_dataset_place(source, dataset)
     except WrongUse:
         source.close()
         raise
     return source
 
 
+def _check_data(source: Source, dataset: Acquisition, *, masked: bool, ended: bool) -> None:
+    """Raise WrongUse for data of another place, or that cannot be averaged as they are."""
+    depth = dataset.downsample[0]
+    _check_place(source, dataset.name, data_size(dataset), _data_offset(dataset))
+    if dataset.absent_mask and not masked and dataset.downsample != (1, 1, 1):
+        raise WrongUse(
+            f"dataset {dataset.name} has a mask of what was imaged, and is averaged: expected raw "
+            "and mask together, by fibstream land --absent-mask"
+        )
+    if not ended and source.shape[0] % depth:
+        raise WrongUse(
+            f"{source.name} has {source.shape[0]} slices; expected a multiple of {depth}, of which "
+            f"each slice is the mean, while dataset {dataset.name} is open"
+        )
+
+
 def data_size(dataset: Acquisition) -> Size:
     """Return the voxel size (z, y, x) of the data that are averaged to those of a dataset."""
     pairs = zip(dataset.voxel_size_nm, dataset.downsample, strict=True)
     return as_size(edge / factor for edge, factor in pairs)
+
+
+def _data_offset(dataset: Acquisition) -> Size:
+    """Return where the centre of the first voxel of the data lies."""
+    moved = zip(dataset.offset_nm, data_size(dataset), dataset.downsample, strict=True)
+    return as_size(at - edge * (factor - 1) / 2 for at, edge, factor in moved)
 
 
 def averaged_text(dataset: Acquisition) -> str:
@@ -81,10 +110,14 @@ def averaged_text(dataset: Acquisition) -> str:
 
 def check_dataset_place(source: Placed, dataset: Acquisition) -> None:
     """Raise WrongUse for a volume that states another place than the dataset's."""
+    _check_place(source, dataset.name, dataset.voxel_size_nm, dataset.offset_nm)
+
+
+def _check_place(source: Placed, name: str, voxel_size_nm: Size, offset_nm: Size) -> None:
     if source.position is NOWHERE:
         return
-    at = position_at(dataset.offset_nm, dataset.voxel_size_nm)
-    place = Place(f"dataset {dataset.name}", source.shape, dataset.voxel_size_nm, at)
+    at = position_at(offset_nm, voxel_size_nm)
+    place = Place(f"dataset {name}", source.shape, voxel_size_nm, at)
     try:
         check_same_place(place, source)
     except WrongUse as error:
