@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def image(path: Path, at: float, shape: Index = (16, 16, 16)) -> str:
         {"type": "scale", "scale": [4.0] * 3},
         {"type": "translation", "translation": [at] * 3},
     ]
-    entry = {
+    entry: Any = {
         "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
         "datasets": [{"path": "s0", "coordinateTransformations": steps}],
     }
