@@ -1,7 +1,7 @@
 """The work of `fibstream evaluate`: two volumes compared by position, where both lie."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,9 @@ def evaluate_volumes(
     # Opened as a prediction, bytes of COSEM's other scale are converted.
     scored: tuple[Kind, ...] = ids if threshold is None else ("prediction", "any")
     one, two = _open(truth, voxel_size_nm, ids), _open(test, voxel_size_nm, scored)
-    with closing(one), closing(two):
+    with ExitStack() as stack:
+        for source in (one, two):
+            stack.enter_context(closing(source))
         if threshold is not None:
             _check_threshold(threshold, two)
         elif two.declared == "prediction":
@@ -52,7 +54,7 @@ def evaluate_volumes(
         _settle_sizes(one, two, voxel_size_nm)
         sized = one.voxel_size_nm is not UNSIZED or two.voxel_size_nm is not UNSIZED
         met = common(one, two, begins_nm=begins_nm)
-        annotated = None if mask is None else _open_mask(mask, one)
+        annotated = None if mask is None else stack.enter_context(closing(_open_mask(mask, one)))
         comparison = Comparison(
             one, two, met, track, threshold, annotated, sized, limits or Limits()
         )

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fibstream.app.evaluation.plots import EVERY, PLOTS
+from fibstream.app.evaluation.plots import EVERY, PLOTS, possible
 from fibstream.app.evaluation.selection import (
     DICE,
     DISTANCE,
@@ -74,6 +74,8 @@ def _manual(path: Path | None) -> list[Manual]:
         rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WrongUse(f"--manual {path}: {error}; expected a CSV file") from error
+    if rows and not set(MANUAL) <= rows[0].keys():
+        raise WrongUse(f"--manual {path}: line 1: expected the columns {','.join(MANUAL)}")
     return [_choice(path, line, row) for line, row in enumerate(rows, 2)]
 
 
@@ -84,6 +86,12 @@ def _choice(path: Path, line: int, row: dict[str, str | None]) -> Manual:
             f"--manual {path}: line {line}: expected {','.join(MANUAL)}, the iteration a number"
         )
     return Manual(setup, label, int(iteration), raw)
+
+
+def untested(groups: Groups) -> list[str]:
+    """Return the classes with one crop: there is no other one that a test could choose on."""
+    every = groups[EVERY]
+    return sorted({s.label for s in every} - {s.label for s in every if s.way == "test"})
 
 
 def table(groups: Groups) -> bytes:
@@ -104,19 +112,8 @@ def table(groups: Groups) -> bytes:
 
 def draw(groups: Groups, folder: Path) -> list[Path]:
     """Write the plots that the choices allow; return their files."""
-    ways = {s.way for each in groups.values() for s in each}
-    metrics = {s.metric for each in groups.values() for s in each}
-    possible = {
-        "classes": DICE in metrics,
-        "groups": DICE in metrics and len(groups) > 1,
-        "manual": "manual" in ways and DICE in metrics,
-        "selectors": {DICE, DISTANCE} <= metrics,
-    }
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, plot in PLOTS.items():
-        if possible[name]:
-            path = folder / f"{name}.png"
-            plot(groups).savefig(path)
-            written.append(path)
+    written = [folder / f"{name}.png" for name in possible(groups)]
+    for path in written:
+        PLOTS[path.stem](groups).savefig(path)
     return written

@@ -158,9 +158,8 @@ def _voi(o: Overlap) -> float:
     """Return the variation of information of two labelings into inside and outside, in bits."""
     cells = ((o.tp, o.tp + o.fn, o.tp + o.fp), (o.fn, o.tp + o.fn, o.fn + o.tn),
              (o.fp, o.fp + o.tn, o.tp + o.fp), (o.tn, o.fp + o.tn, o.fn + o.tn))  # fmt: skip
-    size = o.tp + o.fp + o.fn + o.tn
     terms = (n * (math.log2(a / n) + math.log2(b / n)) for n, a, b in cells if n)
-    return _ratio(math.fsum(terms), size)
+    return _ratio(math.fsum(terms), o.size)
 
 
 def _means(found: Agreement, limits: Limits) -> dict[str, float]:

@@ -28,6 +28,11 @@ class Overlap:
     fn: int = 0
     tn: int = 0
 
+    @property
+    def size(self) -> int:
+        """All voxels that were compared."""
+        return self.tp + self.fp + self.fn + self.tn
+
     def __add__(self, other: "Overlap") -> "Overlap":
         """Return the counts of two disjoint sets of voxels together."""
         return Overlap(

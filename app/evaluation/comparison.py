@@ -58,6 +58,8 @@ class Comparison:
             counts += self._count(box, a, b)
             if instances:
                 pairs += scoring.count_pairs(a, b)
+        if self.mask is not None and not counts.size:
+            raise WrongUse(f"--mask {self.mask.name}: no voxel that is compared is annotated")
         self._note_full(counts)
         found: dict[str, Any] = dict(scoring.scores(counts))
         found["compared"] = {
@@ -136,7 +138,7 @@ class Comparison:
 
     def _note_full(self, counts: scoring.Overlap) -> None:
         """Log a volume that is inside nearly everywhere, or nowhere: as by a wrong threshold."""
-        size = counts.tp + counts.fp + counts.fn + counts.tn
+        size = counts.size
         sides = (self.truth, counts.tp + counts.fn), (self.test, counts.tp + counts.fp)
         for source, inside in sides:
             if inside > FULL * size:

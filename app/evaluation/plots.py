@@ -57,6 +57,19 @@ PLOTS: Mapping[str, Callable[[Groups], Figure]] = {
 }  # fmt: skip
 
 
+def possible(groups: Groups) -> list[str]:
+    """Return the names of the plots for which there are choices; a test needs two crops."""
+    kinds = {(s.way, s.metric) for s in groups[EVERY]}
+    tested = ("test", DICE) in kinds
+    shown = {
+        "classes": any(metric == DICE for _, metric in kinds),
+        "groups": tested and len(groups) > 1,
+        "manual": tested and ("manual", "") in kinds,
+        "selectors": tested and ("test", DISTANCE) in kinds,
+    }
+    return [name for name in PLOTS if shown[name]]
+
+
 def _by_place(groups: Groups, way: str, metric: str) -> dict[tuple[str, str], Selection]:
     found = (s for s in groups[EVERY] if (s.way, s.metric) == (way, metric))
     return {(s.label, s.crop): s for s in found}

@@ -101,7 +101,7 @@ def select(
     from fibstream.app.evaluation.selection import DICE, DISTANCE, StopRule
 
     from ..outputs import check_file, write_file
-    from ..selecting import draw, selections, table
+    from ..selecting import draw, selections, table, untested
 
     check_file(out)
     rule = StopRule(first, nothing, cap)
@@ -110,5 +110,7 @@ def select(
     )
     write_file(out, table(found))
     typer.echo(f"{out}: {sum(map(len, found.values()))} choices")
+    for name in untested(found):
+        typer.echo(f"note: {name} has one crop: chosen on it alone, no test", err=True)
     for path in draw(found, plots) if plots else []:
         typer.echo(str(path))

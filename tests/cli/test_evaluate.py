@@ -280,6 +280,9 @@ def test_only_what_is_annotated_is_scored(tmp_path) -> None:
     assert scores["dice"] == scores["metrics"]["dice"] == dice(*inside)
     assert scores["metrics"] == cut["metrics"] and len(scores["metrics"]) == 21
     assert scores["tn"] == cut["tn"] and scores["instances"] == cut["instances"]
+    nothing = ngff(tmp_path / "nothing.zarr", np.zeros_like(truth))
+    answer, scores = evaluate(*paths[:2], out, "--mask", nothing)
+    assert (answer.code, scores) == (2, None) and "no voxel that is compared is" in answer.err
     moved = ngff(tmp_path / "moved.zarr", annotated, at=800)
     answer, scores = evaluate(*paths[:2], out, "--mask", moved)
     assert (answer.code, scores) == (2, None) and "expected the same place" in answer.err

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from fibstream.app.evaluation.store import append, read
+
 from ..support.command import inside
 
 RULE = ("--first", 1000, "--nothing", 1000, "--cap", 1000)
@@ -94,11 +96,24 @@ def test_wrong_words_are_one_line(
 
 def test_a_wrong_list_of_choices_is_named_with_its_line(store: Path, tmp_path: Path) -> None:
     hand = tmp_path / "hand.csv"
-    for text in ("setup,labelname,iteration,raw_dataset\na,mito,x,c\n", "a,b\n1,2\n", "\x00\n\x00"):
+    for text, says in (
+        ("setup,labelname,iteration,raw_dataset\na,mito,x,c\n", "line 2: expected setup,labelname"),
+        ("a,b\n1,2\n", "line 1: expected the columns setup,labelname"),
+        ("\x00\n\x00", "line 1: expected the columns"),
+    ):
         hand.write_text(text)
         answer = inside("select", "--store", store, "--out", tmp_path / "c.csv", "--manual", hand)
-        assert answer.code == 2
-        assert "--manual" in answer.err and "line 2: expected setup,labelname" in answer.err
+        assert answer.code == 2 and "--manual" in answer.err and says in answer.err
+
+
+def test_one_crop_has_no_test_and_says_so(store: Path, tmp_path: Path) -> None:
+    one, out = tmp_path / "one.parquet", tmp_path / "c.csv"
+    rows = [row for row in read(store).to_pylist() if row["crop"] == "c1"]
+    append(one, rows)
+    answer = inside("select", "--store", one, "--out", out, "--plots", tmp_path / "p", *RULE)
+    assert answer.code == 0 and "note: mito has one crop" in answer.err, answer.err
+    assert {row["way"] for row in choices(out)} == {"validation"}
+    assert [path.stem for path in (tmp_path / "p").iterdir()] == ["classes"]
 
 
 def test_a_store_needs_a_class_and_a_crop_and_a_voxel_size(tmp_path: Path) -> None:
