@@ -42,7 +42,8 @@ _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _NOTHING = ("", "~", "null", "Null", "NULL")
 _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_JSON = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]|[-+.0-9eE]+', re.S)
+# Possessive, and the end quote may be missing: a text without an end is looked through once.
+_JSON = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]|[-+.0-9eE]+', re.S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,3 +186,11 @@ def test_names_are_listed_as_far_as_a_line_goes(names: list[str]) -> None:
     assert len(found) <= MAX_ECHO
     if names and len(", ".join(names)) <= MAX_ECHO:
         assert found == ", ".join(names)
+
+
+@pytest.mark.parametrize("end", ["", "\\", '"'])
+def test_a_text_without_an_end_is_looked_through_once(end: str) -> None:
+    """Each quote in it as a new beginning would take hours; the time limit of tests is a minute."""
+    wide = Limits(size=1 << 24, text=1 << 23)
+    with pytest.raises(WrongUse, match="not JSON"):
+        parse_json('{"a": "' + '\\"' * 1_000_000 + end, "x", wide)
