@@ -1,8 +1,8 @@
 """What the tests of the watcher share: ports, a simulated microscope, writers of slices."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Info:
     downsample: Index = (1, 1, 1)
     absent_value: float | None = None
     absent_mask: bool = False
+    predictions: Mapping[str, float] = field(default_factory=dict)
 
 
 class MemoryPort:
@@ -60,6 +61,7 @@ class MemoryPort:
         self.away = 0
         self.absent_value: float | None = None
         self.absent_mask = False
+        self.predictions: Mapping[str, float] = {}
 
     def _call(self, what: str) -> None:
         if self.away:
@@ -73,6 +75,7 @@ class MemoryPort:
         return Info(
             self.grid.shape, CHUNK, self.dtype, SIZE, landed,
             absent_value=self.absent_value, absent_mask=self.absent_mask,
+            predictions=self.predictions,
         )  # fmt: skip
 
     def land(

@@ -1,5 +1,6 @@
 """Where the watcher lands chunks: a client of a server, or a store in this process."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
@@ -42,6 +43,10 @@ class DatasetInfo(Protocol):
     @property
     def absent_mask(self) -> bool:
         """Whether a mask of it lands."""
+
+    @property
+    def predictions(self) -> Mapping[str, float]:
+        """The predictions that land, each with its length."""
 
     @property
     def landed(self) -> AbstractSet[Index]:
