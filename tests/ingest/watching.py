@@ -38,6 +38,7 @@ Event = Callable[[], object] | None  # what happens in the folder; True stops th
 class Info:
     """A dataset as a port describes it."""
 
+    name: str
     shape: tuple[int | None, int, int]
     chunk: Index
     dtype: str
@@ -73,7 +74,7 @@ class MemoryPort:
         self._call("info")
         landed = frozenset(self.chunks)
         return Info(
-            self.grid.shape, CHUNK, self.dtype, SIZE, landed,
+            dataset, self.grid.shape, CHUNK, self.dtype, SIZE, landed,
             absent_value=self.absent_value, absent_mask=self.absent_mask,
             predictions=self.predictions,
         )  # fmt: skip
@@ -138,7 +139,7 @@ class StorePort:
 
     def info(self, dataset: str) -> Info:
         landed = frozenset(self.site.store.chunks(RAW))
-        return Info(self.site.store.grid.shape, CHUNK, "uint16", SIZE, landed)
+        return Info(dataset, self.site.store.grid.shape, CHUNK, "uint16", SIZE, landed)
 
     def land(
         self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None
