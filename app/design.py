@@ -171,7 +171,7 @@ def requested_lengths_nm(pipeline: Pipeline) -> dict[str, float]:
 
 
 def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, Engine]:
-    check_voxel_size(read_model(path), request.voxel_size_nm)
+    check_voxel_size(read_model(path), request.voxel_size_nm, request.downsample)
     return path, make_engine(path, threads)
 
 

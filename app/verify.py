@@ -67,7 +67,7 @@ def verify_dataset(
         look = _Look(dataset, store, bus)
         if rebuild and isinstance(bus, SqliteBus):  # a shared log is corrected by what follows
             bus.clear(wire.ledger_topics())
-        for place, items in track(look.places, "verified"):
+        for place, items in track(look.places, "looked at"):
             look.at(place, items)
         found = look.conclude()
         corrections = [Record(*place, "suspect") for place in found.damaged]

@@ -1,5 +1,6 @@
 """Tables that services return: printed for people, or written to a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from .outputs import write_file
 
 EXACT = 1e15  # below it a float differs from the next whole number
 MAX_ROWS = 50  # rows that are printed; a file has them all
+
+
+def unfinished(tables: Sequence[Any]) -> str:
+    """Return why rows may still change or be missing; empty where all tables are final."""
+    names = [table.organelle for table in tables if not table.final]
+    return f"not complete: {', '.join(names)} may still change" if names else ""
 
 
 def print_table(table: pa.Table) -> None:

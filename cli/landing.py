@@ -16,7 +16,7 @@ from fibstream.core.dataset import clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 from fibstream.services.ingest.edges.landing import Order, ordered
-from fibstream.services.ingest.edges.sources import check_same_factors, open_raw
+from fibstream.services.ingest.edges.sources import check_same_factors, open_raw, shape_text
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
 from fibstream.services.ingest.unimaged import GIVE
 from fibstream.volumes.lengths import Size, size_text
@@ -79,26 +79,36 @@ def land_volume(
         opened = open_raw(raw, info, voxel_size_nm, mask=mask, track=mask_read, ended=ended)
         source = stack.enter_context(closing(opened))
         check_source(source, info, raw)
-        _refuse_labels_of_an_open_volume(given, sealed=seal or info.sealed)
+        _refuse_labels_of_an_open_volume(given, sealed=ended)
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
         for note in _notes(source, stored, info):
             log.warning("%s", note)
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
             info = client.info(name)
-        z = source.shape[0] if info.sealed else source.shape[0] // info.chunk[0] * info.chunk[0]
-        if not z:
-            raise WrongUse(
-                f"{raw}: not one layer of chunks; give --seal when it is the whole volume"
-            )
-        shape = (z, *source.shape[1:])
-        grid = Grid(shape, clip_chunk(info.chunk, shape) if info.sealed else info.chunk)
-        if not info.sealed:
-            Grid(info.shape, info.chunk).check_growth((grid.count[0] - 1, 0, 0))
+        grid = _landing_grid(source, info, raw)
         places = list(ordered(grid, cast("Order", order), seed))[:limit]
         landed = _landed(client, name, source, stored, grid, places)
         arrays = 1 + len(stored) + (source.mask is not None)
         return dict(Counter(track(landed, "landed", len(places) * arrays)))
+
+
+def _landing_grid(source: Source, info: Info, raw: str) -> Grid:
+    """Return the chunks that land: of an open dataset whole layers, and the user is told."""
+    if info.sealed:
+        return Grid(source.shape, clip_chunk(info.chunk, source.shape))
+    depth, layer = source.shape[0], info.chunk[0]
+    left = depth % layer
+    if left == depth:
+        raise WrongUse(f"{raw}: not one layer of chunks; give --seal when it is the whole volume")
+    if left:
+        log.warning(
+            "the last %d of %d slices do not land: while dataset %s is open, layers of %d do; give "
+            "--seal when this is the whole volume", left, depth, info.name, layer,
+        )  # fmt: skip
+    grid = Grid((depth - left, *source.shape[1:]), info.chunk)
+    Grid(info.shape, info.chunk).check_growth((grid.count[0] - 1, 0, 0))
+    return grid
 
 
 def _refuse_labels_of_an_open_volume(given: Sequence[Given], *, sealed: bool) -> None:
@@ -193,4 +203,5 @@ def check_source(source: Source, info: Info, raw: str) -> None:
     if str(source.dtype) != info.dtype:
         raise WrongUse(f"{raw} is {source.dtype}; the dataset is {info.dtype}")
     if source.shape[1:] != (y, x) or (z is not None and source.shape[0] != z):
-        raise WrongUse(f"{raw} is {source.shape}; the dataset is {info.shape}")
+        shape = shape_text(source.shape, info.downsample)
+        raise WrongUse(f"{raw} is {shape}; the dataset is {info.shape}")

@@ -57,7 +57,7 @@ def predict_volume(
     factors = parse_factors(downsample)
     source = with_mask(source, absent_mask, factors, absent_value, mask_read)
     spec = read_model(path)
-    check_voxel_size(spec, source.voxel_size_nm)
+    check_voxel_size(spec, source.voxel_size_nm, factors)
     edges = fitting_chunk(parse_chunk(chunk), source.shape, spec)
     if absent_value is not None:
         check_value(absent_value, str(source.dtype))

@@ -26,6 +26,8 @@ def show_status(name: str, server: str, *, as_json: bool) -> None:
         typer.echo(f"{name}: left alone by services: {found['quarantined']}")
     typer.echo(f"{name}: {z or '?'} x {y} x {x} voxels, {'sealed' if found['sealed'] else 'open'}, "
         f"{_word(found)}")  # fmt: skip
+    for stage, chunks in found["landed"].items():
+        typer.echo(f"  {stage:<24} {chunks['landed']} of {chunks['wanted'] or '?'} landed")
     for service in registry.names():
         if counts := found["services"].get(service):
             typer.echo(f"  {service:<12} {counts['recorded']} of {counts['wanted']}")
@@ -48,6 +50,10 @@ def _status(answer: Any) -> dict[str, Any]:
         "sealed": answer.sealed,
         "complete": answer.complete,
         "quarantined": answer.quarantined,
+        "landed": {
+            each.stage: {"landed": each.landed, "wanted": each.wanted or None}
+            for each in answer.arrays
+        },
         "services": {
             p.service: {"recorded": p.recorded, "wanted": p.wanted, "failed": p.failed}
             for p in answer.services

@@ -4,6 +4,7 @@ That is how masks of valid data are written (of CloudVolume and gunpowder, too).
 the volume's shape, voxel size and place, and holds 0 and 1, 0 and 255, or bool.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,8 @@ from fibstream.core.grid import Box, Grid, Index
 from .downsampled import downsampled
 from .positions import check_same_grid
 from .sources import Source, open_volume
+
+log = logging.getLogger(__name__)
 
 PIECE: Index = (64, 512, 512)  # voxels read at a time when all of a mask is looked at
 EXPECTED = "expected 0 where a voxel was never imaged and 1 or 255 where it was, or bool"
@@ -67,6 +70,8 @@ def _checked(mask: Source, track: Track | None) -> Source:
             values = mask.read(grid.box(index))
             imaged(np.array([*np.unique(values), highest]), mask.name)
             highest = max(highest, int(values.max()))
+        if not highest:
+            log.warning("absent mask %s is 0 everywhere: nothing was imaged", mask.name)
     return replace(mask, fetch=fetch, dtype=np.dtype(np.uint8))
 
 

@@ -234,7 +234,8 @@ def watch(
 def seal(
     name: Dataset,
     extent_z: Annotated[
-        int | None, typer.Option("--extent-z", help="Slices; default: the end of what landed.")
+        int | None,
+        typer.Option("--extent-z", help="Slices of the data; default: the end of what landed."),
     ] = None,
     server: Server = LOCALHOST,
 ) -> None:
@@ -243,12 +244,15 @@ def seal(
     Example: fibstream seal cell
     """
     from fibstream.core.grid import MAX_AXIS
+    from fibstream.services.ingest.edges.sources import slices_text
 
     check_name(name)
     if extent_z is not None and not 0 < extent_z <= MAX_AXIS:
         raise WrongUse(f"--extent-z {extent_z}: expected 1 to {MAX_AXIS} slices")
     with connected(server) as client:
-        typer.echo(f"{name}: sealed at {client.seal(name, extent_z)} slices")
+        depth, _, _ = client.info(name).downsample
+        extent = client.seal(name, extent_z and -(-extent_z // depth))
+        typer.echo(f"{name}: sealed at {slices_text(extent, depth)}")
 
 
 @command
@@ -290,7 +294,7 @@ def query(
 
     Example: fibstream query "SELECT id, volume_nm3 FROM mito" --dataset cell.zarr
     """
-    from ..answers import print_table, write_table
+    from ..answers import print_table, unfinished, write_table
 
     local = is_place(dataset) or (Path(dataset) / RECORD).is_file()
     if not local:
@@ -302,18 +306,19 @@ def query(
     if local:
         from fibstream.app.query import query_dataset
 
-        table, unfinished = query_dataset(Path(dataset), sql)
-        if unfinished:
-            typer.echo(f"note: {dataset}: {unfinished}", err=True)
+        table, note = query_dataset(Path(dataset), sql)
     else:
         try:
             with connected(server, "analysis") as client:
+                note = unfinished(client.describe(dataset))  # before: they may be final soon
                 table = client.query(dataset, sql)
         except Retryable as error:
             folder = Path(f"{dataset}.zarr")
             if not (folder / RECORD).is_file():
                 raise
             raise Retryable(f"{error}; did you mean the folder, --dataset {folder}?") from None
+    if note:
+        typer.echo(f"note: {dataset}: {note}", err=True)
     if out is None:
         print_table(table)
     else:

@@ -175,7 +175,10 @@ class IngestCalls(Connection):
         raise Retryable(f"chunk {index}: other clients land it all the time")
 
     def seal(self, dataset: str, extent_z: int | None = None) -> int:
-        """Fix the extent in z, by default at the end of what has landed; return it."""
+        """Fix the extent in z, by default at the end of what has landed; return it.
+
+        It counts the dataset's voxels, as in ``create``: of averaged data fewer than the data have.
+        """
         request = ingest_pb2.SealDatasetRequest(dataset=dataset, extent_z=extent_z or 0)
         return int(self._call(self._ingest.SealDataset, request).extent_z)
 

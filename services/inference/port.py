@@ -105,7 +105,9 @@ class Engine(Protocol):
         """
 
 
-def check_voxel_size(spec: ModelSpec, voxel_size_nm: tuple[float, float, float]) -> None:
+def check_voxel_size(
+    spec: ModelSpec, voxel_size_nm: tuple[float, float, float], factors: Index = (1, 1, 1)
+) -> None:
     """Refuse data whose voxels differ from those of the network by more than 10 % on an axis.
 
     Parameters
@@ -114,6 +116,8 @@ def check_voxel_size(spec: ModelSpec, voxel_size_nm: tuple[float, float, float])
         The network.
     voxel_size_nm
         Voxel size of the data in nm, (z, y, x).
+    factors
+        How many voxels of finer data each of these is the mean of, (z, y, x): the advice counts on.
 
     Raises
     ------
@@ -125,10 +129,11 @@ def check_voxel_size(spec: ModelSpec, voxel_size_nm: tuple[float, float, float])
             " x ".join(f"{s:g}" for s in size) for size in (voxel_size_nm, spec.voxel_size_nm)
         )
         pairs = list(zip(voxel_size_nm, spec.voxel_size_nm, strict=True))
-        factors = [max(1, round(b / a)) for a, b in pairs]
-        averaged = [a * f for (a, _), f in zip(pairs, factors, strict=True)]
+        further = [max(1, round(b / a)) for a, b in pairs]
+        averaged = [a * f for (a, _), f in zip(pairs, further, strict=True)]
+        needed = ",".join(str(f * g) for f, g in zip(further, factors, strict=True))
         advice = (
-            f"; `run` and `predict` average voxels with --downsample {','.join(map(str, factors))}"
+            f"; `run`, `predict` and `create` average voxels with --downsample {needed}"
             if _fits(averaged, spec.voxel_size_nm)
             else ""
         )

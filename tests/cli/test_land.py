@@ -127,3 +127,34 @@ def test_what_lands_is_averaged_as_run_does(server: str, tmp_path: Path, shape: 
             assert stamp is not None
             request = ingest_pb2.GetChunkRequest(dataset=name, index=wire.index3(index))
             assert client._ingest.GetChunk(request).hash == stamp.hash
+
+
+def test_an_end_is_given_in_slices_of_the_data(server: str) -> None:
+    given = ("--shape", "?,8,8", "--voxel-size-nm", 4, "--downsample", "2,1,1")
+    assert create(server, "halved", *given).code == 0
+    seal = ("seal", "halved", "--server", server, "--extent-z")
+    for slices in (13, 14):
+        answer = inside(*seal, slices)
+        assert answer.out == "halved: sealed at 7 slices, each the mean of 2 of the data\n", answer
+    is_one_line(inside(*seal, 15), "sealed at 7 slices, each the mean of 2 of the data, not 8")
+
+
+def test_the_shape_of_a_volume_that_is_averaged_is_not_called_that_of_its_file(
+    server: str, tmp_path: Path
+) -> None:
+    raw = placed(tmp_path / "m.zarr", np.ones((6, 8, 8), np.uint8), (0, 0, 0), 4)
+    given = ("--shape", "6,8,10", "--voxel-size-nm", 4, "--downsample", "1,2,2")
+    assert create(server, "wider", *given).code == 0
+    answer = inside("land", "wider", "--raw", raw, "--server", server)
+    is_one_line(answer, r"is \(6, 4, 4\) once averaged by 1,2,2; the dataset is \(6, 4, 5\)")
+
+
+def test_slices_that_do_not_land_yet_are_told(server: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.ones((11, 8, 8), np.uint8))
+    given = ("--shape", "?,8,8", "--voxel-size-nm", 8, "--chunk", 4)
+    assert create(server, "growing", *given).code == 0
+    land = ("land", "growing", "--raw", tmp_path / "v.npy", "--server", server)
+    told = "the last 3 of 11 slices do not land: while dataset growing is open, layers of 4 do"
+    assert told in inside(*land).err
+    answer = inside(*land, "--seal")
+    assert (answer.code, "do not land" in answer.err) == (0, False)

@@ -5,6 +5,7 @@ import pytest
 
 from fibstream.client import Client
 from fibstream.core.errors import WrongUse
+from fibstream.core.subject import CHUNKS, count
 from fibstream.runtime.root import Root
 from fibstream.store.record import read_dataset
 
@@ -73,3 +74,16 @@ def test_a_mask_that_nobody_declared_or_of_other_values_is_refused(server: str, 
         assert client.info("other").absent_mask
         assert not client.info("plain").absent_mask
         assert not client.info("other").landed
+
+
+def test_status_counts_what_has_landed_of_each_array(root: Root, server: str, folder) -> None:  # noqa: F811
+    create(server, folder, "waiting", "--absent-mask")
+    answer = inside("land", "waiting", "--raw", folder / "raw.npz", "--server", server)
+    assert answer.code == 0, answer.err
+    answer = inside("status", "waiting", "--server", server)
+    lines = {tuple(line.split()) for line in answer.out.splitlines()}
+    every = count(CHUNKS, root.dataset("waiting").grid)
+    for stage, landed in {"raw": every, "mask": 0, "stored/p": 0, "stored/truth": 0}.items():
+        assert (stage, *f"{landed} of {every} landed".split()) in lines, answer.out
+    report = inside("status", "waiting", "--server", server, "--json").report["landed"]
+    assert report["mask"] == {"landed": 0, "wanted": every}

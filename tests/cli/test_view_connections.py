@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from fibstream.cli.viewer.connection import LIMITS, Limits, listening
 
+from ..support.sockets import drip
+
 QUICK = Limits(connections=10, of_peer=8, header_s=0.4, body_s=0.6, idle_s=2)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 32 << 20  # bytes: more than buffers hold
@@ -107,19 +109,9 @@ def test_a_browser_goes_on_beside_64_that_hang(
 def test_what_drips_gains_no_time(
     connect: partial[socket.socket], head: bytes, drops: bytes, limit_s: float
 ) -> None:
-    link = connect(head)
-    begun, closed = time.monotonic(), False
-    while not closed and time.monotonic() - begun < 5:
-        try:
-            link.sendall(drops)
-            link.settimeout(0.05)
-            closed = link.recv(1) == b""
-        except TimeoutError:
-            continue
-        except ConnectionError:
-            closed = True
-    assert closed
-    assert limit_s * 0.8 < time.monotonic() - begun < limit_s + 3
+    took_s = drip(connect(head), drops)
+    assert took_s is not None
+    assert limit_s * 0.8 < took_s < limit_s + 3
 
 
 def test_a_header_in_parts_and_many_requests_are_answered(connect: partial[socket.socket]) -> None:

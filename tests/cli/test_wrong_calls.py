@@ -357,3 +357,12 @@ def test_a_service_ends_with_one_line_when_its_port_is_taken(server, place) -> N
     answer = apart(*place.serve("--listen", f"127.0.0.1:{port}", "--role", "grpc"))
     is_one_line(answer, "--listen 127.* cannot be opened; expected a free HOST:PORT")
     shutil.rmtree(place.folder / "root", ignore_errors=True)
+
+
+def test_a_query_of_services_says_that_rows_may_still_change(server) -> None:
+    given = ["--shape", "8,8,8", "--voxel-size-nm", 8, "--server", server, "--pipeline",
+             "predictions: [{name: er, squash_nm: 50}]\n"
+             "organelles: [{name: er, recipe: generic, from: er}]"]  # fmt: skip
+    assert inside("create", "asked", *given).code == 0
+    answer = inside("query", "SELECT count(*) FROM er", "--dataset", "asked", "--server", server)
+    assert (answer.code, answer.err) == (0, "note: asked: not complete: er may still change\n")

@@ -132,6 +132,8 @@ def test_the_message_for_finer_volumes_alone_has_advice(path: Path) -> None:
     for size, factors in (((4.0, 4.0, 4.0), "2,2,2"), ((8.0, 2.6, 2.0), "1,3,4")):
         with pytest.raises(WrongUse, match=f"--downsample {factors}$"):
             check_voxel_size(read_model(write_net(path)), size)
+    with pytest.raises(WrongUse, match=r"`create` average voxels with --downsample 4,2,6$"):
+        check_voxel_size(read_model(write_net(path)), (4.0, 4.0, 4.0), (2, 1, 3))
     # Whole factors do not help.
     for size in ((16.0, 16.0, 16.0), (5.6, 5.6, 5.6), (4.0, 4.0, 16.0)):
         with pytest.raises(WrongUse, match=r"per axis\)$"):

@@ -116,7 +116,7 @@ def test_the_end_is_behind_all_that_has_landed(servicer: IngestServicer) -> None
     put(servicer, BYTES)
     put(servicer, BYTES, z=1)
     put(servicer, BYTES.astype(np.uint16), "")
-    with pytest.raises(WrongUse, match="extent 8: chunks have landed up to slice 16"):
+    with pytest.raises(WrongUse, match="extent of 8 slices: chunks have landed up to slice 16"):
         servicer.SealDataset(pb.SealDatasetRequest(dataset="cell", extent_z=8), CONTEXT)
     assert servicer.SealDataset(pb.SealDatasetRequest(dataset="cell"), CONTEXT).extent_z == 16
 

@@ -193,3 +193,12 @@ def test_an_area_of_one_value_that_nobody_declared_is_told_once(
     for line in told:
         assert line.startswith("slices 0 to 3: up to 46.2% of a slice")
         assert "create the dataset with --absent-value 7, or" in line
+
+
+def test_what_has_to_land_beside_raw_is_told_once(folder: Path) -> None:
+    port, scope = MemoryPort(), Microscope()
+    port.absent_mask, port.predictions = True, {"er": 50.0}
+    fill(folder, range(10))
+    assert watcher(folder, port, scope, EndCondition(slices=10)).run() == "done"
+    waits = "what reads the absent mask, prediction er waits for fibstream land"
+    assert scope.text.count(waits) == 1

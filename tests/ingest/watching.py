@@ -1,8 +1,8 @@
 """What the tests of the watcher share: ports, a simulated microscope, writers of slices."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ Event = Callable[[], object] | None  # what happens in the folder; True stops th
 class Info:
     """A dataset as a port describes it."""
 
+    name: str
     shape: tuple[int | None, int, int]
     chunk: Index
     dtype: str
@@ -47,6 +48,7 @@ class Info:
     downsample: Index = (1, 1, 1)
     absent_value: float | None = None
     absent_mask: bool = False
+    predictions: Mapping[str, float] = field(default_factory=dict)
 
 
 class MemoryPort:
@@ -60,6 +62,7 @@ class MemoryPort:
         self.away = 0
         self.absent_value: float | None = None
         self.absent_mask = False
+        self.predictions: Mapping[str, float] = {}
 
     def _call(self, what: str) -> None:
         if self.away:
@@ -71,8 +74,9 @@ class MemoryPort:
         self._call("info")
         landed = frozenset(self.chunks)
         return Info(
-            self.grid.shape, CHUNK, self.dtype, SIZE, landed,
+            dataset, self.grid.shape, CHUNK, self.dtype, SIZE, landed,
             absent_value=self.absent_value, absent_mask=self.absent_mask,
+            predictions=self.predictions,
         )  # fmt: skip
 
     def land(
@@ -135,7 +139,7 @@ class StorePort:
 
     def info(self, dataset: str) -> Info:
         landed = frozenset(self.site.store.chunks(RAW))
-        return Info(self.site.store.grid.shape, CHUNK, "uint16", SIZE, landed)
+        return Info(dataset, self.site.store.grid.shape, CHUNK, "uint16", SIZE, landed)
 
     def land(
         self, dataset: str, index: Index, voxels: NDArray[Any], *, revision: int | None = None

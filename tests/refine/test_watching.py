@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from fibstream.bus import wire
+from fibstream.core.events import ObjectChanged
 from fibstream.core.ids import gid
 from fibstream.runtime.root import Root
 from fibstream.v1 import chunk_pb2
@@ -13,6 +14,12 @@ from fibstream.v1 import refine_pb2 as pb
 
 from ..support.cluster import eventually
 from .cell import Cell, Stub, Watch
+
+
+def listed(stub: Stub) -> list[ObjectChanged]:
+    """Return the objects of `mito` that a list has now."""
+    request = pb.ListObjectsRequest(dataset="cell", organelle="mito")
+    return [wire.object_of(each) for each in stub.ListObjects(request, timeout=10).objects]
 
 
 def test_first_what_is_then_what_becomes(cell: Cell, stub: Stub) -> None:
@@ -70,9 +77,7 @@ def test_a_record_that_nobody_can_read_is_passed_over(
     event = cell.change(2, "closed")
     watch = Watch(stub)
     assert watch.next(2) == [event, (0, 0)]
-    request = pb.ListObjectsRequest(dataset="cell", organelle="mito")
-    found = stub.ListObjects(request, timeout=10).objects
-    assert [wire.object_of(message) for message in found] == [event]
+    assert listed(stub) == [event]
     watch.call.cancel()
 
 
@@ -82,9 +87,7 @@ def test_what_was_found_under_other_settings_is_left_out(cell: Cell, stub: Stub)
     event = cell.change(9, "closed")
     watch = Watch(stub)
     assert watch.next(2) == [event, (0, 0)]
-    request = pb.ListObjectsRequest(dataset="cell", organelle="mito")
-    found = stub.ListObjects(request, timeout=10).objects
-    assert [wire.object_of(message) for message in found] == [event]
+    assert listed(stub) == [event]
     watch.call.cancel()
 
 

@@ -57,3 +57,12 @@ def test_another_mask_is_refused_before_anything_is_made(
     for factors in ((1, 1, 1), (2, 2, 2)):
         with pytest.raises(WrongUse, match=message):
             with_mask(raw, path, factors, None, iter)
+
+
+def test_a_mask_that_says_that_nothing_was_imaged_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = open_volume(saved(tmp_path / "raw.npz", RAW), kind="raw")
+    for mask, told in ((MASK, 0), (MASK * 0, 1)):
+        with_mask(raw, saved(tmp_path / "m.npz", mask), track=iter)
+        assert caplog.text.count("m.npz#raw is 0 everywhere: nothing was imaged") == told

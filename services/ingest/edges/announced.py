@@ -17,7 +17,7 @@ from fibstream.store.gate import gate_of
 from fibstream.volumes.masks import imaged
 from fibstream.volumes.sources import Source, open_volume
 
-from .sources import check_dataset_place, open_raw
+from .sources import check_dataset_place, open_raw, shape_text
 from .stored import check_length, length_of
 
 MAX_READS = 4  # at a time: each may hold a gigabyte of decoded strips, and they share a disk
@@ -42,9 +42,10 @@ class AnnouncedVolumes:
             wrong = not masked and str(volume.dtype) != array.dtype
             if wrong or volume.shape[1:] != dataset.shape[1:] \
                     or volume.shape[0] < box.stop[0]:  # fmt: skip
+                factors = dataset.downsample if array.stage == RAW else (1, 1, 1)
                 raise WrongUse(
-                    f"source {cut(source)}: {volume.shape} {volume.dtype}; the dataset is "
-                    f"{dataset.shape} {array.dtype}"
+                    f"source {cut(source)}: {volume.dtype} {shape_text(volume.shape, factors)}; "
+                    f"the dataset is {array.dtype} {dataset.shape}"
                 )
             voxels = volume.read(box)
             return imaged(voxels, source) if masked else voxels

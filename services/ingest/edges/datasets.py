@@ -29,6 +29,8 @@ from fibstream.volumes.downsampled import check_factors
 from fibstream.volumes.lengths import Size
 from fibstream.volumes.positions import check_offset
 
+from .sources import slices_text
+
 COMPARED = (
     *ACQUISITION, "offset_nm", "downsample", "contrast", "invert", "absent_value", "absent_mask",
 )  # fmt: skip
@@ -128,7 +130,8 @@ def seal(files: Files, site: Site, extent_z: int | None) -> int:
             extent = sealed_z
         else:
             raise WrongState(
-                f"dataset {echo(site.dataset)}: sealed at {sealed_z} slices, not {extent_z}"
+                f"dataset {echo(site.dataset)}: sealed at "
+                f"{slices_text(sealed_z, record.downsample[0])}, not {extent_z}"
             )
         announce_seal(site, extent)
         return extent
@@ -191,8 +194,8 @@ def _extent(record: Dataset, store: Store, extent_z: int | None) -> int:
         return landed
     if not landed <= extent_z <= MAX_AXIS or extent_z < 1:
         raise WrongUse(
-            f"extent {extent_z}: chunks have landed up to slice {landed};"
-            f" expected {max(landed, 1)} to {MAX_AXIS}"
+            f"extent of {slices_text(extent_z, record.downsample[0])}: chunks have landed up to"
+            f" slice {landed}; expected {max(landed, 1)} to {MAX_AXIS}"
         )
     record.grid.check_growth(((extent_z - 1) // record.chunk[0], 0, 0))
     return extent_z

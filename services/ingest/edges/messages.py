@@ -14,7 +14,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.events import Record
 from fibstream.core.grid import Index, check_count
 from fibstream.core.stage import RAW, Input
-from fibstream.core.subject import order
+from fibstream.core.subject import CHUNKS, count, order
 from fibstream.runtime.root import check_name
 from fibstream.services.ingest.stages.stored import masks, stored
 from fibstream.v1 import chunk_pb2
@@ -177,8 +177,13 @@ def failed_chunk(record: Record) -> pb.FailedChunk:
 def watch_response(dataset: Dataset, follower: DatasetFollower) -> pb.WatchDatasetResponse:
     """Return the progress of a dataset as a message."""
     failed = sorted(follower.failed.values(), key=lambda r: (r.stage, order(r.subject)))
+    wanted = count(CHUNKS, dataset.grid) if dataset.grid.sealed else 0
     return pb.WatchDatasetResponse(
         dataset=dataset_spec(dataset), sealed=dataset.grid.sealed, complete=follower.complete,
         services=[wire.progress_message(p) for _, p in sorted(follower.progress.items())],
         failed=map(failed_chunk, failed[:MAX_FAILED]), failed_count=len(failed),
+        arrays=[
+            pb.ArrayProgress(stage=stage, landed=landed, wanted=wanted)
+            for stage, landed in follower.arrived.items()
+        ],
     )  # fmt: skip

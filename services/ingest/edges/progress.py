@@ -66,6 +66,11 @@ class DatasetFollower:
         )
         self.proving = quiet and not self.complete
 
+    @property
+    def arrived(self) -> dict[str, int]:
+        """Chunks that have landed, damaged ones too, of each array that lands."""
+        return {stage: arrived.count for stage, arrived in self._arrived.items()}
+
     def _new(self, topics: Sequence[str]) -> Iterator[Entry]:
         while entries := self._bus.read(topics, self._offsets.get(topics, 0)):
             self._offsets[topics] = entries[-1].offset

@@ -108,6 +108,17 @@ def averaged_text(dataset: Acquisition) -> str:
     return f", each the mean of {factors} of {size_text(data_size(dataset))} nm"
 
 
+def shape_text(shape: Index, factors: Index) -> str:
+    """Return how messages give the shape of what lands, which is no file's where it is averaged."""
+    shown = ",".join(map(str, factors))
+    return f"{shape}" + (f" once averaged by {shown}" if factors != (1, 1, 1) else "")
+
+
+def slices_text(count: int, depth: int) -> str:
+    """Return how messages count slices of a dataset, each the mean of ``depth`` of its data."""
+    return f"{count} slices" + (f", each the mean of {depth} of the data" if depth > 1 else "")
+
+
 def check_dataset_place(source: Placed, dataset: Acquisition) -> None:
     """Raise WrongUse for a volume that states another place than the dataset's."""
     _check_place(source, dataset.name, dataset.voxel_size_nm, dataset.offset_nm)

@@ -1,5 +1,6 @@
 """Where the watcher lands chunks: a client of a server, or a store in this process."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
@@ -7,8 +8,10 @@ from numpy.typing import NDArray
 
 from fibstream.core.grid import Index
 
+from ..sources import Acquisition
 
-class DatasetInfo(Protocol):
+
+class DatasetInfo(Acquisition, Protocol):
     """What the watcher needs to know of a dataset; lengths in voxels, axes (z, y, x)."""
 
     @property
@@ -24,24 +27,8 @@ class DatasetInfo(Protocol):
         """The type of a voxel."""
 
     @property
-    def voxel_size_nm(self) -> tuple[float, float, float]:
-        """The edges of a voxel."""
-
-    @property
-    def offset_nm(self) -> tuple[float, float, float]:
-        """Where the centre of the first voxel lies."""
-
-    @property
-    def downsample(self) -> Index:
-        """Voxels of the data along one of the dataset's."""
-
-    @property
-    def absent_value(self) -> float | None:
-        """The declared value of what was never imaged."""
-
-    @property
-    def absent_mask(self) -> bool:
-        """Whether a mask of it lands."""
+    def predictions(self) -> Mapping[str, float]:
+        """The predictions that land, each with its length."""
 
     @property
     def landed(self) -> AbstractSet[Index]:

@@ -21,7 +21,7 @@ from fibstream.services.ingest.unimaged import GIVE, area_in, unimaged_text
 
 from .ending import EndCondition, EndDetector
 from .growing import ExpectedVolume, GrowingVolume
-from .port import Port
+from .port import DatasetInfo, Port
 from .slice_folder import SliceFolder
 from .zarr_array import GrowingZarr
 from .zarr_files import is_zarr, watched_folder
@@ -185,12 +185,21 @@ class Watcher:
         )  # fmt: skip
         if whole and not self._settings.again:
             self._report(f"{len(whole)} layers of chunks have landed before")
+        self._report_others(info)
         self._volume = (
             GrowingZarr(self._path, self._rules, expected)
             if is_zarr(self._path)
             else SliceFolder(self._folder, self._rules, expected, self._end.end_file)
         )
         return self._volume
+
+    def _report_others(self, info: DatasetInfo) -> None:
+        """Report once what else has to land, of which a folder of slices holds nothing."""
+        others = ["the absent mask"] if info.absent_mask else []
+        others += [f"prediction {name}" for name in info.predictions]
+        if others:
+            waits = f"what reads {', '.join(others)} waits for fibstream land"
+            self._report_once("others", f"raw alone lands here; {waits}")
 
     # -- landing ---------------------------------------------------------------------------------
 
