@@ -14,12 +14,13 @@ from fibstream.core.errors import FibstreamError
 from fibstream.core.service import Service
 from fibstream.telemetry.metrics import Telemetry
 
-from .host import Host, PlannerHost, WorkerHost
+from .host import Host, PlannerHost
 from .process import metrics_of, orphaned, running
 from .root import OneDataset, Root
 from .serve import ROLES, Serving, serve
 from .settings import Settings
 from .tallies import Tallies
+from .worker_host import WorkerHost
 
 log = logging.getLogger(__name__)
 
