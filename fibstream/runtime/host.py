@@ -83,7 +83,7 @@ class PlannerHost:
         self._settings = settings
         self._telemetry = telemetry
         self.loops: dict[str, HostedPlanner] = {}  # of the datasets that are open
-        self.quarantine = Quarantine(telemetry)
+        self.quarantine = Quarantine(root.generation, telemetry)
         self._missing: set[str] = set()  # in the catalogue, and without a record at the last look
         self._due = 0.0
 
@@ -124,9 +124,9 @@ class PlannerHost:
                 self._drop(name)
 
     def _reopen_outdated(self, name: str, *, outdated: bool) -> None:
-        """Open a dataset anew, with the stages of the pipeline that its record has now."""
+        """Open a dataset anew, with its bus and the pipeline that its record has now."""
         if outdated:
-            log.info("dataset %s: another pipeline", name)
+            log.info("dataset %s: another pipeline or bus", name)
             self._drop(name)
             self._try_open(name)
 
@@ -137,11 +137,13 @@ class PlannerHost:
         self.quarantine.keep(names | foreign.keys())
         for name, reason in foreign.items():
             self.quarantine.put(name, reason)
-        # The entry that announces another pipeline may be lost: the record is what counts.
+        # The entry that announces another pipeline may be lost: the record is what counts. And a
+        # dataset may have been created anew after its bus was opened.
         for name, hosted in list(self.loops.items()):
             with self._apart(name):
                 try:
-                    self._reopen_outdated(name, outdated=hosted.loop.record.changed())
+                    outdated = hosted.loop.record.changed() or not hosted.bus.is_current
+                    self._reopen_outdated(name, outdated=outdated)
                 except NotFound:
                     self._drop(name)
                     if self._root.single:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 
 from fibstream.bus import wire
 from fibstream.bus.reading import pass_over
@@ -38,34 +39,52 @@ class WorkerHost:
         self._telemetry = telemetry
         self._shared = root.shared_bus()
         self.loops: dict[str, tuple[WorkerLoop, Bus]] = {}  # of the datasets that are open
-        self.quarantine = Quarantine(telemetry)
+        self.quarantine = Quarantine(root.generation, telemetry)
         self._names: list[str] = []
         self._due = 0.0
         self.held: tuple[str, Delivery] | None = None  # the dataset, and its task at hand
 
     def turn(self) -> bool:
         """Take one task of any dataset and carry it out."""
+        if time.monotonic() >= self._due:
+            self._scan()
+            self._due = time.monotonic() + SCAN_S
         if self._shared is not None:
             return self._serve(self._shared, None)
-        if time.monotonic() >= self._due:
-            names = sorted(self._root.names())
-            self.quarantine.keep(names)
-            self._names = [*(n for n in names if n > self._after),
-                           *(n for n in names if n <= self._after)]  # fmt: skip
-            self._due = time.monotonic() + SCAN_S
         # A task of each dataset in turn: one with much to do does not starve the others.
         return sum(self._visit(name) for name in list(self._names)) > 0
 
+    def _scan(self) -> None:
+        """Read the catalogue; where a queue names the datasets, only to forget those that went."""
+        if self._shared is not None and self.quarantine.empty:
+            return
+        names = sorted(self._root.names())
+        self.quarantine.keep(names)
+        self._names = [*(n for n in names if n > self._after),
+                       *(n for n in names if n <= self._after)]  # fmt: skip
+
     def _visit(self, name: str) -> bool:
         """Take a task from a dataset's own bus."""
-        if not self.quarantine.ready(name):
-            return False
+        if self.quarantine.ready(name):
+            with self._apart(name):
+                loop = self._loop(name, None)
+                return loop is not None and self._serve(self.loops[name][1], name)
+        return False
+
+    @contextlib.contextmanager
+    def _apart(self, name: str) -> Iterator[None]:
+        """Leave a dataset alone if it fails, whatever the error."""
         try:
-            loop = self._loop(name, None)
-            return loop is not None and self._serve(self.loops[name][1], name)
+            yield
         except Exception as error:
             self._leave_alone(name, error)
-            return False
+            if name in self.loops:
+                self._drop(name)
+
+    def _leave_alone(self, name: str, error: Exception) -> None:
+        if self._root.single:
+            raise error
+        self.quarantine.put(name, error)
 
     def _serve(self, bus: Bus, own: str | None) -> bool:
         """Take a task from a bus: that of the dataset ``own``, or one that datasets share."""
@@ -80,11 +99,11 @@ class WorkerHost:
             return True
         self.held = name, delivery
         try:
-            if self._carried_out(name, bus, delivery):
-                return True
+            done = self._carried_out(name, bus, delivery)
         finally:
             self.held = None
-        self._release(name, bus, delivery)
+        if not done:
+            self._release(name, bus, delivery)
         return True
 
     def _carried_out(self, name: str, bus: Bus, delivery: Delivery) -> bool:
@@ -95,12 +114,10 @@ class WorkerHost:
                 self.quarantine.release(name)
                 return True
         except NotFound as error:
-            if self._root.single:
-                raise
-            if not self._is_gone(name):
-                self._leave_alone(name, error, bus, delivery)
+            if self._root.single or not self._is_gone(name):
+                self._leave_alone(name, error)
         except Exception as error:
-            self._leave_alone(name, error, bus, delivery)
+            self._leave_alone(name, error)
         return False
 
     def _work(self, loop: WorkerLoop, delivery: Delivery) -> None:
@@ -131,52 +148,51 @@ class WorkerHost:
         except FibstreamError:
             return False
 
-    def _leave_alone(
-        self, name: str, error: Exception, bus: Bus | None = None, delivery: Delivery | None = None
-    ) -> None:
-        """Put a dataset aside; a task of it is sent again by its planner."""
-        if self._root.single:
-            raise error
-        self.quarantine.put(name, error)
-        if bus is not None and delivery is not None:
-            self._release(name, bus, delivery)
-        elif name in self.loops:
-            self._drop(name)
-
     def _release(self, name: str, bus: Bus, delivery: Delivery) -> None:
-        """Acknowledge a task whose dataset cannot be served, and close what was open of it."""
+        """Acknowledge a task that cannot be carried out, and close what was open of its dataset.
+
+        Its planner sends it again.
+        """
         with contextlib.suppress(FibstreamError):
             bus.acknowledge(delivery, self._owner)
         if name in self.loops:
             self._drop(name)
+        if bus is not self._shared:
+            bus.close()
 
-    def _loop(self, name: str, shared: Bus | None) -> WorkerLoop | None:
-        """Return the loop of a dataset, by its record as it is; None when there is none."""
-        if name in self.loops:
-            loop, _ = self.loops[name]
-            try:
-                if not loop.record.changed():
-                    return loop
-            except NotFound:
-                self._drop(name)
-                if self._root.single:
-                    raise
-                return None
-            self._drop(name, keep=shared)  # another pipeline, or another dataset of that name
+    def _loop(self, name: str, taken: Bus | None) -> WorkerLoop | None:
+        """Return the loop of a dataset, by its record as it is; None when there is none.
+
+        A task that was ``taken`` from a bus is one of the dataset with that bus, and of no other
+        that has its name now. The bus stays open.
+        """
         try:
+            if name in self.loops:
+                loop, bus = self.loops[name]
+                if not loop.record.changed() and bus.is_current:
+                    return loop
+                self._drop(name, keep=taken)  # another pipeline, or another dataset of that name
             self._root.dataset(name)
-            bus = shared or self._root.bus(name)
+            return self._open(name, taken)
         except NotFound:  # deleted since the catalogue was read
             if self._root.single:
                 raise
+            if name in self.loops:
+                self._drop(name, keep=taken)
             return None
+
+    def _open(self, name: str, taken: Bus | None) -> WorkerLoop:
+        """Open a dataset; raise NotFound where its bus is that of an earlier one of its name."""
+        bus = taken or self._root.bus(name)
         try:
             files = self._root.files(name)
             loop = WorkerLoop(
                 self._service, files, bus, self._settings, self._owner, self._telemetry
             )
+            if not bus.is_current:
+                raise NotFound(f"dataset {name}: deleted just now")
         except BaseException:
-            if bus is not shared:
+            if bus is not taken:
                 bus.close()
             raise
         self.loops[name] = loop, bus
@@ -193,8 +209,9 @@ class WorkerHost:
         if self._shared is not None:
             self._shared.wait(timeout_s)
         elif len(self.loops) == 1:
-            ((_, bus),) = self.loops.values()
-            bus.wait(timeout_s)
+            ((name, (_, bus)),) = self.loops.items()
+            with self._apart(name):
+                bus.wait(timeout_s)
         else:
             time.sleep(PAUSE_S if self.loops else timeout_s)
 
