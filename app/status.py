@@ -8,9 +8,11 @@ from typing import Any, get_args
 
 from fibstream import registry
 from fibstream.bus import wire
+from fibstream.bus.memory import MemoryBus
 from fibstream.bus.reading import events_of
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
+from fibstream.core.errors import NotFound
 from fibstream.core.events import Change, ObjectChanged, Place, Progress, Record
 from fibstream.core.ports import Bus, Files
 from fibstream.core.rules import object_rules, pipeline_rule
@@ -28,8 +30,7 @@ def status_of(path: Path) -> dict[str, Any]:
     """Return chunks per stage, objects per organelle, failures, disk usage and owner."""
     files, dataset = open_dataset(path)
     usage = usage_report(path)  # before the bus is opened, which writes beside itself
-    log = bus_path(path)
-    bus = SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
+    bus = _log_of(path)
     records = list(ledger(bus, dataset.name))
     current = {(r.stage, r.subject): r for r in records if r.status == "ready"}
     old = _outdated(dataset, files, bus, current)
@@ -53,6 +54,7 @@ def status_of(path: Path) -> dict[str, Any]:
         "voxel_size_nm": list(dataset.voxel_size_nm),
         "sealed": dataset.grid.sealed,
         "chunks": count(CHUNKS, grid) if grid.sealed else None,
+        "recorded": len(records),
         "stages": {name: ready[name] for name in stages},
         "wanted": {
             name: count(subjects, grid) if grid.sealed or subjects is WHOLE else None
@@ -70,6 +72,15 @@ def status_of(path: Path) -> dict[str, Any]:
         ],
         **usage,
     }
+
+
+def _log_of(path: Path) -> Bus:
+    """Open the log of a dataset; an empty one while there is none that could be read."""
+    log = bus_path(path)
+    try:
+        return SqliteBus(log, read_only=not os.access(log.parent, os.W_OK))
+    except NotFound:
+        return MemoryBus()
 
 
 def _outdated(
@@ -105,6 +116,8 @@ def describe(found: dict[str, Any]) -> str:
     size = " x ".join(str(s) for s in found["shape"])
     chunk = " x ".join(str(s) for s in found["chunk"])
     lines = [f"{found['dataset']}: {size} voxels in chunks of {chunk}"]
+    if not found["recorded"]:
+        lines.append("  nothing is recorded in its log yet")
     for name, made in found["stages"].items():
         wanted = found["wanted"][name]
         old = found["outdated"].get(name)

@@ -27,10 +27,11 @@ from fibstream.core.grid import Index
 from fibstream.core.ports import Files
 from fibstream.core.service import Capability, Service
 from fibstream.core.stage import RAW, Block, Input, Made, Output, Stage
-from fibstream.runtime.host import Host, PlannerHost, WorkerHost
+from fibstream.runtime.host import Host, PlannerHost
 from fibstream.runtime.loops import drive
 from fibstream.runtime.root import Root, bus_path
 from fibstream.runtime.settings import Settings
+from fibstream.runtime.worker_host import WorkerHost
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.ingest.edges.landing import land
 

@@ -123,6 +123,11 @@ class MemoryBus:
         """Return True at once: nobody else writes while the caller waits."""
         return True
 
+    @property
+    def is_current(self) -> bool:
+        """True: it has no address."""
+        return True
+
     def close(self) -> None:
         """Do nothing: nothing is held."""
 

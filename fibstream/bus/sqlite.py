@@ -59,8 +59,8 @@ class SqliteBus:
         self.path = path.absolute()
         self._clock = clock
         uri = self.path.as_uri()
-        if read_only:  # an archive that nobody writes needs no files beside it
-            uri += "?mode=ro" if os.access(path.parent, os.W_OK) else "?immutable=1"
+        if read_only:
+            uri += f"?{_reading(self.path)}"
         try:
             if not read_only:
                 # Not the dataset's folder: a late process must not bring back one that was deleted.
@@ -86,7 +86,7 @@ class SqliteBus:
     def _prepare(self, *, read_only: bool) -> None:
         if read_only:
             if not self._run("SELECT 1 FROM sqlite_master"):
-                raise Retryable(f"bus {self.path}: its tables are still to be made")
+                raise NotFound(f"bus {self.path}: its tables are still to be made")
             self._check_tables("log")  # an earlier version had other tasks
             return
         self._journal()
@@ -295,6 +295,18 @@ class SqliteBus:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _reading(path: Path) -> str:
+    """Return how a bus is opened that is only read; raise NotFound when there is none.
+
+    SQLite makes files beside one that it reads, unless it is told that nobody writes: then it does
+    not look into the write-ahead log, which is there while somebody does.
+    """
+    if not os.path.lexists(path):
+        raise NotFound(f"bus {path}: not found")
+    archived = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    return "immutable=1" if archived else "mode=ro"
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -117,6 +117,10 @@ class Bus(Protocol):
         reported again.
         """
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it is still the bus at its address: that of a dataset is deleted with it."""
+
     def close(self) -> None:
         """Release the connection. No other method is called afterwards."""
 

@@ -6,16 +6,14 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from fibstream.bus import wire
-from fibstream.bus.reading import pass_over
 from fibstream.core.errors import Damaged, FibstreamError, NotFound
-from fibstream.core.ports import Bus, Delivery
+from fibstream.core.ports import Bus
 from fibstream.core.service import Service
 from fibstream.telemetry.metrics import SILENT, Telemetry
 
-from .loops import CRASHES, PlannerLoop, WorkerLoop
-from .quarantine import Quarantine, reason_of
-from .root import OneDataset, Root, is_name
+from .loops import PlannerLoop
+from .quarantine import Quarantine
+from .root import OneDataset, Root
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -85,7 +83,7 @@ class PlannerHost:
         self._settings = settings
         self._telemetry = telemetry
         self.loops: dict[str, HostedPlanner] = {}  # of the datasets that are open
-        self.quarantine = Quarantine(telemetry)
+        self.quarantine = Quarantine(root.generation, telemetry)
         self._missing: set[str] = set()  # in the catalogue, and without a record at the last look
         self._due = 0.0
 
@@ -126,9 +124,9 @@ class PlannerHost:
                 self._drop(name)
 
     def _reopen_outdated(self, name: str, *, outdated: bool) -> None:
-        """Open a dataset anew, with the stages of the pipeline that its record has now."""
+        """Open a dataset anew, with its bus and the pipeline that its record has now."""
         if outdated:
-            log.info("dataset %s: another pipeline", name)
+            log.info("dataset %s: another pipeline or bus", name)
             self._drop(name)
             self._try_open(name)
 
@@ -139,11 +137,13 @@ class PlannerHost:
         self.quarantine.keep(names | foreign.keys())
         for name, reason in foreign.items():
             self.quarantine.put(name, reason)
-        # The entry that announces another pipeline may be lost: the record is what counts.
+        # The entry that announces another pipeline may be lost: the record is what counts. And a
+        # dataset may have been created anew after its bus was opened.
         for name, hosted in list(self.loops.items()):
             with self._apart(name):
                 try:
-                    self._reopen_outdated(name, outdated=hosted.loop.record.changed())
+                    outdated = hosted.loop.record.changed() or not hosted.bus.is_current
+                    self._reopen_outdated(name, outdated=outdated)
                 except NotFound:
                     self._drop(name)
                     if self._root.single:
@@ -198,189 +198,3 @@ class PlannerHost:
         for name in list(self.loops):
             self._drop(name)
         self._root.report(self._service.name, {})
-
-
-class WorkerHost:
-    """One worker of a service that serves every dataset below a root, one task at a time.
-
-    As with planners, what fails in a dataset is that dataset's.
-    """
-
-    def __init__(
-        self, service: Service, root: Root | OneDataset, settings: Settings, owner: str,
-        telemetry: Telemetry = SILENT, *, after: str = "",
-    ) -> None:  # fmt: skip
-        self._after = after  # the dataset whose task killed the worker before: it comes last
-        self._service = service
-        self._root = root
-        self._settings = settings
-        self._owner = owner
-        self._telemetry = telemetry
-        self._shared = root.shared_bus()
-        self.loops: dict[str, tuple[WorkerLoop, Bus]] = {}  # of the datasets that are open
-        self.quarantine = Quarantine(telemetry)
-        self._names: list[str] = []
-        self._due = 0.0
-        self.held: tuple[str, Delivery] | None = None  # the dataset, and its task at hand
-
-    def turn(self) -> bool:
-        """Take one task of any dataset and carry it out."""
-        if self._shared is not None:
-            return self._serve(self._shared, None)
-        if time.monotonic() >= self._due:
-            names = sorted(self._root.names())
-            self.quarantine.keep(names)
-            self._names = [*(n for n in names if n > self._after),
-                           *(n for n in names if n <= self._after)]  # fmt: skip
-            self._due = time.monotonic() + SCAN_S
-        # A task of each dataset in turn: one with much to do does not starve the others.
-        return sum(self._visit(name) for name in list(self._names)) > 0
-
-    def _visit(self, name: str) -> bool:
-        """Take a task from a dataset's own bus."""
-        if not self.quarantine.ready(name):
-            return False
-        try:
-            loop = self._loop(name, None)
-            return loop is not None and self._serve(self.loops[name][1], name)
-        except Exception as error:
-            self._leave_alone(name, error)
-            return False
-
-    def _serve(self, bus: Bus, own: str | None) -> bool:
-        """Take a task from a bus: that of the dataset ``own``, or one that datasets share."""
-        topic = wire.task_topic(self._service.name)
-        delivery = bus.take(topic, self._owner, self._settings.lease_s)
-        if delivery is None:
-            return False
-        name = wire.dataset_of(delivery.key)
-        if not self._root.single and (own not in (None, name) or not is_name(name)):
-            pass_over(f"task {delivery.key}", f"on the bus of {own or 'all datasets'}")
-            bus.discard(delivery)
-            return True
-        self.held = name, delivery
-        try:
-            if self._carried_out(name, bus, delivery):
-                return True
-        finally:
-            self.held = None
-        self._release(name, bus, delivery)
-        return True
-
-    def _carried_out(self, name: str, bus: Bus, delivery: Delivery) -> bool:
-        """Carry out a task; return whether it is off its queue."""
-        try:
-            if self.quarantine.ready(name) and (loop := self._loop(name, bus)) is not None:
-                self._work(loop, delivery)
-                self.quarantine.release(name)
-                return True
-        except NotFound as error:
-            if self._root.single:
-                raise
-            if not self._is_gone(name):
-                self._leave_alone(name, error, bus, delivery)
-        except Exception as error:
-            self._leave_alone(name, error, bus, delivery)
-        return False
-
-    def _work(self, loop: WorkerLoop, delivery: Delivery) -> None:
-        """Carry out a task; one at which this version fails is given up, as if workers had died."""
-        failure: Exception | None = None
-        for _ in range(1 if self._root.single else max(CRASHES - delivery.crashes, 1)):
-            try:
-                return loop.carry_out(delivery)
-            except FibstreamError:
-                raise
-            except Exception as error:
-                if self._root.single:
-                    raise
-                log.exception("task %.200s", delivery.key)
-                failure = error
-        assert failure is not None
-        loop.give_up(delivery, f"{CRASHES} times: {reason_of(failure)}")
-        return None
-
-    def _is_gone(self, name: str) -> bool:
-        """Whether the dataset that is open was deleted, also if another one has its name now."""
-        try:
-            if name in self.loops:
-                return self.loops[name][0].record.changed()
-            return not self._root.exists(name)
-        except NotFound:
-            return True
-        except FibstreamError:
-            return False
-
-    def _leave_alone(
-        self, name: str, error: Exception, bus: Bus | None = None, delivery: Delivery | None = None
-    ) -> None:
-        """Put a dataset aside; a task of it is sent again by its planner."""
-        if self._root.single:
-            raise error
-        self.quarantine.put(name, error)
-        if bus is not None and delivery is not None:
-            self._release(name, bus, delivery)
-        elif name in self.loops:
-            self._drop(name)
-
-    def _release(self, name: str, bus: Bus, delivery: Delivery) -> None:
-        """Acknowledge a task whose dataset cannot be served, and close what was open of it."""
-        with contextlib.suppress(FibstreamError):
-            bus.acknowledge(delivery, self._owner)
-        if name in self.loops:
-            self._drop(name)
-
-    def _loop(self, name: str, shared: Bus | None) -> WorkerLoop | None:
-        """Return the loop of a dataset, by its record as it is; None when there is none."""
-        if name in self.loops:
-            loop, _ = self.loops[name]
-            try:
-                if not loop.record.changed():
-                    return loop
-            except NotFound:
-                self._drop(name)
-                if self._root.single:
-                    raise
-                return None
-            self._drop(name, keep=shared)  # another pipeline, or another dataset of that name
-        try:
-            self._root.dataset(name)
-            bus = shared or self._root.bus(name)
-        except NotFound:  # deleted since the catalogue was read
-            if self._root.single:
-                raise
-            return None
-        try:
-            files = self._root.files(name)
-            loop = WorkerLoop(
-                self._service, files, bus, self._settings, self._owner, self._telemetry
-            )
-        except BaseException:
-            if bus is not shared:
-                bus.close()
-            raise
-        self.loops[name] = loop, bus
-        return loop
-
-    def _drop(self, name: str, keep: Bus | None = None) -> None:
-        _, bus = self.loops.pop(name)
-        if bus is not self._shared and bus is not keep:
-            with contextlib.suppress(FibstreamError):
-                bus.close()
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait on the bus if there is one, else for a short time."""
-        if self._shared is not None:
-            self._shared.wait(timeout_s)
-        elif len(self.loops) == 1:
-            ((_, bus),) = self.loops.values()
-            bus.wait(timeout_s)
-        else:
-            time.sleep(PAUSE_S if self.loops else timeout_s)
-
-    def close(self) -> None:
-        """Close all buses."""
-        for name in list(self.loops):
-            self._drop(name)
-        if self._shared is not None:
-            self._shared.close()

@@ -8,18 +8,19 @@ import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fibstream.core.errors import FibstreamError
+from fibstream.core.ports import Bus
 from fibstream.core.service import Service
 from fibstream.telemetry.metrics import Telemetry
 
-from .host import Host, PlannerHost, WorkerHost
+from .host import Host, PlannerHost
 from .process import metrics_of, orphaned, running
 from .root import OneDataset, Root
 from .serve import ROLES, Serving, serve
 from .settings import Settings
 from .tallies import Tallies
+from .worker_host import WorkerHost
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def _host(
 
 def _renew(worker: WorkerHost, root: Root | OneDataset, owner: str, lease_s: float) -> None:
     """Renew the lease of the task at hand from a thread with a connection of its own."""
-    own: dict[str, Any] = {}  # buses of one file each
+    own: dict[str, Bus] = {}  # buses of one file each
     pause = threading.Event()
     while not pause.wait(lease_s / 3):
         held = worker.held

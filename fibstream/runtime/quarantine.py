@@ -4,11 +4,12 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from fibstream.core.errors import FibstreamError
 from fibstream.core.keys import canonical
-from fibstream.core.ports import Files
+from fibstream.core.ports import Files, Generation
 from fibstream.store.local import PRIVATE
 from fibstream.telemetry.metrics import QUARANTINED, SILENT, Telemetry
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 1.0  # until a dataset is tried again; doubles each time it fails soon
 LONGEST_PAUSE_S = 30.0
+LOOK_S = 1.0  # until the record of one that is left alone is looked at again, a request to a bucket
 SOON_S = 60.0  # one that did well for so long had no lasting trouble
 REPORTS = f"{PRIVATE}/quarantine"  # below a root, a file for each service whose planner has some
 READ_S = 1.0  # until those files are read again
@@ -23,26 +25,45 @@ MAX_REPORT = 1 << 20  # bytes that are read of each
 MAX_REASON = 300  # characters: a line that a person reads
 
 
+@dataclass
+class _Rest:
+    """How long a dataset is left alone, unless its record is replaced."""
+
+    pause_s: float
+    until: float
+    look: float  # when the record is looked at again
+    generation: Generation | None  # of the record at the last failure
+
+
 class Quarantine:
     """The datasets of one process that cannot be served as they are.
 
-    A reason is written to the log once, not with every attempt.
+    ``generation`` returns that of a dataset's record. One that has another record, mended or of a
+    dataset created anew, is tried at once. A reason is logged once, not with every attempt.
     """
 
-    def __init__(self, telemetry: Telemetry = SILENT) -> None:
+    def __init__(
+        self, generation: Callable[[str], Generation | None], telemetry: Telemetry = SILENT
+    ) -> None:
         self.reasons: dict[str, str] = {}
         self.changed = True  # whether reasons came or went since somebody set this to False
+        self._generation = generation
         self._telemetry = telemetry
-        self._due: dict[str, float] = {}
-        self._pause: dict[str, float] = {}
+        self._rests: dict[str, _Rest] = {}
         telemetry.set(QUARANTINED, 0)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is known of any dataset."""
+        return not self._rests
 
     def put(self, name: str, error: Exception | str) -> None:
         """Leave a dataset alone for a while, for a reason."""
-        now, pause = time.monotonic(), self._pause.get(name, FIRST_PAUSE_S / 2)
-        lasting = now - self._due.get(name, now) < SOON_S
-        self._pause[name] = min(pause * 2, LONGEST_PAUSE_S) if lasting else FIRST_PAUSE_S
-        self._due[name] = now + self._pause[name]
+        now, before, pause_s = time.monotonic(), self._rests.get(name), FIRST_PAUSE_S
+        found = self._look(name, before.generation if before else None)
+        if before and before.generation == found and now - before.until < SOON_S:
+            pause_s = min(before.pause_s * 2, LONGEST_PAUSE_S)
+        self._rests[name] = _Rest(pause_s, now + pause_s, now + LOOK_S, found)
         reason = reason_of(error)
         if self.reasons.get(name) != reason:
             bug = None if isinstance(error, FibstreamError | str) else error
@@ -51,7 +72,15 @@ class Quarantine:
 
     def ready(self, name: str) -> bool:
         """Whether a dataset may be served, or tried again."""
-        return name not in self._due or time.monotonic() >= self._due[name]
+        rest, now = self._rests.get(name), time.monotonic()
+        if rest is None or now >= rest.until:
+            return True
+        if now >= rest.look:
+            rest.look = now + LOOK_S
+            if self._look(name, rest.generation) != rest.generation:
+                self._forget(name)
+                return True
+        return False
 
     def release(self, name: str) -> None:
         """Take back a dataset that did well."""
@@ -61,9 +90,19 @@ class Quarantine:
 
     def keep(self, names: Collection[str]) -> None:
         """Forget all datasets but those of these names: the others are gone."""
-        for name in self._due.keys() - set(names):
-            del self._due[name], self._pause[name]
-            self._set(name, None)
+        for name in self._rests.keys() - set(names):
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        del self._rests[name]
+        self._set(name, None)
+
+    def _look(self, name: str, before: Generation | None) -> Generation | None:
+        """Return the generation of a record; the one ``before`` while it cannot be seen."""
+        try:
+            return self._generation(name)
+        except FibstreamError:  # a disk that is away, or no dataset's name
+            return before
 
     def _set(self, name: str, reason: str | None) -> None:
         if reason is None:

@@ -16,7 +16,7 @@ from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.echo import echo
 from fibstream.core.errors import Damaged, NotFound, Retryable, WrongUse
-from fibstream.core.ports import Bus, Files
+from fibstream.core.ports import Bus, Files, Generation
 from fibstream.store.local import PRIVATE, LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.store.remote import open_files
@@ -133,6 +133,10 @@ class OneDataset:
     def exists(self, name: str) -> bool:
         """Whether it is the one."""
         return name == self._name
+
+    def generation(self, name: str) -> Generation | None:
+        """Return that of its record; None without one."""
+        return _generation(self.files(name))
 
     def bus(self, name: str) -> Bus:  # noqa: ARG002
         """Open its bus; the caller closes it."""
@@ -257,10 +261,11 @@ class Root:
 
     def exists(self, name: str) -> bool:
         """Whether a dataset has a record."""
-        handle = self.files(name).open(RECORD)
-        if handle is not None:
-            handle.close()
-        return handle is not None
+        return self.generation(name) is not None
+
+    def generation(self, name: str) -> Generation | None:
+        """Return that of a dataset's record, another after each put; None without a record."""
+        return _generation(self.files(name))
 
     def bus(self, name: str) -> Bus:
         """Open the bus as one dataset uses it; the caller closes it."""
@@ -337,6 +342,14 @@ class Root:
             idle, self._idle = self._idle, []
         for _, bus in idle:
             bus.close()
+
+
+def _generation(files: Files) -> Generation | None:
+    handle = files.open(RECORD)
+    if handle is None:
+        return None
+    with contextlib.closing(handle):
+        return handle.generation
 
 
 def _remove_folder(folder: Path) -> None:

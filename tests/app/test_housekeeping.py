@@ -109,7 +109,7 @@ def test_a_log_that_cannot_be_written_is_read(cell) -> None:
             assert [entry.value for entry in other.read(["t"], 0)] == [b"v"]
             with pytest.raises(Retryable, match="readonly"):
                 other.publish("t", "k", b"w")
-    with pytest.raises(WrongUse, match="unable to open"):
+    with pytest.raises(NotFound, match="none"):
         SqliteBus(cell / "none/bus.sqlite", read_only=True)
 
 

@@ -1,5 +1,6 @@
 """The status of a dataset lists changes of objects in one order, whatever order they came in."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import get_args
@@ -8,7 +9,7 @@ from fibstream.app.status import describe, status_of
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Organelle, Prediction
-from fibstream.core.events import Change, ObjectChanged
+from fibstream.core.events import Change, ObjectChanged, Record
 from fibstream.core.rules import object_rules
 from fibstream.runtime.root import Root, bus_path
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
@@ -69,3 +70,23 @@ def test_objects_of_other_settings_are_not_counted(tmp_path) -> None:
             value = wire.encode(ObjectChanged("mito", "final", n + 1, 1, rule=given))
             bus.publish(wire.OBJECTS, f"cell/mito/{n + 1}", value)
     assert status_of(path)["objects"] == {"mito": {"final": 1}}
+
+
+def test_a_log_that_is_still_to_be_made_or_begun_holds_nothing(tmp_path, monkeypatch) -> None:
+    path, _ = made(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # of somebody else: root may write anywhere
+    for begin in (lambda: None, bus_path(path).touch):
+        begin()
+        found = status_of(path)
+        assert found["recorded"] == 0 and set(found["stages"].values()) == {0}
+        assert "nothing is recorded" in describe(found)
+
+
+def test_the_log_of_a_run_of_somebody_else_is_read(tmp_path, monkeypatch) -> None:
+    path, _ = made(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with closing(SqliteBus(bus_path(path))) as live:
+        record = wire.encode(Record("raw", (0, 0, 0), "failed", reason="no such chunk"))
+        live.publish(wire.ledger_topic("raw"), wire.record_key("cell", "raw", (0, 0, 0)), record)
+        found = status_of(path)
+    assert found["recorded"] == 1 and "nothing is recorded" not in describe(found)

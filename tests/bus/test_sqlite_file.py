@@ -1,5 +1,6 @@
 """A file that is no bus of this version is named at once, and nothing of it is changed."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fibstream.bus.sqlite import SqliteBus
-from fibstream.core.errors import Damaged, Retryable
+from fibstream.core.errors import Damaged, NotFound
 
 WRONG = {
     "another program's": "CREATE TABLE places (url TEXT)",
@@ -93,6 +94,24 @@ def test_an_earlier_version_is_read_where_nothing_can_be_written(tmp_path: Path)
 
 
 def test_a_file_whose_tables_are_still_to_be_made_is_no_damage(tmp_path: Path) -> None:
-    (tmp_path / "bus.sqlite").touch()
-    with pytest.raises(Retryable):
+    with pytest.raises(NotFound):
         SqliteBus(tmp_path / "bus.sqlite", read_only=True)
+    (tmp_path / "bus.sqlite").touch()
+    with pytest.raises(NotFound, match="still to be made"):
+        SqliteBus(tmp_path / "bus.sqlite", read_only=True)
+
+
+def test_a_live_log_is_read_to_its_end_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bus.sqlite"
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with closing(SqliteBus(path)) as live:
+        live.publish("t", "d/1", b"1")
+        with closing(SqliteBus(path, read_only=True)) as bus:
+            live.publish("t", "d/2", b"2")
+            assert [entry.value for entry in bus.read(["t"], 0)] == [b"1", b"2"]
+    before = set(tmp_path.iterdir())
+    with closing(SqliteBus(path, read_only=True)) as bus:
+        assert [entry.value for entry in bus.read(["t"], 0)] == [b"1", b"2"]
+        assert set(tmp_path.iterdir()) == before == {path}  # an archive stays as it is

@@ -11,9 +11,10 @@ from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import NotFound
 from fibstream.runtime import root as root_module
-from fibstream.runtime.host import PlannerHost, WorkerHost
+from fibstream.runtime.host import PlannerHost
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
+from fibstream.runtime.worker_host import WorkerHost
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.ingest.service import SERVICE as INGEST
 from fibstream.store.local import LocalFiles

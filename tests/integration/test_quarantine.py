@@ -19,11 +19,12 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid
 from fibstream.core.keys import canonical
 from fibstream.runtime import quarantine
-from fibstream.runtime.host import PlannerHost, WorkerHost
+from fibstream.runtime.host import PlannerHost
 from fibstream.runtime.loops import drive
 from fibstream.runtime.root import Root, bus_path
 from fibstream.runtime.settings import Settings
 from fibstream.runtime.site import Site
+from fibstream.runtime.worker_host import WorkerHost
 from fibstream.services.analysis.servicer import AnalysisServicer
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.ingest.edges.landing import land

@@ -18,12 +18,13 @@ from fibstream.core.ports import Bus
 from fibstream.core.service import Capability, Service
 from fibstream.core.stage import RAW, Block, Stage
 from fibstream.runtime import loops
-from fibstream.runtime.host import PlannerHost, WorkerHost
+from fibstream.runtime.host import PlannerHost
 from fibstream.runtime.ledger import ledger
 from fibstream.runtime.loops import drive
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.runtime.site import Site
+from fibstream.runtime.worker_host import WorkerHost
 from fibstream.services.ingest.edges.landing import land
 from fibstream.store.store import Blob, Store
 

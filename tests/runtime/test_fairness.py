@@ -14,12 +14,13 @@ from fibstream.core.events import Record, Task
 from fibstream.core.frontier import LOOKS, Frontier
 from fibstream.core.keys import canonical
 from fibstream.runtime import loops
-from fibstream.runtime.host import PlannerHost, WorkerHost
+from fibstream.runtime.host import PlannerHost
 from fibstream.runtime.loops import PlannerLoop, WorkerLoop
 from fibstream.runtime.planner import SLICE, WINDOW
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.runtime.supervisor import FIRST_PAUSE_S, Supervisor
+from fibstream.runtime.worker_host import WorkerHost
 
 from ..simulation.draws import draw_dataset
 from ..simulation.services import SERVICES

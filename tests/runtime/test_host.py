@@ -46,6 +46,8 @@ class Loop:
 class Bus:
     """A bus that counts how often it is polled."""
 
+    is_current = True
+
     def __init__(self) -> None:
         self.changed = False
         self.polls = Counter[bool]()
@@ -70,6 +72,9 @@ class FakeRoot:
 
     def report(self, service: str, reasons: Any) -> None:
         pass
+
+    def generation(self, name: str) -> None:
+        """No dataset has a record."""
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from fibstream.core.events import Task
 from fibstream.core.keys import canonical
 from fibstream.core.service import Capability, Service
 from fibstream.core.stage import Stage
-from fibstream.runtime.host import WorkerHost
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
+from fibstream.runtime.worker_host import WorkerHost
 
 from ..simulation.draws import draw_dataset
 

@@ -201,6 +201,11 @@ class KafkaBus:
         left = any(view.left for view in self._views.values())
         return news or left or any(member.waits for member in members)
 
+    @property
+    def is_current(self) -> bool:
+        """True: a cluster is not replaced by another one at its address."""
+        return True
+
     def close(self) -> None:
         """Leave the groups, giving back what is held, and close the connections."""
         try:

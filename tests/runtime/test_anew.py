@@ -1,0 +1,169 @@
+"""A dataset that is created anew, or whose bus goes, at any moment: it is opened anew."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fibstream.bus import wire
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import Retryable
+from fibstream.core.events import Task
+from fibstream.core.keys import canonical
+from fibstream.core.ports import Bus, Delivery
+from fibstream.core.service import Capability, Service
+from fibstream.runtime import host as host_module
+from fibstream.runtime import worker_host as worker_module
+from fibstream.runtime.host import PlannerHost
+from fibstream.runtime.ledger import ledger
+from fibstream.runtime.loops import drive
+from fibstream.runtime.root import Root, bus_path
+from fibstream.runtime.settings import Settings
+from fibstream.runtime.site import Site
+from fibstream.runtime.worker_host import WorkerHost
+from fibstream.services.ingest.edges.landing import land
+from fibstream.store.store import Blob, Store
+
+from .line import CHUNK, CHUNKS, GRID, RAW_INPUT, SHAPE, STAGE, blur, make_stage, volume
+
+SETTINGS = Settings.model_validate({})
+QUEUE = wire.task_topic("inference")
+SERVICE = Service(
+    "inference", 7999, "made", (Capability(("prediction",), lambda *_: [make_stage(blur)]),),
+    lambda _: None, lambda _: [RAW_INPUT],
+)  # fmt: skip
+
+
+class Changing(Root):
+    """A root whose dataset is replaced once, at a moment that a test chooses."""
+
+    moment: Callable[[], None] | None = None
+
+    def replace(self) -> None:
+        """Delete the dataset and create one of its name."""
+        self.remove("cell")
+        self.create(1)
+
+    def create(self, number: int) -> None:
+        """Create the dataset, with all chunks; each has other contents."""
+        dataset = Dataset(
+            name="cell", shape=SHAPE, chunk=CHUNK, dtype="uint8", voxel_size_nm=(8, 8, 8),
+            contrast=(0, 255), incarnation=str(number),
+        )  # fmt: skip
+        self.make("cell")
+        files = self.files("cell")
+        files.put(RECORD, canonical(dataset.model_dump(mode="json")))
+        with closing(super().bus("cell")) as bus:
+            site = Site("cell", Store(files, GRID), bus)
+            for index in CHUNKS:
+                raw = volume(number)[GRID.box(index).slices()]
+                drive(land(site, index, raw, "uint8", None))
+        self.enter("cell")
+
+    def bus(self, name: str) -> Bus:
+        """Open the bus; the moment is just after it."""
+        bus = super().bus(name)
+        self.pass_moment()
+        return bus
+
+    def pass_moment(self) -> None:
+        """Let what a test chose happen, once."""
+        moment, self.moment = self.moment, None
+        if moment is not None:
+            moment()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changing]:
+    monkeypatch.setattr(host_module, "SCAN_S", 0.0)
+    monkeypatch.setattr(worker_module, "SCAN_S", 0.0)
+    (tmp_path / "root").mkdir()
+    with closing(Changing(str(tmp_path / "root"))) as made:
+        made.create(0)
+        yield made
+
+
+def complete(root: Root) -> bool:
+    """Whether all is made and, on the bus that the dataset has now, recorded."""
+    made = Store(root.files("cell"), GRID)
+    with closing(root.bus("cell")) as bus:
+        ready = {r.subject for r in ledger(bus, "cell") if (r.stage, r.status) == (STAGE, "ready")}
+    return ready == set(CHUNKS) and all(made.intact(Blob("blur", i, "uint8")) for i in CHUNKS)
+
+
+def until_complete(root: Root, planners: PlannerHost, worker: WorkerHost) -> None:
+    for _ in range(60):
+        planners.turn()
+        worker.turn()
+    assert complete(root)
+    assert planners.quarantine.reasons == worker.quarantine.reasons == {}
+
+
+def test_a_task_of_the_old_dataset_is_not_carried_out_for_the_new_one(root: Changing) -> None:
+    taken: list[Delivery] = []
+    with closing(WorkerHost(SERVICE, root, SETTINGS, "host:1")) as worker:
+        worker.turn()
+        old = worker.loops["cell"][1]
+        old.send(QUEUE, f"cell/{STAGE}/0.0.0", wire.encode(Task(STAGE, (0, 0, 0), "k", ())))
+        take = old.take
+
+        def change(topic: str, owner: str, lease_s: float) -> Delivery | None:
+            if (delivery := take(topic, owner, lease_s)) is not None:
+                taken.append(delivery)
+                root.replace()
+            return delivery
+
+        old.take = change  # type: ignore[method-assign]
+        assert worker.turn() and taken
+        assert not worker.loops and not list(root.files("cell").list("blur"))
+        worker.turn()
+        assert worker.loops["cell"][1] is not old
+        with closing(PlannerHost(SERVICE, root, SETTINGS)) as planners:
+            until_complete(root, planners, worker)
+
+
+@pytest.mark.parametrize("role", [PlannerHost, WorkerHost])
+def test_a_dataset_that_is_replaced_while_it_is_opened_is_opened_anew(
+    root: Changing, role: type
+) -> None:
+    def opening(kind: type) -> None:
+        root.moment = root.replace if kind is role else None
+
+    with (
+        closing(PlannerHost(SERVICE, root, SETTINGS)) as planners,
+        closing(WorkerHost(SERVICE, root, SETTINGS, "host:1")) as worker,
+    ):
+        opening(PlannerHost)
+        planners.turn()
+        opening(WorkerHost)
+        worker.turn()
+        assert root.moment is None
+        until_complete(root, planners, worker)
+
+
+def test_a_bus_that_is_removed_while_it_is_open_is_opened_anew(root: Changing) -> None:
+    with (
+        closing(PlannerHost(SERVICE, root, SETTINGS)) as planners,
+        closing(WorkerHost(SERVICE, root, SETTINGS, "host:1")) as worker,
+    ):
+        planners.turn()
+        worker.turn()
+        for part in bus_path(Path(root.url_of("cell"))).parent.glob("bus.sqlite*"):
+            part.unlink()
+        planners.turn()
+        worker.turn()
+        assert planners.loops["cell"].bus.is_current
+        assert worker.loops["cell"][1].is_current
+
+
+def test_a_bus_that_fails_while_the_only_dataset_waits_ends_no_worker(root: Changing) -> None:
+    def away(_: float) -> bool:
+        raise Retryable("its disk is away")
+
+    with closing(WorkerHost(SERVICE, root, SETTINGS, "host:1")) as worker:
+        worker.turn()
+        worker.loops["cell"][1].wait = away  # type: ignore[method-assign]
+        worker.wait(0)
+        assert worker.quarantine.reasons == {"cell": "its disk is away"}
+        assert not worker.loops

@@ -1,0 +1,145 @@
+"""Whom a process leaves alone, and until when: by the record of a dataset, not by its name."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fibstream.bus import wire
+from fibstream.bus.memory import MemoryBus
+from fibstream.core.dataset import RECORD
+from fibstream.core.errors import Retryable
+from fibstream.core.ports import Bus
+from fibstream.core.service import Service
+from fibstream.runtime.quarantine import FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOK_S, Quarantine
+from fibstream.runtime.root import Root
+from fibstream.runtime.settings import Settings
+from fibstream.runtime.worker_host import SCAN_S, WorkerHost
+from fibstream.telemetry.metrics import QUARANTINED
+from fibstream.telemetry.prometheus import Prometheus
+
+
+class Record:
+    """The record of a dataset, which is put anew, or is away."""
+
+    def __init__(self) -> None:
+        self.number: int | None = 0
+        self.away = False
+        self.looks = 0
+
+    def generation(self, _: str) -> tuple[int, ...] | None:
+        self.looks += 1
+        if self.away:
+            raise Retryable("its disk is away")
+        return None if self.number is None else (self.number,)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that the test sets."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record()
+
+
+@pytest.fixture
+def waiting(clock: list[float], record: Record) -> Quarantine:
+    """A quarantine of one dataset that has failed so often that it waits as long as any."""
+    made = Quarantine(record.generation)
+    for _ in range(10):
+        made.put("cell", "damaged")
+        clock[0] += LONGEST_PAUSE_S
+    made.put("cell", "damaged")
+    return made
+
+
+def test_it_waits_as_long_as_its_record_stays(
+    waiting: Quarantine, clock: list[float], record: Record
+) -> None:
+    clock[0] += LONGEST_PAUSE_S - LOOK_S - 0.1
+    assert not waiting.ready("cell") and waiting.reasons == {"cell": "damaged"}
+    record.away = True  # what cannot be seen has not changed
+    clock[0] += LOOK_S
+    assert not waiting.ready("cell")
+    clock[0] += 0.1
+    assert waiting.ready("cell")
+
+
+@pytest.mark.parametrize("number", [1, None])
+def test_one_with_another_record_is_tried_at_once_and_its_old_reason_is_gone(
+    waiting: Quarantine, clock: list[float], record: Record, number: int | None
+) -> None:
+    record.number, waiting.changed = number, False
+    clock[0] += LOOK_S
+    assert waiting.ready("cell")
+    assert waiting.reasons == {} and waiting.changed and waiting.empty
+
+
+def test_one_with_another_record_that_fails_too_waits_a_short_time(
+    waiting: Quarantine, clock: list[float], record: Record
+) -> None:
+    record.number = 1
+    waiting.put("cell", "damaged")
+    clock[0] += FIRST_PAUSE_S
+    assert waiting.ready("cell")
+
+
+def test_a_record_is_not_looked_at_with_every_task(
+    waiting: Quarantine, clock: list[float], record: Record
+) -> None:
+    before = record.looks
+    for _ in range(1000):
+        clock[0] += 0.01
+        waiting.ready("cell")
+    assert 9 <= record.looks - before <= 11
+
+
+class Shared(Root):
+    """A root whose datasets share one bus, as on Kafka."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.only = MemoryBus()
+        self.lists = 0
+
+    def names(self) -> list[str]:
+        self.lists += 1
+        return super().names()
+
+    def bus(self, name: str) -> Bus:
+        return self.only
+
+    def shared_bus(self) -> Bus | None:
+        return self.only
+
+
+def left_alone(telemetry: Prometheus) -> float | None:
+    labels = {"service": "census"}
+    return telemetry.registry.get_sample_value(QUARANTINED.name, labels)
+
+
+def test_a_worker_of_a_shared_bus_forgets_who_was_deleted(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    root, telemetry = Shared(str(tmp_path)), Prometheus("census")
+    service = Service("census", 7999, "counted", (), lambda _: None)
+    root.make("cell")
+    root.files("cell").put(RECORD, b"none")
+    root.enter("cell")
+    settings = Settings.model_validate({})
+    with closing(WorkerHost(service, root, settings, "host:1", telemetry)) as worker:
+        worker.turn()
+        assert root.lists == 0  # a request to a bucket, where the queue says who has work
+        root.only.send(wire.task_topic("census"), "cell/raw/0.0.0", b"")
+        worker.turn()
+        assert worker.quarantine.reasons.keys() == {"cell"} and left_alone(telemetry) == 1
+        root.remove("cell")
+        clock[0] += SCAN_S
+        worker.turn()
+        assert worker.quarantine.reasons == {} and left_alone(telemetry) == 0
