@@ -45,7 +45,7 @@ demo: setup ## the whole story on the sample: stream it, show the table, compare
 
 # Three for two cores: a third of the tests waits for processes that start, or for a broker.
 test: setup .venv/.trains ## all tests, in three processes
-	$(BIN)/python .ci/warm.py --phantom
+	$(BIN)/python .ci/warm.py --rest
 	$(BIN)/pytest -q -n 3
 
 # The folders lie side by side in the checkout and below one name when installed: the checks of types
@@ -63,8 +63,8 @@ check: setup ## style, types, import contracts, length limits, documentation
 simulate: setup ## RUNS=5000 seeded schedules with faults; names the seed that fails
 	$(BIN)/python -m tests.simulation $(RUNS)
 
-bench: setup ## every benchmark; each prints ratios
-	for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+bench: setup .venv/.trains ## every benchmark; each prints ratios
+	for file in bench/*.py; do echo "== $$file"; $(BIN)/python -m bench.$$(basename $$file .py); done
 
 lock: setup ## hash-pinned requirements of each image into build/lock, all cut from one resolve
 	$(BIN)/python .ci/lock.py build/lock

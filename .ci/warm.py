@@ -1,6 +1,7 @@
 """Compile kernels once, so that no test, demo or first run waits for the compiler.
 
-Those of the phantom take a minute and no demo needs them: ``--phantom`` compiles them alone.
+Those of the phantom, of contacts and of distances take a minute and no demo needs them: ``--rest``
+compiles them alone.
 """
 
 import subprocess
@@ -11,9 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from fibstream.core.grid import Box
+from fibstream.kernels.components import find_components, mark_within
+from fibstream.kernels.contacts import nearest
+from fibstream.kernels.distance import distance_bytes
+from fibstream.kernels.edt import across_planes, picometres, plane_squares
+from fibstream.kernels.near import footprint
 from fibstream.phantom import Phantom, PhantomSpec
 
 EDGE = 32  # voxels: the kernels do not depend on it
+VOXEL = (10.0, 10.0, 10.0)  # nm
 
 
 def run(*arguments: str | Path) -> None:
@@ -27,14 +34,25 @@ def phantom() -> None:
     with tempfile.TemporaryDirectory() as name:
         size = ("--size", str(EDGE), "--voxel-size-nm", "10")
         run("phantom", "--out", Path(name) / "cell.zarr", *size, "--light", "sim,palm")
-    tiny = Phantom(PhantomSpec((EDGE,) * 3, (10.0,) * 3))
+    tiny = Phantom(PhantomSpec((EDGE,) * 3, VOXEL))
     tiny.distances("nucleus", Box((0, 0, 0), (EDGE,) * 3))
 
 
+def distances() -> None:
+    """Measure distances in a ball, and what is near it."""
+    ball = (np.square(np.indices((EDGE,) * 3) - EDGE // 2).sum(0) < EDGE).astype(bool)
+    box, edges = Box((0, 0, 0), ball.shape), picometres(VOXEL, ball.shape)
+    across_planes(plane_squares(ball, edges), edges)
+    distance_bytes(ball, box, box, VOXEL, 50.0)
+    nearest(ball.astype(np.uint64), footprint(20.0, VOXEL))
+    mark_within(find_components(ball, 6, background=False, core=ball.shape), box)
+
+
 def main() -> None:
-    """Refine and measure noise: between them these call all kernels but the phantom's."""
-    if "--phantom" in sys.argv:
+    """Refine and measure noise: between them these call all kernels of the demo."""
+    if "--rest" in sys.argv:
         phantom()
+        distances()
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

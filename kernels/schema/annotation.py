@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 
 from .classes import FINE_IDS, super_class
@@ -30,13 +31,15 @@ class CropRecord:
         seen: dict[int, str] = {}
         for name, ids in lists.items():
             if name not in known:
-                raise WrongUse(f"crop record: unknown list {name!r}; expected {', '.join(known)}")
+                raise WrongUse(
+                    f"crop record: unknown list {echo(name)}; expected {', '.join(known)}"
+                )
             if not isinstance(ids, list | tuple | set | frozenset):
-                raise WrongUse(f"crop record: {name}: expected a list of fine ids, got {ids!r}")
+                raise WrongUse(f"crop record: {name}: expected a list of fine ids, got {echo(ids)}")
             for fine in ids:
                 if isinstance(fine, bool) or not isinstance(fine, int) or not 0 < fine <= FINE_IDS:
                     raise WrongUse(
-                        f"crop record: {name}: {fine!r}; expected fine ids from 1 to {FINE_IDS}"
+                        f"crop record: {name}: {echo(fine)}; expected fine ids from 1 to {FINE_IDS}"
                     )
                 if seen.setdefault(fine, name) != name:
                     raise WrongUse(f"crop record: id {fine} is in {seen[fine]} and in {name}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from fibstream.core.echo import echo, listed
 from fibstream.core.errors import WrongUse
 
 from .classes import PREDICTED, SUPER
@@ -54,10 +55,10 @@ def classes_of(names: str | tuple[str, ...]) -> tuple[str, ...]:
     """
     if isinstance(names, str):
         if names not in STRATEGIES:
-            raise WrongUse(f"strategy {names!r}: expected one of {', '.join(STRATEGIES)}")
+            raise WrongUse(f"strategy {echo(names)}: expected one of {', '.join(STRATEGIES)}")
         return STRATEGIES[names].classes
     if unknown := [name for name in names if name not in SUPER]:
-        raise WrongUse(f"class {unknown[0]!r}: expected some of {', '.join(SUPER)}")
+        raise WrongUse(f"class {echo(unknown[0])}: expected some of {', '.join(SUPER)}")
     if len(set(names)) != len(names):
-        raise WrongUse(f"classes {', '.join(names)}: one occurs twice")
+        raise WrongUse(f"classes {listed(names)}: one occurs twice")
     return names

@@ -33,7 +33,7 @@ def test_a_strategy_stands_for_its_classes(cell) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"steps": 0}, "steps: .* greater than or equal to 1"),
+        ({"steps": 0}, r"steps: .* greater than or equal to 1 \(got 0\)"),
         ({"steps": None}, "steps: Field required"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"learning_rate": "fast"}, "learning_rate: .*got 'fast'"),
@@ -44,7 +44,7 @@ def test_a_strategy_stands_for_its_classes(cell) -> None:
         ({"classes": ["mito", "mito"]}, "occurs twice"),
         ({"patch": 15}, "patch 15: expected a multiple of 2"),
         ({"patch": 5000}, "patch: .* less than or equal to 512"),
-        ({"network": {"widths": [12, 24], "factors": [2]}}, "width 12: expected multiples of 16"),
+        ({"network": {"widths": [12, 24], "factors": [2]}}, r"widths\.0: .* multiple of 16 \(got 12\)"),
         ({"network": {"widths": [16, 32], "factors": [2, 2]}}, "2 widths need 1 factors"),
         ({"network": {"widths": [16, 32], "factors": [9]}}, "factors.0"),
         ({"network": {"widths": [16, 16], "factors": [4], "padding": "valid"}, "patch": 50},
@@ -52,7 +52,12 @@ def test_a_strategy_stands_for_its_classes(cell) -> None:
         ({"network": {"widths": [16, 16], "factors": [2], "upsample": 2}}, "needs padding valid"),
         ({"simulated_nm": 20}, "network.upsample is 1, but raw is thinned out by 2"),
         ({"simulated_nm": 25}, "simulated_nm 25: expected 1 to 4 times voxel_size_nm"),
-        ({"augment": {"contrast": [2, 1]}}, "augment.contrast 2,1: expected LOW,HIGH"),
+        ({"augment": {"contrast": [2, 1]}}, "augment: contrast 2,1: expected LOW,HIGH"),
+        ({"augment": {"mirror": "yes"}}, "augment.mirror: .* boolean .*got 'yes'"),
+        ({"augment": {"noise": "0.1"}}, "augment.noise: .*got '0.1'"),
+        ({"classes": ["mito"] * 999}, "mito, 99. more: one occurs twice"),
+        ({"classes": ["h" * 4000]}, r"class '[h.]{20,80}: expected some of ecs"),
+        ({"keep_every": -1}, "keep_every"),
         ({"augment": {"gamma": [-1, 1]}}, "augment.gamma"),
         ({"augment": {"inversion": 2}}, "augment.inversion"),
         ({"betas": [0.9, 1.0]}, "betas"),
@@ -77,7 +82,7 @@ def test_a_wrong_setting_is_one_line(cell, tmp_path, changes, says) -> None:
     [
         (b"[1, 2]", "expected a YAML mapping"), (b"a: [", "not YAML"),
         (b"\xff\xfe\x00", "not YAML"),
-        (b"", "expected a YAML mapping"), (b"a" * (MAX_BYTES + 1), "at most 1000000 bytes"),
+        (b"", "expected a YAML mapping"), (b"a" * (MAX_BYTES + 1), "1000001 bytes; expected at most 1000000"),
         (b"&a [*a]", "expected no anchors"), (b"[" * 3000, "at most 16 deep"),
     ],
 )  # fmt: skip

@@ -5,20 +5,21 @@ but by noise: membranes that are dark stay dark. Whoever trains on both says ``i
 set, or of the augmentation, in the configuration.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from scipy import ndimage
 
 SPACING, SUBSAMPLE = 100, 8  # voxels: between control points; between places that are interpolated
 Floats = NDArray[np.float32]
 Kind = TypeVar("Kind", bound=np.generic)
-Chance = Annotated[float, Field(ge=0, le=1)]
-Factor = Annotated[float, Field(ge=0.05, le=4)]
-Shift = Annotated[float, Field(ge=-1, le=1)]
-Gamma = Annotated[float, Field(ge=0.1, le=10)]
+Chance = Annotated[float, Field(strict=True, ge=0, le=1)]
+Factor = Annotated[float, Field(strict=True, ge=0.05, le=4)]
+Shift = Annotated[float, Field(strict=True, ge=-1, le=1)]
+Gamma = Annotated[float, Field(strict=True, ge=0.1, le=10)]
+Half = Annotated[float, Field(strict=True, ge=0, le=0.5)]  # of the range of grey values
 
 
 class Augmentation(BaseModel):
@@ -26,26 +27,32 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    mirror: bool = True  # and exchange axes
+    mirror: StrictBool = True  # and exchange axes
     elastic: Chance = 0.25  # of patches that are deformed and turned by up to 90 degrees
-    elastic_sigma: Annotated[float, Field(ge=0, le=30)] = 10.0  # voxels, of the control points
+    elastic_sigma: Annotated[float, Field(strict=True, ge=0, le=30)] = (
+        10.0  # voxels, of the control points
+    )
     contrast: tuple[Factor, Factor] = (0.25, 1.75)  # factor around the mean
     brightness: tuple[Shift, Shift] = (-0.5, 0.35)
     gamma: tuple[Gamma, Gamma] = (0.5, 2.0)
 
-    noise: Annotated[float, Field(ge=0, le=0.5)] = 0.08  # largest standard deviation
-    blur: Annotated[float, Field(ge=0, le=4)] = 1.0  # largest standard deviation, voxels
-    jitter: Annotated[float, Field(ge=0, le=8)] = 1.0  # largest shift of a slice, voxels
-    drift: Annotated[float, Field(ge=0, le=0.5)] = 0.05  # of brightness from slice to slice
+    noise: Half = 0.08  # largest standard deviation
+    blur: Annotated[float, Field(strict=True, ge=0, le=4)] = (
+        1.0  # largest standard deviation, voxels
+    )
+    jitter: Annotated[float, Field(strict=True, ge=0, le=8)] = (
+        1.0  # largest shift of a slice, voxels
+    )
+    drift: Half = 0.05  # of brightness from slice to slice
     inversion: Chance = 0.0  # of patches whose grey values are inverted: never unless asked for
 
-    def checked(self) -> str:
-        """Return what is wrong with the ranges, or nothing."""
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
         for name in ("contrast", "gamma", "brightness"):
             first, last = getattr(self, name)
             if first > last:
-                return f"{name} {first:g},{last:g}: expected LOW,HIGH"
-        return ""
+                raise ValueError(f"{name} {first:g},{last:g}: expected LOW,HIGH")
+        return self
 
 
 def vary(raw: Floats, rng: np.random.Generator, how: Augmentation) -> Floats:

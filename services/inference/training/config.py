@@ -8,6 +8,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StrictBool,
     Tag,
     ValidationError,
     model_validator,
@@ -20,7 +21,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS
 from fibstream.kernels.schema.strategies import classes_of
 
-from .augment import Augmentation
+from .augment import Augmentation, Chance
 from .shapes import Geometry
 from .targets import Surface
 
@@ -28,16 +29,19 @@ MAX_BYTES = 1_000_000  # of a configuration: real ones have a thousand
 TRAINING = Limits(size=MAX_BYTES, nodes=200_000)  # ten thousand crops of a few words each
 MAX_PATCH = 512  # voxels an edge of a training patch
 MAX_WIDTH = 4096  # channels; the paper's network has 2,592
+MAX_THINNING = 4  # voxels of raw along one of the input; the paper has 2
 CHANNELS = 16  # channels are multiples: others cost the same time (registers of the processors)
 
-Width = Annotated[int, Field(strict=True, ge=1, le=MAX_WIDTH)]
-Beta = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Width = Annotated[int, Field(strict=True, gt=0, le=MAX_WIDTH, multiple_of=CHANNELS)]
+Kept = Annotated[float, Field(strict=True, ge=0, lt=1)]  # of a running mean, from step to step
 FineId = Annotated[int, Field(strict=True, ge=0, le=255)]
 Slice = Annotated[int, Field(strict=True, ge=0, le=MAX_AXIS)]
 Triple = tuple[VoxelEdge, VoxelEdge, VoxelEdge]
 Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]  # torch takes no larger one
 Weight = Annotated[float, Field(strict=True, gt=0, le=1e6)]
+Some = Annotated[float, Field(strict=True, gt=0, le=1)]
+Upsampling = Annotated[int, Field(strict=True, ge=1, le=MAX_THINNING)]
 
 
 class Part(BaseModel):
@@ -75,7 +79,7 @@ class VolumeConfig(Part):
     crops: Annotated[list[CropConfig], Field(min_length=1, max_length=10_000)]
     voxel_size_nm: Triple | None = None  # where files do not state it
     contrast: tuple[Grey, Grey] | None = None  # grey values that become black and white
-    invert: bool = False  # membranes are bright
+    invert: StrictBool = False  # membranes are bright
     weight: Weight = 1.0  # how often patches come from it, among all volumes
     licence: str = ""
 
@@ -83,11 +87,11 @@ class VolumeConfig(Part):
 class PhantomConfig(Part):
     """Synthetic cells, made while training goes on: another one every so many steps."""
 
-    phantom: Annotated[tuple[Count, Count, Count], Field()]  # edges in voxels
+    phantom: tuple[Count, Count, Count]  # edges in voxels
     seed: Seed = 0
-    count: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 100  # then the first one again
+    count: Count = 100  # then the first one again
     every: Count = 50  # steps
-    tissue: bool = False
+    tissue: StrictBool = False
     look: str = "plain"
     jitter: Annotated[float, Field(strict=True, ge=0, le=16)] = 0.0
     organelles: tuple[str, ...] | None = None
@@ -113,9 +117,7 @@ class NetworkConfig(Part):
     factors: tuple[Annotated[int, Field(strict=True, ge=2, le=4)], ...] = (2, 2)
     convolutions: Annotated[int, Field(strict=True, ge=1, le=4)] = 2  # on each side of a level
     padding: Literal["same", "valid"] = "same"  # same: zeros around, less to compute
-    upsample: Annotated[int, Field(strict=True, ge=1, le=4)] = (
-        1  # the output is finer than the input
-    )
+    upsample: Upsampling = 1  # the output is finer than the input
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
@@ -125,9 +127,6 @@ class NetworkConfig(Part):
             raise ValueError(
                 f"widths_up: expected {len(self.factors)} numbers, of all but the last"
             )
-        for width in (*self.widths, *(self.widths_up or ())):
-            if not CHANNELS <= width <= MAX_WIDTH or width % CHANNELS:
-                raise ValueError(f"width {width}: expected multiples of 16 up to {MAX_WIDTH}")
         if self.upsample > 1 and self.padding == "same":
             raise ValueError("upsample needs padding valid")
         return self
@@ -154,40 +153,32 @@ class TrainingConfig(Part):
     surface: Surface = "between"
     simulated_nm: VoxelEdge | None = None  # raw is thinned out to this voxel size first
     network: NetworkConfig = NetworkConfig()
-    patch: Annotated[int, Field(strict=True, ge=4, le=MAX_PATCH)] = (
-        64  # voxels an edge of the output
-    )
+    patch: Annotated[int, Field(strict=True, ge=4, le=MAX_PATCH)] = 64  # voxels, of the output
     batch: Annotated[int, Field(strict=True, ge=1, le=64)] = 2
     steps: Count
-    learning_rate: Annotated[float, Field(strict=True, gt=0, le=1)] = 1e-3
+    learning_rate: Some = 1e-3
     schedule: Literal["constant", "cosine"] = "cosine"
-    betas: tuple[Beta, Beta] = (0.95, 0.999)
-    mean: Annotated[float, Field(strict=True, ge=0, lt=1)] = (
-        0.999  # of the running mean that is exported
-    )
-    priority: dict[
-        str, Annotated[float, Field(strict=True, ge=0, le=1)]
-    ] = {}  # classes: how often it is there
-    least_valid: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.05  # share of a patch
+    betas: tuple[Kept, Kept] = (0.95, 0.999)
+    mean: Kept = 0.999  # of the weights; it is exported
+    priority: dict[str, Chance] = {}  # classes: how often it is there
+    least_valid: Some = 0.05  # share of a patch
     augment: Augmentation = Augmentation()
     seed: Seed = 0
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] = 2
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_every: Count = 200  # steps
-    keep_every: Annotated[int, Field(strict=True, ge=0, le=10_000_000)] = (
-        0  # steps whose checkpoints are kept; 0: the last
-    )
+    keep_every: Literal[0] | Count = 0  # steps whose checkpoints are kept; 0: the last
     citation: str
     licence: str
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self.outputs  # noqa: B018  (raises for unknown classes)
-        if wrong := self.augment.checked():
-            raise ValueError(f"augment.{wrong}")
         if unknown := [name for name in self.priority if name not in self.outputs]:
-            raise ValueError(f"priority {unknown[0]}: expected some of {', '.join(self.outputs)}")
+            raise ValueError(
+                f"priority {echo(unknown[0])}: expected some of {', '.join(self.outputs)}"
+            )
         if self.network.upsample != self.thinning:
             raise ValueError(
                 f"network.upsample is {self.network.upsample}, but raw is thinned out by "
@@ -195,6 +186,16 @@ class TrainingConfig(Part):
             )
         self.input_edge  # noqa: B018  (raises where the patch does not fit the network)
         return self
+
+    @property
+    def volumes(self) -> list[VolumeConfig]:
+        """The volumes among the data."""
+        return [data for data in self.data if isinstance(data, VolumeConfig)]
+
+    @property
+    def phantoms(self) -> list[PhantomConfig]:
+        """The phantoms among the data."""
+        return [data for data in self.data if isinstance(data, PhantomConfig)]
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -205,9 +206,10 @@ class TrainingConfig(Part):
     def thinning(self) -> int:
         """How many voxels of raw along an axis become one of the input."""
         ratio = (self.simulated_nm or self.voxel_size_nm) / self.voxel_size_nm
-        if abs(ratio - round(ratio)) > 1e-6 or not 1 <= round(ratio) <= 4:
+        if abs(ratio - round(ratio)) > 1e-6 or not 1 <= round(ratio) <= MAX_THINNING:
             raise ValueError(
-                f"simulated_nm {self.simulated_nm:g}: expected 1 to 4 times voxel_size_nm"
+                f"simulated_nm {self.simulated_nm:g}: expected 1 to {MAX_THINNING} times "
+                "voxel_size_nm"
             )
         return round(ratio)
 
@@ -229,22 +231,22 @@ def read_config(path: Path) -> TrainingConfig:
             text = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise WrongUse(f"{path}: {error.strerror}") from None
-    if len(text) > MAX_BYTES:
-        raise WrongUse(f"{path}: expected a configuration of at most {MAX_BYTES} bytes")
     root = parse_yaml(text.decode(errors="replace"), str(path), TRAINING)
     if not isinstance(root, Fields):
         raise WrongUse(f"{path}: expected a YAML mapping with name, classes, data, steps and so on")
-    found = plain(root)
-    return parse_config(found, str(path))
+    return parse_config(plain(root), str(path))
 
 
 def parse_config(found: dict[str, Any], where: str) -> TrainingConfig:
-    """Return the configuration of a mapping; raise WrongUse with the first thing wrong in it."""
+    """Return the configuration of a mapping, as a file or a checkpoint holds it.
+
+    Raises WrongUse with the first thing wrong in it.
+    """
     try:
         return TrainingConfig.model_validate(found)
     except ValidationError as error:
         raise WrongUse(f"{where}: {_first(error)}") from None
-    except (WrongUse, OverflowError) as error:
+    except WrongUse as error:  # of classes, and of shapes that no network has
         raise WrongUse(f"{where}: {error}") from None
 
 
@@ -257,5 +259,5 @@ def _first(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     if isinstance(given, str | int | float):
-        message += f" (got {echo(str(given), 60)})"
+        message += f" (got {echo(given)})"
     return f"{place}: {message}" if place else message

@@ -80,15 +80,11 @@ def load(config: TrainingConfig) -> list[Crop]:
     The weight of a volume is shared among its crops by their size. WrongUse where a class is
     trained by no crop, and no phantom.
     """
-    found: list[Crop] = []
-    phantoms = [data for data in config.data if isinstance(data, PhantomConfig)]
-    for phantom in phantoms:
+    for phantom in config.phantoms:
         phantom_spec(phantom, 0, config.voxel_size_nm)  # refuses what cannot be made
-    for volume in config.data:
-        if isinstance(volume, VolumeConfig):
-            found += _of_volume(volume, config)
+    found = [crop for volume in config.volumes for crop in _of_volume(volume, config)]
     trained = {name for crop in found for name in crop.truths}
-    if missing := [n for n in config.outputs if n not in trained and not phantoms]:
+    if missing := [n for n in config.outputs if n not in trained and not config.phantoms]:
         raise WrongUse(
             f"class {missing[0]}: no crop trains it: each lacks the annotation of one of its ids, "
             "or a mask"
@@ -285,9 +281,8 @@ def memory(crops: list[Crop]) -> int:
 
 def seen(crops: list[Crop], config: TrainingConfig) -> Bytes:
     """Return a sample of raw as the network sees it: of the largest crop, or the first phantom."""
-    phantoms = [d for d in config.data if isinstance(d, PhantomConfig)]
     if not crops:
-        crops = [made(phantoms[0], 0, config.voxel_size_nm, config.outputs)]
+        crops = [made(config.phantoms[0], 0, config.voxel_size_nm, config.outputs)]
     raw = max((crop.raw for crop in crops), key=lambda raw: raw.size)
     z, y, x = (max((n - MOST_SEEN) // 2, 0) for n in raw.shape)
     return np.ascontiguousarray(raw[z : z + MOST_SEEN, y : y + MOST_SEEN, x : x + MOST_SEEN])
@@ -295,6 +290,5 @@ def seen(crops: list[Crop], config: TrainingConfig) -> Bytes:
 
 def described(config: TrainingConfig) -> list[Crop]:
     """Return all crops of the configuration, and the first cell of each of its phantoms."""
-    found = [c for v in config.data if isinstance(v, VolumeConfig) for c in _of_volume(v, config)]
-    phantoms = [d for d in config.data if isinstance(d, PhantomConfig)]
-    return found + [made(p, 0, config.voxel_size_nm, config.outputs) for p in phantoms]
+    found = [crop for volume in config.volumes for crop in _of_volume(volume, config)]
+    return found + [made(p, 0, config.voxel_size_nm, config.outputs) for p in config.phantoms]

@@ -16,12 +16,11 @@ from pydantic import ValidationError
 from fibstream.core.errors import FibstreamError, WrongUse
 from fibstream.services.inference.edges.model import read_network
 from fibstream.services.inference.polarity import EdgeSums
-from fibstream.services.inference.port import GreyLevels
+from fibstream.services.inference.port import MAX_TILE, GreyLevels
 
-from .config import NetworkConfig, PhantomConfig, TrainingConfig, VolumeConfig
+from .config import NetworkConfig, TrainingConfig
 from .graph import network_graph
 from .network import Deployed, UNet
-from .shapes import MAX_EDGE
 from .trainer import Weights, read_checkpoint
 
 TILE_OUTPUT = 48  # voxels that a tile yields at least: smaller ones waste more on the halo
@@ -61,7 +60,7 @@ def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
     geometry = config.network.geometry
     halo, stride = geometry.halo, geometry.stride
     edge = geometry.least().edge
-    while geometry.plan(edge).output < TILE_OUTPUT and edge + stride <= MAX_EDGE:
+    while geometry.plan(edge).output < TILE_OUTPUT and edge + stride <= MAX_TILE:
         edge += stride
     card: dict[str, Any] = {
         "meaning": "distance", "classes": list(config.outputs), "scale_nm": config.scale_nm,
@@ -103,18 +102,14 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 
 def _training(config: TrainingConfig, step: int) -> dict[str, Any]:
     """Return what the card tells of the training: data, contrast, licence, citation."""
-    volumes = [data for data in config.data if isinstance(data, VolumeConfig)]
     return {
         "name": config.name, "step": step, "seed": config.seed, "surface": config.surface,
         "network": config.network.model_dump(mode="json"),
         "data": [
             {"raw": Path(v.raw.partition("#")[0]).name, "contrast": v.contrast or (0, 255),
              "inverted": v.invert, "licence": v.licence}
-            for v in volumes
-        ] + [
-            {"phantom": p.model_dump(mode="json")}
-            for p in config.data if isinstance(p, PhantomConfig)
-        ],
+            for v in config.volumes
+        ] + [{"phantom": p.model_dump(mode="json")} for p in config.phantoms],
         "augmented": config.augment.model_dump(mode="json"),
         "licence": config.licence, "citation": config.citation,
     }  # fmt: skip

@@ -17,7 +17,7 @@ from scipy import ndimage
 from fibstream.core.errors import WrongUse
 
 from .augment import Deformation, turn, vary
-from .config import PhantomConfig, TrainingConfig
+from .config import TrainingConfig
 from .crops import Crop, made
 from .targets import Truth, balance, margin_nm, targets
 
@@ -41,7 +41,6 @@ class Sampler:
     def __init__(self, config: TrainingConfig, crops: Sequence[Crop]) -> None:
         self._config = config
         self._crops = list(crops)
-        self._phantoms = [d for d in config.data if isinstance(d, PhantomConfig)]
         self._input = config.input_edge * config.thinning  # voxels of raw
         self._halo = (self._input - config.patch) // 2
 
@@ -76,7 +75,7 @@ class Sampler:
     def _crop(self, rng: np.random.Generator, step: int) -> Crop:
         config = self._config
         crops = self._crops + [
-            made(p, step // p.every, config.voxel_size_nm, config.outputs) for p in self._phantoms
+            made(p, step // p.every, config.voxel_size_nm, config.outputs) for p in config.phantoms
         ]
         weights = np.array([crop.weight for crop in crops])
         for name, chance in config.priority.items():

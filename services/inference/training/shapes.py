@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from fibstream.core.errors import WrongUse
-
-MAX_EDGE = 1024  # of a network's input; services/inference/port.py allows no more
+from fibstream.services.inference.port import MAX_TILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +97,14 @@ class Geometry:
 
     def least(self) -> Plan:
         """Return the plan of the smallest input; further ones are larger by strides."""
-        for edge in range(1, MAX_EDGE + 1):
+        for edge in range(1, MAX_TILE + 1):
             try:
                 return self.plan(edge)
             except WrongUse:
                 continue
         raise WrongUse(
             f"network: pooled by {', '.join(map(str, self.factors))} it needs an input of more "
-            f"than {MAX_EDGE} voxels"
+            f"than {MAX_TILE} voxels"
         )
 
     @property
@@ -119,7 +118,7 @@ class Geometry:
 
     def edge_for(self, output: int) -> int:
         """Return the input for an output of so many voxels; raise WrongUse where there is none."""
-        for edge in range(self.least().edge, MAX_EDGE + 1, self.stride):
+        for edge in range(self.least().edge, MAX_TILE + 1, self.stride):
             found = self.plan(edge).output
             if found >= output:
                 break

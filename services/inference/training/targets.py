@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from fibstream.kernels.edt import across_planes, picometres, plane_squares
 from fibstream.kernels.schema.classes import COMBINED, SUPER
 
 MAX_DISTANCE = 2.76  # of the scale: beyond it the tanh is saturated in a byte
@@ -48,46 +49,53 @@ def signed_distance(
     """
     if inside.all() or not inside.any():
         return np.full(inside.shape, max_nm if inside.all() else -max_nm, np.float32)
-    outer = ndimage.distance_transform_edt(~inside, sampling=voxel_nm)
+    outer = _to(inside, voxel_nm)
     if surface == "voxel":
         core = ndimage.binary_erosion(inside, np.ones((3, 3, 3), bool), border_value=1)
-        inner = ndimage.distance_transform_edt(core, sampling=voxel_nm)
-        signed = inner - outer
+        signed = _to(~core, voxel_nm) - outer
     else:
         half = min(voxel_nm) / 2
-        inner = ndimage.distance_transform_edt(inside, sampling=voxel_nm)
-        signed = np.where(inside, inner - half, half - outer)
+        signed = np.where(inside, _to(~inside, voxel_nm) - half, half - outer)
     cut: NDArray[Any] = np.clip(signed, -max_nm, max_nm)
     return cut.astype(np.float32)
 
 
+def _to(mask: NDArray[np.bool_], voxel_nm: Voxel) -> NDArray[np.float64]:
+    """Return the distance of each voxel to the nearest one of a mask that has some, in nm."""
+    edges = picometres(voxel_nm, mask.shape)
+    return np.asarray(np.sqrt(across_planes(plane_squares(mask, edges), edges)) / 1000)
+
+
 def valid_distance(
-    distance: Floats, known: NDArray[np.bool_], voxel_nm: Voxel, max_nm: float,
+    distance: Floats, edge: NDArray[np.float64], voxel_nm: Voxel, max_nm: float,
     surface: Surface = "between",
 ) -> NDArray[np.bool_]:  # fmt: skip
     """Return where a distance is sure: no surface in what is not annotated could be nearer.
 
-    Beyond the array nothing is annotated.
+    ``edge`` is that of `to_unknown`. Both are compared as float32: of equal ones none is nearer.
     """
-    edge = _to_unknown(known, voxel_nm)
+    shortest = min(voxel_nm)
     if surface == "voxel":
-        sure = np.where(distance < 0, -distance < edge + min(voxel_nm), distance < edge)
+        most = np.where(distance < 0, edge + shortest, edge)
+        sure = np.abs(distance) < most.astype(np.float32)
     else:
-        sure = np.abs(distance) <= edge - min(voxel_nm) / 2
-    found: NDArray[np.bool_] = known & (sure | (edge >= max_nm))
+        sure = np.abs(distance) <= (edge - shortest / 2).astype(np.float32)
+    found: NDArray[np.bool_] = (edge > 0) & (sure | (edge >= max_nm))
     return found
 
 
-def _to_unknown(known: NDArray[np.bool_], voxel_nm: Voxel) -> NDArray[Any]:
-    """Return the distance in nm to the nearest voxel that is not annotated, or beyond the array."""
+def to_unknown(known: NDArray[np.bool_], voxel_nm: Voxel) -> NDArray[np.float64]:
+    """Return the distance in nm to the nearest voxel that is not annotated, or beyond the array.
+
+    It is 0 where a voxel is not annotated itself.
+    """
     if known.all():  # the nearest one lies straight beyond a face: no search is needed
         z, y, x = (
             (1 + np.minimum(np.arange(n), np.arange(n)[::-1])) * edge
             for n, edge in zip(known.shape, voxel_nm, strict=True)
         )
         return np.minimum(np.minimum(z[:, None, None], y[:, None]), x)
-    found = ndimage.distance_transform_edt(np.pad(known, 1), sampling=voxel_nm)
-    return np.asarray(found[1:-1, 1:-1, 1:-1])
+    return _to(~np.pad(known, 1), voxel_nm)[1:-1, 1:-1, 1:-1]
 
 
 def targets(
@@ -108,8 +116,13 @@ def targets(
     Both ``(classes, z, y, x)``: float32 from -1 to 1, and bool.
     """
     shape = next(iter(truths.values())).labels.shape
+    most = margin_nm(scale_nm)
+    # Classes share the fine ids of a crop, and with them what is annotated.
+    shared = {id(truth.labels): truth.labels for truth in truths.values()}
+    edges = {key: to_unknown(labels > 0, voxel_nm) for key, labels in shared.items()}
     found = {
-        name: _of(truth, voxel_nm, margin_nm(scale_nm), surface) for name, truth in truths.items()
+        name: _of(truth, edges[id(truth.labels)], voxel_nm, most, surface)
+        for name, truth in truths.items()
     }
     distance = np.zeros((len(classes), *shape), np.float32)
     valid = np.zeros((len(classes), *shape), np.bool_)
@@ -125,13 +138,10 @@ def targets(
 
 
 def _of(
-    truth: Truth, voxel_nm: Voxel, max_nm: float, surface: Surface
+    truth: Truth, edge: NDArray[np.float64], voxel_nm: Voxel, max_nm: float, surface: Surface
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    table = np.zeros(256, np.bool_)
-    table[list(truth.ids)] = True
-    known = truth.labels > 0
-    distance = signed_distance(table[truth.labels], voxel_nm, max_nm, surface)
-    valid = valid_distance(distance, known, voxel_nm, max_nm, surface)
+    distance = signed_distance(np.isin(truth.labels, truth.ids), voxel_nm, max_nm, surface)
+    valid = valid_distance(distance, edge, voxel_nm, max_nm, surface)
     if truth.thin_nm:
         distance = np.clip(distance, -max_nm, max_nm - truth.thin_nm) + np.float32(truth.thin_nm)
     return distance, valid
