@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +11,14 @@ import pytest
 
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.grid import Grid, Halo
+from fibstream.runtime.ledger import ledger
 from fibstream.runtime.root import bus_path
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Store
 
 from ..inference.net import write_net
 from ..support.command import Answer, finish, inside, start
-from ..support.processes import holders, kill, records, services, wait_for
+from ..support.processes import deaths, holders, kill, records, services, stopped, wait_for
 from ..support.scene import (
     GEOMETRY,
     PIPELINE,
@@ -103,21 +103,23 @@ def test_a_task_that_kills_its_worker_is_parked_and_tried_again_by_the_next_run(
     wait_for(lambda: records(out), "a first record", process)
     bus, victims = SqliteBus(bus_path(out)), set()
 
-    def killed() -> bool:
+    def ended() -> bool:
         """Kill whoever is in the middle of the prediction of the first chunk."""
         for worker, key in holders(bus).items():
             if not key.endswith("prediction/bright/0.0.0") or worker in victims:
                 continue
-            os.kill(worker, signal.SIGSTOP)  # what it holds now, it holds until it is killed
-            made = {(r.stage, r.subject) for r in records(out) if r.status == "ready"}
-            if holders(bus).get(worker) == key and ("prediction/bright", (0, 0, 0)) not in made:
-                kill(worker)
-                victims.add(worker)
-            else:
-                os.kill(worker, signal.SIGCONT)
-        return len(victims) == 3
+            if deaths(bus, key) == 3:
+                continue  # it parks the task
+            with stopped(worker):  # what it holds now, it holds until it is killed
+                made = {(r.stage, r.subject) for r in ledger(bus, "a") if r.status == "ready"}
+                if holders(bus).get(worker) == key and ("prediction/bright", (0, 0, 0)) not in made:
+                    kill(worker)
+                    victims.add(worker)
+        return process.poll() is not None
 
-    wait_for(killed, "the death of three workers at one task", process)
+    # A reconcile may have sent the task once more while it was held: that copy kills as well.
+    wait_for(ended, "the end of a run whose workers die at one task")
+    assert len(victims) in (3, 6)
     bus.close()
     answer = finish(process)
     assert answer.code == 1

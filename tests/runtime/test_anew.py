@@ -158,7 +158,7 @@ def test_a_bus_that_is_removed_while_it_is_open_is_opened_anew(root: Changing) -
 
 
 def test_a_bus_that_fails_while_the_only_dataset_waits_ends_no_worker(root: Changing) -> None:
-    def away(_: float) -> bool:
+    def away(timeout_s: float) -> bool:
         raise Retryable("its disk is away")
 
     with closing(WorkerHost(SERVICE, root, SETTINGS, "host:1")) as worker:

@@ -12,10 +12,11 @@ from fibstream.core.dataset import RECORD
 from fibstream.core.errors import Retryable
 from fibstream.core.ports import Bus
 from fibstream.core.service import Service
+from fibstream.runtime.host import SCAN_S
 from fibstream.runtime.quarantine import FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOK_S, Quarantine
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
-from fibstream.runtime.worker_host import SCAN_S, WorkerHost
+from fibstream.runtime.worker_host import WorkerHost
 from fibstream.telemetry.metrics import QUARANTINED
 from fibstream.telemetry.prometheus import Prometheus
 

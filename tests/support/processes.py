@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,6 +59,27 @@ def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
 
 
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """Have no thread of a process run meanwhile; it goes on afterwards unless it was killed."""
+    os.kill(process, signal.SIGSTOP)  # only asks for it: on a busy machine threads run on
+    try:
+        wait_for(lambda: _states(process) <= set("TZX"), f"the stop of process {process}")
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
+
+
+def _states(process: int) -> set[str]:
+    """Return the states of all threads of a process, as the system names them."""
+    found = set()
+    for thread in Path(f"/proc/{process}/task").glob("*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            found.add(thread.read_text().rpartition(")")[2].split()[0])
+    return found
+
+
 def records(out: Path) -> list[Record]:
     """Return the ledger of a dataset that may be running."""
     if not bus_path(out).is_file():
@@ -74,3 +95,9 @@ def holders(bus: SqliteBus) -> dict[int, str]:
     """Return which processes hold a task now, and the task's key."""
     rows = bus._run("SELECT owner, key FROM tasks WHERE owner IS NOT NULL")
     return {int(owner.rpartition(b":")[2]): key.decode() for owner, key in rows}
+
+
+def deaths(bus: SqliteBus, key: str) -> int:
+    """Return how many processes died of the task of a key that is held now."""
+    held = "SELECT MAX(crashes) FROM tasks WHERE key = ? AND owner IS NOT NULL"
+    return int(bus._run(held, key)[0][0] or 0)
