@@ -18,6 +18,7 @@ from fibstream.app.evaluation.selection import (
     select,
 )
 from fibstream.app.evaluation.store import read
+from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 
 COLUMNS = (
@@ -59,7 +60,7 @@ def _grouped(
         setups = set(listed.split(","))
         if name in ("", EVERY) or not equals or not setups <= known:
             raise WrongUse(
-                f"--group {group:.80}: expected NAME=SETUP,SETUP of {', '.join(sorted(known))}"
+                f"--group {cut(group)}: expected NAME=SETUP,SETUP of {', '.join(sorted(known))}"
             )
         yield name, [score for score in scores if score.setup in setups]
 

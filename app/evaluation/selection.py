@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.kernels.metrics import METRICS, PUBLISHED, Limits
 
@@ -178,12 +179,12 @@ def select(
     Raises WrongUse for a metric that is none, and for a label without a value of it.
     """
     if metric not in METRICS:
-        raise WrongUse(f"metric {metric:.80}: expected one of {', '.join(METRICS)}")
+        raise WrongUse(f"metric {cut(metric)}: expected one of {', '.join(METRICS)}")
     last = last_iterations(scores, label, rule)
     crops = _crops(scores, label, metric)
     if not crops:
         raise WrongUse(
-            f"label {label:.80}: the store has no {metric} of a prediction at threshold "
+            f"label {cut(label)}: the store has no {metric} of a prediction at threshold "
             f"{THRESHOLD:g} with setup and iteration; it has {_labels(scores)}"
         )
     found = []

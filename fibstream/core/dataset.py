@@ -168,7 +168,7 @@ class Dataset(Frozen):
         """Raise Damaged for a record of an earlier format, whose other fields differ too."""
         if isinstance(record, Mapping) and record.get("format") == 1:
             raise Damaged(
-                f"{record.get('name')!s:.140}: a dataset of format 1, which this version does not"
+                f"{echo(record.get('name'))}: a dataset of format 1, which this version does not"
                 " read; run it anew into a new folder"
             )
         return record

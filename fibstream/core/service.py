@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .dataset import Dataset, Frozen
+from .echo import cut
 from .errors import Damaged
 from .fold import Fold
 from .ports import Files
@@ -25,7 +26,7 @@ def _declared(dataset: Dataset) -> Iterator[None]:
         yield
     except (ValueError, LookupError, TypeError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise Damaged(f"dataset {dataset.name!r}: its pipeline: {why:.300}") from error
+        raise Damaged(f"dataset {dataset.name!r}: its pipeline: {cut(why, 300)}") from error
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from fibstream.bus import wire
 from fibstream.bus.reading import pass_over
+from fibstream.core.echo import cut
 from fibstream.core.errors import DiskFull, Poison, Retryable
 from fibstream.core.events import DeadLetter, Progress, Record, Task
 from fibstream.core.fold import Folds
@@ -257,7 +258,7 @@ class WorkerLoop:
             raise Poison(f"a {type(task).__name__}, not a task")
         wanted = wire.record_key(self._site.dataset, task.stage, task.subject)
         if delivery.key != wanted:
-            raise Poison(f"the task of {wanted:.200}")
+            raise Poison(f"the task of {cut(wanted)}")
         return task
 
     def _end(self, task: Task, delivery: Delivery) -> None:

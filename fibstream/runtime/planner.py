@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from fibstream.bus import wire
 from fibstream.bus.reading import event_of, pass_over
+from fibstream.core.echo import cut
 from fibstream.core.errors import Poison
 from fibstream.core.events import PipelineChanged, Place, Record, Sealed, Task
 from fibstream.core.fold import Fold
@@ -100,7 +101,7 @@ class Planner:
             elif isinstance(event, Record) and self.frontier.may_exist(event):
                 yield from self._apply(event)
             elif event is not None:
-                pass_over(f"{entry.topic} at {entry.offset}", f"no stage has {entry.key:.200}")
+                pass_over(f"{entry.topic} at {entry.offset}", f"no stage has {cut(entry.key)}")
             if number % SLICE == 0:
                 yield
             if self.offset != entry.offset:

@@ -184,7 +184,7 @@ class Root:
             if is_name(name):
                 names.add(name)
             elif len(foreign) < MAX_FOREIGN:
-                foreign[name] = f"{path!r:.160}: not the name of a dataset; remove the file"
+                foreign[name] = f"{echo(path)}: not the name of a dataset; remove the file"
         return Listed(names, foreign)
 
     def report(self, service: str, reasons: Mapping[str, str]) -> None:

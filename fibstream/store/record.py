@@ -5,6 +5,7 @@ import contextlib
 from pydantic import ValidationError
 
 from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.echo import cut
 from fibstream.core.errors import Damaged, NotFound
 from fibstream.core.ports import Files, Generation, Handle
 
@@ -36,7 +37,7 @@ def _decoded(handle: Handle) -> Dataset:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"])) or "it"
-        raise Damaged(f"{RECORD}: {field:.80}: {first['msg']:.200}") from None
+        raise Damaged(f"{RECORD}: {cut(field)}: {cut(first['msg'], 200)}") from None
 
 
 class RecordWatch:

@@ -11,7 +11,7 @@ import grpc
 from fibstream.bus import wire
 from fibstream.bus.reading import event_of, pass_over
 from fibstream.core.dataset import Dataset
-from fibstream.core.echo import echo
+from fibstream.core.echo import cut, echo
 from fibstream.core.errors import NotFound, WrongState, WrongUse
 from fibstream.core.events import (
     GONE,
@@ -198,7 +198,7 @@ def _id_of(entry: Entry, prefix: str) -> int:
     with contextlib.suppress(ValueError):
         if isinstance(found := parse(entry.key.removeprefix(prefix)), ObjectId):
             return found.number
-    pass_over(f"{entry.topic} at {entry.offset}", f"no object: {entry.key:.200}")
+    pass_over(f"{entry.topic} at {entry.offset}", f"no object: {cut(entry.key)}")
     return 0
 
 

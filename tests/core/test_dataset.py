@@ -65,7 +65,7 @@ def test_a_record_that_says_anything_else_is_refused(wrong: dict[str, Any]) -> N
 
 def test_a_record_of_the_first_format_is_refused_with_one_line() -> None:
     old = {"format": 1, "name": "x", "organelles": [{"recipe": "mito", "source": "mito"}]}
-    with pytest.raises(WrongUse, match=r"^x: a dataset of format 1, .*anew into a new folder$"):
+    with pytest.raises(WrongUse, match=r"^'x': a dataset of format 1, .*anew into a new folder$"):
         Dataset.model_validate_json(canonical(old))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from fibstream.core.echo import echo
 from fibstream.volumes.formats import Unreadable
 
 MAX_DIMENSIONS = 32
@@ -89,14 +90,16 @@ def zarr_files(metadata: Mapping[str, Any]) -> ChunkFiles:
         chunk = edges(metadata, "chunks", like=shape)
         return ChunkFiles(shape, chunk, (), _separator(metadata, "dimension_separator", "."))
     if metadata.get("zarr_format") != 3:
-        raise Unreadable(f"its zarr_format is {metadata.get('zarr_format')!r:.40}; expected 2 or 3")
+        raise Unreadable(
+            f"its zarr_format is {echo(metadata.get('zarr_format'), 40)}; expected 2 or 3"
+        )
     grid = _object(metadata, "chunk_grid")
     if grid.get("name") != "regular":
-        raise Unreadable(f"its chunk_grid is {grid.get('name')!r:.40}; expected regular")
+        raise Unreadable(f"its chunk_grid is {echo(grid.get('name'), 40)}; expected regular")
     chunk = edges(_object(grid, "configuration"), "chunk_shape", like=shape)
     encoding = _object(metadata, "chunk_key_encoding")
     if (name := encoding.get("name")) not in ("default", "v2"):
-        raise Unreadable(f"its chunk_key_encoding is {name!r:.40}; expected default or v2")
+        raise Unreadable(f"its chunk_key_encoding is {echo(name, 40)}; expected default or v2")
     stated = encoding.get("configuration")
     separator = _separator(
         stated if isinstance(stated, Mapping) else {},
@@ -122,7 +125,7 @@ def _object(holder: Mapping[str, Any], word: str) -> Mapping[str, Any]:
 def _separator(holder: Mapping[str, Any], word: str, default: str) -> str:
     found = holder.get(word, default)
     if found not in SEPARATORS:
-        raise Unreadable(f"its {word} is {found!r:.40}; expected . or /")
+        raise Unreadable(f"its {word} is {echo(found, 40)}; expected . or /")
     return str(found)
 
 
@@ -136,7 +139,7 @@ def edges(
         isinstance(n, int) and not isinstance(n, bool) and least <= n <= most for n in found
     )
     if not usable or not 1 <= len(found or ()) <= MAX_DIMENSIONS:
-        raise Unreadable(f"its {word} is {found!r:.80}; expected a whole number for each axis")
+        raise Unreadable(f"its {word} is {echo(found)}; expected a whole number for each axis")
     if like and len(found or ()) != len(like):
         raise Unreadable(f"its {word} has {len(found or ())} numbers for {len(like)} axes")
     return tuple(found or ())

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.volumes.formats import Unreadable
 
 Config = Mapping[str, Any]
@@ -112,7 +113,7 @@ def check_codecs(compressors: Sequence[Config], filters: Sequence[Config], name:
     for config, known in [(c, COMPRESSORS) for c in compressors] + [(f, FILTERS) for f in filters]:
         if (word := config.get("id")) not in known:
             raise Unreadable(
-                f"its chunks are written with the codec {word!r:.40}; read are {', '.join(READ)}"
+                f"its chunks are written with the codec {echo(word)}; read are {', '.join(READ)}"
             )
     if len(compressors) > 1:
         raise Unreadable(f"its chunks are compressed {len(compressors)} times; expected once")

@@ -15,6 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.volumes.formats import CACHE_BYTES, Unreadable
 
@@ -59,7 +60,7 @@ def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: 
         raise WrongUse(f"{name} is a label multiset (Paintera); expected plain labels")
     if (dtype := attributes.get("dataType")) not in DTYPES:
         raise WrongUse(
-            f"{name} has the dataType {dtype!r:.40}; expected one of {', '.join(DTYPES)}"
+            f"{name} has the dataType {echo(dtype, 40)}; expected one of {', '.join(DTYPES)}"
         )
     check_chunk(files.chunk, np.dtype(dtype).itemsize, files.shape)
     compression = _compression(attributes, name)
@@ -83,7 +84,7 @@ def _compression(attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
     kind = stated.get("type")
     if kind not in COMPRESSIONS:
         known = ", ".join(COMPRESSIONS)
-        raise WrongUse(f"{name} has the compression {kind!r:.40}; expected one of {known}")
+        raise WrongUse(f"{name} has the compression {echo(kind, 40)}; expected one of {known}")
     if kind == "gzip":
         return {"type": "gzip", "useZlib": bool(stated.get("useZlib", False))}
     return {"zlib": _ZLIB, "blosc": _BLOSC}.get(kind, {"type": kind})

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 
 from .chunk_files import SEPARATORS, ChunkFiles
@@ -55,7 +56,7 @@ class Presence:
                 known = f"{self.found:,} of its {total} chunks are stored ({text})"
             else:
                 known = f"about {text} of its {total} chunks are stored ({looked} were looked for)"
-            return f"{known}; the others read as {fill!r:.20}"
+            return f"{known}; the others read as {echo(fill, 20)}"
         if self.elsewhere:
             raise WrongUse(
                 f"{name}: none of its {total} chunks is where its metadata say: they name "
@@ -65,7 +66,7 @@ class Presence:
             return f"of its {total} chunks {looked} were looked for, and none of them is stored"
         if needed:
             raise WrongUse(f"{name}: none of its {total} chunks is stored, its metadata alone are")
-        return f"none of its {total} chunks is stored: it reads as {fill!r:.20}"
+        return f"none of its {total} chunks is stored: it reads as {echo(fill, 20)}"
 
 
 def presence_in_folder(files: ChunkFiles, folder: Path) -> Presence:

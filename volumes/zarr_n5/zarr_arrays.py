@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fibstream.core.echo import cut, echo
 from fibstream.volumes.formats import CACHE_BYTES, Unreadable
 
 from .blocks import by_block
@@ -72,11 +73,11 @@ def _v2(
     dtype = _dtype(metadata.get("dtype"))
     order = metadata.get("order", "C")
     if order not in ("C", "F"):
-        raise Unreadable(f"its order is {order!r:.40}; expected C or F")
+        raise Unreadable(f"its order is {echo(order, 40)}; expected C or F")
     compressor = _config(metadata.get("compressor"), "compressor")
     filters = metadata.get("filters") or []
     if not isinstance(filters, list):
-        raise Unreadable(f"its filters are {filters!r:.40}; expected a list")
+        raise Unreadable(f"its filters are {echo(filters, 40)}; expected a list")
     filters = [_config(each, "filters") for each in filters]
     kind = compressor.get("id", "") if compressor else ""
     needed = {
@@ -97,7 +98,7 @@ def _v3(
 ) -> tuple[dict[str, Any], Chain | None]:
     word = metadata.get("data_type")
     if word not in DTYPES:
-        raise Unreadable(f"its data_type is {word!r:.60}; expected one of {', '.join(DTYPES)}")
+        raise Unreadable(f"its data_type is {echo(word, 60)}; expected one of {', '.join(DTYPES)}")
     dtype = np.dtype(word)
     codecs = _codecs(metadata.get("codecs"))
     check_chunk(_inner_chunk(codecs, files.chunk), dtype.itemsize, files.shape)
@@ -138,10 +139,10 @@ def _inner_chunk(codecs: Sequence[Mapping[str, Any]], chunk: tuple[int, ...]) ->
 def _codecs(stated: object) -> list[dict[str, Any]]:
     """Return the codecs of Zarr v3 as objects; a codec without settings may be a bare word."""
     if not isinstance(stated, list):
-        raise Unreadable(f"its codecs are {stated!r:.60}; expected a list")
+        raise Unreadable(f"its codecs are {echo(stated, 60)}; expected a list")
     codecs = [{"name": each} if isinstance(each, str) else each for each in stated]
     if not all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in codecs):
-        raise Unreadable(f"its codecs are {stated!r:.60}; expected a name in each")
+        raise Unreadable(f"its codecs are {echo(stated, 60)}; expected a name in each")
     return codecs
 
 
@@ -149,7 +150,7 @@ def _plain(codec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a codec as tensorstore takes it."""
     name, settings = codec["name"], codec.get("configuration") or {}
     if not isinstance(settings, dict):
-        raise Unreadable(f"its codec {name:.40} has no settings")
+        raise Unreadable(f"its codec {cut(name, 40)} has no settings")
     if name == "sharding_indexed":
         inner = {word: _codecs(settings.get(word)) for word in ("codecs", "index_codecs")}
         plain = {word: [_plain(each) for each in found] for word, found in inner.items()}
@@ -159,7 +160,7 @@ def _plain(codec: Mapping[str, Any]) -> dict[str, Any]:
     if name in ("bytes", "transpose"):
         return {"name": name, "configuration": settings}
     raise Unreadable(
-        f"its chunks are written with the codec {name!r:.40}; read are bytes, transpose, "
+        f"its chunks are written with the codec {echo(name, 40)}; read are bytes, transpose, "
         f"sharding_indexed, crc32c and, of numcodecs, {', '.join(READ)}"
     )
 
@@ -170,7 +171,9 @@ def _chain(
     """Return the decoder of a chunk with codecs of numcodecs."""
     names = [str(codec["name"]) for codec in codecs]
     if names.count("bytes") != 1:
-        raise Unreadable(f"its codecs are {', '.join(names):.80}; of numcodecs none are read there")
+        raise Unreadable(
+            f"its codecs are {cut(', '.join(names))}; of numcodecs none are read there"
+        )
     place = names.index("bytes")
     configs = [
         {**(codec.get("configuration") or {}), "id": word.removeprefix(NUMCODECS)}
@@ -190,7 +193,7 @@ def _config(stated: object, word: str) -> Config:
     if stated is None:
         return {}
     if not isinstance(stated, dict) or not isinstance(stated.get("id"), str):
-        raise Unreadable(f"its {word} are {stated!r:.60}; expected the id of a codec")
+        raise Unreadable(f"its {word} are {echo(stated, 60)}; expected the id of a codec")
     return stated
 
 
@@ -200,7 +203,7 @@ def _dtype(stated: object) -> np.dtype[Any]:
     except (TypeError, ValueError):
         dtype = None
     if dtype is None or dtype.name not in DTYPES:
-        raise Unreadable(f"its dtype is {stated!r:.60}; expected a number such as |u1 or <u2")
+        raise Unreadable(f"its dtype is {echo(stated, 60)}; expected a number such as |u1 or <u2")
     return dtype
 
 
@@ -218,7 +221,7 @@ def _fill(stated: Any, dtype: np.dtype[Any]) -> Any:
         if (isinstance(number, float) and exact != number) or not least <= exact <= most:
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise Unreadable(f"its fill_value is {stated!r:.40}; expected a {dtype.name}") from None
+        raise Unreadable(f"its fill_value is {echo(stated, 40)}; expected a {dtype.name}") from None
     return bool(exact) if dtype.kind == "b" else exact
 
 
