@@ -62,7 +62,7 @@ def test_a_strategy_stands_for_its_classes(cell) -> None:
         ({"augment": {"gamma": [-1, 1]}}, "augment.gamma"),
         ({"augment": {"inversion": 2}}, "augment.inversion"),
         ({"betas": [0.9, 1.0]}, "betas"),
-        ({"priority": {"er": 0.5}}, "priority er: expected some of mito"),
+        ({"priority": {"er": 0.5}}, "priority 'er': expected some of mito"),
         ({"data": []}, "data: "),
         ({"data": [{"raw": "a.npz"}]}, "data.0.crops: Field required"),
         ({"data": [{"raw": "a.npz", "crops": [{}]}]}, "either labels, with a record, or masks"),
