@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fibstream.app.evaluation.comparison import Comparison
 from fibstream.app.evaluation.store import Facts, append, read, rows_of
 from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Box
 from fibstream.kernels.metrics import Limits
+from fibstream.kernels.schema.classes import FINE_IDS, members, super_class
 from fibstream.volumes.lengths import Size, agree, size_text
 from fibstream.volumes.positions import check_same_grid, common
 from fibstream.volumes.sources import Source, open_volume
@@ -27,13 +31,17 @@ UNSIZED: Size = (1.0, 1.0, 1.0)  # compared by identity: of a volume that states
 def evaluate_volumes(
     truth: str, test: str, *, threshold: float | None, instances: bool, voxel_size_nm: Size | None,
     begins_nm: Size | None = None, mask: str | None = None, limits: Limits | None = None,
+    fine_class: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the scores of a segmentation; those of its objects have names of their own.
 
     ``voxel_size_nm`` is that of a volume that states none; ``begins_nm`` leads from the corner of
     the test volume to that of the truth, where the files do not state their places. ``mask`` is
-    where the truth is annotated.
+    where the truth is annotated. With ``fine_class`` the truth holds the fine ids of the schema, of
+    which this class is inside; where they are 0 nothing is annotated.
     """
+    if fine_class is not None and instances:
+        raise WrongUse("--class: the ids of a class are no objects; leave --instances away")
     # Labels first: of a dataset they are what is scored, and no label is negative.
     ids: tuple[Kind, ...] = ("labels",) if instances else ("labels", "any")
     # Opened as a prediction, bytes of COSEM's other scale are converted.
@@ -55,10 +63,37 @@ def evaluate_volumes(
         sized = one.voxel_size_nm is not UNSIZED or two.voxel_size_nm is not UNSIZED
         met = common(one, two, begins_nm=begins_nm)
         annotated = None if mask is None else stack.enter_context(closing(_open_mask(mask, one)))
+        if fine_class is not None:
+            one, annotated = _class_of(one, fine_class), _drawn(one, annotated)
         comparison = Comparison(
             one, two, met, track, threshold, annotated, sized, limits or Limits()
         )
         return comparison.scores(instances=instances)
+
+
+def _class_of(truth: Source, name: str) -> Source:
+    """Return where fine ids are those of a class; WrongUse for other ids, once they are read."""
+    super_class(name)  # refuses unknown names before anything is read
+
+    def fetch(box: Box) -> NDArray[np.bool_]:
+        found = truth.read(box)
+        if found.size and int(found.max()) > FINE_IDS:
+            raise WrongUse(
+                f"{truth.name}: label {found.max()}; expected fine ids, 0 to {FINE_IDS}, of --class"
+            )
+        return members(found.astype(np.uint8), name)
+
+    return replace(truth, name=f"{truth.name} {name}", dtype=np.dtype(np.bool_), fetch=fetch)
+
+
+def _drawn(truth: Source, mask: Source | None) -> Source:
+    """Return where fine ids were drawn, and the mask says so too."""
+
+    def fetch(box: Box) -> NDArray[np.bool_]:
+        drawn: NDArray[np.bool_] = truth.read(box) != 0
+        return drawn if mask is None else drawn & (mask.read(box) != 0)
+
+    return replace(truth, dtype=np.dtype(np.bool_), fetch=fetch)
 
 
 def _open_mask(path: str, truth: Source) -> Source:

@@ -27,6 +27,12 @@ def evaluate(
     mask: Annotated[
         str | None, typer.Option(metavar="PATH", help="Where the truth is annotated: not 0.")
     ] = None,
+    class_: Annotated[
+        str | None,
+        typer.Option(
+            "--class", metavar="NAME", help="The truth holds the 37 fine ids: its inside is this."
+        ),
+    ] = None,
     tolerance_nm: Annotated[float, typer.Option(help="Errors up to here are none.")] = 40.0,
     clip_nm: Annotated[float, typer.Option(help="Farther errors weigh no more.")] = 200.0,
     store: Annotated[
@@ -66,6 +72,7 @@ def evaluate(
     scores = evaluate_volumes(
         truth, test, threshold=threshold, instances=instances,
         voxel_size_nm=voxel_size(voxel_size_nm), begins_nm=begins_nm, mask=mask, limits=limits,
+        fine_class=class_,
     )  # fmt: skip
     if store is not None and facts is not None:
         add_to_store(store, facts, scores["metrics"], limits)

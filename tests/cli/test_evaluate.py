@@ -288,6 +288,31 @@ def test_only_what_is_annotated_is_scored(tmp_path) -> None:
     assert (answer.code, scores) == (2, None) and "expected the same place" in answer.err
 
 
+def test_a_class_of_fine_ids_is_a_truth_where_somebody_drew(tmp_path) -> None:
+    rng, out = np.random.default_rng(5), tmp_path / "s.json"
+    fine = rng.integers(0, 8, (12, 20, 28)).astype(np.uint16)
+    test = blobs(4)
+    paths = [ngff(tmp_path / f"{n}.zarr", v) for n, v in enumerate((fine, test))]
+    answer, scores = evaluate(*paths, out, "--class", "mito")
+    mito, drawn = np.isin(fine, (3, 4, 5)), fine > 0
+    assert answer.code == 0 and scores["dice"] == dice(mito, test * drawn)
+    plain = [ngff(tmp_path / f"p{n}.zarr", v.astype(np.uint8)) for n, v in enumerate((mito, drawn))]
+    assert evaluate(plain[0], paths[1], out, "--mask", plain[1])[1] == scores
+    part = np.zeros_like(test)
+    part[3:9] = 1
+    mask = ngff(tmp_path / "part.zarr", part)
+    scores = evaluate(*paths, out, "--class", "mito", "--mask", mask)[1]
+    assert scores["dice"] == dice(mito[3:9], (test * drawn)[3:9])
+    assert evaluate(*paths, out, "--class", "mitos")[0].code == 2
+    assert "no objects" in evaluate(*paths, out, "--class", "mito", "--instances")[0].err
+    many = ngff(tmp_path / "many.zarr", fine * 10)
+    answer, scores = evaluate(many, paths[1], out, "--class", "mito")
+    assert (answer.code, scores) == (
+        2,
+        None,
+    ) and "expected fine ids, 0 to 37, of --class" in answer.err
+
+
 def test_distances_need_a_voxel_size(tmp_path) -> None:
     out = tmp_path / "s.json"
     np.save(tmp_path / "m.npy", blobs())
