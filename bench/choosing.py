@@ -1,11 +1,10 @@
 """Which network to take, on runs that really happen: train, export, predict, evaluate, select.
 
-``python bench/choosing.py OUT [--steps N]`` trains small networks on phantoms made on the fly: the
-strategies all, many and few, and many from 8 nm. Of each it keeps ``KEPT`` checkpoints, predicts
-held-out cells with every one and scores them; ``select`` then chooses and draws. The same call
-again goes on where it stopped. ``OUT/choices/*.png`` are the pictures, ``OUT/scores.parquet`` the
-evaluation store, ``OUT/looks/*.png`` what a person sees who chooses by eye (``--manual``).
-"""
+``python bench/choosing.py OUT [--steps N] [--only train|score|select]`` trains small networks on
+phantoms made on the fly: the strategies all, many and few, and many from 8 nm. Of each it keeps
+``KEPT`` checkpoints, predicts held-out cells with every one and scores them; ``select`` then
+chooses and draws. The same call again goes on where it stopped; training and scoring may go on at
+once."""
 
 import argparse
 import json
@@ -24,18 +23,21 @@ import yaml
 import zarr
 from PIL import Image
 
+from fibstream.cli.evaluating import add_to_store, evaluate_volumes, facts_of
+from fibstream.cli.oneshot import predict_volume
+from fibstream.kernels.metrics import PUBLISHED
 from fibstream.kernels.schema.strategies import STRATEGIES
 
 PROGRAM = str(Path(sys.executable).with_name("fibstream"))
-KEPT = 5
-SHAPE, CELLS = (96, 192, 192), (901, 902, 903, 904)  # held out: training has the seeds below 900
-NETWORK = {"widths": [16, 32, 64], "factors": [3, 3], "convolutions": 1}
+KEPT = 4
+SHAPE, CELLS = (96, 192, 192), (901, 902, 903)  # held out: training has the seeds below 900
+NETWORK = {"widths": [16, 32, 64, 128], "factors": [2, 2, 2], "convolutions": 1}
 SCORED = (
     "ecs", "plasma_membrane", "mito", "mito_membrane", "er", "er_membrane", "nucleus", "vesicle",
 )  # fmt: skip
 COARSE = {
     "simulated_nm": 8,
-    "network": {**NETWORK, "upsample": 2, "padding": "valid", "factors": [2, 2]},
+    "network": {**NETWORK, "upsample": 2, "padding": "valid"},
 }
 RUNS: Mapping[str, Mapping[str, Any]] = {
     "few_mito": {"classes": "few/mito"},
@@ -53,10 +55,10 @@ GROUPS = {
 
 def recipe(name: str, steps: int) -> dict[str, Any]:
     """Return the configuration of a run."""
-    phantom = {"phantom": [128, 192, 192], "count": 400, "every": 10, "seed": 100}
+    phantom = {"phantom": [128, 192, 192], "count": 400, "every": 20, "seed": 100}
     return {
-        "name": name, "voxel_size_nm": 4, "data": [phantom], "network": NETWORK, "patch": 54,
-        "batch": 2, "steps": steps, "learning_rate": 2e-3, "mean": 0.98, "threads": 1,
+        "name": name, "voxel_size_nm": 4, "data": [phantom], "network": NETWORK, "patch": 48,
+        "batch": 1, "steps": steps, "learning_rate": 2e-3, "mean": 0.98, "threads": 1,
         "save_every": steps // KEPT, "keep_every": steps // KEPT,
         "augment": {"elastic": 0.1, "contrast": [0.7, 1.3], "brightness": [-0.15, 0.15]},
         "citation": "synthetic cells of fibstream", "licence": "CC0-1.0", **RUNS[name],
@@ -105,7 +107,7 @@ def cell(seed: int, out: Path) -> Path:
 
 
 def score(name: str, out: Path) -> None:
-    """Predict the held-out cells with every checkpoint of a run, and add the scores to the store."""
+    """Predict the held-out cells with every checkpoint of a run, and add its scores."""
     store = out / "scores.parquet"
     for step, checkpoint in checkpoints(name, out):
         model = out / name / f"{step}.onnx"
@@ -132,15 +134,24 @@ def classes_of(name: str) -> list[str]:
 
 def score_cell(name: str, step: int, model: Path, seed: int, out: Path, store: Path) -> None:
     """Predict one cell, and score every class; what is predicted is removed, a look is kept."""
-    raw, predicted = cell(seed, out), out / "predicted.zarr"
+    raw, predicted, crop = str(cell(seed, out)), out / "predicted.zarr", f"cell{seed}"
     shutil.rmtree(predicted, ignore_errors=True)
-    thin = ["--downsample", "2"] if name.endswith("8nm") else []
-    call("predict", "--raw", raw, "--model", model, "--out", predicted, *thin)
+    predict_volume(
+        raw, str(model), predicted, voxel_size_nm=None, chunk=None, contrast=None, invert=False,
+        threads=1, downsample="2" if name.endswith("8nm") else None,
+    )  # fmt: skip
     for label in classes_of(name):
-        call("evaluate", "--truth", f"{raw}#labels/fine", "--class", label, "--test",
-             f"{predicted}#predictions/{label}", "--threshold", 127, "--out", out / "last.json",
-             "--store", store, "--label", label, "--crop", f"cell{seed}", "--setup", name,
-             "--iteration", step, "--raw-dataset", "phantoms at 4 nm")  # fmt: skip
+        test = f"{predicted}#predictions/{label}"
+        scores = evaluate_volumes(
+            f"{raw}#labels/fine", test, threshold=127, instances=False, voxel_size_nm=None,
+            fine_class=label,
+        )  # fmt: skip
+        facts = facts_of(
+            store, path=test, label=label, crop=crop, threshold=127, setup=name, iteration=step,
+            raw_dataset="phantoms at 4 nm",
+        )  # fmt: skip
+        assert facts is not None  # a store was given
+        add_to_store(store, facts, scores["metrics"], PUBLISHED)
         if seed == CELLS[0]:
             look(predicted, label, out / "looks" / f"{label}-{name}-{step}.png")
     shutil.rmtree(predicted)
@@ -154,48 +165,35 @@ def look(predicted: Path, label: str, path: Path) -> None:
 
 
 def select(out: Path, manual: Path | None) -> None:
-    """Choose, and draw what there is; the stop rule counts as for so few steps."""
-    done = {name for name in RUNS if (out / f"{name}.json").exists()}
-    groups = [f"--group={group}={','.join(names)}" for group, names in GROUPS.items()
-              if set(names) <= done]  # fmt: skip
-    by_hand = ["--manual", manual] if manual else []
+    """Print what training took; choose, and draw. The stop rule counts as for so few steps."""
+    done = [name for name in RUNS if (out / f"{name}.json").exists()]
+    took = [json.loads((out / f"{name}.json").read_text())["processor_minutes"] for name in done]
     print(
-        call(
-            "select",
-            "--store",
-            out / "scores.parquet",
-            "--out",
-            out / "choices.csv",
-            "--plots",
-            out / "choices",
-            *groups,
-            *by_hand,
-            "--first",
-            0,
-            "--nothing",
-            10**6,
-        )
+        f"{len(done)} runs: {sum(took):.0f} processor minutes of training, at most {max(took):.0f}"
     )
+    groups = [f"--group={group}={','.join(names)}" for group, names in GROUPS.items()
+              if set(names) <= set(done)]  # fmt: skip
+    by_hand = ["--manual", manual] if manual else []
+    rule = ["--first", 0, "--nothing", 10**6]
+    files = ["--out", out / "choices.csv", "--plots", out / "choices"]
+    print(call("select", "--store", out / "scores.parquet", *files, *groups, *by_hand, *rule))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--manual", type=Path)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--manual", type=Path, help="choices by eye, for select")
+    parser.add_argument("--only", choices=("train", "score", "select"))
     parser.add_argument("--runs", nargs="*", default=list(RUNS))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    for name in given.runs:
+    for name in given.runs if given.only in (None, "train") else ():
         train(name, given.out, given.steps)
-    for name in given.runs:
+    for name in given.runs if given.only in (None, "score") else ():
         score(name, given.out)
-    took = [json.loads(p.read_text())["minutes"] for p in sorted(given.out.glob("*.json"))
-            if p.stem in RUNS]  # fmt: skip
-    print(
-        f"{len(took)} runs, {sum(took):.0f} minutes of training together, the longest {max(took):.0f}"
-    )
-    select(given.out, given.manual)
+    if given.only in (None, "select"):
+        select(given.out, given.manual)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Each returns ``formats.Voxels``; ``sources`` checks them and reads them box by b
 - ``numpy_files.py``: ``.npy`` and ``.npz``;
 - ``tiff.py``: ``.tif`` and ``.tiff``, stacks; OME-TIFF, ImageJ, BigTIFF;
 - ``mrc.py``: ``.mrc`` and ``.rec``, MRC2014;
+- ``nrrd.py``: ``.nrrd``, header and data in one file;
 - ``slices.py``: a folder of TIFF or MRC slices, in the order of ``slice_numbers.py``;
 - ``zarr_n5/``: Zarr v2 and v3 (OME-NGFF, OpenOrganelle) and N5, on disk or in a bucket.
 

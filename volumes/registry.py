@@ -19,6 +19,7 @@ from fibstream.store.gate import FREE, Gate
 
 from .formats import Voxels
 from .mrc import open_mrc
+from .nrrd import open_nrrd
 from .numpy_files import open_npy, open_npz
 from .slice_names import check_pattern
 from .slices import open_slices, slices_in
@@ -30,7 +31,7 @@ SCHEMES = ("s3://", "gs://", "file://")
 
 FORMS = MappingProxyType(  # of files, as messages call them
     {".npy": "NumPy file", ".npz": "file of NumPy arrays", ".mrc": "MRC file", ".rec": "MRC file"}
-    | {".tif": "TIFF file", ".tiff": "TIFF file"}
+    | {".tif": "TIFF file", ".tiff": "TIFF file", ".nrrd": "NRRD file"}
 )
 
 OPENERS: Mapping[str, Callable[[Path, Gate], Voxels]] = MappingProxyType(
@@ -40,6 +41,7 @@ OPENERS: Mapping[str, Callable[[Path, Gate], Voxels]] = MappingProxyType(
         ".tiff": open_tiff,
         ".mrc": open_mrc,
         ".rec": open_mrc,
+        ".nrrd": open_nrrd,
     }
 )
 

@@ -143,7 +143,7 @@ def open_volume(
     Parameters
     ----------
     path : str
-        A file (.npy, .npz, .tif, .tiff, .mrc, .rec), a folder of TIFF or MRC slices, or a Zarr or
+        A file (.npy, .npz, .tif, .mrc, .rec, .nrrd), a folder of TIFF or MRC slices, or a Zarr or
         N5 array, multiscale group or dataset; ``file.npz#key``, ``store#group/inside``.
     kind : {"raw", "prediction", "labels", "any"}
         What the volume is used as: selects the array of a dataset and the allowed dtypes.

@@ -26,7 +26,7 @@ from fibstream.volumes.sources import open_volume
 
 from ..support.geometry import triple
 from . import writers
-from .layouts import NM, SIZE, XYZ, mrc_file, n5_array, n5_group, n5_transform
+from .layouts import NM, SIZE, XYZ, mrc_file, n5_array, n5_group, n5_transform, nrrd_file
 
 SECONDS = 2.0
 VOLUME = np.random.default_rng(3).integers(1, 250, (5, 6, 7)).astype(np.uint16)
@@ -83,6 +83,15 @@ def mrc(folder: Path) -> Format:
     return Format("v.mrc", ["v.mrc"], "v.mrc")
 
 
+def nrrd(folder: Path) -> Format:
+    fields: dict[str, Any] = {
+        "space directions": "(4,0,0) (0,5,0) (0,0,8)",
+        "space units": '"nm" "nm" "nm"',
+    }
+    nrrd_file(folder / "v.nrrd", VOLUME, encoding="gzip", **fields)
+    return Format("v.nrrd", ["v.nrrd"], "v.nrrd")
+
+
 def slices(folder: Path) -> Format:
     (folder / "s").mkdir()
     for z, plane in enumerate(VOLUME):
@@ -127,7 +136,7 @@ def bdv(folder: Path) -> Format:
 
 FORMATS: dict[str, Callable[[Path], Format]] = {
     "npy": npy, "npz": npz, "tiff": tiff, "imagej": imagej, "mrc": mrc, "slices": slices,
-    "zarr v2": zarr_v2, "zarr v3": zarr_v3, "n5": n5, "bdv": bdv,
+    "nrrd": nrrd, "zarr v2": zarr_v2, "zarr v3": zarr_v3, "n5": n5, "bdv": bdv,
 }  # fmt: skip
 
 # -- how it is damaged -----------------------------------------------------------------------------

@@ -51,6 +51,33 @@ XYZ = list(SIZE[::-1])
 PIXELS: dict[str, Any] = {"pixelResolution": {"dimensions": XYZ, "unit": "nm"}}
 NM = ["nm"] * 3
 
+# -- NRRD: lines of text, an empty one, and the array, the last axis of (z, y, x) fastest ----------
+
+NRRD_PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress, "gz": gzip.compress, "bzip2": bz2.compress, "bz2": bz2.compress,
+}  # fmt: skip
+
+
+def nrrd_file(
+    path: Path, volume: NDArray[Any] = VOLUME, *, encoding: str = "raw",
+    endian: str | None = "little", name: str = "", skipped: int = 0, line: str = "",
+    **fields: str | None,
+) -> Path:  # fmt: skip
+    """Write a NRRD file; fields of None are left away, others replace or follow the usual ones."""
+    data = volume.astype(volume.dtype.newbyteorder(">" if endian == "big" else "<")).tobytes()
+    usual = {
+        "type": name or str(volume.dtype), "dimension": str(volume.ndim),
+        "sizes": " ".join(map(str, volume.shape[::-1])), "encoding": encoding, "endian": endian,
+    }  # fmt: skip
+    lines = [f"{key}: {value}" for key, value in (usual | fields).items() if value is not None]
+    header = "\n".join(
+        ["NRRD0004", "# written by a test", *lines, *([line] if line else []), "my:=key"]
+    )
+    packed = NRRD_PACK.get(encoding, bytes)(data)
+    path.write_bytes(header.encode() + b"\n\n" + bytes(skipped) + packed)
+    return path
+
+
 # -- N5: attributes.json, and blocks of big-endian numbers, the first axis fastest -----------------
 
 
