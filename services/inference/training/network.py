@@ -28,6 +28,24 @@ def _cropped(value: Tensor, cut: tuple[int, int]) -> Tensor:
     return value[..., inner, inner, inner]
 
 
+def _pointwise(value: Tensor, by: nn.Conv3d) -> Tensor:
+    """Apply a 1³ convolution as a product of matrices: the map keeps its order in memory."""
+    return nn.functional.linear(value.movedim(1, -1), by.weight.flatten(1), by.bias).movedim(-1, 1)
+
+
+def _convolved_grown(value: Tensor, weight: Tensor, factor: int) -> Tensor:
+    """Return the 3³ convolution, zeros around, of a map grown by a factor; it is never grown.
+
+    Taps that meet the same voxel of the small map are added first: of 27 for each voxel of the
+    result ((factor + 2) / factor)³ are left, a transposed convolution.
+    """
+    tap, place = torch.arange(3), torch.arange(factor + 2)[:, None]
+    met = ((place + tap >= 2) & (place + tap <= factor + 1)).to(weight)
+    with torch.autocast(weight.device.type, enabled=False):  # sums of taps are rounded once
+        kernel = torch.einsum("oizyx,az,by,cx->ioabc", weight, met, met, met)
+    return nn.functional.conv_transpose3d(value, kernel, stride=factor, padding=1)
+
+
 class UNet(nn.Module):
     """Map grey values to one channel a class.
 
@@ -78,22 +96,25 @@ class UNet(nn.Module):
             reversed(range(len(self.factors))), self.narrow, self.up, strict=True
         ):
             # Narrowing before growing costs an eighth of narrowing after it, and is the same map.
-            value = nn.functional.relu(narrow(value))
-            grown = nn.functional.interpolate(
-                value, scale_factor=float(self.factors[level]), mode="nearest"
-            )
-            skip = beside.pop()
-            if self.valid:
-                grown = _cropped(grown, self.meetings[level].grown)
-                skip = _cropped(skip, self.meetings[level].beside)
-            value = block(torch.cat([skip, grown], 1))
+            value = nn.functional.relu(_pointwise(value, narrow))
+            value = self._met(beside.pop(), value, level, block[0])
+            value = block[1:](value)
         if self.last is not None:
-            grown = nn.functional.interpolate(
-                value, scale_factor=float(self.upsample), mode="nearest"
-            )
-            value = self.last(grown)
-        found: Tensor = self.head(value)
-        return found
+            first = self.last[0]
+            grown = _cropped(_convolved_grown(value, first.weight, self.upsample), (1, 1))
+            value = self.last[1:](grown + first.bias.view(-1, 1, 1, 1))
+        return _pointwise(value, self.head)
+
+    def _met(self, skip: Tensor, value: Tensor, level: int, by: nn.Conv3d) -> Tensor:
+        """Return ``by`` of a map and, beside it, the grown one of the level below."""
+        # The sum of two convolutions: nothing is copied into one map, nor its gradient out of it.
+        own, below = by.weight.split([skip.shape[1], value.shape[1]], 1)
+        grown = _convolved_grown(value, below, self.factors[level])
+        if self.valid:
+            skip = _cropped(skip, self.meetings[level].beside)
+            before, after = self.meetings[level].grown
+            grown = _cropped(grown, (before + 1, after + 1))
+        return nn.functional.conv3d(skip, own, by.bias, padding=by.padding) + grown
 
     def as_valid(self) -> "UNet":
         """Return a copy with the same weights whose convolutions are valid."""

@@ -1,0 +1,92 @@
+"""The network as it is computed, against the same layers one by one."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fibstream.services.inference.training.config import NetworkConfig
+from fibstream.services.inference.training.network import UNet
+
+
+def slowly(net: UNet, raw: Tensor) -> Tensor:
+    """Grow, crop and concatenate maps, and convolve what that yields, as the graph does."""
+
+    def grown(value: Tensor, factor: int) -> Tensor:
+        for axis in (2, 3, 4):
+            value = value.repeat_interleave(factor, axis)
+        return value
+
+    def cropped(value: Tensor, cut: tuple[int, int]) -> Tensor:
+        ends = [slice(cut[0], n - cut[1]) for n in value.shape[2:]]
+        return value[:, :, ends[0], ends[1], ends[2]] if net.valid else value
+
+    maps = [net.down[0](raw)]
+    for block, factor in zip(net.down[1:], net.factors, strict=True):
+        maps.append(block(nn.functional.max_pool3d(maps[-1], factor)))
+    value = maps[-1]
+    for step, level in enumerate(reversed(range(len(net.factors)))):
+        below = grown(net.narrow[step](value).relu(), net.factors[level])
+        meeting = net.meetings[level]
+        both = cropped(maps[level], meeting.beside), cropped(below, meeting.grown)
+        value = net.up[step](torch.cat(both, 1))
+    if net.last is not None:
+        value = net.last(grown(value, net.upsample))
+    found: Tensor = net.head(value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("factors", "convolutions", "padding", "upsample"),
+    [
+        ((2,), 1, "same", 1), ((2,), 1, "valid", 1), ((2, 2), 1, "valid", 1), ((3,), 2, "same", 1),
+        ((3,), 2, "valid", 1), ((4,), 1, "same", 1), ((2, 3), 2, "same", 1), ((2,), 1, "valid", 2),
+        ((2,), 1, "valid", 3),
+    ],
+)  # fmt: skip
+def test_values_and_gradients_are_those_of_the_layers_one_by_one(
+    factors, convolutions, padding, upsample
+) -> None:
+    count = len(factors)
+    config = NetworkConfig(
+        widths=(16, 32, 16)[: count + 1], widths_up=(32, 16)[:count], factors=factors,
+        convolutions=convolutions, padding=padding, upsample=upsample,
+    )  # fmt: skip
+    torch.manual_seed(7)
+    net = UNet(config, 2).double()
+    for bias in (p for name, p in net.named_parameters() if name.endswith("bias")):
+        nn.init.normal_(bias, std=0.1)
+    edge = config.geometry.least().edge if padding == "valid" else 2 * config.geometry.stride
+    raw = torch.randn(1, 1, edge, edge, edge, dtype=torch.float64)
+    found, expected = net(raw), slowly(net, raw)
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
+    share = torch.randn_like(found)
+    one, other = (
+        torch.autograd.grad((value * share).sum(), [*net.parameters()])
+        for value in (found, expected)
+    )
+    for name, a, b in zip(dict(net.named_parameters()), one, other, strict=True):
+        assert torch.allclose(a, b, rtol=1e-8, atol=1e-8 * float(b.abs().max())), name
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_maps_stay_in_the_order_that_convolutions_want(classes) -> None:
+    """Channels last, and so are gradients: to reorder one costs as much as to convolve it."""
+    config = NetworkConfig(widths=(16, 16), factors=(2,), convolutions=1)
+    net = UNet(config, classes).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    kept: list[bool] = []
+
+    def note(value: Tensor) -> None:
+        kept.append(value.is_contiguous(memory_format=torch.channels_last_3d))
+
+    def follow(_module: nn.Module, _given: object, found: Tensor) -> None:
+        note(found)
+        found.register_hook(note)
+
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(follow)
+    raw = torch.randn(2, 1, 8, 8, 8).contiguous(memory_format=torch.channels_last_3d)
+    found = net(raw)
+    note(found)
+    (found**2).sum().backward()
+    assert len(kept) == 7 and all(kept)
