@@ -37,6 +37,7 @@ SCORED = (
 )  # fmt: skip
 COARSE = {
     "simulated_nm": 8,
+    "patch": 46,
     "network": {**NETWORK, "upsample": 2, "padding": "valid"},
 }
 RUNS: Mapping[str, Mapping[str, Any]] = {
