@@ -20,7 +20,12 @@ from fibstream.services.inference.edges.model import (
     released,
 )
 from fibstream.services.inference.grey import check_window
-from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
+from fibstream.services.inference.port import (
+    Engine,
+    ModelSpec,
+    check_one_grid,
+    check_voxel_size,
+)
 from fibstream.services.inference.seen import View
 from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
@@ -47,7 +52,7 @@ class Network(NamedTuple):
 
 def default_chunk(spec: ModelSpec | None) -> Index:
     """Return the multiple of 64 nearest to the tile's output, 64 to 256 an edge."""
-    edges = spec.output if spec else (128, 128, 128)
+    edges = spec.predicted if spec else (128, 128, 128)
     z, y, x = (min(max(64 * round(e / 64), 64), 256) for e in edges)
     return z, y, x
 
@@ -171,7 +176,9 @@ def requested_lengths_nm(pipeline: Pipeline) -> dict[str, float]:
 
 
 def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, Engine]:
-    check_voxel_size(read_model(path), request.voxel_size_nm, request.downsample)
+    spec = read_model(path)
+    check_one_grid(spec)
+    check_voxel_size(spec, request.voxel_size_nm, request.downsample)
     return path, make_engine(path, threads)
 
 

@@ -10,7 +10,12 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 from fibstream.registry import words
 from fibstream.services.inference.edges.model import network_bytes, read_model
-from fibstream.services.inference.port import Engine, ModelSpec, check_voxel_size
+from fibstream.services.inference.port import (
+    Engine,
+    ModelSpec,
+    check_one_grid,
+    check_voxel_size,
+)
 from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign
 
@@ -39,7 +44,9 @@ def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> Data
             notes += _kept_notes(model, given, find, pipeline.where("models", number))
         else:
             path = find(given)
-            check_voxel_size(read_model(path), there.voxel_size_nm)
+            spec = read_model(path)
+            check_one_grid(spec)
+            check_voxel_size(spec, there.voxel_size_nm)
             engine = make(path)
             model = model_of(engine)
             files[model.path] = network_bytes(path)
@@ -111,11 +118,14 @@ def _with_landing(pipeline: Pipeline, landing: Sequence[Prediction]) -> tuple[Pi
 
 
 def model_of(engine: Engine) -> Model:
-    """Return a network as a dataset records it."""
+    """Return a network as a dataset records it: what is not of its grid is refused before."""
     spec = engine.spec
+    assert spec.finer == (1, 1, 1), spec
+    # Left out, since it says nothing more, so that records stay as earlier versions wrote them.
+    kept = spec.model_dump(mode="json", exclude={"output_voxel_size_nm"})
     return Model(
         name=spec.name, classes=spec.classes, sha256=spec.sha256,
-        spec=spec.model_dump(mode="json"), profile=dict(engine.profile),
+        spec=kept, profile=dict(engine.profile),
     )  # fmt: skip
 
 

@@ -4,7 +4,9 @@ import logging
 import os
 from pathlib import Path
 
-from fibstream.app.design import fitting_chunk, make_engine, parse_contrast
+from pydantic import ValidationError
+
+from fibstream.app.design import default_chunk, make_engine, parse_contrast
 from fibstream.app.sampling import network_notes, unimaged_note
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse
@@ -17,9 +19,9 @@ from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
 from fibstream.services.analysis.totals import RowTotals
 from fibstream.services.inference.edges.model import find_model, read_model
-from fibstream.services.inference.port import check_voxel_size
+from fibstream.services.inference.port import ModelSpec, check_voxel_size
 from fibstream.services.inference.seen import View, predict_raw, raw_halo
-from fibstream.services.inference.tiling import halo_of
+from fibstream.services.inference.tiling import finer_shape, halo_of
 from fibstream.volumes.masks import with_mask
 from fibstream.volumes.positions import check_same_grid, offset_nm
 from fibstream.volumes.sources import Source, open_volume
@@ -46,6 +48,42 @@ def new_dataset(name: str, source: Source, chunk: Index, dtype: str) -> Dataset:
     )  # fmt: skip
 
 
+def finer_dataset(coarse: Dataset, spec: ModelSpec) -> Dataset:
+    """Return the dataset that a network's output makes of its input.
+
+    Chunk by chunk and from corner to corner it covers the same space, by ``spec.finer`` voxels for
+    one: the centre of its first voxel lies nearer to the corner.
+    """
+    z, y, x = (s / f for s, f in zip(coarse.voxel_size_nm, spec.finer, strict=True))
+    sizes = zip(coarse.offset_nm, coarse.voxel_size_nm, (z, y, x), strict=True)
+    az, ay, ax = (centre - (here - there) / 2 for centre, here, there in sizes)
+    shape = finer_shape(coarse.grid.volume.stop, spec)
+    changes = {
+        "shape": shape, "chunk": finer_shape(coarse.chunk, spec),
+        "voxel_size_nm": (z, y, x), "offset_nm": (az, ay, ax),
+    }  # fmt: skip
+    try:
+        return Dataset.model_validate(coarse.model_dump() | changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise WrongUse(
+            f"model {spec.name}: its output of {' x '.join(map(str, shape))} voxels is no volume: "
+            f"{first['loc'][0]}: {first['msg']}"
+        ) from None
+
+
+def _read_chunk(given: Index | None, shape: Index, spec: ModelSpec) -> Index:
+    """Return the chunk of the input that becomes one chunk of what is written."""
+    pairs = list(zip(given or default_chunk(spec), spec.finer, strict=True))
+    if given and any(edge % factor for edge, factor in pairs):
+        raise WrongUse(
+            f"--chunk {','.join(map(str, given))}: expected multiples of "
+            f"{','.join(map(str, spec.finer))}: so many voxels become of one of the input"
+        )
+    z, y, x = (edge // factor for edge, factor in pairs)
+    return clip_chunk((z, y, x), shape)
+
+
 def predict_volume(
     raw: str, model: str, out: Path, *, voxel_size_nm: Voxel | None, chunk: str | None,
     contrast: str | None, invert: bool, threads: int, absent_value: float | None = None,
@@ -58,7 +96,7 @@ def predict_volume(
     source = with_mask(source, absent_mask, factors, absent_value, mask_read)
     spec = read_model(path)
     check_voxel_size(spec, source.voxel_size_nm, factors)
-    edges = fitting_chunk(parse_chunk(chunk), source.shape, spec)
+    edges = _read_chunk(parse_chunk(chunk), source.shape, spec)
     if absent_value is not None:
         check_value(absent_value, str(source.dtype))
     view = View(parse_contrast(contrast, source, absent_value), invert, absent_value)
@@ -66,23 +104,23 @@ def predict_volume(
     for note in (unimaged_note(source, absent_value), *network_notes(source, view, engine)):
         if note is not None:
             log.warning("%s", note)
-    dataset = new_dataset(out.name, source, edges, "uint8")
+    coarse = new_dataset(out.name, source, edges, "uint8")
     predictions = tuple(
         Prediction(name=name, squash_nm=spec.scale_nm, is_distance=spec.meaning == "distance")
         for name in spec.classes
     )
-    dataset = dataset.model_copy(update={"predictions": predictions})
+    dataset = finer_dataset(coarse, spec).model_copy(update={"predictions": predictions})
     outputs = [Output(prediction.path, "uint8", "mean") for prediction in predictions]
     names = [output.name for output in outputs]
     key = digest(canonical([spec.sha256, dict(engine.profile), *view]))
     with new_groups(out, names) as scratch:
         volume = Volume(scratch, dataset, outputs, key)
-        for index in track(list(dataset.grid.indices()), "predicted"):
-            raw_patch = _patch(source, dataset.grid.block(index, raw_halo(spec, view)))
+        for index in track(list(coarse.grid.indices()), "predicted"):
+            raw_patch = _patch(source, coarse.grid.block(index, raw_halo(spec, view)))
             mask = None
             if source.mask is not None:
-                mask = _patch(source.mask, dataset.grid.block(index, halo_of(spec)))
-            found = predict_raw(raw_patch, dataset.grid.box(index), engine, view, mask)
+                mask = _patch(source.mask, coarse.grid.block(index, halo_of(spec)))
+            found = predict_raw(raw_patch, coarse.grid.box(index), engine, view, mask)
             for name, voxels in zip(names, found, strict=True):
                 volume.write(name, index, voxels)
     return names

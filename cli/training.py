@@ -104,8 +104,11 @@ def export_network(checkpoint: Path, out: Path) -> str:
         out.unlink()
         raise
     differs = card["training"]["parity_grey_levels"]
+    size = f"{card['voxel_size_nm'][0]:g} nm"
+    if fine := card.get("output_voxel_size_nm"):
+        size = f"{fine[0]:g} nm from {size}"
     return (
-        f"{out}: {', '.join(card['classes'])} at {card['voxel_size_nm'][0]:g} nm, halo "
+        f"{out}: {', '.join(card['classes'])} at {size}, halo "
         f"{card['halo'][0]}, stride {card['stride'][0]}; at most {differs} grey levels from torch"
     )
 

@@ -33,11 +33,15 @@ class EdgeSums:
     def add(self, grey: NDArray[np.uint8], found: NDArray[np.uint8]) -> None:
         """Take a block: grey values as the network saw them, (z, y, x), and what it predicted.
 
-        ``found`` is ``(classes, z, y, x)``. An edge is a voxel inside with a neighbour of the
-        block, across a face, that is not.
+        ``found`` is ``(classes, z, y, x)``, with whole multiples of the edges of ``grey`` where the
+        network is finer than its input. An edge is a voxel inside with a neighbour of the block,
+        across a face, that is not.
         """
         from scipy import ndimage  # an installation of ingest alone has none, and tries nothing
 
+        for axis, edge in enumerate(found.shape[1:]):
+            if edge > grey.shape[axis]:
+                grey = np.repeat(grey, edge // grey.shape[axis], axis)
         wide = grey.astype(np.int64)
         for k, total in enumerate((wide.size, wide.sum(), (wide * wide).sum())):
             self._all[k] += int(total)

@@ -14,6 +14,8 @@ from fibstream.core.grid import Index
 VOXEL_SIZE_TOLERANCE = 0.10  # per axis: a network trained at 10 nm is used from 9 to 11 nm
 
 MAX_TILE = 1024  # voxels an edge: 1 GB of grey values; the largest tiles in use have 512
+MAX_FINER = 8  # voxels of the output along one of the input; the paper has 2
+FINER_TOLERANCE = 1e-3  # of a factor, for rounding of voxel sizes in metadata
 
 Voxels = Annotated[int, Field(ge=0, le=MAX_TILE)]
 Edge = Annotated[int, Field(gt=0, le=MAX_TILE)]
@@ -37,14 +39,17 @@ class ModelSpec(BaseModel):
     """A network of valid convolutions: input ``tile``, output ``tile - 2 halo``, both (z, y, x).
 
     Moving a tile by a multiple of ``stride`` moves its output and changes nothing else, so tiles
-    start on the lattice ``phase + k * stride`` of the dataset's voxels.
+    start on the lattice ``phase + k * stride`` of the dataset's voxels. All lengths count voxels of
+    the input. Those of the output may be finer, ``finer`` to one of the input on each axis; they
+    fill the same space, from the corner of the first voxel on.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: str
     classes: tuple[Name, ...] = Field(min_length=1)
-    voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres]
+    voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres]  # of the input
+    output_voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres] | None = None  # None: the same
     halo: tuple[Voxels, Voxels, Voxels]  # voxels that the output is smaller on each side
     stride: tuple[Edge, Edge, Edge]  # total pooling factor
     phase: tuple[Voxels, Voxels, Voxels] = (0, 0, 0)
@@ -60,17 +65,45 @@ class ModelSpec(BaseModel):
         if len({name.lower() for name in self.classes}) != len(self.classes):
             raise ValueError(f"classes {', '.join(self.classes)} are not unique")
         for tile, output, stride in zip(self.tile, self.output, self.stride, strict=True):
-            if output <= 0 or output % stride:
+            # Only convolutions of finer voxels may take away a part of a stride.
+            if output < stride or (output % stride and max(self.finer) == 1):
+                wanted = "once or more" if max(self.finer) > 1 else "a positive multiple of"
                 raise ValueError(
-                    f"tile {tile} less twice the halo is {output}, not a positive multiple of "
-                    f"the stride {stride}"
+                    f"tile {tile} less twice the halo is {output}, not {wanted} the stride {stride}"
+                )
+        sizes = self.voxel_size_nm, self.output_voxel_size_nm or self.voxel_size_nm
+        for here, there, factor in zip(*sizes, self.finer, strict=True):
+            exact = abs(here / there - factor) <= FINER_TOLERANCE * factor
+            if not (exact and 1 <= factor <= MAX_FINER):
+                raise ValueError(
+                    f"output_voxel_size_nm {there:g}: expected {here:g}, or that by a whole number "
+                    f"up to {MAX_FINER}"
                 )
         return self
 
     @property
     def output(self) -> Index:
-        """Edges of a tile's output in voxels."""
+        """Edges of a tile's output, in voxels of the input."""
         z, y, x = (t - 2 * h for t, h in zip(self.tile, self.halo, strict=True))
+        return z, y, x
+
+    @property
+    def step(self) -> Index:
+        """From one tile to the next: the largest multiple of the stride within the output."""
+        z, y, x = (o // s * s for o, s in zip(self.output, self.stride, strict=True))
+        return z, y, x
+
+    @property
+    def finer(self) -> Index:
+        """Voxels of the output along one of the input."""
+        sizes = self.voxel_size_nm, self.output_voxel_size_nm or self.voxel_size_nm
+        z, y, x = (round(here / there) for here, there in zip(*sizes, strict=True))
+        return z, y, x
+
+    @property
+    def predicted(self) -> Index:
+        """Edges of a tile's output, in voxels of its own."""
+        z, y, x = (o * f for o, f in zip(self.output, self.finer, strict=True))
         return z, y, x
 
 
@@ -96,13 +129,30 @@ class Engine(Protocol):
         Returns
         -------
         NDArray[np.uint8]
-            ``(classes, *spec.output)``.
+            ``(classes, *spec.predicted)``.
 
         Raises
         ------
         Poison
             The network yields a value that is not finite, or outside what its metadata declare.
         """
+
+
+def check_one_grid(spec: ModelSpec) -> None:
+    """Refuse a network whose output is finer than its input where all arrays have one grid.
+
+    Raises WrongUse with what does run it.
+    """
+    if spec.finer != (1, 1, 1):
+        coarse, fine = (
+            " x ".join(f"{s:g}" for s in size)
+            for size in (spec.voxel_size_nm, spec.output_voxel_size_nm or spec.voxel_size_nm)
+        )
+        raise WrongUse(
+            f"model {spec.name}: predicts voxels of {fine} nm from {coarse} nm, and all arrays of "
+            "a dataset have the voxels of raw; use `fibstream predict`, then `refine` and "
+            "`measure` on what it writes"
+        )
 
 
 def check_voxel_size(

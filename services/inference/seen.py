@@ -11,7 +11,7 @@ from fibstream.kernels.absent import MARGIN, Unimaged
 
 from .grey import contrast
 from .port import Engine, ModelSpec
-from .tiling import halo_of, predict
+from .tiling import finer_shape, halo_of, predict
 
 # What a network sees where nothing was imaged. Measured on two volumes with one half declared
 # absent: objects in the 24 voxels beside it agree with those of the whole by Dice 0.94 and 0.98,
@@ -63,7 +63,8 @@ def predict_raw(
     Returns
     -------
     NDArray[np.uint8]
-        ``(classes, *core.shape)``, 0 also where voxels are declared absent.
+        ``(classes, *core.shape)``, by ``spec.finer`` as many where the output is finer; 0 also
+        where voxels are declared absent.
     """
     seen = core.grow(halo_of(engine.spec)).meet(raw.box)
     grey = grey_of(raw.array[seen.slices(raw.box.start)], view)
@@ -73,8 +74,11 @@ def predict_raw(
     absent |= ~Patch(grey, seen, raw.absent).present()
     inside = absent[core.slices(seen.start)]
     if inside.all():
-        return np.zeros((len(engine.spec.classes), *core.shape), np.uint8)
+        shape = finer_shape(core.shape, engine.spec)
+        return np.zeros((len(engine.spec.classes), *shape), np.uint8)
     grey[absent] = MIDDLE
     found = predict(Patch(grey, seen), core, engine)
+    for axis, factor in enumerate(engine.spec.finer):
+        inside = np.repeat(inside, factor, axis)
     found[:, inside] = 0
     return found

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fibstream.core.errors import Poison, WrongUse
 
 from .port import ModelSpec
+from .tiling import finer_shape
 
 SEED = 20211006  # any constant; another one would change every recorded digest
 
@@ -42,18 +43,19 @@ def self_check(infer: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], spec: Mo
     moved = tuple(t + s for t, s in zip(spec.tile, spec.stride, strict=True))
     noise = np.random.default_rng(SEED).integers(0, 256, moved, np.uint8)
     z, y, x = spec.stride
+    fz, fy, fx = finer_shape(spec.stride, spec)
     depth, height, width = spec.tile
     try:
         here = infer(np.ascontiguousarray(noise[:depth, :height, :width]))
         there = infer(np.ascontiguousarray(noise[z:, y:, x:]))
     except Poison as error:
         raise WrongUse(str(error)) from None
-    wanted = (len(spec.classes), *spec.output)
+    wanted = (len(spec.classes), *spec.predicted)
     if here.shape != wanted:
         raise WrongUse(
             f"model {spec.name}: output of a tile is {here.shape}, its metadata says {wanted}"
         )
-    if not np.array_equal(here[:, z:, y:, x:], there[:, :-z, :-y, :-x]):
+    if not np.array_equal(here[:, fz:, fy:, fx:], there[:, :-fz, :-fy, :-fx]):
         raise WrongUse(
             f"model {spec.name}: output changes when the tile moves by its stride; "
             "expected valid convolutions, and halo and stride as its metadata says"

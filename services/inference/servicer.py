@@ -19,7 +19,7 @@ from fibstream.v1 import chunk_pb2
 from fibstream.v1 import inference_pb2 as pb
 from fibstream.v1.inference_pb2_grpc import InferenceServiceServicer
 
-from .port import Engine, ModelSpec
+from .port import Engine, ModelSpec, check_one_grid
 from .volume import Interruptible, VolumeSpec, check, predict_volume
 
 log = logging.getLogger(__name__)
@@ -138,6 +138,7 @@ class Models:
         if key not in self._specs:
             self._specs = {k: s for k, s in self._specs.items() if k[0] != path}
             self._specs[key] = read_model(path)
+        check_one_grid(self._specs[key])
         return self._specs[key]
 
 

@@ -1,9 +1,11 @@
 """Predict one chunk from tiles, so that chunks of any shape meet without a seam.
 
-An output voxel of the network belongs to a cell of the stride lattice, and depends on that cell
-and ``halo`` voxels around it, nothing more.  So a chunk may lay its tiles wherever the lattice
-allows: what a tile yields beyond the chunk is dropped, and what it reads beyond the halo only
-dropped voxels depend on.
+Moved by ``stride`` a tile yields the same voxels, moved.  So what an output voxel depends on is a
+matter of its place on the stride lattice, and the first and last ``stride`` voxels of an output
+show how far it reaches: ``halo`` voxels and the rest of a cell, nothing more.  A chunk may then lay
+its tiles wherever the lattice allows: what a tile yields beyond the chunk is dropped, and what it
+reads beyond the halo only dropped voxels depend on.  That holds for any output of a stride or more;
+where it is no multiple, or is finer than the input, tiles overlap or yield several voxels for one.
 """
 
 from itertools import product
@@ -49,9 +51,9 @@ def tiles(core: Box, spec: ModelSpec) -> list[Index]:
 
 def _starts(core: Box, spec: ModelSpec) -> tuple[range, range, range]:
     z, y, x = (
-        range(a - halo - (a - halo - phase) % stride, b - halo, output)
-        for a, b, halo, phase, stride, output in zip(
-            core.start, core.stop, spec.halo, spec.phase, spec.stride, spec.output, strict=True
+        range(a - halo - (a - halo - phase) % stride, b - halo, step)
+        for a, b, halo, phase, stride, step in zip(
+            core.start, core.stop, spec.halo, spec.phase, spec.stride, spec.step, strict=True
         )
     )
     return z, y, x
@@ -92,8 +94,8 @@ def predict(patch: Patch, core: Box, engine: Engine, *, fill: int = 0) -> NDArra
     Returns
     -------
     NDArray[np.uint8]
-        ``(classes, *core.shape)``, 0 where voxels are absent. A voxel is the same, bit by bit,
-        whatever chunk it is predicted with.
+        ``(classes, *core.shape)``, by ``spec.finer`` as many where the output is finer; 0 where
+        voxels are absent. A voxel is the same, bit by bit, whatever chunk it is predicted with.
 
     Raises
     ------
@@ -103,17 +105,29 @@ def predict(patch: Patch, core: Box, engine: Engine, *, fill: int = 0) -> NDArra
     spec = engine.spec
     starts = _starts(core, spec)
     origin, grey = _canvas(patch, core, spec, starts, fill)
-    result = np.zeros((len(spec.classes), *core.shape), np.uint8)
+    result = np.zeros((len(spec.classes), *finer_shape(core.shape, spec)), np.uint8)
     for start in product(*starts):
         tile = grey[_box(start, spec.tile).slices(origin)]
         found = engine.infer(np.ascontiguousarray(tile))
         z, y, x = (a + halo for a, halo in zip(start, spec.halo, strict=True))
         kept = _box((z, y, x), spec.output).meet(core)
-        result[:, *kept.slices(core.start)] = found[:, *kept.slices((z, y, x))]
+        result[:, *_slices(kept, core.start, spec)] = found[:, *_slices(kept, (z, y, x), spec)]
     for hole in (box.meet(core) for box in patch.absent):
         if not hole.empty:
-            result[:, *hole.slices(core.start)] = 0
+            result[:, *_slices(hole, core.start, spec)] = 0
     return result
+
+
+def finer_shape(shape: Index, spec: ModelSpec) -> Index:
+    """Return edges in voxels of the network's output, from those of its input."""
+    z, y, x = (n * f for n, f in zip(shape, spec.finer, strict=True))
+    return z, y, x
+
+
+def _slices(box: Box, origin: Index, spec: ModelSpec) -> tuple[slice, ...]:
+    """Return where a box lies in an array of output voxels that begins at ``origin``."""
+    within = zip(box.slices(origin), spec.finer, strict=True)
+    return tuple(slice(s.start * f, s.stop * f) for s, f in within)
 
 
 def _box(start: Index, shape: Index) -> Box:

@@ -60,14 +60,51 @@ class Graph:
 
 def unet(graph: Graph) -> str:
     """Tanh distance of two classes: 2 convolutions, the second at half resolution, then 1 + 1."""
+    return graph.add("Tanh", graph.conv(features(graph), 4, 2, edge=1))
+
+
+FINER = (1, 2, 3)  # voxels of the output of ``finer`` along one of its input
+FINER_METADATA: dict[str, Any] = {
+    "halo": [5] * 3,
+    "voxel_size_nm": [8, 8, 9],
+    "output_voxel_size_nm": [8, 4, 3],
+}
+
+
+def finer(graph: Graph) -> str:
+    """The same, grown by FINER and convolved once more: what is left of an input voxel is cut."""
+    return refined(graph, features(graph), 4)
+
+
+def overlapping(graph: Graph) -> str:
+    """As ``finer`` with a stride of 4, halo 6: an input of 22 yields 10, no multiple of it."""
+    raw = graph.scaled(graph.add("Cast", "raw", to=TensorProto.FLOAT), 2 / 255, -1)
+    fine = graph.add("Relu", graph.conv(raw, 1, 4))
+    pooled = graph.add("MaxPool", fine, kernel_shape=[4] * 3, strides=[4] * 3)
+    coarse = graph.add("Relu", graph.conv(pooled, 4, 6))
+    both = graph.add("Concat", graph.crop(fine, 4), grown(graph, coarse, (4, 4, 4)), axis=1)
+    return refined(graph, both, 10)
+
+
+def grown(graph: Graph, value: str, factors: tuple[int, int, int]) -> str:
+    scales = graph.constant([1, 1, *factors], np.float32)
+    where = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return graph.add("Resize", value, "", scales, mode="nearest", **where)
+
+
+def refined(graph: Graph, value: str, channels: int) -> str:
+    found = graph.conv(grown(graph, value, FINER), channels, 2)
+    bounds = ([0, 1, 2], [np.iinfo(np.int64).max, -1, -2], [2, 3, 4])
+    cut = graph.add("Slice", found, *(graph.constant(b, np.int64) for b in bounds))
+    return graph.add("Tanh", cut)
+
+
+def features(graph: Graph) -> str:
     raw = graph.scaled(graph.add("Cast", "raw", to=TensorProto.FLOAT), 2 / 255, -1)
     fine = graph.add("Relu", graph.conv(raw, 1, 4))
     coarse = graph.add("Relu", graph.conv(pool(graph, fine), 4, 6))
-    scales = graph.constant([1, 1, 2, 2, 2], np.float32)
-    where = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    grown = graph.add("Resize", coarse, "", scales, mode="nearest", **where)
-    both = graph.add("Concat", graph.crop(fine, 2), grown, axis=1)
-    return graph.add("Tanh", graph.conv(graph.conv(both, 10, 4), 4, 2, edge=1))
+    both = graph.add("Concat", graph.crop(fine, 2), grown(graph, coarse, (2, 2, 2)), axis=1)
+    return graph.conv(both, 10, 4)
 
 
 def pool(graph: Graph, value: str) -> str:

@@ -13,13 +13,15 @@ from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.stage import Patch
 from fibstream.services.inference.edges.engine import CpuEngine
 from fibstream.services.inference.port import Engine, ModelSpec
-from fibstream.services.inference.tiling import halo_of, predict, tiles, waste
+from fibstream.services.inference.tiling import finer_shape, halo_of, predict, tiles, waste
 
 from ..support.engines import TinyEngine
 from ..support.geometry import triple
-from .net import write_net
+from .net import FINER_METADATA, finer, overlapping, write_net
 
-Engines = tuple[Engine, Engine, Engine]
+Engines = tuple[Engine, ...]
+# Outputs of 10 voxels, which are no multiple of the stride: every tile keeps 8.
+OVERLAP = {"halo": [6] * 3, "stride": [4] * 3, "phase": [3, 0, 2], "tile": [22] * 3}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Engines:
         CpuEngine(write_net(folder / "phase0.onnx")),
         CpuEngine(write_net(folder / "phase1.onnx", phase=[1, 0, 3], tile=[10, 16, 12])),
         TinyEngine(("mito", "er")),
-    )
+        CpuEngine(write_net(folder / "finer.onnx", body=finer, **FINER_METADATA)),
+        CpuEngine(write_net(folder / "overlap.onnx", body=overlapping, **FINER_METADATA | OVERLAP)),
+    )  # fmt: skip
 
 
 def block(
@@ -47,11 +51,13 @@ def stitched(
     volume: NDArray[Any], chunk: Index, engine: Engine, absent: Sequence[Box] = (), fill: int = 0
 ) -> NDArray[np.uint8]:
     grid = Grid(volume.shape, chunk)
-    out = np.full((len(engine.spec.classes), *volume.shape), 99, np.uint8)
+    spec = engine.spec
+    out = np.full((len(spec.classes), *finer_shape(volume.shape, spec)), 99, np.uint8)
     for index in grid.indices():
         core = grid.box(index)
-        patch = block(volume, grid, index, engine.spec, absent)
-        out[:, *core.slices()] = predict(patch, core, engine, fill=fill)
+        patch = block(volume, grid, index, spec, absent)
+        fine = Box(finer_shape(core.start, spec), finer_shape(core.stop, spec))
+        out[:, *fine.slices()] = predict(patch, core, engine, fill=fill)
     return out
 
 
@@ -59,7 +65,7 @@ shapes = st.tuples(*[st.integers(1, 21)] * 3)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.data(), shapes, shapes, st.integers(0, 255), st.integers(0, 2))
+@given(st.data(), shapes, shapes, st.integers(0, 255), st.integers(0, 4))
 def test_any_chunking_and_any_fill_equals_the_whole_volume(
     engines: Engines, data: st.DataObject, shape: Index, chunk: Index, fill: int, which: int
 ) -> None:
@@ -69,7 +75,7 @@ def test_any_chunking_and_any_fill_equals_the_whole_volume(
     assert np.array_equal(stitched(volume, chunk, engines[which], fill=fill), whole)
 
 
-@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("which", range(5))
 def test_the_whole_equals_one_reflected_volume(engines: Engines, which: int) -> None:
     engine, volume = (
         engines[which],
@@ -97,14 +103,14 @@ def test_thin_volumes_are_reflected_again_and_again(engines: Engines) -> None:
     assert np.array_equal(stitched(volume, (1, 1, 7), engines[0]), naive)
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, 1, 3, 4])
 def test_the_halo_is_the_smallest_that_does(engines: Engines, which: int) -> None:
     """Every face of the halo is read by some chunk: one voxel less would change results."""
     engine = engines[which]
     halo = halo_of(engine.spec)
     rng = np.random.default_rng(5)
     changed = np.zeros((3, 2), bool)
-    for offset in range(2):
+    for offset in range(engine.spec.stride[0]):
         core = Box((30 + offset,) * 3, (37 + offset,) * 3)
         box = core.grow(halo)
         grey = rng.integers(0, 256, box.shape, np.uint8)
@@ -117,17 +123,22 @@ def test_the_halo_is_the_smallest_that_does(engines: Engines, which: int) -> Non
     assert changed.all()
 
 
+@pytest.mark.parametrize("which", [0, 4])
 @pytest.mark.parametrize("chunk", [(8, 10, 7), (3, 4, 2)])
-def test_absent_voxels_are_zero_and_read_as_zero(engines: Engines, chunk: Index) -> None:
+def test_absent_voxels_are_zero_and_read_as_zero(
+    engines: Engines, chunk: Index, which: int
+) -> None:
     volume = np.random.default_rng(6).integers(1, 256, (20, 19, 22), np.uint8)
     grid = Grid(volume.shape, chunk)
     absent = [grid.box((1, 0, 1)), grid.box((2, 1, 3))]
-    engine = engines[0]
+    engine = engines[which]
     found = stitched(volume, grid.chunk, engine, absent)
     holes = np.zeros(volume.shape, bool)
     for box in absent:
         holes[box.slices()] = True
     zeroed = np.where(holes, 0, volume).astype(np.uint8)
+    for axis, factor in enumerate(engine.spec.finer):
+        holes = np.repeat(holes, factor, axis)
     assert not found[:, holes].any()
     assert np.array_equal(found[:, ~holes], stitched(zeroed, volume.shape, engine)[:, ~holes])
     assert np.array_equal(found, stitched(volume, volume.shape, engine, absent))
@@ -140,6 +151,21 @@ def test_an_absent_box_beside_the_core_takes_nothing_away(engines: Engines) -> N
     hole = Box((5, 10, 10), (7, 18, 18))
     plain, holed = (predict(Patch(grey, box, a), core, engines[0]) for a in ((), (hole,)))
     assert np.array_equal(plain, holed)
+
+
+def test_a_finer_output_lies_over_its_input_from_corner_to_corner(engines: Engines) -> None:
+    """One voxel of raw changes what is within the network's reach of it, on both sides alike."""
+    engine = engines[3]
+    grey, middles = np.full((40, 40, 40), 90, np.uint8), []
+    for at in range(16, 20):  # all places on the lattice
+        other = grey.copy()
+        other[at, at, at] = 255
+        before, after = (stitched(g, g.shape, engine) for g in (grey, other))
+        z, y, x = np.nonzero((before != after).any(0))
+        for places, factor in zip((z, y, x), engine.spec.finer, strict=True):
+            middle = (places.min() + places.max() + 1) / 2 / factor
+            middles.append(middle - (at + 0.5))
+    assert np.abs(middles).max() <= 1 and abs(np.mean(middles)) < 0.2, middles
 
 
 def spec_of(halo: Index, stride: Index, phase: Index, cells: Index) -> ModelSpec:

@@ -252,14 +252,43 @@ def test_the_commands_train_go_on_describe_and_export(cell, tmp_path) -> None:
     assert len((tmp_path / "shown" / "classes.csv").read_text().splitlines()) == 1 + 37 + 3
 
 
-def test_a_network_finer_than_its_input_is_not_exported(cell, tmp_path) -> None:
-    network = {"widths": [16, 16], "factors": [2], "convolutions": 1, "padding": "valid",
-               "upsample": 2}  # fmt: skip
-    config = configured(cell, simulated_nm=20, patch=22, network=network, steps=2, batch=1)
+@pytest.mark.parametrize(
+    ("convolutions", "factors", "upsample", "patch"),
+    [(1, [2], 2, 22), (2, [2], 3, 20), (2, [3, 2], 2, 20)],
+)
+def test_a_network_finer_than_its_input_is_exported_and_streams_exactly(
+    cell, tmp_path, convolutions, factors, upsample, patch
+) -> None:
+    network = {"widths": [16] * (len(factors) + 1), "factors": factors, "padding": "valid",
+               "convolutions": convolutions, "upsample": upsample}  # fmt: skip
+    config = configured(cell, simulated_nm=10 * upsample, patch=patch, network=network, steps=1,
+                        batch=1)  # fmt: skip
     trained(config, tmp_path)
-    with pytest.raises(WrongUse, match="2 times finer than its input"):
-        export(tmp_path / LAST, tmp_path / "net.onnx")
-    assert not (tmp_path / "net.onnx").exists()
+    card = export(tmp_path / LAST, tmp_path / "net.onnx")
+    assert card["voxel_size_nm"] == [10 * upsample] * 3
+    assert card["output_voxel_size_nm"] == [10] * 3
+    engine = CpuEngine(tmp_path / "net.onnx")
+    spec, rng = engine.spec, np.random.default_rng(1)
+    assert spec.finer == (upsample,) * 3
+    # Torch, with its own arithmetic of shapes: what it yields lies in the middle of its input.
+    net = load_network(tmp_path / LAST)[1]
+    tile = rng.integers(0, 256, spec.tile, np.uint8)
+    with torch.no_grad():
+        ours = Deployed(net)(torch.from_numpy(tile[None, None])).numpy()[0].astype(int)
+    theirs = engine.infer(tile)
+    cut = (ours.shape[1] - theirs.shape[1]) // 2
+    assert 0 <= cut < upsample and (spec.tile[0] * upsample - ours.shape[1]) % 2 == 0
+    inner = slice(cut, cut + theirs.shape[1])
+    assert np.abs(ours[:, inner, inner, inner] - theirs).max() <= 1
+    raw = rng.integers(0, 256, (9, 31, 14), np.uint8)
+    box = Box((0, 0, 0), raw.shape)
+    whole = predict(Patch(raw, box), box, engine)
+    grid = Grid(raw.shape, (4, 13, 5))
+    for index in grid.indices():
+        block, core = grid.block(index, halo_of(spec)), grid.box(index)
+        found = predict(Patch(raw[block.slices()], block), core, engine)
+        z, y, x = (slice(s.start * upsample, s.stop * upsample) for s in core.slices())
+        assert np.array_equal(found, whole[:, z, y, x])
 
 
 def test_a_valid_network_trains(cell, tmp_path) -> None:

@@ -80,6 +80,29 @@ def test_maps_meet_aligned_and_the_result_is_in_the_middle(factors, convolutions
     assert (size, place) == (plan.output, geometry.halo)
 
 
+@given(
+    factors=st.lists(st.integers(2, 4), min_size=1, max_size=2),
+    convolutions=st.integers(1, 4), upsample=st.integers(2, 4),
+)  # fmt: skip
+def test_what_is_exported_of_a_finer_output_is_whole_voxels_of_the_input(
+    factors, convolutions, upsample
+) -> None:
+    geometry = Geometry(tuple(factors), convolutions, upsample)
+    try:
+        plan = geometry.least()
+    except WrongUse:
+        return
+    assert plan.output > 0
+    left = plan.output - 2 * geometry.trim
+    assert left == upsample * (plan.edge - 2 * geometry.context)
+    assert 0 <= geometry.trim < upsample
+
+
+def test_the_papers_8_nm_network_has_728_nm_of_context() -> None:
+    assert (FINER.context, FINER.trim) == (91, 0)
+    assert 288 - 2 * FINER.context == 212 / 2
+
+
 def test_what_does_not_fit_is_one_line() -> None:
     with pytest.raises(WrongUse, match="no input yields 50 voxels; expected such as 36 or 54"):
         PAPER.edge_for(50)

@@ -3,7 +3,8 @@
 A network is an ONNX file with one input, uint8 ``(1, 1, z, y, x)``, and one output
 ``(1, classes, z', y', x')``: float32, or uint8 of a distance. The metadata property ``fibstream``
 holds meaning, classes, voxel_size_nm, halo, stride, phase and tile as one JSON object, with a
-distance scale_nm too; phase is 0 where it does not say so. docs/networks.md describes each.
+distance scale_nm too; phase is 0 where it does not say so, and output_voxel_size_nm is there where
+the output is finer than the input. docs/networks.md describes each.
 """
 
 import hashlib
@@ -170,7 +171,7 @@ def _check_signature(path: Path, graph: onnx.GraphProto, spec: ModelSpec) -> Non
     if len(inputs) != 1 or not _is(inputs[0], (UINT8,), (1, 1, *spec.tile)):
         found = "; ".join(map(_describe, inputs))
         raise WrongUse(f"model {path}: input must be uint8 (1, 1, z, y, x), found {found}")
-    wanted = (1, len(spec.classes), *spec.output)
+    wanted = (1, len(spec.classes), *spec.predicted)
     types = (UINT8, FLOAT) if spec.meaning == "distance" else (FLOAT,)
     if len(graph.output) != 1 or not _is(graph.output[0], types, wanted):
         found = "; ".join(map(_describe, graph.output))

@@ -280,7 +280,7 @@ def memory(crops: list[Crop]) -> int:
 
 
 def seen(crops: list[Crop], config: TrainingConfig) -> Bytes:
-    """Return a sample of raw as the network sees it: of the largest crop, or the first phantom."""
+    """Return a sample of raw, before any thinning: of the largest crop, or the first phantom."""
     if not crops:
         crops = [made(config.phantoms[0], 0, config.voxel_size_nm, config.outputs)]
     raw = max((crop.raw for crop in crops), key=lambda raw: raw.size)

@@ -21,6 +21,7 @@ from fibstream.services.inference.port import MAX_TILE, GreyLevels
 from .config import NetworkConfig, TrainingConfig
 from .graph import network_graph
 from .network import Deployed, UNet
+from .shapes import Geometry
 from .trainer import Weights, read_checkpoint
 
 TILE_OUTPUT = 48  # voxels that a tile yields at least: smaller ones waste more on the halo
@@ -28,19 +29,15 @@ SLACK = 1  # grey levels that the runtime may differ from torch
 
 
 def load_network(path: Path) -> tuple[TrainingConfig, UNet, int, NDArray[np.uint8]]:
-    """Return a checkpoint's configuration, network, step, and the sample of raw that it keeps.
+    """Return a checkpoint's configuration, network, step, and a sample of raw as it sees raw.
 
     The network has the running mean of the weights, and valid convolutions.
     """
     config, saved = read_checkpoint(path)
-    if config.network.upsample > 1:
-        raise WrongUse(
-            f"{path}: its output is {config.network.upsample} times finer than its input, which "
-            "the engine of fibstream does not run; expected a network without upsample"
-        )
     net = UNet(config.network, len(config.outputs))
     net.load_state_dict(saved["mean"])
-    return config, net.as_valid().eval(), int(saved["step"]), saved["seen"].numpy()
+    seen = np.ascontiguousarray(saved["seen"].numpy()[(slice(None, None, config.thinning),) * 3])
+    return config, net.as_valid().eval(), int(saved["step"]), seen
 
 
 def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
@@ -58,24 +55,18 @@ def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
     """
     config, net, step, seen = load_network(checkpoint)
     geometry = config.network.geometry
-    halo, stride = geometry.halo, geometry.stride
-    edge = geometry.least().edge
-    while geometry.plan(edge).output < TILE_OUTPUT and edge + stride <= MAX_TILE:
+    halo, stride, finer = geometry.context, geometry.stride, config.network.upsample
+    least = edge = _least(geometry)
+    while (edge - 2 * halo) // stride * stride * finer < TILE_OUTPUT and edge + stride <= MAX_TILE:
         edge += stride
-    card: dict[str, Any] = {
-        "meaning": "distance", "classes": list(config.outputs), "scale_nm": config.scale_nm,
-        "voxel_size_nm": [config.voxel_size_nm] * 3, "halo": [halo] * 3, "stride": [stride] * 3,
-        "phase": [geometry.phase] * 3, "tile": [edge] * 3,
-        "training": _training(config, step),
-    }  # fmt: skip
+    card = _card(config, edge, step)
     part = out.with_suffix(".part.onnx")
     try:
         state = {name: value.numpy() for name, value in net.state_dict().items()}
         model = network_graph(config.network, state, config.outputs)
         onnx.save(model, part)
         session = _session(part)
-        least = geometry.least().edge
-        worst = parity(Deployed(net), session, (least, least + stride), seen)
+        worst = parity(Deployed(net), session, (least, least + stride), seen, geometry.trim)
         if worst > SLACK:
             raise FibstreamError(
                 f"{checkpoint}: the exported network differs from the trained one by {worst} grey "
@@ -91,6 +82,26 @@ def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
     finally:
         part.unlink(missing_ok=True)
     return card
+
+
+def _card(config: TrainingConfig, edge: int, step: int) -> dict[str, Any]:
+    """Return what a card tells before the network is run, for tiles of ``edge`` voxels."""
+    geometry, finer = config.network.geometry, config.network.upsample
+    sizes = {"voxel_size_nm": [config.voxel_size_nm * finer] * 3}
+    if finer > 1:
+        sizes["output_voxel_size_nm"] = [config.voxel_size_nm] * 3
+    return {
+        "meaning": "distance", "classes": list(config.outputs), "scale_nm": config.scale_nm,
+        **sizes, "halo": [geometry.context] * 3, "stride": [geometry.stride] * 3,
+        "phase": [geometry.phase] * 3, "tile": [edge] * 3, "training": _training(config, step),
+    }  # fmt: skip
+
+
+def _least(geometry: Geometry) -> int:
+    """Return the smallest input whose exported output is a stride or more."""
+    edge = geometry.least().edge
+    short = geometry.stride - (edge - 2 * geometry.context)
+    return edge + -(-max(short, 0) // geometry.stride) * geometry.stride
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
@@ -117,11 +128,12 @@ def _training(config: TrainingConfig, step: int) -> dict[str, Any]:
 
 def parity(
     net: Deployed, session: onnxruntime.InferenceSession, edges: Sequence[int],
-    seen: NDArray[np.uint8],
+    seen: NDArray[np.uint8], trim: int = 0,
 ) -> int:  # fmt: skip
     """Return by how many grey levels at most the ONNX file differs from the torch network.
 
-    On noise, and on a sample of raw, in inputs of several sizes.
+    On noise, and on a sample of raw, in inputs of several sizes. The file has ``trim`` voxels of
+    output less on each side.
     """
     worst = 0
     for edge in edges:
@@ -130,7 +142,13 @@ def parity(
         for tile in (noise, np.pad(cut, [(0, edge - n) for n in cut.shape], mode="edge")):
             with torch.no_grad():
                 ours = net(torch.from_numpy(tile[None, None])).numpy()
+            inner = slice(trim, -trim or None)
+            ours = ours[..., inner, inner, inner]
             theirs = session.run(None, {"raw": tile[None, None]})[0]
+            if ours.shape != theirs.shape:
+                raise FibstreamError(
+                    f"the exported network yields {theirs.shape}, not {ours.shape}"
+                )
             worst = max(worst, int(np.abs(ours.astype(int) - theirs.astype(int)).max()))
     return worst
 

@@ -74,6 +74,7 @@ def network_graph(
 ) -> onnx.ModelProto:
     """Return the network of `network.Deployed` with valid convolutions; its spatial axes are free.
 
+    Where its output is finer than its input it is cut to whole voxels of the input.
     ``state`` has the weights by the names that torch gives them.
     """
     graph, count = Graph(state), config.convolutions
@@ -91,6 +92,9 @@ def network_graph(
         grown = graph.crop(graph.grow(narrow, config.factors[level]), meetings[level].grown)
         skip = graph.crop(beside[level], meetings[level].beside)
         value = graph.block(graph.add("Concat", skip, grown, axis=1), f"up.{step}", count)
+    if config.upsample > 1:
+        value = graph.block(graph.grow(value, config.upsample), "last", count)
+        value = graph.crop(value, (config.geometry.trim,) * 2)
     grey = graph.add("Round", graph.scaled(graph.conv(value, "head"), 128, 127))
     ends = (graph.constant(end, np.float32) for end in (0, 255))
     graph.add("Cast", graph.add("Clip", grey, *ends), name="distance", to=TensorProto.UINT8)

@@ -79,6 +79,8 @@ class Geometry:
             size, start = kept - lost, start + self.convolutions
         if self.upsample > 1:
             size = size * self.upsample - lost
+            if size <= 0:
+                raise self._refusal(edge, "nothing is left")
         return Plan(edge, size, tuple(reversed(meetings)))
 
     def _down(self, edge: int) -> list[int]:
@@ -106,6 +108,21 @@ class Geometry:
             f"network: pooled by {', '.join(map(str, self.factors))} it needs an input of more "
             f"than {MAX_TILE} voxels"
         )
+
+    @property
+    def trim(self) -> int:
+        """Voxels that are cut off each side of the exported output: then it ends with the input's.
+
+        The convolutions after upsampling may take away a part of an input voxel; what is left of it
+        goes too.
+        """
+        return -self.convolutions % self.upsample if self.upsample > 1 else 0
+
+    @property
+    def context(self) -> int:
+        """Voxels of the input that the exported output is smaller by on each side."""
+        after = -(-self.convolutions // self.upsample) if self.upsample > 1 else 0
+        return self.halo + after
 
     @property
     def halo(self) -> int:
