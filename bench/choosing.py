@@ -152,7 +152,7 @@ def score_cell(name: str, step: int, model: Path, seed: int, out: Path, store: P
             raw_dataset="phantoms at 4 nm",
         )  # fmt: skip
         assert facts is not None  # a store was given
-        add_to_store(store, facts, scores["metrics"], PUBLISHED)
+        add_to_store(store, facts, scores["metrics"], PUBLISHED, 0.0)
         if seed == CELLS[0]:
             look(predicted, label, out / "looks" / f"{label}-{name}-{step}.png")
     shutil.rmtree(predicted)

@@ -1,5 +1,6 @@
 """The work of `fibstream evaluate`: two volumes compared by position, where both lie."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,7 +16,7 @@ from fibstream.app.evaluation.store import Facts, append, read, rows_of
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.kernels.metrics import Limits
-from fibstream.kernels.schema.classes import FINE_IDS, members, super_class
+from fibstream.kernels.schema.classes import FINE_IDS, SUPER, members, super_class
 from fibstream.volumes.lengths import Size, agree, size_text
 from fibstream.volumes.positions import check_same_grid, common
 from fibstream.volumes.sources import Source, open_volume
@@ -24,7 +25,10 @@ from fibstream.volumes.zarr_n5.selection import Kind
 from .outputs import check_file
 from .progress import track
 
+log = logging.getLogger(__name__)
+
 MOST_NM = 1e9  # of a tolerance or clip
+MOST_DILATED = 64  # voxels that a truth is dilated by: blocks are read with so many around
 UNSIZED: Size = (1.0, 1.0, 1.0)  # compared by identity: of a volume that states no voxel size
 
 
@@ -32,13 +36,15 @@ def evaluate_volumes(
     truth: str, test: str, *, threshold: float | None, instances: bool, voxel_size_nm: Size | None,
     begins_nm: Size | None = None, mask: str | None = None, limits: Limits | None = None,
     fine_class: str | None = None,
+    dilate_nm: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the scores of a segmentation; those of its objects have names of their own.
 
     ``voxel_size_nm`` is that of a volume that states none; ``begins_nm`` leads from the corner of
     the test volume to that of the truth, where the files do not state their places. ``mask`` is
-    where the truth is annotated. With ``fine_class`` the truth holds the fine ids of the schema, of
-    which this class is inside; where they are 0 nothing is annotated.
+    where the truth is annotated; the truth was drawn too thin by ``dilate_nm``. With ``fine_class``
+    it holds the fine ids of the schema, of which this class is inside; where they are 0 nothing is
+    annotated.
     """
     if fine_class is not None and instances:
         raise WrongUse("--class: the ids of a class are no objects; leave --instances away")
@@ -62,11 +68,13 @@ def evaluate_volumes(
         _settle_sizes(one, two, voxel_size_nm)
         sized = one.voxel_size_nm is not UNSIZED or two.voxel_size_nm is not UNSIZED
         met = common(one, two, begins_nm=begins_nm)
+        if dilate_nm:
+            _check_reach(dilate_nm, one)
         annotated = None if mask is None else stack.enter_context(closing(_open_mask(mask, one)))
         if fine_class is not None:
             one, annotated = _class_of(one, fine_class), _drawn(one, annotated)
         comparison = Comparison(
-            one, two, met, track, threshold, annotated, sized, limits or Limits()
+            one, two, met, track, threshold, annotated, sized, limits or Limits(), dilate_nm
         )
         return comparison.scores(instances=instances)
 
@@ -114,6 +122,40 @@ def check_limits(limits: Limits) -> Limits:
     return limits
 
 
+def check_dilation(dilate_nm: float | None, label: str | None, *, instances: bool) -> float:
+    """Return by how much a truth is dilated, in nm; WrongUse where it must be said, or cannot be.
+
+    What one class was drawn too thin by is the schema's; of a class that was, a store takes nothing
+    that does not say whether this truth was.
+    """
+    thin = SUPER[label].thin_nm if label is not None and label in SUPER else 0.0
+    if dilate_nm is None and thin:
+        raise WrongUse(
+            f"{label}: its published truth is drawn {thin:g} nm too thin; give --dilate-nm "
+            f"{thin:g}, or 0 if yours is not"
+        )
+    length = dilate_nm or 0.0
+    if not 0 <= length <= MOST_NM:
+        raise WrongUse(f"--dilate-nm {length:g}: expected 0 to {MOST_NM:g} nm")
+    if length and instances:
+        raise WrongUse("--dilate-nm: dilates a mask, and objects may touch; not with --instances")
+    return length
+
+
+def _check_reach(dilate_nm: float, truth: Source) -> None:
+    """Raise WrongUse for a length that the truth's voxels do not count, or count too often."""
+    if truth.voxel_size_nm is UNSIZED:
+        raise WrongUse(f"--dilate-nm: {truth.name} states no voxel size: give --voxel-size-nm")
+    if dilate_nm > MOST_DILATED * min(truth.voxel_size_nm):
+        raise WrongUse(
+            f"--dilate-nm {dilate_nm:g}: {truth.name} has voxels of "
+            f"{size_text(truth.voxel_size_nm)} nm; expected at most {MOST_DILATED} voxels"
+        )
+    if dilate_nm < min(truth.voxel_size_nm):
+        log.warning("%s: no voxel lies within %g nm of another one: nothing is dilated",
+                    truth.name, dilate_nm)  # fmt: skip
+
+
 def facts_of(
     store: Path | None, *, label: str | None, crop: str | None, threshold: float | None,
     **others: Any,
@@ -136,12 +178,13 @@ def facts_of(
 
 
 def add_to_store(
-    store: Path, facts: Facts, metrics: Mapping[str, float | None], limits: Limits
-) -> None:
+    store: Path, facts: Facts, metrics: Mapping[str, float | None], limits: Limits,
+    dilate_nm: float,
+) -> None:  # fmt: skip
     """Add the metrics of a comparison to a store; WrongUse where none could be computed."""
     if not metrics:
         raise WrongUse(f"--store {store}: no voxel size is known: give --voxel-size-nm Z,Y,X")
-    append(store, rows_of(facts, metrics, limits))
+    append(store, rows_of(facts, metrics, limits, dilate_nm))
 
 
 def _open(path: str, given: Size | None, kinds: Sequence[Kind]) -> Source:

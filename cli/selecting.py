@@ -14,6 +14,7 @@ from fibstream.app.evaluation.selection import (
     Selection,
     StopRule,
     manual_selections,
+    one_dilation,
     scores_of,
     select,
 )
@@ -33,10 +34,10 @@ Groups = dict[str, list[Selection]]
 
 def selections(
     store: Path, labels: Sequence[str], metrics: Sequence[str], rule: StopRule, *,
-    manual: Path | None = None, groups: Sequence[str] = (),
+    manual: Path | None = None, groups: Sequence[str] = (), dilate_nm: float | None = None,
 ) -> Groups:  # fmt: skip
     """Return what is chosen for each label by each metric, of each group of setups."""
-    scores = scores_of(read(store))
+    scores = one_dilation(scores_of(read(store)), labels, dilate_nm)
     chosen = labels or sorted({score.label for score in scores})
     if not chosen:
         raise WrongUse(f"--store {store}: no scores of predictions with setup and iteration")

@@ -79,6 +79,27 @@ def across_planes(squares: NDArray[np.int64], edges_pm: Index) -> NDArray[np.int
     return found
 
 
+def within(mask: NDArray[np.bool_], edges_pm: Index, reach_pm: int) -> NDArray[np.bool_]:
+    """Return which voxels lie within a distance of a mask, between centres.
+
+    Of a mask drawn too thin by a length it is what is inside once the length is added to its
+    signed distance, which is at least 0 in the mask (Heinrich et al. 2021, ``add_constant``).
+
+    Parameters
+    ----------
+    mask
+        ``(z, y, x)``.
+    edges_pm
+        Edges of a voxel, (z, y, x), of `picometres`.
+    reach_pm
+        The distance, below the diagonal that `picometres` takes.
+    """
+    if not mask.any():
+        return mask
+    near: NDArray[np.bool_] = across_planes(plane_squares(mask, edges_pm), edges_pm) <= reach_pm**2
+    return near
+
+
 @compiled
 def _take_in(squares: NDArray[np.int64], edge: int) -> None:
     """Take the last axis into squared distances, in place: the lowest parabola at each voxel."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fibstream.core.dataset import clip_chunk
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.grid import Box, Grid, Halo, Index
 from fibstream.kernels import scores as scoring
+from fibstream.kernels.edt import picometres, within
 from fibstream.kernels.matching import adjusted_rand
 from fibstream.kernels.metrics import METRICS, PUBLISHED, Limits, metrics
 from fibstream.volumes.positions import Common
@@ -36,7 +37,8 @@ class Comparison:
 
     ``threshold``: values of the test from here on are inside; without one it holds labels.
     ``mask``: which voxels of the truth are annotated, on its grid. ``sized``: whether the voxel
-    size is one that a file or a flag states, so that there are distances.
+    size is one that a file or a flag states, so that there are distances. ``dilate_nm``: the truth
+    was drawn that much too thin.
     """
 
     truth: Source
@@ -47,6 +49,7 @@ class Comparison:
     mask: Source | None = None
     sized: bool = True
     limits: Limits = PUBLISHED
+    dilate_nm: float = 0.0
 
     def scores(self, *, instances: bool) -> dict[str, Any]:
         """Return the scores of voxels, where they were compared, and scores of objects."""
@@ -67,7 +70,7 @@ class Comparison:
             "voxel_size_nm": list(self.met.voxel_size_nm),
             "truth_from": self._first(0),
             "test_from": self._first(1),
-        }
+        } | ({"truth_dilated_nm": self.dilate_nm} if self.dilate_nm else {})
         self._note_cut()
         found["metrics"] = self._metrics()
         if instances:
@@ -86,10 +89,26 @@ class Comparison:
     def _ids(self, side: int, box: Box) -> Voxels:
         """Return ids of truth (0) or test (1), 0 outside and where nothing is annotated."""
         source = (self.truth, self.test)[side]
-        voxels = self.met.parts[side].read(source.read, box)
+        fetch = source.read if side or not self.dilate_nm else self._dilated
+        voxels = self.met.parts[side].read(fetch, box)
         if side and self.threshold is not None:
             voxels = (voxels >= self.threshold).view(np.uint8)
         return voxels if self.mask is None else np.where(self._annotated(box), voxels, 0)
+
+    def _dilated(self, box: Box) -> Voxels:
+        """Return the truth in a box of its own voxels, 1 within ``dilate_nm`` of what is annotated.
+
+        Distances are those on its own voxels, as published, whatever it is compared with.
+        """
+        edges = picometres(self.truth.voxel_size_nm, self.truth.shape)
+        reach = round(1000 * self.dilate_nm)
+        z, y, x = (reach // edge for edge in edges)
+        whole = Box((0, 0, 0), self.truth.shape)
+        wide = box.grow(Halo((z, y, x), (z, y, x))).meet(whole)
+        inside = self.truth.read(wide) != 0
+        if self.mask is not None:
+            inside &= self.mask.read(wide) != 0
+        return within(inside, edges, reach)[box.slices(wide.start)].view(np.uint8)
 
     def _annotated(self, box: Box) -> NDArray[np.bool_]:
         assert self.mask is not None

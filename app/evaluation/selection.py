@@ -18,6 +18,8 @@ from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.kernels.metrics import METRICS, PUBLISHED, Limits
 
+from .store import DILATED
+
 DICE, DISTANCE = "dice", "mean_false_distance"
 THRESHOLD = 127.0  # of predictions: it is not tuned
 
@@ -32,6 +34,7 @@ class Score(NamedTuple):
     raw_dataset: str | None
     metric: str
     value: float
+    dilated_nm: float = 0.0  # the truth
 
 
 class Choice(NamedTuple):
@@ -57,23 +60,45 @@ PUBLISHED_RULE = StopRule()
 def scores_of(store: pa.Table, limits: Limits = PUBLISHED) -> list[Score]:
     """Return what can be chosen from: values of predictions at the threshold, of known setups.
 
-    Of metrics that depend on a length those of ``limits`` count.
+    Of metrics that depend on a length those of ``limits`` count, of truths those of any dilation.
     """
     wanted = {
         name: {metric.parameter: getattr(limits, metric.parameter)} if metric.parameter else {}
         for name, metric in METRICS.items()
     }
+    rows = ((row, json.loads(row["metric_params"])) for row in store.to_pylist())
     return [
-        Score(*(row[name] for name in Score._fields))
-        for row in store.to_pylist()
+        Score(**{name: row[name] for name in Score._fields[:-1]}, dilated_nm=dilated)
+        for row, params in rows
+        for dilated in (params.pop(DILATED, 0.0),)
         if not row["refined"]
         and row["threshold"] == THRESHOLD
         and row["value"] is not None
         and not math.isnan(row["value"])
         and row["setup"] is not None
         and row["iteration"] is not None
-        and json.loads(row["metric_params"]) == wanted.get(row["metric"])
+        and params == wanted.get(row["metric"])
     ]
+
+
+def one_dilation(
+    scores: Sequence[Score], labels: Collection[str], dilate_nm: float | None
+) -> list[Score]:
+    """Return scores of which each label has truths of one dilation, since others do not compare.
+
+    ``dilate_nm`` chooses where a label has several; of ``labels``, or all if there are none, each
+    must have one then, else WrongUse.
+    """
+    lengths: dict[str, set[float]] = defaultdict(set)
+    for score in scores:
+        lengths[score.label].add(score.dilated_nm)
+    for label, each in lengths.items():
+        if len(each) > 1 and dilate_nm not in each and label in (labels or lengths):
+            raise WrongUse(
+                f"label {label:.40}: compared with truths dilated by "
+                f"{', '.join(f'{n:g}' for n in sorted(each))} nm; give --dilate-nm, one of these"
+            )
+    return [s for s in scores if len(lengths[s.label]) == 1 or s.dilated_nm == dilate_nm]
 
 
 # -- when to stop ----------------------------------------------------------------------------------

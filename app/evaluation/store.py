@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
         ("refined", pa.bool_()),
     ]
 )
+DILATED = "dilate_nm"  # of metric_params: what the truth was dilated by
 KEY = [name for name in SCHEMA.names if name != "value"]
 MAX_BYTES = 1 << 30  # of a store: some hundred million rows are no evaluation
 
@@ -63,23 +64,27 @@ class Facts:
 
 
 def rows_of(
-    facts: Facts, values: Mapping[str, float | None], limits: Limits
+    facts: Facts, values: Mapping[str, float | None], limits: Limits, dilate_nm: float = 0.0
 ) -> list[dict[str, Any]]:
-    """Return a row for each metric; a metric without a value has the value null."""
+    """Return a row for each metric; a metric without a value has the value null.
+
+    ``dilate_nm`` is by how much the truth was dilated: of all metrics a parameter, unless it is 0.
+    """
     return [
         {
             **asdict(facts),
             "metric": name,
-            "metric_params": _params(name, limits),
+            "metric_params": _params(name, limits, dilate_nm),
             "value": value,
         }
         for name, value in values.items()
     ]
 
 
-def _params(name: str, limits: Limits) -> str:
+def _params(name: str, limits: Limits, dilate_nm: float) -> str:
     parameter = METRICS[name].parameter
-    return json.dumps({parameter: getattr(limits, parameter)} if parameter else {})
+    params = {parameter: getattr(limits, parameter)} if parameter else {}
+    return json.dumps(params | ({DILATED: dilate_nm} if dilate_nm else {}))
 
 
 def read(path: Path) -> pa.Table:

@@ -33,6 +33,10 @@ def evaluate(
             "--class", metavar="NAME", help="The truth holds the 37 fine ids: its inside is this."
         ),
     ] = None,
+    dilate_nm: Annotated[
+        float | None,
+        typer.Option(help="The truth is drawn this much too thin: ribosomes 8, centrosome 2."),
+    ] = None,
     tolerance_nm: Annotated[float, typer.Option(help="Errors up to here are none.")] = 40.0,
     clip_nm: Annotated[float, typer.Option(help="Farther errors weigh no more.")] = 200.0,
     store: Annotated[
@@ -58,7 +62,13 @@ def evaluate(
     """
     from fibstream.kernels.metrics import Limits
 
-    from ..evaluating import add_to_store, check_limits, evaluate_volumes, facts_of
+    from ..evaluating import (
+        add_to_store,
+        check_dilation,
+        check_limits,
+        evaluate_volumes,
+        facts_of,
+    )
     from ..flags import parse_place
     from ..outputs import check_file, write_file
 
@@ -68,14 +78,16 @@ def evaluate(
         store, path=test, label=label, crop=crop, setup=setup, iteration=iteration,
         dataset=dataset, raw_dataset=raw_dataset, parent_path=parent, threshold=threshold,
     )  # fmt: skip
+    dilated = check_dilation(dilate_nm, class_ or label, instances=instances)
     begins_nm = None if truth_at_nm is None else parse_place(truth_at_nm, "--truth-at-nm")
     scores = evaluate_volumes(
         truth, test, threshold=threshold, instances=instances,
         voxel_size_nm=voxel_size(voxel_size_nm), begins_nm=begins_nm, mask=mask, limits=limits,
         fine_class=class_,
+        dilate_nm=dilated,
     )  # fmt: skip
     if store is not None and facts is not None:
-        add_to_store(store, facts, scores["metrics"], limits)
+        add_to_store(store, facts, scores["metrics"], limits, dilated)
     write_file(out, (json.dumps(scores, indent=2) + "\n").encode())
     typer.echo(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
 
@@ -93,6 +105,9 @@ def select(
     ] = None,
     group: Annotated[
         list[str] | None, typer.Option(metavar="NAME=SETUP,..", help="Setups to compare.")
+    ] = None,
+    dilate_nm: Annotated[
+        float | None, typer.Option(help="Of truths that were dilated by several lengths, which.")
     ] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Where plots go.")] = None,
     first: Annotated[int, typer.Option(help="Iterations until training may stop.")] = 700_000,
@@ -113,8 +128,9 @@ def select(
     check_file(out)
     rule = StopRule(first, nothing, cap)
     found = selections(
-        store, label or [], metric or [DICE, DISTANCE], rule, manual=manual, groups=group or []
-    )
+        store, label or [], metric or [DICE, DISTANCE], rule, manual=manual, groups=group or [],
+        dilate_nm=dilate_nm,
+    )  # fmt: skip
     write_file(out, table(found))
     typer.echo(f"{out}: {sum(map(len, found.values()))} choices")
     for name in untested(found):
