@@ -131,7 +131,7 @@ def check_dilation(dilate_nm: float | None, label: str | None, *, instances: boo
     thin = SUPER[label].thin_nm if label is not None and label in SUPER else 0.0
     if dilate_nm is None and thin:
         raise WrongUse(
-            f"{label}: its published truth is drawn {thin:g} nm too thin; give --dilate-nm "
+            f"class {label}: its published truth is drawn {thin:g} nm too thin; give --dilate-nm "
             f"{thin:g}, or 0 if yours is not"
         )
     length = dilate_nm or 0.0

@@ -111,7 +111,7 @@ def test_nothing_is_dilated_to_nothing(tmp_path: Path) -> None:
         (("--dilate-nm", 129), "voxels of 2,2,2 nm; expected at most 64 voxels"),
         (("--dilate-nm", 8, "--instances"), "not with --instances"),
         (("--store", "x.parquet", "--label", "ribosomes", "--crop", "c"),
-         "--label ribosomes: its published truth is drawn 8 nm too thin; give --dilate-nm 8, or 0"),
+         "class ribosomes: its published truth is drawn 8 nm too thin; give --dilate-nm 8, or 0"),
         (("--store", "x.parquet", "--label", "centrosome", "--crop", "c"), "give --dilate-nm 2"),
     ],
 )  # fmt: skip
