@@ -21,6 +21,7 @@ from fibstream.services.inference.port import MAX_TILE, GreyLevels
 from .config import NetworkConfig, TrainingConfig
 from .graph import network_graph
 from .network import Deployed, UNet
+from .reading import NotOurs, read_unet
 from .shapes import Geometry
 from .trainer import Weights, read_checkpoint
 
@@ -167,25 +168,64 @@ def levels_seen(
 
 
 def weights_of(path: Path) -> Weights:
-    """Return the weights in a checkpoint, or in an ONNX file that `export` wrote."""
+    """Return the weights in a checkpoint, or in an ONNX file whose network is a U-Net of ours.
+
+    What is read from an ONNX file is compared with the file as `export` does it.
+
+    Raises
+    ------
+    WrongUse
+        The file is neither, or the network made of it yields other grey levels.
+    """
     if path.suffix != ".onnx":
         config, saved = read_checkpoint(path)
         return Weights(str(path), config.network, config.outputs, saved["mean"])
     spec, model = read_network(path)
-    texts = {prop.key: prop.value for prop in model.metadata_props}
+    if spec.meaning != "distance":
+        raise WrongUse(f"--from {path}: predicts a {spec.meaning}; expected distances")
     try:
-        network = NetworkConfig.model_validate(
-            json.loads(texts["fibstream"])["training"]["network"]
-        )
-        state = {
-            tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
-            for tensor in model.graph.initializer
-        }
-        if missing := UNet(network, len(spec.classes)).state_dict().keys() - state.keys():
-            raise KeyError(min(missing))
-    except (KeyError, TypeError, ValidationError):
+        network, state = _stated(model) or read_unet(model)
+        net = _net_of(network, len(spec.classes), state)
+        edge = _least(network.geometry)
+        edges = (edge, edge + network.geometry.stride)
+        noise = np.random.default_rng(edge).integers(90, 166, (edge,) * 3, np.uint8)
+        whole = Deployed(net.as_valid().eval())
+        worst = parity(whole, _session(path), edges, noise, network.geometry.trim)
+        if worst > SLACK:
+            raise NotOurs(f"{worst} grey levels from the network made of its weights")
+    except (NotOurs, FibstreamError, ValueError) as error:
+        why = str(error).strip().splitlines()[0]
         raise WrongUse(
-            f"--from {path}: holds no weights that training can go on with; expected a checkpoint, "
-            "or a file of fibstream export"
+            f"--from {path}: holds no weights that training can go on with: {why}; expected a "
+            "checkpoint, or a U-Net of fibstream"
         ) from None
-    return Weights(str(path), network, spec.classes, state)
+    return Weights(str(path), network, spec.classes, net.state_dict())
+
+
+def _stated(model: onnx.ModelProto) -> tuple[NetworkConfig, dict[str, Any]] | None:
+    """Return network and weights of a file that `export` wrote, whose card tells the network."""
+    texts = {prop.key: prop.value for prop in model.metadata_props}
+    training = json.loads(texts["fibstream"]).get("training")
+    words = training.get("network") if isinstance(training, dict) else None
+    if words is None:
+        return None
+    try:
+        network = NetworkConfig.model_validate(words)
+    except ValidationError:
+        raise NotOurs("its card tells of a network that is none") from None
+    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    return network, values
+
+
+def _net_of(config: NetworkConfig, classes: int, state: Mapping[str, Any]) -> UNet:
+    """Return a network with weights; what is NaN among them, and not read, keeps its first ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = UNet(config, classes)
+    for name, value in net.state_dict().items():
+        given = state.get(name)
+        if given is None or given.shape != tuple(value.shape) or given.dtype != np.float32:
+            raise NotOurs(f"no {name} of {tuple(value.shape)}")
+        found = torch.from_numpy(given.copy())
+        value.copy_(torch.where(torch.isnan(found), value, found))
+    return net

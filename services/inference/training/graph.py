@@ -85,17 +85,23 @@ def network_graph(
         if level:
             edges = [config.factors[level - 1]] * 3
             value = graph.add("MaxPool", value, kernel_shape=edges, strides=edges)
-        value = graph.block(value, f"down.{level}", count)
+        number = config.lowest if level == len(config.factors) else count
+        value = graph.block(value, f"down.{level}", number)
         beside.append(value)
     for step, level in enumerate(reversed(range(len(config.factors)))):
-        narrow = graph.add("Relu", graph.conv(value, f"narrow.{step}"))
+        narrow = graph.conv(value, f"narrow.{step}")
+        if config.narrow == "relu":
+            narrow = graph.add("Relu", narrow)
         grown = graph.crop(graph.grow(narrow, config.factors[level]), meetings[level].grown)
         skip = graph.crop(beside[level], meetings[level].beside)
         value = graph.block(graph.add("Concat", skip, grown, axis=1), f"up.{step}", count)
     if config.upsample > 1:
         value = graph.block(graph.grow(value, config.upsample), "last", count)
         value = graph.crop(value, (config.geometry.trim,) * 2)
-    grey = graph.add("Round", graph.scaled(graph.conv(value, "head"), 128, 127))
+    found = graph.conv(value, "head")
+    if config.output == "tanh":
+        found = graph.add("Tanh", found)
+    grey = graph.add("Round", graph.scaled(found, 128, 127))
     ends = (graph.constant(end, np.float32) for end in (0, 255))
     graph.add("Cast", graph.add("Clip", grey, *ends), name="distance", to=TensorProto.UINT8)
     body = helper.make_graph(

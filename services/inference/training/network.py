@@ -59,9 +59,11 @@ class UNet(nn.Module):
         self.factors, self.upsample, self.valid = config.factors, config.upsample, not padding
         self.meetings: tuple[Meeting, ...] = config.geometry.least().meetings
         self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.straight, self.squashed = config.narrow == "linear", config.output == "tanh"
         before = 1
-        for width in config.widths:
-            self.down.append(_convolutions(before, *[width] * count, padding=padding))
+        for level, width in enumerate(config.widths):
+            number = config.lowest if level == len(config.factors) else count
+            self.down.append(_convolutions(before, *[width] * number, padding=padding))
             before = width
         for level in reversed(range(len(config.factors))):
             width = config.up[level]
@@ -96,14 +98,16 @@ class UNet(nn.Module):
             reversed(range(len(self.factors))), self.narrow, self.up, strict=True
         ):
             # Narrowing before growing costs an eighth of narrowing after it, and is the same map.
-            value = nn.functional.relu(_pointwise(value, narrow))
+            value = _pointwise(value, narrow)
+            value = value if self.straight else nn.functional.relu(value)
             value = self._met(beside.pop(), value, level, block[0])
             value = block[1:](value)
         if self.last is not None:
             first = self.last[0]
             grown = _cropped(_convolved_grown(value, first.weight, self.upsample), (1, 1))
             value = self.last[1:](grown + first.bias.view(-1, 1, 1, 1))
-        return _pointwise(value, self.head)
+        found = _pointwise(value, self.head)
+        return torch.tanh(found) if self.squashed else found
 
     def _met(self, skip: Tensor, value: Tensor, level: int, by: nn.Conv3d) -> Tensor:
         """Return ``by`` of a map and, beside it, the grown one of the level below."""

@@ -40,23 +40,29 @@ class Geometry:
     """A U-Net: ``factors`` pool between levels, each side of a level has ``convolutions`` of 3³.
 
     With ``upsample`` above 1 the result is finer than the input by that factor, and convolved once
-    more.
+    more. The lowest level has ``bottom`` convolutions, None: as many as the others.
     """
 
     factors: tuple[int, ...]
     convolutions: int = 2
     upsample: int = 1
+    bottom: int | None = None
 
     @property
     def stride(self) -> int:
         """Voxels by which an input may move without another result: the total pooling."""
         return prod(self.factors)
 
+    @property
+    def lowest(self) -> int:
+        """Convolutions at the lowest level."""
+        return self.bottom or self.convolutions
+
     def plan(self, edge: int) -> Plan:
         """Return the plan for an input of ``edge`` voxels; raise WrongUse where there is none."""
         beside = self._down(edge)
         lost = 2 * self.convolutions
-        size, start = beside[-1], self.convolutions
+        size, start = beside[-1], self.lowest
         meetings: list[Meeting] = []
         for level in reversed(range(len(self.factors))):
             size, start = (
@@ -86,10 +92,11 @@ class Geometry:
     def _down(self, edge: int) -> list[int]:
         """Return the size of each level's map where it is met, the finest first."""
         sizes = [edge - 2 * self.convolutions]
-        for factor in self.factors:
+        for level, factor in enumerate(self.factors, 1):
             if sizes[-1] <= 0 or sizes[-1] % factor:
                 raise self._refusal(edge, f"{sizes[-1]} voxels cannot be pooled by {factor}")
-            sizes.append(sizes[-1] // factor - 2 * self.convolutions)
+            count = self.lowest if level == len(self.factors) else self.convolutions
+            sizes.append(sizes[-1] // factor - 2 * count)
         if sizes[-1] <= 0:
             raise self._refusal(edge, "nothing is left")
         return sizes

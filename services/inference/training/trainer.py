@@ -189,7 +189,8 @@ class Trainer:
         The networks must have the same levels and widths; classes may differ.
         """
         ours, theirs = (
-            n.model_dump(exclude={"padding"}) for n in (self.config.network, given.network)
+            n.model_dump(exclude={"padding"}) | {"widths_up": n.up, "bottom": n.lowest}
+            for n in (self.config.network, given.network)
         )
         if ours != theirs:
             raise WrongUse(
@@ -209,7 +210,17 @@ class Trainer:
 
 
 def _network_text(of: NetworkConfig) -> str:
-    return f"of widths {list(of.widths)} and factors {list(of.factors)}, {of.convolutions} a level"
+    """Return a network as a message has it, in the words of a configuration."""
+    words = [f"widths {list(of.widths)}", f"factors {list(of.factors)}",
+             f"convolutions {of.convolutions}"]  # fmt: skip
+    if of.up != of.widths[:-1]:
+        words.append(f"widths_up {list(of.up)}")
+    if of.lowest != of.convolutions:
+        words.append(f"bottom {of.lowest}")
+    for name in ("narrow", "output", "upsample"):
+        if getattr(of, name) != NetworkConfig.model_fields[name].default:
+            words.append(f"{name} {getattr(of, name)}")
+    return "of " + ", ".join(words)
 
 
 def read_checkpoint(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
