@@ -63,7 +63,7 @@ def verify_dataset(
     files, dataset = open_dataset(path)
     store = Store(files, dataset.grid)
     with locked(path):
-        bus = open_bus(bus_url, path, dataset.name)
+        bus = open_bus(bus_url, path, dataset.name, dataset.incarnation)
         look = _Look(dataset, store, bus)
         if rebuild and isinstance(bus, SqliteBus):  # a shared log is corrected by what follows
             bus.clear(wire.ledger_topics())

@@ -156,7 +156,7 @@ def run(
     with locked(out), raised_signals():
         files = LocalFiles(out)
         files.sweep()
-        bus = open_bus(bus_url, out, dataset.name, private=True)
+        bus = open_bus(bus_url, out, dataset.name, dataset.incarnation, private=True)
         for warning in made.warnings:
             display.note(warning)
         store_record(files, dataset, made.files)

@@ -88,8 +88,8 @@ _LEASE_CONFIG = {
 
 
 def partition_of(topic: str, key: str, count: int) -> int:
-    """Return a key's partition: of a task by its whole key, of all else by its dataset."""
-    name = key if is_queue(topic) else wire.dataset_of(key)
+    """Return a key's partition: of a task by its whole key, of all else by its dataset's name."""
+    name = key if is_queue(topic) else wire.name_of(key)
     return zlib.crc32(name.encode()) % count
 
 

@@ -33,6 +33,7 @@ OBJECTS = "fibstream.objects"
 PROGRESS = "fibstream.progress"
 WORK = "fibstream.work"
 CONTROL = "fibstream.control"
+_CREATION = "\\"  # between a name and a creation: no name has one
 
 
 def ledger_topics() -> tuple[str, ...]:
@@ -67,8 +68,24 @@ def record_key(dataset: str, stage: str, subject: Subject) -> str:
 
 
 def dataset_of(key: str) -> str:
-    """Return the dataset that a key of a log or of a queue belongs to."""
+    """Return the dataset that a key of a log or of a queue belongs to; on a shared bus its owner.
+
+    See ``owner``.
+    """
     return key.partition("/")[0]
+
+
+def owner(name: str, creation: str) -> str:
+    """Return what keys of a bus that datasets share begin with: a name and, if known, a creation.
+
+    A dataset that is created anew under a name is not that of the name's earlier keys.
+    """
+    return f"{name}{_CREATION}{creation}" if creation else name
+
+
+def name_of(key: str) -> str:
+    """Return the name of the dataset that a key belongs to, whatever its creation."""
+    return dataset_of(key).partition(_CREATION)[0]
 
 
 # -- enumerations: a name in Python, its number on the wire ---------------------------------------

@@ -168,11 +168,13 @@ class PlannerHost:
             self._missing.discard(name)
 
     def _open(self, name: str) -> HostedPlanner:
-        self._root.dataset(name)
-        bus = self._root.bus(name)
+        creation = self._root.dataset(name).incarnation
+        bus = self._root.bus(name, creation)
         try:
             files = self._root.files(name)
             loop = PlannerLoop(self._service, files, bus, self._settings, self._telemetry)
+            if loop.dataset.incarnation != creation:
+                raise NotFound(f"dataset {name}: deleted just now")
         except BaseException:
             bus.close()
             raise

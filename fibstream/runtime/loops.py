@@ -223,6 +223,7 @@ class WorkerLoop:
         self._service = service.name
         self._families = service.families
         dataset, self._site = open_site(files, bus, telemetry)
+        self.creation = dataset.incarnation
         self.record = RecordWatch(files, dataset)
         service.describe(dataset, telemetry)
         stages = service.stages(dataset, files)

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from fibstream.bus import wire
+from fibstream.bus.creation import CreationBus
 from fibstream.bus.memory import MemoryBus
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import RECORD, Dataset
@@ -41,13 +43,14 @@ def bus_path(root: Path) -> Path:
 
 
 def open_bus(
-    url: str | None, root: Path, dataset: str | None = None, *, private: bool = False,
-    deployment: str = "",
+    url: str | None, root: Path, dataset: str | None = None, creation: str = "", *,
+    private: bool = False, deployment: str = "",
 ) -> Bus:  # fmt: skip
     """Open the bus that a URL names; the embedded one of the dataset in ``root`` by default.
 
-    ``dataset`` narrows a bus that datasets share to one of them; ``private``: its tasks are for
-    this dataset's own workers alone; ``deployment``: they are for the workers of one root.
+    ``dataset`` and its ``creation`` narrow a bus that datasets share to one of them; ``private``:
+    its tasks are for this dataset's own workers alone; ``deployment``: they are for the workers of
+    one root.
     """
     scheme, colon, rest = (url or f"sqlite:{bus_path(root)}").partition(":")
     if colon and scheme == "sqlite" and rest:
@@ -57,7 +60,9 @@ def open_bus(
     if url and is_kafka(url):
         from fibstream.bus.kafka import KafkaBus  # its client takes half a second to import
 
-        return KafkaBus(servers_of(url), dataset, private=private, deployment=deployment)
+        scope = None if dataset is None else wire.owner(dataset, creation)
+        bus = KafkaBus(servers_of(url), scope, private=private, deployment=deployment)
+        return bus if dataset is None or not creation else CreationBus(bus, dataset, creation)
     raise WrongUse(f"--bus {url}: expected sqlite:PATH, kafka://HOST:PORT[,HOST:PORT] or memory:")
 
 
@@ -101,7 +106,8 @@ class OneDataset:
     def __init__(self, path: Path, bus_url: str | None = None) -> None:
         self._path = path
         self._bus_url = bus_url
-        self._name = read_dataset(LocalFiles(path)).name
+        record = read_dataset(LocalFiles(path))
+        self._name, self._creation = record.name, record.incarnation
 
     @property
     def shared(self) -> bool:
@@ -138,13 +144,15 @@ class OneDataset:
         """Return that of its record; None without one."""
         return _generation(self.files(name))
 
-    def bus(self, name: str) -> Bus:  # noqa: ARG002
+    def bus(self, name: str, creation: str | None = None) -> Bus:  # noqa: ARG002
         """Open its bus; the caller closes it."""
-        return open_bus(self._bus_url, self._path, self._name, private=True)
+        given = self._creation if creation is None else creation
+        return open_bus(self._bus_url, self._path, self._name, given, private=True)
 
     def shared_bus(self) -> Bus | None:
         """Open the bus whose queues hold tasks of several datasets, if it is such a bus."""
-        return self.bus(self._name) if self.shared else None
+        owner = wire.owner(self._name, self._creation)
+        return open_bus(self._bus_url, self._path, owner, private=True) if self.shared else None
 
 
 class Root:
@@ -267,10 +275,16 @@ class Root:
         """Return that of a dataset's record, another after each put; None without a record."""
         return _generation(self.files(name))
 
-    def bus(self, name: str) -> Bus:
-        """Open the bus as one dataset uses it; the caller closes it."""
+    def bus(self, name: str, creation: str | None = None) -> Bus:
+        """Open the bus as one dataset uses it; the caller closes it.
+
+        Where datasets share it, it is that of a ``creation``: of the one that the record has now
+        unless given.
+        """
+        if creation is None:
+            creation = self.dataset(name).incarnation if self.shared else ""
         folder = Path(self.url_of(name)) if self.local else Path()
-        return open_bus(self.bus_url, folder, name, deployment=self.deployment)
+        return open_bus(self.bus_url, folder, name, creation, deployment=self.deployment)
 
     def shared_bus(self) -> Bus | None:
         """Open the bus whose queues hold tasks of all datasets, if there is one."""
@@ -304,7 +318,7 @@ class Root:
         """
         files = self.files(name)  # before the record: what is written is written where it was read
         dataset = self.dataset(name, files)
-        bus = self._reuse(name) or self.bus(name)
+        bus = self._reuse(name) or self.bus(name, dataset.incarnation)
         try:
             store = Store(files, dataset.grid)
             yield dataset, Site(dataset.name, store, bus, software())

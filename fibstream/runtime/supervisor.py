@@ -113,7 +113,7 @@ class Supervisor:
                 if bus is not None:
                     with contextlib.closing(bus):
                         for task in bus.reclaim(owner):
-                            blamed = wire.dataset_of(task.key)
+                            blamed = wire.name_of(task.key)
             except FibstreamError as error:  # its lease will run out
                 log.warning("%s %s: %s", self._service, child.name, error)
         return blamed

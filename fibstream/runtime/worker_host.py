@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from fibstream.bus import wire
+from fibstream.bus.creation import CreationBus
 from fibstream.bus.reading import pass_over
 from fibstream.core.errors import FibstreamError, NotFound
 from fibstream.core.ports import Bus, Delivery
@@ -92,7 +93,7 @@ class WorkerHost:
         delivery = bus.take(topic, self._owner, self._settings.lease_s)
         if delivery is None:
             return False
-        name = wire.dataset_of(delivery.key)
+        name = wire.name_of(delivery.key)
         if not self._root.single and (own not in (None, name) or not is_name(name)):
             pass_over(f"task {delivery.key}", f"on the bus of {own or 'all datasets'}")
             bus.discard(delivery)
@@ -110,7 +111,7 @@ class WorkerHost:
         """Carry out a task; return whether it is off its queue."""
         try:
             if self.quarantine.ready(name) and (loop := self._loop(name, bus)) is not None:
-                self._work(loop, delivery)
+                self._work(loop, self._seen(name, loop.creation, delivery))
                 self.quarantine.release(name)
                 return True
         except NotFound as error:
@@ -119,6 +120,13 @@ class WorkerHost:
         except Exception as error:
             self._leave_alone(name, error)
         return False
+
+    def _seen(self, name: str, creation: str, delivery: Delivery) -> Delivery:
+        """Return a task as its dataset's loop sees it: one of another creation is none of it."""
+        if self._shared is None or not creation:
+            return delivery
+        key = CreationBus(self._shared, name, creation).key(delivery.key)
+        return delivery._replace(key=key)
 
     def _work(self, loop: WorkerLoop, delivery: Delivery) -> None:
         """Carry out a task; one at which this version fails is given up, as if workers had died."""
@@ -172,8 +180,7 @@ class WorkerHost:
                 if not loop.record.changed() and bus.is_current:
                     return loop
                 self._drop(name, keep=taken)  # another pipeline, or another dataset of that name
-            self._root.dataset(name)
-            return self._open(name, taken)
+            return self._open(name, taken, self._root.dataset(name).incarnation)
         except NotFound:  # deleted since the catalogue was read
             if self._root.single:
                 raise
@@ -181,15 +188,17 @@ class WorkerHost:
                 self._drop(name, keep=taken)
             return None
 
-    def _open(self, name: str, taken: Bus | None) -> WorkerLoop:
+    def _open(self, name: str, taken: Bus | None, creation: str) -> WorkerLoop:
         """Open a dataset; raise NotFound where its bus is that of an earlier one of its name."""
-        bus = taken or self._root.bus(name)
+        bus = taken or self._root.bus(name, creation)
+        shared = self._shared is not None and creation
+        own = CreationBus(bus, name, creation) if shared else bus
         try:
             files = self._root.files(name)
             loop = WorkerLoop(
-                self._service, files, bus, self._settings, self._owner, self._telemetry
+                self._service, files, own, self._settings, self._owner, self._telemetry
             )
-            if not bus.is_current:
+            if not bus.is_current or loop.creation != creation:
                 raise NotFound(f"dataset {name}: deleted just now")
         except BaseException:
             if bus is not taken:

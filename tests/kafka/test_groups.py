@@ -207,7 +207,7 @@ def test_a_root_has_one_group_that_begins_after_what_was_sent_before(
     root = Root(str(tmp_path), f"kafka://{broker.servers}")
     shared = root.shared_bus()
     assert isinstance(shared, KafkaBus)
-    with closing(shared) as bus, closing(root.bus(dataset)) as planner:
+    with closing(shared) as bus, closing(root.bus(dataset, "")) as planner:
         assert planner.backlog(TASKS) == 0
         planner.send(TASKS, f"{dataset}/new", b"")
         found = take(bus)

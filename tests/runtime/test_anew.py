@@ -61,9 +61,9 @@ class Changing(Root):
                 drive(land(site, index, raw, "uint8", None))
         self.enter("cell")
 
-    def bus(self, name: str) -> Bus:
+    def bus(self, name: str, creation: str | None = None) -> Bus:
         """Open the bus; the moment is just after it."""
-        bus = super().bus(name)
+        bus = super().bus(name, creation)
         self.pass_moment()
         return bus
 

@@ -41,7 +41,7 @@ class SharedRoot(Root):
         super().__init__(url)
         self.only = MemoryBus()
 
-    def bus(self, name: str) -> Bus:
+    def bus(self, name: str, creation: str | None = None) -> Bus:
         return self.only
 
     def shared_bus(self) -> Bus | None:

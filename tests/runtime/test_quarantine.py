@@ -113,7 +113,7 @@ class Shared(Root):
         self.lists += 1
         return super().names()
 
-    def bus(self, name: str) -> Bus:
+    def bus(self, name: str, creation: str | None = None) -> Bus:
         return self.only
 
     def shared_bus(self) -> Bus | None:

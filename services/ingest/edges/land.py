@@ -71,7 +71,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with running(arguments.parent) as (_, stopping):
         files = LocalFiles(arguments.dataset)
-        bus = open_bus(arguments.bus, arguments.dataset, read_dataset(files).name)
+        there = read_dataset(files)
+        bus = open_bus(arguments.bus, arguments.dataset, there.name, there.incarnation)
         dataset, site = open_site(files, bus)
         source = open_raw(arguments.raw, dataset, mask=arguments.absent_mask)
         if source.shape != dataset.shape:
