@@ -1,6 +1,6 @@
-"""Many calls of every service drawn from the protos: ``python -m bench.fuzz_calls [CALLS] [SEED]``.
+"""Many calls of every service: ``python -m bench.fuzz_calls [CALLS] [SEED] [SERVICE ...]``.
 
-It prints, of each service, the answers by code, what was wrong, and how the process grew.
+They are drawn from the protos. It prints, of each service, the answers by code, what was wrong, and how the process grew.
 """
 
 import resource
@@ -61,7 +61,7 @@ def fuzz(service: str, count: int, seed: int) -> bool:
 
 
 if __name__ == "__main__":
-    given = [int(word) for word in sys.argv[1:]]
+    given = [int(word) for word in sys.argv[1:3]]
     count, seed = [*given, *(100_000, 1)[len(given) :]]
-    results = [fuzz(service, count, seed) for service in CALLS]
+    results = [fuzz(service, count, seed) for service in sys.argv[3:] or CALLS]
     sys.exit(not all(results))
