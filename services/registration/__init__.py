@@ -1,0 +1,1 @@
+"""Registration: a streamed volume aligned with light microscopy, from unknown orientation."""

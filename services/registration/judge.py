@@ -1,0 +1,74 @@
+"""What a registration's own data say of it: is it right, and how far off is it."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fit import Grid, solved
+from .port import Judgement, Status
+from .sampling import Floats
+
+FOLDS_OF_DATA = 5
+REGION_NM = 2500.0  # patches of one region are left out together: neighbours share voxels
+# Bounds: right results of the phantoms used for tuning lie above, wrong ones below.
+NCC, GAP, KEPT, ERROR_NM, LEAST_PATCHES = 0.4, 0.08, 0.5, 200.0, 40
+SURELY_WRONG = (0.25, 0.02, 0.3, 300.0)  # the same four: any of these is no registration
+
+
+def cross_validated(
+    grid: Grid, points: Floats, target: Floats, weight: Floats, bending: float
+) -> Floats:
+    """Return the distance of each patch from a spline that saw no patch of its region, (n,) nm.
+
+    NaN where a patch has no weight.
+    """
+    part = regions(points)
+    error = np.full(len(points), np.nan)
+    for n in range(FOLDS_OF_DATA):
+        out = part == n
+        if not out.any() or out.all():
+            continue
+        spline, _ = solved(grid, points[~out], target[~out], weight[~out], bending)
+        miss = spline.at(points[out])[0] - target[out]
+        error[out] = np.sqrt((miss * miss).sum(axis=1))
+    error[~(weight > 0).all(axis=1)] = np.nan
+    return error
+
+
+def regions(points: Floats) -> NDArray[np.int64]:
+    """Return the number, 0 to 4, of the part of the data that each place belongs to, (n,).
+
+    Columns of 2.5 um; neighbours along y and x differ.
+    """
+    cell = np.floor(points / REGION_NM).astype(np.int64)
+    return np.asarray((cell[:, 1] + 2 * cell[:, 2]) % FOLDS_OF_DATA)
+
+
+def judged(
+    ncc: float, gap: float, weight: Floats, error: Floats, stretch: Floats
+) -> Judgement:  # fmt: skip
+    """Return the judgement on a transform.
+
+    Any measure that is surely wrong, or two beyond their bounds: unregistered.  One beyond: check.
+    """
+    used = np.asarray((weight > 0).all(axis=1))
+    kept = float(used.mean()) if len(used) else 0.0
+    known = error[np.isfinite(error)]
+    middle = float(np.median(known)) if len(known) else math.inf
+    folds = float((stretch <= 0).mean())
+    texts = [
+        (ncc < NCC, f"correlation {ncc:.2f}, expected {NCC}"),
+        (gap < GAP, f"another orientation is as good within {gap:.2f}, expected {GAP}"),
+        (kept < KEPT, f"{kept:.0%} of the patches found a place, expected {KEPT:.0%}"),
+        (middle > ERROR_NM, f"error {middle:.0f} nm by cross-validation, expected {ERROR_NM:.0f}"),
+        (folds > 0, f"folds at {folds:.1%} of the places"),
+        (int(used.sum()) < LEAST_PATCHES, f"{used.sum()} patches, expected {LEAST_PATCHES}"),
+    ]
+    reasons = tuple(text for beyond, text in texts if beyond)
+    low, narrow, few, far = SURELY_WRONG
+    surely = ncc < low or gap < narrow or kept < few or middle > far
+    status: Status = "registered"
+    if reasons:
+        status = "unregistered" if surely or len(reasons) > 1 else "check"
+    return Judgement(status, reasons, ncc, gap, kept, int(used.sum()), middle, folds)

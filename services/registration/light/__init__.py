@@ -1,0 +1,1 @@
+"""The electron microscope's side as a light microscope would see it."""
