@@ -58,16 +58,19 @@ def judged(
     middle = float(np.median(known)) if len(known) else math.inf
     folds = float((stretch <= 0).mean())
     texts = [
-        (ncc < NCC, f"correlation {ncc:.2f}, expected {NCC}"),
-        (gap < GAP, f"another orientation is as good within {gap:.2f}, expected {GAP}"),
+        (not ncc >= NCC, f"correlation {ncc:.2f}, expected {NCC}"),
+        (not gap >= GAP, f"another orientation is as good within {gap:.2f}, expected {GAP}"),
         (kept < KEPT, f"{kept:.0%} of the patches found a place, expected {KEPT:.0%}"),
-        (middle > ERROR_NM, f"error {middle:.0f} nm by cross-validation, expected {ERROR_NM:.0f}"),
+        (
+            not middle <= ERROR_NM,
+            f"error {middle:.0f} nm by cross-validation, expected {ERROR_NM:.0f}",
+        ),
         (folds > 0, f"folds at {folds:.1%} of the places"),
         (int(used.sum()) < LEAST_PATCHES, f"{used.sum()} patches, expected {LEAST_PATCHES}"),
     ]
     reasons = tuple(text for beyond, text in texts if beyond)
     low, narrow, few, far = SURELY_WRONG
-    surely = ncc < low or gap < narrow or kept < few or middle > far
+    surely = not (ncc >= low and gap >= narrow and kept >= few and middle <= far)  # also NaN
     status: Status = "registered"
     if reasons:
         status = "unregistered" if surely or len(reasons) > 1 else "check"
