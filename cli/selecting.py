@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fibstream.app.evaluation.selection import (
     Score,
     Selection,
     StopRule,
+    check_metric,
     manual_selections,
     one_dilation,
     scores_of,
@@ -29,6 +31,8 @@ COLUMNS = (
 MANUAL = ("setup", "labelname", "iteration", "raw_dataset")
 MAX_MANUAL = 1 << 20  # bytes of a file of choices made by hand
 
+log = logging.getLogger(__name__)
+
 Groups = dict[str, list[Selection]]
 
 
@@ -36,14 +40,26 @@ def selections(
     store: Path, labels: Sequence[str], metrics: Sequence[str], rule: StopRule, *,
     manual: Path | None = None, groups: Sequence[str] = (), dilate_nm: float | None = None,
 ) -> Groups:  # fmt: skip
-    """Return what is chosen for each label by each metric, of each group of setups."""
+    """Return what is chosen for each label by each metric, of each group of setups.
+
+    A label that was named needs values of all metrics. Others, and those that a group's setups do
+    not predict, are left out where nothing can be chosen by.
+    """
+    for metric in metrics:
+        check_metric(metric)
     scores = one_dilation(scores_of(read(store)), labels, dilate_nm)
     chosen = labels or sorted({score.label for score in scores})
     if not chosen:
         raise WrongUse(f"--store {store}: no scores of predictions with setup and iteration")
     found: Groups = {}
     for name, some in _grouped(scores, groups):
-        found[name] = [s for n in chosen for m in metrics for s in select(some, n, m, rule)]
+        there = {(score.label, score.metric) for score in some}
+        wanted = [(n, m) for n in chosen for m in metrics
+                  if (n, m) in there or (labels and name == EVERY)]  # fmt: skip
+        if name == EVERY:
+            for n, m in sorted({(n, m) for n in chosen for m in metrics} - set(wanted)):
+                log.warning("%s: no prediction has a %s: nothing is chosen by it", n, m)
+        found[name] = [s for n, m in wanted for s in select(some, n, m, rule)]
         by_hand = [m for m in _manual(manual) if m.label in chosen]
         setups = {score.setup for score in some}
         found[name] += manual_selections(some, [m for m in by_hand if m.setup in setups])

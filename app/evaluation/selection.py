@@ -203,8 +203,7 @@ def select(
 
     Raises WrongUse for a metric that is none, and for a label without a value of it.
     """
-    if metric not in METRICS:
-        raise WrongUse(f"metric {cut(metric)}: expected one of {', '.join(METRICS)}")
+    check_metric(metric)
     last = last_iterations(scores, label, rule)
     crops = _crops(scores, label, metric)
     if not crops:
@@ -221,6 +220,12 @@ def select(
                 for each in best
             ]
     return found
+
+
+def check_metric(name: str) -> None:
+    """Raise WrongUse for a metric that is none."""
+    if name not in METRICS:
+        raise WrongUse(f"metric {cut(name)}: expected one of {', '.join(METRICS)}")
 
 
 def _crops(scores: Iterable[Score], label: str, metric: str) -> set[str]:

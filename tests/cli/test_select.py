@@ -131,3 +131,29 @@ def test_a_store_needs_a_class_and_a_crop_and_a_voxel_size(tmp_path: Path) -> No
         assert answer.code == 2, answer.err
         assert line in answer.err.splitlines()[-1]
     assert not path.exists() and not (tmp_path / "s.json").exists()
+
+
+def test_what_no_network_found_is_left_out_with_a_word_unless_it_was_named(
+    store: Path, tmp_path: Path
+) -> None:
+    """And a group need not predict all classes."""
+    many, out = tmp_path / "many.parquet", tmp_path / "choices.csv"
+    rows = read(store).to_pylist()
+    for label, metrics in (("er", ("dice", "mean_false_distance")), ("ecs", ("dice",))):
+        rows += [
+            row | {"label": label, "setup": "many", "value": row["value"] if label == "er" else 0.0}
+            for row in read(store).to_pylist()
+            if row["setup"] == "small" and row["metric"] in metrics
+        ]
+    append(many, rows)
+    call = ("select", "--store", many, "--out", out, "--group", "one=small", "--group", "two=many")
+    answer = inside(*call, *RULE)
+    assert answer.code == 0 and "ecs: no prediction has a mean_false_distance" in answer.err
+    found = {(row["group"], row["label"], row["metric"]) for row in choices(out)}
+    both = [("dice",), ("mean_false_distance",)]
+    assert {key for key in found if key[0] == "one"} == {("one", "mito", m) for (m,) in both}
+    assert {key for key in found if key[0] == "two"} == {
+        ("two", "er", "dice"), ("two", "er", "mean_false_distance"), ("two", "ecs", "dice"),
+    }  # fmt: skip
+    answer = inside(*call, *RULE, "--label", "ecs")
+    assert answer.code == 2 and "no mean_false_distance" in answer.err
