@@ -83,9 +83,12 @@ def network_notes(source: Source, view: View, engine: Engine) -> list[str]:
     return [note for note in found if note is not None]
 
 
-def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
+def polarity_note(
+    source: Source, view: View, engine: Engine, *, give: str = "give", leave_out: str = "leave out"
+) -> str | None:
     """Return what to tell where a volume fits a network only when it is inverted; else None.
 
+    ``give`` and ``leave_out`` say how the flag is given, and how it is not.
     The network is run on a few places as given, and where its edges are not as dark as in its
     training data, on the same places inverted. A card without grey levels tells nothing.
     """
@@ -103,7 +106,7 @@ def polarity_note(source: Source, view: View, engine: Engine) -> str | None:
         return None
     if not seems_inverted(given, inverted):
         return None
-    advice = "leave out --invert" if view.invert else "give --invert"
+    advice = f"{leave_out if view.invert else give} --invert"
     shown = "hardly any" if given is None else f"{given:.0%}"
     return (
         f"{source.name}: edges found by model {engine.spec.name} have {shown} of the contrast of "

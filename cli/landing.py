@@ -1,20 +1,27 @@
 """`fibstream land`: a client that uploads a volume to running services, chunk by chunk."""
 
 import logging
+import os
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
-from fibstream.app.sampling import confused_note, unimaged_note
+from fibstream.app.design import make_engine
+from fibstream.app.sampling import confused_note, polarity_note, unimaged_note
 from fibstream.client import Client
 from fibstream.client.ingest import Info
 from fibstream.core.dataset import clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
+from fibstream.services.inference.edges.model import with_digest
+from fibstream.services.inference.port import Engine
+from fibstream.services.inference.seen import View
 from fibstream.services.ingest.edges.landing import Order, ordered
 from fibstream.services.ingest.edges.sources import check_same_factors, open_raw, shape_text
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
@@ -26,6 +33,8 @@ from fibstream.volumes.sources import Source
 from .progress import mask_read, track
 
 log = logging.getLogger(__name__)
+
+EngineMaker = Callable[[Path, int], Engine]  # of a network's file and a number of threads
 
 UPLOADS = 4  # at a time: while one is compressed and synced, the next is on its way
 
@@ -55,7 +64,7 @@ def given_predictions(predictions: Sequence[str], labels: Sequence[str]) -> list
 def land_volume(
     client: Client, name: str, raw: str, *, order: str, seed: int, limit: int | None, seal: bool,
     given: Sequence[Given] = (), voxel_size_nm: Size | None = None, factors: Index | None = None,
-    mask: str | None = None,
+    mask: str | None = None, make: EngineMaker = make_engine,
 ) -> dict[str, int]:  # fmt: skip
     """Land a volume, a mask and predictions beside it, in an order; return chunks by outcome.
 
@@ -81,7 +90,7 @@ def land_volume(
         check_source(source, info, raw)
         _refuse_labels_of_an_open_volume(given, sealed=ended)
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
-        for note in _notes(source, stored, info):
+        for note in _notes(source, stored, info, make):
             log.warning("%s", note)
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
@@ -120,11 +129,14 @@ def _refuse_labels_of_an_open_volume(given: Sequence[Given], *, sealed: bool) ->
             )
 
 
-def _notes(source: Source, stored: Sequence[StoredPrediction], info: Info) -> Iterator[str]:
+def _notes(
+    source: Source, stored: Sequence[StoredPrediction], info: Info, make: EngineMaker
+) -> Iterator[str]:
     """Yield what the user should know of what lands."""
     declared = info.absent_mask and source.mask is None  # by a mask that lands apart
     if not declared and (note := unimaged_note(source, info.absent_value, GIVE)):
         yield note
+    yield from polarity_notes(source, info, make)
     for each in stored:
         if note := confused_note(each.source):
             yield note
@@ -133,6 +145,23 @@ def _notes(source: Source, stored: Sequence[StoredPrediction], info: Info) -> It
             f"{source.name} begins at {place_text(source)}; dataset {info.name} states "
             f"{size_text(info.offset_nm)} nm"
         )
+
+
+def polarity_notes(source: Source, info: Info, make: EngineMaker) -> Iterator[str]:
+    """Yield what networks of the dataset tell of its polarity: those that are here, byte by byte.
+
+    One of the same name with other weights would tell of another training.
+    """
+    if find_spec("scipy") is None:  # an installation of ingest alone has none, and tries nothing
+        return
+    view = View(info.contrast, info.invert, info.absent_value)
+    for sha256 in info.networks.values():
+        if path := with_digest(sha256):
+            engine = make(path, os.cpu_count() or 1)
+            if note := polarity_note(
+                source, view, engine, give=GIVE, leave_out="create the dataset without"
+            ):
+                yield note
 
 
 def _opened(given: Given, info: Info, raw: Source) -> StoredPrediction:

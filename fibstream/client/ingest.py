@@ -42,6 +42,8 @@ class Info:
     # Of predictions that land: labels or mask, whose distances they are; empty: bytes as they are.
     made_of: Mapping[str, str] = field(default_factory=dict)
     absent_mask: bool = False  # whether a mask of what was imaged lands
+    invert: bool = False  # whether networks see it inverted
+    networks: Mapping[str, str] = field(default_factory=dict)  # name -> SHA-256 of the file, hex
 
 
 class IngestCalls(Connection):
@@ -104,7 +106,7 @@ class IngestCalls(Connection):
             wire.lengths_of(spec.offset_nm),
             wire.index_of(spec.downsample) if spec.HasField("downsample") else (1, 1, 1),
             {p.name: p.made_of for p in answer.predictions},
-            absent_mask=spec.absent_mask,
+            absent_mask=spec.absent_mask, invert=spec.invert, networks=dict(answer.networks),
         )  # fmt: skip
 
     def land(

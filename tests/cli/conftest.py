@@ -13,7 +13,7 @@ from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 
 from ..support.wrong import CELL
-from .viewing import make
+from .viewing import make, predicted
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +24,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """All calls of ingest and analysis in this process, and a dataset that nothing landed in."""
+    """All calls of ingest and analysis in this process, and datasets that nothing landed in."""
     root = Root(str(tmp_path_factory.mktemp("served")))
-    create(root, DatasetDesign(CELL, {}, []))
+    for dataset in (CELL, predicted()):
+        create(root, DatasetDesign(dataset, {}, []))
     context = ServicerContext(root, Settings.model_validate({}))
     bindings = [service(name).servicer(context) for name in ("ingest", "analysis")]
     grpc_server = GrpcServer("127.0.0.1:0", bindings)

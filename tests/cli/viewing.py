@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 
 from fibstream.app.colours import Colouring
 from fibstream.app.reference import table_of
-from fibstream.core.dataset import RECORD, Dataset, Organelle, Prediction
+from fibstream.core.dataset import RECORD, Dataset, Model, Organelle, Prediction
 from fibstream.core.grid import Index
 from fibstream.core.ids import gid
 from fibstream.core.keys import canonical
 from fibstream.core.stage import Output, OwnedArray
 from fibstream.services.analysis.table import to_parquet
+from fibstream.services.inference.edges.model import MODELS, read_model
 from fibstream.store import ngff
 from fibstream.store.local import LocalFiles
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Store
+
+from ..support.scene import blobs
 
 SHAPE, CHUNK, VOXEL_NM = (32, 48, 64), (16, 16, 16), (20.0, 10.0, 8.0)
 BOXES = (((6, 4, 6), (20, 20, 40)), ((22, 10, 40), (30, 44, 60)))  # objects; the first is larger
@@ -32,6 +35,19 @@ DATASET = Dataset(
     predictions=(Prediction(name="mito"),),
     organelles=(Organelle(name="mito", recipe="mito", inputs={"prediction": "mito"}, settings={}),),
 )  # fmt: skip
+
+
+def predicted() -> Dataset:
+    """Return a dataset of blobs that the network which is shipped predicts."""
+    spec = read_model(MODELS / "mito.onnx")
+    model = Model(name="mito", classes=spec.classes, sha256=spec.sha256,
+                  spec=spec.model_dump(mode="json"), profile={})  # fmt: skip
+    return Dataset(
+        name="predicted", shape=blobs().shape, chunk=(16, 16, 16), dtype="uint8",
+        voxel_size_nm=spec.voxel_size_nm, contrast=(0, 255), models=(model,),
+    )  # fmt: skip
+
+
 OUTPUTS = (
     Output("raw", "uint8", "mean"),
     Output("predictions/mito", "uint8", "mean"),

@@ -80,6 +80,11 @@ def find_model(name_or_path: str, models: Path = MODELS) -> Path:
     )
 
 
+def with_digest(sha256: str, models: Path = MODELS) -> Path | None:
+    """Return the file of the released network that has a digest; None where none has."""
+    return next((p for p in models.glob("*.onnx") if read_model(p).sha256 == sha256), None)
+
+
 def _is_file(path: Path) -> bool:
     """Whether there is a file; what no file can be named by is none."""
     try:

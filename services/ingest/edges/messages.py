@@ -109,6 +109,7 @@ def dataset_response(dataset: Dataset, landed: set[Index]) -> pb.GetDatasetRespo
             for p in dataset.predictions
             if not p.model
         ],
+        networks={model.name: model.sha256 for model in dataset.models},
     )  # fmt: skip
 
 
