@@ -24,12 +24,13 @@ from .made import Made, made
 
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SIM = MICROSCOPES["sim"]
+SMALL = Settings(candidates=4, angle_deg=6.0, scales=(0.86, 0.94, 1.05, 1.18))  # quicker
 
 
 @cache
 def found() -> Registration:
     pair = made()
-    return register(pair.em, pair.light, SIM)
+    return register(pair.em, pair.light, SIM, SMALL)
 
 
 def error_nm(result: Registration, pair: Made) -> np.ndarray:
@@ -65,7 +66,7 @@ def test_search_and_affine_find_any_orientation(angle: float, mirror: float, fli
 
 
 def test_the_light_of_another_cell_is_not_registered() -> None:
-    judgement = register(made().em, made(7).light, SIM).judgement
+    judgement = register(made().em, made(7).light, SIM, SMALL).judgement
     assert judgement.status == "unregistered"
     assert judgement.reasons
 
@@ -74,7 +75,7 @@ def test_threads_and_repetition_change_no_bit() -> None:
     pair, threads = made(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(5)
-        again = register(pair.em, pair.light, SIM)
+        again = register(pair.em, pair.light, SIM, SMALL)
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     assert np.array_equal(again.transform.matrix, found().transform.matrix)
@@ -88,7 +89,7 @@ def test_places_follow_the_corners_of_both_images() -> None:
     pair = made()
     moved = register(
         replace(pair.em, corner_nm=(1280.0, -640.0, 2560.0)),
-        replace(pair.light, corner_nm=(-5000.0, 20000.0, 0.0)), SIM,
+        replace(pair.light, corner_nm=(-5000.0, 20000.0, 0.0)), SIM, SMALL,
     )  # fmt: skip
     shift, other = np.array([1280.0, -640.0, 2560.0]), np.array([-5000.0, 20000.0, 0.0])
     miss = moved.transform.to_light(pair.points + shift) - other - pair.truth.to_light(pair.points)
@@ -121,7 +122,7 @@ LIGHT = made().light.voxels
 )
 def test_what_cannot_be_registered_is_refused_in_one_line(light: np.ndarray, text: str) -> None:
     with pytest.raises(WrongUse, match=text) as caught:
-        register(made().em, replace(made().light, voxels=light), SIM)
+        register(made().em, replace(made().light, voxels=light), SIM, SMALL)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
 
@@ -130,15 +131,15 @@ def test_wrong_sizes_windows_masks_and_settings_are_refused() -> None:
     em, light = made().em, made().light
     for size in ((0.0, 1.0, 1.0), (math.nan, 120.0, 120.0), (1.0, 1.0, 1e6), (125.0, 120.0)):
         with pytest.raises(WrongUse, match="light: voxel size"):
-            register(em, replace(light, voxel_nm=size), SIM)
+            prepare(em, replace(light, voxel_nm=size), SIM, SMALL)
     with pytest.raises(WrongUse, match="light: corner"):
-        register(em, replace(light, corner_nm=(0.0, math.inf, 0.0)), SIM)
-    with pytest.raises(WrongUse, match="prediction: empty, all of it is 0 in window 250,255"):
-        register(em, light, SIM, Settings(window=(250.0, 255.0)))
+        prepare(em, replace(light, corner_nm=(0.0, math.inf, 0.0)), SIM, SMALL)
+    with pytest.raises(WrongUse, match="prediction: empty, all of it is 0 in window 300,400"):
+        prepare(em, light, SIM, Settings(window=(300.0, 400.0)))
     with pytest.raises(WrongUse, match="mask of"):
-        register(em, light, SIM, mask=np.ones((2, 2, 2), bool))
+        prepare(em, light, SIM, SMALL, np.ones((2, 2, 2), bool))
     with pytest.raises(WrongUse, match="prediction: empty"):
-        register(em, light, SIM, mask=np.zeros(em.voxels.shape, bool))
+        prepare(em, light, SIM, SMALL, np.zeros(em.voxels.shape, bool))
     wrong = [
         {"window": (5.0, 5.0)}, {"angle_deg": 0.0}, {"candidates": 0}, {"scales": ()},
         {"knots_nm": math.nan}, {"bending": -1.0}, {"scales": (1.0, math.nan)},
@@ -158,7 +159,7 @@ def test_a_light_image_where_nothing_stands_out_is_empty() -> None:
     voxels[:4] = 101  # only the first slices differ, evenly
     result = None
     try:
-        result = register(made().em, Image(voxels, made().light.voxel_nm), SIM)
+        result = register(made().em, Image(voxels, made().light.voxel_nm), SIM, SMALL)
     except WrongUse as error:
         assert "light" in str(error)
     if result is not None:
