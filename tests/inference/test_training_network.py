@@ -72,7 +72,7 @@ def test_values_and_gradients_are_those_of_the_layers_one_by_one(
 def test_maps_stay_in_the_order_that_convolutions_want(classes) -> None:
     """Channels last, and so are gradients: to reorder one costs as much as to convolve it."""
     config = NetworkConfig(widths=(16, 16), factors=(2,), convolutions=1)
-    net = UNet(config, classes).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    net = UNet(config, classes).to(memory_format=torch.channels_last_3d)
     kept: list[bool] = []
 
     def note(value: Tensor) -> None:

@@ -124,7 +124,7 @@ def test_all_or_nothing_is_far_from_any_surface() -> None:
         # A crop with no surface in it says so only as far from its rim as 138 nm.
         wide = np.ones((40, 40, 40), bool)
         far = np.full(wide.shape, 138.0 if value else -138.0, np.float32)
-        valid = valid_distance(far, to_unknown(wide, (10.0,) * 3), (10.0,) * 3, 138.0)
+        valid = valid_distance(far, to_unknown(wide, (10.0,) * 3, 138.0), (10.0,) * 3, 138.0)
         assert valid[20, 20, 20] and not valid[5, 20, 20] and valid[13:27, 20, 20].all()
 
 
@@ -132,7 +132,7 @@ def test_a_crop_that_is_annotated_in_full_needs_no_search() -> None:
     distance = np.random.default_rng(5).uniform(-40, 40, (5, 6, 7)).astype(np.float32)
     known = np.ones(distance.shape, bool)
     for surface in ("between", "voxel"):
-        found = valid_distance(distance, to_unknown(known, VOXEL), VOXEL, 30.0, surface)
+        found = valid_distance(distance, to_unknown(known, VOXEL, 30.0), VOXEL, 30.0, surface)
         assert np.array_equal(found, slow_valid(distance, known, VOXEL, 30.0, surface))
         assert 0 < found.mean() < 1
 
@@ -143,9 +143,9 @@ def test_a_distance_to_what_is_not_annotated_itself_is_sure() -> None:
     known[[0, -1]] = known[:, [0, -1]] = known[:, :, [0, -1]] = False
     for voxel in (VOXEL, (8.0, 8.0, 8.0), (3.36, 4.0, 5.24)):
         distance = signed_distance(known, voxel, 138.0)
-        valid = valid_distance(distance, to_unknown(known, voxel), voxel, 138.0)
+        valid = valid_distance(distance, to_unknown(known, voxel, 138.0), voxel, 138.0)
         assert np.array_equal(valid, known)
-        strict = valid_distance(distance, to_unknown(known, voxel), voxel, 138.0, "voxel")
+        strict = valid_distance(distance, to_unknown(known, voxel, 138.0), voxel, 138.0, "voxel")
         assert not strict[~known].any()
 
 

@@ -118,11 +118,21 @@ class Deformation:
             ndimage.map_coordinates(part, at, order=3, mode="nearest") for part in self._control
         ])  # fmt: skip
         moved = (self._rotation @ lattice + moved).reshape(3, coarse, coarse, coarse)
-        fine = np.indices((count,) * 3, np.float32) / SUBSAMPLE
-        return np.stack([
-            ndimage.map_coordinates(part, fine, order=1, output=np.float32, mode="nearest")
-            for part in moved
-        ])  # fmt: skip
+        return _between(moved.astype(np.float32), count)
+
+
+def _between(coarse: Floats, count: int) -> Floats:
+    """Interpolate linearly, axis by axis, `SUBSAMPLE` places to one; ``(.., count, count, count)``.
+
+    The last axis comes first: the long rows of the others are then added as they lie.
+    """
+    place = np.arange(count)
+    low, share = place // SUBSAMPLE, np.float32(place % SUBSAMPLE / SUBSAMPLE)
+    for axis in (-1, -2, -3):
+        along = share.reshape(-1, *(1,) * (-1 - axis))
+        one, other = (coarse.take(low + step, axis) for step in (0, 1))
+        coarse = one + (other - one) * along
+    return coarse
 
 
 def _rotation(axis: NDArray[np.float64], angle: float) -> NDArray[np.float64]:

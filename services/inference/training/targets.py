@@ -6,14 +6,17 @@ All arrays are (z, y, x); truth is uint8, in which 0 is a voxel that nobody anno
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fibstream.kernels.edt import across_planes, picometres, plane_squares
+from fibstream.kernels.edt import picometres
 from fibstream.kernels.schema.classes import COMBINED, SUPER
+
+from .near import near_squares
 
 MAX_DISTANCE = 2.76  # of the scale: beyond it the tanh is saturated in a byte
 SHARES = (0.05, 0.95)  # of voxels inside, when a class is balanced: no weight is above 10
@@ -49,21 +52,25 @@ def signed_distance(
     """
     if inside.all() or not inside.any():
         return np.full(inside.shape, max_nm if inside.all() else -max_nm, np.float32)
-    outer = _to(inside, voxel_nm)
+    most = max_nm + min(voxel_nm)
     if surface == "voxel":
         core = ndimage.binary_erosion(inside, np.ones((3, 3, 3), bool), border_value=1)
-        signed = _to(~core, voxel_nm) - outer
+        distance = _to(voxel_nm, most, inside, ~core)
     else:
-        half = min(voxel_nm) / 2
-        signed = np.where(inside, _to(~inside, voxel_nm) - half, half - outer)
-    cut: NDArray[Any] = np.clip(signed, -max_nm, max_nm)
+        distance = _to(voxel_nm, most, inside, ~inside) - min(voxel_nm) / 2
+    cut: NDArray[Any] = np.clip(np.where(inside, distance, -distance), -max_nm, max_nm)
     return cut.astype(np.float32)
 
 
-def _to(mask: NDArray[np.bool_], voxel_nm: Voxel) -> NDArray[np.float64]:
-    """Return the distance of each voxel to the nearest one of a mask that has some, in nm."""
-    edges = picometres(voxel_nm, mask.shape)
-    return np.asarray(np.sqrt(across_planes(plane_squares(mask, edges), edges)) / 1000)
+def _to(voxel_nm: Voxel, most_nm: float, *masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the distance of each voxel to the nearest one of a mask, in nm, up to a limit.
+
+    Of two masks that hold all voxels it is the distance to the one that a voxel is not of. Beyond
+    the limit it is something larger.
+    """
+    edges = picometres(voxel_nm, masks[0].shape)
+    squares = [near_squares(mask, edges, ceil(1000 * most_nm)) for mask in masks]
+    return np.asarray(np.sqrt(sum(squares[1:], squares[0])) / 1000)
 
 
 def valid_distance(
@@ -84,10 +91,12 @@ def valid_distance(
     return found
 
 
-def to_unknown(known: NDArray[np.bool_], voxel_nm: Voxel) -> NDArray[np.float64]:
+def to_unknown(
+    known: NDArray[np.bool_], voxel_nm: Voxel, most_nm: float
+) -> NDArray[np.float64]:  # fmt: skip
     """Return the distance in nm to the nearest voxel that is not annotated, or beyond the array.
 
-    It is 0 where a voxel is not annotated itself.
+    It is 0 where a voxel is not annotated itself; beyond ``most_nm`` it may be anything larger.
     """
     if known.all():  # the nearest one lies straight beyond a face: no search is needed
         z, y, x = (
@@ -95,7 +104,7 @@ def to_unknown(known: NDArray[np.bool_], voxel_nm: Voxel) -> NDArray[np.float64]
             for n, edge in zip(known.shape, voxel_nm, strict=True)
         )
         return np.minimum(np.minimum(z[:, None, None], y[:, None]), x)
-    return _to(~np.pad(known, 1), voxel_nm)[1:-1, 1:-1, 1:-1]
+    return _to(voxel_nm, most_nm, ~np.pad(known, 1))[1:-1, 1:-1, 1:-1]
 
 
 def targets(
@@ -119,7 +128,7 @@ def targets(
     most = margin_nm(scale_nm)
     # Classes share the fine ids of a crop, and with them what is annotated.
     shared = {id(truth.labels): truth.labels for truth in truths.values()}
-    edges = {key: to_unknown(labels > 0, voxel_nm) for key, labels in shared.items()}
+    edges = {key: to_unknown(labels > 0, voxel_nm, most) for key, labels in shared.items()}
     found = {
         name: _of(truth, edges[id(truth.labels)], voxel_nm, most, surface)
         for name, truth in truths.items()
