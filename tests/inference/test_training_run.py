@@ -1,6 +1,7 @@
 """Training in small: a loss that falls, resuming to the same bits, export, and what goes wrong."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,13 @@ from fibstream.services.inference.training.crops import load, seen
 from fibstream.services.inference.training.export import export, load_network, weights_of
 from fibstream.services.inference.training.network import Deployed, UNet
 from fibstream.services.inference.training.sampler import Batch, Sampler
-from fibstream.services.inference.training.trainer import LAST, Trainer, run, weighted
+from fibstream.services.inference.training.trainer import (
+    LAST,
+    Trainer,
+    keep_memory,
+    run,
+    weighted,
+)  # fmt: skip
 
 from ..support.command import inside
 from .trained import bodies, configured, words, write_data
@@ -295,3 +302,16 @@ def test_a_valid_network_trains(cell, tmp_path) -> None:
     config = configured(cell, network=network, patch=14, steps=2, batch=1)
     assert trained(config, tmp_path).step == 2
     assert export(tmp_path / LAST, tmp_path / "net.onnx")["halo"] == [4, 4, 4]
+
+
+def test_memory_of_maps_is_not_given_back_at_every_step() -> None:
+    if not keep_memory():
+        pytest.skip("the C library is not glibc")
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(1 << 24)  # 64 MiB: 16,384 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    assert faults() < 2000
