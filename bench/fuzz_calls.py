@@ -1,6 +1,7 @@
 """Many calls of every service: ``python -m bench.fuzz_calls [CALLS] [SEED] [SERVICE ...]``.
 
-They are drawn from the protos. It prints, of each service, the answers by code, what was wrong, and how the process grew.
+They are drawn from the protos. It prints, of each service, the answers by code, what was wrong, and
+how the process grew.
 """
 
 import resource

@@ -50,7 +50,7 @@ def made(seed: int = 1, angle_deg: float = 143.0, mirror: float = -1.0, flip: fl
     offset = FIELD / 2 + [150.0, 700.0, -900.0] - matrix @ (EXTENT / 2)
     truth = Transform(matrix, offset)
     seen = truth.to_light(inner)
-    outer = tubes(rng, [800.0, -500.0, -500.0], [4200.0, 15500.0, 15500.0], 420)
+    outer = tubes(rng, np.array([800.0, -500.0, -500.0]), np.array([4200.0, 15500.0, 15500.0]), 420)
     back = truth.to_specimen(outer)
     seen = np.concatenate([seen, outer[((back < -300) | (back > EXTENT + 300)).any(axis=1)]])
     em = counted(inner, EM_NM, np.ceil(EXTENT / EM_NM).astype(int))

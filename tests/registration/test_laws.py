@@ -22,6 +22,8 @@ from fibstream.services.registration.warp import (
     warped,
 )
 
+from ..support.geometry import triple
+
 pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 VOXEL, CORNER = (128.0, 100.0, 90.0), (-300.0, 50.0, 1000.0)
 SHAPE = (14, 30, 26)
@@ -55,7 +57,7 @@ def test_a_block_with_only_the_light_that_it_needs_is_the_whole_to_the_bit(seed,
         for start, stop in ((0, cut[axis]), (cut[axis], SHAPE[axis])):
             low, high = [0, 0, 0], list(SHAPE)
             low[axis], high[axis] = start, stop
-            box = Box(tuple(low), tuple(high))
+            box = Box(triple(low), triple(high))
             part = needed(transform, (light.voxel_nm, light.corner_nm), voxels.shape, grid, box)
             inside = whole[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
             if part is None:
@@ -133,7 +135,8 @@ def test_two_transforms_differ_by_what_is_between_their_places() -> None:
 def pair(seed: int, shift=(0.0, 0.0, 0.0)) -> tuple[Image, Image, Transform]:
     voxels = smooth(seed, (24, 40, 40), 1.0)
     em = Image(np.ascontiguousarray(voxels[5:19, 5:35, 5:31]), VOXEL, CORNER)
-    light = Image(voxels, VOXEL, tuple(c - 5 * v for c, v in zip(CORNER, VOXEL, strict=True)))
+    corner = np.array(CORNER) - 5 * np.array(VOXEL)
+    light = Image(voxels, VOXEL, (float(corner[0]), float(corner[1]), float(corner[2])))
     return em, light, Transform(np.eye(3), np.array(shift))
 
 
@@ -155,7 +158,7 @@ def test_patches_of_boxes_together_are_those_of_the_whole(seed: int) -> None:
 def test_gain_and_offset_of_the_light_change_no_place(gain, offset, seed) -> None:
     em, light, start = pair(seed, (60.0, -70.0, 50.0))
     where = places(em, RULE.cell_nm)
-    other = Image((light.voxels * np.float32(gain) + np.float32(offset)), VOXEL, light.corner_nm)
+    other = Image((light.grey * np.float32(gain) + np.float32(offset)), VOXEL, light.corner_nm)
     # Beyond the image is 0, which is no gain of anything: only patches well inside are compared.
     one, two = (match(em, image, start, where, RULE) for image in (light, other))
     both = (one.weight > 0).all(axis=1) & (two.weight > 0).all(axis=1)

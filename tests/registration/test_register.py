@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,9 +80,9 @@ def test_threads_and_repetition_change_no_bit() -> None:
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     assert np.array_equal(again.transform.matrix, found().transform.matrix)
-    assert np.array_equal(
-        again.transform.spline.coefficients, found().transform.spline.coefficients
-    )
+    one, other = again.transform.spline, found().transform.spline
+    assert one is not None and other is not None
+    assert np.array_equal(one.coefficients, other.coefficients)
     assert again.judgement == found().judgement
 
 
@@ -104,7 +105,7 @@ def test_brightness_and_offset_of_the_light_hardly_matter() -> None:
     assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.99
 
 
-LIGHT = made().light.voxels
+LIGHT = made().light.grey
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,8 @@ def test_what_cannot_be_registered_is_refused_in_one_line(light: np.ndarray, tex
 
 def test_wrong_sizes_windows_masks_and_settings_are_refused() -> None:
     em, light = made().em, made().light
-    for size in ((0.0, 1.0, 1.0), (math.nan, 120.0, 120.0), (1.0, 1.0, 1e6), (125.0, 120.0)):
+    sizes: list[Any] = [(0.0, 1.0, 1.0), (math.nan, 120.0, 120.0), (1.0, 1.0, 1e6), (125.0, 120.0)]
+    for size in sizes:
         with pytest.raises(WrongUse, match="light: voxel size"):
             prepare(em, replace(light, voxel_nm=size), SIM, SMALL)
     with pytest.raises(WrongUse, match="light: corner"):
@@ -140,7 +142,7 @@ def test_wrong_sizes_windows_masks_and_settings_are_refused() -> None:
         prepare(em, light, SIM, SMALL, np.ones((2, 2, 2), bool))
     with pytest.raises(WrongUse, match="prediction: empty"):
         prepare(em, light, SIM, SMALL, np.zeros(em.voxels.shape, bool))
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"window": (5.0, 5.0)}, {"angle_deg": 0.0}, {"candidates": 0}, {"scales": ()},
         {"knots_nm": math.nan}, {"bending": -1.0}, {"scales": (1.0, math.nan)},
     ]  # fmt: skip
