@@ -161,6 +161,8 @@ def ranked(
 ) -> list[Choice]:  # fmt: skip
     """Return every setup and iteration, the best first; of equal ones the one trained for less.
 
+    Those count that have a value at as many crops as any has.
+
     Parameters
     ----------
     scores
@@ -181,7 +183,11 @@ def ranked(
         ):
             found[score.setup, score.iteration].append(score.value)
     sign = -1 if METRICS[metric].higher_is_better else 1
-    choices = [Choice(*key, mean(values), len(values)) for key, values in found.items()]
+    most = max(map(len, found.values()), default=0)
+    # A mean over fewer crops is no match for one over all: the easy ones may be those it has.
+    choices = [
+        Choice(*key, mean(values), most) for key, values in found.items() if len(values) == most
+    ]
     return sorted(choices, key=lambda c: (sign * c.score, c.iteration, c.setup))
 
 

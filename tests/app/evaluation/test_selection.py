@@ -85,6 +85,15 @@ def test_the_best_mean_over_crops_is_first_and_of_equals_the_earlier() -> None:
     assert (least[0].setup, least[0].iteration) == ("b", 1)  # the smallest distance
 
 
+def test_a_mean_over_fewer_crops_is_not_chosen() -> None:
+    """Those may be the easy ones: here it would be the best."""
+    some = [*store(), Score("mito", "c", 1, "c0", "cell1", "dice", 0.99)]
+    last = {"a": 9, "b": 9, "c": 9}
+    found = ranked(some, "mito", "dice", crops={"c0", "c1", "c2"}, last=last)
+    assert found == ranked(store(), "mito", "dice", crops={"c0", "c1", "c2"}, last=last)
+    assert ranked(some, "mito", "dice", crops={"c0"}, last=last)[0].setup == "c"
+
+
 def test_what_was_trained_too_long_does_not_count() -> None:
     found = ranked(store(), "mito", "dice", crops={"c0"}, last={"a": 0, "b": 1})
     assert [(c.setup, c.iteration) for c in found] == [("b", 1)]
