@@ -9,6 +9,17 @@ import typer
 from ..app import command, voxel_size
 from ..options import Voxel
 
+FineClass = Annotated[
+    str | None,
+    typer.Option(
+        "--class", metavar="NAME", help="The truth holds the 37 fine ids: its inside is this."
+    ),
+]
+Dilation = Annotated[
+    float | None,
+    typer.Option(help="The truth is drawn this much too thin: ribosomes 8, centrosome 2."),
+]
+
 
 @command
 def evaluate(
@@ -27,16 +38,8 @@ def evaluate(
     mask: Annotated[
         str | None, typer.Option(metavar="PATH", help="Where the truth is annotated: not 0.")
     ] = None,
-    class_: Annotated[
-        str | None,
-        typer.Option(
-            "--class", metavar="NAME", help="The truth holds the 37 fine ids: its inside is this."
-        ),
-    ] = None,
-    dilate_nm: Annotated[
-        float | None,
-        typer.Option(help="The truth is drawn this much too thin: ribosomes 8, centrosome 2."),
-    ] = None,
+    class_: FineClass = None,
+    dilate_nm: Dilation = None,
     tolerance_nm: Annotated[float, typer.Option(help="Errors up to here are none.")] = 40.0,
     clip_nm: Annotated[float, typer.Option(help="Farther errors weigh no more.")] = 200.0,
     store: Annotated[
