@@ -85,7 +85,7 @@ def mrc(folder: Path) -> Format:
 
 def nrrd(folder: Path) -> Format:
     fields: dict[str, Any] = {
-        "space directions": "(4,0,0) (0,5,0) (0,0,8)",
+        "space directions": "(5,0,0) (0,4,0) (0,0,8)",
         "space units": '"nm" "nm" "nm"',
     }
     nrrd_file(folder / "v.nrrd", VOLUME, encoding="gzip", **fields)

@@ -26,7 +26,6 @@ from .shapes import Geometry
 from .trainer import Weights, read_checkpoint
 
 TILE_OUTPUT = 48  # voxels that a tile yields at least: smaller ones waste more on the halo
-HALOS = 3  # that the output of a tile has at least: (5/3)^3 is 5 times the voxels, at 1 it is 27
 SLACK = 1  # grey levels that the runtime may differ from torch
 
 
@@ -59,8 +58,7 @@ def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
     geometry = config.network.geometry
     halo, stride, finer = geometry.context, geometry.stride, config.network.upsample
     least = edge = _least(geometry)
-    wanted = max(TILE_OUTPUT, HALOS * halo * finer)
-    while (edge - 2 * halo) // stride * stride * finer < wanted and edge + stride <= MAX_TILE:
+    while (edge - 2 * halo) // stride * stride * finer < TILE_OUTPUT and edge + stride <= MAX_TILE:
         edge += stride
     card = _card(config, edge, step)
     part = out.with_suffix(".part.onnx")

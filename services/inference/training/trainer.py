@@ -5,7 +5,6 @@ and the step: a run that was stopped and resumed ends bit for bit like one that 
 kind of processor with the same number of threads.
 """
 
-import ctypes
 import math
 import pickle
 import zipfile
@@ -23,6 +22,7 @@ from torch import nn
 from fibstream.core.errors import FibstreamError, WrongUse
 
 from .config import NetworkConfig, TrainingConfig, parse_config
+from .memory import kept_memory
 from .network import UNet
 from .sampler import Batch, Sampler
 
@@ -31,8 +31,6 @@ VERSION = 1  # of checkpoints
 WARM = 100  # steps in which the learning rate rises
 CURVE = 20  # steps to one point of the curve
 AHEAD = 2  # batches that are drawn while a step is computed
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt, in glibc's malloc.h
-
 Report = Callable[[int, float], None]  # the step, and the mean loss of the last points
 
 
@@ -45,19 +43,6 @@ def weighted(found: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) ->
     axes = (0, 2, 3, 4)
     each = (weight * (found - target) ** 2).sum(axes)
     return (each / (weight > 0).sum(axes).clamp(min=1)).sum()
-
-
-def keep_memory() -> bool:
-    """Have the C library keep memory that is freed; return whether it does.
-
-    Else maps of 32 MiB and more go back to the system, which clears them anew page by page: a
-    third of a step (16 channels of 64³, batch 2). Only glibc does so, and lets itself be told.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def pick_device(config: TrainingConfig) -> torch.device:
@@ -266,8 +251,7 @@ def run(trainer: Trainer, sampler: Sampler, folder: Path, report: Report) -> Non
     checkpoint stays as it was.
     """
     config = trainer.config
-    keep_memory()
-    with ThreadPoolExecutor(1) as pool:
+    with kept_memory(), ThreadPoolExecutor(1) as pool:
         ahead: dict[int, Future[Batch]] = {}
         try:
             while trainer.step < config.steps:
