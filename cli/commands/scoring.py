@@ -9,6 +9,13 @@ import typer
 from ..app import command, voxel_size
 from ..options import Voxel
 
+TruthAt = Annotated[
+    str | None,
+    typer.Option(metavar="Z,Y,X", help="Where the truth begins in the test volume."),
+]
+TruthMask = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Where the truth is annotated: not 0.")
+]
 FineClass = Annotated[
     str | None,
     typer.Option(
@@ -30,14 +37,9 @@ def evaluate(
         float | None, typer.Option(help="Test values from here are inside.")
     ] = None,
     instances: Annotated[bool, typer.Option("--instances", help="Match objects too.")] = False,
-    truth_at_nm: Annotated[
-        str | None,
-        typer.Option(metavar="Z,Y,X", help="Where the truth begins in the test volume."),
-    ] = None,
+    truth_at_nm: TruthAt = None,
     voxel_size_nm: Voxel = None,
-    mask: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Where the truth is annotated: not 0.")
-    ] = None,
+    mask: TruthMask = None,
     class_: FineClass = None,
     dilate_nm: Dilation = None,
     tolerance_nm: Annotated[float, typer.Option(help="Errors up to here are none.")] = 40.0,
@@ -86,8 +88,7 @@ def evaluate(
     scores = evaluate_volumes(
         truth, test, threshold=threshold, instances=instances,
         voxel_size_nm=voxel_size(voxel_size_nm), begins_nm=begins_nm, mask=mask, limits=limits,
-        fine_class=class_,
-        dilate_nm=dilated,
+        fine_class=class_, dilate_nm=dilated,
     )  # fmt: skip
     if store is not None and facts is not None:
         add_to_store(store, facts, scores["metrics"], limits, dilated)
