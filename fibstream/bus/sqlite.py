@@ -289,7 +289,7 @@ class SqliteBus:
         """Whether the open file is still the one at its path: a dataset may have been deleted."""
         try:
             return self._file == _identity(self.path)
-        except FileNotFoundError:
+        except OSError:  # opening it anew says what is wrong
             return False
 
     def close(self) -> None:

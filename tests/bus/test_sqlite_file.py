@@ -101,6 +101,17 @@ def test_a_file_whose_tables_are_still_to_be_made_is_no_damage(tmp_path: Path) -
         SqliteBus(tmp_path / "bus.sqlite", read_only=True)
 
 
+def test_a_bus_whose_path_leads_nowhere_is_not_the_one_that_is_open(tmp_path: Path) -> None:
+    folder = tmp_path / "cell.zarr"
+    folder.mkdir()
+    with closing(SqliteBus(folder / "bus.sqlite")) as bus:
+        assert bus.is_current
+        folder.rename(tmp_path / "gone")
+        assert not bus.is_current
+        folder.touch()  # a file where its folder was
+        assert not bus.is_current
+
+
 def test_a_live_log_is_read_to_its_end_where_nothing_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
