@@ -52,11 +52,6 @@ class Quarantine:
         self._rests: dict[str, _Rest] = {}
         telemetry.set(QUARANTINED, 0)
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is known of any dataset."""
-        return not self._rests
-
     def put(self, name: str, error: Exception | str) -> None:
         """Leave a dataset alone for a while, for a reason."""
         now, before, pause_s = time.monotonic(), self._rests.get(name), FIRST_PAUSE_S

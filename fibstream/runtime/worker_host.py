@@ -57,7 +57,7 @@ class WorkerHost:
 
     def _scan(self) -> None:
         """Read the catalogue; where a queue names the datasets, only to forget those that went."""
-        if self._shared is not None and self.quarantine.empty:
+        if self._shared is not None and not self.quarantine.reasons:
             return
         names = sorted(self._root.names())
         self.quarantine.keep(names)
