@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
@@ -23,7 +22,12 @@ from fibstream.services.inference.edges.model import with_digest
 from fibstream.services.inference.port import Engine
 from fibstream.services.inference.seen import View
 from fibstream.services.ingest.edges.landing import Order, ordered
-from fibstream.services.ingest.edges.sources import check_same_factors, open_raw, shape_text
+from fibstream.services.ingest.edges.sources import (
+    check_same_factors,
+    open_raw,
+    shape_text,
+    slices_text,
+)
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
 from fibstream.services.ingest.unimaged import GIVE
 from fibstream.volumes.lengths import Size, size_text
@@ -106,14 +110,15 @@ def _landing_grid(source: Source, info: Info, raw: str) -> Grid:
     """Return the chunks that land: of an open dataset whole layers, and the user is told."""
     if info.sealed:
         return Grid(source.shape, clip_chunk(info.chunk, source.shape))
-    depth, layer = source.shape[0], info.chunk[0]
+    depth, layer, factor = source.shape[0], info.chunk[0], info.downsample[0]
     left = depth % layer
     if left == depth:
         raise WrongUse(f"{raw}: not one layer of chunks; give --seal when it is the whole volume")
     if left:
         log.warning(
-            "the last %d of %d slices do not land: while dataset %s is open, layers of %d do; give "
-            "--seal when this is the whole volume", left, depth, info.name, layer,
+            "the last %d of %s%s do not land: while dataset %s is open, layers of %d do; give "
+            "--seal when this is the whole volume",
+            left, slices_text(depth, factor), "," if factor > 1 else "", info.name, layer,
         )  # fmt: skip
     grid = Grid((depth - left, *source.shape[1:]), info.chunk)
     Grid(info.shape, info.chunk).check_growth((grid.count[0] - 1, 0, 0))
@@ -152,12 +157,14 @@ def polarity_notes(source: Source, info: Info, make: EngineMaker) -> Iterator[st
 
     One of the same name with other weights would tell of another training.
     """
-    if find_spec("scipy") is None:  # an installation of ingest alone has none, and tries nothing
-        return
     view = View(info.contrast, info.invert, info.absent_value)
     for sha256 in info.networks.values():
         if path := with_digest(sha256):
-            engine = make(path, os.cpu_count() or 1)
+            try:
+                engine = make(path, os.cpu_count() or 1)
+            except WrongUse as error:  # on this machine: services compute, and have checked it
+                yield f"polarity is not tried: {error}"
+                continue
             if note := polarity_note(
                 source, view, engine, give=GIVE, leave_out="create the dataset without"
             ):

@@ -149,12 +149,18 @@ def test_the_shape_of_a_volume_that_is_averaged_is_not_called_that_of_its_file(
     is_one_line(answer, r"is \(6, 4, 4\) once averaged by 1,2,2; the dataset is \(6, 4, 5\)")
 
 
-def test_slices_that_do_not_land_yet_are_told(server: str, tmp_path: Path) -> None:
-    np.save(tmp_path / "v.npy", np.ones((11, 8, 8), np.uint8))
-    given = ("--shape", "?,8,8", "--voxel-size-nm", 8, "--chunk", 4)
-    assert create(server, "growing", *given).code == 0
-    land = ("land", "growing", "--raw", tmp_path / "v.npy", "--server", server)
-    told = "the last 3 of 11 slices do not land: while dataset growing is open, layers of 4 do"
+@pytest.mark.parametrize(
+    "depth, of", [(1, "11 slices"), (2, "11 slices, each the mean of 2 of the data,")]
+)
+def test_slices_that_do_not_land_yet_are_told(
+    server: str, tmp_path: Path, depth: int, of: str
+) -> None:
+    name = f"growing-{depth}"
+    np.save(tmp_path / "v.npy", np.ones((11 * depth, 8, 8), np.uint8))
+    given = ("--shape", "?,8,8", "--voxel-size-nm", 4, "--downsample", f"{depth},1,1", "--chunk", 4)
+    assert create(server, name, *given).code == 0
+    land = ("land", name, "--raw", tmp_path / "v.npy", "--server", server)
+    told = f"the last 3 of {of} do not land: while dataset {name} is open, layers of 4 do"
     assert told in inside(*land).err
     answer = inside(*land, "--seal")
     assert (answer.code, "do not land" in answer.err) == (0, False)

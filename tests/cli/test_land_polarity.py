@@ -10,6 +10,7 @@ import pytest
 from fibstream.cli.landing import land_volume, polarity_notes
 from fibstream.client import Client
 from fibstream.client.ingest import Info
+from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.core.stage import Patch
 from fibstream.services.inference.edges.model import MODELS, read_model, with_digest
@@ -63,6 +64,25 @@ def test_a_forgotten_inversion_is_told_before_a_volume_lands(
     assert "membranes are bright, create the dataset with --invert" in caplog.text
 
 
-def test_a_network_is_found_by_what_it_is_and_not_by_its_name() -> None:
+def test_a_network_that_this_machine_cannot_execute_is_told_and_refuses_no_volume(
+    tmp_path: Path,
+) -> None:
+    def failing(path: Path, _: int) -> TinyEngine:
+        raise WrongUse(f"model {path.stem}: the runtime cannot execute it")
+
+    np.save(tmp_path / "raw.npy", blobs())
+    opened = open_volume(str(tmp_path / "raw.npy"), kind="raw", voxel_size_nm=(8, 8, 8))
+    info = Info("cell", blobs().shape, (16, 16, 16), "uint8", (8, 8, 8), (0, 255), "", False,
+                frozenset(), networks={"mito": read_model(MITO).sha256})  # fmt: skip
+    with closing(opened) as source:
+        (note,) = polarity_notes(source, info, failing)
+    assert note == "polarity is not tried: model mito: the runtime cannot execute it"
+
+
+def test_a_network_is_found_by_what_it_is_and_not_by_its_name(tmp_path: Path) -> None:
     assert with_digest(read_model(MITO).sha256) == MITO
     assert with_digest("mito") is None
+    for name in "abcdefgh":  # in whatever order they are listed
+        (tmp_path / f"{name}.onnx").write_bytes(b"no network")
+    (tmp_path / "other.onnx").write_bytes(MITO.read_bytes())
+    assert with_digest(read_model(MITO).sha256, tmp_path) == tmp_path / "other.onnx"

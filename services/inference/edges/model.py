@@ -7,6 +7,7 @@ distance scale_nm too; phase is 0 where it does not say so, and output_voxel_siz
 the output is finer than the input. docs/networks.md describes each.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,7 +83,11 @@ def find_model(name_or_path: str, models: Path = MODELS) -> Path:
 
 def with_digest(sha256: str, models: Path = MODELS) -> Path | None:
     """Return the file of the released network that has a digest; None where none has."""
-    return next((p for p in models.glob("*.onnx") if read_model(p).sha256 == sha256), None)
+    for path in models.glob("*.onnx"):
+        with contextlib.suppress(WrongUse):  # another file that somebody put there
+            if read_model(path).sha256 == sha256:
+                return path
+    return None
 
 
 def _is_file(path: Path) -> bool:
