@@ -14,53 +14,27 @@ from fibstream.bus.creation import CreationBus
 from fibstream.bus.memory import MemoryBus
 from fibstream.bus.reading import entries_of
 from fibstream.bus.topics import declared, partition_of
-from fibstream.core.dataset import Dataset
 from fibstream.core.events import ObjectChanged, PipelineChanged, Record, Sealed, Task
 from fibstream.core.keys import content_hash
 from fibstream.core.ports import Bus
-from fibstream.core.service import Capability, Service
 from fibstream.core.subject import Subject
 from fibstream.runtime import host as host_module
 from fibstream.runtime import worker_host as worker_module
 from fibstream.runtime.host import PlannerHost
 from fibstream.runtime.ledger import ledger
-from fibstream.runtime.loops import drive
 from fibstream.runtime.root import Root
-from fibstream.runtime.settings import Settings
 from fibstream.runtime.worker_host import WorkerHost
 from fibstream.services.ingest.edges.datasets import DatasetDesign, announce_seal, create
-from fibstream.services.ingest.edges.landing import land
 from fibstream.store.store import Blob, Store
 
-from ..runtime.line import CHUNK, CHUNKS, GRID, RAW_INPUT, SHAPE, STAGE, blurred, make_stage, volume
+from ..runtime.line import CHUNKS, GRID, SHAPE, STAGE, blurred, volume
+from ..runtime.serving import QUEUE, SERVICE, SETTINGS, SharedRoot, dataset_named, land_all
 from ..support.broker import broker  # noqa: F401
 
-SETTINGS = Settings.model_validate({})
-SERVICE = Service(
-    "inference", 7999, "made", (Capability(("prediction",), lambda *_: [make_stage()]),),
-    lambda _: None, lambda _: [RAW_INPUT],
-)  # fmt: skip
 NAME = f"d{time.time_ns()}"  # on a broker that other tests use
-QUEUE = wire.task_topic("inference")
 LOGS = [*wire.ledger_topics(), wire.OBJECTS, wire.PROGRESS, wire.CONTROL, wire.WORK,
         wire.dead_letter_topic("inference")]  # fmt: skip
 PATIENCE_S = 60.0  # to join a group on a busy machine
-
-
-class SharedRoot(Root):
-    """A root whose datasets share one bus in memory, as on Kafka."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.only = MemoryBus()
-
-    def bus(self, name: str, creation: str | None = None) -> Bus:
-        """Return the bus as one creation sees it."""
-        return CreationBus(self.only, name, creation or self.dataset(name).incarnation)
-
-    def shared_bus(self) -> Bus | None:
-        """Return the bus of all."""
-        return self.only
 
 
 @pytest.fixture(params=["memory", "kafka"])
@@ -79,17 +53,12 @@ def root(
 
 
 def created(root: Root) -> None:
-    dataset = Dataset(
-        name=NAME, shape=SHAPE, chunk=CHUNK, dtype="uint8", voxel_size_nm=(8, 8, 8),
-        contrast=(0, 255),
-    )  # fmt: skip
-    assert create(root, DatasetDesign(dataset, {}, []))
+    assert create(root, DatasetDesign(dataset_named(NAME), {}, []))
 
 
 def landed(root: Root, raw: Any) -> None:
     with root.open(NAME) as (_, site):
-        for index in CHUNKS:
-            drive(land(site, index, raw[GRID.box(index).slices()], "uint8", None))
+        land_all(site, raw)
 
 
 def until_complete(root: Root, planners: PlannerHost, worker: WorkerHost, raw: Any) -> None:

@@ -18,25 +18,18 @@ from fibstream.core.events import MAX_EVENT, ObjectChanged, Progress, Record, Se
 from fibstream.core.keys import NamedInput, canonical, content_hash
 from fibstream.core.ports import Bus
 from fibstream.core.rules import pipeline_rule
-from fibstream.core.service import Capability, Service
 from fibstream.core.subject import WHOLE, ObjectId
 from fibstream.runtime.ledger import ledger
-from fibstream.runtime.loops import PlannerLoop, WorkerLoop, drive
-from fibstream.runtime.settings import Settings
+from fibstream.runtime.loops import PlannerLoop, WorkerLoop
 from fibstream.runtime.site import Site
-from fibstream.services.ingest.edges.landing import land
 from fibstream.services.ingest.edges.progress import DatasetFollower
 from fibstream.services.refine.servicer import ObjectFollower, _existing
 from fibstream.store.store import Blob, Store
 
-from ..runtime.line import CHUNK, CHUNKS, GRID, RAW_INPUT, SHAPE, STAGE, blurred, make_stage, volume
+from ..runtime.line import CHUNKS, GRID, RAW_INPUT, STAGE, blurred, volume
+from ..runtime.serving import QUEUE, SERVICE, SETTINGS, dataset_named, land_all
 from ..support.broker import broker  # noqa: F401
 
-SETTINGS = Settings.model_validate({})
-SERVICE = Service(
-    "inference", 7999, "made", (Capability(("prediction",), lambda *_: [make_stage()]),),
-    lambda _: None, lambda _: [RAW_INPUT],
-)  # fmt: skip
 NAME = f"d{time.time_ns()}"  # on a broker that other tests use
 CHANCE = random.Random(7)
 FORGED: list[Any] = [
@@ -93,29 +86,25 @@ def connect(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Callable[
 
 
 def test_whatever_is_published_the_dataset_is_computed_and_read(connect: Callable[[], Bus]) -> None:
-    dataset = Dataset(
-        name=NAME, shape=SHAPE, chunk=CHUNK, dtype="uint8", voxel_size_nm=(8, 8, 8),
-        contrast=(0, 255),
-        organelles=(Organelle(name="mito", recipe="mito", inputs={}, settings={}),),
-    )  # fmt: skip
+    mito = Organelle(name="mito", recipe="mito", inputs={}, settings={})
+    dataset = dataset_named(NAME, organelles=(mito,))
     files, bus, before = MemoryFiles(), connect(), UNREADABLE.count
     files.put(RECORD, canonical(dataset.model_dump(mode="json")))
     store = Store(files, GRID)
     site = Site(dataset.name, store, bus)
     raw = volume()
-    for index in CHUNKS:
-        drive(land(site, index, raw[GRID.box(index).slices()], "uint8", None))
+    land_all(site, raw)
     for number, value in enumerate(VALUES):
         for topic in TOPICS:
             for key in CHANCE.sample(KEYS, 2):
                 bus.publish(topic, key, value)
         for key in (f"{dataset.name}/{STAGE}/0.0.{number}", CHANCE.choice(KEYS)):
-            bus.send(wire.task_topic("inference"), key, value)
+            bus.send(QUEUE, key, value)
     for event in FORGED:  # under the keys that are theirs
         topic = wire.LEDGER + getattr(event, "stage", "").partition("/")[0]
         if isinstance(event, Task):
             key = wire.record_key(NAME, event.stage, event.subject)
-            bus.send(wire.task_topic("inference"), key, wire.encode(event))
+            bus.send(QUEUE, key, wire.encode(event))
         elif isinstance(event, Record) and topic in TOPICS:
             bus.publish(
                 topic, wire.record_key(NAME, event.stage, event.subject), wire.encode(event)

@@ -7,32 +7,22 @@ from pathlib import Path
 import pytest
 
 from fibstream.bus import wire
-from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.dataset import RECORD
 from fibstream.core.errors import Retryable
 from fibstream.core.events import Task
 from fibstream.core.keys import canonical
 from fibstream.core.ports import Bus, Delivery
-from fibstream.core.service import Capability, Service
 from fibstream.runtime import host as host_module
 from fibstream.runtime import worker_host as worker_module
 from fibstream.runtime.host import PlannerHost
 from fibstream.runtime.ledger import ledger
-from fibstream.runtime.loops import drive
 from fibstream.runtime.root import Root, bus_path
-from fibstream.runtime.settings import Settings
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker_host import WorkerHost
-from fibstream.services.ingest.edges.landing import land
 from fibstream.store.store import Blob, Store
 
-from .line import CHUNK, CHUNKS, GRID, RAW_INPUT, SHAPE, STAGE, blur, make_stage, volume
-
-SETTINGS = Settings.model_validate({})
-QUEUE = wire.task_topic("inference")
-SERVICE = Service(
-    "inference", 7999, "made", (Capability(("prediction",), lambda *_: [make_stage(blur)]),),
-    lambda _: None, lambda _: [RAW_INPUT],
-)  # fmt: skip
+from .line import CHUNKS, GRID, STAGE, volume
+from .serving import QUEUE, SERVICE, SETTINGS, dataset_named, land_all
 
 
 class Changing(Root):
@@ -47,18 +37,13 @@ class Changing(Root):
 
     def create(self, number: int) -> None:
         """Create the dataset, with all chunks; each has other contents."""
-        dataset = Dataset(
-            name="cell", shape=SHAPE, chunk=CHUNK, dtype="uint8", voxel_size_nm=(8, 8, 8),
-            contrast=(0, 255), incarnation=str(number),
-        )  # fmt: skip
+        dataset = dataset_named("cell", incarnation=str(number))
         self.make("cell")
         files = self.files("cell")
         files.put(RECORD, canonical(dataset.model_dump(mode="json")))
         with closing(super().bus("cell")) as bus:
             site = Site("cell", Store(files, GRID), bus)
-            for index in CHUNKS:
-                raw = volume(number)[GRID.box(index).slices()]
-                drive(land(site, index, raw, "uint8", None))
+            land_all(site, volume(number))
         self.enter("cell")
 
     def bus(self, name: str, creation: str | None = None) -> Bus:

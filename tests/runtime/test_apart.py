@@ -8,44 +8,23 @@ from typing import Any
 import pytest
 
 from fibstream.bus import wire
-from fibstream.bus.memory import MemoryBus
 from fibstream.bus.reading import UNREADABLE
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import Retryable
 from fibstream.core.events import DeadLetter, Record, Task
 from fibstream.core.keys import canonical
-from fibstream.core.ports import Bus
 from fibstream.core.service import Capability, Service
 from fibstream.core.stage import RAW, Block, Stage
 from fibstream.runtime import loops
 from fibstream.runtime.host import PlannerHost
 from fibstream.runtime.ledger import ledger
-from fibstream.runtime.loops import drive
 from fibstream.runtime.root import Root
-from fibstream.runtime.settings import Settings
 from fibstream.runtime.site import Site
 from fibstream.runtime.worker_host import WorkerHost
-from fibstream.services.ingest.edges.landing import land
 from fibstream.store.store import Blob, Store
 
-from .line import CHUNK, CHUNKS, GRID, RAW_INPUT, SHAPE, STAGE, blur, make_stage, volume
-
-SETTINGS = Settings.model_validate({})
-QUEUE = wire.task_topic("inference")
-
-
-class SharedRoot(Root):
-    """A root whose datasets share one bus, as on Kafka."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.only = MemoryBus()
-
-    def bus(self, name: str, creation: str | None = None) -> Bus:
-        return self.only
-
-    def shared_bus(self) -> Bus | None:
-        return self.only
+from .line import CHUNKS, GRID, RAW_INPUT, STAGE, blur, make_stage, volume
+from .serving import QUEUE, SETTINGS, SharedRoot, dataset_named, land_all
 
 
 def stages(dataset: Dataset, _: object) -> Sequence[Stage]:
@@ -75,17 +54,11 @@ def root(
     (tmp_path / "root").mkdir()
     with closing(request.param(str(tmp_path / "root"))) as made:
         for name in ("bug", "away", "well"):
-            dataset = Dataset(
-                name=name, shape=SHAPE, chunk=CHUNK, dtype="uint8", voxel_size_nm=(8, 8, 8),
-                contrast=(0, 255),
-            )  # fmt: skip
             made.make(name)
             files = made.files(name)
-            files.put(RECORD, canonical(dataset.model_dump(mode="json")))
+            files.put(RECORD, canonical(dataset_named(name).model_dump(mode="json")))
             site = Site(name, Store(files, GRID), made.bus(name))
-            for index in CHUNKS:
-                raw = volume()[GRID.box(index).slices()]
-                drive(land(site, index, raw, "uint8", None))
+            land_all(site, volume())
             made.enter(name)
         yield made
 

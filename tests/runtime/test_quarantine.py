@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 
 from fibstream.bus import wire
-from fibstream.bus.memory import MemoryBus
 from fibstream.core.dataset import RECORD
 from fibstream.core.errors import Retryable
-from fibstream.core.ports import Bus
 from fibstream.core.service import Service
 from fibstream.runtime.host import SCAN_S
 from fibstream.runtime.quarantine import FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOK_S, Quarantine
-from fibstream.runtime.root import Root
-from fibstream.runtime.settings import Settings
 from fibstream.runtime.worker_host import WorkerHost
 from fibstream.telemetry.metrics import QUARANTINED
 from fibstream.telemetry.prometheus import Prometheus
+
+from .serving import SETTINGS, SharedRoot
 
 
 class Record:
@@ -101,23 +99,14 @@ def test_a_record_is_not_looked_at_with_every_task(
     assert 9 <= record.looks - before <= 11
 
 
-class Shared(Root):
-    """A root whose datasets share one bus, as on Kafka."""
+class Listed(SharedRoot):
+    """A root that counts how often its catalogue is read."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.only = MemoryBus()
-        self.lists = 0
+    lists = 0
 
     def names(self) -> list[str]:
         self.lists += 1
         return super().names()
-
-    def bus(self, name: str, creation: str | None = None) -> Bus:
-        return self.only
-
-    def shared_bus(self) -> Bus | None:
-        return self.only
 
 
 def left_alone(telemetry: Prometheus) -> float | None:
@@ -128,13 +117,12 @@ def left_alone(telemetry: Prometheus) -> float | None:
 def test_a_worker_of_a_shared_bus_forgets_who_was_deleted(
     tmp_path: Path, clock: list[float]
 ) -> None:
-    root, telemetry = Shared(str(tmp_path)), Prometheus("census")
+    root, telemetry = Listed(str(tmp_path)), Prometheus("census")
     service = Service("census", 7999, "counted", (), lambda _: None)
     root.make("cell")
     root.files("cell").put(RECORD, b"none")
     root.enter("cell")
-    settings = Settings.model_validate({})
-    with closing(WorkerHost(service, root, settings, "host:1", telemetry)) as worker:
+    with closing(WorkerHost(service, root, SETTINGS, "host:1", telemetry)) as worker:
         worker.turn()
         assert root.lists == 0  # a request to a bucket, where the queue says who has work
         root.only.send(wire.task_topic("census"), "cell/raw/0.0.0", b"")
