@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fibstream.bus import wire
-from fibstream.core.dataset import RECORD
-from fibstream.core.errors import Retryable
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import Damaged, Retryable
 from fibstream.core.events import Task
 from fibstream.core.keys import canonical
-from fibstream.core.ports import Bus, Delivery
+from fibstream.core.ports import Bus, Delivery, Files
 from fibstream.runtime import host as host_module
 from fibstream.runtime import worker_host as worker_module
 from fibstream.runtime.host import PlannerHost
@@ -22,7 +22,7 @@ from fibstream.runtime.worker_host import WorkerHost
 from fibstream.store.store import Blob, Store
 
 from .line import CHUNKS, GRID, STAGE, volume
-from .serving import QUEUE, SERVICE, SETTINGS, dataset_named, land_all
+from .serving import QUEUE, SERVICE, SETTINGS, SharedRoot, dataset_named, land_all
 
 
 class Changing(Root):
@@ -49,8 +49,16 @@ class Changing(Root):
     def bus(self, name: str, creation: str | None = None) -> Bus:
         """Open the bus; the moment is just after it."""
         bus = super().bus(name, creation)
-        self.pass_moment()
+        if not isinstance(self, SharedRoot):
+            self.pass_moment()
         return bus
+
+    def dataset(self, name: str, files: Files | None = None) -> Dataset:
+        """Read the record; on a bus that datasets share the moment is just after it."""
+        found = super().dataset(name, files)
+        if isinstance(self, SharedRoot):
+            self.pass_moment()
+        return found
 
     def pass_moment(self) -> None:
         """Let what a test chose happen, once."""
@@ -59,12 +67,18 @@ class Changing(Root):
             moment()
 
 
+class ChangingShared(Changing, SharedRoot):
+    """The same, on a bus that datasets share."""
+
+
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changing]:
+def root(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Changing]:
     monkeypatch.setattr(host_module, "SCAN_S", 0.0)
     monkeypatch.setattr(worker_module, "SCAN_S", 0.0)
     (tmp_path / "root").mkdir()
-    with closing(Changing(str(tmp_path / "root"))) as made:
+    with closing(getattr(request, "param", Changing)(str(tmp_path / "root"))) as made:
         made.create(0)
         yield made
 
@@ -102,12 +116,15 @@ def test_a_task_of_the_old_dataset_is_not_carried_out_for_the_new_one(root: Chan
         old.take = change  # type: ignore[method-assign]
         assert worker.turn() and taken
         assert not worker.loops and not list(root.files("cell").list("blur"))
+        with pytest.raises(Damaged, match="closed"):
+            old.wait(0)
         worker.turn()
         assert worker.loops["cell"][1] is not old
         with closing(PlannerHost(SERVICE, root, SETTINGS)) as planners:
             until_complete(root, planners, worker)
 
 
+@pytest.mark.parametrize("root", [Changing, ChangingShared], indirect=True)
 @pytest.mark.parametrize("role", [PlannerHost, WorkerHost])
 def test_a_dataset_that_is_replaced_while_it_is_opened_is_opened_anew(
     root: Changing, role: type
