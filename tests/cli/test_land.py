@@ -162,5 +162,8 @@ def test_slices_that_do_not_land_yet_are_told(
     land = ("land", name, "--raw", tmp_path / "v.npy", "--server", server)
     told = f"the last 3 of {of} do not land: while dataset {name} is open, layers of 4 do"
     assert told in inside(*land).err
+    early = inside("seal", name, "--server", server, "--extent-z", 2 * depth)
+    assert "chunks have landed up to slice 8" in early.err
+    assert ("extent of 2 slices, each the mean of 2 of the data:" in early.err) == (depth == 2)
     answer = inside(*land, "--seal")
     assert (answer.code, "do not land" in answer.err) == (0, False)

@@ -38,13 +38,13 @@ def made(_: Path, __: int) -> TinyEngine:
 def test_only_a_wrong_polarity_of_a_network_that_is_here_is_told(
     tmp_path: Path, bright: bool, invert: bool
 ) -> None:
-    raw = 255 - blobs() if bright else blobs()
+    raw = (255 - blobs() if bright else blobs()) * np.uint16(100)
     np.save(tmp_path / "raw.npy", raw)
     opened = open_volume(str(tmp_path / "raw.npy"), kind="raw", voxel_size_nm=(8, 8, 8))
     with closing(opened) as source:
         for sha256, here in ((read_model(MITO).sha256, True), ("0" * 64, False)):
-            info = Info("cell", raw.shape, (16, 16, 16), "uint8", (8, 8, 8), (0, 255), "", False,
-                        frozenset(), invert=invert, networks={"mito": sha256})  # fmt: skip
+            info = Info("cell", raw.shape, (16, 16, 16), "uint16", (8, 8, 8), (0, 25500), "",
+                        False, frozenset(), invert=invert, networks={"mito": sha256})  # fmt: skip
             notes = list(polarity_notes(source, info, made))
             assert len(notes) == (here and bright != invert)
             for note in notes:
