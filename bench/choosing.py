@@ -23,7 +23,7 @@ import yaml
 import zarr
 from PIL import Image
 
-from fibstream.cli.evaluating import add_to_store, evaluate_volumes, facts_of
+from fibstream.cli.evaluating import add_to_store, evaluate_volumes, facts_of, truth_text
 from fibstream.cli.oneshot import predict_volume
 from fibstream.kernels.metrics import PUBLISHED
 from fibstream.kernels.schema.strategies import STRATEGIES
@@ -148,16 +148,18 @@ def score_cell(name: str, step: int, model: Path, seed: int, out: Path, store: P
     )  # fmt: skip
     for label in classes_of(name):
         test = f"{predicted}#predictions/{label}"
+        truth = f"{raw}#labels/fine"
+        compared = truth_text(truth, label, None)
         scores = evaluate_volumes(
-            f"{raw}#labels/fine", test, threshold=127, instances=False, voxel_size_nm=None,
+            truth, test, threshold=127, instances=False, voxel_size_nm=None,
             fine_class=label,
         )  # fmt: skip
         facts = facts_of(
-            store, path=test, label=label, crop=crop, threshold=127, setup=name, iteration=step,
-            raw_dataset="phantoms at 4 nm",
+            store, truth=compared, path=test, label=label, crop=crop, threshold=127, setup=name,
+            iteration=step, raw_dataset="phantoms at 4 nm",
         )  # fmt: skip
         assert facts is not None  # a store was given
-        add_to_store(store, facts, scores["metrics"], PUBLISHED, 0.0)
+        add_to_store(store, facts, scores["metrics"], PUBLISHED, 0.0, compared)
         if seed == CELLS[0]:
             look(predicted, label, out / "looks" / f"{label}-{name}-{step}.png")
     shutil.rmtree(predicted)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.app.evaluation.comparison import Comparison
-from fibstream.app.evaluation.store import Facts, append, read, rows_of
+from fibstream.app.evaluation.store import Facts, append, check_truth, read, rows_of
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.kernels.metrics import Limits
@@ -71,17 +71,40 @@ def evaluate_volumes(
         if dilate_nm:
             _check_reach(dilate_nm, one)
         annotated = None if mask is None else stack.enter_context(closing(_open_mask(mask, one)))
+        there = np.zeros(256, np.bool_)
         if fine_class is not None:
-            one, annotated = _class_of(one, fine_class), _drawn(one, annotated)
+            one, annotated = _class_of(one, fine_class, there), _drawn(one, annotated)
         comparison = Comparison(
             one, two, met, track, threshold, annotated, sized, limits or Limits(), dilate_nm
         )
-        return comparison.scores(instances=instances)
+        scores = comparison.scores(instances=instances)
+        if fine_class is not None and (note := _undrawn_note(one.name, fine_class, there)):
+            log.warning("%s", note)
+        return scores
 
 
-def _class_of(truth: Source, name: str) -> Source:
-    """Return where fine ids are those of a class; WrongUse for other ids, once they are read."""
+def _undrawn_note(truth: str, name: str, there: NDArray[np.bool_]) -> str | None:
+    """Return what to tell where some ids of a class occur, and others do not."""
+    ids = sorted(super_class(name).ids)
+    lacking = [fine for fine in ids if not there[fine]]
+    if not lacking or len(lacking) == len(ids):
+        return None
+    return (
+        f"{truth}: of the ids {', '.join(map(str, ids))} no {', '.join(map(str, lacking))} occurs: "
+        "if nobody drew what they stand for, it counts as outside; give --mask"
+    )
+
+
+def _class_of(truth: Source, name: str, there: NDArray[np.bool_]) -> Source:
+    """Return where fine ids are those of a class; WrongUse for other ids, once they are read.
+
+    In ``there`` the ids are marked that are met.
+    """
     super_class(name)  # refuses unknown names before anything is read
+    if truth.dtype.kind not in "bui":
+        raise WrongUse(
+            f"{truth.name} is {truth.dtype}; expected fine ids, 0 to {FINE_IDS}, of --class"
+        )
 
     def fetch(box: Box) -> NDArray[np.bool_]:
         found = truth.read(box)
@@ -89,7 +112,9 @@ def _class_of(truth: Source, name: str) -> Source:
             raise WrongUse(
                 f"{truth.name}: label {found.max()}; expected fine ids, 0 to {FINE_IDS}, of --class"
             )
-        return members(found.astype(np.uint8), name)
+        fine = found.astype(np.uint8)
+        there[:] |= np.bincount(fine.ravel(), minlength=256) > 0
+        return members(fine, name)
 
     return replace(truth, name=f"{truth.name} {name}", dtype=np.dtype(np.bool_), fetch=fetch)
 
@@ -101,7 +126,8 @@ def _drawn(truth: Source, mask: Source | None) -> Source:
         drawn: NDArray[np.bool_] = truth.read(box) != 0
         return drawn if mask is None else drawn & (mask.read(box) != 0)
 
-    return replace(truth, dtype=np.dtype(np.bool_), fetch=fetch)
+    name = f"{truth.name}, where an id is drawn"
+    return replace(truth, name=name, dtype=np.dtype(np.bool_), fetch=fetch)
 
 
 def _open_mask(path: str, truth: Source) -> Source:
@@ -158,7 +184,7 @@ def _check_reach(dilate_nm: float, truth: Source) -> None:
 
 def facts_of(
     store: Path | None, *, label: str | None, crop: str | None, threshold: float | None,
-    **others: Any,
+    truth: str, **others: Any,
 ) -> Facts | None:  # fmt: skip
     """Return what a store is told of a comparison; None without a store."""
     given = {"label": label, "crop": crop, **others}
@@ -171,7 +197,7 @@ def facts_of(
     if not label or not crop:
         raise WrongUse(f"--store {store}: expected --label and --crop too")
     if store.exists():
-        read(store)  # a file that is no store is refused before the work
+        check_truth(read(store), crop, label, truth)  # refused before the work
     else:
         check_file(store, "--store")
     return Facts(label=label, crop=crop, threshold=threshold, refined=threshold is None, **others)
@@ -179,12 +205,25 @@ def facts_of(
 
 def add_to_store(
     store: Path, facts: Facts, metrics: Mapping[str, float | None], limits: Limits,
-    dilate_nm: float,
+    dilate_nm: float, truth: str,
 ) -> None:  # fmt: skip
     """Add the metrics of a comparison to a store; WrongUse where none could be computed."""
     if not metrics:
         raise WrongUse(f"--store {store}: no voxel size is known: give --voxel-size-nm Z,Y,X")
-    append(store, rows_of(facts, metrics, limits, dilate_nm))
+    append(store, rows_of(facts, metrics, limits, dilate_nm), truth)
+
+
+def truth_text(truth: str, fine_class: str | None, mask: str | None) -> str:
+    """Return what was compared with, as a store keeps it."""
+    within = "" if mask is None else f" within {mask}"
+    return truth + ("" if fine_class is None else f" {fine_class}") + within
+
+
+def label_of(label: str | None, fine_class: str | None, store: Path | None) -> str | None:
+    """Return the label that a store is told: that of ``--class``; WrongUse for another one."""
+    if None not in (label, fine_class) and label != fine_class:
+        raise WrongUse(f"--label {label}: the truth is of --class {fine_class}; expected one name")
+    return fine_class if label is None and store is not None else label
 
 
 def _open(path: str, given: Size | None, kinds: Sequence[Kind]) -> Source:

@@ -62,7 +62,7 @@ class Comparison:
             if instances:
                 pairs += scoring.count_pairs(a, b)
         if self.mask is not None and not counts.size:
-            raise WrongUse(f"--mask {self.mask.name}: no voxel that is compared is annotated")
+            raise WrongUse(f"mask {self.mask.name}: no voxel that is compared is annotated")
         self._note_full(counts)
         found: dict[str, Any] = dict(scoring.scores(counts))
         found["compared"] = {

@@ -61,13 +61,15 @@ def scores_of(store: pa.Table, limits: Limits = PUBLISHED) -> list[Score]:
     """Return what can be chosen from: values of predictions at the threshold, of known setups.
 
     Of metrics that depend on a length those of ``limits`` count, of truths those of any dilation.
+
+    Raises WrongUse for two values of one metric at one crop by one network: which counts?
     """
     wanted = {
         name: {metric.parameter: getattr(limits, metric.parameter)} if metric.parameter else {}
         for name, metric in METRICS.items()
     }
     rows = ((row, json.loads(row["metric_params"])) for row in store.to_pylist())
-    return [
+    found = [
         Score(**{name: row[name] for name in Score._fields[:-1]}, dilated_nm=dilated)
         for row, params in rows
         for dilated in (params.pop(DILATED, 0.0),)
@@ -79,6 +81,21 @@ def scores_of(store: pa.Table, limits: Limits = PUBLISHED) -> list[Score]:
         and row["iteration"] is not None
         and params == wanted.get(row["metric"])
     ]
+    return _single(found)
+
+
+def _single(scores: Sequence[Score]) -> list[Score]:
+    """Return scores without repetitions; WrongUse where two differ that should be one."""
+    kept: dict[Score, Score] = {}
+    for score in scores:
+        other = kept.setdefault(score._replace(value=0.0, raw_dataset=None), score)
+        if other.value != score.value:
+            raise WrongUse(
+                f"store: {cut(score.setup)} at {score.iteration} has two values of {score.metric} "
+                f"for {cut(score.label)} at crop {cut(score.crop)}, {other.value:g} and "
+                f"{score.value:g}; expected a name of its own for each truth and raw dataset"
+            )
+    return list(kept.values())
 
 
 def one_dilation(
@@ -87,15 +104,16 @@ def one_dilation(
     """Return scores of which each label has truths of one dilation, since others do not compare.
 
     ``dilate_nm`` chooses where a label has several; of ``labels``, or all if there are none, each
-    must have one then, else WrongUse.
+    must have one then, and of ``labels`` the one that is given, else WrongUse.
     """
     lengths: dict[str, set[float]] = defaultdict(set)
     for score in scores:
         lengths[score.label].add(score.dilated_nm)
     for label, each in lengths.items():
-        if len(each) > 1 and dilate_nm not in each and label in (labels or lengths):
+        several = len(each) > 1 and label in (labels or lengths)
+        if dilate_nm not in each and (several or (dilate_nm is not None and label in labels)):
             raise WrongUse(
-                f"label {label:.40}: compared with truths dilated by "
+                f"label {cut(label)}: compared with truths dilated by "
                 f"{', '.join(f'{n:g}' for n in sorted(each))} nm; give --dilate-nm, one of these"
             )
     return [s for s in scores if len(lengths[s.label]) == 1 or s.dilated_nm == dilate_nm]

@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
     ]
 )
 DILATED = "dilate_nm"  # of metric_params: what the truth was dilated by
+TRUTHS = b"fibstream.truths"  # in the file's metadata: what the truth of a crop and label is
 KEY = [name for name in SCHEMA.names if name != "value"]
 MAX_BYTES = 1 << 30  # of a store: some hundred million rows are no evaluation
 
@@ -102,21 +103,52 @@ def read(path: Path) -> pa.Table:
     return table
 
 
-def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def append(path: Path, rows: Sequence[Mapping[str, Any]], truth: str | None = None) -> None:
     """Add rows to a store, in place of those with the same key; a new store where there is none.
 
-    Several processes may add to one store: each waits for the others.
+    Several processes may add to one store: each waits for the others. ``truth`` says what the rows
+    were compared with, mask and class included; WrongUse where the store has another one under the
+    name of their crop.
     """
     with _alone(path):
-        before = read(path).to_pylist() if path.exists() else []
-        kept = {tuple(row[name] for name in KEY): row for row in (*before, *rows)}
-        table = pa.Table.from_pylist(list(kept.values()), SCHEMA)
+        table = read(path) if path.exists() else SCHEMA.empty_table()
+        truths = _truths(table)
+        if truth is not None:
+            for crop, label in {(row["crop"], row["label"]) for row in rows}:
+                check_truth(table, crop, label, truth)
+                truths[_place(crop, label)] = truth
+        kept = {tuple(row[name] for name in KEY): row for row in (*table.to_pylist(), *rows)}
+        schema = SCHEMA.with_metadata({TRUTHS: json.dumps(truths)})
+        table = pa.Table.from_pylist(list(kept.values()), schema)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             pq.write_table(table, part)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def check_truth(table: pa.Table, crop: str, label: str, truth: str) -> None:
+    """Raise WrongUse where a store has a label of a crop compared with another truth."""
+    before = _truths(table).get(_place(crop, label), truth)
+    if before != truth:
+        raise WrongUse(
+            f"--crop {crop}: the store has {label} of it compared with {before}; expected another "
+            f"name for {truth}"
+        )
+
+
+def _truths(table: pa.Table) -> dict[str, str]:
+    """Return what the truth of each crop and label is; nothing is known where a store says none."""
+    try:
+        found = json.loads((table.schema.metadata or {}).get(TRUTHS, b"{}"))
+    except ValueError as error:
+        raise WrongUse("store: its metadata are no JSON; expected an evaluation store") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _place(crop: str, label: str) -> str:
+    return json.dumps([crop, label])
 
 
 @contextmanager

@@ -73,14 +73,17 @@ def evaluate(
         check_limits,
         evaluate_volumes,
         facts_of,
+        label_of,
+        truth_text,
     )
     from ..flags import parse_place
     from ..outputs import check_file, write_file
 
     check_file(out)
-    limits = check_limits(Limits(tolerance_nm, clip_nm))
+    limits, label = check_limits(Limits(tolerance_nm, clip_nm)), label_of(label, class_, store)
+    compared = truth_text(truth, class_, mask)
     facts = facts_of(
-        store, path=test, label=label, crop=crop, setup=setup, iteration=iteration,
+        store, truth=compared, path=test, label=label, crop=crop, setup=setup, iteration=iteration,
         dataset=dataset, raw_dataset=raw_dataset, parent_path=parent, threshold=threshold,
     )  # fmt: skip
     dilated = check_dilation(dilate_nm, class_ or label, instances=instances)
@@ -91,7 +94,7 @@ def evaluate(
         fine_class=class_, dilate_nm=dilated,
     )  # fmt: skip
     if store is not None and facts is not None:
-        add_to_store(store, facts, scores["metrics"], limits, dilated)
+        add_to_store(store, facts, scores["metrics"], limits, dilated, compared)
     write_file(out, (json.dumps(scores, indent=2) + "\n").encode())
     typer.echo(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
 

@@ -305,6 +305,32 @@ def test_a_class_of_fine_ids_is_a_truth_where_somebody_drew(tmp_path) -> None:
     assert scores["dice"] == dice(mito[3:9], (test * drawn)[3:9])
     assert evaluate(*paths, out, "--class", "mitos")[0].code == 2
     assert "no objects" in evaluate(*paths, out, "--class", "mito", "--instances")[0].err
+    answer, _ = evaluate(*paths, out, "--class", "mito")
+    assert "no " not in answer.err  # each of its ids occurs
+    part_of = ngff(tmp_path / "three.zarr", np.where(fine == 3, 0, fine))
+    assert (
+        "of the ids 3, 4, 5 no 3 occurs"
+        in evaluate(part_of, paths[1], out, "--class", "mito")[0].err
+    )
+    real = ngff(tmp_path / "real.zarr", fine.astype(np.float32))
+    answer, scores = evaluate(real, paths[1], out, "--class", "mito")
+    assert (answer.code, scores) == (2, None) and "is float32; expected fine ids" in answer.err
+    store = (
+        "--store",
+        tmp_path / "scores.parquet",
+        "--crop",
+        "c1",
+        "--setup",
+        "a",
+        "--iteration",
+        1,
+    )
+    answer, scores = evaluate(*paths, out, "--class", "mito", *store, "--label", "er")
+    assert (answer.code, scores) == (2, None) and "the truth is of --class mito" in answer.err
+    assert evaluate(*paths, out, "--class", "mito", *store)[0].code == 0  # its label is the class
+    assert evaluate(*paths, out, "--class", "mito", *store)[0].code == 0  # again
+    answer, scores = evaluate(*paths, out, "--class", "mito", "--mask", mask, *store)
+    assert (answer.code, scores) == (2, None) and "expected another name for" in answer.err
     many = ngff(tmp_path / "many.zarr", fine * 10)
     answer, scores = evaluate(many, paths[1], out, "--class", "mito")
     assert (answer.code, scores) == (

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import pyarrow as pa
 import pytest
 
 from fibstream.app.evaluation.selection import (
@@ -12,9 +13,12 @@ from fibstream.app.evaluation.selection import (
     StopRule,
     last_iteration,
     manual_selections,
+    one_dilation,
     ranked,
+    scores_of,
     select,
 )
+from fibstream.app.evaluation.store import SCHEMA
 from fibstream.core.errors import WrongUse
 
 RULE = StopRule(first=3, nothing=2, cap=9)
@@ -92,6 +96,25 @@ def test_a_mean_over_fewer_crops_is_not_chosen() -> None:
     found = ranked(some, "mito", "dice", crops={"c0", "c1", "c2"}, last=last)
     assert found == ranked(store(), "mito", "dice", crops={"c0", "c1", "c2"}, last=last)
     assert ranked(some, "mito", "dice", crops={"c0"}, last=last)[0].setup == "c"
+
+
+def test_a_named_label_has_the_dilation_that_is_asked_for() -> None:
+    scores = store()
+    assert one_dilation(scores, [], 8.0) == scores  # it chooses where a label has several
+    with pytest.raises(WrongUse, match="dilated by 0 nm; give --dilate-nm"):
+        one_dilation(scores, ["mito"], 8.0)
+
+
+def test_two_values_of_one_comparison_are_refused() -> None:
+    """A crop that was scored twice would count for two, and leave all others out."""
+    row = {"path": "p", "dataset": None, "setup": "a", "iteration": 1, "label": "mito", "crop": "c",
+           "threshold": 127.0, "metric": "dice", "metric_params": "{}", "value": 0.5,
+           "raw_dataset": None, "parent_path": None, "parent_dataset_id": None,
+           "refined": False}  # fmt: skip
+    again = row | {"path": "moved", "raw_dataset": "elsewhere"}
+    assert len(scores_of(pa.Table.from_pylist([row, again], SCHEMA))) == 1
+    with pytest.raises(WrongUse, match=r"two values of dice for mito at crop c, 0.5 and 0.6"):
+        scores_of(pa.Table.from_pylist([row, again | {"value": 0.6}], SCHEMA))
 
 
 def test_what_was_trained_too_long_does_not_count() -> None:
