@@ -46,7 +46,10 @@ def train_network(path: Path, out: Path | None, begin: str | None) -> Path:
         log.info("goes on at step %d of %d", trainer.step, config.steps)
     elif begin is not None:
         given = Path(begin)
-        new = trainer.begin_with(weights_of(given if given.suffix == ".pt" else find_model(begin)))
+        weights = weights_of(given if given.suffix == ".pt" else find_model(begin))
+        new = trainer.begin_with(weights)
+        for difference in weights.differences(config):
+            log.warning("--from %s: %s", begin, difference)
         log.info("begins with the weights of %s; new classes: %s", begin, ", ".join(new) or "none")
     folder.mkdir(exist_ok=True)
     progress = Progress(config.steps, trainer.step)

@@ -107,6 +107,46 @@ def test_a_crop_smaller_than_a_patch_has_context_and_no_weight_around(data) -> N
         Sampler(narrow, [found]).batch(0)
 
 
+def test_slices_are_those_of_the_labels_also_where_labels_begin_before_or_in_raw(
+    data, tmp_path
+) -> None:
+    mask = bodies()[1]
+    np.savez(tmp_path / "early.npz", mito=np.pad(mask, ((2, 0), (0, 0), (0, 0))).astype(np.uint8),
+             late=mask[4:].astype(np.uint8), voxel_size_nm_zyx=[10.0] * 3)  # fmt: skip
+    (plain,) = load(configured(data, data=configured_data(
+        data, masks={"mito": f"{data}#mito"}, z=[8, 14])))  # fmt: skip
+    for name, begins, z in (("early", -20, [10, 16]), ("late", 40, [4, 10])):
+        crop = {"masks": {"mito": f"{tmp_path}/early.npz#{'mito' if name == 'early' else name}"},
+                "begins_nm": [begins, 0, 0], "z": z}  # fmt: skip
+        (found,) = load(configured(data, data=configured_data(data, **crop)))
+        assert found.begin == plain.begin and found.shape == plain.shape, name
+        assert np.array_equal(found.truths["mito"].labels, plain.truths["mito"].labels), name
+    outside = {**crop, "begins_nm": [-20, 0, 0], "z": [0, 5]}
+    with pytest.raises(WrongUse, match="z 0,5: expected slices within 2,26, beside raw"):
+        load(configured(data, data=configured_data(data, **outside)))
+
+
+def test_a_class_drawn_apart_needs_a_record_that_has_it(data) -> None:
+    apart = {"labels": f"{data}#fine", "separate": {"ribosomes": f"{data}#mito"}}
+    crop = {**apart, "record": {"present_annotated": [3, 4, 34, 35]}}
+    (found,) = load(configured(data, classes=["ribosomes"], data=configured_data(data, **crop)))
+    assert found.present == {"ribosomes"}
+    crop = {**apart, "record": {"present_annotated": [3, 4, 35]}}
+    with pytest.raises(WrongUse, match="separate ribosomes: the record has it not as annotated"):
+        load(configured(data, classes=["ribosomes"], data=configured_data(data, **crop)))
+
+
+def test_without_balance_every_annotated_voxel_weighs_one(data) -> None:
+    crop = {"masks": {"mito": f"{data}#mito"}, "z": [8, 14]}
+    even, odd = (
+        configured(data, data=configured_data(data, **crop), balance=balance, least_valid=0.01)
+        for balance in (False, True)
+    )
+    one, other = (Sampler(c, load(c)).batch(0).weight for c in (even, odd))
+    assert np.array_equal(one, (other > 0).astype(np.float32)) and one.dtype == np.float32
+    assert one.any() and not np.array_equal(one, other)
+
+
 def test_labels_of_half_the_voxel_size(data, tmp_path) -> None:
     _, mask = bodies()
     fine = np.repeat(np.repeat(np.repeat(mask, 2, 0), 2, 1), 2, 2)

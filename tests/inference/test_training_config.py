@@ -68,6 +68,15 @@ def test_a_strategy_stands_for_its_classes(cell) -> None:
         ({"data": [{"raw": "a.npz", "crops": [{}]}]}, "either labels, with a record, or masks"),
         ({"data": [{"raw": "a.npz", "crops": [{"labels": "b"}]}]}, "labels need a record"),
         ({"data": [{"phantom": [64, 64]}]}, "data.0.phantom"),
+        ({"data": [{"raw": "a", "crops": [{"masks": {"mit": "b"}}]}]}, "class 'mit': expected"),
+        ({"data": [{"raw": "a", "crops": [
+            {"labels": "b", "record": "all", "annotated": {"heart": "c"}}]}]}, "class 'heart'"),
+        ({"data": [{"raw": "a", "crops": [
+            {"labels": "b", "record": "all", "separate": {"mito": "c"}}]}]},
+         "separate mito: it is drawn among the labels, never apart"),
+        ({"data": [{"raw": "a", "crops": [
+            {"labels": "b", "record": "all", "separate": {"ribosomes": "c"},
+             "annotated": {"ribosomes": "d"}}]}]}, "ribosomes: expected separate or annotated"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_one_line(cell, tmp_path, changes, says) -> None:
@@ -112,6 +121,10 @@ def test_wrong_data_are_one_line(cell, tmp_path) -> None:
                                            "record": "all"}]}, "label 40; expected fine ids"),
         ({"raw": f"{cell}#raw", "crops": [{"labels": f"{cell}#fine",
                                            "record": {"drawn": [1]}}]}, "unknown list 'drawn'"),
+        ({"raw": f"{cell}#raw", "crops": [
+            {"labels": f"{cell}#fine", "record": {"present_annotated": [3, 35],
+                                                  "absent_annotated": [4]}}]},
+         "label 4 is drawn; the record has it in absent_annotated"),
         ({"phantom": [64, 64, 64], "look": "bright"}, "look bright: expected plain"),
         ({"phantom": [4, 4, 4]}, "extent"),
     ):  # fmt: skip

@@ -243,7 +243,10 @@ def test_the_commands_train_go_on_describe_and_export(cell, tmp_path) -> None:
     again = inside("train", path, "--from", network)
     assert again.code == 2 and "is there already" in again.err
     other = inside("train", path, "--out", tmp_path / "other", "--from", network)
-    assert other.code == 0, other.err
+    assert other.code == 0 and "instead of" not in other.err, other.err
+    path.write_text(yaml.safe_dump(words(cell, steps=41, patch=8, batch=1, scale_nm=40)))
+    longer = inside("train", path, "--out", tmp_path / "longer", "--from", network)
+    assert longer.code == 0 and f"--from {network}: scale_nm 40 instead of 50" in longer.err
     fine = {"raw": f"{cell}#raw", "crops": [{"labels": f"{cell}#fine", "record": "all"}]}
     path.write_text(yaml.safe_dump(words(cell, classes="few/mito", data=[fine])))
     shown = inside("train", path, "--describe", "--out", tmp_path / "shown")

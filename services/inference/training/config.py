@@ -19,6 +19,7 @@ from fibstream.core.documents import Fields, Limits, parse_yaml, plain
 from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS
+from fibstream.kernels.schema.classes import super_class
 from fibstream.kernels.schema.strategies import classes_of
 
 from .augment import Augmentation, Chance
@@ -69,6 +70,11 @@ class CropConfig(Part):
             raise ValueError("labels need a record: which ids are annotated, or all")
         if self.masks and (self.record is not None or self.separate or self.annotated):
             raise ValueError("record, separate and annotated belong to labels, not to masks")
+        classes_of((*dict.fromkeys((*self.masks, *self.separate, *self.annotated)),))
+        if wrong := [name for name in self.separate if not super_class(name).separate]:
+            raise ValueError(f"separate {wrong[0]}: it is drawn among the labels, never apart")
+        if both := self.separate.keys() & self.annotated.keys():
+            raise ValueError(f"{min(both)}: expected separate or annotated, not both")
         return self
 
 
@@ -170,6 +176,7 @@ class TrainingConfig(Part):
     mean: Kept = 0.999  # of the weights; it is exported
     priority: dict[str, Chance] = {}  # classes: how often it is there
     least_valid: Some = 0.05  # share of a patch
+    balance: StrictBool = True  # voxels inside and outside a class weigh the same together
     augment: Augmentation = Augmentation()
     seed: Seed = 0
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] = 2

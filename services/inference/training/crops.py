@@ -135,9 +135,12 @@ def _of_crop(
     start, shape = met.parts[0].start, met.shape
     if crop.z is not None:
         first, stop = crop.z
-        if not 0 <= first < stop <= shape[0]:
-            raise WrongUse(f"{labels.name}: z {first},{stop}: expected slices within 0,{shape[0]}")
-        start, shape = (start[0] + first, *start[1:]), (stop - first, *shape[1:])
+        low, high = start[0], start[0] + shape[0]
+        if not low <= first < stop <= high:
+            raise WrongUse(
+                f"{labels.name}: z {first},{stop}: expected slices within {low},{high}, beside raw"
+            )
+        start, shape = (first, *start[1:]), (stop - first, *shape[1:])
     at = [a + b - c for a, b, c in zip(met.parts[1].start, start, met.parts[0].start, strict=True)]
     if any(n % factor for n in (*at, *shape)):
         raise WrongUse(f"{labels.name}: does not begin and end with voxels of {raw.name}")
@@ -205,15 +208,21 @@ def _truths(
         )
     fine = found.astype(np.uint8)
     record = KNOWN if crop.record == "all" else CropRecord.of(crop.record or {})
+    if wrong := record.absent_annotated & set(np.unique(fine).tolist()):
+        raise WrongUse(
+            f"{labels.name}: label {min(wrong)} is drawn; the record has it in absent_annotated"
+        )
     truths: dict[str, Truth] = {}
     for name in outputs:
         of = super_class(name)
         drawn = set(of.ids) <= record.present_annotated
+        if name in crop.separate and not drawn:
+            raise WrongUse(f"{labels.name}: separate {name}: the record has it not as annotated")
         if name in crop.annotated:
             known = inside(crop.annotated[name], name)
             own = np.where(np.isin(fine, of.ids), INSIDE, OUTSIDE) * known
             truths[name] = Truth(own.astype(np.uint8), (INSIDE,))
-        elif name in crop.separate and drawn and of.separate:
+        elif name in crop.separate:
             own = np.where(inside(crop.separate[name], name), INSIDE, OUTSIDE) * (fine > 0)
             truths[name] = Truth(own.astype(np.uint8), (INSIDE,), of.thin_nm)
         elif record.trains(name):

@@ -26,6 +26,7 @@ from .shapes import Geometry
 from .trainer import Weights, read_checkpoint
 
 TILE_OUTPUT = 48  # voxels that a tile yields at least: smaller ones waste more on the halo
+MEANT = ("voxel_size_nm", "scale_nm")  # of a configuration, and of a card
 SLACK = 1  # grey levels that the runtime may differ from torch
 
 
@@ -179,7 +180,8 @@ def weights_of(path: Path) -> Weights:
     """
     if path.suffix != ".onnx":
         config, saved = read_checkpoint(path)
-        return Weights(str(path), config.network, config.outputs, saved["mean"])
+        meant = {name: getattr(config, name) for name in MEANT}
+        return Weights(str(path), config.network, config.outputs, saved["mean"], meant)
     spec, model = read_network(path)
     if spec.meaning != "distance":
         raise WrongUse(f"--from {path}: predicts a {spec.meaning}; expected distances")
@@ -199,7 +201,9 @@ def weights_of(path: Path) -> Weights:
             f"--from {path}: holds no weights that training can go on with: {why}; expected a "
             "checkpoint, or a U-Net of fibstream"
         ) from None
-    return Weights(str(path), network, spec.classes, net.state_dict())
+    size = (spec.output_voxel_size_nm or spec.voxel_size_nm)[0]
+    meant = dict(zip(MEANT, (size, spec.scale_nm), strict=True))
+    return Weights(str(path), network, spec.classes, net.state_dict(), meant)
 
 
 def _stated(model: onnx.ModelProto) -> tuple[NetworkConfig, dict[str, Any]] | None:

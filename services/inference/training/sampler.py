@@ -49,7 +49,10 @@ class Sampler:
         config = self._config
         found = [self._patch(step, item) for item in range(config.batch)]
         raw, target, valid = (np.stack(parts) for parts in zip(*found, strict=True))
-        return Batch(raw[:, None], target, balance(target, valid, config.outputs))
+        even = (
+            balance(target, valid, config.outputs) if config.balance else valid.astype(np.float32)
+        )
+        return Batch(raw[:, None], target, even)
 
     def _patch(self, step: int, item: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         config = self._config

@@ -75,6 +75,14 @@ class Weights:
     network: NetworkConfig
     classes: tuple[str, ...]
     state: Mapping[str, torch.Tensor]
+    meant: Mapping[str, float]  # what they were trained for, as configurations call it
+
+    def differences(self, config: TrainingConfig) -> list[str]:
+        """Return what a configuration trains for otherwise: weights adapt, if told long enough."""
+        return [
+            f"{name} {getattr(config, name):g} instead of {value:g}"
+            for name, value in self.meant.items() if getattr(config, name) != value
+        ]  # fmt: skip
 
 
 class Trainer:
