@@ -178,8 +178,11 @@ def _check_reach(dilate_nm: float, truth: Source) -> None:
             f"{size_text(truth.voxel_size_nm)} nm; expected at most {MOST_DILATED} voxels"
         )
     if dilate_nm < min(truth.voxel_size_nm):
-        log.warning("%s: no voxel lies within %g nm of another one: nothing is dilated",
-                    truth.name, dilate_nm)  # fmt: skip
+        raise WrongUse(
+            f"--dilate-nm {dilate_nm:g}: {truth.name} has voxels of "
+            f"{size_text(truth.voxel_size_nm)} nm, so nothing would be dilated; expected 0, or one "
+            "voxel at least"
+        )
 
 
 def facts_of(

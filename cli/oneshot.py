@@ -68,7 +68,7 @@ def finer_dataset(coarse: Dataset, spec: ModelSpec) -> Dataset:
         first = error.errors()[0]
         raise WrongUse(
             f"model {spec.name}: its output of {' x '.join(map(str, shape))} voxels is no volume: "
-            f"{first['loc'][0]}: {first['msg']}"
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
 
 

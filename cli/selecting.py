@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from fibstream.app.evaluation.selection import (
 from fibstream.app.evaluation.store import read
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
+from fibstream.kernels.metrics import METRICS, PUBLISHED
 
 COLUMNS = (
     "group", "label", "way", "metric", "crop", "setup", "iteration", "chosen_on", "score",
@@ -58,12 +60,34 @@ def selections(
                   if (n, m) in there or (labels and name == EVERY)]  # fmt: skip
         if name == EVERY:
             for n, m in sorted({(n, m) for n in chosen for m in metrics} - set(wanted)):
-                log.warning("%s: no prediction has a %s: nothing is chosen by it", n, m)
+                log.warning("%s: no prediction has a %s: nothing is chosen by it", n, _told(m))
+            _tell_incomplete(some, wanted)
         found[name] = [s for n, m in wanted for s in select(some, n, m, rule)]
         by_hand = [m for m in _manual(manual) if m.label in chosen]
         setups = {score.setup for score in some}
         found[name] += manual_selections(some, [m for m in by_hand if m.setup in setups])
+    if not found[EVERY]:
+        told = " or ".join(_told(metric) for metric in metrics)
+        raise WrongUse(f"--store {store}: no prediction has a {told}: nothing can be chosen")
     return found
+
+
+def _told(metric: str) -> str:
+    """Return a metric with the length that it is chosen with."""
+    name = METRICS[metric].parameter
+    return metric if not name else f"{metric} with {name} {getattr(PUBLISHED, name):g} nm"
+
+
+def _tell_incomplete(scores: Sequence[Score], wanted: Sequence[tuple[str, str]]) -> None:
+    """Warn of networks that cannot be chosen, since others were scored at more crops."""
+    crops = Counter((s.label, s.metric, s.setup, s.iteration) for s in scores)
+    for label, metric in wanted:
+        counts = [n for (*of, _, _), n in crops.items() if of == [label, metric]]
+        if fewer := sum(n < max(counts) for n in counts):
+            log.warning(
+                "%s: %d of %d networks and iterations have a %s at fewer crops than others: they "
+                "are chosen on no crop that they lack", label, fewer, len(counts), metric,
+            )  # fmt: skip
 
 
 def _grouped(
@@ -133,5 +157,5 @@ def draw(groups: Groups, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"{name}.png" for name in possible(groups)]
     for path in written:
-        PLOTS[path.stem](groups).savefig(path)
+        PLOTS[path.stem].draw(groups).savefig(path)
     return written

@@ -161,8 +161,8 @@ class Comparison:
         sides = (self.truth, counts.tp + counts.fn), (self.test, counts.tp + counts.fp)
         for source, inside in sides:
             if inside > FULL * size:
-                log.warning("%s: %.3g %% of it counts as inside; grey values need --threshold",
-                            source.name, 100 * inside / size)  # fmt: skip
+                log.warning("%s: %.3g %% of it counts as inside; grey values need --threshold, "
+                            "fine ids --class", source.name, 100 * inside / size)  # fmt: skip
             if not inside:
                 log.warning("%s: nothing of it counts as inside", source.name)
 

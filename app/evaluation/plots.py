@@ -4,8 +4,8 @@ matplotlib is imported where it is used: whoever plots nothing does not need it.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .selection import DICE, DISTANCE, Selection, mean
 
@@ -52,22 +52,30 @@ def selectors(groups: Groups) -> Figure:
     return _pairs(one, two, ways, "What networks are chosen by")
 
 
-PLOTS: Mapping[str, Callable[[Groups], Figure]] = {
-    "classes": by_class, "groups": compared, "manual": manual, "selectors": selectors,
-}  # fmt: skip
+class Plot(NamedTuple):
+    """How a plot is drawn, and of which ways and metrics it shows choices."""
+
+    draw: Callable[[Groups], Figure]
+    needs: Collection[tuple[str, str]]
+    compares: bool = False  # groups of setups, beside all of them
+
+
+TESTED = ("test", DICE)
+PLOTS: Mapping[str, Plot] = {
+    "classes": Plot(by_class, [("validation", DICE)]),
+    "groups": Plot(compared, [TESTED], compares=True),
+    "manual": Plot(manual, [TESTED, ("manual", "")]),
+    "selectors": Plot(selectors, [TESTED, ("test", DISTANCE)]),
+}
 
 
 def possible(groups: Groups) -> list[str]:
     """Return the names of the plots for which there are choices; a test needs two crops."""
     kinds = {(s.way, s.metric) for s in groups[EVERY]}
-    tested = ("test", DICE) in kinds
-    shown = {
-        "classes": any(metric == DICE for _, metric in kinds),
-        "groups": tested and len(groups) > 1,
-        "manual": tested and ("manual", "") in kinds,
-        "selectors": tested and ("test", DISTANCE) in kinds,
-    }
-    return [name for name in PLOTS if shown[name]]
+    return [
+        name for name, plot in PLOTS.items()
+        if kinds.issuperset(plot.needs) and (len(groups) > 1 or not plot.compares)
+    ]  # fmt: skip
 
 
 def _by_place(groups: Groups, way: str, metric: str) -> dict[tuple[str, str], Selection]:

@@ -124,14 +124,15 @@ def test_what_cannot_be_dilated_is_one_line(tmp_path, monkeypatch, more, says) -
     assert says in line and not (tmp_path / "x.parquet").exists()
 
 
-def test_a_length_needs_a_voxel_size_and_a_short_one_is_told(tmp_path: Path) -> None:
+def test_a_length_needs_a_voxel_size_and_one_voxel_at_least(tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", dots().astype(np.uint8))
     out = tmp_path / "s.json"
     answer, scores = evaluate(tmp_path / "m.npy", tmp_path / "m.npy", out, "--dilate-nm", 8)
     assert (answer.code, scores) == (2, None) and "states no voxel size" in answer.err
     truth = written(tmp_path / "t", dots())
     answer, scores = evaluate(truth, truth, out, "--dilate-nm", 1)
-    assert answer.code == 0 and "no voxel lies within 1 nm of another one" in answer.err
+    assert (answer.code, scores) == (2, None)
+    assert "--dilate-nm 1: " in answer.err and "nothing would be dilated" in answer.err
 
 
 def test_a_store_tells_dilated_truths_apart_and_a_choice_takes_one(tmp_path: Path) -> None:

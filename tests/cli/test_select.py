@@ -157,3 +157,35 @@ def test_what_no_network_found_is_left_out_with_a_word_unless_it_was_named(
     }  # fmt: skip
     answer = inside(*call, *RULE, "--label", "ecs")
     assert answer.code == 2 and "no mean_false_distance" in answer.err
+
+
+def test_networks_scored_at_fewer_crops_are_left_out_with_a_word(
+    store: Path, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "few.parquet", tmp_path / "choices.csv"
+    append(path, [
+        row for row in read(store).to_pylist()
+        if (row["crop"], row["setup"], row["iteration"]) != ("c2", "small", 20)
+    ])  # fmt: skip
+    answer = inside("select", "--store", path, "--out", out, "--metric", "dice", *RULE)
+    assert answer.code == 0
+    assert "mito: 1 of 4 networks and iterations have a dice at fewer crops" in answer.err
+    found = {(r["way"], r["crop"]): (r["setup"], r["iteration"]) for r in choices(out)}
+    assert found["validation", "c1"] == ("small", "20") != found["test", "c1"]
+    answer = inside("select", "--store", store, "--out", out, *RULE)
+    assert answer.code == 0 and "fewer crops" not in answer.err
+
+
+def test_a_store_of_other_lengths_says_what_was_expected(store: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "other.parquet", tmp_path / "choices.csv"
+    rows = [row for row in read(store).to_pylist() if row["metric"] == "mean_false_distance"]
+    assert rows
+    append(path, rows)
+    for metric, says in (
+        ("voi", "no prediction has a voi: nothing can be chosen"),
+        ("mean_false_distance_clipped",
+         "no prediction has a mean_false_distance_clipped with clip_distance 200 nm: nothing"),
+    ):  # fmt: skip
+        answer = inside("select", "--store", path, "--out", out, "--metric", metric, *RULE)
+        assert answer.code == 2 and says in answer.err, answer.err
+    assert not out.exists()

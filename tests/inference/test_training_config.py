@@ -115,6 +115,10 @@ def test_wrong_data_are_one_line(cell, tmp_path) -> None:
     for entry, says in (
         ({"raw": f"{tmp_path}/deep.npz#raw", "crops": [crop]}, "is uint16: give contrast"),
         ({"raw": f"{cell}#raw", "contrast": [9, 9], "crops": [crop]}, "LOW below HIGH"),
+        ({"raw": f"{cell}#raw", "contrast": [900, 1000], "crops": [crop]},
+         "contrast 900,1000 makes one grey value of all around a crop"),
+        ({"raw": f"{cell}#raw", "crops": [{"masks": {"mito": f"{cell}#raw"}}]},
+         "no voxel is 0, and values differ: expected a mask of mito, 0 outside"),
         ({"raw": f"{cell}#none", "crops": [crop]}, "none"),
         ({"raw": f"{cell}#raw", "crops": [{**crop, "z": [9, 99]}]}, "slices within 0,30"),
         ({"raw": f"{cell}#raw", "crops": [{"labels": f"{tmp_path}/ids.npz#fine",

@@ -184,8 +184,14 @@ def _truths(
         with closing(source):
             if (source.shape, source.voxel_size_nm) != (labels.shape, labels.voxel_size_nm):
                 raise WrongUse(f"{source.name}: expected the grid of {labels.name}, for {name}")
-            found: NDArray[np.bool_] = source.read(box) > 0
-            return found
+            values = source.read(box)
+        found: NDArray[np.bool_] = values > 0
+        if found.all() and np.ptp(values) > 0:
+            raise WrongUse(
+                f"{source.name}: no voxel is 0, and values differ: expected a mask of {name}, 0 "
+                "outside"
+            )
+        return found
 
     if crop.masks:
         labels.close()
@@ -241,6 +247,11 @@ def _raw(
     if prod(wide.shape) > MAX_CROP:
         raise WrongUse(f"{raw.name}: raw of {wide.shape} voxels; expected at most {MAX_CROP}")
     grey = contrast(raw.read(wide), *window, invert=volume.invert)
+    if np.ptp(grey) == 0:
+        low, high = window
+        raise WrongUse(
+            f"{raw.name}: contrast {low:g},{high:g} makes one grey value of all around a crop"
+        )
     bz, by, bx = (a - b for a, b in zip(box.start, wide.start, strict=True))
     return grey, (bz, by, bx)
 
