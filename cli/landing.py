@@ -94,21 +94,20 @@ def land_volume(
         check_source(source, info, raw)
         _refuse_labels_of_an_open_volume(given, sealed=ended)
         stored = [stack.enter_context(closing(_opened(each, info, source))) for each in given]
+        grid = _landing_grid(source, info, raw, sealed=ended)  # refuses before anything is tried
         for note in _notes(source, stored, info, make):
             log.warning("%s", note)
         if seal and not info.sealed:
             client.seal(name, source.shape[0])
-            info = client.info(name)
-        grid = _landing_grid(source, info, raw)
         places = list(ordered(grid, cast("Order", order), seed))[:limit]
         landed = _landed(client, name, source, stored, grid, places)
         arrays = 1 + len(stored) + (source.mask is not None)
         return dict(Counter(track(landed, "landed", len(places) * arrays)))
 
 
-def _landing_grid(source: Source, info: Info, raw: str) -> Grid:
+def _landing_grid(source: Source, info: Info, raw: str, *, sealed: bool) -> Grid:
     """Return the chunks that land: of an open dataset whole layers, and the user is told."""
-    if info.sealed:
+    if sealed:
         return Grid(source.shape, clip_chunk(info.chunk, source.shape))
     depth, layer, factor = source.shape[0], info.chunk[0], info.downsample[0]
     left = depth % layer

@@ -123,9 +123,9 @@ class OneDataset:
         return Listed({self._name}, {})
 
     def dataset(self, name: str) -> Dataset:
-        """Read its record, whose name is what it was when this was made."""
+        """Read its record, of the creation that it was when this was made."""
         found = read_dataset(self.files(name))
-        if found.name != name:
+        if (found.name, found.incarnation) != (name, self._creation):
             raise Damaged(f"{self._path}: it is another dataset now, {found.name}")
         return found
 

@@ -16,6 +16,7 @@ from fibstream.core.stage import MASK, RAW, Input
 from fibstream.store.gate import gate_of
 from fibstream.volumes.masks import imaged
 from fibstream.volumes.sources import Source, open_volume
+from fibstream.volumes.zarr_n5.selection import Kind
 
 from .sources import check_dataset_place, open_raw, shape_text
 from .stored import check_length, length_of
@@ -55,22 +56,20 @@ class AnnouncedVolumes:
         if array.stage == RAW:
             ended = dataset.shape[0] is not None
             return open_raw(source, dataset, gate=self._gate, ended=ended)
-        if array.stage == MASK:
-            size = dataset.voxel_size_nm
-            mask = open_volume(source, kind="labels", voxel_size_nm=size, gate=self._gate)
-            check_dataset_place(mask, dataset)
-            return mask
+        kind: Kind = "labels" if array.stage == MASK else "prediction"
         name = array.stage.partition("/")[2]
-        prediction, size = dataset.prediction(name), dataset.voxel_size_nm
-        if prediction.made_of:
+        prediction = None if array.stage == MASK else dataset.prediction(name)
+        if prediction is not None and prediction.made_of:
             raise WrongUse(
                 f"prediction {name}: a client converts {prediction.made_of}, and not the server: "
                 "land it by fibstream land --labels"
             )
-        volume = open_volume(source, kind="prediction", voxel_size_nm=size, gate=self._gate)
+        size = dataset.voxel_size_nm
+        volume = open_volume(source, kind=kind, voxel_size_nm=size, gate=self._gate)
         try:
             check_dataset_place(volume, dataset)
-            check_length(name, prediction.length_nm, source, length_of(volume))
+            if prediction is not None:
+                check_length(name, prediction.length_nm, source, length_of(volume))
         except WrongUse:
             volume.close()
             raise
