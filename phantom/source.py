@@ -80,7 +80,7 @@ def open_phantom(file: Path, inside: str) -> Voxels:
     except WrongUse as error:
         raise WrongUse(f"{file}: {error}") from None
     fetch, dtype = _reader(spec, inside)
-    return Voxels(spec.shape, np.dtype(dtype), Lengths(spec.voxel_size_nm), fetch, inside=inside)
+    return Voxels(spec.shape, np.dtype(dtype), Lengths(spec.voxel_size_nm), fetch)
 
 
 def _reader(spec: PhantomSpec, inside: str) -> tuple[Callable[[Box], NDArray[Any]], str]:

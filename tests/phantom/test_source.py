@@ -39,6 +39,7 @@ def test_every_part_of_a_phantom_is_read_box_by_box(tmp_path) -> None:
     assert raw.shape == SPEC.shape and raw.voxel_size_nm == SPEC.voxel_size_nm
     assert np.array_equal(raw.read(BOX), cell.micrograph(BOX))
     fine = open_volume(f"{file}#labels/fine", kind="labels")
+    assert (raw.name, fine.name) == (str(file), f"{file}#labels/fine")
     assert np.array_equal(fine.read(BOX), cell.labels(BOX))
     for name in MEMBERS:
         own = open_volume(f"{file}#labels/{name}", kind="labels")
