@@ -1,7 +1,10 @@
 """The work of ``train`` and ``export``: where files go, progress, and the extra they need."""
 
+import fcntl
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,12 +42,7 @@ def train_network(path: Path, out: Path | None, begin: str | None) -> Path:
     crops = load(config)
     log.info("%d crops, %.1f MB in memory", len(crops), memory(crops) / 1e6)
     trainer = Trainer(config, seen(crops, config))
-    if last.exists():
-        if begin is not None:
-            raise WrongUse(f"--from {begin}: {last} is there already; expected another --out")
-        trainer.resume(last)
-        log.info("goes on at step %d of %d", trainer.step, config.steps)
-    elif begin is not None:
+    if begin is not None and not last.exists():
         given = Path(begin)
         weights = weights_of(given if given.suffix == ".pt" else find_model(begin))
         new = trainer.begin_with(weights)
@@ -52,12 +50,30 @@ def train_network(path: Path, out: Path | None, begin: str | None) -> Path:
             log.warning("--from %s: %s", begin, difference)
         log.info("begins with the weights of %s; new classes: %s", begin, ", ".join(new) or "none")
     folder.mkdir(exist_ok=True)
-    progress = Progress(config.steps, trainer.step)
-    run(trainer, Sampler(config, crops), folder, progress)
-    lines = "".join(f"{step},{loss:.9g}\n" for step, loss in trainer.curve)
-    write_file(folder / "curve.csv", f"step,loss\n{lines}".encode())
-    draw_curve(trainer.curve, config.name).save(folder / "curve.png")
+    with _alone(folder):
+        if last.exists():
+            if begin is not None:
+                raise WrongUse(f"--from {begin}: {last} is there already; expected another --out")
+            trainer.resume(last)
+            log.info("goes on at step %d of %d", trainer.step, config.steps)
+        run(trainer, Sampler(config, crops), folder, Progress(config.steps, trainer.step))
+        lines = "".join(f"{step},{loss:.9g}\n" for step, loss in trainer.curve)
+        write_file(folder / "curve.csv", f"step,loss\n{lines}".encode())
+        draw_curve(trainer.curve, config.name).save(folder / "curve.png")
     return last
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a training's folder: two trainings would replace each other's weights."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WrongUse(
+                f"--out {folder}: another training writes it; expected another folder, or wait"
+            ) from None
+        yield
 
 
 def _check_folder(folder: Path) -> None:

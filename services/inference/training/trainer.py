@@ -167,6 +167,12 @@ class Trainer:
         try:
             torch.save(state, part)
             part.replace(path)
+        except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
+            why = str(error).strip().splitlines()[0][:120]
+            raise FibstreamError(
+                f"{path}: step {self.step} cannot be saved: {why}; expected room on the disk, "
+                "then the same call again"
+            ) from None
         finally:
             part.unlink(missing_ok=True)
 

@@ -1,0 +1,39 @@
+"""Checkpoints of a training that cannot be saved, and of two trainings in one folder."""
+
+import fcntl
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fibstream.cli.training import train_network
+from fibstream.core.errors import FibstreamError, WrongUse
+from fibstream.services.inference.training.crops import load, seen
+from fibstream.services.inference.training.trainer import LAST, Trainer
+
+from .trained import configured, write_data
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    config = configured(write_data(tmp_path / "cell.npz"))
+    trainer = Trainer(config, seen(load(config), config))
+    trainer.save(tmp_path / LAST)
+    before = (tmp_path / LAST).read_bytes()
+    (tmp_path / LAST).with_suffix(".part").symlink_to("/dev/full")
+    with pytest.raises(FibstreamError, match=r"step 0 cannot be saved: .*room on the disk"):
+        trainer.save(tmp_path / LAST)
+    assert (tmp_path / LAST).read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_second_training_in_one_folder_is_refused(tmp_path: Path) -> None:
+    config = configured(write_data(tmp_path / "cell.npz"))
+    words = tmp_path / "c.yaml"
+    words.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True)))
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(WrongUse, match="another training writes it"):
+            train_network(words, out, None)
+    assert [file.name for file in out.iterdir()] == [".lock"]
