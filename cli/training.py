@@ -111,17 +111,11 @@ def export_network(checkpoint: Path, out: Path) -> str:
     if out.suffix != ".onnx":
         raise WrongUse(f"--out {out}: expected FILE.onnx")
     check_file(out)
-    from fibstream.services.inference.edges.engine import CpuEngine
     from fibstream.services.inference.training.export import export
     from fibstream.services.inference.training.trainer import LAST
 
     path = checkpoint / LAST if checkpoint.is_dir() else checkpoint
     card = export(path, out)
-    try:
-        CpuEngine(out)  # what refuses a network when it is used refuses it now
-    except WrongUse:
-        out.unlink()
-        raise
     differs = card["training"]["parity_grey_levels"]
     size = f"{card['voxel_size_nm'][0]:g} nm"
     if fine := card.get("output_voxel_size_nm"):

@@ -233,7 +233,7 @@ def test_the_commands_train_go_on_describe_and_export(cell, tmp_path) -> None:
     assert answer.code == 0, answer.err
     assert answer.out.strip() == str(out / LAST)
     assert "step 41 of 41" in answer.err and "0 s left" in answer.err
-    assert {p.name for p in out.iterdir()} == {LAST, "curve.csv", "curve.png"}
+    assert {p.name for p in out.iterdir()} == {".lock", LAST, "curve.csv", "curve.png"}
     assert [line.split(",")[0] for line in (out / "curve.csv").read_text().split()] == [
         "step", "20", "40"]  # fmt: skip
     assert inside("train", path).code == 0  # nothing is left to do

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import sha256
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -299,13 +301,27 @@ def memory(crops: list[Crop]) -> int:
     return sum(crop.bytes for crop in crops)
 
 
-def seen(crops: list[Crop], config: TrainingConfig) -> Bytes:
-    """Return a sample of raw, before any thinning: of the largest crop, or the first phantom."""
+class Seen(NamedTuple):
+    """What a checkpoint keeps of the data: a sample of raw, (z, y, x), and a digest of it all."""
+
+    sample: Bytes
+    digest: str
+
+
+def seen(crops: list[Crop], config: TrainingConfig) -> Seen:
+    """Return what a checkpoint keeps: raw before any thinning, of the largest crop or a phantom."""
+    digest = sha256()
+    for crop in crops:
+        labels = {id(truth.labels): truth.labels for truth in crop.truths.values()}
+        for array in (crop.raw, *labels.values()):
+            digest.update(f"{array.shape} {crop.begin}".encode())
+            digest.update(np.ascontiguousarray(array).data)
     if not crops:
         crops = [made(config.phantoms[0], 0, config.voxel_size_nm, config.outputs)]
     raw = max((crop.raw for crop in crops), key=lambda raw: raw.size)
     z, y, x = (max((n - MOST_SEEN) // 2, 0) for n in raw.shape)
-    return np.ascontiguousarray(raw[z : z + MOST_SEEN, y : y + MOST_SEEN, x : x + MOST_SEEN])
+    sample = raw[z : z + MOST_SEEN, y : y + MOST_SEEN, x : x + MOST_SEEN]
+    return Seen(np.ascontiguousarray(sample), digest.hexdigest())
 
 
 def described(config: TrainingConfig) -> list[Crop]:

@@ -1,6 +1,7 @@
 """From a checkpoint to a released ONNX file with its card, compared with the torch network."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from onnx import numpy_helper
 from pydantic import ValidationError
 
 from fibstream.core.errors import FibstreamError, WrongUse
+from fibstream.services.inference.edges.engine import CpuEngine
 from fibstream.services.inference.edges.model import read_network
 from fibstream.services.inference.polarity import EdgeSums
 from fibstream.services.inference.port import MAX_TILE, GreyLevels
@@ -62,7 +64,7 @@ def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
     while (edge - 2 * halo) // stride * stride * finer < TILE_OUTPUT and edge + stride <= MAX_TILE:
         edge += stride
     card = _card(config, edge, step)
-    part = out.with_suffix(".part.onnx")
+    part = out.with_name(f".{out.stem}.{os.getpid()}.part.onnx")
     try:
         state = {name: value.numpy() for name, value in net.state_dict().items()}
         model = network_graph(config.network, state, config.outputs)
@@ -80,7 +82,10 @@ def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
         onnx.helper.set_model_props(model, {"fibstream": json.dumps(card, sort_keys=True)})
         onnx.checker.check_model(model)
         onnx.save(model, part)
+        CpuEngine(part)  # what refuses a network when it is used refuses it now
         part.replace(out)
+    except WrongUse as error:
+        raise WrongUse(str(error).replace(str(part), str(out))) from None
     finally:
         part.unlink(missing_ok=True)
     return card
@@ -117,6 +122,7 @@ def _training(config: TrainingConfig, step: int) -> dict[str, Any]:
     """Return what the card tells of the training: data, contrast, licence, citation."""
     return {
         "name": config.name, "step": step, "seed": config.seed, "surface": config.surface,
+        "balanced": config.balance,
         "network": config.network.model_dump(mode="json"),
         "data": [
             {"raw": Path(v.raw.partition("#")[0]).name, "contrast": v.contrast or (0, 255),

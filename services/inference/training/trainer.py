@@ -6,6 +6,7 @@ kind of processor with the same number of threads.
 """
 
 import math
+import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from fibstream.core.errors import FibstreamError, WrongUse
 
 from .config import NetworkConfig, TrainingConfig, parse_config
+from .crops import Seen
 from .memory import kept_memory
 from .network import UNet
 from .sampler import Batch, Sampler
@@ -88,10 +89,10 @@ class Weights:
 class Trainer:
     """The state of one training."""
 
-    def __init__(self, config: TrainingConfig, seen: NDArray[np.uint8]) -> None:
-        """``seen`` is a sample of raw, (z, y, x): the checkpoint keeps it for the exported card."""
+    def __init__(self, config: TrainingConfig, seen: Seen) -> None:
+        """``seen`` is kept by checkpoints: for the exported card, and to go on with the same."""
         torch.manual_seed(config.seed)
-        self._seen = torch.from_numpy(seen)
+        self._seen = seen
         torch.set_num_threads(config.threads)
         self.config = config
         self.device = pick_device(config)
@@ -161,11 +162,15 @@ class Trainer:
             "step": self.step,
             "curve": self.curve,
             "losses": self._losses,
-            "seen": self._seen,
+            "seen": torch.from_numpy(self._seen.sample),
+            "data": self._seen.digest,
         }
         part = path.with_suffix(".part")
         try:
-            torch.save(state, part)
+            with part.open("wb") as stream:
+                torch.save(state, stream)
+                stream.flush()
+                os.fsync(stream.fileno())  # else a power loss may leave the name without content
             part.replace(path)
         except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
             why = str(error).strip().splitlines()[0][:120]
@@ -187,6 +192,11 @@ class Trainer:
         if differs:
             raise WrongUse(
                 f"{path}: was trained with another {differs[0]}; expected the same configuration, "
+                "another --out, or --from to begin with its weights"
+            )
+        if saved.get("data", self._seen.digest) != self._seen.digest:
+            raise WrongUse(
+                f"{path}: was trained on other voxels of raw or labels; expected the same data, "
                 "another --out, or --from to begin with its weights"
             )
         self.net.load_state_dict(saved["net"])
