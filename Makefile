@@ -1,12 +1,12 @@
 # Every target that a person calls carries its help after ##; `make` prints them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check simulate bench lock train clean
+.PHONY: help setup demo test check simulate bench lock train manifests test-cluster clean
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 BIN := .venv/bin
 PARTS := kernels volumes services app cli phantom
-CODE := fibstream $(PARTS) tests bench .ci setup.py
+CODE := fibstream $(PARTS) tests bench deploy .ci setup.py
 RUNS ?= 5000
 # The first of these that runs and is new enough: a name on the path may be an empty shim.
 NEW := import sys; sys.exit(sys.version_info < (3, 11))
@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c '$(NEW)' 2>/dev/null && echo $$p && break; done)
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.stamp ## make .venv with everything in it; does nothing when pyproject.toml is as it was
 
@@ -71,6 +71,13 @@ lock: setup ## hash-pinned requirements of each image into build/lock, all cut f
 
 train: setup .venv/.trains ## train the network of models/mito.yaml; needs the training data and hours
 	$(BIN)/fibstream --log-level info train models/mito.yaml --out models/training
+
+manifests: setup ## the manifests for Kubernetes into build/k8s
+	$(BIN)/python -m deploy.manifests build/k8s
+
+test-cluster: setup ## the manifests on a real control plane, which is built first: minutes, the first time half an hour
+	deploy/cluster/build.sh build/cluster
+	$(BIN)/pytest -q -s deploy/cluster
 
 clean: ## remove everything that can be made again, .venv and the demo too
 	rm -rf .venv build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from fibstream.store.gate import gate_of
 
 from .checks import check_address, check_brokers, check_root
 from .process import metrics_of, running
+from .room import Room
 from .root import Root, servers_of
 from .service import ServicerContext
 from .settings import MAX_WORKERS, Settings
@@ -87,8 +88,10 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         server.open()
         report(f"{service.name}: listening on port {server.port}, datasets below {root.url}")
         tallies = Tallies(telemetry, kafka=root.shared)
+        room = Room(root.local, telemetry)
         while not stopping.wait(WATCH_S):
             supervisor.watch()
             tallies.count()
+            room.look()
             with contextlib.suppress(Retryable):  # the root is away, which every call says
                 server.name_quarantined(root.quarantined())

@@ -153,6 +153,14 @@ RECONCILE_SECONDS = Metric(
     "fibstream_reconcile_seconds", "histogram", "seconds", (SERVICE,),
     "Time from the beginning to the end of a reconcile, with what was done in between.",
 )  # fmt: skip
+STORE_FREE = Metric(
+    "fibstream_store_free_bytes", "gauge", "bytes", (SERVICE,),
+    "Room left where the datasets lie, as the server sees it; of folders only.",
+)  # fmt: skip
+STORE_SIZE = Metric(
+    "fibstream_store_size_bytes", "gauge", "bytes", (SERVICE,),
+    "Size of the disk where the datasets lie; of folders only.",
+)  # fmt: skip
 GRPC_REQUESTS = Metric(
     "fibstream_grpc_requests_total", "counter", "requests", (SERVICE, METHOD, CODE),
     "gRPC calls that ended, by status code.",

@@ -58,7 +58,7 @@ def shell_lines(name: str) -> Iterator[list[str]]:
 
 
 def targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):.*## ", text("Makefile"), re.M))
+    return set(re.findall(r"^([a-z-]+):.*## ", text("Makefile"), re.M))
 
 
 def test_every_command_is_in_the_readme_with_exactly_its_flags() -> None:
@@ -160,7 +160,7 @@ def test_shell_commands_exist(page: str) -> None:
 
 def test_make_targets_that_are_named_exist() -> None:
     for page in PAGES:
-        named = set(re.findall(r"`make ([a-z]+)", page.read_text()))
+        named = set(re.findall(r"`make ([a-z-]+)", page.read_text()))
         assert named <= targets(), page
 
 

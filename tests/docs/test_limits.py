@@ -18,6 +18,7 @@ FILES = [
         "cli",
         "phantom",
         "bench",
+        "deploy",
         ".ci",
     )
     for p in (ROOT / f).rglob("*.py")
