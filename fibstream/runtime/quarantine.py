@@ -88,6 +88,20 @@ class Quarantine:
         for name in self._rests.keys() - set(names):
             self._forget(name)
 
+    def expire(self) -> None:
+        """Forget what was mended, and what nobody has failed at for ``SOON_S`` since its pause.
+
+        For a worker, which may get no task of a dataset that would show that it does well.
+        """
+        now = time.monotonic()
+        for name, rest in list(self._rests.items()):
+            if now - rest.until >= SOON_S:
+                self._forget(name)
+            elif now >= rest.look:
+                rest.look = now + LOOK_S
+                if self._look(name, rest.generation) != rest.generation:
+                    self._forget(name)
+
     def _forget(self, name: str) -> None:
         del self._rests[name]
         self._set(name, None)

@@ -61,6 +61,7 @@ class WorkerHost:
             return
         names = sorted(self._root.names())
         self.quarantine.keep(names)
+        self.quarantine.expire()
         self._names = [*(n for n in names if n > self._after),
                        *(n for n in names if n <= self._after)]  # fmt: skip
 

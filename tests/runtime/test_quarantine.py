@@ -11,7 +11,13 @@ from fibstream.core.dataset import RECORD
 from fibstream.core.errors import Retryable
 from fibstream.core.service import Service
 from fibstream.runtime.host import SCAN_S
-from fibstream.runtime.quarantine import FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOK_S, Quarantine
+from fibstream.runtime.quarantine import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    LOOK_S,
+    SOON_S,
+    Quarantine,
+)
 from fibstream.runtime.worker_host import WorkerHost
 from fibstream.telemetry.metrics import QUARANTINED
 from fibstream.telemetry.prometheus import Prometheus
@@ -97,6 +103,25 @@ def test_a_record_is_not_looked_at_with_every_task(
         clock[0] += 0.01
         waiting.ready("cell")
     assert 9 <= record.looks - before <= 11
+
+
+def test_a_worker_without_tasks_forgets_what_was_mended_and_what_nobody_failed_at_for_long(
+    waiting: Quarantine, clock: list[float], record: Record
+) -> None:
+    clock[0] += LONGEST_PAUSE_S + SOON_S - 0.1
+    waiting.expire()
+    assert waiting.reasons == {"cell": "damaged"}
+    clock[0] += 0.1
+    waiting.expire()
+    assert waiting.reasons == {}
+    waiting.put("cell", "damaged")
+    clock[0] += LOOK_S
+    waiting.expire()
+    assert waiting.reasons == {"cell": "damaged"}
+    record.number = 1
+    clock[0] += LOOK_S
+    waiting.expire()
+    assert waiting.reasons == {}
 
 
 class Listed(SharedRoot):
