@@ -100,12 +100,27 @@ def _host(
         held.callback(planners.close)
         return planners
     owner = f"{socket.gethostname()}:{os.getpid()}"
+    if os.getpid() == 1:
+        reclaim_own(root, owner)
     worker = WorkerHost(service, root, settings, owner, telemetry, after=after)
     held.callback(worker.close)
     renewing = (worker, root, owner, settings.lease_s)
     if not root.shared:  # a client of Kafka polls by itself, and holds its task by that
         threading.Thread(target=_renew, args=renewing, daemon=True).start()
     return worker
+
+
+def reclaim_own(root: Root | OneDataset, owner: str) -> None:
+    """Count a crash against the task that an earlier process of this name died of.
+
+    For the first process of a container, which has no supervisor of ours: when it is started again
+    its name is the same, so that nobody could tell its leases from those of the living.
+    """
+    bus = root.shared_bus()
+    if bus is not None:
+        with contextlib.closing(bus):
+            for task in bus.reclaim(owner):
+                log.warning("%s: the worker before this one died of it", task.key)
 
 
 def _renew(worker: WorkerHost, root: Root | OneDataset, owner: str, lease_s: float) -> None:

@@ -139,7 +139,9 @@ def test_what_a_container_is_given_is_there_and_is_a_setting(rendered, overlay, 
         assert pod["serviceAccountName"] in accounts
         classes = {d["metadata"]["name"] for d in of(rendered[overlay], "PriorityClass")}
         assert pod["priorityClassName"] in classes
-    assert "`fibstream-store`" in (ROOT / "docs" / "operating.md").read_text()
+    page = (ROOT / "docs" / "operating.md").read_text()
+    assert "`fibstream-store`" in page
+    assert f"For versions {' to '.join(PROMISED)}." in page
 
 
 @pytest.mark.parametrize("overlay", ALL)
