@@ -89,6 +89,12 @@ class Fault(NamedTuple):
 
 ONE = 'namespace="n",service="refine"'
 HOUR = 60
+# Forty chunks that waited for more than half an hour, and then thousands that did not.
+LATE: dict[str, list[tuple[float, int]]] = {
+    "1800": [(0, 5), (0, 40), (4000, 60)],
+    "3600": [(0, 5), (40, 40), (4040, 60)],
+    "+Inf": [(0, 5), (40, 40), (4040, 60)],
+}
 FAULTS = {
     "FibstreamProcessDown": Fault(
         {'up{job="n/fibstream",instance="i"}': [(1, 5), (0, 10), (1, 20)]}, 12, 20
@@ -114,11 +120,7 @@ FAULTS = {
     ),
     "FibstreamResultsLate": Fault(
         {f'fibstream_freshness_seconds_bucket{{{ONE},stage="labels",le="{le}"}}': values
-         for le, values in {
-            "1800": [(0, 5), (0, 40), (4000, 60)], "3600": [(0, 5), (40, 40), (4040, 60)],
-            "+Inf": [(0, 5), (40, 40), (4040, 60)],
-         }.items()},
-        40, 100,
+         for le, values in LATE.items()}, 40, 100,
     ),
     "FibstreamConsumerStalls": Fault(
         {f"fibstream_consumer_stalls_total{{{ONE}}}": [(0, 5), (10, 10), (10, 90)]}, 15, 90

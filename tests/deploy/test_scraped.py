@@ -76,7 +76,8 @@ def services(
     (cluster.root / "models").mkdir()
     (cluster.root / "models" / "bright.onnx").write_bytes(scene.model.read_bytes())
     with contextlib.closing(cluster):
-        yield cluster.start()
+        cluster.start()
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,231 @@
+"""The manifests on a real control plane: ``make test-cluster``; not among the ordinary tests."""
+
+import importlib.util
+import math
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fibstream import registry
+from fibstream.bus.topics import PARTITIONS
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PROGRAMS = ROOT / "build" / "cluster" / "bin"
+GPU_NODES = {"gpu-0": 4, "gpu-1": 4}
+NODES = ("cpu-0", "cpu-1", "cpu-2")
+OVERLAYS = ("local", "production", "backfill")
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def module(name: str) -> Any:
+    """Return a program beside this file: it lies in no package."""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+control_plane = module("control_plane")
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A control plane with nodes, the operators' resources, and nothing of ours."""
+    with control_plane.running(PROGRAMS, tmp_path_factory.mktemp("plane")) as made:
+        made.kubectl("apply", "--server-side", "-f", HERE / "crds.yaml")
+        made.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        for name in NODES:
+            made.kubectl("create", "-f", "-", given=control_plane.node(name))
+        for name, gpus in GPU_NODES.items():
+            made.kubectl("create", "-f", "-", given=control_plane.node(name, gpus))
+        made.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("manifests") / "k8s"
+    subprocess.run([sys.executable, "-m", "deploy.manifests", str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+def apply(plane: Any, manifests: Path, overlay: str) -> str:
+    folder = manifests / "overlays" / overlay
+    return str(plane.kubectl("apply", "--server-side", "--validate=strict", "-k", folder))
+
+
+@pytest.fixture(scope="module")
+def production(plane: Any, manifests: Path) -> Any:
+    """The live deployment, all its pods running."""
+    apply(plane, manifests, "production")
+    wait_for(plane, 4 * len(registry.names()))
+    return plane
+
+
+def pods(plane: Any, *labels: str, namespace: str = "fibstream") -> list[dict[str, Any]]:
+    """Return the pods that are not being deleted."""
+    chosen = [f"app.kubernetes.io/{label}" for label in labels]
+    words = ["-l", ",".join(chosen)] if chosen else []
+    found = plane.get("pods", "-n", namespace, *words)
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def running(plane: Any, *labels: str) -> list[dict[str, Any]]:
+    return [pod for pod in pods(plane, *labels) if pod["status"].get("phase") == "Running"]
+
+
+def wait_for(plane: Any, count: int, *labels: str) -> None:
+    plane.until(
+        lambda: len(running(plane, *labels)) == len(pods(plane, *labels)) == count,
+        f"{count} pods {labels}",
+    )
+
+
+def scale(plane: Any, service: str, count: int) -> None:
+    plane.kubectl("scale", "-n", "fibstream", f"deployment/{service}-worker", f"--replicas={count}")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_is_accepted_by_strict_validation(plane, manifests, overlay) -> None:
+    answered = apply(plane, manifests, overlay)
+    assert answered.count("serverside-applied") > 20
+    assert apply(plane, manifests, overlay).count("serverside-applied") > 20  # and once more
+    namespace = "fibstream-backfill" if overlay == "backfill" else "fibstream"
+    plane.until(lambda: len(pods(plane, namespace=namespace)) >= 3 * len(registry.names()), "pods")
+    warned = [e["message"] for e in plane.get("events", "-n", namespace)
+              if e["reason"] in ("FailedCreate", "FailedMount")]  # fmt: skip
+    assert not warned  # of Pod Security, accounts, priorities
+    plane.kubectl("delete", "namespace", namespace, "--wait=true")
+
+
+def test_a_misspelt_field_is_refused(plane) -> None:
+    spec = {"scaleTargetRef": {"name": "x"}, "triggers": [], "maxReplicas": 1}
+    wrong = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "x"},
+             "spec": spec}  # fmt: skip
+    answer = plane.kubectl(
+        "apply", "--server-side", "--validate=strict", "-f", "-", given=wrong, check=False
+    )
+    assert 'unknown field "spec.maxReplicas"' in answer
+
+
+def test_inference_has_the_gpus_one_a_pod_and_nobody_else(production) -> None:
+    scale(production, "inference", PARTITIONS)
+    wait_for(production, PARTITIONS, "name=inference", "component=worker")
+    found = running(production, "name=inference", "component=worker")
+    assert Counter(pod["spec"]["nodeName"] for pod in found) == GPU_NODES
+    for pod in found:
+        assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    others = [p for p in running(production)
+              if (p["metadata"]["labels"]["app.kubernetes.io/name"],
+                  p["metadata"]["labels"]["app.kubernetes.io/component"])
+              != ("inference", "worker")]  # fmt: skip
+    assert {p["spec"]["nodeName"] for p in others} <= set(NODES)
+    scale(production, "inference", PARTITIONS + 1)  # no GPU is left
+    production.until(
+        lambda: len(pods(production, "name=inference", "component=worker")) == PARTITIONS + 1,
+        "one more pod",
+    )
+    assert len(running(production, "name=inference", "component=worker")) == PARTITIONS
+    events = production.get("events", "-n", "fibstream")
+    production.until(
+        lambda: any("Insufficient nvidia.com/gpu" in e["message"]
+                    for e in production.get("events", "-n", "fibstream")),
+        f"an event that says so, among {len(events)}",
+    )  # fmt: skip
+    scale(production, "inference", 1)
+    wait_for(production, 1, "name=inference", "component=worker")
+
+
+def test_workers_go_from_none_to_all_and_back(production) -> None:
+    for count in (0, PARTITIONS, 0, 1):
+        scale(production, "analysis", count)
+        wait_for(production, count, "name=analysis", "component=worker")
+
+
+def test_applying_again_leaves_the_workers_as_they_are_scaled(production, manifests) -> None:
+    scale(production, "refine", 5)
+    wait_for(production, 5, "name=refine", "component=worker")
+    apply(production, manifests, "production")
+    wait_for(production, 5, "name=refine", "component=worker")
+    scale(production, "refine", 1)
+    wait_for(production, 1, "name=refine", "component=worker")
+
+
+def test_a_drain_keeps_one_server_of_two(production) -> None:
+    """Where evicted pods find no other node, the budget stops the drain after the first."""
+    servers = ("name=ingest", "component=server")
+    for name in NODES[1:]:
+        production.kubectl("cordon", name)
+    chosen = ",".join(f"app.kubernetes.io/{label}" for label in servers)
+    production.kubectl("delete", "pods", "-n", "fibstream", "-l", chosen)
+    wait_for(production, 2, *servers)
+    assert {p["spec"]["nodeName"] for p in running(production, *servers)} == {NODES[0]}
+    answer = production.kubectl(
+        "drain", NODES[0], "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=15s",
+        check=False,
+    )  # fmt: skip
+    assert "disruption budget" in answer
+    assert len(running(production, *servers)) == 1
+    for name in NODES:
+        production.kubectl("uncordon", name)
+    wait_for(production, 2, *servers)
+
+
+def test_a_new_image_is_rolled_out_to_all(production) -> None:
+    for name in registry.names():
+        for role in ("server", "planner", "worker"):
+            at = f"deployment/{name}-{role}"
+            production.kubectl("set", "image", "-n", "fibstream", at, f"{name}=fibstream:next")
+    for name in registry.names():
+        for role in ("server", "planner", "worker"):
+            at = f"deployment/{name}-{role}"
+            production.kubectl("rollout", "status", "-n", "fibstream", at, "--timeout=60s")
+    production.until(
+        lambda: (
+            {p["spec"]["containers"][0]["image"] for p in pods(production)} == {"fibstream:next"}
+        ),
+        "old pods gone",
+    )
+
+
+def test_a_quota_that_is_exceeded_is_named_in_an_event(production) -> None:
+    there = len(pods(production))
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota",
+             "metadata": {"name": "small", "namespace": "fibstream"},
+             "spec": {"hard": {"pods": str(there)}}}  # fmt: skip
+    production.kubectl("create", "-f", "-", given=quota)
+    production.until(
+        lambda: production.get("resourcequota", "-n", "fibstream")[0].get("status", {}).get("used"),
+        "the quota counts",
+    )
+    scale(production, "ingest", 3)
+    production.until(
+        lambda: any(e["reason"] == "FailedCreate" and "exceeded quota: small" in e["message"]
+                    for e in production.get("events", "-n", "fibstream")),
+        "an event that says so",
+    )  # fmt: skip
+    production.kubectl("delete", "resourcequota", "small", "-n", "fibstream")
+    scale(production, "ingest", 1)
+
+
+def wanted(tasks: float, target: dict[str, Any]) -> int:
+    """Return the replicas that KEDA wants of a Prometheus trigger with an average value."""
+    (trigger,) = target["spec"]["triggers"]
+    if tasks <= float(trigger["metadata"]["activationThreshold"]):
+        return int(target["spec"]["minReplicaCount"])
+    many = math.ceil(tasks / float(trigger["metadata"]["threshold"]))
+    return min(max(many, 1), int(target["spec"]["maxReplicaCount"]))
+
+
+def test_tasks_want_no_worker_one_and_all(production) -> None:
+    for target in production.get("scaledobjects", "-n", "fibstream"):
+        assert [wanted(tasks, target) for tasks in (0, 1, 100)] == [0, 1, PARTITIONS]
