@@ -91,6 +91,9 @@ def prometheus(
         server.until(lambda: len(server.query("up == 1")) == len(services.targets), "all up")
         with services.client() as client:
             create(client, "cell")
+            # Only what lands in front of a planner's eyes has a freshness.
+            opened = "fibstream_reconcile_seconds_count > 0"
+            server.until(lambda: len(server.query(opened)) == len(registry.names()), "all opened")
             land_all(client, "cell", scene)
             assert client.wait("cell").complete
         yield server
