@@ -47,6 +47,7 @@ _EXPLAINED: Mapping[Kind, str] = MappingProxyType(
 )
 
 NOTES_REMEMBERED = 1000  # notes that are remembered, so as not to be logged again
+SIZE_FLAG = "--voxel-size-nm"
 
 
 @dataclass(eq=False)
@@ -136,7 +137,7 @@ def _closed(box: Box) -> NDArray[Any]:
 
 def open_volume(
     path: str, *, kind: Kind = "any", voxel_size_nm: Size | None = None, growing: bool = False,
-    gate: Gate = FREE,
+    gate: Gate = FREE, size_flag: str = SIZE_FLAG, strict: bool = False,
 ) -> Source:  # fmt: skip
     """Return the volume at a path, without reading its voxels (npz: all of them).
 
@@ -154,6 +155,10 @@ def open_volume(
         Whether the volume is being written, so that chunks may be absent without a word.
     gate : Gate
         What may be read: for a client of a service, what lies below its source roots.
+    size_flag : str
+        As messages call ``voxel_size_nm``.
+    strict : bool
+        Refuse a voxel size without a unit, and one of several that differ, unless one is given.
 
     Returns
     -------
@@ -172,10 +177,24 @@ def open_volume(
     with named_errors(path, FORMS.get(PurePath(place).suffix.lower(), "")):
         found = find_volume(path, place, inside, kind, growing=growing, gate=gate)
     chosen = "/".join(filter(None, (inside, found.inside)))
-    return _checked(f"{place}#{chosen}" if chosen else path, found, kind, voxel_size_nm)
+    if strict and voxel_size_nm is None:
+        _refuse_unclear(path, found.lengths, size_flag)
+    name = f"{place}#{chosen}" if chosen else path
+    return _checked(name, found, kind, voxel_size_nm, size_flag)
 
 
-def _checked(name: str, found: Voxels, kind: Kind, given: Size | None) -> Source:
+def _refuse_unclear(name: str, own: Lengths, flag: str) -> None:
+    """Raise WrongUse for a size whose unit is a convention, or that others contradict."""
+    if own.size_nm is not None and own.unitless:
+        raise WrongUse(f"{name}: its {own.unitless} has no unit; give {flag} Z,Y,X")
+    if own.size_nm is not None and own.others:
+        sizes = " and ".join(size_text(size) for size in (own.size_nm, *own.others))
+        raise WrongUse(f"{name} states several voxel sizes, {sizes} nm; give {flag} Z,Y,X")
+
+
+def _checked(
+    name: str, found: Voxels, kind: Kind, given: Size | None, size_flag: str = SIZE_FLAG
+) -> Source:
     """Return what was found as a source; raise WrongUse unless ``kind`` takes it."""
     if len(found.shape) != 3:
         raise WrongUse(f"{name} has shape {found.shape}; expected three axes (z, y, x)")
@@ -190,7 +209,7 @@ def _checked(name: str, found: Voxels, kind: Kind, given: Size | None) -> Source
             f"{name} has a table of colours: its values are numbers of colours, not grey values; "
             "save it as 8-bit or 16-bit grey"
         )
-    size = _voxel_size(name, found.lengths, voxel_size_nm=given)
+    size = _voxel_size(name, found.lengths, voxel_size_nm=given, flag=size_flag)
     notes = (*_notes(found, kind, chosen=given is not None), *_size_notes(found.lengths, given))
     for note in notes:
         _log_once(name, note)
@@ -230,12 +249,12 @@ def _log_once(name: str, note: str) -> None:
     log.warning("%s: %s", name, note)
 
 
-def _voxel_size(name: str, own: Lengths, *, voxel_size_nm: Size | None) -> Size:
+def _voxel_size(name: str, own: Lengths, *, voxel_size_nm: Size | None, flag: str) -> Size:
     """Return the file's size, or the one given, which must be one of those that the file states."""
     if own.size_nm is None:
         if voxel_size_nm is None:
             why = f" ({own.why})" if own.why else ""
-            raise WrongUse(f"{name} has no voxel size; give --voxel-size-nm Z,Y,X{why}")
+            raise WrongUse(f"{name} has no voxel size; give {flag} Z,Y,X{why}")
         return as_size(voxel_size_nm)
     if not _usable(own.size_nm):
         raise WrongUse(f"{name} has the voxel size {size_text(own.size_nm)} nm; expected {VOXELS}")

@@ -1,0 +1,1 @@
+"""Where registration touches the outside: volumes that are read, and files that are written."""
