@@ -42,13 +42,13 @@ class Volume:
 
 
 @contextlib.contextmanager
-def new_groups(out: Path, groups: Sequence[str]) -> Iterator[Path]:
+def new_groups(out: Path, groups: Sequence[str], *, datasets: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``out``, whose groups and files are moved to it at the end.
 
-    Raises WrongUse when ``out`` is a dataset of ``run``, or no Zarr group. After an error nothing
-    is left.
+    Raises WrongUse when ``out`` is no Zarr group, or a dataset of ``run``, unless ``datasets`` says
+    that no stage writes these groups. After an error nothing is left.
     """
-    if (out / RECORD).exists():
+    if (out / RECORD).exists() and not datasets:
         raise WrongUse(f"--out {out}: is a dataset of fibstream run; expected another path")
     if out.exists() and not (out / "zarr.json").is_file():
         raise WrongUse(f"--out {out}: exists and is not a Zarr group; expected a new path")

@@ -1,11 +1,12 @@
 """Commands that run one step on one volume, without services."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..app import command, settings, voxel_size
+from ..app import FAILED, command, fail, settings, voxel_size
 from ..options import (
     AbsentMask,
     AbsentValue,
@@ -13,11 +14,14 @@ from ..options import (
     Chunk,
     Downsample,
     Invert,
+    Json,
     Out,
     Pattern,
     Raw,
     Voxel,
 )
+
+LIGHT_FLAG = "--light-voxel-nm"
 
 
 @command
@@ -97,3 +101,56 @@ def measure(
         labels, out, raw=raw, voxel_size_nm=voxel_size(voxel_size_nm), profile=profile
     )
     typer.echo(f"{out}: {rows} objects")
+
+
+@command
+def register(
+    light: Annotated[str, typer.Option(metavar="PATH[#CHANNEL]", help="The light image.")],
+    em: Annotated[
+        str, typer.Option(metavar="PATH", help="The prediction of what the light image shows.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="A new folder, a Zarr group, or a dataset.")
+    ],
+    held_out: Annotated[
+        str | None,
+        typer.Option(metavar="LIGHT=PREDICTION", help="Another channel, to measure the error."),
+    ] = None,
+    microscope: Annotated[
+        str,
+        typer.Option(metavar="NAME|AXIAL,LATERAL", help="palm, sim, confocal, or widths in nm."),
+    ] = "sim",
+    name: Annotated[str | None, typer.Option(help="Of lm/NAME; by default the channel's.")] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Values of the prediction that become dark, bright."),
+    ] = None,
+    voxel_size_nm: Voxel = None,
+    light_voxel_nm: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Voxel size of the light image; may be in the input."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Align light microscopy with a prediction, from unknown orientation; writes lm/NAME.
+
+    Exit 1: unregistered, and neither transform nor warped light is written.
+
+    Example: fibstream register --light sim.ome.tif --em cell.zarr#predictions/mito --out clem.zarr
+    """
+    from ..flags import parse_triple
+    from ..registering import Asked, register_light
+
+    size = None if light_voxel_nm is None else parse_triple(light_voxel_nm, LIGHT_FLAG, float)
+    found = register_light(
+        Asked(light, em, out, name, held_out, microscope, window, voxel_size(voxel_size_nm), size)
+    )
+    judgement = found.facts["judgement"]
+    why = "; ".join(judgement["reasons"]) or f"error {judgement['error_nm']:.0f} nm"
+    for path in found.written:
+        typer.echo(str(path), err=json_)
+    if json_:
+        typer.echo(json.dumps(found.facts))
+    if found.status == "unregistered":
+        fail(f"unregistered: {why}", FAILED)
+    typer.echo(f"{found.status}: {why}", err=json_)

@@ -107,6 +107,8 @@ def _among_others(name: str, layer: Layer) -> Layer:
     """Return a layer as it is shown beside others: it must not cover them."""
     if name.startswith("predictions/"):
         return replace(layer, name=f"prediction {layer.name}", kind="prediction", window=None)
+    if name.startswith("lm/"):
+        return replace(layer, name=name, kind="light")
     full = layer.objects is not None and layer.objects.share > FULL
     return replace(layer, hidden=full)
 

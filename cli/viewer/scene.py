@@ -55,6 +55,7 @@ class ViewableDataset:
         wanted = ["raw", *(prediction.path for prediction in dataset.predictions)]
         wanted += [array.name for array in grey_arrays(dataset, LocalFiles(self.root))]
         wanted += [found.group for found in self._segmentations(dataset)]
+        wanted += self._light()
         return [group for group in wanted if (self.root / group / "zarr.json").is_file()]
 
     def scene(self, data: DataUrl, meshes: MeshUrl) -> Scene:
@@ -70,6 +71,8 @@ class ViewableDataset:
                 layers.append(Layer("raw", "raw", url, window=window))
             elif kind == "predictions":
                 layers.append(Layer(f"prediction {name}", "prediction", url))
+            elif kind == "lm":
+                layers.append(Layer(group, "light", url, window=self.window(group)))
             elif group not in segmented:  # of a stage that knows what its grey values mean
                 layers.append(Layer(group, "raw", url, window=self.window(group), hidden=True))
             else:
@@ -81,6 +84,11 @@ class ViewableDataset:
             dataset.name, dataset.voxel_size_nm, self._shape(dataset), self._focus(dataset),
             tuple(layers),
         )  # fmt: skip
+
+    def _light(self) -> list[str]:
+        """Return the light channels that a registration has put on the dataset's grid."""
+        names = sorted(path.parent.name for path in self.root.glob("registration/*/report.json"))
+        return [f"lm/{name}" for name in names]
 
     def _segmentations(self, dataset: Dataset) -> list[Segmentation]:
         return segmentations(dataset, LocalFiles(self.root))

@@ -121,7 +121,7 @@ class Viewer:
         group, name = request.path_params["group"], request.path_params["name"]
         listing = group.endswith("/properties")
         group = group.removesuffix("/properties")
-        if group not in self.content.groups() or group.startswith(("raw", "predictions/")):
+        if group not in self.content.groups() or group.startswith(("raw", "predictions/", "lm/")):
             raise HTTPException(HTTPStatus.NOT_FOUND)
         if name == "info":
             objects = await to_thread.run_sync(self.content.objects, group)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fibstream.app.colours import colours, css
 
 State = dict[str, Any]  # as Neuroglancer has it in JSON
-Kind = Literal["raw", "prediction", "labels"]
+Kind = Literal["raw", "prediction", "labels", "light"]
 
 ORIGIN = "http://fibstream.invalid"  # stands for the address under which the browser came
 MAX_COLOURED = 10_000  # objects with our colours: the state is sent whole when it changes
@@ -39,6 +39,14 @@ PREDICTION_SHADER = (
     "}\n"
 )  # fmt: skip
 RAW_SHADER = "#uicontrol invlerp grey\nvoid main() {\n  emitGrayscale(grey());\n}\n"
+# Of a light microscope: its brightness is added to the grey below.
+LIGHT_SHADER = (
+    "#uicontrol vec3 color color(default=\"#00ff66\")\n"
+    "#uicontrol invlerp bright\n"
+    "void main() {\n"
+    "  emitRGB(color * bright());\n"
+    "}\n"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Layer:
     kind: Kind
     source: str  # its URL, with what Neuroglancer calls the format
     window: tuple[float, float] | None = (
-        None  # of raw: black and white; in descending order if inverted
+        None  # of raw and light: black and white; in descending order if inverted
     )
     objects: Objects | None = None  # of labels
     meshes: str = ""  # URL of their surfaces
@@ -132,6 +140,13 @@ def layer_state(layer: Layer) -> State:
             "type": "image", "name": layer.name, "source": [source], "tab": "rendering",
             "opacity": 1.0, "shader": RAW_SHADER, "shaderControls": {"grey": control},
             **({"visible": False} if layer.hidden else {}),
+        }  # fmt: skip
+    if layer.kind == "light":
+        control = {"range": list(layer.window)} if layer.window else {}
+        return {
+            "type": "image", "name": layer.name, "source": [source], "tab": "rendering",
+            "opacity": 1.0, "blend": "additive", "shader": LIGHT_SHADER,
+            "shaderControls": {"bright": control}, **({"visible": False} if layer.hidden else {}),
         }  # fmt: skip
     if layer.kind == "prediction":
         return {

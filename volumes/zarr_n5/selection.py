@@ -94,10 +94,22 @@ def _candidates(hierarchy: Hierarchy, group: Node, kind: Kind) -> list[Node]:
         "prediction": predictions,
         "labels": labels,
     }
-    every = [node for nodes in held.values() for node in nodes]
+    every = [node for nodes in held.values() for node in nodes] + registered(hierarchy, group)
     if not every:
         return _with_arrays(hierarchy, hierarchy.children(group))
     return every if kind == "any" else held[kind]
+
+
+def registered(hierarchy: Hierarchy, group: Node) -> list[Node]:
+    """Return the light channels of a group that lie on its grid: those with a registration.
+
+    Others, as a phantom has them, are in the frame of the light microscope.
+    """
+    return [
+        node
+        for node in _inside(hierarchy, group, "lm")
+        if hierarchy.node(group.key / "registration" / node.key.name) is not None
+    ]
 
 
 def _inside(hierarchy: Hierarchy, group: Node, folder: str) -> list[Node]:
