@@ -12,7 +12,8 @@ from .analysis import AnalysisCalls
 from .inference import InferenceCalls
 from .ingest import IngestCalls
 from .refine import RefineCalls
+from .registration import RegistrationCalls
 
 
-class Client(IngestCalls, InferenceCalls, RefineCalls, AnalysisCalls):
+class Client(IngestCalls, InferenceCalls, RefineCalls, AnalysisCalls, RegistrationCalls):
     """All calls of all services; see ``Connection`` for addresses, deadlines and errors."""

@@ -17,11 +17,12 @@ PACKAGES = {
     "inference": "onnxruntime",
     "refine": "numba",
     "analysis": "duckdb",
+    "registration": "SimpleITK",
 }
 
 
 class Images(Cluster):
-    """The four services, each as ``python -m fibstream.services.NAME serve`` with its own extra."""
+    """The services, each as ``python -m fibstream.services.NAME serve`` with its own extra."""
 
     def command(self, name: str) -> list[str]:
         return [sys.executable, "-m", f"fibstream.services.{name}", "serve"]
@@ -45,7 +46,7 @@ def test_only_the_packages_of_the_extra_can_be_imported(tmp_path: Path, extra: s
         assert not importing("onnx")
 
 
-def test_four_services_with_their_own_extras_give_the_whole_volumes_hashes(
+def test_services_with_their_own_extras_give_the_whole_volumes_hashes(
     tmp_path: Path, scene: Scene
 ) -> None:
     cluster = Images(tmp_path)

@@ -4,6 +4,7 @@ The services are found by the registry and their methods by the protos: a call w
 here fails the test.
 """
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
 from fibstream.runtime.service import ServicerContext
 from fibstream.runtime.settings import Settings
-from fibstream.v1 import analysis_pb2, inference_pb2, ingest_pb2, refine_pb2
+from fibstream.services.registration.edges.files import write_transform
+from fibstream.services.registration.transform import Transform
+from fibstream.v1 import analysis_pb2, inference_pb2, ingest_pb2, refine_pb2, registration_pb2
 from fibstream.v1.chunk_pb2 import Index3, Nanometres3
 
 from ..inference.net import write_net
@@ -87,8 +90,30 @@ def others(name: str) -> Requests:
             [query(dataset=name, organelle="mito")],
             [query(dataset=name, sql="SELECT count(*) AS n FROM mito")],
         ],
+        **registrations(name),
         "DeleteDataset": [[ingest_pb2.DeleteDatasetRequest(dataset=name)]],
     }
+
+
+def registrations(name: str) -> Requests:
+    pb, which = registration_pb2, {"dataset": name, "name": "sim"}
+    ways = (pb.DIRECTION_TO_LIGHT, pb.DIRECTION_TO_SPECIMEN)
+    points = [Nanometres3(z=1, y=2, x=3)]
+    return {
+        "ListRegistrations": [[pb.ListRegistrationsRequest(dataset=name)]],
+        "GetRegistration": [[pb.GetRegistrationRequest(**which)]],
+        "WatchRegistration": [[pb.WatchRegistrationRequest(**which)]],
+        "Transform": [[pb.TransformRequest(**which, direction=w, points=points)] for w in ways],
+    }
+
+
+def put_registration(folder: Path) -> None:
+    """Write what fibstream register leaves in a dataset, of what is asked for."""
+    place = folder / "registration/sim"
+    place.mkdir(parents=True)
+    write_transform(place / "transform.h5", Transform(np.eye(3), np.zeros(3)))
+    judgement = {"status": "registered", "reasons": [], "error_nm": 80.0}
+    (place / "report.json").write_text(json.dumps({"judgement": judgement}))
 
 
 @pytest.fixture(params=["embedded", "kafka"])
@@ -154,6 +179,8 @@ def test_no_call_fails(served: tuple[grpc.Channel, list[str]], tmp_path: Path) -
             except grpc.RpcError as error:
                 pytest.fail(f"{word}: {error.code()} {error.details()}")
             assert answers, word
+        if word == "CreateDataset":
+            put_registration(tmp_path / f"{name}.zarr")
 
 
 def test_describing_while_the_log_grows(

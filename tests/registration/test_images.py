@@ -58,7 +58,11 @@ def ome_tiff(path: Path, voxels: np.ndarray = STACK, **units: str) -> str:
     return str(path)
 
 
-FORMS = {"ngff": (ngff, "l.zarr"), "nrrd": (nrrd, "l.nrrd"), "ome": (ome_tiff, "l.ome.tif")}
+FORMS: dict[str, tuple[Any, str]] = {
+    "ngff": (ngff, "l.zarr"),
+    "nrrd": (nrrd, "l.nrrd"),
+    "ome": (ome_tiff, "l.ome.tif"),
+}
 
 
 @pytest.mark.parametrize("form", FORMS)

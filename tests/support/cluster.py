@@ -36,7 +36,7 @@ def eventually(condition: Callable[[], T | None], what: str) -> T:
 
 
 class Cluster:
-    """The four services; each may be killed and started again at its port."""
+    """All services; each may be killed and started again at its port."""
 
     def __init__(self, folder: Path, bus: str | None = None, *more: str) -> None:
         self.root = folder / "root"

@@ -16,7 +16,8 @@ from fibstream.services.registration.transform import Transform, apply, from_itk
 from fibstream.services.registration.warp import displacements, triple
 
 FIELD = "displacements"  # the group of the field, beside the other files
-FIELD_NM = 512.0  # between its nodes: linear interpolation errs by less than 10 nm
+FIELD_STEPS_NM = (512.0, 256.0, 128.0, 64.0)  # between its nodes: the first that errs by less
+FIELD_ERROR_NM = 10.0
 ITK_FILES = ("transform.h5", "transform.tfm")
 LANDMARKS, NEUROGLANCER = "landmarks.csv", "neuroglancer.json"
 NGFF = "0.6"  # the first version with transforms
@@ -68,9 +69,13 @@ def write_registration(folder: Path, found: Registration, specimen: Image) -> fl
 
 def write_field(folder: Path, transform: Transform, specimen: Image) -> float:
     """Write a displacement field over a specimen and the groups that describe it; see above."""
-    shape, step, first = field_grid(specimen)
-    corner = triple_nm(np.array(first) - np.array(step) / 2)
-    field = displacements(transform, (step, corner), Box((0, 0, 0), shape))
+    for apart_nm in FIELD_STEPS_NM:
+        shape, step, first = field_grid(specimen, apart_nm)
+        corner = triple_nm(np.array(first) - np.array(step) / 2)
+        field = displacements(transform, (step, corner), Box((0, 0, 0), shape))
+        error = _error_nm(transform, np.asarray(field, np.float64), (step, first))
+        if error <= FIELD_ERROR_NM:
+            break
     _put_array(folder / FIELD / "s0", np.moveaxis(field, -1, 0))
     axes = [{"name": "d", "type": "displacement", "discrete": True}, *_SPACE]
     placed = {
@@ -97,13 +102,16 @@ def write_field(folder: Path, transform: Transform, specimen: Image) -> float:
     systems = [{"name": name, "axes": _SPACE} for name in (SPECIMEN, LIGHT)]
     scene = {"coordinateSystems": systems, "coordinateTransformations": [whole]}
     _put_group(folder, {"version": NGFF, "scene": scene})
-    return _error_nm(transform, np.asarray(field, np.float64), (step, first))
+    return error
 
 
-def field_grid(specimen: Image) -> tuple[Index, Triple, Triple]:
-    """Return shape, spacing and first node (nm) of a field whose nodes span a specimen."""
+def field_grid(specimen: Image, apart_nm: float) -> tuple[Index, Triple, Triple]:
+    """Return shape, spacing and first node (nm) of a field whose nodes span a specimen.
+
+    They are at most ``apart_nm`` from each other.
+    """
     extent = specimen.extent_nm
-    count = np.maximum(np.ceil(extent / FIELD_NM).astype(np.int64), 1) + 1
+    count = np.maximum(np.ceil(extent / apart_nm).astype(np.int64), 1) + 1
     return triple(count), triple_nm(extent / (count - 1)), specimen.corner_nm
 
 

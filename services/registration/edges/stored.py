@@ -1,0 +1,127 @@
+"""Registrations in the store of a dataset: their reports, and the transforms beside them."""
+
+import contextlib
+import json
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fibstream.core.dataset import check_name
+from fibstream.core.echo import cut, echo, listed
+from fibstream.core.errors import Damaged, NotFound, WrongState, WrongUse
+from fibstream.core.ports import Files, Generation
+from fibstream.services.registration.transform import Transform
+
+from .files import ITK_FILES, read_transform
+
+FOLDER, REPORT = "registration", "report.json"
+STATUSES = ("registered", "check", "unregistered")
+MAX_REPORT = 1 << 20  # bytes: a thousand times a report
+MAX_TRANSFORM = 256 << 20  # bytes: coefficients of 64 x 64 x 20 um take a hundredth
+MAX_NAMES = 256  # of one dataset
+MAX_KEPT = 4  # transforms in memory
+
+
+class Stored(NamedTuple):
+    """One registration: its name, its report as text and as values, and what it is a version of."""
+
+    name: str
+    text: str
+    report: Mapping[str, Any]
+    generation: Generation
+
+
+def names_of(files: Files) -> list[str]:
+    """Return the names of the registrations of a dataset, sorted."""
+    found = (path.split("/") for path in files.list(FOLDER) if path.endswith(f"/{REPORT}"))
+    return sorted({parts[1] for parts in found if len(parts) == 3 and _is_name(parts[1])})[
+        :MAX_NAMES
+    ]
+
+
+def find(files: Files, dataset: str, name: str) -> Stored:
+    """Return one registration; raise NotFound with the names of those there are."""
+    found = look(files, name)
+    if found is None:
+        known = listed(names_of(files)) or "none"
+        raise NotFound(f"registration {echo(name)}: {dataset} has {known}")
+    return found
+
+
+def look(files: Files, name: str) -> Stored | None:
+    """Return one registration, or None; raise WrongUse for what is no name, Damaged for a report
+    that is none.
+    """  # noqa: D205
+    try:
+        path = f"{FOLDER}/{check_name(name)}/{REPORT}"
+    except ValueError as error:
+        raise WrongUse(f"registration: {error}") from None
+    read = _read(files, path, MAX_REPORT)
+    if read is None:
+        return None
+    data, generation = read
+    try:
+        text = data.decode()
+        report = json.loads(text)
+        if report["judgement"]["status"] not in STATUSES:
+            raise ValueError(f"status {echo(report['judgement']['status'])}")
+        list(map(str, report["judgement"]["reasons"]))
+        if (median_nm := report["judgement"]["error_nm"]) is not None:
+            float(median_nm)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Damaged(f"{path}: no report of a registration: {cut(str(error))}") from None
+    return Stored(name, text, report, generation)
+
+
+class Transforms:
+    """The transforms that were last used, read once for each version of their report."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str, Generation], Transform] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, files: Files, dataset: str, found: Stored) -> Transform:
+        """Return a transform; raise WrongState where the registration has none."""
+        if found.report["judgement"]["status"] == "unregistered":
+            raise WrongState(f"registration {found.name}: is unregistered, and has no transform")
+        key = dataset, found.name, found.generation
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = _transform(files, found.name)
+                while len(self._kept) > MAX_KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+
+def _transform(files: Files, name: str) -> Transform:
+    path = f"{FOLDER}/{name}/{ITK_FILES[0]}"
+    read = _read(files, path, MAX_TRANSFORM)
+    if read is None:
+        raise Damaged(f"{path}: is not there, though the report is")
+    with tempfile.TemporaryDirectory() as folder:  # ITK reads files alone
+        copy = Path(folder) / ITK_FILES[0]
+        copy.write_bytes(read[0])
+        try:
+            return read_transform(copy)
+        except WrongUse as error:
+            raise Damaged(f"{path}: {cut(str(error).partition(': ')[2], 200)}") from None
+
+
+def _read(files: Files, path: str, most: int) -> tuple[bytes, Generation] | None:
+    handle = files.open(path)
+    if handle is None:
+        return None
+    with contextlib.closing(handle):
+        if handle.size > most:
+            raise Damaged(f"{path}: {handle.size} bytes; at most {most} are read")
+        return handle.read(0, handle.size), handle.generation
+
+
+def _is_name(name: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return bool(check_name(name))
+    return False

@@ -1,0 +1,169 @@
+"""RegistrationService: reports and transforms of the store, and what strangers may not ask."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from fibstream import registry
+from fibstream.client import Client
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.keys import canonical
+from fibstream.runtime.grpc import GrpcServer
+from fibstream.runtime.root import Root
+from fibstream.runtime.service import ServicerContext
+from fibstream.runtime.settings import Settings
+from fibstream.services.registration import servicer as servicer_file
+from fibstream.services.registration.edges.files import write_transform
+from fibstream.services.registration.transform import Transform
+from fibstream.v1 import chunk_pb2
+from fibstream.v1 import registration_pb2 as pb
+from fibstream.v1.registration_pb2_grpc import RegistrationServiceStub
+
+from .test_transform import inside, made
+
+pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
+RNG = np.random.default_rng(4)
+CELL = Dataset(
+    name="cell", shape=(8, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
+    contrast=(0, 255),
+)  # fmt: skip
+
+
+def put(folder: Path, name: str, transform: Transform | None, status: str, **more: Any) -> None:
+    place = folder / "cell.zarr/registration" / name
+    place.mkdir(parents=True, exist_ok=True)
+    if transform is not None:
+        write_transform(place / "transform.h5", transform)
+    judgement = {"status": status, "reasons": ["why"], "error_nm": 84.5} | more
+    (place / "report.json").write_text(json.dumps({"name": name, "judgement": judgement}))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = Root(str(tmp_path))
+    root.make("cell")
+    root.files("cell").put(RECORD, canonical(CELL.model_dump(mode="json")))
+    root.enter("cell")
+    return tmp_path
+
+
+@pytest.fixture
+def address(folder: Path) -> Iterator[str]:
+    root = Root(str(folder))
+    context = ServicerContext(root, Settings.model_validate({}))
+    binding = registry.service("registration").servicer(context)
+    server = GrpcServer("127.0.0.1:0", [binding])
+    server.open()
+    yield f"127.0.0.1:{server.port}"
+    getattr(binding.servicer, "close")()  # noqa: B009
+    server.close(grace_s=0)
+    root.close()
+
+
+@pytest.fixture
+def stub(address: str) -> Iterator[RegistrationServiceStub]:
+    with grpc.insecure_channel(address) as channel:
+        yield RegistrationServiceStub(channel)
+
+
+def test_points_are_sent_both_ways_by_the_stored_transform(folder: Path, address: str) -> None:
+    transform = made(1)
+    put(folder, "sim", transform, "registered")
+    points = np.concatenate([inside(transform, RNG, 50), [[1e8, 0.0, 0.0]]])
+    with Client(f"registration={address}") as client:
+        there = client.transform("cell", "sim", points)
+        back = client.transform("cell", "sim", there[:-1], to_specimen=True)
+        assert client.registrations("cell")["sim"]["judgement"]["status"] == "registered"
+    assert np.array_equal(there, transform.to_light(points), equal_nan=True)
+    assert np.isnan(there[-1]).all() and np.isfinite(there[:-1]).all()
+    assert np.array_equal(back, transform.to_specimen(there[:-1]), equal_nan=True)
+
+
+def test_a_transform_that_is_replaced_is_read_again(
+    folder: Path, stub: RegistrationServiceStub
+) -> None:
+    at = chunk_pb2.Nanometres3(z=1.0, y=2.0, x=3.0)
+    asked = pb.TransformRequest(
+        dataset="cell", name="sim", direction=pb.DIRECTION_TO_LIGHT, points=[at]
+    )
+    for number, error in ((2.0, 80.0), (3.0, 70.0)):
+        transform = Transform(np.eye(3) * number, np.zeros(3))
+        put(folder, "sim", transform, "check", error_nm=error)
+        (found,) = stub.Transform(asked, timeout=10).points
+        assert (found.point.z, found.point.y, found.point.x) == (number, 2 * number, 3 * number)
+
+
+def test_reports_are_listed_and_got(folder: Path, stub: RegistrationServiceStub) -> None:
+    put(folder, "sim", None, "registered")
+    put(folder, "er", None, "unregistered", error_nm=None)
+    (folder / "cell.zarr/registration/zarr.json").write_text("{}")
+    listed = stub.ListRegistrations(pb.ListRegistrationsRequest(dataset="cell"), timeout=10)
+    assert [(r.name, r.status) for r in listed.registrations] == [
+        ("er", "unregistered"), ("sim", "registered"),
+    ]  # fmt: skip
+    got = stub.GetRegistration(pb.GetRegistrationRequest(dataset="cell", name="sim"), timeout=10)
+    assert got.registration == listed.registrations[1]
+    assert got.registration.error_nm == 84.5
+    assert not listed.registrations[0].HasField("error_nm")
+
+
+def test_a_watch_begins_with_what_is_there_and_tells_what_replaces_it(
+    folder: Path, stub: RegistrationServiceStub
+) -> None:
+    asked = pb.WatchRegistrationRequest(dataset="cell", name="sim")
+    put(folder, "sim", None, "check")
+    stream = stub.WatchRegistration(asked, timeout=60)
+    assert next(stream).registration.status == "check"
+    put(folder, "sim", None, "registered")
+    assert next(stream).registration.status == "registered"
+    stream.cancel()
+
+
+def refused(call: Any, request: Any) -> tuple[str, str]:
+    with pytest.raises(grpc.RpcError) as raised:
+        answer = call(request, timeout=10)
+        next(answer) if isinstance(answer, grpc.Call) else None
+    error: Any = raised.value
+    return error.code().name, error.details()
+
+
+def test_what_cannot_be_answered_is_one_line(folder: Path, stub: RegistrationServiceStub) -> None:
+    put(folder, "sim", made(1), "registered")
+    put(folder, "off", None, "unregistered")
+    put(folder, "gone", None, "registered")
+    put(folder, "odd", None, "registered")
+    (folder / "cell.zarr/registration/odd/transform.h5").write_bytes(b"no HDF5")
+    (folder / "cell.zarr/registration/torn").mkdir()
+    (folder / "cell.zarr/registration/torn/report.json").write_text('{"judgement": 3}')
+    good: dict[str, Any] = {"dataset": "cell", "name": "sim", "direction": pb.DIRECTION_TO_LIGHT}
+
+    def transform(points: Any = (), **more: Any) -> tuple[str, str]:
+        return refused(stub.Transform, pb.TransformRequest(**(good | more), points=points))
+
+    def at(value: float) -> list[chunk_pb2.Nanometres3]:
+        return [chunk_pb2.Nanometres3(), chunk_pb2.Nanometres3(y=value)]
+
+    assert transform(name="none") == (
+        "NOT_FOUND", "registration 'none': cell has gone, odd, off, sim, torn"
+    )  # fmt: skip
+    assert transform(name="../cell")[0] == "INVALID_ARGUMENT"
+    assert transform(dataset="other")[0] == "NOT_FOUND"
+    assert transform(name="off")[0] == "FAILED_PRECONDITION"
+    assert transform(name="gone")[0] == transform(name="odd")[0] == "DATA_LOSS"
+    assert transform(name="torn")[0] == "DATA_LOSS"
+    assert transform(direction=0)[1].startswith("direction: expected DIRECTION_TO_LIGHT")
+    assert transform(direction=7)[0] == "INVALID_ARGUMENT"
+    for value in (math.nan, math.inf, -2e9):
+        code, why = transform(at(value))
+        assert (code, why[:10]) == ("INVALID_ARGUMENT", "points[1] ")
+    too_many = [chunk_pb2.Nanometres3()] * (servicer_file.MAX_POINTS + 1)
+    assert transform(too_many) == ("RESOURCE_EXHAUSTED", "100001 points: at most 100000 in a call")
+    assert stub.Transform(pb.TransformRequest(**good), timeout=10) == pb.TransformResponse()
+    asked = pb.WatchRegistrationRequest(dataset="other", name="sim")
+    assert refused(stub.WatchRegistration, asked)[0] == "NOT_FOUND"
