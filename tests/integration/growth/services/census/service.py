@@ -18,4 +18,4 @@ def servicer(context: "ServicerContext") -> "ServicerBinding":
     return ServicerBinding(lambda servicer, server: None, object(), "example.v1.CensusService")
 
 
-SERVICE = Service("census", 7805, "counted", (SLABS,), servicer)
+SERVICE = Service("census", 7815, "counted", (SLABS,), servicer)
