@@ -143,6 +143,27 @@ def test_units_that_no_light_microscope_has_are_refused(size: Any, tmp_path: Pat
         read_light(npy(tmp_path, STACK), size)
 
 
+def test_several_channels_in_one_array_are_refused(tmp_path: Path) -> None:
+    import zarr
+
+    z, y, x = SIZE
+    two = np.stack([STACK, STACK[::-1]])
+    meta = {"axes": "CZYX", "PhysicalSizeX": x, "PhysicalSizeY": y, "PhysicalSizeZ": z}
+    tifffile.imwrite(tmp_path / "two.ome.tif", two, ome=True, metadata=meta)
+    axes = [
+        {"name": n, "type": t} for n, t in zip("czyx", ["channel"] + ["space"] * 3, strict=True)
+    ]
+    scale = [{"type": "scale", "scale": [1.0, *SIZE]}]
+    image = {"axes": axes, "datasets": [{"path": "s0", "coordinateTransformations": scale}]}
+    ome = {"version": "0.5", "multiscales": [image]}
+    zarr.create_group(tmp_path / "two.zarr", zarr_format=3, attributes={"ome": ome})
+    array(tmp_path / "two.zarr/s0", two, chunks=(1, 8, 8, 8))
+    for name in ("two.ome.tif", "two.zarr"):
+        with pytest.raises(WrongUse, match=r"expected \(z, y, x\)") as raised:
+            read_light(str(tmp_path / name), SIZE)
+        assert "\n" not in str(raised.value)
+
+
 BYTES = RNG.integers(60, 200, (64, 96, 128)).astype(np.uint8)
 
 
