@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -154,6 +154,7 @@ def test_patches_of_boxes_together_are_those_of_the_whole(seed: int) -> None:
 
 
 @given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 2**32))
+@example(0.40625, 8.0, 3308493)
 @settings(max_examples=5, deadline=None)
 def test_gain_and_offset_of_the_light_change_no_place(gain, offset, seed) -> None:
     em, light, start = pair(seed, (60.0, -70.0, 50.0))
@@ -163,7 +164,9 @@ def test_gain_and_offset_of_the_light_change_no_place(gain, offset, seed) -> Non
     one, two = (match(em, image, start, where, RULE) for image in (light, other))
     both = (one.weight > 0).all(axis=1) & (two.weight > 0).all(axis=1)
     assert both.sum() > 10
-    assert np.abs(one.move - two.move)[both].max() < 5
+    moved = np.abs(one.move - two.move)[both].max(axis=1)
+    # Of two voxels with nearly the same correlation rounding may choose the other one.
+    assert np.quantile(moved, 0.9) < 0.1 and moved.max() < VOXEL[0] / 2
     assert np.abs(one.peak - two.peak).max() < 0.02
 
 
