@@ -13,6 +13,8 @@ from fibstream.core.grid import MAX_CHUNK, MAX_CHUNKS, Box, Index, check_count, 
 from fibstream.kernels.absent import check_value
 from fibstream.registry import words
 from fibstream.runtime.root import Root
+from fibstream.runtime.settings import Settings
+from fibstream.services.inference.backend import AUTO, Wanted
 from fibstream.services.inference.edges.model import (
     find_model,
     network_bytes,
@@ -39,6 +41,7 @@ from .pipelines import Pipeline, requested_pipeline
 from .redesign import model_of, redesign, waste_notes
 from .sampling import confused_note, mask_of, network_notes, unimaged_note
 
+AS_AUTO = Wanted()
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 
 
@@ -102,11 +105,23 @@ def check_absent(request: DatasetRequest) -> None:
         check_value(request.absent_value, request.dtype)
 
 
-def make_engine(path: Path, threads: int) -> Engine:
-    """Load a network and let it check itself."""
-    from fibstream.services.inference.edges.engine import CpuEngine
+def make_engine(path: Path, threads: int, wanted: Wanted = AS_AUTO) -> Engine:
+    """Load a network on the backend that is wanted, and let it check itself."""
+    from fibstream.services.inference.edges.engine import make_engine
 
-    return CpuEngine(path, threads)
+    return make_engine(path, threads, wanted)
+
+
+def engine_of(path: Path, model: Model, threads: int) -> Engine:
+    """Load a network of a dataset as the dataset was created with it."""
+    from fibstream.services.inference.edges.engine import engine_of
+
+    return engine_of(path, model.profile, threads)
+
+
+def wanted_of(settings: Settings) -> Wanted:
+    """Return which backend and precision settings ask for."""
+    return Wanted(settings.backend, settings.precision)
 
 
 def design(
@@ -121,18 +136,23 @@ def design(
     threads: int = 1,
     stored: Sequence[StoredPrediction] = (),
     factors: Index = (1, 1, 1),
+    wanted: Wanted = AS_AUTO,
+    there: Dataset | None = None,
 ) -> DatasetDesign:
     """Return the dataset that a pipeline makes of a source; WrongUse where it does not fit.
 
     ``stored`` are the opened predictions that the pipeline names by a path; the source is the mean
-    of ``factors`` (z, y, x) voxels of its data.
+    of ``factors`` (z, y, x) voxels of its data. A dataset that is ``there`` keeps the profiles of
+    its networks unless a backend or precision is wanted by name.
     """
     request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
         "", absent_value, source.mask is not None, offset_nm=offset_nm(source), downsample=factors,
+        backend=wanted.backend, precision=wanted.precision,
     )  # fmt: skip
     check_absent(request)
-    networks = [_engine(find_model(given), request, threads) for given in pipeline.models]
+    kept = there.models if there and wanted == AS_AUTO else ()
+    networks = [_engine(find_model(given), request, threads, kept) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
     lengths_nm = {each.name: each.length_nm for each in stored}
@@ -151,7 +171,7 @@ def design_request(request: DatasetRequest, root: Root, threads: int) -> Dataset
         wanted = requested_pipeline(request.pipeline)
         return redesign(
             request.there, wanted, lambda name: released(name, root),
-            lambda path: make_engine(path, threads),
+            lambda path: make_engine(path, threads, _wanted(request)),
         )  # fmt: skip
     check_absent(request)
     pipeline = requested_pipeline(request.pipeline)
@@ -175,11 +195,23 @@ def requested_lengths_nm(pipeline: Pipeline) -> dict[str, float]:
     return {entry.name: entry.length_nm for entry in landing}
 
 
-def _engine(path: Path, request: DatasetRequest, threads: int) -> tuple[Path, Engine]:
+def _engine(
+    path: Path, request: DatasetRequest, threads: int, kept: Sequence[Model] = ()
+) -> tuple[Path, Engine]:
     spec = read_model(path)
     check_one_grid(spec)
     check_voxel_size(spec, request.voxel_size_nm, request.downsample)
-    return path, make_engine(path, threads)
+    for model in kept:
+        if model.sha256 == spec.sha256:
+            try:
+                return path, engine_of(path, model, threads)
+            except WrongUse as error:
+                raise WrongUse(f"{error}; name a --backend to compute it anew") from None
+    return path, make_engine(path, threads, _wanted(request))
+
+
+def _wanted(request: DatasetRequest) -> Wanted:
+    return Wanted(request.backend or AUTO, request.precision or AUTO)
 
 
 def _network(path: Path, engine: Engine) -> Network:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from fibstream.app.design import make_engine
+from fibstream.app.design import engine_of
 from fibstream.app.reference import absent_of, labels_of, prediction_of, table_of
 from fibstream.app.report import Row, rows_of, write_report
 from fibstream.core.grid import Box
@@ -87,7 +87,7 @@ def whole(out: Path, threads: int) -> tuple[str, str]:
     source = open_volume(str(SAMPLE), kind="raw")
     raw = source.read(Box((0, 0, 0), source.shape))
     source.close()
-    engine = make_engine(out / model.path, threads)
+    engine = engine_of(out / model.path, model, threads)
     prediction = prediction_of(raw, dataset, engine)[0]
     labels = labels_of(prediction, rule_of(dataset, organelle), absent_of(raw, dataset))
     table = table_of(labels, raw, dataset.voxel_size_nm)

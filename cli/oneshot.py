@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fibstream.app.design import default_chunk, make_engine, parse_contrast
+from fibstream.app.design import default_chunk, make_engine, parse_contrast, wanted_of
 from fibstream.app.sampling import network_notes, unimaged_note
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse
@@ -14,6 +14,7 @@ from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Output, Patch
 from fibstream.kernels.absent import check_value
+from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
@@ -86,7 +87,7 @@ def _read_chunk(given: Index | None, shape: Index, spec: ModelSpec) -> Index:
 
 def predict_volume(
     raw: str, model: str, out: Path, *, voxel_size_nm: Voxel | None, chunk: str | None,
-    contrast: str | None, invert: bool, threads: int, absent_value: float | None = None,
+    contrast: str | None, invert: bool, settings: Settings, absent_value: float | None = None,
     downsample: str | None = None, absent_mask: str | None = None,
 ) -> list[str]:  # fmt: skip
     """Predict every class of a network; return the groups that were written."""
@@ -100,7 +101,8 @@ def predict_volume(
     if absent_value is not None:
         check_value(absent_value, str(source.dtype))
     view = View(parse_contrast(contrast, source, absent_value), invert, absent_value)
-    engine = make_engine(path, max(threads, os.cpu_count() or 1))
+    threads = max(settings.threads, os.cpu_count() or 1)
+    engine = make_engine(path, threads, wanted_of(settings))
     for note in (unimaged_note(source, absent_value), *network_notes(source, view, engine)):
         if note is not None:
             log.warning("%s", note)

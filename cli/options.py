@@ -39,6 +39,13 @@ AutoContrast = Annotated[
     str | None,
     typer.Option(metavar="LOW,HIGH|auto", help="Grey values that become black and white."),
 ]
+Backend = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Runtime of networks: auto, onnxruntime, openvino, cuda .."),
+]
+Precision = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of networks: auto, fp32, bf16 ..")
+]
 Invert = Annotated[bool, typer.Option("--invert", help="Bright membranes.")]
 AbsentValue = Annotated[
     float | None,

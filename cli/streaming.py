@@ -5,13 +5,16 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import cast, get_args
 
-from fibstream.app.design import design
+from fibstream.app.design import design, wanted_of
 from fibstream.app.pipelines import PredictionEntry, read_pipeline
+from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
+from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
 from fibstream.volumes.masks import with_mask
 from fibstream.volumes.sources import Source, open_volume
 
@@ -38,13 +41,18 @@ def stream(
         designed = design(
             out.name.removesuffix(".zarr"), source, recipe, chunk=edges, contrast=contrast,
             invert=invert, absent_value=absent_value, threads=settings.threads, stored=stored,
-            factors=factors,
+            factors=factors, wanted=wanted_of(settings), there=_there(out),
         )  # fmt: skip
         return run(
             out, designed, source, str(raw), order=cast("Order", order), seed=seed,
             settings=settings, display=Display(quiet=quiet), bus_url=bus, stored=stored,
             mask=absent_mask,
         )  # fmt: skip
+
+
+def _there(out: Path) -> Dataset | None:
+    """Return the dataset that a run goes on with; None where it begins one."""
+    return read_dataset(LocalFiles(out)) if (out / RECORD).is_file() else None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fibstream import registry
 from fibstream.app.catalogue import landed, restore_log
-from fibstream.app.design import make_engine
+from fibstream.app.design import make_engine, wanted_of
 from fibstream.app.folder import locked, open_dataset
 from fibstream.app.pipelines import read_pipeline
 from fibstream.app.redesign import redesign
@@ -18,6 +18,7 @@ from fibstream.runtime.root import CATALOGUE, bus_path, open_bus
 from fibstream.runtime.settings import Settings
 from fibstream.runtime.site import open_site
 from fibstream.services.inference.edges.model import find_model
+from fibstream.services.inference.port import Engine
 from fibstream.services.ingest.edges.datasets import update
 from fibstream.store.store import Blob, Store
 
@@ -53,7 +54,11 @@ def update_folder(path: Path, pipeline: str, settings: Settings, display: Displa
     with locked(path), raised_signals():
         files, dataset = open_dataset(path)
         check_whole(path, dataset, files)
-        made = redesign(dataset, wanted, find_model, lambda p: make_engine(p, settings.threads))
+
+        def make(file: Path) -> Engine:
+            return make_engine(file, settings.threads, wanted_of(settings))
+
+        made = redesign(dataset, wanted, find_model, make)
         check_free_space(path, made.dataset)
         files.sweep()
         with closing(open_bus(None, path, dataset.name, private=True)) as bus:

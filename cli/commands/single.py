@@ -11,12 +11,14 @@ from ..options import (
     AbsentMask,
     AbsentValue,
     AutoContrast,
+    Backend,
     Chunk,
     Downsample,
     Invert,
     Json,
     Out,
     Pattern,
+    Precision,
     Raw,
     Voxel,
 )
@@ -37,6 +39,8 @@ def predict(
     absent_value: AbsentValue = None,
     absent_mask: AbsentMask = None,
     downsample: Downsample = None,
+    backend: Backend = None,
+    precision: Precision = None,
 ) -> None:
     """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
 
@@ -46,12 +50,12 @@ def predict(
 
     from ..oneshot import predict_volume
 
-    chosen, _ = settings()
+    chosen, _ = settings(backend=backend, precision=precision)
     for group in predict_volume(
         with_pattern(raw, pattern), model, out, voxel_size_nm=voxel_size(voxel_size_nm),
         chunk=chunk, contrast=contrast, invert=invert, absent_value=absent_value,
         absent_mask=absent_mask,
-        threads=chosen.threads, downsample=downsample,
+        settings=chosen, downsample=downsample,
     ):  # fmt: skip
         typer.echo(str(out / group))
 

@@ -16,6 +16,7 @@ from ..options import (
     AbsentMask,
     AbsentValue,
     AutoContrast,
+    Backend,
     Chunk,
     Downsample,
     Invert,
@@ -24,6 +25,7 @@ from ..options import (
     Out,
     Pattern,
     Pipeline,
+    Precision,
     Raw,
     Seed,
     Voxel,
@@ -49,6 +51,8 @@ def run(
     absent_value: AbsentValue = None,
     absent_mask: AbsentMask = None,
     downsample: Downsample = None,
+    backend: Backend = None,
+    precision: Precision = None,
     as_json: Json = False,
 ) -> None:
     """Stream a volume through every stage, and wait.
@@ -59,7 +63,7 @@ def run(
 
     from ..streaming import stream
 
-    chosen, _ = settings(workers=workers)
+    chosen, _ = settings(workers=workers, backend=backend, precision=precision)
     report = stream(
         raw=with_pattern(raw, pattern), pipeline=pipeline, out=out,
         voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,

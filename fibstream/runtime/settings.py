@@ -34,6 +34,14 @@ class Settings(Frozen):
     threads: int = Field(
         default=1, ge=1, le=256, description="network threads per inference worker"
     )
+    backend: str = Field(
+        default="auto", max_length=40,
+        description="runtime of networks: auto, onnxruntime, openvino, cuda, tensorrt",
+    )  # fmt: skip
+    precision: str = Field(
+        default="auto", max_length=40,
+        description="of networks: auto, fp32, or what the backend has besides",
+    )  # fmt: skip
     lease_s: float = Field(
         default=30.0, gt=0, le=3600, description="a task not renewed so long is free"
     )

@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.errors import Poison, WrongUse
+from fibstream.core.grid import Index
 
 from .port import ModelSpec
 from .tiling import finer_shape
 
 SEED = 20211006  # any constant; another one would change every recorded digest
+LATTICE = 32  # voxels between the random values that a smooth block lies between
+FINE = 24  # grey levels of noise on top of it, at most
 
 
 def self_check(infer: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], spec: ModelSpec) -> str:
@@ -60,4 +63,26 @@ def self_check(infer: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], spec: Mo
             f"model {spec.name}: output changes when the tile moves by its stride; "
             "expected valid convolutions, and halo and stride as its metadata says"
         )
-    return hashlib.sha256(np.ascontiguousarray(here).tobytes()).hexdigest()
+    return output_digest(here)
+
+
+def smooth_block(shape: Index) -> NDArray[np.uint8]:
+    """Return a fixed block with lumps and fine noise, uint8 (z, y, x).
+
+    Networks find surfaces in it. In noise they may find nothing: the released one yields two grey
+    levels there, which two kinds of arithmetic share more often than not.
+    """
+    rng = np.random.default_rng(SEED)
+    block = rng.random([n // LATTICE + 2 for n in shape])
+    for axis, edge in enumerate(shape):
+        whole, part = np.divmod(np.arange(edge) / LATTICE, 1)
+        at = whole.astype(np.intp)
+        weight = part.reshape([-1 if a == axis else 1 for a in range(3)])
+        block = np.take(block, at, axis) * (1 - weight) + np.take(block, at + 1, axis) * weight
+    grey = (block - 0.5) * 400 + 128 + rng.integers(-FINE, FINE + 1, shape)
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+def output_digest(found: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of an output, in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest()

@@ -19,6 +19,7 @@ from fibstream.v1 import chunk_pb2
 from fibstream.v1 import inference_pb2 as pb
 from fibstream.v1.inference_pb2_grpc import InferenceServiceServicer
 
+from .backend import Wanted
 from .port import Engine, ModelSpec, check_one_grid
 from .volume import Interruptible, VolumeSpec, check, predict_volume
 
@@ -37,7 +38,7 @@ class InferenceServicer(InferenceServiceServicer):
     """Answers with the released networks and those in the folder ``models`` of the root."""
 
     def __init__(self, root: Root, settings: Settings) -> None:
-        self._models = Models(root, settings.threads)
+        self._models = Models(root, settings)
         self._held = threading.BoundedSemaphore(MAX_HELD)
         self._computing = threading.BoundedSemaphore(1)
 
@@ -79,9 +80,10 @@ class InferenceServicer(InferenceServiceServicer):
 class Models:
     """The networks that a client may name, and engines of those last used."""
 
-    def __init__(self, root: Root, threads: int) -> None:
+    def __init__(self, root: Root, settings: Settings) -> None:
         self._root = root
-        self._threads = threads
+        self._settings = settings
+        self._wanted = Wanted(settings.backend, settings.precision)
         self._specs: dict[tuple[Path, int, int], ModelSpec] = {}
         self._engines: OrderedDict[str, Engine] = OrderedDict()  # by digest, last used last
         self.profiles: dict[str, dict[str, str]] = {}  # by digest
@@ -109,7 +111,7 @@ class Models:
 
     def engine(self, name: str, spec: ModelSpec) -> Engine:
         """Return a network ready to run; one thread at a time may call this, and run it."""
-        from fibstream.services.inference.edges.engine import CpuEngine
+        from fibstream.services.inference.edges.engine import make_engine
 
         if spec.sha256 not in self._engines:
             path = self._path(name)
@@ -117,7 +119,7 @@ class Models:
                 raise NotFound(f"model {echo(name)}: its file is gone")
             while len(self._engines) >= MAX_ENGINES:
                 self._engines.popitem(last=False)
-            made = CpuEngine(path, self._threads)
+            made = make_engine(path, self._settings.threads, self._wanted)
             if made.spec.sha256 != spec.sha256:
                 raise WrongState(f"model {name}: its file was replaced just now; ask again")
             self._engines[spec.sha256] = made

@@ -16,7 +16,9 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.core.stage import Patch
 from fibstream.runtime.root import Root
-from fibstream.services.inference.edges.engine import CpuEngine
+from fibstream.runtime.settings import Settings
+from fibstream.services.inference.backend import Wanted
+from fibstream.services.inference.edges.engine import CpuEngine, make_engine
 from fibstream.services.inference.servicer import Models
 from fibstream.services.inference.tiling import predict
 
@@ -65,7 +67,7 @@ def whole(net: Path, raw: Path) -> NDArray[np.uint8]:
     """Predict in one call, no command in between."""
     box = Box((0, 0, 0), SHAPE)
     voxels = np.asarray(zarr.open_array(raw / "s0", mode="r")[:])
-    return predict(Patch(voxels, box), box, CpuEngine(net))
+    return predict(Patch(voxels, box), box, make_engine(net, 1, Wanted()))
 
 
 @pytest.mark.parametrize("chunk", [(), ("--chunk", "4,10,9"), ("--chunk", "5,6,33")])
@@ -131,7 +133,7 @@ def test_where_all_arrays_have_one_grid_it_is_refused_in_one_line(net, raw, tmp_
     assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
     assert WHAT_TO_DO in answer.err and "8 x 4 x 3 nm from 8 x 8 x 9 nm" in answer.err
     assert not out.exists()
-    models = Models(Root(str(net.parent.parent)), 1)
+    models = Models(Root(str(net.parent.parent)), Settings())
     assert "finer" not in models.all() and "mito" in models.all()
     with pytest.raises(WrongUse, match=WHAT_TO_DO):
         models.find("finer")

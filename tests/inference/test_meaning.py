@@ -99,10 +99,10 @@ def test_values_outside_the_declared_range_are_refused(
 
 
 def brightness(graph: Graph) -> str:
-    """Within [-1, 1] unless a tile is bright throughout, as the noise of the self-check is not."""
+    """Within [-1, 1] unless a tile is bright throughout, as those of the self-check are not."""
     value = graph.add("Cast", "raw", to=TensorProto.FLOAT)
     mean = graph.add("AveragePool", value, kernel_shape=[9] * 3)
-    scaled = graph.scaled(mean, 1 / 180, 0)
+    scaled = graph.scaled(mean, 1 / 250, 0)
     return graph.add("Concat", scaled, scaled, axis=1)
 
 
@@ -120,7 +120,7 @@ def test_a_value_outside_from_one_tile_is_poison(
 
 def unclipped(graph: Graph) -> str:
     """Bytes that leave 0 to 255 where a tile is bright throughout."""
-    return graph.scaled(brightness(graph), 200, 0)
+    return graph.scaled(brightness(graph), 254, 0)
 
 
 def bare(graph: Graph, value: str) -> str:

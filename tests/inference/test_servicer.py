@@ -94,7 +94,7 @@ def test_a_volume_is_predicted_as_the_command_does(
     np.savez(tmp_path / "raw.npz", raw=raw, voxel_size_nm_zyx=[8.0] * 3)
     names = predict_volume(
         str(tmp_path / "raw.npz"), str(tmp_path / "models/net.onnx"), tmp_path / "out.zarr",
-        voxel_size_nm=None, chunk="7,11,16", invert=invert, threads=1,
+        voxel_size_nm=None, chunk="7,11,16", invert=invert, settings=Settings(),
         contrast=window and f"{window[0]},{window[1]}",
     )  # fmt: skip
     low, high = window or (0, 0)
@@ -272,7 +272,7 @@ def test_engines_are_kept_and_few(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     for name, classes in (("a", ["mito", "er"]), ("b", ["er", "mito"]), ("c", ["x", "y"])):
         write_net(tmp_path / f"models/{name}.onnx", classes=classes)
-    models = Models(Root(str(tmp_path)), 1)
+    models = Models(Root(str(tmp_path)), Settings())
     specs = models.all()
     assert list(specs) == ["a", "b", "c", "mito"]
     first = models.engine("a", specs["a"])

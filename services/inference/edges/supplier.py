@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from fibstream.core.dataset import Model
-from fibstream.core.errors import Poison, WrongUse
+from fibstream.core.errors import Poison
 from fibstream.core.ports import Files
 from fibstream.runtime.settings import load
 from fibstream.services.inference.port import Engine, ModelSpec
@@ -26,7 +26,7 @@ class EngineSupplier:
         return self._engine
 
     def _make(self) -> Engine:
-        from .engine import CpuEngine  # workers load the runtime, planners do not
+        from .engine import engine_of  # workers load the runtime, planners do not
 
         handle = self._files.open(self._model.path)
         if handle is None:
@@ -35,11 +35,4 @@ class EngineSupplier:
             path = Path(folder) / f"{self._model.name}.onnx"
             path.write_bytes(handle.read(0, handle.size))
             spec = ModelSpec.model_validate(dict(self._model.spec))
-            engine = CpuEngine(path, load()[0].threads, spec.meaning)
-        differs = [k for k, v in self._model.profile.items() if engine.profile.get(k) != v]
-        if differs:
-            found = ", ".join(
-                f"{k} {engine.profile.get(k)} instead of {self._model.profile[k]}" for k in differs
-            )
-            raise WrongUse(f"this machine does not reproduce model {self._model.name}: {found}")
-        return engine
+            return engine_of(path, self._model.profile, load()[0].threads, spec.meaning)

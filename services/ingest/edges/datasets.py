@@ -53,6 +53,8 @@ class DatasetRequest(NamedTuple):
     there: Dataset | None = None  # the dataset that is to have the pipeline, if it is there
     offset_nm: Size = (0.0, 0.0, 0.0)  # of the first voxel's centre
     downsample: Index = (1, 1, 1)  # voxels of the data along one of the dataset's
+    backend: str = ""  # of its networks; empty: as the service that creates it is set
+    precision: str = ""
 
 
 class DatasetDesign(NamedTuple):

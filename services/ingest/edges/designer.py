@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 
 from fibstream.core.errors import WrongState
 from fibstream.runtime.root import Root
+from fibstream.runtime.settings import Settings
 
 from .datasets import DatasetDesign, DatasetRequest
 
@@ -18,9 +19,9 @@ GROUP = "fibstream.designer"  # entry points: a function of a request, a root an
 class PluggedDesigner:
     """The installed designer, loaded with the first request: it brings the network runtime."""
 
-    def __init__(self, root: Root, threads: int) -> None:
+    def __init__(self, root: Root, settings: Settings) -> None:
         self._root = root
-        self._threads = threads
+        self._settings = settings
         self._alone = threading.Lock()  # a design loads networks, some hundred MB each
 
     def __call__(self, request: DatasetRequest) -> DatasetDesign:
@@ -37,6 +38,10 @@ class PluggedDesigner:
                 f"datasets cannot be designed here: {error}; expected an installation of "
                 "fibstream[ingest] with its networks' runtime"
             ) from error
+        request = request._replace(
+            backend=request.backend or self._settings.backend,
+            precision=request.precision or self._settings.precision,
+        )
         with self._alone:
-            designed: DatasetDesign = design(request, self._root, self._threads)
+            designed: DatasetDesign = design(request, self._root, self._settings.threads)
         return designed
