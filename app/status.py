@@ -55,6 +55,7 @@ def status_of(path: Path) -> dict[str, Any]:
         "sealed": dataset.grid.sealed,
         "chunks": count(CHUNKS, grid) if grid.sealed else None,
         "recorded": len(records),
+        "networks": {model.name: dict(model.profile) for model in dataset.models},
         "stages": {name: ready[name] for name in stages},
         "wanted": {
             name: count(subjects, grid) if grid.sealed or subjects is WHOLE else None
@@ -116,6 +117,10 @@ def describe(found: dict[str, Any]) -> str:
     size = " x ".join(str(s) for s in found["shape"])
     chunk = " x ".join(str(s) for s in found["chunk"])
     lines = [f"{found['dataset']}: {size} voxels in chunks of {chunk}"]
+    for name, profile in found["networks"].items():
+        told = (profile[key] for key in ("runtime", "provider", "device", "precision", "tile")
+                if key in profile)  # fmt: skip
+        lines.append(f"  network {name}: {', '.join(told)}")
     if not found["recorded"]:
         lines.append("  nothing is recorded in its log yet")
     for name, made in found["stages"].items():

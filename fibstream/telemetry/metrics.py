@@ -176,6 +176,7 @@ MODEL_INFO = Metric(
         Label("model", source="the pipeline's networks"),
         Label("sha256", source="the digests of their files"),
         Label("runtime", source="their engine profiles"),
+        Label("provider", source="their engine profiles"),
         Label("precision", source="their engine profiles"),
     ),
     "1 for each network that this process runs.",

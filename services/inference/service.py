@@ -27,11 +27,8 @@ def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:
 def describe(dataset: Dataset, telemetry: Telemetry) -> None:
     """Say which networks a dataset is predicted with."""
     for model in dataset.models:
-        runtime, precision = (model.profile.get(k, "") for k in ("runtime", "precision"))
-        telemetry.set(
-            MODEL_INFO, 1,
-            model=model.name, sha256=model.sha256, runtime=runtime, precision=precision,
-        )  # fmt: skip
+        told = {k: model.profile.get(k, "") for k in ("runtime", "provider", "precision")}
+        telemetry.set(MODEL_INFO, 1, model=model.name, sha256=model.sha256, **told)
 
 
 def servicer(context: "ServicerContext") -> "ServicerBinding":

@@ -50,6 +50,14 @@ def test_objects_of_an_organelle_that_was_dropped_are_not_counted(tmp_path) -> N
     assert status_of(path)["objects"] == {"mito": {"final": 1}}
 
 
+def test_the_profile_of_a_network_is_told(tmp_path) -> None:
+    found = status_of(made(tmp_path)[0])
+    assert found["networks"] == {}
+    profile = {"runtime": "openvino 2026.4", "provider": "OpenVINO CPU", "precision": "bf16"}
+    line = describe({**found, "networks": {"net": {**profile, "digest": "ab"}}}).splitlines()[1]
+    assert line == "  network net: openvino 2026.4, OpenVINO CPU, bf16"
+
+
 def test_changes_are_counted_in_a_fixed_order(tmp_path) -> None:
     path, rule = made(tmp_path)
     kinds = [kind for kind in reversed(get_args(Change)) if kind != "closed"] * 2

@@ -103,7 +103,7 @@ def test_version_and_process_are_shown(prometheus: Prometheus) -> None:
 def test_the_networks_of_a_dataset_are_shown(prometheus: Prometheus) -> None:
     model = Model(
         name="mito", classes=("mito",), sha256="ab" * 32, spec={},
-        profile={"runtime": "onnxruntime 1.30", "precision": "fp32", "tile": "1x1x1"},
+        profile={"runtime": "onnxruntime 1.30", "provider": "P", "precision": "fp32"},
     )  # fmt: skip
     dataset = Dataset(
         name="d", shape=SHAPE, chunk=(4, 4, 4), dtype="uint8", voxel_size_nm=(8, 8, 8),
@@ -112,7 +112,7 @@ def test_the_networks_of_a_dataset_are_shown(prometheus: Prometheus) -> None:
     describe(dataset, prometheus)
     labels = {
         "model": "mito", "sha256": "ab" * 32,
-        "runtime": "onnxruntime 1.30", "precision": "fp32",
+        "runtime": "onnxruntime 1.30", "provider": "P", "precision": "fp32",
     }  # fmt: skip
     assert prometheus.registry.get_sample_value("fibstream_model_info", labels) == 1
 
