@@ -117,14 +117,18 @@ def fit(grid: Grid, points: Floats, target: Floats, weight: Floats, bending: flo
 
 
 def solved(
-    grid: Grid, points: Floats, target: Floats, weight: Floats, bending: float
-) -> tuple[Spline, Floats]:
-    """Return the spline of one bending weight, and the patches' weights after reweighting."""
+    grid: Grid, points: Floats, target: Floats, weight: Floats, bending: float,
+    rounds: int = ROUNDS,
+) -> tuple[Spline, Floats]:  # fmt: skip
+    """Return the spline of one bending weight, and the patches' weights after reweighting.
+
+    With one round nothing is reweighted: no patch counts as an outlier.
+    """
     b = basis(grid, points)
     scale = weight[weight > 0]
     base = weight / (float(scale.mean()) if len(scale) else 1.0)
     used, c = base, np.zeros((b.shape[1], 3))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for axis in range(3):
             w = used[:, axis]
             if axis != 2 or not np.array_equal(w, used[:, 1]):
