@@ -1,6 +1,8 @@
 """Registration of phantoms with light, case by case: captured or not, how far off, how honest.
 
-Run: ``python bench/registration.py --out cases.jsonl [--worlds 10] [--first 100] [--kinds ..]``.
+Run: ``python bench/registration.py --out cases.jsonl [--worlds 10] [--first 100] [--kinds ..]
+[--edge 512] [--beside elastix-bending]``.  ``--edge`` is that of a world in voxels of 32 nm;
+``--beside`` fits the deformation by another method as well, from the same affine map.
 One thread.  A world is a phantom of its own; each kind (microscope:warp) is another start of it:
 another orientation, deformation, labelling and noise.  From the second world on the prediction is
 also given the light image of the world before, ``other-cell``: no answer is right.  Cases that the
@@ -25,10 +27,11 @@ from fibstream.phantom.light.drawing import draw_frame
 from fibstream.phantom.light.dyes import dyes_on
 from fibstream.phantom.light.field import Stain, rim_nm
 from fibstream.phantom.light.landmarks import landmarks
-from fibstream.services.registration.port import MICROSCOPES, Image
-from fibstream.services.registration.register import register
+from fibstream.services.registration.edges.elastix import METHODS, deformed_by_elastix
+from fibstream.services.registration.port import MICROSCOPES, Image, Settings
+from fibstream.services.registration.register import prepare, register
 
-SHAPE, NM, COARSER = (128, 512, 512), 32.0, 2  # a phantom has no voxels of 64 nm: two are averaged
+DEPTH, EDGE, NM, COARSER = 128, 512, 32.0, 2  # a phantom has no voxels of 64 nm: two are averaged
 KINDS = "sim:bspline,sim:tps,confocal:bspline,sim:slabs,sim:cos7-palm,palm:bspline,sim:bspline"
 WRONG_NM = 300.0
 OTHER = 99  # the start that is none
@@ -37,8 +40,9 @@ OTHER = 99  # the start that is none
 class World:
     """A phantom, its prediction and its dyes, which all its starts share."""
 
-    def __init__(self, seed):
-        self.cell = Phantom(PhantomSpec(SHAPE, (NM,) * 3, seed=seed))
+    def __init__(self, seed, edge):
+        self.shape = (DEPTH, edge, edge)
+        self.cell = Phantom(PhantomSpec(self.shape, (NM,) * 3, seed=seed))
         self.dyes = cache(self._dyes)
 
     def _dyes(self, channel, number, regions):
@@ -47,9 +51,9 @@ class World:
 
     def prediction(self, name="mito_membrane"):
         """Return a prediction at 64 nm, as the mean of a pyramid gives it."""
-        box = Box((0, 0, 0), SHAPE)
+        box = Box((0, 0, 0), self.shape)
         fine = Network(self.cell, Errors()).predict(name, box).astype(np.float32)
-        z, y, x = (n // COARSER for n in SHAPE)
+        z, y, x = (n // COARSER for n in self.shape)
         mean = fine.reshape(z, COARSER, y, COARSER, x, COARSER).mean((1, 3, 5))
         return Image(np.floor(mean + 0.5).astype(np.uint8), (NM * COARSER,) * 3)
 
@@ -99,7 +103,7 @@ def light_of(field):
     return Image(stack, tuple(float(v) for v in field.voxel_size_nm))
 
 
-def measured(world, em, light, modality, warp):
+def measured(world, em, light, modality, warp, beside=None):
     """Return one case as a record; ``warp`` is the truth, None where nothing is right."""
     begin = time.process_time()
     found = register(em, light, MICROSCOPES[modality])
@@ -111,7 +115,12 @@ def measured(world, em, light, modality, warp):
     gaps = [np.linalg.norm(patches - p, axis=1).min(initial=np.inf) for p in points]
     near = error[np.array(gaps) < 1000.0]
     judgement = found.judgement
-    return {
+    other = {}
+    if beside:
+        pair = prepare(em, light, MICROSCOPES[modality], Settings())
+        rival = deformed_by_elastix(*pair, found.affine, beside)
+        other[beside] = float(np.nanmedian(errors_nm(rival, points, truth)))
+    return other | {
         "floor": math.inf if warp is None else floor_nm(points, truth),
         "affine": float(np.median(errors_nm(found.affine, points, truth))),
         "median": float(np.median(error)), "p95": float(np.quantile(error, 0.95, method="higher")),
@@ -135,7 +144,8 @@ def show(cases):
         kind = f"{case['modality']}:{case['family']}"
         ratio = case["cv"] / case["median"]
         place = f"{case['world']:5d} {case['start']:5d} {kind:16s}"
-        print(f"{place} {row} {ratio:7.2f} {case['status']} {why}")
+        rivals = "".join(f" {name} {case[name]:.0f}" for name in METHODS if name in case)
+        print(f"{place} {row} {ratio:7.2f} {case['status']} {why}{rivals}")
     print("\nkind             cases right wrong-as-registered said  median worst p95near cv/true")
     for kind in sorted({(c["modality"], c["family"]) for c in cases}):
         summarise(kind, [c for c in cases if (c["modality"], c["family"]) == kind])
@@ -167,6 +177,8 @@ def main():
     parser.add_argument("--worlds", type=int, default=10)
     parser.add_argument("--first", type=int, default=100)
     parser.add_argument("--kinds", default=KINDS)
+    parser.add_argument("--edge", type=int, default=EDGE)
+    parser.add_argument("--beside", choices=list(METHODS))
     parser.add_argument("--print", action="store_true", dest="only")
     arguments = parser.parse_args()
     worlds = range(arguments.first, arguments.first + (0 if arguments.only else arguments.worlds))
@@ -176,7 +188,7 @@ def main():
         done = {(c["world"], c["start"]) for c in read(arguments.out)}
         if all((seed, start) in done for start, _ in kinds[:-1]):
             continue
-        world = World(seed)
+        world = World(seed, arguments.edge)
         em = world.prediction()
         for start, (modality, family) in ((n, kind.split(":")) for n, kind in kinds):
             if (seed, start) in done or (start == OTHER and before is None):
@@ -188,7 +200,9 @@ def main():
                 light, warp = light_of(field), field.warp
                 last = light if modality == "sim" else last
             case = {"world": seed, "start": start, "modality": modality, "family": family}
-            case |= measured(world, em, light, modality, warp)
+            case |= measured(
+                world, em, light, modality, warp, None if warp is None else arguments.beside
+            )
             with arguments.out.open("a") as out:
                 out.write(json.dumps(case) + "\n")
             print(json.dumps(case), flush=True)

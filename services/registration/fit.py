@@ -5,6 +5,7 @@ outliers out.  The systems are sparse and solved by conjugate gradients whose su
 order, so threads change no bit and large fields fit into memory.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -55,20 +56,25 @@ def grid_over(em: Image, knots_nm: float) -> Grid:
 
 def _penalty(shape: tuple[int, int, int]) -> sparse.csr_matrix:
     """Return the quadratic form of squared second differences, and a little of the first."""
+    total = sparse.csr_matrix((int(np.prod(shape)),) * 2)
+    for share, d in bends(shape):
+        total = total + share * (d.T @ d).tocsr()
+    return total.tocsr()
+
+
+def bends(shape: tuple[int, int, int]) -> Iterator[tuple[float, sparse.csr_matrix]]:
+    """Yield the differences whose squares the bending energy sums, and the share of each."""
     ones = [sparse.identity(n, format="csr") for n in shape]
     first = [_differences(n, (-1.0, 1.0)) for n in shape]
     second = [_differences(n, (1.0, -2.0, 1.0)) for n in shape]
 
-    def form(factors: list[sparse.csr_matrix]) -> sparse.csr_matrix:
-        d = sparse.kron(sparse.kron(factors[0], factors[1]), factors[2]).tocsr()
-        return (d.T @ d).tocsr()
+    def product(factors: list[sparse.csr_matrix]) -> sparse.csr_matrix:
+        return sparse.kron(sparse.kron(factors[0], factors[1]), factors[2]).tocsr()
 
-    total = sparse.csr_matrix((int(np.prod(shape)),) * 2)
     for a in range(3):
-        total = total + form([second[k] if k == a else ones[k] for k in range(3)])
-        total = total + 2.0 * form([ones[k] if k == a else first[k] for k in range(3)])
-        total = total + STIFFNESS * form([first[k] if k == a else ones[k] for k in range(3)])
-    return total.tocsr()
+        yield 1.0, product([second[k] if k == a else ones[k] for k in range(3)])
+        yield 2.0, product([ones[k] if k == a else first[k] for k in range(3)])
+        yield STIFFNESS, product([first[k] if k == a else ones[k] for k in range(3)])
 
 
 def _differences(n: int, stencil: tuple[float, ...]) -> sparse.csr_matrix:
@@ -148,7 +154,9 @@ def _tukey(residual: Floats, weight: Floats) -> Floats:
     return np.asarray((1.0 - (size / cut).clip(0, 1) ** 2) ** 2)
 
 
-def conjugate(matrix: sparse.csr_matrix, right: Floats, start: Floats) -> Floats:
+def conjugate(
+    matrix: sparse.csr_matrix, right: Floats, start: Floats, tolerance: float = TOLERANCE
+) -> Floats:
     """Return the solution of a symmetric positive system by conjugate gradients.
 
     ``sum`` and the product of a sparse matrix run in one fixed order, unlike a library's ``dot``.
@@ -158,7 +166,7 @@ def conjugate(matrix: sparse.csr_matrix, right: Floats, start: Floats) -> Floats
     rest = right - matrix @ x
     z = invert * rest
     step, now = z.copy(), float((rest * z).sum())
-    goal = TOLERANCE**2 * float((right * invert * right).sum())
+    goal = tolerance**2 * float((right * invert * right).sum())
     for _ in range(MAX_STEPS):
         if now <= goal:
             break

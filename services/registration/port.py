@@ -137,6 +137,7 @@ class Registration:
     affine: Transform = field(repr=False)  # before the deformation was fitted
     points_nm: Floats = field(repr=False)  # (n, 3) where patches lie in the specimen
     error_nm: Floats = field(repr=False)  # (n,) of each patch by cross-validation
+    error_map: Image | None = field(default=None, repr=False)  # nm, all over the specimen
 
 
 def check_image(image: Image, name: str) -> None:

@@ -18,6 +18,7 @@ from .prepare import coarser, prepare_light, prepare_pseudo
 from .sampling import Floats
 from .search import search
 from .transform import Transform
+from .uncertainty import error_map
 
 FINE = 4  # of the candidates are refined at the middle level
 DIFFERENT_NM = 1500.0  # root mean square over the specimen: nearer transforms are one answer
@@ -119,7 +120,8 @@ def deformed(pair: Pair, affine: Transform, gap: float, settings: Settings) -> R
         correlation(now, Level(*pair)), gap, done.matches.weight, error,
         stretch_of(done.fit.spline, grid),
     )  # fmt: skip
-    return Registration(now, judgement, affine, done.matches.place, error)
+    spread = error_map(pair.em, grid, done.matches.place, done.fit, judgement.error_nm)
+    return Registration(now, judgement, affine, done.matches.place, error, spread)
 
 
 class Pass(NamedTuple):
