@@ -26,7 +26,7 @@ def pair() -> tuple[Image, Image, np.ndarray]:
     return Image(em, NM, CORNER), Image(light, NM, CORNER), move * NM
 
 
-@pytest.mark.skipif(not HAS_ELASTIX, reason="itk-elastix, 800 MB, is not installed")
+@pytest.mark.skipif(not HAS_ELASTIX, reason="itk-elastix, 1.6 GB, is not installed")
 @pytest.mark.timeout(600)
 def test_a_smooth_displacement_is_found_in_nanometres_and_the_right_axes() -> None:
     em, light, move = pair()

@@ -48,6 +48,9 @@ def test_a_turned_mirrored_flipped_specimen_is_found_and_said_to_be() -> None:
     assert judgement.reasons == ()
     assert judgement.folds == 0
     assert 0.5 * np.median(error) < judgement.error_nm < 3 * np.median(error)
+    mapped = found().error_map
+    assert mapped is not None
+    assert 0.5 * judgement.error_nm < np.median(mapped.grey) < 2.5 * judgement.error_nm
 
 
 @pytest.mark.parametrize(("angle", "mirror", "flip"), [(20.0, 1.0, 1.0), (260.0, -1.0, 1.0)])
