@@ -122,13 +122,14 @@ def test_the_page_has_every_setting_of_every_recipe() -> None:
     for line in lines:
         setting, *values = (cell.strip(" `") for cell in line.split("|"))
         for name, value in zip(names, values, strict=False):
-            documented[name][setting] = yaml.safe_load(value)
+            if value != "-":  # the recipe has no such setting
+                documented[name][setting] = yaml.safe_load(value)
     actual = {name: dict(recipe.settings) for name, recipe in recipes().items()}
     assert documented == actual
 
 
 def test_the_pipeline_of_the_page_is_one() -> None:
-    text, contacts = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+    text, contacts, masked = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
     steps = parse_pipeline(f"models: [m]\n{contacts}", "page").steps["contacts"]
     assert [dict(step)["distance_nm"] for step in steps] == [10, 20]
     cells, few = model("cells", "mito", "NE"), model("few", "mito")
@@ -136,6 +137,19 @@ def test_the_pipeline_of_the_page_is_one() -> None:
     assert [(o.name, *o.inputs.values()) for o in found] == [
         ("mito", "mito"), ("strict", "mito"), ("second", "mito-few"), ("NE", "NE"),
     ]  # fmt: skip
+    text, both = f"models: [m]\n{masked}", model("m", "mito", "endo")
+    found = named_organelles(parsed(text).organelles, predicted(text, both))
+    assert found[1].inputs == {"prediction": "endo", "mask": "mito"}
+
+
+def test_organelles_that_mask_each_other_are_refused() -> None:
+    text = (
+        "models: [m]\norganelles:\n"
+        "  - {name: a, recipe: masked, from: {prediction: x, mask: b}}\n"
+        "  - {name: b, recipe: masked, from: {prediction: x, mask: a}}\n"
+    )
+    with pytest.raises(WrongUse, match="line [34]: organelles are made in a circle: [ab] from"):
+        named_organelles(parsed(text).organelles, predicted(text, model("m", "x")))
 
 
 # -- predictions -----------------------------------------------------------------------------------

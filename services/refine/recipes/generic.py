@@ -30,7 +30,8 @@ from fibstream.services.refine.stages.fragments import fragment_stage
 from fibstream.services.refine.stages.labels import label_stage
 
 
-def _one_of(choices: object) -> str:
+def one_of(choices: object) -> str:
+    """Return what a setting expects that takes one of the values of a Literal."""
     return "one of " + ", ".join(map(str, get_args(choices)))
 
 
@@ -47,13 +48,13 @@ class GenericSettings(RecipeSettings):
 
     smooth_nm: float = bounded(0, 0, MAX_SMOOTH_NM, "nm")
     threshold_nm: float = bounded(0, -MAX_THRESHOLD_NM, MAX_THRESHOLD_NM, "nm")
-    connectivity: Connectivity = Field(default=6, description=_one_of(Connectivity))
-    fill_holes: FillHoles = Field(default="one", description=_one_of(FillHoles))
+    connectivity: Connectivity = Field(default=6, description=one_of(Connectivity))
+    fill_holes: FillHoles = Field(default="one", description=one_of(FillHoles))
     min_volume_nm3: float = bounded(0, 0, MAX_VOLUME_NM3, "nm3")
     max_volume_nm3: float | None = bounded(
         None, MIN_VOLUME_NM3, MAX_VOLUME_NM3, "nm3", ", not below min_volume_nm3, or null"
     )
-    min_rule: MinRule = Field(default="below", description=_one_of(MinRule))
+    min_rule: MinRule = Field(default="below", description=one_of(MinRule))
 
     @model_validator(mode="after")
     def _limits_are_in_order(self) -> Self:
@@ -76,9 +77,11 @@ def object_rule(
     )  # fmt: skip
 
 
-def rule_of(dataset: Dataset, organelle: Organelle) -> ObjectRule:
-    """Return the rule of an organelle of a dataset."""
-    settings = GenericSettings.model_validate(dict(organelle.settings))
+def rule_of(
+    dataset: Dataset, organelle: Organelle, given: GenericSettings | None = None
+) -> ObjectRule:
+    """Return the rule of an organelle of a dataset; ``given`` are settings of more than generic."""
+    settings = given or GenericSettings.model_validate(dict(organelle.settings))
     prediction = dataset.prediction(organelle.inputs["prediction"])
     if settings.threshold_nm and not prediction.is_distance:
         raise WrongUse(
@@ -98,9 +101,14 @@ def stages(dataset: Dataset, organelle: Organelle) -> list[Stage]:
 
 def fold(dataset: Dataset, organelle: Organelle) -> Fold:
     """Return the fold that makes objects of an organelle's fragments."""
+    return organelle_fold(organelle, rule_of(dataset, organelle))
+
+
+def organelle_fold(organelle: Organelle, rule: ObjectRule) -> Fold:
+    """Return the fold that makes objects of an organelle's fragments by a rule."""
     name = organelle.name
     source = Input(f"fragments/{name}", f"summaries/fragments/{name}")
-    return HostedObjects(name, source, f"labels/{name}", object_fold(rule_of(dataset, organelle)))
+    return HostedObjects(name, source, f"labels/{name}", object_fold(rule))
 
 
 RECIPE = Recipe("generic", GenericSettings(), (Role("prediction"),), stages, fold)

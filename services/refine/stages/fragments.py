@@ -10,17 +10,28 @@ from fibstream.core.stage import Arrays, Block, Input, Output, Stage
 from fibstream.kernels.absent import declared, declaring_inputs
 from fibstream.services.refine.rule import ObjectRule
 
+from .masks import Mask
 
-def fragment_stage(dataset: Dataset, name: str, prediction: Prediction, rule: ObjectRule) -> Stage:
+
+def fragment_stage(
+    dataset: Dataset,
+    name: str,
+    prediction: Prediction,
+    rule: ObjectRule,
+    mask: Mask | None = None,
+) -> Stage:
     """Return the stage that cuts a prediction into fragments of the organelle ``name``.
 
-    Where the dataset declares which voxels were never imaged, it reads what tells it, too.
+    Where the dataset declares which voxels were never imaged, it reads what tells it, too; with a
+    mask, the labels of another organelle.
     """
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
         from fibstream.services.refine.cut import cut_fragments
 
         patch = block.patches[prediction.path]
+        if mask is not None:
+            patch = mask.apply(block, patch)
         ids, summary = cut_fragments(patch, block.core, rule, declared(dataset, block))
         return {f"fragments/{name}": ids, f"summaries/fragments/{name}": summary}
 
@@ -32,12 +43,15 @@ def fragment_stage(dataset: Dataset, name: str, prediction: Prediction, rule: Ob
         "connectivity": rule.connectivity,
         "fill_holes": rule.fill_holes,
     }
-    read = Input(prediction.stage, prediction.path, "uint8", rule.halo)
+    read = [Input(prediction.stage, prediction.path, "uint8", rule.halo)]
+    if mask is not None:
+        parameters["mask"] = mask.parameters
+        read.append(mask.read(rule.halo))
     if dataset.absent_value is not None:
         parameters["absent_value"] = dataset.absent_value
     return Stage(
         f"fragments/{name}", 1,
-        (read, *declaring_inputs(dataset)),
+        (*read, *declaring_inputs(dataset)),
         (Output(f"fragments/{name}", "uint64", final=False), Output(f"summaries/fragments/{name}")),
         parameters,
         compute,

@@ -1,0 +1,73 @@
+"""Where the objects of another organelle, expanded by a length, let a prediction count."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.grid import Halo
+from fibstream.core.stage import Block, Input, Patch
+from fibstream.kernels.near import Voxel
+
+Keep = Literal["inside", "outside"]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The objects of ``organelle`` and all within ``expand_pm`` of them, between centres.
+
+    ``keep`` tells where a prediction stays; elsewhere it is 0, which is far outside. Lengths are
+    integers in pm, so that a voxel comes out the same in any block.
+    """
+
+    organelle: str
+    keep: Keep
+    expand_pm: int
+    edges_pm: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, dataset: Dataset, organelle: str, keep: Keep, expand_nm: float) -> "Mask":
+        """Return the mask for voxels of a dataset."""
+        return cls(organelle, keep, round(1000 * expand_nm), _edges(dataset.voxel_size_nm))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the key of a stage must hold beside the labels."""
+        return {"keep": self.keep, "expand_pm": self.expand_pm}
+
+    def read(self, halo: Halo) -> Input:
+        """Return the labels that a block needs which reads a prediction with ``halo``."""
+        z, y, x = (self.expand_pm // edge for edge in self.edges_pm)
+        low, high = halo
+        grown = Halo(
+            (low[0] + z, low[1] + y, low[2] + x), (high[0] + z, high[1] + y, high[2] + x)
+        )  # fmt: skip
+        path = f"labels/{self.organelle}"
+        return Input(path, path, "uint64", grown)
+
+    def apply(self, block: Block, patch: Patch) -> Patch:
+        """Return a prediction that is 0 where it does not count.
+
+        Parameters
+        ----------
+        block
+            Holds the labels of `read`, ``(z, y, x)``; nothing lies in an absent chunk of them.
+        patch
+            The prediction, uint8, ``(z, y, x)``, in the box of the halo that `read` was given.
+        """
+        labels = block.patches[f"labels/{self.organelle}"]
+        near = labels.array != 0
+        if self.expand_pm:
+            from fibstream.kernels.edt import within
+
+            near = within(near, self.edges_pm, self.expand_pm)
+        inside: NDArray[np.bool_] = near[patch.box.slices(labels.box.start)]
+        kept = inside if self.keep == "inside" else ~inside
+        return Patch(np.where(kept, patch.array, np.uint8(0)), patch.box, patch.absent)
+
+
+def _edges(voxel_size_nm: Voxel) -> tuple[int, int, int]:
+    z, y, x = (max(round(1000 * edge), 1) for edge in voxel_size_nm)
+    return z, y, x
