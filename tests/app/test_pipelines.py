@@ -148,7 +148,7 @@ def test_organelles_that_mask_each_other_are_refused() -> None:
         "  - {name: a, recipe: masked, from: {prediction: x, mask: b}}\n"
         "  - {name: b, recipe: masked, from: {prediction: x, mask: a}}\n"
     )
-    with pytest.raises(WrongUse, match="line [34]: organelles are made in a circle: [ab] from"):
+    with pytest.raises(WrongUse, match=r"line [34]: organelles are made in a circle: [ab] from"):
         named_organelles(parsed(text).organelles, predicted(text, model("m", "x")))
 
 
