@@ -15,7 +15,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-IMAGES = ("ingest", "inference", "refine", "analysis", "cli")
+IMAGES = (*sorted(p.parent.name for p in Path("services").glob("*/service.py")), "cli")
 PROJECT = "fibstream"
 
 Package = dict[str, Any]

@@ -1,18 +1,14 @@
 """elastix in a process of its own: its B-spline is read right, what fails is said in one line."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from fibstream.core.errors import WrongUse
 from fibstream.services.registration.edges.elastix import deformed_by_elastix
 from fibstream.services.registration.port import Image
 from fibstream.services.registration.transform import Transform
 
 SHAPE, NM, CORNER = (16, 40, 44), (200.0, 150.0, 100.0), (300.0, -200.0, 70.0)
-HAS_ELASTIX = importlib.util.find_spec("itk") is not None
 
 
 def pair() -> tuple[Image, Image, np.ndarray]:
@@ -26,7 +22,6 @@ def pair() -> tuple[Image, Image, np.ndarray]:
     return Image(em, NM, CORNER), Image(light, NM, CORNER), move * NM
 
 
-@pytest.mark.skipif(not HAS_ELASTIX, reason="itk-elastix, 1.6 GB, is not installed")
 @pytest.mark.timeout(600)
 def test_a_smooth_displacement_is_found_in_nanometres_and_the_right_axes() -> None:
     em, light, move = pair()
@@ -38,16 +33,3 @@ def test_a_smooth_displacement_is_found_in_nanometres_and_the_right_axes() -> No
     wanted = move[inner].reshape(-1, 3)
     assert np.linalg.norm(wanted, axis=1).mean() > 150
     assert np.median(np.linalg.norm(got - wanted, axis=1)) < 60
-
-
-def test_another_method_is_refused() -> None:
-    em, light, _ = pair()
-    with pytest.raises(WrongUse, match="'demons': expected elastix or elastix-bending"):
-        deformed_by_elastix(em, light, Transform(np.eye(3), np.zeros(3)), "demons")
-
-
-@pytest.mark.skipif(HAS_ELASTIX, reason="itk-elastix is installed")
-def test_without_the_package_it_is_said_what_to_install() -> None:
-    em, light, _ = pair()
-    with pytest.raises(WrongUse, match=r"expected pip install fibstream\[elastix\]"):
-        deformed_by_elastix(em, light, Transform(np.eye(3), np.zeros(3)))
