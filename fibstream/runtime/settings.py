@@ -21,7 +21,7 @@ MAX_WORKERS = 256  # processes of one service on one machine
 # Read by tests or by single commands, not settings of a run.
 OTHER = {
     "FIBSTREAM_SHARED", "FIBSTREAM_SERVER", "FIBSTREAM_REQUIRE_KAFKA",
-    "FIBSTREAM_REQUIRE_CHROMIUM", SERVICE_VARIABLE,
+    "FIBSTREAM_REQUIRE_CHROMIUM", "FIBSTREAM_REQUIRE_DEPLOY", SERVICE_VARIABLE,
 }  # fmt: skip
 
 
