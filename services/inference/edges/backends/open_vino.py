@@ -82,4 +82,5 @@ def _load(model: bytes, tile: Index, precision: str, threads: int) -> Runner:
 OPENVINO = Backend(
     "openvino", PROVIDER, tuple(HINTS), "pip install 'fibstream[openvino]'",
     _runtime, _unusable, _load,
+    automatic=False,  # it may turn a NaN into a grey value, so that what failed looks like a result
 )  # fmt: skip
