@@ -45,10 +45,10 @@ def dataset() -> Dataset:
     )  # fmt: skip
     organelles = tuple(
         Organelle(
-            name=f"of-{recipe}", recipe=recipe, inputs={"prediction": "mito"},
-            settings=resolve(recipe, {}).model_dump(mode="json"),
+            name=f"of-{name}", recipe=name, settings=resolve(name, {}).model_dump(mode="json"),
+            inputs={r.name: "of-generic" if r.kind == "labels" else "mito" for r in recipe.inputs},
         )
-        for recipe in recipes()
+        for name, recipe in recipes().items()
     )  # fmt: skip
     made = Dataset(
         name="cell", shape=(64, 64, 64), chunk=(32, 32, 32), dtype="uint8",
