@@ -18,6 +18,7 @@
 ``edt``             exact squared distances to a mask, in slabs of any size
 ``metrics``         the 21 metrics of a mask against the truth
 ``matching``        objects matched one to one, and their scores
+``watershed``       basins by steepest descent, their saddles, and basins agglomerated
 ``schema``          the classes that annotators draw and networks learn, and which crop has which
 ``conventions``     connectivities and fixed-point levels, without the compiler
 ``compiled``        machine code from a function over arrays
