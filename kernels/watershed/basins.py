@@ -87,7 +87,7 @@ def find_basins(relief: Relief, box: Box, core: Box, connectivity: Connectivity)
     around = np.full((z, y, x), OUTSIDE, np.uint16)
     read = core.grow(Halo.of(1)).meet(box)
     around[read.slices(_before(core))] = relief[read.slices(box.start)]
-    later = _flat_steps(connectivity, around.shape)
+    later = flat_steps(connectivity, around.shape)
     steps = np.concatenate([-later[::-1], [0], later])
     end = np.full(around.size, -1, np.int32)
     _descend(around.reshape(-1), around.shape, steps, end)
@@ -123,9 +123,10 @@ def _before(core: Box) -> Index:
     return z, y, x
 
 
-def _flat_steps(connectivity: Connectivity, shape: Index) -> NDArray[np.int64]:
+def flat_steps(connectivity: Connectivity, shape: Index) -> NDArray[np.int64]:
     """Return the steps to later neighbours as differences of flat positions, ascending."""
-    return LATER[connectivity] @ np.array([shape[1] * shape[2], shape[2], 1])
+    steps: NDArray[np.int64] = LATER[connectivity] @ np.array([shape[1] * shape[2], shape[2], 1])
+    return steps
 
 
 @compiled
