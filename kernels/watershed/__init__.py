@@ -7,5 +7,7 @@ IEEE PAMI 2009). Ties are broken by global id, so a basin does not depend on the
 ``basins``       steepest descent of a block
 ``saddles``      the graph of the basins of a block, and that of two blocks joined
 ``dynamics``     how deep a minimum is below its saddle; a spanning forest of saddles
+``agglomerate``  basins merged by a quantile of the affinity between them
+``presets``      the published parameters of each cell
 ===============  ================================================================================
 """

@@ -1,0 +1,151 @@
+"""Basins merged by a quantile of the affinities between them, in exact integers.
+
+The affinity of a voxel is ``(g - background) / (255 - background)`` for a smoothed grey level g, so
+the score of two basins, one less a quantile of the affinities between them, is a relief over
+``2**7 * (255 - background)``: scores compare as integers, with a threshold as a fraction.
+
+After waterz (Funke et al., IEEE PAMI 2019): the least score first, up to a threshold; the quantile
+takes the value at ``floor(quantile * n / 100)`` of ``n`` in ascending order of affinity.
+"""
+
+import heapq
+import math
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..conventions import LEVEL_BITS
+from .basins import Ids
+from .dynamics import contract, mark
+from .saddles import SaddleGraph, rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class Agglomeration:
+    """What decides which basins become one object.
+
+    Attributes
+    ----------
+    quantile
+        Of the affinities between two basins, in percent, 0 to 100.
+    threshold
+        Basins merge while their score is below it, 0 to 1.
+    background
+        Grey level of affinity 0, below 255.
+    least_dynamics
+        Shallower minima are merged first, in grey levels times ``2**7``; 1 for plateaus alone.
+    """
+
+    quantile: int
+    threshold: Fraction
+    background: int = 126
+    least_dynamics: int = 1
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.quantile <= 100 and 0 <= self.threshold <= 1
+        assert 0 <= self.background < 255 and self.least_dynamics >= 1
+
+    @property
+    def limit(self) -> int:
+        """The least quantile of the relief at which two basins do not merge."""
+        return math.ceil(self.threshold * ((255 - self.background) << LEVEL_BITS))
+
+
+class _Between:
+    """How often each relief occurs between two basins, and its quantile."""
+
+    __slots__ = ("score", "times")
+
+    def __init__(self, times: Counter[int], quantile: int) -> None:
+        self.times = times
+        self.rescore(quantile)
+
+    def rescore(self, quantile: int) -> None:
+        total = self.times.total()
+        before = min(quantile * total // 100, total - 1)
+        # Ascending affinity is descending relief.
+        for relief in sorted(self.times, reverse=True):
+            before -= self.times[relief]
+            if before < 0:
+                self.score = relief
+                return
+
+
+def agglomerate(graph: SaddleGraph, rule: Agglomeration) -> Ids:
+    """Return the object of each basin, uint64 ``(n,)``: the least name of its voxels.
+
+    Parameters
+    ----------
+    graph
+        Of a whole volume, or of whole components of its foreground: they do not influence one
+        another.
+    rule
+        Ties of scores are broken by the names of the two basins, the lesser ones first; a merged
+        basin has the lesser name.
+    """
+    markers = mark(graph, rule.least_dynamics)
+    merged = contract(graph, markers)
+    region = np.array(_merge(merged, rule), np.int64)
+    first = np.full(region.size, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(first, region, merged.first)
+    return first[region[rows_of(merged.basin, markers)]]
+
+
+def _merge(graph: SaddleGraph, rule: Agglomeration) -> list[int]:
+    """Return the row of the basin that each one becomes part of."""
+    around = _neighbours(graph, rule.quantile)
+    queue = [(e.score, a, b) for a, es in enumerate(around) for b, e in es.items() if a < b]
+    heapq.heapify(queue)
+    parent = list(range(len(around)))
+    limit = rule.limit
+    while queue and queue[0][0] < limit:
+        score, a, b = heapq.heappop(queue)
+        between = around[a].get(b)
+        if between is None or between.score != score:
+            continue  # merged or changed since
+        parent[b] = a
+        for c in _absorb(around, a, b, rule.quantile):
+            heapq.heappush(queue, (around[a][c].score, min(a, c), max(a, c)))
+    for row in range(len(parent)):
+        parent[row] = parent[parent[row]]  # rows before this one are final
+    return parent
+
+
+def _neighbours(graph: SaddleGraph, quantile: int) -> list[dict[int, _Between]]:
+    around: list[dict[int, _Between]] = [{} for _ in graph.basin]
+    ends = rows_of(graph.basin, graph.edge).tolist()
+    bounds = np.searchsorted(graph.at, np.arange(len(ends) + 1)).tolist()
+    level, times = graph.level.tolist(), graph.times.tolist()
+    for row, (a, b) in enumerate(ends):
+        part = slice(bounds[row], bounds[row + 1])
+        counts = Counter(dict(zip(level[part], times[part], strict=True)))
+        around[a][b] = around[b][a] = _Between(counts, quantile)
+    return around
+
+
+def _absorb(around: list[dict[int, _Between]], a: int, b: int, quantile: int) -> list[int]:
+    """Move the neighbours of ``b`` to ``a`` and return them."""
+    moved = []
+    for c, between in around[b].items():
+        del around[c][b]
+        if c == a:
+            continue
+        moved.append(c)
+        if c in around[a]:
+            around[a][c].times.update(between.times)
+            around[a][c].rescore(quantile)
+        else:
+            around[a][c] = around[c][a] = between
+    around[b].clear()
+    return moved
+
+
+def paint_objects(ends: NDArray[np.uint64], basin: Ids, objects: Ids) -> Ids:
+    """Return the object of each voxel, 0 of background, by the sorted names of its end."""
+    out = np.zeros(ends.shape, np.uint64)
+    inside = ends > 0
+    out[inside] = objects[rows_of(basin, ends[inside])]
+    return out
