@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..conventions import LEVEL_BITS
 from .basins import Ids
@@ -141,11 +140,3 @@ def _absorb(around: list[dict[int, _Between]], a: int, b: int, quantile: int) ->
             around[a][c] = around[c][a] = between
     around[b].clear()
     return moved
-
-
-def paint_objects(ends: NDArray[np.uint64], basin: Ids, objects: Ids) -> Ids:
-    """Return the object of each voxel, 0 of background, by the sorted names of its end."""
-    out = np.zeros(ends.shape, np.uint64)
-    inside = ends > 0
-    out[inside] = objects[rows_of(basin, ends[inside])]
-    return out

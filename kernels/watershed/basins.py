@@ -97,13 +97,9 @@ def find_basins(relief: Relief, box: Box, core: Box, connectivity: Connectivity)
 
 def name_voxels(basins: Basins, positions: NDArray[np.integer]) -> Ids:
     """Return ``1 + gid`` of voxels given by their flat positions in the arrays of ``basins``."""
-    z, y, x = (
-        axis.astype(np.int64) + start
-        for axis, start in zip(
-            np.unravel_index(positions, basins.relief.shape), _before(basins.core), strict=True
-        )
-    )
-    return ((z << 2 * AXIS_BITS) + (y << AXIS_BITS) + x + 1).astype(np.uint64)
+    z, y, x = (axis.astype(np.int64) for axis in np.unravel_index(positions, basins.relief.shape))
+    place = (z << 2 * AXIS_BITS) + (y << AXIS_BITS) + x + _first_name(basins.core)
+    return place.astype(np.uint64)
 
 
 def paint_ends(basins: Basins) -> Ids:
@@ -111,11 +107,15 @@ def paint_ends(basins: Basins) -> Ids:
 
     The name is ``1 + gid`` of the end: of a minimum, or of the first voxel beyond the block.
     """
-    end = basins.end[1:-1, 1:-1, 1:-1]
-    out = np.zeros(end.shape, np.uint64)
-    ends, at = np.unique(end[end >= 0], return_inverse=True)
-    out[end >= 0] = name_voxels(basins, ends)[at]
+    out = np.empty(basins.core.shape, np.uint64)
+    _paint(basins.end, _first_name(basins.core), out)
     return out
+
+
+def _first_name(core: Box) -> int:
+    """Return what the name of the first voxel of the arrays would be; it may lie before 0."""
+    z, y, x = _before(core)
+    return z * (1 << 2 * AXIS_BITS) + y * (1 << AXIS_BITS) + x + 1
 
 
 def _before(core: Box) -> Index:
@@ -167,3 +167,21 @@ def _follow(shape: Index, to: NDArray[np.int32]) -> None:
             after = to[q]
             to[q] = end
             q = after
+
+
+@compiled
+def _paint(end: NDArray[np.int32], first_name: int, out: Ids) -> None:
+    height, width = end.shape[1:]
+    last, name = np.int32(-1), np.uint64(0)
+    for z in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            for x in range(out.shape[2]):
+                here = end[z + 1, y + 1, x + 1]
+                if here != last:
+                    last, name = here, np.uint64(0)
+                    if here >= 0:
+                        row = here // width
+                        place = np.int64(row // height) << 2 * AXIS_BITS
+                        place += np.int64(row % height) << AXIS_BITS
+                        name = np.uint64(place + here % width + first_name)
+                out[z, y, x] = name

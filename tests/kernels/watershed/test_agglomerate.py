@@ -10,7 +10,9 @@ from scipy import ndimage
 
 from fibstream.core.grid import Grid
 from fibstream.kernels.conventions import Connectivity
-from fibstream.kernels.watershed.agglomerate import Agglomeration, agglomerate, paint_objects
+from fibstream.kernels.mapping import encode_mapping
+from fibstream.kernels.relabel import relabel
+from fibstream.kernels.watershed.agglomerate import Agglomeration, agglomerate
 from fibstream.kernels.watershed.basins import HIGHEST, OUTSIDE, paint_ends, relief_of
 from fibstream.kernels.watershed.dynamics import contract, find_components, mark
 from fibstream.kernels.watershed.presets import MITOCHONDRIA, NUCLEI
@@ -131,7 +133,7 @@ def in_blocks(
         mine = graphs[index].basin
         minima = find_in(shell[:, 0], shell[:, 1], mine)
         resolved = objects[rows_of(graph.basin, minima)]
-        out[grid.box(index).slices()] = paint_objects(ends, mine, resolved)
+        out[grid.box(index).slices()] = relabel(ends, mine, encode_mapping(mine, resolved))
     return out
 
 
@@ -141,7 +143,7 @@ def test_objects_in_blocks_are_those_of_the_whole() -> None:
         relief, rule = random_relief(rng), random_rule(rng)
         graph = graph_of(relief, connectivity)
         ends = paint_ends(whole.block_of(relief, whole.whole_box(relief), connectivity))
-        expected = paint_objects(ends, graph.basin, agglomerate(graph, rule))
+        expected = relabel(ends, graph.basin, encode_mapping(graph.basin, agglomerate(graph, rule)))
         grid = random_grid(rng, relief.shape)
         assert np.array_equal(in_blocks(relief, grid, rule, connectivity), expected)
         for name in np.unique(expected[expected > 0]):
