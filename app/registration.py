@@ -33,8 +33,8 @@ class Overlay(NamedTuple):
 
 def draw_overlay(both: Overlay) -> Pillow.Image:
     """Draw three cuts through the middle: specimen in magenta, light in green, both."""
-    shown = [_stretched(v) for v in (both.specimen, both.light)]
-    rows = [[_panel(tint, axis, both.voxel_nm) for tint in _tints(shown)] for _, axis in CUTS]
+    shown = [stretched(v) for v in (both.specimen, both.light)]
+    rows = [[cut_panel(tint, axis, both.voxel_nm) for tint in _tints(shown)] for _, axis in CUTS]
     wide = max(p.image.width for row in rows for p in row)
     high = [max(p.image.height for p in row) + TITLE + GAP for row in rows]
     image = Pillow.new("RGB", (3 * (wide + GAP) + GAP, sum(high) + GAP), DARK)
@@ -51,7 +51,8 @@ def draw_overlay(both: Overlay) -> Pillow.Image:
     return image
 
 
-def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values of 0 to 1 between the 2nd and the 99.8th percentile."""
     low, high = np.percentile(values, [DARKEST, BRIGHT])
     return np.asarray(((values - low) / max(float(high - low), 1e-12)).clip(0, 1), np.float32)
 
@@ -65,19 +66,36 @@ def _tints(shown: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     return [a, b, a + b]
 
 
-def _panel(volume: NDArray[np.float32], axis: int, voxel_nm: Size) -> Panel:
-    """Return the cut through the middle with square pixels, its longer edge PANEL."""
+def cut_panel(
+    volume: NDArray[np.float32], axis: int, voxel_nm: Size, longest: int = PANEL
+) -> Panel:  # fmt: skip
+    """Return the cut through the middle of colours (z, y, x, 3)."""
     plane = np.take(volume, volume.shape[axis] // 2, axis=axis)
-    edges = [nm * n for a, (nm, n) in enumerate(zip(voxel_nm, volume.shape[:3], strict=True))
-             if a != axis]  # fmt: skip
-    per_nm = PANEL / max(edges)
+    return panel_of(plane, axis, voxel_nm, longest)
+
+
+def panel_of(
+    plane: NDArray[np.float32], axis: int, voxel_nm: Size, longest: int = PANEL
+) -> Panel:  # fmt: skip
+    """Return colours (rows, columns, 3) of 0 to 1 with square pixels; ``axis`` is across them."""
+    steps = [nm for a, nm in enumerate(voxel_nm) if a != axis]
+    edges = [nm * n for nm, n in zip(steps, plane.shape[:2], strict=True)]
+    per_nm = longest / max(edges)
     high, wide = (max(1, round(edge * per_nm)) for edge in edges)
     where = np.ix_(nearest(high, plane.shape[0]), nearest(wide, plane.shape[1]))
     pixels: Rgb = np.asarray(np.round(plane[where] * 255), np.uint8)
     return Panel(Pillow.fromarray(pixels), per_nm)
 
 
-def write_page(path: Path, facts: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+class Picture(NamedTuple):
+    """A picture of a page: its file, its title, and what it shows."""
+
+    path: Path
+    title: str
+    caption: str
+
+
+def write_page(path: Path, facts: Mapping[str, Any], pictures: Sequence[Picture]) -> None:
     """Write a page that needs no other file: the judgement first, then pictures, then all facts."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
@@ -85,7 +103,7 @@ def write_page(path: Path, facts: Mapping[str, Any], pictures: Mapping[str, Path
     )  # fmt: skip
     page = environment.get_template("registration.html").render(
         **facts, facts=json.dumps(facts, indent=1),
-        pictures={name: _inlined(picture) for name, picture in pictures.items()},
+        pictures=[(one.title, _inlined(one.path), one.caption) for one in pictures],
     )  # fmt: skip
     path.write_text(page)
 

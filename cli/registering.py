@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.app.registration import Overlay, draw_overlay, write_page
 from fibstream.core.dataset import RECORD, Dataset, check_name, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Index
@@ -36,7 +35,7 @@ from fibstream.services.registration.port import (
 )
 from fibstream.services.registration.register import prepare, register
 from fibstream.services.registration.transform import Transform
-from fibstream.services.registration.warp import needed, pulled, stretch_map, warped
+from fibstream.services.registration.warp import needed, stretch_map, warped
 from fibstream.store import ngff
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
@@ -44,9 +43,10 @@ from fibstream.store.record import read_dataset
 from .flags import parse_pair
 from .outputs import Volume, new_groups
 from .progress import track
+from .registering_page import PAGE, Stretch, put_page
 
 CHUNK: Index = (64, 128, 128)
-REPORT, PAGE, PICTURE = "report.json", "index.html", "overlay.png"
+REPORT = "report.json"
 LM, REGISTRATION = "lm", "registration"
 
 
@@ -181,7 +181,7 @@ def _facts(
     name: str, em: Read, light: Read, found: Registration, by: tuple[Microscope, Settings]
 ) -> dict[str, Any]:
     """Return all that the report says but what is written."""
-    steps = np.percentile(_stretch(found.transform, em.image), [0, 1, 50, 99, 100])
+    steps = np.percentile(_stretch(found.transform, em.image).values, [0, 1, 50, 99, 100])
     names = ("least", "p1", "median", "p99", "most")
     return {
         "name": name,
@@ -214,12 +214,13 @@ def _described(read: Read) -> dict[str, Any]:
     }
 
 
-def _stretch(transform: Transform, em: Image) -> NDArray[np.float32]:
-    """Return det J over det A in the middles of a coarse grid over the specimen."""
+def _stretch(transform: Transform, em: Image) -> Stretch:
+    """Return det J over det A in the middles of a grid of about 256 nm over the specimen."""
     shape = np.maximum(np.ceil(em.extent_nm / 256.0), 1).astype(int)
     z, y, x = (float(v) for v in em.extent_nm / shape)
     a, b, c = (int(n) for n in shape)
-    return stretch_map(transform, ((z, y, x), em.corner_nm), Box((0, 0, 0), (a, b, c)))
+    grid = ((z, y, x), em.corner_nm)
+    return Stretch(stretch_map(transform, grid, Box((0, 0, 0), (a, b, c))), (z, y, x))
 
 
 def _scored(
@@ -248,15 +249,12 @@ def _write(
         folder = scratch / group
         folder.mkdir(parents=True)
         _put_groups(scratch, folder, written=right)
-        pair = prepare(images[0], images[1], *by)
-        both = Overlay(pair.em.grey, pulled(found.transform, pair.light, pair.em), pair.em.voxel_nm)
-        draw_overlay(both).save(folder / PICTURE)
         if right:
             facts["field_error_nm"] = write_registration(folder, found, images[0])
             _write_light(scratch, warp, found.transform, images)
         (folder / REPORT).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n")
-        pictures = {"The light over the specimen": folder / PICTURE}
-        write_page(folder / PAGE, facts, pictures)
+        pair = prepare(images[0], images[1], *by)
+        put_page(folder, found, pair, _stretch(found.transform, images[0]), facts)
     if not right:  # of an earlier one nothing stays that this one contradicts
         shutil.rmtree(out / warp, ignore_errors=True)
     files = [PAGE, REPORT, *([*ITK_FILES, LANDMARKS, NEUROGLANCER] if right else [])]

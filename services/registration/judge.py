@@ -19,21 +19,20 @@ SURELY_WRONG = (0.25, 0.02, 0.3, 300.0)  # the same four: any of these is no reg
 def cross_validated(
     grid: Grid, points: Floats, target: Floats, weight: Floats, bending: float
 ) -> Floats:
-    """Return the distance of each patch from a spline that saw no patch of its region, (n,) nm.
+    """Return how each patch misses a spline that saw no patch of its region, (n, 3) nm.
 
-    NaN where a patch has no weight.
+    From where the spline says to where the patch is; NaN where a patch has no weight.
     """
     part = regions(points)
-    error = np.full(len(points), np.nan)
+    miss = np.full(points.shape, np.nan)
     for n in range(FOLDS_OF_DATA):
         out = part == n
         if not out.any() or out.all():
             continue
         spline, _ = solved(grid, points[~out], target[~out], weight[~out], bending)
-        miss = spline.at(points[out])[0] - target[out]
-        error[out] = np.sqrt((miss * miss).sum(axis=1))
-    error[~(weight > 0).all(axis=1)] = np.nan
-    return error
+        miss[out] = target[out] - spline.at(points[out])[0]
+    miss[~(weight > 0).all(axis=1)] = np.nan
+    return miss
 
 
 def regions(points: Floats) -> NDArray[np.int64]:

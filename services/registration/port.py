@@ -136,8 +136,13 @@ class Registration:
     judgement: Judgement
     affine: Transform = field(repr=False)  # before the deformation was fitted
     points_nm: Floats = field(repr=False)  # (n, 3) where patches lie in the specimen
-    error_nm: Floats = field(repr=False)  # (n,) of each patch by cross-validation
+    miss_nm: Floats = field(repr=False)  # (n, 3) of each patch by cross-validation
     error_map: Image | None = field(default=None, repr=False)  # nm, all over the specimen
+
+    @property
+    def error_nm(self) -> Floats:
+        """How far off each patch is by cross-validation, (n,); NaN: it found no place."""
+        return np.asarray(np.sqrt((self.miss_nm * self.miss_nm).sum(axis=1)))
 
 
 def check_image(image: Image, name: str) -> None:

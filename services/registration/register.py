@@ -113,15 +113,16 @@ def deformed(pair: Pair, affine: Transform, gap: float, settings: Settings) -> R
     for rule in PASSES:
         done = _passed(pair, now, rule, grid, settings)
         now = done.transform
-    error = cross_validated(
+    miss = cross_validated(
         grid, done.matches.place, done.target, done.matches.weight, done.fit.bending
     )
+    error = np.sqrt((miss * miss).sum(axis=1))
     judgement = judged(
         correlation(now, Level(*pair)), gap, done.matches.weight, error,
         stretch_of(done.fit.spline, grid),
     )  # fmt: skip
     spread = error_map(pair.em, grid, done.matches.place, done.fit, judgement.error_nm)
-    return Registration(now, judgement, affine, done.matches.place, error, spread)
+    return Registration(now, judgement, affine, done.matches.place, miss, spread)
 
 
 class Pass(NamedTuple):

@@ -1,5 +1,6 @@
 """`fibstream register`: what it writes is what the pure functions give, in the files' frames."""
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -146,7 +147,12 @@ def test_the_report_says_what_was_read_and_how_far_off_a_held_out_channel_is(
     assert 0 < report["held_out"]["median_nm"] < 60
     page = (folder / "index.html").read_text()
     assert "registered" in page
-    assert "data:image/png;base64," in page
+    pictures = ["checkerboard", "error", "overlay", "residuals", "stretch"]
+    assert sorted(p.stem for p in folder.glob("*.png")) == pictures
+    for picture in pictures:
+        assert base64.b64encode((folder / f"{picture}.png").read_bytes()).decode() in page
+    lost = int(np.isnan(written.answer.found.error_nm).sum())
+    assert f"the {lost} of {len(written.answer.found.points_nm)} patches" in page
 
 
 def test_what_is_no_registration_is_not_replaced(written: Written) -> None:
