@@ -18,7 +18,9 @@ from .sampling import Floats, node_weights
 from .transform import Spline, Transform
 
 ROUNDS = 5  # of reweighting
-TUKEY = 4.0  # median absolute deviations beyond which a patch does not count
+# Median deviations beyond which a patch does not count.  By 4 a region that had moved further than
+# the rest was an outlier as a whole, and no later pass could follow it.
+TUKEY = 8.0
 FLOOR_NM = 5.0  # of a deviation
 STIFFNESS = 0.02  # of bending: first differences, so that nodes without patches are determined
 PAD_NM = 500.0  # of the grid's domain around the specimen

@@ -10,7 +10,7 @@ from .port import Judgement, Status
 from .sampling import Floats
 
 FOLDS_OF_DATA = 5
-REGION_NM = 1400.0  # an edge of the last pass's patches: those left out together share voxels
+REGION_NM = 1400.0  # more than an edge of a patch: those left out together share voxels
 # Bounds: right results of the phantoms used for tuning lie above, wrong ones below.
 NCC, GAP, KEPT, ERROR_NM, LEAST_PATCHES = 0.4, 0.08, 0.5, 200.0, 40
 SURELY_WRONG = (0.25, 0.02, 0.3, 300.0)  # the same four: any of these is no registration
@@ -38,8 +38,8 @@ def cross_validated(
 def regions(points: Floats) -> NDArray[np.int64]:
     """Return the number, 0 to 4, of the part of the data that each place belongs to, (n,).
 
-    Columns as wide as a patch; neighbours along y and x differ.  Wider ones measure how well a gap
-    is bridged that no fit to all patches has.
+    Columns a little wider than a patch; neighbours along y and x differ.  Still wider ones measure
+    how well a gap is bridged that no fit to all patches has.
     """
     cell = np.floor(points / REGION_NM).astype(np.int64)
     return np.asarray((cell[:, 1] + 2 * cell[:, 2]) % FOLDS_OF_DATA)

@@ -90,7 +90,7 @@ class Settings:
     scales: tuple[float, ...] = (0.78, 0.86, 0.94, 1.0, 1.08, 1.18, 1.28)
     candidates: int = 32
     knots_nm: float = 2000.0
-    bending: float = 1e-2
+    bending: float = 3e-3
 
     def __post_init__(self) -> None:
         low, high = self.window

@@ -24,7 +24,10 @@ FINE = 4  # of the candidates are refined at the middle level
 DIFFERENT_NM = 1500.0  # root mean square over the specimen: nearer transforms are one answer
 COARSE_PASSES = (Rule(1100.0, 1400.0, 1000.0), Rule(1100.0, 1400.0, 600.0))
 COARSE_NM, COARSE_KNOTS_NM = 256.0, 2500.0
-PASSES = (Rule(900.0, 900.0, 400.0), Rule(900.0, 800.0, 300.0), Rule(900.0, 700.0, 250.0))
+PASSES = (
+    Rule(900.0, 900.0, 400.0), Rule(900.0, 800.0, 300.0), Rule(900.0, 700.0, 250.0),
+    Rule(600.0, 500.0, 250.0), Rule(600.0, 500.0, 250.0),  # a patch averages what bends within it
+)  # fmt: skip
 
 
 class Pair(NamedTuple):

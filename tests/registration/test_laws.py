@@ -10,7 +10,7 @@ from fibstream.core.grid import Box
 from fibstream.services.registration.fit import basis, domain, fit, grid_over, stretch_of
 from fibstream.services.registration.judge import cross_validated, judged, regions
 from fibstream.services.registration.match import Matches, Rule, joined, match, places
-from fibstream.services.registration.port import Image
+from fibstream.services.registration.port import Image, Settings
 from fibstream.services.registration.transform import Spline, Transform
 from fibstream.services.registration.warp import (
     centres,
@@ -209,6 +209,20 @@ def test_a_fit_keeps_what_bends_nothing_and_outliers_do_not_count() -> None:
     assert np.abs(found.spline.at(points)[0] - target)[good].max() < 3
     assert not found.weight[::10].any()
     assert found.weight[good].min() > 0.5
+
+
+def test_a_region_that_moved_further_than_the_rest_is_followed() -> None:
+    points, _ = scattered(3, 600)
+    far = np.linalg.norm(points - np.array([0.0, 0.0, 0.0]), axis=1) < 2500.0
+    moved = np.where(far[:, None], [0.0, 260.0, 0.0], 0.0)
+    target = moved + np.random.default_rng(3).normal(0, 25, points.shape)
+    default = Settings()
+    found = fit(grid_over(EM, default.knots_nm), points, target, np.ones(points.shape),
+                default.bending)  # fmt: skip
+    deep = np.linalg.norm(points, axis=1) < 1800.0
+    assert deep.sum() > 5
+    assert found.weight[deep].min() > 0.3
+    assert np.linalg.norm((found.spline.at(points)[0] - moved)[deep], axis=1).max() < 90
 
 
 def test_patches_that_would_fold_are_held_by_more_bending() -> None:
