@@ -114,11 +114,9 @@ def _flood(ends: Numbers, marked: NDArray[np.bool_]) -> Numbers:
     parent = np.arange(marked.size)
     for e in range(len(ends)):
         a, b = _root(parent, ends[e, 0]), _root(parent, ends[e, 1])
-        if a == b or (marked[a] and marked[b]):
-            continue
-        if marked[b] or (b < a and not marked[a]):
-            a, b = b, a
-        parent[b] = a
+        if a != b and not (marked[a] and marked[b]):
+            # A marked root is the lower one: an unmarked one would be as far below this saddle.
+            parent[max(a, b)] = min(a, b)
     for node in range(parent.size):
         parent[node] = _root(parent, node)
     return parent

@@ -26,6 +26,7 @@ from fibstream.kernels.watershed.saddles import (
 )
 
 from ...refine.whole import random_grid
+from ...support.geometry import triple
 from . import whole
 
 Ids = NDArray[np.uint64]
@@ -50,7 +51,8 @@ def merged(graph: SaddleGraph, rule: Agglomeration) -> dict[int, int]:
         between[frozenset(pair)] = Counter(counts)
     region = {b: b for b in graph.basin.tolist()}
     while between:
-        least, a, b = min((score(n, rule), *sorted(pair)) for pair, n in between.items())
+        scores = {(score(n, rule), min(pair), max(pair)) for pair, n in between.items()}
+        least, a, b = min(scores)
         if least >= rule.threshold:
             break
         region = {k: a if v == b else v for k, v in region.items()}
@@ -147,16 +149,16 @@ def test_objects_in_blocks_are_those_of_the_whole() -> None:
         grid = random_grid(rng, relief.shape)
         assert np.array_equal(in_blocks(relief, grid, rule, connectivity), expected)
         for name in np.unique(expected[expected > 0]):
-            assert name == whole.name(tuple(map(int, np.argwhere(expected == name)[0])))
+            assert name == whole.name(triple(np.argwhere(expected == name)[0]))
 
 
 def test_a_neck_is_cut_by_the_affinity_of_its_later_voxel() -> None:
-    smoothed = np.array([[[255, 200, 130, 140, 255]]], np.uint16) << 7
+    smoothed = np.array([[[255, 200, 130, 140, 255]]], np.uint16) << np.uint16(7)
     graph = graph_of(relief_of(smoothed, 126))
     assert graph.basin.tolist() == [1, 5] and graph.level.tolist() == [115 << 7]
     for quantile in (0, 50, 100):
         cut = agglomerate(graph, Agglomeration(quantile, Fraction(115, 129)))
-        whole_one = agglomerate(graph, Agglomeration(quantile, Fraction(115 * 128 + 1, 129 * 128)))
+        whole_one = agglomerate(graph, Agglomeration(quantile, Fraction(115 * 256 + 1, 129 * 256)))
         assert cut.tolist() == [1, 4] and whole_one.tolist() == [1, 1]
 
 
