@@ -209,7 +209,8 @@ def test_what_a_name_leads_to_while_it_is_changed_does_not_matter(tmp_path: Path
 
     changing = threading.Thread(target=change)
     changing.start()
-    gate, seen, tries = gate_of([root]), set(), 0
+    gate, tries = gate_of([root]), 0
+    seen: set[bytes] = set()
     # On a busy machine the other thread may not run for long: both must have been met.
     while tries < 1500 or (len(seen) < 2 and tries < 500_000):
         tries += 1
