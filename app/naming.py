@@ -124,6 +124,7 @@ def named_organelles(
             inputs={
                 role.name: _input(entry, role, known[role.kind])
                 for role in find_recipe(entry.recipe).inputs
+                if not role.optional or role.name in entry.inputs
             },
             settings=resolve(entry.recipe, entry.set).model_dump(mode="json"),
         )
@@ -152,7 +153,9 @@ def _check_order(organelles: Sequence[Organelle], where: Mapping[str, str]) -> N
     """Raise WrongUse for organelles that are made of each other in a circle."""
     reads = {
         o.name: [
-            o.inputs[role.name] for role in find_recipe(o.recipe).inputs if role.kind == "labels"
+            o.inputs[role.name]
+            for role in find_recipe(o.recipe).inputs
+            if role.kind == "labels" and role.name in o.inputs
         ]
         for o in organelles
     }

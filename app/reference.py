@@ -79,7 +79,9 @@ def labels_of(
     found, count = ndimage.label(mask, structure)
     if rule.fill_holes == "one":
         found = _fill_holes_of_one(found, absent)
-    return _named(found, count, (rule.least, rule.most))
+    named = _named(found, count, (rule.least, rule.most))
+    chosen = np.isin(named, list(rule.only)) if rule.only else named != 0
+    return np.where(chosen & ~np.isin(named, list(rule.without)), named, np.uint64(0))
 
 
 def _holes(mask: Mask, absent: Mask) -> tuple[NDArray[np.int32], set[int]]:

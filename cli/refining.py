@@ -34,6 +34,8 @@ def parse_predictions(texts: Sequence[str], recipe: Recipe) -> dict[str, tuple[s
     chosen = {}
     for role in recipe.inputs:
         named = [pair for pair in pairs if pair[0] in (role.name, role.default)]
+        if role.optional and not named:
+            continue
         fitting = named or (pairs if role.default is None else [])
         if len(fitting) != 1:
             raise WrongUse(
@@ -44,6 +46,11 @@ def parse_predictions(texts: Sequence[str], recipe: Recipe) -> dict[str, tuple[s
             chosen[role.name] = check_name(fitting[0][0]), fitting[0][1]
         except ValueError as error:
             raise WrongUse(f"--prediction {given}: {error}") from None
+    used = {path for _, path in chosen.values()}
+    for name, path in pairs:
+        if path not in used:
+            roles = ", ".join(role.name for role in recipe.inputs)
+            raise WrongUse(f"--prediction {cut(name)}: recipe {recipe.name} takes {roles}")
     return chosen
 
 
@@ -71,6 +78,7 @@ def refine_prediction(
     sources = {
         role.name: open_volume(chosen[role.name][1], kind=role.kind, voxel_size_nm=voxel_size_nm)
         for role in recipe.inputs
+        if role.name in chosen
     }
     for source in sources.values():
         if note := confused_note(source):

@@ -36,6 +36,7 @@ class ObjectFold:
     """All objects of one dataset and organelle, or all contacts of one pair of organelles.
 
     Objects outside the volume limits are not reported: an open one only once it is large enough.
+    Nor are those that are not chosen.
     In a chunk's mapping a closed object has its last id; an open one has that of the last snapshot,
     so that open labels are not rewritten with every chunk that lands. Replacing and removing a
     chunk take a snapshot by themselves.
@@ -46,11 +47,18 @@ class ObjectFold:
         Whether a hole joins all objects around it.
     least, most
         The limits of an object in voxels, both inclusive.
+    only, without
+        Ids of the objects that are kept, all where there are none, and of those that are not.
+        They are ids as they are in the end: an open object has the choice of the id it has now.
     """
 
-    def __init__(self, *, merging: bool = False, least: int = 1, most: float = math.inf) -> None:
+    def __init__(
+        self, *, merging: bool = False, least: int = 1, most: float = math.inf,
+        only: frozenset[int] = frozenset(), without: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
         self._merging = merging
         self._least, self._most = least, most
+        self._only, self._without = only, without
         self._summaries: dict[Index, Arrays] = {}
         self._sets = FragmentSets(merging=self._merging)
         self._stale = False
@@ -166,7 +174,9 @@ class ObjectFold:
         return self._snapshot.get(name, name if name < BACKGROUND_BIT else 0)
 
     def _kept(self, root: int) -> bool:
-        return self._least <= self._sets.voxels(root) <= self._most
+        id_ = self._sets.name(root)
+        chosen = id_ not in self._without and (not self._only or id_ in self._only)
+        return chosen and self._least <= self._sets.voxels(root) <= self._most
 
     def _state(self, root: int) -> tuple[int, State] | None:
         """Return voxels and state of an object; None when it is not reported."""

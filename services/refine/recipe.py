@@ -1,7 +1,8 @@
-"""Recipes: how predictions and labels become an organelle; one file each in ``recipes/``.
+"""Recipes: how predictions and labels become an organelle; files of ``recipes/``.
 
-A recipe is found by the file, or by an entry point of the group ``fibstream.recipes`` that loads a
-``Recipe``: nothing lists them, and nothing but its own file knows its settings.
+A recipe is found by its file, which has a ``RECIPE`` or a table ``RECIPES``, or by an entry point
+of the group ``fibstream.recipes`` that loads a ``Recipe``: nothing lists them, and nothing but its
+own file knows its settings.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,11 +45,13 @@ class Role:
     """One input of a recipe: a prediction, or the labels of another organelle.
 
     ``default`` is the name that is read where the pipeline gives none; None: the only prediction.
+    An ``optional`` one has no default: where the pipeline gives none, nothing is read.
     """
 
     name: str
     kind: Literal["prediction", "labels"] = "prediction"
     default: str | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ def recipes() -> Mapping[str, Recipe]:
     files = [
         import_module(f"{folder.__name__}.{file.name}") for file in iter_modules(folder.__path__)
     ]
-    found: list[Recipe] = [file.RECIPE for file in files]
+    found: list[Recipe] = []
+    for file in files:
+        found += file.RECIPES if hasattr(file, "RECIPES") else [file.RECIPE]
     found += [point.load() for point in entry_points(group=GROUP)]
     by_name = {recipe.name: recipe for recipe in sorted(found, key=lambda recipe: recipe.name)}
     if len(by_name) < len(found):

@@ -1,7 +1,7 @@
 """The rule by which a prediction becomes objects, in voxels and grey levels."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -26,7 +26,8 @@ class ObjectRule:
 
     ``sigma`` is the Gaussian's standard deviation in voxels (z, y, x), ``level`` the least smoothed
     value that is foreground in units of 2**-7 grey levels. Last, objects of fewer than ``least``
-    or more than ``most`` voxels go.
+    or more than ``most`` voxels go, and those whose ids are not among ``only``, where there are
+    any, or are in ``without``.
     """
 
     sigma: Triple
@@ -35,6 +36,12 @@ class ObjectRule:
     fill_holes: FillHoles
     least: int = 1
     most: float = math.inf
+    only: frozenset[int] = frozenset()
+    without: frozenset[int] = frozenset()
+
+    def chosen(self, only: frozenset[int], without: frozenset[int]) -> "ObjectRule":
+        """Return the rule that also chooses objects by their ids."""
+        return replace(self, only=only, without=without)
 
     @property
     def halo(self) -> Halo:
@@ -45,7 +52,10 @@ class ObjectRule:
 
 def object_fold(rule: ObjectRule) -> ObjectFold:
     """Return the fold that makes objects of fragments by a rule."""
-    return ObjectFold(merging=rule.fill_holes == "all", least=rule.least, most=rule.most)
+    return ObjectFold(
+        merging=rule.fill_holes == "all", least=rule.least, most=rule.most, only=rule.only,
+        without=rule.without,
+    )  # fmt: skip
 
 
 def sigma_voxels(smooth_nm: float, voxel_size_nm: Voxel) -> Triple:

@@ -47,10 +47,13 @@ def inputs_of(recipe: Recipe, seed: int) -> dict[str, np.ndarray]:
     rng, found = np.random.default_rng(seed), {}
     for role in recipe.inputs:
         if role.kind == "prediction":
-            noise = rng.normal(112, 60, GRID.extent)
+            noise = rng.normal(240 if role.optional else 112, 60, GRID.extent)
             found[f"predictions/in-{role.name}"] = np.clip(noise, 0, 255).astype(np.uint8)
         else:
-            boxes = np.kron(rng.integers(0, 4, (3, 4, 4)), np.ones((2, 3, 3)))
+            # Hardly any of further masks: all together leave something.
+            there = rng.random((3, 4, 4)) < (0.03 if role.optional else rng.random())
+            ids = rng.integers(1, 4, (3, 4, 4)) * there
+            boxes = np.kron(ids, np.ones((2, 3, 3)))
             found[f"labels/in-{role.name}"] = boxes[:6, :11, :12].astype(np.uint64)
     return found
 

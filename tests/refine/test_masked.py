@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fibstream.core.dataset import Dataset, Organelle, Prediction
+from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
-from fibstream.core.stage import Block, Input, Patch
 from fibstream.kernels.smooth import smooth
-from fibstream.services.refine.recipe import find_recipe, resolve
+from fibstream.services.refine.recipe import resolve
+from fibstream.services.refine.recipes.generic import GenericSettings
 from fibstream.services.refine.recipes.masked import MaskedSettings
 from fibstream.services.refine.stages.masks import Keep, Mask
 
+from ..support.geometry import triple
+from .streamed import dataset_of, streamed
 from .whole import (
     VOXEL,
     absence,
@@ -25,7 +27,6 @@ from .whole import (
     whole,
 )
 
-RECIPE = find_recipe("masked")
 TRIALS = 25  # of each pair below: 100 in all
 
 
@@ -67,11 +68,9 @@ class Case:
         )
         assert isinstance(self.settings, MaskedSettings)
         self.expand_nm, self.keep = self.settings.expand_nm, keep
-        self.rule = rule_of(
-            **self.settings.model_dump(exclude={"keep", "expand_nm"}),
-        )
+        self.rule = rule_of(**self.settings.model_dump(include=set(GenericSettings.model_fields)))
         self.gone = gone
-        self.order = [tuple(i) for i in rng.permutation(list(self.grid.indices())).tolist()]
+        self.order = [triple(i) for i in rng.permutation(list(self.grid.indices())).tolist()]
 
     def expected(self) -> NDArray[np.uint64]:
         near = slow_near(self.labels, self.expand_nm)
@@ -84,41 +83,12 @@ class Case:
         return whole(found & ~self.gone, self.gone, self.rule)
 
     def streamed(self) -> NDArray[np.uint64]:
-        organelle = Organelle(
-            name="b", recipe="masked", settings=self.settings.model_dump(mode="json"),
-            inputs={"prediction": "b", "mask": "a"},
+        made = dataset_of(
+            self.grid, "masked", {"prediction": "b", "mask": "a"},
+            self.settings.model_dump(mode="json"),
         )  # fmt: skip
-        dataset = Dataset(
-            name="law", shape=self.grid.extent, chunk=self.grid.chunk, dtype="uint8",
-            voxel_size_nm=VOXEL, contrast=(0, 255), predictions=(Prediction(name="b"),),
-            organelles=(organelle,),
-        )  # fmt: skip
-        (cut, relabel), fold = RECIPE.stages(dataset, organelle), RECIPE.fold(dataset, organelle)
         arrays = {"predictions/b": self.values, "labels/a": self.labels}
-        made = {}
-        for index in self.order:
-            patches = {i.name: self._patch(arrays[i.name], i, index) for i in cut.inputs}
-            made[index] = cut.compute(Block(index, self.grid.box(index), patches))
-            summary = made[index]["summaries/fragments/b"]
-            assert isinstance(summary, dict)
-            fold.put(Input(cut.name, "summaries/fragments/b"), index, "", summary)
-        result = np.zeros(self.grid.extent, np.uint64)
-        for index, out in made.items():
-            box, extra = self.grid.box(index), fold.extra(relabel.name, index)
-            fragments, summary = out["fragments/b"], out["summaries/fragments/b"]
-            assert isinstance(fragments, np.ndarray) and isinstance(summary, dict)
-            assert extra is not None
-            own = Block(index, box, {"fragments/b": Patch(fragments, box)},
-                        {"summaries/fragments/b": summary}, extra)  # fmt: skip
-            found = relabel.compute(own)["labels/b"]
-            assert isinstance(found, np.ndarray)
-            result[box.slices()] = found
-        return result
-
-    def _patch(self, array: NDArray[np.generic], read: Input, index: tuple[int, int, int]) -> Patch:
-        box = self.grid.block(index, read.halo)
-        gone = tuple(self.grid.box(i) for i in self.grid.covering(box) if i in self.absent)
-        return Patch(array[box.slices()], box, gone)
+        return streamed(made, arrays, self.order, self.absent).labels
 
 
 @pytest.mark.parametrize("keep", ["inside", "outside"])

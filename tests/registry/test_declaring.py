@@ -14,6 +14,7 @@ from ..support.engines import TinyEngine
 from ..support.extras import SITE
 
 HEAVY = ("numba", "cc3d", "pyarrow", "onnx", "onnxruntime", "scipy", "duckdb")
+LABELS = {"mask": "of-generic", "parent": "of-mito"}  # of organelles, by the role that reads them
 DECLARE = """
 import json, sys
 from pathlib import Path
@@ -45,10 +46,15 @@ def dataset() -> Dataset:
     )  # fmt: skip
     organelles = tuple(
         Organelle(
-            name=f"of-{name}", recipe=name, settings=resolve(name, {}).model_dump(mode="json"),
-            inputs={r.name: "of-generic" if r.kind == "labels" else "mito" for r in recipe.inputs},
+            name=f"of-{recipe.name}", recipe=recipe.name,
+            inputs={
+                role.name: "mito" if role.kind == "prediction" else LABELS[role.name]
+                for role in recipe.inputs
+                if not role.optional
+            },
+            settings=resolve(recipe.name, {}).model_dump(mode="json"),
         )
-        for name, recipe in recipes().items()
+        for recipe in recipes().values()
     )  # fmt: skip
     made = Dataset(
         name="cell", shape=(64, 64, 64), chunk=(32, 32, 32), dtype="uint8",

@@ -8,7 +8,7 @@ from typing import Self, get_args
 
 from pydantic import Field, model_validator
 
-from fibstream.core.dataset import MIN_VOXEL_NM, SQUASH_NM, Dataset, Organelle
+from fibstream.core.dataset import MIN_VOXEL_NM, SQUASH_NM, Dataset, Organelle, Prediction
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.fold import Fold
@@ -82,14 +82,20 @@ def rule_of(
 ) -> ObjectRule:
     """Return the rule of an organelle of a dataset; ``given`` are settings of more than generic."""
     settings = given or GenericSettings.model_validate(dict(organelle.settings))
+    squash_nm = prediction_of(dataset, organelle, settings.threshold_nm).squash_nm
+    return object_rule(settings, dataset.voxel_size_nm, squash_nm)
+
+
+def prediction_of(dataset: Dataset, organelle: Organelle, threshold_nm: float) -> Prediction:
+    """Return the prediction of an organelle; raise WrongUse where it has no such threshold."""
     prediction = dataset.prediction(organelle.inputs["prediction"])
-    if settings.threshold_nm and not prediction.is_distance:
+    if threshold_nm and not prediction.is_distance:
         raise WrongUse(
-            f"organelle {cut(organelle.name, 40)}: threshold_nm {settings.threshold_nm:g} needs a "
+            f"organelle {cut(organelle.name, 40)}: threshold_nm {threshold_nm:g} needs a "
             f"distance, and prediction {cut(prediction.name, 30)} is a probability; expected 0, "
             "which is p = 0.5"
         )
-    return object_rule(settings, dataset.voxel_size_nm, prediction.squash_nm)
+    return prediction
 
 
 def stages(dataset: Dataset, organelle: Organelle) -> list[Stage]:

@@ -1,6 +1,6 @@
 """``fragments/<organelle>``: a prediction is cut into fragments, one chunk at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from fibstream.core.stage import Arrays, Block, Input, Output, Stage
 from fibstream.kernels.absent import declared, declaring_inputs
 from fibstream.services.refine.rule import ObjectRule
 
-from .masks import Mask
+from .masks import AnyMask, masked
 
 
 def fragment_stage(
@@ -18,20 +18,18 @@ def fragment_stage(
     name: str,
     prediction: Prediction,
     rule: ObjectRule,
-    mask: Mask | None = None,
+    masks: Sequence[AnyMask] = (),
 ) -> Stage:
     """Return the stage that cuts a prediction into fragments of the organelle ``name``.
 
-    Where the dataset declares which voxels were never imaged, it reads what tells it, too; with a
-    mask, the labels of another organelle.
+    Where the dataset declares which voxels were never imaged, it reads what tells it, too; with
+    masks, the labels of other organelles, or the prediction of the cell.
     """
 
     def compute(block: Block) -> Mapping[str, NDArray[Any] | Arrays]:
         from fibstream.services.refine.cut import cut_fragments
 
-        patch = block.patches[prediction.path]
-        if mask is not None:
-            patch = mask.apply(block, patch)
+        patch = masked(block, block.patches[prediction.path], masks)
         ids, summary = cut_fragments(patch, block.core, rule, declared(dataset, block))
         return {f"fragments/{name}": ids, f"summaries/fragments/{name}": summary}
 
@@ -43,10 +41,12 @@ def fragment_stage(
         "connectivity": rule.connectivity,
         "fill_holes": rule.fill_holes,
     }
-    read = [Input(prediction.stage, prediction.path, "uint8", rule.halo)]
-    if mask is not None:
-        parameters["mask"] = mask.parameters
-        read.append(mask.read(rule.halo))
+    if masks:
+        parameters["masks"] = [mask.parameters for mask in masks]
+    read = [
+        Input(prediction.stage, prediction.path, "uint8", rule.halo),
+        *(mask.read(rule.halo) for mask in masks),
+    ]
     if dataset.absent_value is not None:
         parameters["absent_value"] = dataset.absent_value
     return Stage(

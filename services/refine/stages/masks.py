@@ -1,17 +1,22 @@
-"""Where the objects of another organelle, expanded by a length, let a prediction count."""
+"""Where other organelles, expanded by lengths, and the cell let a prediction count."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.dataset import Dataset
+from fibstream.core.dataset import Dataset, Prediction
+from fibstream.core.echo import cut
+from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Halo
 from fibstream.core.stage import Block, Input, Patch
 from fibstream.kernels.near import Voxel
 
 Keep = Literal["inside", "outside"]
+MIDDLE = 127  # a prediction's byte at the surface, and of probability 0.5
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,57 @@ class Mask:
 
             near = within(near, self.edges_pm, self.expand_pm)
         inside: NDArray[np.bool_] = near[patch.box.slices(labels.box.start)]
-        kept = inside if self.keep == "inside" else ~inside
-        return Patch(np.where(kept, patch.array, np.uint8(0)), patch.box, patch.absent)
+        return _where(inside if self.keep == "inside" else ~inside, patch)
+
+
+@dataclass(frozen=True)
+class CellMask:
+    """The cell: where another prediction, as a landed mask, is at least at its surface."""
+
+    prediction: Prediction
+
+    @classmethod
+    def of(cls, dataset: Dataset, prediction: Prediction) -> "CellMask":
+        """Return the mask; raise WrongUse where bytes do not tell a voxel inside from one beside.
+
+        The distance of a landed mask is half a voxel on either side of its surface.
+        """
+        step = 128 * math.tanh(min(dataset.voxel_size_nm) / 2 / prediction.squash_nm)
+        if prediction.is_distance and step <= 0.5:
+            raise WrongUse(
+                f"prediction {cut(prediction.name, 40)}: of squash length {prediction.squash_nm:g}"
+                f" nm, it is no mask of voxels of {min(dataset.voxel_size_nm):g} nm; expected at"
+                f" most {math.floor(100 * min(dataset.voxel_size_nm)):g}"
+            )
+        return cls(prediction)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the key of a stage must hold beside the prediction."""
+        return {"keep": "cell"}
+
+    def read(self, halo: Halo) -> Input:
+        """Return what a block needs which reads a prediction with ``halo``."""
+        return Input(self.prediction.stage, self.prediction.path, "uint8", halo)
+
+    def apply(self, block: Block, patch: Patch) -> Patch:
+        """Return a prediction, uint8, ``(z, y, x)``, that is 0 outside the cell."""
+        cell = block.patches[self.prediction.path]
+        return _where(cell.array[patch.box.slices(cell.box.start)] >= MIDDLE, patch)
+
+
+AnyMask = Mask | CellMask
+
+
+def masked(block: Block, patch: Patch, masks: Sequence[AnyMask]) -> Patch:
+    """Return a prediction, uint8, ``(z, y, x)``, that is 0 where some mask takes it out."""
+    for mask in masks:
+        patch = mask.apply(block, patch)
+    return patch
+
+
+def _where(kept: NDArray[np.bool_], patch: Patch) -> Patch:
+    return Patch(np.where(kept, patch.array, np.uint8(0)), patch.box, patch.absent)
 
 
 def _edges(voxel_size_nm: Voxel) -> tuple[int, int, int]:
