@@ -46,9 +46,8 @@ def parse_predictions(texts: Sequence[str], recipe: Recipe) -> dict[str, tuple[s
             chosen[role.name] = check_name(fitting[0][0]), fitting[0][1]
         except ValueError as error:
             raise WrongUse(f"--prediction {given}: {error}") from None
-    used = {path for _, path in chosen.values()}
     for name, path in pairs:
-        if path not in used:
+        if (name, path) not in chosen.values():
             roles = ", ".join(role.name for role in recipe.inputs)
             raise WrongUse(f"--prediction {cut(name)}: recipe {recipe.name} takes {roles}")
     return chosen

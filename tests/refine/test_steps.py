@@ -71,7 +71,7 @@ class World:
 
     def stream(self, recipe: str, settings: Mapping[str, Any], **inputs: str) -> Streamed:
         """Return what a recipe makes, chunk by chunk."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "predictions/b": self.values, "predictions/cell": self.cell,
             **{f"labels/{n}": labels for n, labels in zip("xyz", self.others, strict=True)},
         }  # fmt: skip
