@@ -253,7 +253,7 @@ def dataset_of(
         organelles=organelles, offset_nm=request.offset_nm, downsample=request.downsample,
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
-    check_recipes(dataset)
+    check_recipes(dataset, pipeline.organelles)
     check_blocks(dataset)
     return dataset
 

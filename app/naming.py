@@ -167,10 +167,17 @@ def _check_order(organelles: Sequence[Organelle], where: Mapping[str, str]) -> N
         raise WrongUse(f"{where[circle[0]]} {line}") from None
 
 
-def check_recipes(dataset: Dataset) -> None:
-    """Raise WrongUse for an organelle whose settings cannot be applied to what it is made of."""
+def check_recipes(dataset: Dataset, entries: Sequence[OrganelleEntry] = ()) -> None:
+    """Raise WrongUse for an organelle whose settings cannot be applied to what it is made of.
+
+    The line of its entry is added where it has one.
+    """
+    where = {entry.name: f"{entry.where} " for entry in entries}
     for organelle in dataset.organelles:
-        find_recipe(organelle.recipe).stages(dataset, organelle)
+        try:
+            find_recipe(organelle.recipe).stages(dataset, organelle)
+        except WrongUse as error:
+            raise WrongUse(f"{where.get(organelle.name, '')}{error}") from None
 
 
 def with_steps(dataset: Dataset, pipeline: Pipeline, words: Words) -> Dataset:

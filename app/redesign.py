@@ -61,7 +61,7 @@ def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> Data
     organelles = named_organelles(pipeline.organelles, predictions)
     parts = {"models": tuple(models), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(there.model_copy(update=parts), pipeline, words())
-    check_recipes(dataset)
+    check_recipes(dataset, pipeline.organelles)
     check_blocks(dataset)
     return DatasetDesign(dataset, files, [*notes, *more])
 

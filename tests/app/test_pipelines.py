@@ -9,7 +9,7 @@ from types import MappingProxyType
 import pytest
 import yaml
 
-from fibstream.app.naming import named_organelles, named_predictions, with_steps
+from fibstream.app.naming import check_recipes, named_organelles, named_predictions, with_steps
 from fibstream.app.pipelines import OrganelleEntry, Pipeline, parse_pipeline
 from fibstream.core.dataset import Dataset, Frozen, Model, Prediction
 from fibstream.core.errors import WrongUse
@@ -307,6 +307,22 @@ def test_an_organelle_may_be_made_of_another() -> None:
     ):
         with pytest.raises(WrongUse, match=reason):
             named(lines, "er")
+
+
+@pytest.mark.parametrize(
+    ("rest", "reason"),
+    [
+        ("from: {cell: er}", "organelle er: prediction and cell are both er"),
+        ("set: {expand_2_nm: 3.0}", "organelle er: expand_2_nm is of a mask_2, and there is none"),
+        ("set: {drop_ids: [16777217]}", "organelle er: drop_ids has 16777217, which is no voxel"),
+    ],
+)
+def test_settings_that_do_not_fit_have_their_line(rest: str, reason: str) -> None:
+    entries = parsed(f"models: [m]\norganelles:\n  - {{recipe: er, {rest}}}").organelles
+    predictions = (Prediction(name="er"),)
+    parts = {"predictions": predictions, "organelles": named_organelles(entries, predictions)}
+    with pytest.raises(WrongUse, match=rf"^pipeline p\.yaml: line 3: {reason}"):
+        check_recipes(BASE.model_copy(update=parts), entries)
 
 
 # -- lines of what the design finds ----------------------------------------------------------------
