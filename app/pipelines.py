@@ -236,7 +236,7 @@ class _Reader:
         recipe = self._text(given)
         if "recipe" not in parts and recipe not in recipes():
             raise self._wrong(
-                node, f"organelle {cut(recipe)} needs recipe: one of {listed(recipes())}"
+                node, f"organelle {cut(recipe)} needs recipe: one of {listed(recipes(), 60)}"
             )
         settings = self._settings(recipe, parts.get("set"), given)
         return OrganelleEntry(

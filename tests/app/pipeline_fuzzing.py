@@ -196,7 +196,8 @@ def _fitting(schema: dict[str, Any], definitions: dict[str, Any]) -> st.SearchSt
         low, high = schema.get("minimum", -10), schema.get("maximum", 10)
         usual = [0, 1, 12, 40, 0.5, 50]
         fits = [n for n in usual if low <= n <= high]
-        return st.sampled_from([*fits * 4, low, high, low - 1, high + 1]) | st.floats(low, high)
+        between = st.integers(low, high) if kind == "integer" else st.floats(low, high)
+        return st.sampled_from([*fits * 4, low, high, low - 1, high + 1]) | between
     if kind == "array":
         return st.lists(values_of(schema.get("items", {}), definitions), max_size=3)
     if kind == "object" and "properties" in schema:
