@@ -78,21 +78,20 @@ def evaluate_volumes(
             one, two, met, track, threshold, annotated, sized, limits or Limits(), dilate_nm
         )
         scores = comparison.scores(instances=instances)
-        if fine_class is not None and (note := _undrawn_note(one.name, fine_class, there)):
-            log.warning("%s", note)
+        if fine_class is not None and mask is None:
+            _tell_undrawn(one.name, fine_class, there)
         return scores
 
 
-def _undrawn_note(truth: str, name: str, there: NDArray[np.bool_]) -> str | None:
-    """Return what to tell where some ids of a class occur, and others do not."""
+def _tell_undrawn(truth: str, name: str, there: NDArray[np.bool_]) -> None:
+    """Warn where some ids of a class occur, and others do not."""
     ids = sorted(super_class(name).ids)
     lacking = [fine for fine in ids if not there[fine]]
-    if not lacking or len(lacking) == len(ids):
-        return None
-    return (
-        f"{truth}: of the ids {', '.join(map(str, ids))} no {', '.join(map(str, lacking))} occurs: "
-        "if nobody drew what they stand for, it counts as outside; give --mask"
-    )
+    if 0 < len(lacking) < len(ids):
+        log.warning(
+            "%s: of the ids %s no %s occurs: if nobody drew what they stand for, it counts as "
+            "outside; give --mask", truth, ", ".join(map(str, ids)), ", ".join(map(str, lacking)),
+        )  # fmt: skip
 
 
 def _class_of(truth: Source, name: str, there: NDArray[np.bool_]) -> Source:

@@ -312,6 +312,8 @@ def test_a_class_of_fine_ids_is_a_truth_where_somebody_drew(tmp_path) -> None:
         "of the ids 3, 4, 5 no 3 occurs"
         in evaluate(part_of, paths[1], out, "--class", "mito")[0].err
     )
+    told = evaluate(part_of, paths[1], out, "--class", "mito", "--mask", mask)[0].err
+    assert "occurs" not in told  # the mask says where
     real = ngff(tmp_path / "real.zarr", fine.astype(np.float32))
     answer, scores = evaluate(real, paths[1], out, "--class", "mito")
     assert (answer.code, scores) == (2, None) and "is float32; expected fine ids" in answer.err

@@ -126,6 +126,13 @@ def test_slices_are_those_of_the_labels_also_where_labels_begin_before_or_in_raw
         load(configured(data, data=configured_data(data, **outside)))
 
 
+def test_a_mask_of_truth_values_may_be_inside_everywhere(data, tmp_path) -> None:
+    np.savez(tmp_path / "full.npz", full=np.ones(SHAPE, bool), voxel_size_nm_zyx=[10.0] * 3)
+    crop = {"masks": {"mito": f"{tmp_path}/full.npz#full"}}
+    (found,) = load(configured(data, data=configured_data(data, **crop)))
+    assert (found.truths["mito"].labels == 2).all()
+
+
 def test_a_class_drawn_apart_needs_a_record_that_has_it(data) -> None:
     apart = {"labels": f"{data}#fine", "separate": {"ribosomes": f"{data}#mito"}}
     crop = {**apart, "record": {"present_annotated": [3, 4, 34, 35]}}

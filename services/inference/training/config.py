@@ -70,7 +70,8 @@ class CropConfig(Part):
             raise ValueError("labels need a record: which ids are annotated, or all")
         if self.masks and (self.record is not None or self.separate or self.annotated):
             raise ValueError("record, separate and annotated belong to labels, not to masks")
-        classes_of((*dict.fromkeys((*self.masks, *self.separate, *self.annotated)),))
+        for name in (*self.masks, *self.separate, *self.annotated):
+            super_class(name)  # refuses unknown ones
         if wrong := [name for name in self.separate if not super_class(name).separate]:
             raise ValueError(f"separate {wrong[0]}: it is drawn among the labels, never apart")
         if both := self.separate.keys() & self.annotated.keys():

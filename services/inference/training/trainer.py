@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fibstream.core.echo import cut
 from fibstream.core.errors import FibstreamError, WrongUse
 
 from .config import NetworkConfig, TrainingConfig, parse_config
@@ -173,7 +174,7 @@ class Trainer:
                 os.fsync(stream.fileno())  # else a power loss may leave the name without content
             part.replace(path)
         except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
-            why = str(error).strip().splitlines()[0][:120]
+            why = cut(str(error).strip(), 120)
             raise FibstreamError(
                 f"{path}: step {self.step} cannot be saved: {why}; expected room on the disk, "
                 "then the same call again"
@@ -263,8 +264,8 @@ def read_checkpoint(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
             AssertionError, AttributeError,
             IndexError, OSError) as error:  # fmt: skip
-        why = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise WrongUse(f"{path}: not a checkpoint of fibstream: {why[0][:120]}") from None
+        why = cut(str(error).strip() or type(error).__name__, 120)
+        raise WrongUse(f"{path}: not a checkpoint of fibstream: {why}") from None
     return config, saved
 
 
