@@ -16,7 +16,12 @@ from fibstream.services.inference import backend as rules
 from fibstream.services.inference.backend import Backend, Runner, Wanted, candidates, recorded
 from fibstream.services.inference.edges.backends import BACKENDS, REFERENCE
 from fibstream.services.inference.edges.backends.nvidia import gpu
-from fibstream.services.inference.edges.backends.onnx_runtime import CUDA, TENSORRT, Session
+from fibstream.services.inference.edges.backends.onnx_runtime import (
+    CUDA,
+    TENSORRT,
+    TENSORRT_OPTIONS,
+    Session,
+)
 from fibstream.services.inference.edges.backends.open_vino import OPENVINO
 from fibstream.services.inference.edges.engine import (
     CpuEngine,
@@ -255,6 +260,14 @@ def test_a_provider_runs_every_node_or_none(path: Path) -> None:
     content = path.read_bytes()
     with pytest.raises(Exception, match=r"(?i)fallback"):
         Session(content, "AzureExecutionProvider", {}, {}, 1)
+
+
+def test_flags_of_tensorrt_are_words() -> None:
+    """ONNX Runtime refuses "1" and "0" for them, and with them every session."""
+    flags = {p: {k for k, v in o.items() if v == "True"} for p, o in TENSORRT_OPTIONS.items()}
+    assert flags == {"fp32": set(), "fp16": {"trt_fp16_enable"}, "bf16": {"trt_bf16_enable"}}
+    words = {v for o in TENSORRT_OPTIONS.values() for k, v in o.items() if k.endswith("_enable")}
+    assert words == {"True", "False"}
 
 
 class Driver:

@@ -37,12 +37,13 @@ CUDA_OPTIONS: Mapping[str, Options] = {
     }
     for precision in (FP32, "tf32")
 }
-# TensorRT builds by trials: two builds may differ in bits, which the digest tells.
+# TensorRT builds by trials: two builds may differ in bits, which the digest tells. Its options are
+# refused unless flags are written as words.
 TENSORRT_OPTIONS: Mapping[str, Options] = {
     precision: {
         "device_id": "0",
-        "trt_fp16_enable": "1" if precision == "fp16" else "0",
-        "trt_bf16_enable": "1" if precision == "bf16" else "0",
+        "trt_fp16_enable": str(precision == "fp16"),
+        "trt_bf16_enable": str(precision == "bf16"),
     }
     for precision in (FP32, "fp16", "bf16")
 }
@@ -56,10 +57,10 @@ class Session:
     ) -> None:
         self.facts = MappingProxyType(dict(facts))
         settings = session_options(threads, alone=provider != CPU_PROVIDER)
+        # Else the processor takes over when loading or a call fails: the cause is printed, and lost.
         self._session = onnxruntime.InferenceSession(
-            model, settings, providers=[(provider, dict(options))]
+            model, settings, providers=[(provider, dict(options))], enable_fallback=0
         )
-        self._session.disable_fallback()  # to the processor, when a call fails
         used = self._session.get_providers()[0]
         if used != provider:  # the library was found and its own were not: it says so in a log
             raise WrongUse(f"{provider} could not be started here, and {used} would run instead")
