@@ -146,7 +146,9 @@ def recorded(profile: Mapping[str, str], backends: Sequence[Backend]) -> tuple[B
         return backends[-1], FP32
     for backend in backends:
         if backend.provider == profile["provider"]:
-            return backend, profile.get("precision", FP32)
+            precision = profile.get("precision", FP32)
+            _check_precision(precision, [backend])
+            return backend, precision
     raise WrongUse(
         f"this version knows no backend {echo(profile['provider'], 60)}; expected one of "
         f"{', '.join(b.provider for b in backends)}"

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,13 @@ def test_every_backend_is_told_apart_by_its_name_and_by_what_a_profile_records()
         assert recorded(profile, BACKENDS) == (each, each.precisions[-1])
     with pytest.raises(WrongUse, match="knows no backend 'Abacus'"):
         recorded({"provider": "Abacus"}, BACKENDS)
+    with pytest.raises(WrongUse, match="precision 'int4': expected one of backend onnxruntime"):
+        recorded({"provider": REFERENCE.provider, "precision": "int4"}, BACKENDS)
+
+
+def test_auto_takes_no_backend_that_may_hide_a_nan_or_chooses_by_trials() -> None:
+    there = [replace(each, runtime=lambda: "1", unusable=usable) for each in BACKENDS]
+    assert names(Wanted(), *there)[:-1] == [("cuda", "fp32"), ("onnxruntime", "fp32")]
 
 
 @pytest.fixture

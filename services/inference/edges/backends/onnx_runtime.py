@@ -57,7 +57,7 @@ class Session:
     ) -> None:
         self.facts = MappingProxyType(dict(facts))
         settings = session_options(threads, alone=provider != CPU_PROVIDER)
-        # Else the processor takes over when loading or a call fails: the cause is printed, and lost.
+        # Else the processor takes over when loading or a call fails, and the cause is lost.
         self._session = onnxruntime.InferenceSession(
             model, settings, providers=[(provider, dict(options))], enable_fallback=0
         )
