@@ -48,14 +48,8 @@ def new_groups(out: Path, groups: Sequence[str], *, datasets: bool = False) -> I
     Raises WrongUse when ``out`` is no Zarr group, or a dataset of ``run``, unless ``datasets`` says
     that no stage writes these groups. After an error nothing is left.
     """
-    if (out / RECORD).exists() and not datasets:
-        raise WrongUse(f"--out {out}: is a dataset of fibstream run; expected another path")
-    if out.exists() and not (out / "zarr.json").is_file():
-        raise WrongUse(f"--out {out}: exists and is not a Zarr group; expected a new path")
-    parent = out.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise WrongUse(f"--out {out}: {parent} is not a folder that can be written")
-    temporary = parent / f".{out.name}.{os.getpid()}.part"
+    check_group(out, datasets=datasets)
+    temporary = out.absolute().parent / f".{out.name}.{os.getpid()}.part"
     try:
         temporary.mkdir()
         yield temporary
@@ -64,6 +58,17 @@ def new_groups(out: Path, groups: Sequence[str], *, datasets: bool = False) -> I
         raise WrongUse(f"--out {out}: {error.strerror}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_group(out: Path, *, datasets: bool = False) -> None:
+    """Raise WrongUse when groups cannot be written below ``out``, before they are computed."""
+    if (out / RECORD).exists() and not datasets:
+        raise WrongUse(f"--out {out}: is a dataset of fibstream run; expected another path")
+    if out.exists() and not (out / "zarr.json").is_file():
+        raise WrongUse(f"--out {out}: exists and is not a Zarr group; expected a new path")
+    parent = out.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise WrongUse(f"--out {out}: {parent} is not a folder that can be written")
 
 
 def _move(temporary: Path, out: Path, groups: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from fibstream.services.registration.edges.files import (
     write_registration,
 )
 from fibstream.services.registration.edges.images import Read, read_light, read_prediction
+from fibstream.services.registration.edges.stored import FOLDER, REPORT
 from fibstream.services.registration.held_out import held_out
 from fibstream.services.registration.port import (
     MICROSCOPES,
@@ -41,13 +42,12 @@ from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
 from .flags import parse_pair
-from .outputs import Volume, new_groups
+from .outputs import Volume, check_group, new_groups
 from .progress import track
 from .registering_page import PAGE, Stretch, put_page
 
 CHUNK: Index = (64, 128, 128)
-REPORT = "report.json"
-LM, REGISTRATION = "lm", "registration"
+LM = "lm"
 
 
 class Asked(NamedTuple):
@@ -158,9 +158,13 @@ def _name(asked: Asked) -> str:
 
 
 def _check_out(out: Path, name: str) -> None:
-    """Raise WrongUse where something else has the name of what is written."""
-    if (out / LM / name).exists() and not (out / REGISTRATION / name / REPORT).is_file():
-        raise WrongUse(f"--out {out}: has {LM}/{name}, which is no registration; give --name")
+    """Raise WrongUse where nothing can be written, or something else has the name of it."""
+    check_group(out, datasets=True)
+    if (out / FOLDER / name / REPORT).is_file():
+        return
+    for group in (f"{LM}/{name}", f"{FOLDER}/{name}"):
+        if (out / group).exists():
+            raise WrongUse(f"--out {out}: has {group}, which is no registration; give --name")
 
 
 def _check_place(out: Path, em: Read) -> None:
@@ -181,15 +185,12 @@ def _facts(
     name: str, em: Read, light: Read, found: Registration, by: tuple[Microscope, Settings]
 ) -> dict[str, Any]:
     """Return all that the report says but what is written."""
-    steps = np.percentile(_stretch(found.transform, em.image).values, [0, 1, 50, 99, 100])
-    names = ("least", "p1", "median", "p99", "most")
     return {
         "name": name,
         "judgement": {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in dataclasses.asdict(found.judgement).items()
         },
-        "stretch": dict(zip(names, (float(v) for v in steps), strict=True)),
         "em": _described(em),
         "light": _described(light),
         "microscope": dataclasses.asdict(by[0]),
@@ -243,8 +244,12 @@ def _write(
     by: tuple[Microscope, Settings],
 ) -> Answer:  # fmt: skip
     """Write the folder of the registration, and the warped light unless it is unregistered."""
-    group, warp = f"{REGISTRATION}/{name}", f"{LM}/{name}"
+    group, warp = f"{FOLDER}/{name}", f"{LM}/{name}"
     right = found.judgement.status != "unregistered"
+    stretch = _stretch(found.transform, images[0])
+    steps = np.percentile(stretch.values, [0, 1, 50, 99, 100]).tolist()
+    names = ("least", "p1", "median", "p99", "most")
+    facts["stretch"] = dict(zip(names, steps, strict=True))
     with new_groups(out, [group, *([warp] if right else [])], datasets=True) as scratch:
         folder = scratch / group
         folder.mkdir(parents=True)
@@ -254,7 +259,7 @@ def _write(
             _write_light(scratch, warp, found.transform, images)
         (folder / REPORT).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n")
         pair = prepare(images[0], images[1], *by)
-        put_page(folder, found, pair, _stretch(found.transform, images[0]), facts)
+        put_page(folder, found, pair, stretch, facts)
     if not right:  # of an earlier one nothing stays that this one contradicts
         shutil.rmtree(out / warp, ignore_errors=True)
     files = [PAGE, REPORT, *([*ITK_FILES, LANDMARKS, NEUROGLANCER] if right else [])]

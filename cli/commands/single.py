@@ -23,8 +23,6 @@ from ..options import (
     Voxel,
 )
 
-LIGHT_FLAG = "--light-voxel-nm"
-
 
 @command
 def predict(
@@ -142,6 +140,8 @@ def register(
 
     Example: fibstream register --light sim.ome.tif --em cell.zarr#predictions/mito --out clem.zarr
     """
+    from fibstream.services.registration.edges.images import LIGHT_FLAG
+
     from ..flags import parse_triple
     from ..registering import Asked, register_light
 

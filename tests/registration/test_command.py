@@ -155,14 +155,25 @@ def test_the_report_says_what_was_read_and_how_far_off_a_held_out_channel_is(
     assert f"the {lost} of {len(written.answer.found.points_nm)} patches" in page
 
 
-def test_what_is_no_registration_is_not_replaced(written: Written) -> None:
-    zarr.create_group(written.out / "lm/other")
+@pytest.mark.parametrize("group", ["lm/other", "registration/other"])
+def test_what_is_no_registration_is_not_replaced(
+    group: str, written: Written, tmp_path: Path
+) -> None:
+    zarr.create_group(tmp_path / "out.zarr")
+    zarr.create_group(tmp_path / "out.zarr" / group)
     answer = inside(
-        "register", "--light", written.light, "--em", written.em, "--out", written.out,
+        "register", "--light", written.light, "--em", written.em, "--out", tmp_path / "out.zarr",
         "--name", "other",
     )  # fmt: skip
     assert answer.code == 2
-    assert "has lm/other, which is no registration; give --name" in answer.err
+    assert f"has {group}, which is no registration; give --name" in answer.err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    answer = inside("register", "--light", "none", "--em", "none", "--out", tmp_path / "plain")
+    assert answer.code == 2
+    assert "exists and is not a Zarr group; expected a new path" in answer.err
 
 
 def test_the_light_of_another_cell_is_unregistered_and_nothing_of_it_stays(
