@@ -229,9 +229,9 @@ def _scored(
 ) -> dict[str, Any]:
     """Return the error at the held-out channel."""
     scored = held_out(found.transform, apart.em.image, apart.light.image, microscope, settings)
-    if not len(scored.error_nm):
-        raise WrongUse(f"--held-out {apart.light.source.name}: none of its patches has a place")
-    median, p95 = (float(v) for v in np.percentile(scored.error_nm, [50, 95]))
+    median = p95 = None  # not known
+    if len(scored.error_nm):
+        median, p95 = np.percentile(scored.error_nm, [50, 95]).tolist()
     return {
         "light": apart.light.source.name, "em": apart.em.source.name,
         "median_nm": median, "p95_nm": p95,

@@ -181,15 +181,21 @@ def test_the_light_of_another_cell_is_unregistered_and_nothing_of_it_stays(
 ) -> None:
     other = made(7, 20.0, 1.0, 1.0).light.voxels
     light = ngff(tmp_path / "sim.zarr", other, size=LIGHT_NM)
-    answer = register_light(Asked(light, written.em, tmp_path / "out.zarr"), SMALL)
+    far = ngff(tmp_path / "far.zarr", other[::-1], size=LIGHT_NM, place=(1e6, 0, 0))
+    held = f"{far}={Path(written.em).parent / 'er.zarr'}"
+    asked = Asked(light, written.em, tmp_path / "out.zarr", held_out=held)
+    answer = register_light(asked, SMALL)
     assert answer.status == "unregistered"
+    assert answer.facts["held_out"]["median_nm"] is None  # none of its patches has a place
     assert answer.facts["judgement"]["reasons"]
     folder = tmp_path / "out.zarr/registration/sim"
     assert sorted(p.name for p in folder.iterdir()) == [
         "index.html", "overlay.png", "report.json", "zarr.json",
     ]  # fmt: skip
     assert not (tmp_path / "out.zarr/lm").exists()
-    assert "No transform" in (folder / "index.html").read_text()
+    page = (folder / "index.html").read_text()
+    assert "No transform" in page
+    assert f"none of the {answer.facts['held_out']['lost']} patches of" in page
 
 
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
