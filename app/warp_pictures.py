@@ -113,10 +113,13 @@ def draw_residuals(
     length = np.sqrt((miss * miss).sum(axis=1))
     scale, times = error_scale(length), magnification(specimen.shape, voxel_nm, length)
     grey = stretched(specimen) * DIM
+    edges = [n * nm for n, nm in zip(specimen.shape, voxel_nm, strict=True)]
     sheets = []
     for _, axis in CUTS:
         seen = np.repeat(grey.max(axis=axis)[..., None], 3, -1)
-        panel = panel_of(seen, axis, voxel_nm, WIDE)
+        most = max(edge for k, edge in enumerate(edges) if k != axis)
+        # All cuts at one scale: the legend has one arrow for them.
+        panel = panel_of(seen, axis, voxel_nm, round(WIDE * most / max(edges)))
         draw = ImageDraw.Draw(panel.image)
         kept = [k for k in (2, 1, 0) if k != axis]  # across, then down
         for point, arrow, colour in zip(points, miss, scale.colours(length), strict=True):
@@ -130,7 +133,7 @@ def draw_residuals(
 
 def magnification(shape: Sequence[int], voxel_nm: Size, length: Floats) -> int:
     """Return how many times longer arrows are drawn, so that the median one is not too long."""
-    per_nm = WIDE / max(n * nm for n, nm in zip(shape[1:], voxel_nm[1:], strict=True))
+    per_nm = WIDE / max(n * nm for n, nm in zip(shape, voxel_nm, strict=True))
     known = length[np.isfinite(length)]
     middle = float(np.median(known)) if known.size else 0.0
     return next((n for n in MAGNIFIED if middle * per_nm * n <= ARROW), MAGNIFIED[-1])

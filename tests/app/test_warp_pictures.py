@@ -76,6 +76,21 @@ def test_an_arrow_leads_along_its_two_axes_from_its_point_in_every_cut() -> None
         assert (drawn <= np.maximum(start, end) + 4).all(), name
 
 
+def test_arrows_of_all_cuts_have_the_scale_of_the_legend() -> None:
+    points, miss = np.array([[1000.0, 4000.0, 1000.0]]), np.array([[40.0, 0.0, 0.0]])
+    length = np.array([40.0])
+    times = magnification((20, 80, 40), VOXEL, length)
+    image = draw_residuals(np.zeros((20, 80, 40), np.float32), VOXEL, points, miss)
+    colour = tuple(int(v) for v in error_scale(length).colours(length)[0])
+    pixels = np.asarray(image)[GAP + TITLE : GAP + TITLE + 2000 * WIDE // 8000, 2 * GAP + WIDE :]
+    drawn = coloured(pixels, colour)  # along z in the cut xz, whose edges are half as long
+    start = points[0][[0, 2]] * PER_NM
+    end = start + np.array([40.0 * times * PER_NM, 0.0])
+    for place in (start, end):
+        assert np.linalg.norm(drawn - place, axis=1).min() < 2
+    assert (np.abs(drawn[:, 0]) <= end[0] + 4).all()
+
+
 def test_a_patch_without_a_place_is_a_cross_and_no_arrow() -> None:
     points = np.array([[500.0, 2000.0, 5000.0]])
     image = draw_residuals(np.zeros(SHAPE, np.float32), VOXEL, points, np.full((1, 3), np.nan))
