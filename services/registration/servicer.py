@@ -17,12 +17,12 @@ from fibstream.v1 import registration_pb2 as pb
 from fibstream.v1.registration_pb2_grpc import RegistrationServiceServicer
 
 from .edges.stored import Stored, Transforms, find, look, names_of
+from .port import MAX_NM
 from .sampling import Floats
 
 MAX_POINTS = 100_000  # of a call: 3 MB, and a second of the exact inverse
 WAIT_S = 0.25  # between two checks of a watching stream whether its client is still there
 LOOK_S = 1.0  # between two looks at the store: a request to an object store
-MAX_NM = 1e9  # a point further away than a metre is no position
 
 
 class RegistrationServicer(RegistrationServiceServicer):
@@ -111,6 +111,6 @@ def _moved(place: list[float]) -> pb.TransformedPoint:
 def _message(found: Stored) -> pb.Registration:
     judgement = found.report["judgement"]
     return pb.Registration(
-        name=found.name, status=judgement["status"], reasons=map(str, judgement["reasons"]),
+        name=found.name, status=judgement["status"], reasons=judgement["reasons"],
         error_nm=judgement["error_nm"], report=found.text,
     )  # fmt: skip

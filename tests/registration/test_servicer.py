@@ -13,6 +13,7 @@ import pytest
 from fibstream import registry
 from fibstream.client import Client
 from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.errors import WrongUse
 from fibstream.core.keys import canonical
 from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
@@ -123,6 +124,31 @@ def test_a_watch_begins_with_what_is_there_and_tells_what_replaces_it(
     put(folder, "sim", None, "registered")
     assert next(stream).registration.status == "registered"
     stream.cancel()
+
+
+@pytest.mark.parametrize("points", [np.zeros((3, 2)), np.zeros(3), np.zeros((2, 6))])
+def test_points_of_another_shape_are_not_read_as_others(points: Any) -> None:
+    with (
+        Client("registration=127.0.0.1:1") as client,
+        pytest.raises(WrongUse, match=r"expected \(n, 3\)"),
+    ):
+        client.transform("cell", "sim", points)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"error_nm": "84"}, {"error_nm": 10**400}, {"error_nm": math.nan}, {"reasons": "why"},
+        {"reasons": [3]}, {"reasons": ["\ud800"]}, {"status": []},
+    ],
+)  # fmt: skip
+def test_a_report_that_no_message_can_say_is_damaged(
+    wrong: dict[str, Any], folder: Path, stub: RegistrationServiceStub
+) -> None:
+    put(folder, "sim", None, **({"status": "registered"} | wrong))
+    code, why = refused(stub.GetRegistration, pb.GetRegistrationRequest(dataset="cell", name="sim"))
+    assert code == "DATA_LOSS"
+    assert "no report of a registration" in why
 
 
 def refused(call: Any, request: Any) -> tuple[str, str]:

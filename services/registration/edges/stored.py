@@ -13,6 +13,7 @@ from fibstream.core.dataset import check_name
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import Damaged, NotFound, WrongState, WrongUse
 from fibstream.core.ports import Files, Generation
+from fibstream.services.registration.port import MAX_NM
 from fibstream.services.registration.transform import Transform
 
 from .files import ITK_FILES, read_transform
@@ -52,9 +53,10 @@ def find(files: Files, dataset: str, name: str) -> Stored:
 
 
 def look(files: Files, name: str) -> Stored | None:
-    """Return one registration, or None; raise WrongUse for what is no name, Damaged for a report
-    that is none.
-    """  # noqa: D205
+    """Return one registration, or None.
+
+    Raises WrongUse for what is no name, and Damaged for a report that is none.
+    """
     try:
         path = f"{FOLDER}/{check_name(name)}/{REPORT}"
     except ValueError as error:
@@ -66,14 +68,22 @@ def look(files: Files, name: str) -> Stored | None:
     try:
         text = data.decode()
         report = json.loads(text)
-        if report["judgement"]["status"] not in STATUSES:
-            raise ValueError(f"status {echo(report['judgement']['status'])}")
-        list(map(str, report["judgement"]["reasons"]))
-        if (median_nm := report["judgement"]["error_nm"]) is not None:
-            float(median_nm)
+        _check(report["judgement"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(f"{path}: no report of a registration: {cut(str(error))}") from None
     return Stored(name, text, report, generation)
+
+
+def _check(judgement: Mapping[str, Any]) -> None:
+    """Raise ValueError for what a message cannot say."""
+    status, reasons, error = (judgement[key] for key in ("status", "reasons", "error_nm"))
+    if status not in STATUSES:
+        raise ValueError(f"status {echo(status)}")
+    if not (isinstance(reasons, list) and all(isinstance(each, str) for each in reasons)):
+        raise ValueError(f"reasons {echo(reasons)}")
+    "".join(reasons).encode()  # half of a surrogate pair is no text
+    if not (error is None or (isinstance(error, float | int) and abs(error) <= MAX_NM)):
+        raise ValueError(f"error_nm {echo(error)}")
 
 
 class Transforms:
