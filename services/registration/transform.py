@@ -146,6 +146,11 @@ def from_itk(transform: sitk.Transform) -> Transform:
     centre, moved = np.array(affine.GetCenter()), np.array(affine.GetTranslation())
     offset = centre + moved - matrix @ centre
     spline = None if len(parts) == 1 else _spline(sitk.BSplineTransform(parts[1]))
+    values = [matrix, offset, *([] if spline is None else [spline.coefficients])]
+    if not all(np.isfinite(each).all() for each in values):
+        raise WrongUse("transform of numbers that are not finite: expected finite ones")
+    if np.linalg.matrix_rank(matrix) < 3:
+        raise WrongUse("transform on to a plane: expected an affine map that has an inverse")
     return Transform(matrix[::-1, ::-1].copy(), offset[::-1].copy(), spline)
 
 

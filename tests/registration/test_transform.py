@@ -82,6 +82,15 @@ def test_other_transforms_of_itk_are_refused_in_one_line() -> None:
     with pytest.raises(WrongUse, match="order 2"):
         grid = sitk.BSplineTransformInitializer(sitk.Image(9, 9, 9, sitk.sitkFloat32), [3] * 3, 2)
         from_itk(sitk.CompositeTransform([sitk.AffineTransform(3), grid]))
+    for value, why in ((0.0, "an inverse"), (np.nan, "not finite")):
+        affine = sitk.AffineTransform(3)
+        affine.SetMatrix(np.diag([1.0, value, 1.0]).ravel().tolist())
+        with pytest.raises(WrongUse, match=why):
+            from_itk(affine)
+    bent = made(1)
+    spline_of(bent).coefficients[2, 3, 4, 1] = np.inf
+    with pytest.raises(WrongUse, match="not finite"):
+        from_itk(to_itk(bent))
 
 
 @given(st.integers(0, 2**32))
