@@ -1,6 +1,5 @@
 """The manifests on a real control plane: ``make test-cluster``; not among the ordinary tests."""
 
-import importlib.util
 import math
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import pytest
 from fibstream import registry
 from fibstream.bus.topics import PARTITIONS
 
+from . import control_plane
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PROGRAMS = ROOT / "build" / "cluster" / "bin"
@@ -22,19 +23,6 @@ NODES = ("cpu-0", "cpu-1", "cpu-2")
 OVERLAYS = ("local", "backfill", "production")  # the last one stays
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def module(name: str) -> Any:
-    """Return a program beside this file: it lies in no package."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
-control_plane = module("control_plane")
 
 
 @pytest.fixture(scope="module")

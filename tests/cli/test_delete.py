@@ -7,8 +7,8 @@ import pytest
 from fibstream.runtime.root import Root
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 
-from ..support.broker import free_ports
 from ..support.command import inside
+from ..support.programs import free_ports
 from ..support.wrong import CELL, tree
 
 

@@ -18,9 +18,9 @@ from fibstream.runtime.children import spawn
 from fibstream.runtime.settings import FILE, Settings
 from fibstream.telemetry.logs import JsonLines, last_line, logs, message_of
 
-from ..support.broker import free_ports
 from ..support.command import apart, inside, start
 from ..support.processes import wait_for
+from ..support.programs import free_ports
 from ..support.scene import make_scene
 
 log = logging.getLogger("fibstream.test")

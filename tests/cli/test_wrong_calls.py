@@ -15,8 +15,8 @@ from fibstream.runtime.settings import FILE
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 
 from ..support import wrong
-from ..support.broker import free_ports
 from ..support.command import apart, inside
+from ..support.programs import free_ports
 from ..support.wrong import CELL, is_one_line, is_rejected, tree
 
 ROOT = Path(__file__).resolve().parents[2]

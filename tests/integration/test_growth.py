@@ -32,9 +32,9 @@ from fibstream.store.record import read_dataset
 from fibstream.store.shard import decode_arrays, decode_blob, encode_blob
 from fibstream.volumes.sources import open_volume
 
-from ..support.broker import free_ports
 from ..support.cluster import WAIT_S, eventually
 from ..support.installed import Installed, install, write_distribution
+from ..support.programs import free_ports
 from ..support.scene import Scene, blobs
 
 pytestmark = pytest.mark.timeout(300)

@@ -8,10 +8,10 @@ import pytest
 import tifffile
 from prometheus_client.parser import text_string_to_metric_families
 
-from ..support.broker import free_ports
 from ..support.cluster import eventually
 from ..support.command import finish
 from ..support.command import start as begin
+from ..support.programs import free_ports
 from ..support.scene import SHAPE, blobs
 from .conftest import CHUNKS, create, truth_of
 

@@ -14,7 +14,8 @@ from fibstream.store.local import LocalFiles
 from fibstream.store.remote import TAIL_BYTES, RemoteFiles, kvstore, open_files
 
 from ..support.files import content
-from ..support.s3 import BUCKET, REGION, _free_ports, environment
+from ..support.programs import free_ports
+from ..support.s3 import BUCKET, REGION, environment
 
 URL = f"s3://{BUCKET}/d.zarr"
 LONG = bytes(2 * TAIL_BYTES)
@@ -80,7 +81,7 @@ def test_a_bucket_that_is_not_there_is_wrong_use_at_once(s3) -> None:
 
 
 def test_nobody_there_is_retryable_within_seconds(monkeypatch) -> None:
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     for name, value in environment(f"http://127.0.0.1:{port}").items():
         monkeypatch.setenv(name, value)
     files = hasty()

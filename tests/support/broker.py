@@ -23,6 +23,8 @@ from fibstream.bus.kafka import KafkaBus
 from fibstream.bus.kafka.declare import declare
 from fibstream.core.errors import Retryable
 
+from .programs import END_WITH_PARENT, free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 POM = ROOT / "tests" / "kafka" / "pom.xml"
 HOME = ROOT / "build" / "kafka"  # kept between runs
@@ -113,24 +115,6 @@ def fresh_folder(name: str) -> Path:
     folder = HOME / name
     shutil.rmtree(folder, ignore_errors=True)
     return folder
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-# Run by a Python of its own, which becomes the broker: it ends with the process that started it.
-END_WITH_PARENT = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
 
 
 class Broker:

@@ -18,8 +18,8 @@ from fibstream.client import Client
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
-from .broker import free_ports
 from .command import PROGRAM
+from .programs import free_ports
 
 T = TypeVar("T")
 WAIT_S = 120.0  # for anything: two cores may have ten processes to start

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from .broker import END_WITH_PARENT, free_ports
+from .programs import END_WITH_PARENT, free_ports
 
 START_S = 60.0
 SCRAPE_S = 0.5

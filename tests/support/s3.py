@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .programs import free_ports
 
 BUCKET = "fibstream"
 REGION = "us-east-1"
@@ -137,7 +138,7 @@ class Weed:
     def __init__(self) -> None:
         # Not a folder of pytest: the path of a socket may have a hundred characters.
         self.folder = Path(tempfile.mkdtemp(prefix="weed-"))
-        self._ports = _free_ports(2 * len(WEED_PARTS))
+        self._ports = free_ports(2 * len(WEED_PARTS))
         self.endpoint = f"http://127.0.0.1:{self._ports[0]}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -201,14 +202,3 @@ class Weed:
         for port in self._ports:
             for path in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-grpc-{port}.sock"):
                 path.unlink(missing_ok=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now: all are held until the last is found."""
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for _ in range(count):
-            held = stack.enter_context(socket.socket())
-            held.bind(("127.0.0.1", 0))
-            ports.append(held.getsockname()[1])
-        return ports
