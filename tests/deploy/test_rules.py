@@ -215,6 +215,22 @@ def test_alerts_stay_off_while_work_goes_on(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+def test_tasks_after_a_pause_have_the_ten_minutes_that_the_alert_says(tmp_path: Path) -> None:
+    cases = [case("FibstreamNoResults", [(14, 0), (17, 1)], {})]  # they come at five
+    found = promtool(tmp_path, cases)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_a_large_disk_that_is_nearly_full_is_seen_beside_a_small_one(tmp_path: Path) -> None:
+    more = {
+        f"fibstream_store_free_bytes{{{ONE}}}": "50x30",  # of 100
+        'fibstream_store_free_bytes{namespace="n",service="ingest"}': "60x30",
+        'fibstream_store_size_bytes{namespace="n",service="ingest"}': "1000x30",
+    }
+    found = promtool(tmp_path, [case("FibstreamDiskNearlyFull", [(10, 1)], more)])
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def test_the_rules_and_what_they_say_are_valid(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(RULES))
     command = [needed("promtool"), "check", "rules", "--lint-fatal", "rules.yml"]
