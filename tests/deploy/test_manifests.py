@@ -219,6 +219,8 @@ def test_workers_are_scaled_by_the_tasks_of_their_own_namespace(rendered, overla
         (trigger,) = document["spec"]["triggers"]
         service = target["metadata"]["labels"]["app.kubernetes.io/name"]
         namespace = document["metadata"]["namespace"]
+        assert trigger["metadata"]["ignoreNullValues"] == "false"  # nobody counts: the fallback
+        assert document["spec"]["fallback"]["replicas"] > 0
         assert trigger["metadata"]["query"] == (
             f'sum({QUEUE.name}{{namespace="{namespace}",service="{service}"}})'
         )
