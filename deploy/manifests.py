@@ -18,6 +18,7 @@ from fibstream import registry
 from fibstream.bus.topics import PARTITIONS, declared
 from fibstream.core.errors import WrongUse
 from fibstream.core.service import Service
+from fibstream.runtime.process import EXIT_WRONG_USE
 from fibstream.telemetry.metrics import BUCKETS, QUEUE
 
 HERE = Path(__file__).resolve().parent / "k8s"
@@ -57,26 +58,38 @@ def main() -> None:
     try:
         write(parser.parse_args().folder, registry.services())
     except WrongUse as error:
-        sys.exit(f"manifests: {error}")
+        print(f"manifests: {error}", file=sys.stderr)
+        sys.exit(EXIT_WRONG_USE)
 
 
 def write(folder: Path, services: Iterable[Service]) -> None:
     """Copy what is written by hand, and add what follows from these services."""
     services = tuple(services)
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise WrongUse(f"{folder}: expected a new folder, or one that was written before")
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(HERE, folder, ignore=shutil.ignore_patterns(TEMPLATES, "sizes.yaml"))
-    (folder / MARK).touch()
     sizes = yaml.safe_load((HERE / "sizes.yaml").read_text())
     if wrong := sizes.keys() - {"default", *(s.name for s in services)}:
         raise WrongUse(f"sizes.yaml: no service {', '.join(sorted(wrong))}")
     base = {service.name: documents(service, sizes) for service in services}
     scaled = {service.name: fill("scaled.yaml", values(service)) for service in services}
+    topics = "---\n".join(yaml.safe_dump(topic, sort_keys=False) for topic in kafka_topics())
+    try:
+        replace(folder)
+    except OSError as error:
+        raise WrongUse(f"{folder}: {error.strerror or error}") from None
     resources(folder / "base" / "services", base)
     resources(folder / "components" / "autoscale" / "services", scaled)
-    topics = "---\n".join(yaml.safe_dump(topic, sort_keys=False) for topic in kafka_topics())
     (folder / "components" / "strimzi" / "topics.yaml").write_text(topics)
+
+
+def replace(folder: Path) -> None:
+    """Have a folder hold what is written by hand, and nothing else."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise WrongUse(f"{folder}: expected a new folder, or one that was written before")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()  # first: what is half-written may be replaced
+    ignored = shutil.ignore_patterns(TEMPLATES, "sizes.yaml")
+    shutil.copytree(HERE, folder, ignore=ignored, dirs_exist_ok=True)
 
 
 def resources(folder: Path, files: Mapping[str, str]) -> None:

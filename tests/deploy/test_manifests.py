@@ -17,6 +17,7 @@ from referencing import Registry, Resource
 
 from fibstream import registry
 from fibstream.bus.topics import PARTITIONS, declared
+from fibstream.core.errors import WrongUse
 from fibstream.core.service import Service
 from fibstream.runtime.main import _parser
 from fibstream.runtime.settings import PREFIX, load
@@ -280,8 +281,27 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
         [sys.executable, "-m", "deploy.manifests", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert found.stderr == (
         f"manifests: {tmp_path}: expected a new folder, or one that was written before\n"
     )
     assert (tmp_path / "mine").read_text() == "kept"
+
+
+def test_a_file_in_place_of_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept")
+    for path in (tmp_path / "mine", tmp_path / "mine" / "k8s"):
+        with pytest.raises(WrongUse, match="mine") as raised:
+            program().write(path, registry.services())
+        assert "\n" not in str(raised.value)
+    assert (tmp_path / "mine").read_text() == "kept"
+
+
+def test_what_is_wrong_leaves_the_manifests_written_before(tmp_path: Path) -> None:
+    made, folder = program(), tmp_path / "k8s"
+    made.write(folder, registry.services())
+    before = sorted(path for path in folder.rglob("*"))
+    without = [s for s in registry.services() if s.name != "ingest"]
+    with pytest.raises(WrongUse, match=r"sizes\.yaml: no service ingest"):
+        made.write(folder, without)
+    assert sorted(path for path in folder.rglob("*")) == before
