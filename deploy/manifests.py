@@ -58,7 +58,7 @@ def main() -> None:
     try:
         write(parser.parse_args().folder, registry.services())
     except WrongUse as error:
-        print(f"manifests: {error}", file=sys.stderr)
+        sys.stderr.write(f"manifests: {error}\n")
         sys.exit(EXIT_WRONG_USE)
 
 
