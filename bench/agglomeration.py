@@ -1,6 +1,6 @@
 """Basins, saddles and agglomeration, whole and in blocks, against scikit-image's watershed.
 
-Run: ``python bench/agglomeration.py [EDGE]``.  One thread, one run.  scikit-image floods the same
+Run: ``python -m bench.agglomeration [EDGE]``.  One thread, one run.  scikit-image floods the same
 smoothed volume from the same markers (minima with a dynamics of one unit or more), and its region
 adjacency graph is merged by mean boundary: no quantile, but the nearest that it has.
 """
@@ -23,6 +23,8 @@ from fibstream.kernels.relabel import relabel
 from fibstream.kernels.smooth import smooth
 from fibstream.kernels.watershed import agglomerate, basins, dynamics, saddles
 
+from .components import compile_times, timed
+
 RULE = agglomerate.Agglomeration(25, Fraction("0.9"))
 ROUNDS = 3
 KERNELS = (
@@ -30,12 +32,6 @@ KERNELS = (
     (saddles, ("_count_voxels", "_write_pairs")),
     (dynamics, ("_kruskal", "_flood")),
 )
-
-
-def timed(function, *args):
-    begin = time.perf_counter()
-    result = function(*args)
-    return time.perf_counter() - begin, result
 
 
 def smoothed_prediction(edge):
@@ -111,17 +107,6 @@ def weight(graph, source, target, neighbour):
     return {"count": count, "weight": total / count}
 
 
-def compile_times():
-    """Return the seconds each kernel took to compile; cached code does not count."""
-    for module, kernels in KERNELS:
-        for name in kernels:
-            kernel = getattr(module, name)
-            for signature in list(kernel.signatures):
-                kernel.recompile()
-                yield name, kernel.get_metadata(signature)["timers"]["compiler_lock"]
-                break
-
-
 def main(edge):
     objects_in_blocks(smoothed_prediction(24), 12)  # compiles
     smoothed = smoothed_prediction(edge)
@@ -157,7 +142,7 @@ def main(edge):
         f"our time whole, {(flood + merge + found) / results[64][0]:.1f} in chunks of 64; "
         f"chunks of 64 over whole {results[64][0] / results[edge][0]:.2f}"
     )
-    for name, seconds in compile_times():
+    for name, seconds in compile_times(KERNELS):
         print(f"compile {name}: {seconds:.1f} s")
 
 

@@ -1,6 +1,6 @@
 """Components block by block, against cc3d on the whole volume in one piece.
 
-Run: ``python bench/components.py [EDGE]``.  One thread.  Ratios are time over cc3d's time; a block
+Run: ``python -m bench.components [EDGE]``.  One thread.  Ratios are time over cc3d's time; a block
 computes more than cc3d does: names, sizes, facts for the fold, and the labels themselves.
 """
 
@@ -65,9 +65,9 @@ def stream(volume, grid, rule):
     return seconds, size, labels
 
 
-def compile_times():
-    """Return the seconds each kernel took to compile; cached code does not count."""
-    for module, names in KERNELS:
+def compile_times(kernels):
+    """Yield the seconds each kernel took to compile; cached code does not count."""
+    for module, names in kernels:
         for name in names:
             kernel = getattr(module, name)
             for signature in list(kernel.signatures):
@@ -95,7 +95,7 @@ def main(edge):
     rate = volume.size / statistics.median(ours) / 1e6
     ratio = statistics.median(ours) / statistics.median(peers)
     print(f"smooth sigma 3: {rate:.0f} Mvox/s, {ratio:.2f} of scipy in float32")
-    for name, seconds in compile_times():
+    for name, seconds in compile_times(KERNELS):
         print(f"compile {name}: {seconds:.1f} s")
 
 

@@ -3,6 +3,7 @@
 ==================  ==============================================================================
 ``smooth``          a Gaussian in exact integers, the same for any cut into blocks
 ``components``      connected components of a block, foreground and background at once
+``roots``           the root of a node, for compiled union-finds
 ``union_find``      sets of connected fragments of all chunks, and when they are closed
 ``objects``         objects of the summaries of all chunks, and the mapping of each chunk
 ``hosted``          the same as a fold that a planner hosts

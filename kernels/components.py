@@ -16,6 +16,7 @@ from fibstream.core.grid import Box, Index
 
 from .compiled import compiled
 from .conventions import Connectivity
+from .roots import root_of
 
 Ints = NDArray[np.int32]
 
@@ -180,14 +181,6 @@ def _fill_runs(rows: NDArray[np.uint8], start: Ints) -> None:
 
 
 @compiled
-def _root(parent: Ints, run: int) -> int:
-    while parent[run] != run:
-        parent[run] = parent[parent[run]]
-        run = parent[run]
-    return run
-
-
-@compiled
 def _join(
     runs: Runs,
     earlier: NDArray[np.int64],
@@ -208,7 +201,7 @@ def _join(
             while i < row[r + 1] and j < row[o + 1]:
                 end, other_end = start[i + 1], start[j + 1] + shift
                 if start[i] < other_end + reach and start[j] + shift < end + reach:
-                    a, b = _root(parent, i), _root(parent, j)
+                    a, b = root_of(parent, i), root_of(parent, j)
                     parent[max(a, b)] = min(a, b)
                 if end <= other_end:
                     i += 2

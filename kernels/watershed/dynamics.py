@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled
+from ..roots import root_of
 from .basins import Ids, Relief
 from .saddles import SaddleGraph, rename, rows_of
 
@@ -87,20 +88,12 @@ def _numbered(graph: SaddleGraph) -> tuple[Numbers, Numbers, Numbers]:
 
 
 @compiled
-def _root(parent: Numbers, node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@compiled
 def _kruskal(ends: Numbers, saddle: Relief, floor: Relief, depth: Relief) -> NDArray[np.bool_]:
     """Join ends in order; write the depth of roots that end; return which edges joined two."""
     parent = np.arange(floor.size)
     kept = np.zeros(saddle.size, np.bool_)
     for e in range(saddle.size):
-        a, b = _root(parent, ends[e, 0]), _root(parent, ends[e, 1])
+        a, b = root_of(parent, ends[e, 0]), root_of(parent, ends[e, 1])
         if a != b:
             kept[e] = True
             depth[max(a, b)] = saddle[e] - floor[max(a, b)]
@@ -113,10 +106,10 @@ def _flood(ends: Numbers, marked: NDArray[np.bool_]) -> Numbers:
     """Join ends in order unless both roots are marked; return the root of each."""
     parent = np.arange(marked.size)
     for e in range(len(ends)):
-        a, b = _root(parent, ends[e, 0]), _root(parent, ends[e, 1])
+        a, b = root_of(parent, ends[e, 0]), root_of(parent, ends[e, 1])
         if a != b and not (marked[a] and marked[b]):
             # A marked root is the lower one: an unmarked one would be as far below this saddle.
             parent[max(a, b)] = min(a, b)
     for node in range(parent.size):
-        parent[node] = _root(parent, node)
+        parent[node] = root_of(parent, node)
     return parent
