@@ -80,8 +80,14 @@ def labels_of(
     if rule.fill_holes == "one":
         found = _fill_holes_of_one(found, absent)
     named = _named(found, count, (rule.least, rule.most))
-    chosen = np.isin(named, list(rule.only)) if rule.only else named != 0
-    return np.where(chosen & ~np.isin(named, list(rule.without)), named, np.uint64(0))
+    chosen = _among(named, rule.only) if rule.only else named != 0
+    return np.where(chosen & ~_among(named, rule.without), named, np.uint64(0))
+
+
+def _among(named: NDArray[np.uint64], ids: frozenset[int]) -> Mask:
+    """Return where labels are among ids; as uint64: with int64, numpy would compare in float64."""
+    found: Mask = np.isin(named, np.array(sorted(ids), np.uint64))
+    return found
 
 
 def _holes(mask: Mask, absent: Mask) -> tuple[NDArray[np.int32], set[int]]:

@@ -84,12 +84,13 @@ class CellMask:
 
         The distance of a landed mask is half a voxel on either side of its surface.
         """
-        step = 128 * math.tanh(min(dataset.voxel_size_nm) / 2 / prediction.squash_nm)
-        if prediction.is_distance and step <= 0.5:
+        # From here on 128 tanh(half a voxel / squash length) is rounded to nothing.
+        limit_nm = min(dataset.voxel_size_nm) / 2 / math.atanh(0.5 / 128)
+        if prediction.is_distance and prediction.squash_nm >= limit_nm:
             raise WrongUse(
                 f"prediction {cut(prediction.name, 40)}: of squash length {prediction.squash_nm:g}"
-                f" nm, it is no mask of voxels of {min(dataset.voxel_size_nm):g} nm; expected at"
-                f" most {math.floor(100 * min(dataset.voxel_size_nm)):g}"
+                f" nm, it is no mask of voxels of {min(dataset.voxel_size_nm):g} nm; expected less"
+                f" than {limit_nm:g}"
             )
         return cls(prediction)
 
