@@ -236,7 +236,7 @@ CASES: dict[str, tuple[Case, str]] = {
         lambda p: [*p.predict()[:-1], p.file("note.txt", "mine") / "a.zarr"], "note.txt"),
     # refine
     "no class": (lambda p: p.refine(prediction=p.finished), "CLASS=PATH"),
-    "recipe of refine": (lambda p: p.refine("--organelle", "golgi"), "'golgi'"),
+    "recipe of refine": (lambda p: p.refine("--organelle", "melanosome"), "'melanosome'"),
     "wrong class": (lambda p: p.refine(prediction=f"er={p.finished}"), "of class mito"),
     "set without value": (lambda p: p.refine("--set", "smooth_nm"), "--set smooth_nm"),
     "set unknown": (lambda p: p.refine("--set", "smooth=3"), "'smooth'"),
