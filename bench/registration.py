@@ -103,6 +103,11 @@ def light_of(field):
     return Image(stack, tuple(float(v) for v in field.voxel_size_nm))
 
 
+def other_light(seed, edge):
+    """Return the light of another world, in which a specimen has no place."""
+    return light_of(Start(World(seed, edge), "sim", "bspline", 0))
+
+
 def measured(world, em, light, modality, warp, beside=None):
     """Return one case as a record; ``warp`` is the truth, None where nothing is right."""
     begin = time.process_time()
@@ -182,23 +187,22 @@ def main():
     parser.add_argument("--print", action="store_true", dest="only")
     arguments = parser.parse_args()
     worlds = range(arguments.first, arguments.first + (0 if arguments.only else arguments.worlds))
-    before = last = None
-    kinds = [*enumerate(arguments.kinds.split(",")), (OTHER, "sim:other-cell")]
+    kinds = list(enumerate(arguments.kinds.split(",")))
     for seed in worlds:
         done = {(c["world"], c["start"]) for c in read(arguments.out)}
-        if all((seed, start) in done for start, _ in kinds[:-1]):
+        # The light of another cell is that of the world before: the first one has none.
+        other = [] if seed == worlds.start else [(OTHER, "sim:other-cell")]
+        left = [(start, kind) for start, kind in (*kinds, *other) if (seed, start) not in done]
+        if not left:
             continue
         world = World(seed, arguments.edge)
         em = world.prediction()
-        for start, (modality, family) in ((n, kind.split(":")) for n, kind in kinds):
-            if (seed, start) in done or (start == OTHER and before is None):
-                continue
+        for start, (modality, family) in ((n, kind.split(":")) for n, kind in left):
             if start == OTHER:
-                light, warp = before, None
+                light, warp = other_light(seed - 1, arguments.edge), None
             else:
                 field = Start(world, modality, family, start)
                 light, warp = light_of(field), field.warp
-                last = light if modality == "sim" else last
             case = {"world": seed, "start": start, "modality": modality, "family": family}
             case |= measured(
                 world, em, light, modality, warp, None if warp is None else arguments.beside
@@ -206,7 +210,6 @@ def main():
             with arguments.out.open("a") as out:
                 out.write(json.dumps(case) + "\n")
             print(json.dumps(case), flush=True)
-        before = last
     show(read(arguments.out))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from fibstream.core.errors import WrongUse
 from fibstream.services.registration.edges.images import read_light, read_prediction
@@ -22,8 +23,6 @@ FLAG = "give --light-voxel-nm Z,Y,X"
 def ngff(
     path: Path, voxels: np.ndarray = STACK, unit: str | None = "nanometer", **more: Any
 ) -> str:
-    import zarr
-
     size, place = more.get("size", SIZE), more.get("place", (0.0, 0.0, 0.0))
     axes = [{"name": n, "type": "space"} | ({"unit": unit} if unit else {}) for n in "zyx"]
     levels = []
@@ -193,6 +192,18 @@ def test_a_coarser_prediction_is_taken_as_it_is_with_a_word(
     path = ngff(tmp_path / "p.zarr", BYTES, size=(100.0, 100.0, 100.0), levels=2)
     assert read_prediction(path).image.voxel_nm == (100.0, 100.0, 100.0)
     assert "coarser than 64 nm" in caplog.text
+
+
+@pytest.mark.parametrize("length", [50.0, 20.0])
+def test_a_window_meant_for_other_distances_has_its_word(
+    length: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = ngff(tmp_path / "p.zarr", BYTES, size=(64.0, 64.0, 64.0), levels=1)
+    group = zarr.open_group(path.partition("#")[0], mode="a")
+    for node in (group, group["s0"]):
+        node.attrs["squash_nm"] = length
+    read_prediction(path)
+    assert ("divided by 20 nm; the window is meant for 50 nm" in caplog.text) == (length == 20.0)
 
 
 def test_what_is_no_prediction_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A registration on disk: ITK transform, OME-NGFF displacement field, landmarks, affine maps."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from fibstream.services.registration.port import Image, Registration, Triple
 from fibstream.services.registration.sampling import Floats
 from fibstream.services.registration.transform import Transform, apply, from_itk, to_itk
 from fibstream.services.registration.warp import displacements, triple
+
+log = logging.getLogger(__name__)
 
 FIELD = "displacements"  # the group of the field, beside the other files
 FIELD_STEPS_NM = (512.0, 256.0, 128.0, 64.0)  # between its nodes: the first that errs by less
@@ -76,6 +79,8 @@ def write_field(folder: Path, transform: Transform, specimen: Image) -> float:
         error = _error_nm(transform, np.asarray(field, np.float64), (step, first))
         if error <= FIELD_ERROR_NM:
             break
+    else:
+        log.warning("%s: off by %.0f nm; expected %g nm", FIELD, error, FIELD_ERROR_NM)
     _put_array(folder / FIELD / "s0", np.moveaxis(field, -1, 0))
     axes = [{"name": "d", "type": "displacement", "discrete": True}, *_SPACE]
     placed = {

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fibstream.core.dataset import SQUASH_NM
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.pyramid import level_box
@@ -87,6 +88,11 @@ def read_prediction(
         log.warning(
             "%s: voxels are coarser than %g nm, for which the window is meant",
             source.name, PREDICTION_NM,
+        )  # fmt: skip
+    if source.squash_nm not in (None, SQUASH_NM):
+        log.warning(
+            "%s: its distances are divided by %g nm; the window is meant for %g nm: see --window",
+            source.name, source.squash_nm, SQUASH_NM,
         )  # fmt: skip
     if factors != (1, 1, 1):
         source = downsampled(source, factors)
