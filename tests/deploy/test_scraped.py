@@ -28,6 +28,10 @@ from .test_rules import RULES, panels, rules
 
 pytestmark = pytest.mark.timeout(300)
 
+# What fires on healthy services where the machine below the tests is at fault: how it fires and
+# clears is tested on figures (test_rules), not on somebody's disk.
+OF_THE_MACHINE = {"FibstreamDiskNearlyFull"}
+
 ROW = 3  # processes of a service, at ports in a row: the server, its planner, a worker
 
 
@@ -123,7 +127,7 @@ def test_every_expression_of_rules_and_dashboard_answers(prometheus: Prometheus)
     assert not unanswered
     for name, expression in rules("alert").items():
         prometheus.query(expression)  # an error would be an exception
-        assert name not in prometheus.firing()
+        assert name not in prometheus.firing() - OF_THE_MACHINE
     health = {rule["name"]: rule["health"] for group in prometheus.ask("rules")["groups"]
               for rule in group["rules"]}  # fmt: skip
     assert set(health.values()) == {"ok"}, health
