@@ -1,10 +1,11 @@
 """What a network still finds in data unlike its training: one change at a time, the same voxels.
 
-``python -m bench.robustness --raw PATH --truth PATH [--box Z:Z,Y:Y,X:X] [--model NAME|FILE]``
+``python -m bench.robustness --raw PATH --truth PATH [--box Z:Z,Y:Y,X:X] [--model NAME|FILE]
+[--at CLASS] [--only CHANGE]``
 
 Dice, precision and recall at the fixed threshold within the box alone (of what training never
 read); the network sees the rest of the volume around it, changed alike. Where a change moves
-voxels, truth moves with them; what a change makes black is not scored.
+voxels, truth moves with them; what it takes away is not scored, and a box of that alone has "-".
 """
 
 import argparse
@@ -20,15 +21,15 @@ from fibstream.core.stage import Patch
 from fibstream.kernels.scores import Overlap, count, scores
 from fibstream.services.inference.edges.engine import CpuEngine
 from fibstream.services.inference.edges.model import find_model
+from fibstream.services.inference.polarity import LEVEL
 from fibstream.services.inference.port import Engine
 from fibstream.services.inference.tiling import halo_of, predict
 from fibstream.volumes.lengths import Size
 from fibstream.volumes.sources import open_volume
 from fibstream.volumes.zarr_n5.selection import Kind
 
-LEVEL = 127  # of the released networks: the surface
 CHUNK = (64, 128, 128)
-GAP = 8  # every so manieth slice is missing
+LOST = slice(4, None, 8)  # slices, in z
 Grey = NDArray[np.uint8]
 
 
@@ -54,7 +55,7 @@ def stretched(factor: float, shift: float = 0.0) -> Change:
         mean = volume.raw.mean(dtype=np.float64)
         return volume._replace(raw=_grey((volume.raw - mean) * factor + mean + shift))
 
-    return change  # fmt: skip
+    return change
 
 
 def gamma(power: float) -> Change:
@@ -70,13 +71,14 @@ def noise(deviation: float) -> Change:
         noisy = volume.raw + rng.normal(0, deviation, volume.raw.shape).astype(np.float32)
         return volume._replace(raw=_grey(noisy))
 
-    return change  # fmt: skip
+    return change
 
 
 def blur(sigma: float) -> Change:
     """A Gaussian of so many voxels."""
     return lambda volume, _: volume._replace(
-        raw=_grey(ndimage.gaussian_filter(volume.raw.astype(np.float32), sigma)))  # fmt: skip
+        raw=_grey(ndimage.gaussian_filter(volume.raw.astype(np.float32), sigma))
+    )
 
 
 def jitter(most: int) -> Change:
@@ -90,30 +92,25 @@ def jitter(most: int) -> Change:
                 planes[z] = np.roll(planes[z], (int(y), int(x)), (0, 1))
         return Volume(*moved)
 
-    return change  # fmt: skip
+    return change
 
 
-def black_slices(volume: Volume, _: np.random.Generator) -> Volume:
-    """Every eighth slice was never imaged and reads 0."""
+def lost(volume: Volume, where: tuple[slice, ...], grey: Grey | int = 0) -> Volume:
+    """What was never imaged reads 0, or other grey values, and is not scored."""
     raw, scored = volume.raw.copy(), volume.scored.copy()
-    raw[GAP // 2 :: GAP], scored[GAP // 2 :: GAP] = 0, False
+    raw[where], scored[where] = grey, False
     return volume._replace(raw=raw, scored=scored)
 
 
 def repeated_slices(volume: Volume, _: np.random.Generator) -> Volume:
-    """In place of every eighth slice the one before it is seen again."""
-    raw, scored = volume.raw.copy(), volume.scored.copy()
-    raw[GAP // 2 :: GAP] = raw[GAP // 2 - 1 :: GAP][: len(raw[GAP // 2 :: GAP])]
-    scored[GAP // 2 :: GAP] = False
-    return volume._replace(raw=raw, scored=scored)
+    """In place of a slice that was lost the one before it is seen again."""
+    before = np.roll(volume.raw, 1, 0)[LOST]
+    return lost(volume, (LOST,), before)
 
 
 def black_half(volume: Volume, _: np.random.Generator) -> Volume:
-    """The half of large y was never imaged and reads 0."""
-    raw, scored = volume.raw.copy(), volume.scored.copy()
-    half = raw.shape[1] // 2
-    raw[:, half:], scored[:, half:] = 0, False
-    return volume._replace(raw=raw, scored=scored)
+    """The half of large y was never imaged."""
+    return lost(volume, (slice(None), slice(volume.raw.shape[1] // 2, None)))
 
 
 def resampled(factor: float) -> Change:
@@ -143,7 +140,7 @@ CHANGES: Mapping[str, Change] = {
     "blurred, sigma 1 voxel": blur(1),
     "slices displaced by up to 1 voxel": jitter(1),
     "slices displaced by up to 3 voxels": jitter(3),
-    "every 8th slice black": black_slices,
+    "every 8th slice black": lambda volume, _: lost(volume, (LOST,)),
     "every 8th slice repeated": repeated_slices,
     "one half black": black_half,
     "voxels 10 % smaller": resampled(1.1),
@@ -199,8 +196,10 @@ def main() -> None:
         if given.only not in (None, name):
             continue
         volume = change(whole, np.random.default_rng(0))
-        found = scores(scored(volume, channel, engine, scaled(part, raw.shape, volume.raw)))
-        row = " | ".join(f"{found[key]:.3f}" for key in ("dice", "precision", "recall"))
+        counts = scored(volume, channel, engine, scaled(part, raw.shape, volume.raw))
+        found = scores(counts) if counts.size else {}  # of nothing a score would be 1
+        keys = ("dice", "precision", "recall")
+        row = " | ".join(f"{found[key]:.3f}" if found else "-" for key in keys)
         print(f"| {name} | {row} |", flush=True)
 
 
