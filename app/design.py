@@ -32,11 +32,12 @@ from fibstream.services.inference.seen import View
 from fibstream.services.inference.window import data_counts, window_of
 from fibstream.services.ingest.edges.datasets import DatasetDesign, DatasetRequest
 from fibstream.services.ingest.edges.stored import StoredPrediction
+from fibstream.store.gate import FREE, Gate
 from fibstream.volumes.positions import offset_nm
 from fibstream.volumes.sources import Source
 
 from .blocks import check_blocks
-from .naming import check_recipes, named_organelles, named_predictions, with_steps
+from .naming import check_recipes, named_organelles, named_predictions, taken, with_steps
 from .pipelines import Pipeline, requested_pipeline
 from .redesign import model_of, redesign, waste_notes
 from .sampling import confused_note, mask_of, network_notes, unimaged_note
@@ -151,12 +152,14 @@ def design(
         backend=wanted.backend, precision=wanted.precision,
     )  # fmt: skip
     check_absent(request)
+    pipeline, files = taken(pipeline, words(), FREE)
     kept = there.models if there and wanted == AS_AUTO else ()
     networks = [_engine(find_model(given), request, threads, kept) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
     lengths_nm = {each.name: each.length_nm for each in stored}
-    designed = _designed(request, pipeline, [_network(*each) for each in networks], lengths_nm)
+    made = [_network(*each) for each in networks]
+    designed = _designed(request, pipeline, made, lengths_nm, files)
     view = View(designed.dataset.contrast, invert, absent_value)
     unimaged = unimaged_note(source, absent_value)
     given = (unimaged, *(confused_note(each.source) for each in stored))
@@ -165,16 +168,21 @@ def design(
     return designed._replace(warnings=[*designed.warnings, *notes])
 
 
-def design_request(request: DatasetRequest, root: Root, threads: int) -> DatasetDesign:
-    """Return the dataset that a client requests; it may name networks and what lands, not files."""
+def design_request(
+    request: DatasetRequest, root: Root, threads: int, gate: Gate
+) -> DatasetDesign:  # fmt: skip
+    """Return the dataset that a client requests.
+
+    It may name networks, what lands, and files that the gate admits.
+    """
     if request.there is not None:
         wanted = requested_pipeline(request.pipeline)
         return redesign(
             request.there, wanted, lambda name: released(name, root),
-            lambda path: make_engine(path, threads, _wanted(request)),
+            lambda path: make_engine(path, threads, _wanted(request)), gate,
         )  # fmt: skip
     check_absent(request)
-    pipeline = requested_pipeline(request.pipeline)
+    pipeline, files = taken(requested_pipeline(request.pipeline), words(), gate)
     networks = []
     for name in pipeline.models:  # one engine at a time: it may hold some hundred MB
         path, engine = _engine(released(name, root), request, threads)
@@ -186,7 +194,7 @@ def design_request(request: DatasetRequest, root: Root, threads: int) -> Dataset
         request = request._replace(contrast=(0.0, 255.0))
     low, high = request.contrast or (0.0, 0.0)
     check_window(low, high, f"contrast {low:g}, {high:g}")
-    return _designed(request, pipeline, networks, requested_lengths_nm(pipeline))
+    return _designed(request, pipeline, networks, requested_lengths_nm(pipeline), files)
 
 
 def requested_lengths_nm(pipeline: Pipeline) -> dict[str, float]:
@@ -220,11 +228,11 @@ def _network(path: Path, engine: Engine) -> Network:
 
 def _designed(
     request: DatasetRequest, pipeline: Pipeline, networks: Sequence[Network],
-    lengths_nm: Mapping[str, float],
+    lengths_nm: Mapping[str, float], kept: Mapping[str, bytes],
 ) -> DatasetDesign:  # fmt: skip
     specs = [network.spec for network in networks]
     dataset = dataset_of(request, pipeline, [n.model for n in networks], specs, lengths_nm)
-    files = {network.model.path: network_bytes(network.path) for network in networks}
+    files = {network.model.path: network_bytes(network.path) for network in networks} | dict(kept)
     notes = [note for spec in specs for note in waste_notes(spec, dataset.chunk)]
     return DatasetDesign(dataset, files, [*_room_notes(dataset), *notes])
 

@@ -6,9 +6,10 @@ from graphlib import CycleError, TopologicalSorter
 from fibstream.core.dataset import SQUASH_NM, Dataset, Frozen, Model, Organelle, Prediction
 from fibstream.core.echo import cut, listed
 from fibstream.core.errors import WrongUse
-from fibstream.core.service import Word
+from fibstream.core.service import Taken, Word
 from fibstream.core.stage import RAW
 from fibstream.services.refine.recipe import Role, find_recipe, resolve
+from fibstream.store.gate import Gate
 
 from .pipelines import OrganelleEntry, Pipeline, PredictionEntry, Words
 
@@ -178,6 +179,28 @@ def check_recipes(dataset: Dataset, entries: Sequence[OrganelleEntry] = ()) -> N
             find_recipe(organelle.recipe).stages(dataset, organelle)
         except WrongUse as error:
             raise WrongUse(f"{where.get(organelle.name, '')}{error}") from None
+
+
+def taken(pipeline: Pipeline, words: Words, gate: Gate) -> tuple[Pipeline, dict[str, bytes]]:
+    """Return a pipeline whose elements name no file of the outside, and what a dataset keeps of it.
+
+    Raises WrongUse, with the line, for a file that its word cannot use or the gate does not admit.
+    """
+    steps, files = dict(pipeline.steps), dict[str, bytes]()
+    for name in [name for name in steps if words[name].take is not None]:
+        found = [_taken(pipeline, words[name], number, gate) for number in range(len(steps[name]))]
+        steps[name] = tuple(each.entry for each in found)
+        for each in found:
+            files |= each.files
+    return pipeline.model_copy(update={"steps": steps}), files
+
+
+def _taken(pipeline: Pipeline, word: Word, number: int, gate: Gate) -> Taken:
+    assert word.take is not None
+    try:
+        return word.take(pipeline.steps[word.name][number], gate)
+    except WrongUse as error:
+        raise WrongUse(f"{pipeline.where(word.name, number)} {error}") from None
 
 
 def with_steps(dataset: Dataset, pipeline: Pipeline, words: Words) -> Dataset:

@@ -18,9 +18,10 @@ from fibstream.services.inference.port import (
 )
 from fibstream.services.inference.tiling import waste
 from fibstream.services.ingest.edges.datasets import DatasetDesign
+from fibstream.store.gate import FREE, Gate
 
 from .blocks import check_blocks
-from .naming import check_recipes, named_organelles, named_predictions, with_steps
+from .naming import check_recipes, named_organelles, named_predictions, taken, with_steps
 from .pipelines import Pipeline, PredictionEntry, network_name
 
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
@@ -29,13 +30,15 @@ Find = Callable[[str], Path]  # the file of a network as a pipeline names it
 Make = Callable[[Path], Engine]
 
 
-def redesign(there: Dataset, pipeline: Pipeline, find: Find, make: Make) -> DatasetDesign:
+def redesign(
+    there: Dataset, pipeline: Pipeline, find: Find, make: Make, gate: Gate = FREE
+) -> DatasetDesign:  # fmt: skip
     """Return a dataset with another pipeline; WrongUse where it cannot be made of the dataset.
 
     The acquisition stays as it is, what lands too, and so do the networks of the same name.
     """
     models: list[Model] = []
-    files: dict[str, bytes] = {}
+    pipeline, files = taken(pipeline, words(), gate)
     notes: list[str] = []
     frozen = {model.name: model for model in there.models}
     for number, given in enumerate(pipeline.models):

@@ -28,8 +28,9 @@ from fibstream.phantom.light.dyes import dyes_on
 from fibstream.phantom.light.field import Stain, rim_nm
 from fibstream.phantom.light.landmarks import landmarks
 from fibstream.services.registration.edges.elastix import METHODS, deformed_by_elastix
-from fibstream.services.registration.port import MICROSCOPES, Image, Settings
+from fibstream.services.registration.port import Image
 from fibstream.services.registration.register import prepare, register
+from fibstream.services.registration.settings import MICROSCOPES, Settings
 
 DEPTH, EDGE, NM, COARSER = 128, 512, 32.0, 2  # a phantom has no voxels of 64 nm: two are averaged
 KINDS = "sim:bspline,sim:tps,confocal:bspline,sim:slabs,sim:cos7-palm,palm:bspline,sim:bspline"

@@ -33,6 +33,7 @@ from fibstream.runtime.settings import Settings
 from fibstream.services.ingest.edges.datasets import DatasetDesign
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.services.ingest.edges.stored import StoredPrediction
+from fibstream.services.registration.planned import registrations_of
 from fibstream.store.local import PRIVATE, LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.store.store import Store
@@ -66,8 +67,8 @@ def is_begun(out: Path) -> bool:
     names = {path.name for path in out.iterdir()}
     if not names <= {PRIVATE, provenance.name}:
         return False
-    made = {path.name for path in (out / provenance).glob("*")}
-    return made <= {"models"} and (not names or (out / LOCK).is_file())
+    made = all(path.is_dir() for path in (out / provenance).glob("*"))  # files of the pipeline
+    return made and (not names or (out / LOCK).is_file())
 
 
 def check_output(out: Path) -> None:
@@ -179,6 +180,8 @@ def run(
                     display.update(bus, runner.progress())
                 display.update(bus, runner.progress())
             report = conclude(out, dataset, bus, runner.progress(), before)
+            for line in written(out, dataset):
+                display.note(line)
         finally:
             runner.close()
             bus.close()
@@ -226,3 +229,15 @@ def conclude(
     if not failed:
         report.labels_hash, report.tables_hash = hashes(out, dataset)
     return report
+
+
+def written(out: Path, dataset: Dataset) -> list[str]:
+    """Write what people look at of registrations; return a line for each, or why it cannot be."""
+    if not registrations_of(dataset):
+        return []
+    from .streamed import write_all  # it brings ITK
+
+    try:
+        return write_all(out)
+    except WrongUse as error:
+        return [str(error)]

@@ -23,7 +23,7 @@ from fibstream.services.ingest.edges.datasets import update
 from fibstream.store.store import Blob, Store
 
 from .progress import Display
-from .run import Report, check_free_space, conclude, prepare, raised_signals
+from .run import Report, check_free_space, conclude, prepare, raised_signals, written
 from .runner import Runner
 
 
@@ -87,6 +87,9 @@ def _compute(
             for _ in runner.run():
                 display.update(bus, runner.progress())
             display.update(bus, runner.progress())
-        return conclude(path, dataset, bus, runner.progress(), before)
+        report = conclude(path, dataset, bus, runner.progress(), before)
+        for line in written(path, dataset):
+            display.note(line)
+        return report
     finally:
         runner.close()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Index
+from fibstream.core.pyramid import windows_mean
 
 from .lengths import Size, as_size
 from .positions import NOWHERE, Position
@@ -114,48 +115,6 @@ def check_factors(factors: Index, what: str) -> None:
     """Raise WrongUse unless each of the factors (z, y, x) is 1 to ``MAX_FACTOR``."""
     if not all(1 <= factor <= MAX_FACTOR for factor in factors):
         raise WrongUse(f"{what}: expected 1 to {MAX_FACTOR} voxels an axis")
-
-
-def windows_mean(
-    array: NDArray[Any], factors: Index, absent_value: float | None = None,
-    imaged: NDArray[np.uint8] | None = None,
-) -> NDArray[Any]:  # fmt: skip
-    """Return the mean of each window of ``factors`` voxels.
-
-    Parameters
-    ----------
-    array : (z, y, x) ndarray of int or float
-        From the first voxel of a window on; the last windows may be incomplete.
-    factors : tuple of int
-        Edges (z, y, x) of a window in voxels.
-    absent_value : float, optional
-        Voxels that are left out; a window without others has that value.
-    imaged : (z, y, x) ndarray of uint8, optional
-        0 for voxels that are left out, too; a window without others is 0 if no value is given.
-
-    Returns
-    -------
-    (ceil(z / factors[0]), ...) ndarray of the same dtype
-        Of integers rounded half up; of floats added in float64, in raster order of the window.
-    """
-    shape = tuple(-(-n // f) for n, f in zip(array.shape, factors, strict=True))
-    total = np.zeros(shape, np.float64 if array.dtype.kind == "f" else np.int64)
-    count = np.zeros(shape, np.int64)
-    for start in product(*(range(f) for f in factors)):
-        every = tuple(slice(a, None, f) for a, f in zip(start, factors, strict=True))
-        part = array[every]
-        filled = tuple(slice(n) for n in part.shape)
-        known = np.ones(part.shape, bool) if imaged is None else imaged[every] > 0
-        if absent_value is not None:
-            known &= part != absent_value
-        total[filled] += np.where(known, part, 0)
-        count[filled] += known
-    some = np.maximum(count, 1)
-    mean = total / some if array.dtype.kind == "f" else (2 * total + some) // (2 * some)
-    if absent_value is not None:
-        mean = np.where(count == 0, absent_value, mean)
-    found: NDArray[Any] = mean.astype(array.dtype)
-    return found
 
 
 def windows_most(array: NDArray[Any], factors: Index) -> NDArray[Any]:

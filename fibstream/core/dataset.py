@@ -126,6 +126,10 @@ class Prediction(Frozen):
         """The stage that writes it."""
         return f"prediction/{self.model}" if self.model else f"stored/{self.name}"
 
+    def stage_of(self, level: int) -> str:
+        """Return the stage that writes a level: of what lands, all but the first are derived."""
+        return f"pyramid/{self.name}" if level and not self.model else self.stage
+
 
 class Organelle(Frozen):
     """A named refinement: a recipe, what it reads, and every parameter spelled out."""

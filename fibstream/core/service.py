@@ -8,7 +8,7 @@ imports what the core installation lacks inside the function that computes.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .dataset import Dataset, Frozen
 from .echo import cut
@@ -29,6 +29,13 @@ def _declared(dataset: Dataset) -> Iterator[None]:
         raise Damaged(f"dataset {dataset.name!r}: its pipeline: {cut(why, 300)}") from error
 
 
+class Taken(NamedTuple):
+    """An element of a word once what it names was read, and files that the dataset keeps."""
+
+    entry: Frozen
+    files: Mapping[str, bytes]
+
+
 @dataclass(frozen=True)
 class Word:
     """A word of a pipeline with a list below it, such as ``contacts``, that one service reads.
@@ -36,11 +43,15 @@ class Word:
     ``entry`` is one element as a user writes it; ``resolve`` returns the elements with all defaults
     spelled out, as they are recorded in `Dataset.steps`, and raises WrongUse for what the pipeline
     has not. Its first argument is the dataset as far as it is designed.
+
+    ``take`` is for elements that name a file: it reads it, through the gate that is its second
+    argument, and returns the element as ``resolve`` takes it, with what the dataset keeps.
     """
 
     name: str
     entry: type[Frozen]
     resolve: Callable[[Dataset, Sequence[Any]], Sequence[Frozen]]
+    take: Callable[[Any, Any], Taken] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def servicer(context: "ServicerContext") -> "ServicerBinding":
     from .edges.designer import PluggedDesigner
     from .servicer import IngestServicer
 
-    designer = PluggedDesigner(context.root, context.settings)
+    designer = PluggedDesigner(context.root, context.settings, context.sources)
     answering = IngestServicer(context.root, designer, context.sources, context.telemetry)
     return ServicerBinding(add, answering, "fibstream.v1.IngestService")
 

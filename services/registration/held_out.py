@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .match import Rule, match, places
-from .port import Image, Microscope, Settings
+from .port import Image
 from .register import prepare
 from .sampling import Floats
+from .settings import Microscope, Settings
 from .transform import Transform
 
 RULE = Rule(900.0, 700.0, 400.0)  # an error of more than 400 nm finds no place: it counts as lost

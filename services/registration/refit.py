@@ -8,8 +8,9 @@ from fibstream.core.errors import LimitExceeded, WrongUse
 
 from .exchange import MAX_LANDMARKS, Landmarks
 from .fit import HARDER, LEAST_STRETCH, MAX_HARDER, Grid, domain, grid_over, solved, stretch_of
-from .port import Image, Settings
+from .port import Image
 from .sampling import Floats
+from .settings import Settings
 from .transform import Spline, Transform, apply
 
 MOVED_NM = 0.5  # a row nearer to where the transform sends it was not touched: files round

@@ -13,10 +13,11 @@ from .fit import Fit, Grid, fit, grid_over, stretch_of, targets
 from .judge import cross_validated, judged
 from .light.pseudo import pseudo_light
 from .match import Matches, Rule, match, places
-from .port import Image, Microscope, Registration, Settings, check_image
+from .port import Image, Registration, check_image
 from .prepare import coarser, prepare_light, prepare_pseudo
 from .sampling import Floats
 from .search import search
+from .settings import Microscope, Settings
 from .transform import Transform
 from .uncertainty import error_map
 

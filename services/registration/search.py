@@ -15,8 +15,9 @@ from scipy import fft
 from fibstream.core.errors import WrongUse
 from fibstream.kernels.compiled import compiled
 
-from .port import Image, Settings
+from .port import Image
 from .sampling import Floats
+from .settings import Settings
 
 PIXEL_NM = 250.0
 MAX_PIXELS = 256  # of the longer edge of a projection: larger fields get larger pixels

@@ -9,9 +9,10 @@ import zarr
 from numpy.typing import NDArray
 
 from fibstream.app.facts import provenance
+from fibstream.core.pyramid import windows_mean
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
-from fibstream.volumes.downsampled import windows_mean, windows_mode
+from fibstream.volumes.downsampled import windows_mode
 
 from ..support.command import inside
 from ..support.scene import SHAPE, blobs, save

@@ -15,6 +15,7 @@ from fibstream.app.design import design_request
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.root import Root
 from fibstream.services.ingest.edges.datasets import DatasetRequest
+from fibstream.store.gate import FREE
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.store.store import Blob, Store
@@ -222,9 +223,9 @@ def test_a_client_names_what_lands_by_its_squash_length(tmp_path, entry, reason)
     with closing(Root(str(tmp_path))) as root:
         if reason:
             with pytest.raises(WrongUse, match=reason):
-                design_request(request, root, 1)
+                design_request(request, root, 1, FREE)
         else:
-            (prediction,) = design_request(request, root, 1).dataset.predictions
+            (prediction,) = design_request(request, root, 1, FREE).dataset.predictions
             assert (prediction.stage, prediction.squash_nm) == ("stored/p", 30)
 
 

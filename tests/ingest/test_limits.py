@@ -17,6 +17,7 @@ from fibstream.core.stage import RAW, Output
 from fibstream.runtime.root import Root
 from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.ingest.servicer import IngestServicer
+from fibstream.store.gate import FREE
 from fibstream.store.shard import Stamp
 from fibstream.v1 import ingest_pb2 as pb
 
@@ -45,7 +46,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
 
 @pytest.fixture
 def servicer(root: Root) -> IngestServicer:
-    return IngestServicer(root, lambda request: design_request(request, root, 1))
+    return IngestServicer(root, lambda request: design_request(request, root, 1, FREE))
 
 
 def spec(shape: Index, chunk: Index, **others: Any) -> pb.CreateDatasetRequest:

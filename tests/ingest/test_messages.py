@@ -15,6 +15,7 @@ from fibstream.services.ingest.edges.messages import (
     dataset_response,
     dataset_spec,
 )
+from fibstream.store.gate import FREE
 
 DATASET = Dataset(
     name="cell", shape=(None, 40, 50), chunk=(16, 16, 16), dtype="int16",
@@ -55,7 +56,7 @@ def test_a_client_that_says_nothing_of_place_and_mean_has_the_origin() -> None:
 def test_a_request_with_a_value_that_no_voxel_can_have_is_refused(tmp_path: object) -> None:
     dataset = DATASET.model_copy(update={"absent_value": 40_000.0})
     with pytest.raises(WrongUse, match="absent value 40000: expected one that voxels of int16"):
-        design_request(dataset_request(dataset_spec(dataset)), Root(str(tmp_path)), 1)
+        design_request(dataset_request(dataset_spec(dataset)), Root(str(tmp_path)), 1, FREE)
 
 
 def test_a_record_of_before_reads_as_undeclared() -> None:

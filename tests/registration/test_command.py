@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import zarr
 
-from fibstream.cli.registering import Answer, Asked, register_light, warped_block
+from fibstream.cli.registered import Answer, warped_block
+from fibstream.cli.registering import Asked, register_light
 from fibstream.cli.viewer.opening import open_viewable
 from fibstream.cli.viewer.state import layer_state
 from fibstream.core.grid import Box
 from fibstream.services.registration.edges.files import read_transform
 from fibstream.services.registration.exchange import bigwarp_rows
-from fibstream.services.registration.port import Image, Settings
+from fibstream.services.registration.port import Image
+from fibstream.services.registration.settings import Settings
 from fibstream.services.registration.warp import pulled
 from fibstream.volumes.sources import open_volume
 

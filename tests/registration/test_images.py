@@ -9,8 +9,8 @@ import tifffile
 import zarr
 
 from fibstream.core.errors import WrongUse
+from fibstream.core.pyramid import windows_mean
 from fibstream.services.registration.edges.images import read_light, read_prediction
-from fibstream.volumes.downsampled import windows_mean
 
 from ..volumes.writers import array, npy, tiff
 

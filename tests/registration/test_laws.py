@@ -10,7 +10,8 @@ from fibstream.core.grid import Box
 from fibstream.services.registration.fit import basis, domain, fit, grid_over, stretch_of
 from fibstream.services.registration.judge import cross_validated, judged, regions
 from fibstream.services.registration.match import Matches, Rule, joined, match, places
-from fibstream.services.registration.port import Image, Settings
+from fibstream.services.registration.port import Image
+from fibstream.services.registration.settings import Settings
 from fibstream.services.registration.transform import Spline, Transform
 from fibstream.services.registration.warp import (
     centres,

@@ -11,15 +11,10 @@ import SimpleITK as sitk  # noqa: N813
 
 from fibstream.core.errors import WrongUse
 from fibstream.services.registration.affine import levels, refine, starts
-from fibstream.services.registration.port import (
-    MICROSCOPES,
-    Image,
-    Microscope,
-    Registration,
-    Settings,
-)
+from fibstream.services.registration.port import Image, Registration
 from fibstream.services.registration.register import prepare, register
 from fibstream.services.registration.search import search
+from fibstream.services.registration.settings import MICROSCOPES, Microscope, Settings
 
 from .made import Made, made
 

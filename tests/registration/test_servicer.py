@@ -14,14 +14,18 @@ from fibstream import registry
 from fibstream.client import Client
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
-from fibstream.core.keys import canonical
+from fibstream.core.keys import canonical, digest
+from fibstream.core.subject import WHOLE
 from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
 from fibstream.runtime.service import ServicerContext
 from fibstream.runtime.settings import Settings
 from fibstream.services.registration import servicer as servicer_file
+from fibstream.services.registration.answer import Answer, none_yet, to_arrays
 from fibstream.services.registration.edges.files import write_transform
+from fibstream.services.registration.port import Judgement, Registration
 from fibstream.services.registration.transform import Transform
+from fibstream.store.shard import Stamp, encode_arrays, encode_blob
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import registration_pb2 as pb
 from fibstream.v1.registration_pb2_grpc import RegistrationServiceStub
@@ -98,6 +102,38 @@ def test_a_transform_that_is_replaced_is_read_again(
         put(folder, "sim", transform, "check", error_nm=error)
         (found,) = stub.Transform(asked, timeout=10).points
         assert (found.point.z, found.point.y, found.point.x) == (number, 2 * number, 3 * number)
+
+
+def test_what_a_stage_found_is_told_before_what_the_command_wrote(
+    folder: Path, stub: RegistrationServiceStub
+) -> None:
+    put(folder, "sim", None, "unregistered")
+    judgement = Judgement("check", ("why",), 0.5, 0.1, 0.6, 70, 81.5, 0.0)
+    transform = Transform(np.eye(3) * 2, np.zeros(3))
+    found = Registration(transform, judgement, transform, np.zeros((1, 3)), np.zeros((1, 3)))
+    for name, answer in (("sim", Answer(judgement, found, 0.5)), ("er", none_yet("wait", 0.1))):
+        body = encode_arrays(to_arrays(answer))
+        stamp = Stamp(f"registration/{name}", WHOLE, "key", digest(body))
+        path = f"summaries/registration/{name}"
+        Root(str(folder)).files("cell").put(path, encode_blob(body, stamp))
+    listed = stub.ListRegistrations(pb.ListRegistrationsRequest(dataset="cell"), timeout=10)
+    assert [(r.name, r.status, list(r.reasons)) for r in listed.registrations] == [
+        ("er", "unregistered", ["wait"]), ("sim", "check", ["why"]),
+    ]  # fmt: skip
+    assert listed.registrations[1].error_nm == 81.5
+    assert json.loads(listed.registrations[1].report)["landed"] == 0.5
+    at = chunk_pb2.Nanometres3(z=1.0, y=2.0, x=3.0)
+    asked = pb.TransformRequest(
+        dataset="cell", name="sim", direction=pb.DIRECTION_TO_LIGHT, points=[at]
+    )
+    (moved,) = stub.Transform(asked, timeout=10).points
+    assert (moved.point.z, moved.point.y, moved.point.x) == (2.0, 4.0, 6.0)
+    asked.name = "er"
+    with pytest.raises(grpc.RpcError, match="is unregistered, and has no transform"):
+        stub.Transform(asked, timeout=10)
+    Root(str(folder)).files("cell").put("summaries/registration/er", b"no answer")
+    with pytest.raises(grpc.RpcError, match="damaged; expected what a stage"):
+        stub.GetRegistration(pb.GetRegistrationRequest(dataset="cell", name="er"), timeout=10)
 
 
 def test_reports_are_listed_and_got(folder: Path, stub: RegistrationServiceStub) -> None:

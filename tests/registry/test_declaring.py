@@ -12,8 +12,9 @@ from fibstream.services.refine.recipe import recipes, resolve
 
 from ..support.engines import TinyEngine
 from ..support.extras import SITE
+from ..support.light import registration_of
 
-HEAVY = ("numba", "cc3d", "pyarrow", "onnx", "onnxruntime", "scipy", "duckdb")
+HEAVY = ("numba", "cc3d", "pyarrow", "onnx", "onnxruntime", "scipy", "duckdb", "SimpleITK")
 LABELS = {"mask": "of-generic", "parent": "of-mito"}  # of organelles, by the role that reads them
 DECLARE = """
 import json, sys
@@ -38,7 +39,7 @@ print(json.dumps(found))
 
 
 def dataset() -> Dataset:
-    """Return a dataset with a stage of every family: one organelle a recipe, and a contact."""
+    """Return a dataset with a stage of every family: an organelle a recipe, one of each word."""
     engine = TinyEngine(("mito",))
     model = Model(
         name="tiny", classes=("mito",), sha256=engine.spec.sha256,
@@ -65,7 +66,8 @@ def dataset() -> Dataset:
     word = registry.words()["contacts"]
     entry = word.entry.model_validate({"a": "of-mito", "b": "of-generic", "distance_nm": 10})
     steps = tuple(step.model_dump(mode="json") for step in word.resolve(made, [entry]))
-    return made.model_copy(update={"steps": {"contacts": steps}})
+    found = {"contacts": steps, "registration": (registration_of("mito"),)}
+    return made.model_copy(update={"steps": found})
 
 
 def without_heavy(

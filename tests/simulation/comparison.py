@@ -49,9 +49,11 @@ def body(store: Store, path: str) -> bytes | None:
     return decoded[0] if decoded else None
 
 
-def rows_of(parquet: bytes) -> str:
-    """Return the hash of a table's rows: its bytes also name the software."""
-    return rows_hash(pq.read_table(pa.BufferReader(parquet)))
+def rows_of(content: bytes) -> str | bytes:
+    """Return the hash of a table's rows, whose bytes name the software too; other bytes as is."""
+    if not content.startswith(b"PAR1"):
+        return content
+    return rows_hash(pq.read_table(pa.BufferReader(content)))
 
 
 def objects_of(files: Mapping[str, bytes]) -> set[tuple[str, int]]:

@@ -13,12 +13,14 @@ from fibstream.services.refine.recipe import RecipeSettings, resolve
 
 from ..support.engines import TinyEngine
 from ..support.geometry import triple
+from ..support.light import registration_of
 
 
 def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
     """Draw grid, voxel size and parameters; z is open.
 
-    ``rich``: two organelles in contact, one of them perhaps of a stored prediction.
+    ``rich``: two organelles in contact, one of them perhaps of a stored prediction, which is
+    registered with a light image.
     """
     chunk = triple(rng.choice((3, 4, 5, 7, 8, 16)) for _ in range(3))
     y, x = (max(c, rng.randint(5, 16)) for c in chunk[1:])
@@ -77,7 +79,8 @@ def _in_contact(rng: random.Random, dataset: Dataset) -> Dataset:
     a, b = rng.choice((("generic", "er"), ("generic", "generic")))
     entry = word.entry.model_validate({"a": a, "b": b, "distance_nm": rng.choice((0, 8, 12))})
     steps = tuple(step.model_dump() for step in word.resolve(dataset, [entry]))
-    return dataset.model_copy(update={"steps": {"contacts": steps}})
+    found = {"contacts": steps, "registration": (registration_of(dataset.predictions[-1].name),)}
+    return dataset.model_copy(update={"steps": found})
 
 
 Content = tuple[int, np.ndarray | None]

@@ -17,6 +17,7 @@ from fibstream.services.ingest.edges.progress import DatasetFollower, replay
 from fibstream.services.refine.recipe import resolve
 from fibstream.store.record import read_dataset
 
+from ..support.light import KEPT
 from .services import SERVICES
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def strangers(world: World, lands: Collection[Input]) -> Iterator[str]:
     stages = [stage for service in SERVICES for stage in world.stages(service)]
     names = {each.name for each in lands} | {o.name for s in stages for o in s.outputs}
     for path in world.files.paths:
-        own = path == RECORD or path.startswith("provenance/manifests/")
+        own = path in (RECORD, *KEPT) or path.startswith("provenance/manifests/")
         if not own and not any(path == name or path.startswith(f"{name}/") for name in names):
             yield path
 

@@ -30,6 +30,7 @@ from fibstream.runtime.site import Site
 from fibstream.store.record import RecordWatch, read_dataset
 from fibstream.store.store import Blob, Store
 
+from ..support.light import KEPT
 from . import operations
 from .comparison import differences
 from .draws import draw_beside, draw_contents, draw_dataset, draw_mask
@@ -89,6 +90,8 @@ class World:
         }
         self.folder.files = DamagedFiles()
         self.bus = LossyBus()
+        for path, data in KEPT.items():
+            self.files.put(path, data)
         self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))
         self.landed: set[Index] = set()
         self.sealed = False
@@ -368,7 +371,7 @@ class World:
         self._damage(lambda data: data[: self.rng.randrange(len(data))])
 
     def _damage(self, change: Callable[[bytes], bytes]) -> None:
-        paths = self._derived()
+        paths = [path for path in self._derived() if path not in KEPT]
         if paths:
             self.files.damage(self.rng.choice(paths), change)
 

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid
-from fibstream.core.pyramid import halve_mean, halve_mode
+from fibstream.core.pyramid import halve_mean, halve_mode, windows_mean
 from fibstream.volumes import downsampled as module
 from fibstream.volumes.display import Display
 from fibstream.volumes.downsampled import (
     averaged,
     downsampled,
     moved,
-    windows_mean,
     windows_mode,
 )
 from fibstream.volumes.positions import NOWHERE, Position, common, offset_nm, position_at

@@ -5,22 +5,26 @@ no import leads from a service up to it.
 """
 
 import threading
+from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from fibstream.core.errors import WrongState
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
+from fibstream.store.gate import gate_of
 
 from .datasets import DatasetDesign, DatasetRequest
 
-GROUP = "fibstream.designer"  # entry points: a function of a request, a root and threads
+GROUP = "fibstream.designer"  # entry points: a function of a request, a root, threads and a gate
 
 
 class PluggedDesigner:
     """The installed designer, loaded with the first request: it brings the network runtime."""
 
-    def __init__(self, root: Root, settings: Settings) -> None:
+    def __init__(self, root: Root, settings: Settings, sources: Sequence[str | Path] = ()) -> None:
         self._root = root
+        self._gate = gate_of(sources)
         self._settings = settings
         self._alone = threading.Lock()  # a design loads networks, some hundred MB each
 
@@ -43,5 +47,7 @@ class PluggedDesigner:
             precision=request.precision or self._settings.precision,
         )
         with self._alone:
-            designed: DatasetDesign = design(request, self._root, self._settings.threads)
+            designed: DatasetDesign = design(
+                request, self._root, self._settings.threads, self._gate
+            )
         return designed

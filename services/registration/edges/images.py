@@ -16,19 +16,17 @@ from fibstream.core.dataset import SQUASH_NM
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.pyramid import level_box
+from fibstream.services.registration.coarse import PREDICTION_NM, TOLERANCE, factors_of, halvings_of
 from fibstream.services.registration.port import MAX_VOXELS, Image, Triple, check_image
 from fibstream.store.gate import FREE, Gate
-from fibstream.volumes.downsampled import MAX_FACTOR, downsampled, moved
+from fibstream.volumes.downsampled import downsampled, moved
 from fibstream.volumes.positions import offset_nm
 from fibstream.volumes.sources import DTYPES, Source, open_volume
 
 log = logging.getLogger(__name__)
 
 LIGHT_FLAG = "--light-voxel-nm"
-PREDICTION_NM = 64.0  # what the window of grey values is measured for
-TOLERANCE = 1.01  # of it: 4.03 nm times 16 is 64 nm
 PIECE: Index = (64, 256, 256)  # voxels that are read at a time
-MAX_LEVELS = 12  # of a pyramid: 4 nm become 16 um
 
 Track = Callable[[Iterable[Box], str], Iterator[Box]]
 
@@ -78,11 +76,15 @@ def read_prediction(
 ) -> Read:
     """Return a prediction at the voxel size that is the nearest to 64 nm from below.
 
-    Of a pyramid with levels s0, s1 and so on the coarsest one that is not above; further voxels are
-    averaged.  Raises as `read_light` does.
+    Of a pyramid with levels s0, s1 and so on the coarsest one that is not above; a level that it
+    lacks is made as the pyramid would have it, and further voxels are averaged: which levels are
+    stored changes no voxel.  Raises as `read_light` does.
     """
     source = open_volume(path, kind="prediction", voxel_size_nm=voxel_nm, gate=gate, strict=True)
     source = _coarser_level(source, gate)
+    for _ in range(halvings_of(source.voxel_size_nm)):  # those that the pyramid lacks
+        if min(source.shape) >= 2:
+            source = downsampled(source, (2, 2, 2))
     factors = _factors(source)
     if min(source.voxel_size_nm) > PREDICTION_NM * TOLERANCE:
         log.warning(
@@ -106,10 +108,8 @@ def _coarser_level(source: Source, gate: Gate) -> Source:
     if not above or name != "s0":
         return best
     mark, whole = source.name[len(above)], Box((0, 0, 0), source.shape)
-    for level in range(1, MAX_LEVELS):
+    for level in range(1, halvings_of(source.voxel_size_nm) + 1):
         z, y, x = (edge * 2.0**level for edge in source.voxel_size_nm)
-        if max(z, y, x) > PREDICTION_NM * TOLERANCE:
-            break
         coarser = None
         with contextlib.suppress(WrongUse):  # there are no more levels
             coarser = open_volume(
@@ -126,8 +126,7 @@ def _coarser_level(source: Source, gate: Gate) -> Source:
 def _factors(source: Source) -> Index:
     """Return how many voxels are averaged along each axis."""
     z, y, x = (
-        max(1, min(int(PREDICTION_NM * TOLERANCE / edge), MAX_FACTOR, count))
-        for edge, count in zip(source.voxel_size_nm, source.shape, strict=True)
+        min(f, n) for f, n in zip(factors_of(source.voxel_size_nm), source.shape, strict=True)
     )
     return z, y, x
 

@@ -13,12 +13,15 @@ from fibstream.core.dataset import check_name
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import Damaged, NotFound, WrongState, WrongUse
 from fibstream.core.ports import Files, Generation
+from fibstream.services.registration.answer import Answer, from_arrays, judgement_values
 from fibstream.services.registration.port import MAX_NM
 from fibstream.services.registration.transform import Transform
+from fibstream.store.shard import Corrupt, decode_arrays, decode_blob
 
 from .files import ITK_FILES, read_transform
 
 FOLDER, REPORT = "registration", "report.json"
+STREAMED = "summaries/registration"
 STATUSES = ("registered", "check", "unregistered")
 MAX_REPORT = 1 << 20  # bytes: a thousand times a report
 MAX_TRANSFORM = 256 << 20  # bytes: coefficients of 64 x 64 x 20 um take a hundredth
@@ -27,20 +30,25 @@ MAX_KEPT = 4  # transforms in memory
 
 
 class Stored(NamedTuple):
-    """One registration: its name, its report as text and as values, and what it is a version of."""
+    """One registration: its name, its report as text and as values, and what it is a version of.
+
+    ``answer`` is that of a stage of the dataset, None of one that the command wrote.
+    """
 
     name: str
     text: str
     report: Mapping[str, Any]
     generation: Generation
+    answer: Answer | None = None
 
 
 def names_of(files: Files) -> list[str]:
     """Return the names of the registrations of a dataset, sorted."""
     found = (path.split("/") for path in files.list(FOLDER) if path.endswith(f"/{REPORT}"))
-    return sorted({parts[1] for parts in found if len(parts) == 3 and _is_name(parts[1])})[
-        :MAX_NAMES
-    ]
+    names = {parts[1] for parts in found if len(parts) == 3 and _is_name(parts[1])}
+    streamed = (path.rpartition("/")[2] for path in files.list(STREAMED))
+    names.update(name for name in streamed if _is_name(name))
+    return sorted(names)[:MAX_NAMES]
 
 
 def find(files: Files, dataset: str, name: str) -> Stored:
@@ -61,6 +69,8 @@ def look(files: Files, name: str) -> Stored | None:
         path = f"{FOLDER}/{check_name(name)}/{REPORT}"
     except ValueError as error:
         raise WrongUse(f"registration: {error}") from None
+    if (streamed := _streamed(files, name)) is not None:
+        return streamed
     read = _read(files, path, MAX_REPORT)
     if read is None:
         return None
@@ -72,6 +82,35 @@ def look(files: Files, name: str) -> Stored | None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(f"{path}: no report of a registration: {cut(str(error))}") from None
     return Stored(name, text, report, generation)
+
+
+def _streamed(files: Files, name: str) -> Stored | None:
+    """Return what the stage of a name found last, or None."""
+    found = answered(files, f"{STREAMED}/{name}")
+    if found is None:
+        return None
+    answer, content = found
+    report = {
+        "name": name, "judgement": judgement_values(answer.judgement), "landed": answer.landed,
+    }  # fmt: skip
+    return Stored(name, json.dumps(report), report, (int(content, 16),), answer)
+
+
+def answered(files: Files, path: str) -> tuple[Answer, str] | None:
+    """Return what a stage found, with its content hash, or None where nothing is there.
+
+    Raises Damaged for what no stage wrote.
+    """
+    read = _read(files, path, MAX_TRANSFORM)
+    if read is None:
+        return None
+    found = decode_blob(read[0])
+    if found is None:
+        raise Damaged(f"{path}: damaged; expected what a stage of registration writes")
+    try:
+        return from_arrays(decode_arrays(found[0])), found[1].hash
+    except (Corrupt, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path}: no registration: {cut(str(error))}") from None
 
 
 def _check(judgement: Mapping[str, Any]) -> None:
@@ -97,6 +136,9 @@ class Transforms:
         """Return a transform; raise WrongState where the registration has none."""
         if found.report["judgement"]["status"] == "unregistered":
             raise WrongState(f"registration {found.name}: is unregistered, and has no transform")
+        if found.answer is not None:
+            assert found.answer.found is not None  # else it is unregistered
+            return found.answer.found.transform
         key = dataset, found.name, found.generation
         with self._lock:
             if key not in self._kept:

@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
-from fibstream.services.registration.port import Image, Microscope, check_image
+from fibstream.services.registration.port import Image, check_image
 from fibstream.services.registration.prepare import blurred
+from fibstream.services.registration.settings import Microscope
 
 
 def pseudo_light(

@@ -1,0 +1,60 @@
+"""Registrations that stages of a dataset found, written as `fibstream register` writes its own."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import WrongState
+from fibstream.core.ports import Files
+from fibstream.services.registration.answer import judgement_values
+from fibstream.services.registration.edges.images import read_prediction
+from fibstream.services.registration.edges.lights import kept
+from fibstream.services.registration.edges.stored import FOLDER, REPORT, answered
+from fibstream.services.registration.planned import Planned, registrations_of
+from fibstream.store.local import LocalFiles
+from fibstream.store.record import read_dataset
+
+from .registered import Named, facts_of, write_none, write_registered
+from .registering import check_names
+
+
+def write_all(out: Path) -> list[str]:
+    """Write what the stages of a dataset in a folder found, where it is not there yet.
+
+    Returns a line for each registration: its name and status. Raises WrongUse where something else
+    has the place of one.
+    """
+    files = LocalFiles(out)
+    dataset = read_dataset(files)
+    return [_written(out, files, dataset, planned) for planned in registrations_of(dataset)]
+
+
+def _written(out: Path, files: Files, dataset: Dataset, planned: Planned) -> str:
+    found = answered(files, planned.path)
+    if found is None:
+        raise WrongState(f"registration {planned.name}: nothing is known of it yet")
+    answer, content = found
+    status = f"registration {planned.name}: {answer.judgement.status}"
+    if _last(out, planned.name) == content:
+        return status
+    check_names(out, planned.name)
+    more = {"landed": answer.landed, "answer": content}
+    if answer.found is None:
+        facts = {"name": planned.name, "judgement": judgement_values(answer.judgement), **more}
+        write_none(out, planned.name, facts)
+        return status
+    path = f"{out}#{dataset.prediction(planned.source).path}"
+    em, light = read_prediction(path).image, kept(files, planned.light)
+    by = (planned.microscope, planned.settings)
+    named = Named(path, em), Named(planned.light.file, light)
+    facts = facts_of(planned.name, *named, answer.found, by) | {"held_out": None, **more}
+    write_registered(out, planned.name, facts, answer.found, (em, light), by)
+    return status
+
+
+def _last(out: Path, name: str) -> str | None:
+    """Return the content hash of the answer that was written last."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((out / FOLDER / name / REPORT).read_text())["answer"])
+    return None

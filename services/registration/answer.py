@@ -1,0 +1,101 @@
+"""A streamed registration as named arrays, and back: what its stage writes, one file, equal bits.
+
+What was found is all there; pictures, ITK's files and the warped light are made of it.
+"""
+
+import dataclasses
+import json
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fibstream.core.keys import canonical
+from fibstream.core.stage import Arrays
+
+from .port import Image, Judgement, Registration
+from .transform import Spline, Transform
+
+UNKNOWN = Judgement("unregistered", (), math.nan, math.nan, 0.0, 0, math.nan, 0.0)
+
+
+class Answer(NamedTuple):
+    """A judgement, and the registration unless there is none: too little landed, or refused.
+
+    ``landed`` is the share of the cells of the volume, as far as it is known, that it is made of.
+    """
+
+    judgement: Judgement
+    found: Registration | None
+    landed: float
+
+
+def none_yet(reason: str, landed: float) -> Answer:
+    """Return the answer that there is none, and why."""
+    return Answer(dataclasses.replace(UNKNOWN, reasons=(reason,)), None, landed)
+
+
+def to_arrays(answer: Answer) -> Arrays:
+    """Return an answer as named arrays."""
+    facts = {"judgement": judgement_values(answer.judgement), "landed": answer.landed}
+    arrays: Arrays = {"facts": np.frombuffer(canonical(facts), np.uint8)}
+    found = answer.found
+    if found is None:
+        return arrays
+    arrays |= {"points_nm": found.points_nm, "miss_nm": found.miss_nm}
+    for name, transform in (("", found.transform), ("affine_", found.affine)):
+        arrays |= {f"{name}matrix": transform.matrix, f"{name}offset": transform.offset}
+    if (spline := found.transform.spline) is not None:
+        arrays |= {f"spline_{f.name}": getattr(spline, f.name) for f in dataclasses.fields(Spline)}
+    if (error := found.error_map) is not None:
+        place = np.array([error.voxel_nm, error.corner_nm])
+        arrays |= {"error_nm": np.asarray(error.voxels), "error_place_nm": place}
+    return arrays
+
+
+def from_arrays(arrays: Arrays) -> Answer:
+    """Return the answer that `to_arrays` was given.
+
+    Raises ValueError, KeyError or TypeError for other arrays.
+    """
+    facts = json.loads(arrays["facts"].tobytes())
+    judgement = _judgement(facts["judgement"])
+    if "matrix" not in arrays:
+        return Answer(judgement, None, facts["landed"])
+    spline = None
+    if "spline_coefficients" in arrays:
+        spline = Spline(*(_own(arrays[f"spline_{f.name}"]) for f in dataclasses.fields(Spline)))
+    error = None
+    if "error_nm" in arrays:
+        voxel, corner = (_triple(row) for row in arrays["error_place_nm"].tolist())
+        error = Image(_own(arrays["error_nm"]), voxel, corner)
+    found = Registration(
+        Transform(_own(arrays["matrix"]), _own(arrays["offset"]), spline), judgement,
+        Transform(_own(arrays["affine_matrix"]), _own(arrays["affine_offset"])),
+        _own(arrays["points_nm"]), _own(arrays["miss_nm"]), error,
+    )  # fmt: skip
+    return Answer(judgement, found, facts["landed"])
+
+
+def judgement_values(judgement: Judgement) -> dict[str, Any]:
+    """Return a judgement as JSON has it: null where a number is not known."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in dataclasses.asdict(judgement).items()
+    }
+
+
+def _judgement(values: dict[str, Any]) -> Judgement:
+    known: dict[str, Any] = {k: math.nan if v is None else v for k, v in values.items()}
+    known["reasons"] = tuple(known["reasons"])
+    return Judgement(**known)
+
+
+def _own(array: np.ndarray[Any, Any]) -> Any:
+    """Return a copy that may be written to, as compiled code takes arrays."""
+    return np.array(array)
+
+
+def _triple(values: list[float]) -> tuple[float, float, float]:
+    z, y, x = values
+    return z, y, x

@@ -1,0 +1,61 @@
+"""Light images that a dataset keeps: taken in when it is designed, named by their content.
+
+Workers on other machines see the dataset's store alone, and what a registration is made of must
+not change under it: so the dataset has the voxels, and no path to them.
+"""
+
+import contextlib
+import math
+
+import numpy as np
+
+from fibstream.core.errors import LimitExceeded, Poison
+from fibstream.core.keys import content_hash
+from fibstream.core.ports import Files
+from fibstream.core.service import Taken
+from fibstream.services.registration.planned import Asked, Light, file_name, planned
+from fibstream.services.registration.port import Image
+from fibstream.store.gate import Gate
+from fibstream.store.shard import Corrupt, decode_arrays, encode_arrays
+
+from .images import read_light
+
+MAX_BYTES = 1 << 30  # of its voxels: they are in memory, compressed beside it, and sent at once
+
+
+def take(asked: Asked, gate: Gate) -> Taken:
+    """Read the light image of a registration; return what a dataset records and keeps of it.
+
+    Raises WrongUse for a file that is no light image, and LimitExceeded for too large a one.
+    """
+    read = read_light(asked.light, asked.light_voxel_nm, gate=gate)
+    image = read.image
+    if image.voxels.nbytes > MAX_BYTES:
+        raise LimitExceeded(
+            f"registration {asked.name}: light of {image.voxels.nbytes / 1e9:.2f} GB; a dataset "
+            f"keeps at most {MAX_BYTES / 1e9:.2f} GB: crop it to the specimen, or average it"
+        )
+    z, y, x = image.voxels.shape
+    light = Light(
+        file=file_name(asked.light), hash=content_hash(image.voxels), shape=(z, y, x),
+        dtype=str(image.voxels.dtype), voxel_nm=image.voxel_nm, corner_nm=image.corner_nm,
+    )  # fmt: skip
+    data = encode_arrays({"light": np.asarray(image.voxels)})
+    return Taken(planned(asked, light), {light.path: data})
+
+
+def kept(files: Files, light: Light) -> Image:
+    """Return the light image that a dataset keeps; raise Poison where it is gone or damaged."""
+    handle = files.open(light.path)
+    if handle is None:
+        raise Poison(f"the dataset has no file {light.path}")
+    with contextlib.closing(handle):
+        data = handle.read(0, handle.size)
+    try:
+        voxels = decode_arrays(data)["light"]
+    except (Corrupt, KeyError) as error:
+        raise Poison(f"{light.path}: damaged; expected the voxels of {light.file}") from error
+    if voxels.nbytes > MAX_BYTES or math.prod(light.shape) != voxels.size \
+            or content_hash(voxels) != light.hash:  # fmt: skip
+        raise Poison(f"{light.path}: damaged; expected the voxels of {light.file}")
+    return Image(voxels, light.voxel_nm, light.corner_nm)

@@ -1,0 +1,1 @@
+"""The stages of registration, one file each; pure."""

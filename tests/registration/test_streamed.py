@@ -1,0 +1,282 @@
+"""A registration that streams: equal to the command on the finished volume, whatever the chunks."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fibstream import registry
+from fibstream.app.design import design
+from fibstream.app.pipelines import parse_pipeline
+from fibstream.bus.memory import MemoryFiles
+from fibstream.cli.registering import Asked as Flags
+from fibstream.cli.registering import register_light
+from fibstream.core.dataset import Dataset, Prediction
+from fibstream.core.errors import Poison, WrongUse
+from fibstream.core.grid import Grid
+from fibstream.core.pyramid import level_box, levels
+from fibstream.core.stage import Block
+from fibstream.core.subject import WHOLE
+from fibstream.services.registration.answer import Answer, from_arrays, none_yet, to_arrays
+from fibstream.services.registration.coarse import assembled, averaged, coarse_of, known_shape
+from fibstream.services.registration.edges.lights import kept
+from fibstream.services.registration.edges.stored import answered, look
+from fibstream.services.registration.planned import registrations_of
+from fibstream.services.registration.port import Image, Judgement, Registration
+from fibstream.services.registration.stages.registrations import registration_stage
+from fibstream.services.registration.streamed import share_of
+from fibstream.services.registration.transform import Transform
+from fibstream.store.local import LocalFiles
+from fibstream.store.shard import decode_arrays, encode_arrays
+from fibstream.volumes.sources import open_volume
+
+from ..support.command import inside
+from .made import LIGHT_NM, made
+from .test_images import ngff
+from .test_transform import made as transformed
+
+pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
+RNG = np.random.default_rng(7)
+EDGES = st.tuples(*[st.integers(1, 40)] * 3)
+VOXELS = st.tuples(*[st.sampled_from((3.0, 8.0, 16.0, 33.0, 64.0, 100.0))] * 3)
+
+
+def cells_of(whole: np.ndarray, voxel: Any, chunk: Any) -> tuple[dict[Any, np.ndarray], Any]:
+    """Return what the stage makes of each cell, from the levels that such chunks have."""
+    coarse = coarse_of(voxel, chunk)
+    stored = levels(whole, "mean", coarse.level + 1)[-1]
+    grid = Grid(whole.shape, coarse.edges)
+    found = {
+        index: averaged(stored[level_box(grid.box(index), coarse.level).slices()], coarse)
+        for index in grid.indices()
+    }
+    return found, coarse
+
+
+@given(EDGES, VOXELS, EDGES, EDGES)
+def test_what_is_registered_does_not_depend_on_chunks(
+    shape: Any, voxel: Any, one: Any, two: Any
+) -> None:
+    whole = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    first, second = (
+        assembled(cells, whole.shape, coarse)
+        for cells, coarse in (cells_of(whole, voxel, chunk) for chunk in (one, two))
+    )
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("voxel", [(8.0, 8.0, 8.0), (5.0, 4.0, 4.0), (40.0, 16.0, 16.0)])
+def test_it_is_what_the_command_reads_of_any_pyramid(tmp_path: Path, voxel: Any) -> None:
+    from fibstream.services.registration.edges.images import read_prediction
+
+    whole = RNG.integers(0, 256, (36, 68, 65), np.uint8)
+    cells, coarse = cells_of(whole, voxel, (12, 14, 15))
+    path = ngff(tmp_path / "p.zarr", whole, size=voxel, place=(0.0, 0.0, 0.0))
+    read = read_prediction(path).image
+    assert np.array_equal(read.voxels, assembled(cells, (36, 68, 65), coarse))
+    assert read.voxel_nm == coarse.voxel_nm
+
+
+def test_an_answer_is_the_same_after_it_was_stored() -> None:
+    judgement = Judgement("check", ("why",), 0.5, 0.1, 0.6, 70, math.nan, 0.0)
+    affine = Transform(RNG.normal(size=(3, 3)), RNG.normal(size=3))
+    miss = RNG.normal(size=(9, 3))
+    miss[2] = np.nan
+    error = Image(RNG.normal(size=(3, 4, 5)).astype(np.float32), (9.0, 8.0, 7.0), (1.0, 2.0, 3.0))
+    found = Registration(transformed(1), judgement, affine, RNG.normal(size=(9, 3)), miss, error)
+    again = from_arrays(to_arrays(Answer(judgement, found, 0.5)))
+    assert again.found is not None and again.found.error_map is not None
+    assert (again.judgement.status, again.judgement.reasons) == ("check", ("why",))
+    assert math.isnan(again.judgement.error_nm) and again.landed == 0.5
+    points = RNG.uniform(0, 5000, (40, 3))
+    for one, two in ((found.transform, again.found.transform), (affine, again.found.affine)):
+        assert np.array_equal(one.to_light(points), two.to_light(points), equal_nan=True)
+    assert np.array_equal(again.found.miss_nm, miss, equal_nan=True)
+    assert np.array_equal(again.found.points_nm, found.points_nm)
+    assert np.array_equal(again.found.error_map.voxels, error.voxels)
+    assert again.found.error_map.corner_nm == error.corner_nm
+    nothing = from_arrays(to_arrays(none_yet("searching", 0.1)))
+    assert (nothing.found, nothing.judgement.status) == (None, "unregistered")
+
+
+def test_the_share_that_landed_is_that_of_the_extent_as_far_as_it_is_known() -> None:
+    coarse = coarse_of((64.0, 64.0, 64.0), (10, 10, 10))
+    cells = {(0, 0, 0): 0, (1, 1, 0): 0}
+    sealed, growing = Grid((40, 20, 15), (10, 10, 10)), Grid((None, 20, 15), (10, 10, 10))
+    assert share_of(cells, sealed, coarse) == 2 / 16
+    assert share_of(cells, growing, coarse) == 2 / 8
+    assert known_shape(cells, growing, coarse) == (20, 20, 15)
+
+
+# -- a pipeline ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with raw, a prediction beside it and a light image, and a pipeline of them."""
+    folder, pair = tmp_path_factory.mktemp("scene"), made()
+    fine = pair.em.voxels.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    ngff(folder / "em.zarr", fine, size=(64.0,) * 3, place=(0.0, 0.0, 0.0))
+    place = tuple(edge / 2 for edge in LIGHT_NM)
+    ngff(folder / "sim.zarr", pair.light.voxels, size=LIGHT_NM, place=place)
+    np.save(folder / "raw.npy", np.zeros(fine.shape, np.uint8))
+    (folder / "p.yaml").write_text(pipeline(folder))
+    return folder
+
+
+def pipeline(folder: Path, more: str = "", light: str = "sim.zarr") -> str:
+    return (
+        f"predictions:\n  - {{name: mm, from: {folder}/em.zarr}}\n"
+        f"registration:\n  - {{name: sim, light: {folder}/{light}, from: mm{more}}}\n"
+    )
+
+
+def designed(folder: Path, text: str) -> Any:
+    from fibstream.services.ingest.edges.stored import open_stored
+
+    raw = open_volume(str(folder / "raw.npy"), kind="raw", voxel_size_nm=(64.0,) * 3)
+    stored = [open_stored("mm", f"{folder}/em.zarr", labels=False, raw=raw)]
+    return design("cell", raw, parse_pipeline(text, "p.yaml"), chunk=(16, 48, 48), stored=stored)
+
+
+@pytest.fixture(scope="module")
+def streamed(scene: Path) -> Path:
+    """The dataset of a run; chunks that no edge of which is a multiple of the other."""
+    out = scene / "cell.zarr"
+    answer = inside(
+        "run", "--raw", scene / "raw.npy", "--voxel-size-nm", "64", "--pipeline", scene / "p.yaml",
+        "--chunk", "20,50,46", "--order", "random", "--bus", "memory:", "--out", out,
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert "registration sim: registered" in answer.err
+    return out
+
+
+def test_a_run_ends_with_what_the_command_finds_in_the_finished_volume(
+    scene: Path, streamed: Path
+) -> None:
+    found = answered(LocalFiles(streamed), "summaries/registration/sim")
+    assert found is not None and found[0].found is not None and found[0].landed == 1.0
+    flags = Flags(f"{scene}/sim.zarr", f"{streamed}#predictions/mm", scene / "apart.zarr")
+    alone = register_light(flags).found
+    mine = found[0].found
+    assert mine.judgement == alone.judgement
+    for one, two in ((mine.transform, alone.transform), (mine.affine, alone.affine)):
+        assert np.array_equal(one.matrix, two.matrix) and np.array_equal(one.offset, two.offset)
+    one_spline, two_spline = mine.transform.spline, alone.transform.spline
+    assert one_spline is not None and two_spline is not None
+    assert np.array_equal(one_spline.coefficients, two_spline.coefficients)
+    assert np.array_equal(mine.miss_nm, alone.miss_nm, equal_nan=True)
+    for path in ("lm/sim", "registration/sim/displacements"):
+        files = [p for p in sorted((scene / "apart.zarr" / path).rglob("c/**/*")) if p.is_file()]
+        assert files
+        for file in files:
+            same = streamed / file.relative_to(scene / "apart.zarr")
+            assert same.read_bytes() == file.read_bytes(), file
+
+
+def test_the_same_run_again_computes_and_writes_nothing(scene: Path, streamed: Path) -> None:
+    report = streamed / "registration/sim/report.json"
+    before = report.stat().st_mtime_ns
+    answer = inside(
+        "run", "--raw", scene / "raw.npy", "--voxel-size-nm", "64", "--pipeline", scene / "p.yaml",
+        "--chunk", "20,50,46", "--bus", "memory:", "--out", streamed, "--json",
+    )  # fmt: skip
+    assert answer.code == 0 and answer.report["chunks_computed"] == 0
+    assert report.stat().st_mtime_ns == before
+    assert json.loads(report.read_text())["landed"] == 1.0
+    assert inside("verify", streamed).code == 0
+    assert look(LocalFiles(streamed), "sim") is not None
+
+
+def test_a_little_that_has_landed_is_not_searched(scene: Path) -> None:
+    made_of = designed(scene, pipeline(scene))
+    (planned,) = registrations_of(made_of.dataset)
+    flat = Image(np.ones((5, 5, 5)), LIGHT_NM)
+    stage = registration_stage(made_of.dataset, planned, lambda: flat, encode_arrays)
+    (rows,) = stage.inputs
+    few = {rows.name: {(0, 0, 0): {"grey": np.ones((16, 48, 48), np.uint8)}}}
+    grid = made_of.dataset.grid
+    block = Block(WHOLE, grid.volume, {}, cells=few, grid=grid)
+    (data,) = stage.compute(block).values()
+    assert isinstance(data, bytes)
+    answer = from_arrays(decode_arrays(data))
+    assert answer.found is None and answer.landed < 0.25
+    assert answer.judgement.reasons[0].startswith("searching: ")
+
+
+def test_what_cannot_be_registered_is_an_answer_with_its_reason(scene: Path) -> None:
+    made_of = designed(scene, pipeline(scene))
+    (planned,) = registrations_of(made_of.dataset)
+    flat = Image(np.ones((8, 8, 8), np.uint16), LIGHT_NM)
+    stage = registration_stage(made_of.dataset, planned, lambda: flat, encode_arrays)
+    (rows,) = stage.inputs
+    grid = made_of.dataset.grid
+    every = Grid(grid.shape, rows.cells.grid(grid).chunk)
+    grey = {
+        i: {"grey": RNG.integers(0, 256, every.box(i).shape, np.uint8)} for i in every.indices()
+    }
+    block = Block(WHOLE, grid.volume, {}, cells={rows.name: grey}, grid=grid)
+    (data,) = stage.compute(block).values()
+    assert isinstance(data, bytes)
+    answer = from_arrays(decode_arrays(data))
+    assert answer.found is None and answer.landed == 1.0
+    assert answer.judgement.reasons == ("light: flat, every voxel is 1",)
+
+
+def test_the_light_image_is_kept_and_a_damaged_one_is_named(scene: Path) -> None:
+    made_of = designed(scene, pipeline(scene))
+    (planned,) = registrations_of(made_of.dataset)
+    assert planned.light.file == "sim.zarr"
+    files = MemoryFiles()
+    with pytest.raises(Poison, match="has no file provenance/lights/"):
+        kept(files, planned.light)
+    files.put(planned.light.path, made_of.files[planned.light.path])
+    assert np.array_equal(kept(files, planned.light).voxels, made().light.voxels)
+    files.put(planned.light.path, made_of.files[planned.light.path][:-9])
+    with pytest.raises(Poison, match=r"damaged; expected the voxels of sim\.zarr"):
+        kept(files, planned.light)
+    other = planned.light.model_copy(update={"hash": "0" * 32})
+    files.put(other.path, made_of.files[planned.light.path])
+    with pytest.raises(Poison, match="damaged"):
+        kept(files, other)
+
+
+@pytest.mark.parametrize(
+    ("more", "light", "message"),
+    [
+        (", microscope: sem", "sim.zarr", "line 4: registration: microscope 'sem': expected palm"),
+        (", window: [9, 3]", "sim.zarr", "line 4: window"),
+        (", windows: [3, 9]", "sim.zarr", "line 4: unknown word 'windows'; allowed: name"),
+        ("", "no.zarr", "line 4: "),
+        ("", "raw.npy", "line 4: "),  # states no size
+    ],
+)
+def test_a_wrong_word_is_told_with_its_line(
+    scene: Path, more: str, light: str, message: str
+) -> None:
+    with pytest.raises(WrongUse) as error:
+        designed(scene, pipeline(scene, more, light))
+    assert message in str(error.value), error.value
+
+
+def test_a_prediction_that_is_not_there_and_a_name_given_twice_are_told(scene: Path) -> None:
+    text = pipeline(scene)
+    with pytest.raises(WrongUse, match="line 4: registration: no prediction 'er': mm"):
+        designed(scene, text.replace("from: mm}", "from: er}"))
+    twice = text + text.splitlines()[-1] + "\n"
+    with pytest.raises(WrongUse, match="line 5: registration: sim is named twice"):
+        designed(scene, twice)
+
+
+def test_without_a_registration_its_service_owns_nothing() -> None:
+    bare = Dataset(
+        name="cell", shape=(8, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
+        contrast=(0, 255), predictions=(Prediction(name="mm"),),
+    )  # fmt: skip
+    assert registry.service("registration").stages(bare, MemoryFiles()) == []
