@@ -41,6 +41,7 @@ from .naming import check_recipes, named_organelles, named_predictions, taken, w
 from .pipelines import Pipeline, requested_pipeline
 from .redesign import model_of, redesign, waste_notes
 from .sampling import confused_note, mask_of, network_notes, unimaged_note
+from .wiring import check_wiring
 
 AS_AUTO = Wanted()
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
@@ -262,6 +263,7 @@ def dataset_of(
     )  # fmt: skip
     dataset = with_steps(dataset, pipeline, words())
     check_recipes(dataset, pipeline.organelles)
+    check_wiring(dataset)
     check_blocks(dataset)
     return dataset
 

@@ -23,6 +23,7 @@ from fibstream.store.gate import FREE, Gate
 from .blocks import check_blocks
 from .naming import check_recipes, named_organelles, named_predictions, taken, with_steps
 from .pipelines import Pipeline, PredictionEntry, network_name
+from .wiring import check_wiring
 
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
 
@@ -65,6 +66,7 @@ def redesign(
     parts = {"models": tuple(models), "predictions": predictions, "organelles": organelles}
     dataset = with_steps(there.model_copy(update=parts), pipeline, words())
     check_recipes(dataset, pipeline.organelles)
+    check_wiring(dataset)
     check_blocks(dataset)
     return DatasetDesign(dataset, files, [*notes, *more])
 

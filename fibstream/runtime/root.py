@@ -295,19 +295,24 @@ class Root:
         """The name under which this root's workers share tasks; roots may share a broker."""
         if not self.shared:
             return ""
-        new = self._files.put(DEPLOYMENT, uuid.uuid4().hex[:12].encode(), expected=())
         handle = self._files.open(DEPLOYMENT)
+        if handle is None:
+            drawn = uuid.uuid4().hex[:12]
+            self._skip_earlier(drawn)  # first: who finds the name may take tasks at once
+            self._files.put(DEPLOYMENT, drawn.encode(), expected=())
+            handle = self._files.open(DEPLOYMENT)
         assert handle is not None
         with contextlib.closing(handle):
-            deployment = handle.read(0, handle.size).decode()
-        if new:
-            from fibstream.bus.kafka import KafkaBus
+            return handle.read(0, handle.size).decode()
 
-            with contextlib.closing(
-                KafkaBus(servers_of(self.bus_url or ""), deployment=deployment)
-            ) as bus:
-                bus.skip()  # what was sent before is for others
-        return deployment
+    def _skip_earlier(self, deployment: str) -> None:
+        """Let a new deployment begin after what was sent before, which is for others."""
+        from fibstream.bus.kafka import KafkaBus
+
+        with contextlib.closing(
+            KafkaBus(servers_of(self.bus_url or ""), deployment=deployment)
+        ) as bus:
+            bus.skip()
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[tuple[Dataset, Site]]:

@@ -4,13 +4,19 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+from tenacity import RetryCallState
 
 from fibstream.core.errors import Retryable, WrongUse
+from fibstream.core.ports import Bus
 from fibstream.core.service import Service
 from fibstream.store.gate import gate_of
 
 from .checks import check_address, check_brokers, check_root
+from .loops import backoff
 from .process import metrics_of, running
 from .room import Room
 from .root import Root, servers_of
@@ -20,6 +26,8 @@ from .supervisor import Supervisor
 from .tallies import Tallies
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ROLES = ("grpc", "plan", "work")
 WATCH_S = 0.1  # how often processes are looked at
@@ -58,6 +66,29 @@ def check(given: Serving, settings: Settings) -> Root:
     return Root(given.root, given.bus)
 
 
+def patiently(call: Callable[[], T]) -> T:
+    """Call again, a bounded number of times, while the bus or the store is away; tell of it."""
+
+    def tell(state: RetryCallState) -> None:
+        assert state.outcome is not None
+        log.warning("%s; trying again", state.outcome.exception())
+
+    return backoff().copy(before_sleep=tell)(call)
+
+
+def join_bus(root: Root, url: str) -> Bus:
+    """Declare the topics that are missing and open the bus of a root.
+
+    Raises Retryable where the broker is away, or answers late: ``serve`` tries again.
+    """
+    from fibstream.bus.kafka.declare import declare
+
+    declare(servers_of(url))
+    bus = root.shared_bus()
+    assert bus is not None
+    return bus
+
+
 def serve(service: Service, given: Serving, report: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``report`` takes the line that says where."""
     with running(None, service.name) as (settings, stopping), contextlib.ExitStack() as held:
@@ -66,13 +97,8 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         from .grpc import GrpcServer  # half a second, and after its settings are made
 
         if given.bus:
-            from fibstream.bus.kafka.declare import declare
-
-            declare(servers_of(given.bus))
-            bus = root.shared_bus()
-            assert bus is not None
             # Calls open buses of their own; they share its connections, which take long to make.
-            held.callback(bus.close)
+            held.callback(patiently(partial(join_bus, root, given.bus)).close)
         telemetry = metrics_of(service.name, given.metrics, held)
         workers = given.workers or settings.workers
         supervisor = Supervisor(service.name, root, given.roles, workers, given.metrics)

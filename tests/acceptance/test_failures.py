@@ -91,7 +91,6 @@ def test_a_failed_chunk_succeeds_when_it_is_acquired_again(scene, run, tmp_path)
     assert (report.labels_hash, report.tables_hash) == fresh.hashes
 
 
-@pytest.mark.timeout(240)
 def test_a_task_that_kills_its_worker_is_parked_and_tried_again_by_the_next_run(
     scene, truth, tmp_path
 ) -> None:
@@ -171,7 +170,6 @@ def test_a_run_that_will_not_fit_is_refused(scene, disk) -> None:
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.timeout(240)
 def test_a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on(scene, truth, disk) -> None:
     folder = disk("64m")
     out = folder / "a.zarr"

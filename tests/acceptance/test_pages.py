@@ -15,12 +15,11 @@ import tifffile
 import zarr
 
 from ..support.command import PROGRAM
+from ..support.patience import PATIENCE_S
 from ..volumes.layouts import n5_array, n5_group
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-LIMIT_S = 240.0
-pytestmark = pytest.mark.timeout(400)  # the real network, and all kernels
 
 
 def blocks(page: str, heading: str = "") -> list[tuple[str, str]]:
@@ -35,7 +34,7 @@ def run(words: list[str], folder: Path) -> str:
     """Run one command of a page."""
     assert words[0] in ("fibstream", ".venv/bin/fibstream"), words
     ended = subprocess.run(
-        [PROGRAM, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S,
+        [PROGRAM, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S,
         check=False,
     )  # fmt: skip
     assert ended.returncode == 0, (words, ended.stderr)
@@ -46,7 +45,7 @@ def script(text: str, folder: Path) -> str:
     """Run a block of Python."""
     command = [sys.executable, "-c", text]
     ended = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
@@ -125,7 +124,7 @@ def test_the_readme_while_the_microscope_mills(tmp_path, crop) -> None:
 
 
 def wait_until_complete(folder: Path) -> None:
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         said = run(["fibstream", "status", "cell", "--server", "127.0.0.1", "--json"], folder)
         if '"complete": true' in said:

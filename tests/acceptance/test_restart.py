@@ -5,8 +5,6 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.runtime.root import bus_path
 
@@ -50,7 +48,6 @@ def kill_each_role_once(out: Path) -> None:
     bus.close()
 
 
-@pytest.mark.timeout(240)
 def test_each_process_may_be_killed(scene, truth, tmp_path) -> None:
     out = tmp_path / "a.zarr"
     run = start(*scene.run(out, *SMALL, "--order", "random", "--seed", "6", "--workers", "2"))
@@ -78,7 +75,6 @@ def stopped_at(out: Path, count: int, arguments: list[object], *, group: bool) -
     return answer
 
 
-@pytest.mark.timeout(240)
 def test_a_killed_run_leaves_nobody_and_goes_on_when_called_again(scene, truth, tmp_path) -> None:
     out = tmp_path / "a.zarr"
     arguments = scene.run(out, *SMALL)

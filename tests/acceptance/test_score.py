@@ -21,7 +21,6 @@ AREA = (slice(128, 384), slice(256, 512))  # with most of their mitochondria: 56
 
 
 @pytest.mark.skipif(not EPFL.exists(), reason=f"{EPFL}: not here; FIBSTREAM_SHARED names its place")
-@pytest.mark.timeout(300)
 def test_the_network_finds_mitochondria_in_slices_it_never_saw() -> None:
     with np.load(EPFL) as arrays:
         raw, truth = arrays["raw"], arrays["mito"]

@@ -6,6 +6,7 @@ from fibstream.core.subject import WHOLE
 from fibstream.services.analysis.columns import MEANING
 from fibstream.v1 import analysis_pb2 as pb
 
+from ..support.patience import PATIENCE_S
 from .cell import COUNT, Cell, Stub, rows
 
 
@@ -15,7 +16,7 @@ def test_every_column_has_a_meaning_in_one_place() -> None:
 
 
 def described(stub: Stub) -> dict[str, pb.Table]:
-    answer = stub.Describe(pb.DescribeRequest(dataset="cell"), timeout=10)
+    answer = stub.Describe(pb.DescribeRequest(dataset="cell"), timeout=PATIENCE_S)
     return {table.organelle: table for table in answer.tables}
 
 

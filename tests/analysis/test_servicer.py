@@ -6,6 +6,7 @@ import pytest
 from fibstream.v1 import analysis_pb2 as pb
 
 from ..support.files import content
+from ..support.patience import PATIENCE_S
 from ..support.rpc import CODE
 from .cell import Cell, Stub, refused, rows
 
@@ -25,11 +26,11 @@ def test_a_wrong_name_is_named(
 ) -> None:
     request = pb.QueryObjectsRequest(dataset=dataset, organelle=organelle)
     with pytest.raises(grpc.RpcError) as caught:
-        stub.QueryObjects(request, timeout=10)
+        stub.QueryObjects(request, timeout=PATIENCE_S)
     assert caught.value.code() == code and says in caught.value.details()
     if dataset != "cell":
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Describe(pb.DescribeRequest(dataset=dataset), timeout=10)
+            stub.Describe(pb.DescribeRequest(dataset=dataset), timeout=PATIENCE_S)
         assert caught.value.code() == code
 
 

@@ -14,6 +14,7 @@ from fibstream.services.analysis.edges.sql_pool import SqlPool
 from fibstream.services.analysis.servicer import AnalysisServicer
 from fibstream.v1 import analysis_pb2 as pb
 
+from ..support.patience import PATIENCE_S
 from ..support.rpc import CODE
 from .cell import COUNT, Cell, Stub, query, refused, rows, serving, table_of
 
@@ -110,8 +111,9 @@ def test_what_takes_too_long_is_ended(cell: Cell, root: Root, sql: str) -> None:
     servicer._pool = SqlPool(limit_s=2.0)
     cell.write(rows(1))
     with serving(servicer) as stub:
-        code, says = refused(stub, timeout=60, sql=sql)
+        code, says = refused(stub, timeout=PATIENCE_S, sql=sql)
         assert code == CODE.RESOURCE_EXHAUSTED and "longer than 2 s" in says
+        servicer._pool._limit_s = PATIENCE_S  # the others in the pool are there
         assert query(stub, organelle="mito").total == COUNT
     servicer.close()
 
@@ -124,13 +126,13 @@ def test_sql_ends_with_its_caller(
     places = servicer._pool._idle
     call = stub.QueryObjects.future(
         pb.QueryObjectsRequest(dataset="cell", sql=ENDLESS[0]),
-        timeout=1.0 if leave == "deadline" else 30,
+        timeout=1.0 if leave == "deadline" else 2 * PATIENCE_S,
     )
     if leave == "cancel":
         threading.Timer(0.5, call.cancel).start()
     with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
         call.result()
-    free = [places.get(timeout=10) for _ in range(2)]  # both are free long before the 30 s
+    free = [places.get(timeout=PATIENCE_S) for _ in range(2)]
     for place in free:
         places.put(place)
     assert table_of(query(stub, sql="SELECT 1 AS a"))["a"].to_pylist() == [1]
@@ -141,7 +143,7 @@ def test_many_ask_at_once(cell: Cell, stub: Stub) -> None:
     calls = [
         stub.QueryObjects.future(
             pb.QueryObjectsRequest(dataset="cell", sql=f"SELECT {n} AS n, count(*) FROM mito"),
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         for n in range(20)
     ]

@@ -25,6 +25,7 @@ from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.store.local import PRIVATE, LocalFiles
 
 from ..support.command import apart, inside
+from ..support.patience import PATIENCE_S
 from ..support.wrong import CELL, is_rejected, tree
 
 HERE = f"process {os.getpid()} on {socket.gethostname()}"
@@ -122,7 +123,7 @@ def test_a_dataset_of_somebody_else_has_a_status(cell) -> None:
     command = [Path(sys.executable).with_name("fibstream"), "status", cell]
     if os.getuid() == 0:
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("cell: ")
 

@@ -17,8 +17,6 @@ from fibstream.volumes.sources import Source, open_volume
 from ..cli.viewing import COLOURS, DATASET, SHAPE, VOLUMES, VOXEL_NM, make
 from ..support.command import inside
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
-
 
 def held(volume, voxel_size_nm=VOXEL_NM, kind="labels") -> Source:
     z, y, x = volume.shape

@@ -14,6 +14,7 @@ from fibstream.cli.app import app
 from fibstream.cli.main import SYSTEMS, unsupported
 
 from ..support.command import PROGRAM, apart, inside
+from ..support.patience import PATIENCE_S
 
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, TyperGroup)
@@ -83,7 +84,7 @@ def test_bash_completes_with_what_is_shown() -> None:
     path = os.pathsep.join([os.path.dirname(PROGRAM), os.environ["PATH"]])  # noqa: PTH120
     found = subprocess.run(
         ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True,
-        timeout=60, check=True,
+        timeout=PATIENCE_S, check=True,
     )  # fmt: skip
     assert found.stdout.strip() == "measure"
 
@@ -110,7 +111,11 @@ def test_windows_gets_one_line_though_posix_modules_are_missing() -> None:
         "entry()\n"
     )
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert (found.returncode, found.stdout) == (2, "")
     assert (

@@ -19,6 +19,7 @@ from fibstream.runtime.settings import FILE, Settings
 from fibstream.telemetry.logs import JsonLines, last_line, logs, message_of
 
 from ..support.command import apart, inside, start
+from ..support.patience import PATIENCE_S
 from ..support.processes import wait_for
 from ..support.programs import free_ports
 from ..support.scene import make_scene
@@ -132,7 +133,7 @@ def test_the_last_line_of_a_process_names_its_error(log_format) -> None:
 def child(tmp_path, module: str, arguments: list[str], log_format: str):
     given = {"FIBSTREAM_LOG_FORMAT": log_format}
     found = spawn("x", module, arguments, environment=given, log=tmp_path / "x.log")
-    assert found.process.wait(60) == 2
+    assert found.process.wait(PATIENCE_S) == 2
     return found
 
 
@@ -159,7 +160,7 @@ def test_a_bug_that_ends_a_process_is_logged_in_its_format(log_format) -> None:
     )
     ended = subprocess.run(
         [sys.executable, "-c", code], env={"FIBSTREAM_LOG_FORMAT": log_format}, text=True,
-        capture_output=True, timeout=60, check=False,
+        capture_output=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert ended.returncode == 1
     if log_format == "json":
@@ -238,6 +239,6 @@ def test_a_service_logs_objects_only(tmp_path) -> None:
         assert (ended["service"], ended["level"]) == ("ingest", "warning")
     finally:
         first.terminate()
-        _, rest = first.communicate(timeout=60)
+        _, rest = first.communicate(timeout=PATIENCE_S)
     objects(rest)
     assert first.returncode == 0

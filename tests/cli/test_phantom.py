@@ -15,7 +15,6 @@ from fibstream.volumes.sources import open_volume
 from ..support.command import inside
 
 SIZE = (40, 56, 48)
-pytestmark = pytest.mark.timeout(600)  # the first one compiles
 
 
 def make(out, *more):

@@ -10,7 +10,6 @@ from fibstream.app.drawing import GAP, PANEL, TITLE
 from fibstream.cli.phantom.picture import LEGEND, SOLID, paint, sampled
 from fibstream.phantom import Look, Phantom, PhantomSpec
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SPEC = PhantomSpec((48, 64, 80), (30.0, 25.0, 20.0), seed=3)
 FINE = PhantomSpec((90, 120, 150), (16.0, 12.0, 12.0), seed=3, look=Look(missing=(80,), jitter=1))
 

@@ -16,6 +16,7 @@ from fibstream.cli.viewer.state import layer_state
 from fibstream.core.dataset import RECORD
 from fibstream.core.errors import WrongUse
 
+from ..support.patience import PATIENCE_S
 from .viewing import Browser, named
 
 
@@ -82,5 +83,5 @@ def test_it_prints_its_address_and_ends_at_a_signal(finished: Path, number: sign
     assert (status, b"neuroglancer" in body) == (200, True)
     assert "no browser found" in process.stderr.readline()
     process.send_signal(number)
-    assert process.communicate(timeout=60) == ("", "")
+    assert process.communicate(timeout=PATIENCE_S) == ("", "")
     assert process.returncode == 0

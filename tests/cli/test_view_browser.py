@@ -5,7 +5,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from fibstream.bus import wire
@@ -88,7 +87,6 @@ def shaded(page: Page, number: int) -> int:
     return int(((part @ colour / lengths > 0.995) & (part.max(-1) > 60)).sum())
 
 
-@pytest.mark.timeout(300)  # WebGL is drawn by the processor, which others use too
 def test_a_browser_draws_it_where_it_is_and_what_comes_later_too(tmp_path: Path) -> None:
     root = make(tmp_path / "cell.zarr", z=[0], table=False)
     bus_path(root).parent.mkdir(exist_ok=True)

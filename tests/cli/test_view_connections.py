@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -12,9 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from fibstream.cli.viewer.connection import LIMITS, Limits, listening
 
+from ..support.patience import PATIENCE_S, eventually
 from ..support.sockets import drip
 
 QUICK = Limits(connections=10, of_peer=8, header_s=0.4, body_s=0.6, idle_s=2)
+PATIENT = Limits(connections=10, of_peer=8, header_s=3600, body_s=3600, idle_s=3600)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 32 << 20  # bytes: more than buffers hold
 
@@ -42,13 +43,15 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def connect(port: int) -> Iterator[partial[socket.socket]]:
     with ExitStack() as stack:
+        yield partial(connected, stack, port)
 
-        def make(sent: bytes = b"") -> socket.socket:
-            link = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
-            link.sendall(sent)
-            return link
 
-        yield partial(make)
+def connected(stack: ExitStack, port: int, sent: bytes = b"") -> socket.socket:
+    """Connect, send some bytes, and leave the connection open."""
+    link = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    stack.enter_context(link)
+    link.sendall(sent)
+    return link
 
 
 def is_answered(link: socket.socket, request: bytes = GET) -> bool:
@@ -65,15 +68,13 @@ def is_answered(link: socket.socket, request: bytes = GET) -> bool:
     return found.startswith(b"HTTP/1.1 200")
 
 
-def ended_s(link: socket.socket) -> float:
-    """Return how long it takes until the server closes a connection."""
-    begun = time.monotonic()
+def end_of(link: socket.socket) -> None:
+    """Read until the server closes a connection."""
     try:
         while link.recv(1 << 16):
             pass
     except ConnectionError:
         pass
-    return time.monotonic() - begun
 
 
 SILENT = (
@@ -84,6 +85,14 @@ SILENT = (
 )
 
 
+@pytest.mark.parametrize("sent", SILENT[:3], ids=["silent", "header", "body"])
+def test_the_silent_make_room_before_their_time_is_over(sent: bytes) -> None:
+    with listening(app, "127.0.0.1", 0, limits=PATIENT) as port, ExitStack() as stack:
+        held = [connected(stack, port, sent) for _ in range(64)]
+        assert len(held) > PATIENT.connections
+        eventually(lambda: is_answered(connected(stack, port)), "an answer")
+
+
 @pytest.mark.parametrize("sent", SILENT, ids=["silent", "header", "body", "reader"])
 def test_a_browser_goes_on_beside_64_that_hang(
     connect: partial[socket.socket], sent: bytes
@@ -92,13 +101,9 @@ def test_a_browser_goes_on_beside_64_that_hang(
     assert is_answered(browser)
     held = [connect(sent) for _ in range(64)]
     assert is_answered(browser)
-    begun = time.monotonic()
-    while not is_answered(connect()):  # a new connection, too
-        assert time.monotonic() - begun < 5
-        threading.Event().wait(0.05)
-    if sent != SILENT[3]:
-        assert time.monotonic() - begun < 0.3  # the silent ones make room at once
-    assert max(ended_s(link) for link in held) < 5
+    eventually(lambda: is_answered(connect()), "an answer to a new connection")
+    for link in held:
+        end_of(link)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_what_drips_gains_no_time(
 ) -> None:
     took_s = drip(connect(head), drops)
     assert took_s is not None
-    assert limit_s * 0.8 < took_s < limit_s + 3
+    assert took_s > limit_s * 0.8
 
 
 def test_a_header_in_parts_and_many_requests_are_answered(connect: partial[socket.socket]) -> None:

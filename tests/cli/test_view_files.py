@@ -10,6 +10,8 @@ import pytest
 from fibstream.cli.viewer.files import VersionedFiles
 from fibstream.cli.viewer.sharing import SharedState, Snapshot
 
+from ..support.patience import PATIENCE_S
+
 
 def contents(files: VersionedFiles, version: int, path: str) -> bytes | None:
     """Return what a file holds under a version of its group."""
@@ -113,5 +115,5 @@ def test_a_waiting_browser_is_woken() -> None:
     )
     thread.start()
     shared.renew({"layers": []})
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert found[0].generation != last

@@ -18,6 +18,7 @@ from fibstream.cli.viewer.opening import open_viewable
 from fibstream.cli.viewer.server import OpenedFileResponse, Viewer
 from fibstream.cli.viewer.state import ORIGIN
 
+from ..support.patience import PATIENCE_S
 from .viewing import FIRST, SECOND, VOLUMES, Browser, land, make, tabulate
 
 
@@ -166,7 +167,7 @@ def test_a_state_without_a_promised_length_is_refused(ask: Browser) -> None:
     lines = ("POST /state/TOKEN HTTP/1.1", "Host: x", "Content-Length: 2",
              "Transfer-Encoding: chunked", "", "2", "{}", "0", "", "")  # fmt: skip
     sent = "\r\n".join(lines).replace("TOKEN", ask.token)  # chunks win over the length: no limit
-    with socket.create_connection((ask.host, ask.port), timeout=30) as link:
+    with socket.create_connection((ask.host, ask.port), timeout=PATIENCE_S) as link:
         link.sendall(sent.encode())
         assert link.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
 
@@ -183,7 +184,7 @@ SILENT = (
 def test_silent_connections_are_closed_and_others_go_on(finished: Path) -> None:
     viewer = Viewer(open_viewable(str(finished)), client_folder())
     with listening(viewer.app(), "127.0.0.1", 0, limits=QUICK) as port:
-        held = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in SILENT]
+        held = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) for _ in SILENT]
         for link, sent in zip(held, SILENT, strict=True):
             link.sendall(sent.replace("TOKEN", viewer.token).encode())
         assert Browser(f"http://127.0.0.1:{port}/v/{viewer.token}/")("/v/TOKEN/")[0] == 200
@@ -208,7 +209,7 @@ def test_a_connection_that_is_not_read_is_closed() -> None:
         socket.create_connection(("127.0.0.1", port)) as link,
     ):
         link.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert closed.wait(30)
+        assert closed.wait(PATIENCE_S)
 
 
 def test_changes_are_followed(tmp_path: Path) -> None:

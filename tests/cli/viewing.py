@@ -25,6 +25,7 @@ from fibstream.store.local import LocalFiles
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Store
 
+from ..support.patience import PATIENCE_S
 from ..support.scene import blobs
 
 SHAPE, CHUNK, VOXEL_NM = (32, 48, 64), (16, 16, 16), (20.0, 10.0, 8.0)
@@ -126,14 +127,14 @@ class Browser:
         self, path: str, method: str = "GET", body: str | bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """Return the status, headers and body of an answer; names of headers in lower case."""
-        with closing(http.client.HTTPConnection(self.host, self.port, timeout=30)) as link:
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE_S)) as link:
             link.request(method, path.replace("TOKEN", self.token), body, headers)
             answer = link.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
 
     def event(self, query: str = "c=one&gc=&gs=", **headers: str) -> dict[str, Any]:
         """Return the first state on the stream of events."""
-        with closing(http.client.HTTPConnection(self.host, self.port, timeout=30)) as link:
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE_S)) as link:
             link.request("GET", f"/events/{self.token}?{query}", headers=headers)
             answer = link.getresponse()
             assert answer.getheader("Content-Type") == "text/event-stream"

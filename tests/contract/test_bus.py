@@ -16,6 +16,7 @@ from fibstream.bus.topics import partition_of
 from fibstream.testing.bus import BusTests, Promises
 
 from ..support.broker import broker  # noqa: F401
+from ..support.patience import PATIENCE_S
 
 
 class TestMemoryBus(BusTests):
@@ -71,7 +72,7 @@ class TestKafkaBus(BusTests):
         with closing(KafkaProducer(bootstrap_servers=bus._link.servers)) as producer:
             sent = producer.send(topic, key=key, value=value, partition=place)
             with suppress(InvalidRecordError):  # a compacted topic takes no record without a key
-                sent.get(10)
+                sent.get(PATIENCE_S)
 
     def kill(self, bus) -> None:
         """Its member neither polls nor leaves."""

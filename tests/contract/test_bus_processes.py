@@ -12,6 +12,8 @@ import pytest
 
 from fibstream.bus.sqlite import SqliteBus
 
+from ..support.patience import PATIENCE_S
+
 TAKER = Path(__file__).with_name("taker.py")
 HOLDER = """
 import sys
@@ -43,7 +45,7 @@ def test_two_processes_never_take_one_task(bus, path) -> None:
         bus.send("tasks", key, b"x")
     owners = ["w1", "w2"]
     children = [subprocess.Popen([sys.executable, TAKER, path, o, "2"]) for o in owners]
-    assert [child.wait(60) for child in children] == [0, 0]
+    assert [child.wait(PATIENCE_S) for child in children] == [0, 0]
     taken = bus.read(["taken"], 0)
     assert Counter(e.value.decode() for e in taken) == Counter(keys)
     assert {e.key.partition("/")[0] for e in taken} == set(owners)

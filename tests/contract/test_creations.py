@@ -30,11 +30,11 @@ from fibstream.store.store import Blob, Store
 from ..runtime.line import CHUNKS, GRID, SHAPE, STAGE, blurred, volume
 from ..runtime.serving import QUEUE, SERVICE, SETTINGS, SharedRoot, dataset_named, land_all
 from ..support.broker import broker  # noqa: F401
+from ..support.patience import PATIENCE_S
 
 NAME = f"d{time.time_ns()}"  # on a broker that other tests use
 LOGS = [*wire.ledger_topics(), wire.OBJECTS, wire.PROGRESS, wire.CONTROL, wire.WORK,
         wire.dead_letter_topic("inference")]  # fmt: skip
-PATIENCE_S = 60.0  # to join a group on a busy machine
 
 
 @pytest.fixture(params=["memory", "kafka"])

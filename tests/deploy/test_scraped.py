@@ -20,13 +20,12 @@ from fibstream.core.errors import WrongUse
 
 from ..integration.conftest import CHUNK, create, land_all
 from ..support.cluster import Cluster
+from ..support.patience import PATIENCE_S
 from ..support.prometheus import Prometheus, faster, scraping
 from ..support.scene import Scene, make_scene
 from ..support.services import bus_of
 from .conftest import needed
 from .test_rules import RULES, panels, rules
-
-pytestmark = pytest.mark.timeout(300)
 
 # What fires on healthy services where the machine below the tests is at fault: how it fires and
 # clears is tested on figures (test_rules), not on somebody's disk.
@@ -105,7 +104,7 @@ def prometheus(
 
 def test_every_metric_is_as_prometheus_wants_it(services: Metered, prometheus: Prometheus) -> None:
     for target in services.targets:
-        with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{target}/metrics", timeout=PATIENCE_S) as answer:
             text = answer.read()
         command = [needed("promtool"), "check", "metrics"]
         found = subprocess.run(command, input=text, capture_output=True, check=False)

@@ -27,6 +27,7 @@ from fibstream.volumes.sources import open_volume
 
 from ..support import rpc
 from ..support.engines import tiny_engine
+from ..support.patience import PATIENCE_S
 from ..support.rpc import CODE, serving
 from .net import write_net
 
@@ -63,7 +64,7 @@ def predicted(
     stub: Stub, *requests: pb.PredictRequest
 ) -> tuple[list[str], NDArray[np.uint8], list[bytes]]:
     """Return classes and array that are answered, and the sizes of the pieces."""
-    first, *rest = stub.Predict(iter(requests), timeout=30)
+    first, *rest = stub.Predict(iter(requests), timeout=PATIENCE_S)
     parts = [answer.piece for answer in rest]
     assert first.WhichOneof("part") == "header" and all(parts)
     shape = first.header.shape
@@ -72,7 +73,7 @@ def predicted(
 
 
 def refused(stub: Stub, *requests: pb.PredictRequest) -> rpc.Refusal:
-    return rpc.refused(lambda: list(stub.Predict(iter(requests), timeout=30)))
+    return rpc.refused(lambda: list(stub.Predict(iter(requests), timeout=PATIENCE_S)))
 
 
 def noise(dtype: str = "uint8", shape: Index = SHAPE, seed: int = 3) -> NDArray[Any]:
@@ -188,7 +189,7 @@ class Held:
     def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
         self.tiles += 1
         self.at_work.set()
-        assert self.go.wait(30)
+        assert self.go.wait(PATIENCE_S)
         return self._tiny.infer(tile)
 
 
@@ -212,7 +213,7 @@ class HeldModels(Models):
         return self._engine
 
 
-def finished(servicer: InferenceServicer, timeout_s: float = 10) -> None:
+def finished(servicer: InferenceServicer, timeout_s: float = PATIENCE_S) -> None:
     """Wait until nobody computes any more."""
     assert servicer._computing.acquire(timeout=timeout_s)
     servicer._computing.release()
@@ -230,11 +231,11 @@ def test_a_cancelled_call_stops_at_the_next_tile(
 
     monkeypatch.setattr(module, "_check_active", counted)
     call = stub.Predict(iter([header(), *pieces(RAW)]))
-    assert held.at_work.wait(10)
+    assert held.at_work.wait(PATIENCE_S)
     call.cancel()
     with pytest.raises(grpc.RpcError):
         list(call)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while contexts[0].is_active():  # the cancellation is on its way
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)
@@ -247,8 +248,8 @@ def test_a_cancelled_call_stops_at_the_next_tile(
 def test_others_wait_and_give_up_at_their_deadline(
     stub: Stub, servicer: InferenceServicer, held: Held
 ) -> None:
-    first = stub.Predict(iter([header(), *pieces(RAW)]), timeout=30)
-    assert held.at_work.wait(10)
+    first = stub.Predict(iter([header(), *pieces(RAW)]), timeout=PATIENCE_S)
+    assert held.at_work.wait(PATIENCE_S)
     second = stub.Predict(iter([header(), *pieces(RAW)]), timeout=0.3)
     with pytest.raises(grpc.RpcError) as caught:
         list(second)
@@ -261,8 +262,8 @@ def test_no_more_volumes_are_held_than_fit(
     stub: Stub, servicer: InferenceServicer, held: Held
 ) -> None:
     """A call beyond them is not even read: whoever sends is held back."""
-    calls = [stub.Predict(iter([header(), *pieces(RAW)]), timeout=30) for _ in range(6)]
-    assert held.at_work.wait(10)
+    calls = [stub.Predict(iter([header(), *pieces(RAW)]), timeout=PATIENCE_S) for _ in range(6)]
+    assert held.at_work.wait(PATIENCE_S)
     held.go.set()
     assert [len(list(call)) for call in calls] == [2] * 6
     assert servicer._held._value == module.MAX_HELD
@@ -293,12 +294,12 @@ def test_networks_are_listed_with_what_they_are(
     monkeypatch.setattr(module, "MODELS", tmp_path / "nowhere")  # the released one takes seconds
     (tmp_path / "models/broken.onnx").write_bytes(b"no network")
     (tmp_path / "models/with.dot.onnx").write_bytes(b"cannot be named")
-    (model,) = stub.ListModels(pb.ListModelsRequest(), timeout=30).models
+    (model,) = stub.ListModels(pb.ListModelsRequest(), timeout=PATIENCE_S).models
     spec = servicer._models.find("net")
     assert (model.name, list(model.classes), model.sha256) == ("net", ["mito", "er"], spec.sha256)
     assert (model.tile.z, model.output.x, model.voxel_size_nm.y) == (16, 8, 8.0)
     assert model.profile["precision"] == "fp32" and len(model.profile["digest"]) == 64
-    assert stub.ListModels(pb.ListModelsRequest(), timeout=30).models == [model]
+    assert stub.ListModels(pb.ListModelsRequest(), timeout=PATIENCE_S).models == [model]
 
 
 def test_a_network_that_is_replaced_is_read_anew(tmp_path: Path, stub: Stub) -> None:

@@ -3,7 +3,6 @@
 import io
 
 import pyarrow.parquet as pq
-import pytest
 
 from fibstream.cli.landing import land_volume
 from fibstream.services.analysis.table import rows_hash
@@ -21,7 +20,6 @@ URL = f"s3://{BUCKET}/shared"
 MITO_NM = 10.0  # of the network that comes with fibstream
 
 
-@pytest.mark.timeout(300)
 def test_services_on_a_bucket_give_the_hashes_of_a_local_run(broker, tmp_path, monkeypatch) -> None:
     raw = save(tmp_path / "raw.npz", blobs(), MITO_NM)
     local = inside("run", "--raw", raw, "--pipeline", "mito", "--out", tmp_path / "a.zarr",

@@ -19,6 +19,8 @@ from fibstream.services.ingest.edges.datasets import DatasetDesign, create
 from fibstream.services.ingest.service import SERVICE as INGEST
 from fibstream.store.local import LocalFiles
 
+from ..support.patience import PATIENCE_S
+
 DATASET = Dataset(
     name="cell", shape=(8, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
     contrast=(0, 255),
@@ -50,7 +52,7 @@ def test_a_process_that_has_read_the_catalogue_lets_it_go(root, tmp_path, kind) 
         host.turn()
         assert "cell" in host.loops
         root.remove("cell")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while "cell" in host.loops:
             host.turn()
             assert time.monotonic() < deadline
@@ -63,7 +65,7 @@ def test_deleting_outlasts_those_who_have_not_noticed(root, tmp_path) -> None:
     def straggle(name: str) -> None:
         files = LocalFiles(tmp_path / "root/cell.zarr")
         files.put(f"{name}/first", b"x")
-        writing.wait(10)
+        writing.wait(PATIENCE_S)
         try:
             for n in range(100_000):
                 files.put(f"{name}/{n % 50}/{n}", b"x")
@@ -73,10 +75,10 @@ def test_deleting_outlasts_those_who_have_not_noticed(root, tmp_path) -> None:
     threads = [threading.Thread(target=straggle, args=(n,)) for n in "ab"]
     for thread in threads:
         thread.start()
-    writing.wait(10)
+    writing.wait(PATIENCE_S)
     root.remove("cell")
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert len(told) == 2
     assert not (tmp_path / "root/cell.zarr").exists()
 

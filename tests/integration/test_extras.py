@@ -11,7 +11,6 @@ from ..support.cluster import Cluster
 from ..support.scene import Scene
 from .conftest import create, land_all, truth_of
 
-pytestmark = pytest.mark.timeout(300)
 PACKAGES = {
     "ingest": "tifffile",
     "inference": "onnxruntime",

@@ -3,20 +3,16 @@
 import os
 from typing import cast
 
-import pytest
-
 from fibstream.bus import wire
 from fibstream.core.events import DeadLetter
 from fibstream.runtime.root import Root
 
 from ..acceptance.test_failures import GRID, WHITE, whitened
 from ..inference.net import write_net
-from ..support.cluster import eventually
 from ..support.command import apart
+from ..support.patience import eventually
 from ..support.scene import GEOMETRY, PIPELINE, SHAPE, VOXEL_NM, blobs, bright_unless_white, save
 from .conftest import CHUNKS, create, land_all, truth_of
-
-pytestmark = pytest.mark.timeout(240)
 
 
 def letters(root: Root, name: str) -> list[DeadLetter]:

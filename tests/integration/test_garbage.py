@@ -31,6 +31,8 @@ from fibstream.v1 import chunk_pb2
 from fibstream.v1 import ingest_pb2 as pb
 from fibstream.v1.ingest_pb2_grpc import IngestServiceStub, add_IngestServiceServicer_to_server
 
+from ..support.patience import PATIENCE_S
+
 SHAPE = (8, 8, 8)
 CODE = grpc.StatusCode
 PUT = "/fibstream.v1.IngestService/PutChunk"
@@ -100,7 +102,7 @@ def refused(call) -> grpc.RpcError:
     return caught.value
 
 
-def put(channel, *parts, timeout=10):
+def put(channel, *parts, timeout=PATIENCE_S):
     return IngestServiceStub(channel).PutChunk(iter(parts), timeout=timeout)
 
 
@@ -135,7 +137,7 @@ def landed(root) -> list[str]:
 )
 def test_every_error_has_its_code_and_reason(serve, error, code, reason) -> None:
     stub = IngestServiceStub(serve(Broken(error)))
-    caught = refused(lambda: stub.ListDatasets(pb.ListDatasetsRequest(), timeout=5))
+    caught = refused(lambda: stub.ListDatasets(pb.ListDatasetsRequest(), timeout=PATIENCE_S))
     assert (caught.code(), caught.details()) == (code, "x")
     details = {d.type_url.rpartition(".")[2]: d for d in rpc_status.from_call(caught).details}
     info = ErrorInfo()
@@ -151,8 +153,8 @@ def test_every_error_has_its_code_and_reason(serve, error, code, reason) -> None
 def test_a_bug_is_an_internal_error_without_its_insides(serve) -> None:
     stub = IngestServiceStub(serve(Broken(ZeroDivisionError("secret"))))
     for call in (
-        lambda: stub.ListDatasets(pb.ListDatasetsRequest(), timeout=5),
-        lambda: list(stub.WatchDataset(pb.WatchDatasetRequest(), timeout=5)),
+        lambda: stub.ListDatasets(pb.ListDatasetsRequest(), timeout=PATIENCE_S),
+        lambda: list(stub.WatchDataset(pb.WatchDatasetRequest(), timeout=PATIENCE_S)),
     ):
         caught = refused(call)
         assert caught.code() is CODE.INTERNAL and "secret" not in caught.details()
@@ -199,7 +201,7 @@ def test_a_wrong_upload_lands_nothing(channel, root, parts, code, says) -> None:
 def test_a_message_of_gigabytes_is_refused_by_its_size(channel, root) -> None:
     """What gRPC has to read is bounded: the message is not even taken in."""
     raw = channel.stream_unary(PUT, request_serializer=None, response_deserializer=None)
-    caught = refused(lambda: raw(iter([bytes(64 << 20)]), timeout=20))
+    caught = refused(lambda: raw(iter([bytes(64 << 20)]), timeout=PATIENCE_S))
     assert caught.code() is CODE.RESOURCE_EXHAUSTED
     assert landed(root) == []
 
@@ -221,7 +223,7 @@ def test_random_bytes_are_answered_and_the_server_goes_on(channel, root) -> None
 
 def test_a_method_of_a_newer_client_is_unimplemented(channel) -> None:
     call = channel.unary_unary("/fibstream.v1.IngestService/Teleport")
-    assert refused(lambda: call(b"", timeout=5)).code() is CODE.UNIMPLEMENTED
+    assert refused(lambda: call(b"", timeout=PATIENCE_S)).code() is CODE.UNIMPLEMENTED
 
 
 def test_an_upload_that_is_cancelled_lands_nothing(channel, root) -> None:
@@ -231,10 +233,10 @@ def test_an_upload_that_is_cancelled_lands_nothing(channel, root) -> None:
         yield header()
         yield piece(b"x" * 256)
         begun.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
 
-    future = IngestServiceStub(channel).PutChunk.future(parts(), timeout=10)
-    assert begun.wait(5)
+    future = IngestServiceStub(channel).PutChunk.future(parts(), timeout=PATIENCE_S)
+    assert begun.wait(PATIENCE_S)
     future.cancel()
     go_on.set()
     assert future.cancelled()
@@ -246,7 +248,7 @@ def test_a_deadline_ends_an_upload_that_stands_still(channel, root) -> None:
 
     def parts():
         yield header()
-        stop.wait(10)
+        stop.wait(PATIENCE_S)
 
     caught = refused(lambda: IngestServiceStub(channel).PutChunk(parts(), timeout=0.3))
     stop.set()
@@ -267,7 +269,7 @@ def test_a_source_outside_the_roots_is_refused(channel, root, tmp_path, path) ->
     (tmp_path / "source" / "link.npy").symlink_to(tmp_path / "secret.npy")
     source = path.format(source=tmp_path / "source")
     request = pb.AnnounceChunkRequest(dataset="cell", source=source)
-    caught = refused(lambda: IngestServiceStub(channel).AnnounceChunk(request, timeout=5))
+    caught = refused(lambda: IngestServiceStub(channel).AnnounceChunk(request, timeout=PATIENCE_S))
     assert caught.code() is CODE.INVALID_ARGUMENT
     assert caught.details().startswith("source ") and "\n" not in caught.details()
     assert landed(root) == []
@@ -278,12 +280,15 @@ def test_a_source_below_a_root_lands_as_an_upload_does(channel, root, tmp_path) 
     np.save(tmp_path / "source" / "a.npy", voxels)
     stub = IngestServiceStub(channel)
     empty = pb.AnnounceChunkRequest(dataset="cell")
-    assert refused(lambda: stub.AnnounceChunk(empty, timeout=5)).code() is CODE.FAILED_PRECONDITION
+    assert (
+        refused(lambda: stub.AnnounceChunk(empty, timeout=PATIENCE_S)).code()
+        is CODE.FAILED_PRECONDITION
+    )
     request = pb.AnnounceChunkRequest(dataset="cell", source=str(tmp_path / "source" / "a.npy"))
-    assert stub.AnnounceChunk(request, timeout=5).landing == pb.LANDING_WRITTEN
+    assert stub.AnnounceChunk(request, timeout=PATIENCE_S).landing == pb.LANDING_WRITTEN
     same = put(channel, header(), piece(voxels.tobytes()))
     assert (same.landing, same.revision) == (pb.LANDING_UNCHANGED, 1)
-    assert stub.AnnounceChunk(empty, timeout=5).revision == 1
+    assert stub.AnnounceChunk(empty, timeout=PATIENCE_S).revision == 1
 
 
 @pytest.mark.parametrize(
@@ -303,7 +308,7 @@ def test_a_dataset_that_cannot_be_is_refused(channel, root, changes, says) -> No
         "voxel_size_nm": chunk_pb2.Nanometres3(z=8, y=8, x=8), "pipeline": "mito", **changes,
     }  # fmt: skip
     request = pb.CreateDatasetRequest(dataset=pb.DatasetSpec(**given))
-    caught = refused(lambda: IngestServiceStub(channel).CreateDataset(request, timeout=5))
+    caught = refused(lambda: IngestServiceStub(channel).CreateDataset(request, timeout=PATIENCE_S))
     assert caught.code() is CODE.INVALID_ARGUMENT and says in caught.details()
     assert root.names() == ["cell"]
 
@@ -313,9 +318,9 @@ def test_sealing_keeps_what_has_landed(channel, root) -> None:
     for extent, code in ((9, CODE.FAILED_PRECONDITION), (8, None), (0, None)):
         request = pb.SealDatasetRequest(dataset="cell", extent_z=extent)
         if code is None:
-            assert stub.SealDataset(request, timeout=5).extent_z == 8
+            assert stub.SealDataset(request, timeout=PATIENCE_S).extent_z == 8
         else:
-            assert refused(lambda r=request: stub.SealDataset(r, timeout=5)).code() is code
+            assert refused(lambda r=request: stub.SealDataset(r, timeout=PATIENCE_S)).code() is code
 
 
 def test_uploads_share_a_limit() -> None:
@@ -343,7 +348,7 @@ def test_no_call_takes_a_path_for_a_dataset(channel, root, name) -> None:
         "ReplayFailed": pb.ReplayFailedRequest(dataset=name),
     }
     for method, request in calls.items():
-        caught = refused(lambda m=method, r=request: getattr(stub, m)(r, timeout=5))
+        caught = refused(lambda m=method, r=request: getattr(stub, m)(r, timeout=PATIENCE_S))
         assert caught.code() is CODE.INVALID_ARGUMENT, method
     watched = refused(lambda: list(stub.WatchDataset(pb.WatchDatasetRequest(dataset=name))))
     assert watched.code() is CODE.INVALID_ARGUMENT
@@ -373,11 +378,11 @@ def test_uploads_that_stand_still_give_their_memory_back(root, tmp_path) -> None
 
     def parts():
         yield header()
-        stop.wait(20)
+        stop.wait(PATIENCE_S)
 
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as made:
-        hanging = IngestServiceStub(made).PutChunk.future(parts(), timeout=20)
-        assert hanging.exception(timeout=10).code() is CODE.DEADLINE_EXCEEDED
+        hanging = IngestServiceStub(made).PutChunk.future(parts(), timeout=PATIENCE_S)
+        assert hanging.exception(timeout=PATIENCE_S).code() is CODE.DEADLINE_EXCEEDED
         assert "no message has come within 0.3 s" in hanging.details()
         assert put(made, header(), piece(b"x" * 512)).landing == pb.LANDING_WRITTEN
         stop.set()

@@ -32,12 +32,11 @@ from fibstream.store.record import read_dataset
 from fibstream.store.shard import decode_arrays, decode_blob, encode_blob
 from fibstream.volumes.sources import open_volume
 
-from ..support.cluster import WAIT_S, eventually
 from ..support.installed import Installed, install, write_distribution
+from ..support.patience import PATIENCE_S, eventually
 from ..support.programs import free_ports
 from ..support.scene import Scene, blobs
 
-pytestmark = pytest.mark.timeout(300)
 GROWTH = Path(__file__).with_name("growth")
 DEPTH = 10  # voxels: 80 nm
 PIPELINE = """\
@@ -247,7 +246,7 @@ def test_the_service_repairs_when_served_and_its_family_is_a_label_of_metrics(
         computed = 'fibstream_tasks_total{outcome="computed",service="census",stage="census"} 1.0'
         eventually(lambda: computed in scrape(port + 2), computed)
         process.terminate()
-        assert process.wait(WAIT_S) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert path.read_bytes() == content
 
 
@@ -294,7 +293,9 @@ def damaged(installed: Installed, out: Path) -> set[str]:
 def scrape(port: int) -> str:
     """Return the metrics of a process; empty while it does not answer."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S
+        ) as answer:
             return str(answer.read().decode())
     except OSError:
         return ""

@@ -34,6 +34,8 @@ from fibstream.store.store import Store
 from fibstream.v1 import analysis_pb2
 from fibstream.v1 import ingest_pb2 as pb
 
+from ..support.patience import PATIENCE_S
+
 SETTINGS = Settings.model_validate({})
 GRID = Grid((16, 8, 8), (8, 8, 8))
 MITO = Organelle(
@@ -44,7 +46,6 @@ HEALTHY = Dataset(
     name="healthy", shape=GRID.shape, chunk=GRID.chunk, dtype="uint8", voxel_size_nm=(8, 8, 8),
     contrast=(0, 255), predictions=(Prediction(name="mito"),), organelles=(MITO,),
 )  # fmt: skip
-PATIENCE_S = 60.0
 
 Break = Callable[[Path], None]
 

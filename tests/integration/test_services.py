@@ -11,12 +11,10 @@ from fibstream.cli.landing import Given
 from fibstream.core.errors import NotFound, WrongUse
 
 from ..support.broker import running, skip_or_fail
-from ..support.cluster import eventually
 from ..support.command import apart, inside
+from ..support.patience import eventually
 from ..support.scene import SHAPE, VOXEL_NM, blobs, save
 from .conftest import CHUNK, CHUNKS, create, land_all, truth_of
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_volume_landed_by_a_client_gives_the_whole_volumes_hashes(cluster, scene) -> None:

@@ -14,8 +14,6 @@ from fibstream.runtime.root import bus_path
 from ..support.scene import SHAPE
 from .conftest import CHUNK, CHUNKS, create, land_all, truth_of
 
-pytestmark = pytest.mark.timeout(300)
-
 ONE = """\
 models: [bright]
 organelles: [{recipe: mito, set: {min_volume_nm3: 2.0e4}}]

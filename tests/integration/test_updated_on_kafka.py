@@ -9,8 +9,6 @@ from ..support.command import inside
 from ..support.scene import SHAPE, VOXEL_NM, save
 from .conftest import CHUNK, CHUNKS, create, land_all, truth_of
 
-pytestmark = pytest.mark.timeout(300)
-
 OTHER = """\
 models: [bright]
 organelles: [{recipe: mito, set: {smooth_nm: 8, min_volume_nm3: 3.0e5}}]

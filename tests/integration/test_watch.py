@@ -4,18 +4,16 @@ import threading
 import time
 import urllib.request
 
-import pytest
 import tifffile
 from prometheus_client.parser import text_string_to_metric_families
 
-from ..support.cluster import eventually
 from ..support.command import finish
 from ..support.command import start as begin
+from ..support.patience import PATIENCE_S, eventually
 from ..support.programs import free_ports
 from ..support.scene import SHAPE, blobs
 from .conftest import CHUNKS, create, truth_of
 
-pytestmark = pytest.mark.timeout(240)
 PAUSE_S = 0.05  # between two slices: the microscope is slower, a test need not be
 
 
@@ -29,7 +27,7 @@ def mill(folder) -> None:
 
 def numbers(port: int) -> dict[tuple[str, str], float]:
     """Return every sample of one process by name and outcome."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
         families = text_string_to_metric_families(answer.read().decode())
         return {(s.name, s.labels.get("outcome", "")): s.value for f in families for s in f.samples}
 

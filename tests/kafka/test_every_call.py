@@ -30,6 +30,7 @@ from fibstream.v1.chunk_pb2 import Index3, Nanometres3
 
 from ..inference.net import write_net
 from ..support.broker import Broker, broker  # noqa: F401
+from ..support.patience import PATIENCE_S
 
 SHAPE, CHUNK = (16, 8, 8), (8, 8, 8)
 VOXELS = np.random.default_rng(2).integers(0, 255, SHAPE).astype(np.uint8)
@@ -151,7 +152,7 @@ def call(channel: grpc.Channel, service: str, method: Any, requests: list[Any]) 
     made = channel.stream_stream(
         f"/{service}/{method.name}", lambda message: message.SerializeToString(), answer
     )
-    stream = made(iter(requests), timeout=60)
+    stream = made(iter(requests), timeout=PATIENCE_S)
     if method.name.startswith("Watch"):
         first = next(stream)
         stream.cancel()

@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -12,10 +13,13 @@ import pytest
 
 from fibstream.bus.kafka import KafkaBus
 from fibstream.bus.kafka.member import Member
-from fibstream.runtime.root import Root
+from fibstream.core.errors import Retryable
+from fibstream.runtime.root import DEPLOYMENT, Root
+from fibstream.runtime.serve import join_bus, patiently
 
 from ..support.broker import Broker
-from .waiting import PATIENCE_S, TASKS, Connect, drain, eventually, take
+from ..support.patience import PATIENCE_S
+from .waiting import TASKS, Connect, drain, eventually, take
 
 
 def member_of(bus: KafkaBus) -> Member:
@@ -218,3 +222,26 @@ def test_a_root_has_one_group_that_begins_after_what_was_sent_before(
     assert Root(str(tmp_path), f"kafka://{broker.servers}").deployment == root.deployment
     (tmp_path / "other").mkdir()
     assert Root(str(tmp_path / "other"), f"kafka://{broker.servers}").deployment != root.deployment
+
+
+def test_a_root_is_named_when_its_group_has_skipped_and_not_before(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next process would find the name, and take what was sent before."""
+    root = Root(str(tmp_path), f"kafka://{broker.servers}")
+    failures = [Retryable("the broker answers late")] * 2
+    skip = KafkaBus.skip
+
+    def late(bus: KafkaBus) -> None:
+        assert not (tmp_path / DEPLOYMENT).exists()
+        if failures:
+            raise failures.pop()
+        skip(bus)
+
+    monkeypatch.setattr(KafkaBus, "skip", late)
+    with pytest.raises(Retryable):
+        root.shared_bus()
+    with closing(patiently(partial(join_bus, root, f"kafka://{broker.servers}"))) as bus:
+        assert isinstance(bus, KafkaBus)
+    assert not failures
+    assert (tmp_path / DEPLOYMENT).read_text() == root.deployment

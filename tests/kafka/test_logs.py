@@ -16,7 +16,8 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.ports import Entry
 
 from ..support.broker import Broker
-from .waiting import PATIENCE_S, RAW, Connect, eventually, everything
+from ..support.patience import PATIENCE_S
+from .waiting import RAW, Connect, eventually, everything
 
 
 def test_two_datasets_in_one_partition_do_not_see_each_other(

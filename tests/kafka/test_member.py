@@ -16,11 +16,12 @@ from fibstream.bus.kafka.lease import QueuedTask
 from fibstream.bus.kafka.link import Link
 from fibstream.bus.kafka.member import Limits, Member
 
+from ..support.patience import PATIENCE_S
+
 Records = dict[TopicPartition, list[SimpleNamespace]]
 Move = Callable[[], Records | None]
 
 PLACE = TopicPartition("tasks", 0)
-PATIENCE_S = 10.0
 
 
 class Group:

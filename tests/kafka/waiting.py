@@ -10,12 +10,13 @@ from fibstream.bus.kafka import KafkaBus
 from fibstream.core.errors import Retryable
 from fibstream.core.ports import Delivery, Entry
 
+from ..support.patience import PATIENCE_S
+
 T = TypeVar("T")
 Connect = Callable[..., KafkaBus]
 
 RAW = wire.ledger_topic("raw")
 TASKS = wire.task_topic("refine")
-PATIENCE_S = 30.0  # on a busy machine
 
 
 def eventually(condition: Callable[[], T | None], what: str) -> T:

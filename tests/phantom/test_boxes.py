@@ -21,7 +21,6 @@ from fibstream.phantom import (
 
 from ..support.geometry import triple
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE = (60, 70, 76)
 KINDS = ("mito", "er", "ribosomes", "nuclear_pore", "vesicle", "microtubules")
 FIELDS = ("er", "mito", "nucleus")

@@ -11,7 +11,6 @@ from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.compare import compare, correlation_length, histogram_distance, spectrum
 from fibstream.phantom.spec import LOOKS, ORGANELLES
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SAMPLE = Path(__file__).parents[2] / "samples" / "flyem_medulla.tif"
 TISSUE = tuple(name for name in ORGANELLES if name != "nucleus")
 

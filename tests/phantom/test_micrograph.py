@@ -10,7 +10,6 @@ from fibstream.core.grid import Box
 from fibstream.phantom import Look, Phantom, PhantomSpec
 from fibstream.phantom import micrograph as image
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE = (40, 150, 150)
 CALM: dict[str, Any] = {"curtain": 0.0, "charging": 0.0, "drift": 0.0}
 

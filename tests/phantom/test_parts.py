@@ -20,7 +20,6 @@ from fibstream.phantom.truth import annotation, label_mask, super_class
 
 from ..support.geometry import triple
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 WALL = 45.0  # nm: depth of the wall of triplets of a centriole (Winey)
 
 

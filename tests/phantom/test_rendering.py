@@ -7,7 +7,6 @@ from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box
 from fibstream.phantom.rendering import MARGIN, Cuts, Part, View, outline_nm, render
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 RED, BLUE, GREY = (200, 40, 40), (40, 40, 200), (150, 150, 150)
 WHITE = np.array([255, 255, 255])
 ABOVE = View((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))  # down z; x to the right, y down

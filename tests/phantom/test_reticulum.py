@@ -8,8 +8,6 @@ from fibstream.phantom.scaffold import NUCLEUS
 from fibstream.phantom.scene import build
 from fibstream.phantom.shapes import ellipsoid_distance
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
-
 
 @pytest.mark.parametrize("seed", [0, 1, 7])  # seed 7 draws no anchor
 def test_every_window_has_a_reticulum_joined_to_its_envelope(seed: int) -> None:

@@ -14,7 +14,6 @@ from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SPEC = PhantomSpec(
     (40, 56, 48),
     (8.0, 7.0, 8.0),

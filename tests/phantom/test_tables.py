@@ -19,7 +19,6 @@ from fibstream.phantom import Contact, Phantom, PhantomSpec, contact_truth, grid
 
 from ..support.geometry import triple
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, VOXEL = (46, 70, 76), (22.0, 17.0, 16.0)
 NAMES = ("er", "mito", "golgi", "vesicle", "microtubules", "ribosomes")
 PAIRS = [("mito", "mito"), ("microtubules", "microtubules"), ("er", "mito")]

@@ -19,7 +19,6 @@ from fibstream.phantom.truth import annotation, label_mask, record, super_class
 
 from ..support.geometry import triple
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, NM = (130, 200, 200), 6.0
 
 

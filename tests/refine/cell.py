@@ -25,6 +25,7 @@ from fibstream.v1 import refine_pb2 as pb
 from fibstream.v1.refine_pb2_grpc import RefineServiceStub, add_RefineServiceServicer_to_server
 
 from ..support import rpc
+from ..support.patience import PATIENCE_S
 
 Stub = RefineServiceStub
 EXISTING: tuple[Change, ...] = ("opened", "grown", "closed", "final")
@@ -98,7 +99,7 @@ class Watch:
 
     def __init__(self, stub: Stub, organelle: str = "mito") -> None:
         request = pb.WatchObjectsRequest(dataset="cell", organelle=organelle)
-        self.call = stub.WatchObjects(request, timeout=20)
+        self.call = stub.WatchObjects(request, timeout=PATIENCE_S)
 
     def next(self, count: int = 1) -> list[Any]:
         """Return so many messages: an event, or (z, open objects)."""

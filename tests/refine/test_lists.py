@@ -16,12 +16,13 @@ from fibstream.services.refine.recipe import recipes, resolve
 from fibstream.v1 import refine_pb2 as pb
 
 from ..support import rpc
+from ..support.patience import PATIENCE_S
 from ..support.rpc import CODE
 from .cell import EXISTING, Cell, Stub
 
 
 def test_every_recipe_is_listed_with_every_parameter(stub: Stub) -> None:
-    found = stub.ListRecipes(pb.ListRecipesRequest(), timeout=10).recipes
+    found = stub.ListRecipes(pb.ListRecipesRequest(), timeout=PATIENCE_S).recipes
     assert [recipe.name for recipe in found] == list(recipes())
     for recipe in found:
         values = {key: json.loads(text) for key, text in recipe.settings.items()}
@@ -33,7 +34,7 @@ def test_every_recipe_is_listed_with_every_parameter(stub: Stub) -> None:
 
 def refused(call: Callable[..., Any], request: object) -> rpc.Refusal:
     """Return how a call is refused that answers once, or with a stream."""
-    return rpc.refused(lambda: list(call(request, timeout=10)))
+    return rpc.refused(lambda: list(call(request, timeout=PATIENCE_S)))
 
 
 def listed(stub: Stub, size: int, organelle: str = "mito") -> list[list[ObjectChanged]]:
@@ -43,7 +44,7 @@ def listed(stub: Stub, size: int, organelle: str = "mito") -> list[list[ObjectCh
         request = pb.ListObjectsRequest(
             dataset="cell", organelle=organelle, page_size=size, page_token=token
         )
-        answer = stub.ListObjects(request, timeout=10)
+        answer = stub.ListObjects(request, timeout=PATIENCE_S)
         pages.append([wire.object_of(message) for message in answer.objects])
         token = answer.next_page_token
         if not token:

@@ -21,6 +21,7 @@ from fibstream.v1 import refine_pb2 as pb
 from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
+from ..support.patience import PATIENCE_S
 from ..support.scene import SHAPE, Scene, make_scene
 from .cell import EXISTING, Watch, serving
 
@@ -72,7 +73,7 @@ def test_while_chunks_land_the_watermark_only_grows_and_the_end_is_known(
             for name in ("generic", "mito")
             for message in stub.ListObjects(
                 pb.ListObjectsRequest(dataset="cell", organelle=name, page_size=MAX_PAGE),
-                timeout=10,
+                timeout=PATIENCE_S,
             ).objects
         ]
     bus.close()

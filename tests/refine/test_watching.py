@@ -12,14 +12,14 @@ from fibstream.runtime.root import Root
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import refine_pb2 as pb
 
-from ..support.cluster import eventually
+from ..support.patience import PATIENCE_S, eventually
 from .cell import Cell, Stub, Watch
 
 
 def listed(stub: Stub) -> list[ObjectChanged]:
     """Return the objects of `mito` that a list has now."""
     request = pb.ListObjectsRequest(dataset="cell", organelle="mito")
-    return [wire.object_of(each) for each in stub.ListObjects(request, timeout=10).objects]
+    return [wire.object_of(each) for each in stub.ListObjects(request, timeout=PATIENCE_S).objects]
 
 
 def test_first_what_is_then_what_becomes(cell: Cell, stub: Stub) -> None:

@@ -27,7 +27,6 @@ from ..support.command import inside
 from .made import EM_NM, LIGHT_NM, Made, made
 from .test_images import ngff
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SMALL = Settings(candidates=4, angle_deg=6.0, scales=(0.94, 1.05))
 EM_AT, LIGHT_AT = (640.0, 64.0, -1000.0), (62.5, 60.0, 5060.0)  # of the first centres
 

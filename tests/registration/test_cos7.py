@@ -26,7 +26,6 @@ from fibstream.services.registration.maps import (
 )
 from fibstream.services.registration.transform import Spline, Transform, apply
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SAMPLES = Path(__file__).parents[2] / "samples"
 # Where the published landmarks' light stack was cut out of the PALM stack, whole and half voxels.
 CROP_NM = np.array([42.5 * 104.0, 420 * 52.0, 845 * 52.0])

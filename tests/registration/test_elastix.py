@@ -1,7 +1,6 @@
 """elastix in a process of its own: its B-spline is read right, what fails is said in one line."""
 
 import numpy as np
-import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fibstream.services.registration.edges.elastix import deformed_by_elastix
@@ -22,7 +21,6 @@ def pair() -> tuple[Image, Image, np.ndarray]:
     return Image(em, NM, CORNER), Image(light, NM, CORNER), move * NM
 
 
-@pytest.mark.timeout(600)
 def test_a_smooth_displacement_is_found_in_nanometres_and_the_right_axes() -> None:
     em, light, move = pair()
     found = deformed_by_elastix(em, light, Transform(np.eye(3), np.zeros(3)), "elastix-bending")

@@ -16,8 +16,6 @@ from fibstream.services.registration.port import Image
 
 from .test_transform import inside, made
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
-
 
 @pytest.mark.parametrize("name", ["t.h5", "t.tfm"])
 def test_a_transform_is_read_back_to_the_bit(name: str, tmp_path: Path) -> None:

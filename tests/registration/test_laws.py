@@ -25,7 +25,6 @@ from fibstream.services.registration.warp import (
 
 from ..support.geometry import triple
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 VOXEL, CORNER = (128.0, 100.0, 90.0), (-300.0, 50.0, 1000.0)
 SHAPE = (14, 30, 26)
 RULE = Rule(700.0, 400.0, 260.0)

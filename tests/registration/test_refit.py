@@ -12,7 +12,6 @@ from fibstream.services.registration.port import Image
 from fibstream.services.registration.refit import from_landmarks, refit
 from fibstream.services.registration.transform import Spline, Transform, apply
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 EM = Image(np.zeros((32, 96, 96), np.uint8), (128.0, 128.0, 128.0), (500.0, -800.0, 0.0))
 TURN = np.array([[-0.95, 0.02, 0.0], [0.0, 0.6, -0.8], [0.01, 0.8, 0.6]])
 

@@ -18,7 +18,6 @@ from fibstream.services.registration.settings import MICROSCOPES, Microscope, Se
 
 from .made import Made, made
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SIM = MICROSCOPES["sim"]
 SMALL = Settings(candidates=4, angle_deg=6.0, scales=(0.86, 0.94, 1.05, 1.18))  # quicker
 

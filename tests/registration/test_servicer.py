@@ -30,9 +30,9 @@ from fibstream.v1 import chunk_pb2
 from fibstream.v1 import registration_pb2 as pb
 from fibstream.v1.registration_pb2_grpc import RegistrationServiceStub
 
+from ..support.patience import PATIENCE_S
 from .test_transform import inside, made
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 RNG = np.random.default_rng(4)
 CELL = Dataset(
     name="cell", shape=(8, 8, 8), chunk=(8, 8, 8), dtype="uint8", voxel_size_nm=(8, 8, 8),
@@ -100,7 +100,7 @@ def test_a_transform_that_is_replaced_is_read_again(
     for number, error in ((2.0, 80.0), (3.0, 70.0)):
         transform = Transform(np.eye(3) * number, np.zeros(3))
         put(folder, "sim", transform, "check", error_nm=error)
-        (found,) = stub.Transform(asked, timeout=10).points
+        (found,) = stub.Transform(asked, timeout=PATIENCE_S).points
         assert (found.point.z, found.point.y, found.point.x) == (number, 2 * number, 3 * number)
 
 
@@ -116,7 +116,7 @@ def test_what_a_stage_found_is_told_before_what_the_command_wrote(
         stamp = Stamp(f"registration/{name}", WHOLE, "key", digest(body))
         path = f"summaries/registration/{name}"
         Root(str(folder)).files("cell").put(path, encode_blob(body, stamp))
-    listed = stub.ListRegistrations(pb.ListRegistrationsRequest(dataset="cell"), timeout=10)
+    listed = stub.ListRegistrations(pb.ListRegistrationsRequest(dataset="cell"), timeout=PATIENCE_S)
     assert [(r.name, r.status, list(r.reasons)) for r in listed.registrations] == [
         ("er", "unregistered", ["wait"]), ("sim", "check", ["why"]),
     ]  # fmt: skip
@@ -126,25 +126,29 @@ def test_what_a_stage_found_is_told_before_what_the_command_wrote(
     asked = pb.TransformRequest(
         dataset="cell", name="sim", direction=pb.DIRECTION_TO_LIGHT, points=[at]
     )
-    (moved,) = stub.Transform(asked, timeout=10).points
+    (moved,) = stub.Transform(asked, timeout=PATIENCE_S).points
     assert (moved.point.z, moved.point.y, moved.point.x) == (2.0, 4.0, 6.0)
     asked.name = "er"
     with pytest.raises(grpc.RpcError, match="is unregistered, and has no transform"):
-        stub.Transform(asked, timeout=10)
+        stub.Transform(asked, timeout=PATIENCE_S)
     Root(str(folder)).files("cell").put("summaries/registration/er", b"no answer")
     with pytest.raises(grpc.RpcError, match="damaged; expected what a stage"):
-        stub.GetRegistration(pb.GetRegistrationRequest(dataset="cell", name="er"), timeout=10)
+        stub.GetRegistration(
+            pb.GetRegistrationRequest(dataset="cell", name="er"), timeout=PATIENCE_S
+        )
 
 
 def test_reports_are_listed_and_got(folder: Path, stub: RegistrationServiceStub) -> None:
     put(folder, "sim", None, "registered")
     put(folder, "er", None, "unregistered", error_nm=None)
     (folder / "cell.zarr/registration/zarr.json").write_text("{}")
-    listed = stub.ListRegistrations(pb.ListRegistrationsRequest(dataset="cell"), timeout=10)
+    listed = stub.ListRegistrations(pb.ListRegistrationsRequest(dataset="cell"), timeout=PATIENCE_S)
     assert [(r.name, r.status) for r in listed.registrations] == [
         ("er", "unregistered"), ("sim", "registered"),
     ]  # fmt: skip
-    got = stub.GetRegistration(pb.GetRegistrationRequest(dataset="cell", name="sim"), timeout=10)
+    got = stub.GetRegistration(
+        pb.GetRegistrationRequest(dataset="cell", name="sim"), timeout=PATIENCE_S
+    )
     assert got.registration == listed.registrations[1]
     assert got.registration.error_nm == 84.5
     assert not listed.registrations[0].HasField("error_nm")
@@ -155,7 +159,7 @@ def test_a_watch_begins_with_what_is_there_and_tells_what_replaces_it(
 ) -> None:
     asked = pb.WatchRegistrationRequest(dataset="cell", name="sim")
     put(folder, "sim", None, "check")
-    stream = stub.WatchRegistration(asked, timeout=60)
+    stream = stub.WatchRegistration(asked, timeout=PATIENCE_S)
     assert next(stream).registration.status == "check"
     put(folder, "sim", None, "registered")
     assert next(stream).registration.status == "registered"
@@ -189,7 +193,7 @@ def test_a_report_that_no_message_can_say_is_damaged(
 
 def refused(call: Any, request: Any) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as raised:
-        answer = call(request, timeout=10)
+        answer = call(request, timeout=PATIENCE_S)
         next(answer) if isinstance(answer, grpc.Call) else None
     error: Any = raised.value
     return error.code().name, error.details()
@@ -226,6 +230,6 @@ def test_what_cannot_be_answered_is_one_line(folder: Path, stub: RegistrationSer
         assert (code, why[:10]) == ("INVALID_ARGUMENT", "points[1] ")
     too_many = [chunk_pb2.Nanometres3()] * (servicer_file.MAX_POINTS + 1)
     assert transform(too_many) == ("RESOURCE_EXHAUSTED", "100001 points: at most 100000 in a call")
-    assert stub.Transform(pb.TransformRequest(**good), timeout=10) == pb.TransformResponse()
+    assert stub.Transform(pb.TransformRequest(**good), timeout=PATIENCE_S) == pb.TransformResponse()
     asked = pb.WatchRegistrationRequest(dataset="other", name="sim")
     assert refused(stub.WatchRegistration, asked)[0] == "NOT_FOUND"

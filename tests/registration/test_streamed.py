@@ -40,7 +40,6 @@ from .made import LIGHT_NM, made
 from .test_images import ngff
 from .test_transform import made as transformed
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 RNG = np.random.default_rng(7)
 EDGES = st.tuples(*[st.integers(1, 40)] * 3)
 VOXELS = st.tuples(*[st.sampled_from((3.0, 8.0, 16.0, 33.0, 64.0, 100.0))] * 3)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from fibstream.core.errors import WrongUse
 from fibstream.services.registration.transform import Spline, Transform, from_itk, to_itk
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 MIRROR = np.diag([-1.1, 0.9, 1.0])
 
 

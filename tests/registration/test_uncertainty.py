@@ -3,13 +3,11 @@
 import math
 
 import numpy as np
-import pytest
 
 from fibstream.services.registration.fit import Fit, basis, grid_over, solved
 from fibstream.services.registration.port import Image
 from fibstream.services.registration.uncertainty import error_map, signs, spread
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 EM = Image(np.zeros((20, 60, 60), np.uint8), (150.0, 150.0, 150.0), (-400.0, 300.0, 0.0))
 GRID = grid_over(EM, 2000.0)
 

@@ -20,6 +20,8 @@ from fibstream.runtime.calls import HEALTH_PER_CLIENT, CallLimits, Share, Stalls
 from fibstream.runtime.grpc import GrpcServer, ServicerBinding
 from fibstream.runtime.settings import Settings
 
+from ..support.patience import PATIENCE_S
+
 CODE = grpc.StatusCode
 NAME = "fibstream.v1.Test"
 QUICK = CallLimits(
@@ -107,7 +109,7 @@ class HalfOpen:
             yield part
             if self._end.wait(every_s):
                 return
-        self._end.wait(20)
+        self._end.wait(PATIENCE_S)
 
     def open(self, channel: grpc.Channel, method: str, *parts: bytes, every_s: float = 0.0) -> Any:
         call = channel.stream_stream(method)(self._sent([*parts], every_s))
@@ -121,7 +123,7 @@ def half_open() -> Iterator[HalfOpen]:
         yield HalfOpen(stack)
 
 
-def echo(channel: grpc.Channel, timeout: float = 5) -> bytes:
+def echo(channel: grpc.Channel, timeout: float = PATIENCE_S) -> bytes:
     answer: bytes = channel.unary_unary(f"/{NAME}/Echo")(b"x", timeout=timeout)
     return answer
 
@@ -134,30 +136,30 @@ def code_of(call: Any) -> grpc.StatusCode:
     return code
 
 
-def answered(call: Callable[[], object], within_s: float = 5.0) -> float:
-    """Call until it is answered; return how long that took."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < within_s:
+def answered(call: Callable[[], object]) -> None:
+    """Call until it is answered."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
         try:
             call()
         except grpc.RpcError as error:
             assert error.code() is CODE.RESOURCE_EXHAUSTED, error
             threading.Event().wait(0.02)
         else:
-            return time.monotonic() - begun
+            return
     raise AssertionError("never answered")
 
 
 def is_healthy(channel: grpc.Channel) -> bool:
     request = health_pb2.HealthCheckRequest(service=NAME)
-    answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+    answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=PATIENCE_S)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def services(channel: grpc.Channel) -> list[str]:
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=5)
+    (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=PATIENCE_S)
     return [service.name for service in answer.list_services_response.service]
 
 
@@ -169,7 +171,7 @@ def test_half_open_calls_are_given_up(
     calls = [half_open.open(channel, f"/{NAME}/{method}") for _ in range(64)]
     assert is_healthy(channel)
     assert NAME in services(channel)
-    assert answered(lambda: echo(channel), within_s=10) < 10
+    answered(lambda: echo(channel))
     codes = [code_of(call) for call in calls]
     part = QUICK.client_watches if method == "WatchIt" else QUICK.client_calls
     assert codes.count(CODE.DEADLINE_EXCEEDED) >= part
@@ -182,7 +184,7 @@ def test_half_open_health_checks_take_no_place_of_calls(
 ) -> None:
     calls = [half_open.open(channel, "/grpc.health.v1.Health/Check") for _ in range(64)]
     assert echo(channel) == b"x"
-    assert answered(lambda: is_healthy(channel), within_s=10) < 10
+    answered(lambda: is_healthy(channel))
     codes = [code_of(call) for call in calls]
     assert codes.count(CODE.DEADLINE_EXCEEDED) >= HEALTH_PER_CLIENT
 
@@ -203,13 +205,11 @@ def test_no_thread_stays_with_a_call_that_was_given_up(
 def test_a_stream_may_not_pause_or_last_for_ever(
     channel: grpc.Channel, half_open: HalfOpen, answers: Answers
 ) -> None:
-    begun = time.monotonic()
     pausing = half_open.open(channel, f"/{NAME}/Join", b"a", b"b")
     dripping = half_open.open(channel, f"/{NAME}/Join", *[b"a"] * 100, every_s=0.05)
     assert code_of(pausing) is CODE.DEADLINE_EXCEEDED
     assert code_of(dripping) is CODE.DEADLINE_EXCEEDED
     assert "not ended within 0.8 s" in dripping.details()
-    assert time.monotonic() - begun < 5
     assert answers.joined == 0
 
 
@@ -219,19 +219,19 @@ def test_a_slow_stream_within_its_time_is_whole(channel: grpc.Channel, answers: 
             threading.Event().wait(0.1)
             yield part
 
-    assert channel.stream_unary(f"/{NAME}/Join")(parts(), timeout=5) == b"abc"
+    assert channel.stream_unary(f"/{NAME}/Join")(parts(), timeout=PATIENCE_S) == b"abc"
 
 
 def test_watching_streams_are_counted_apart(channel: grpc.Channel, answers: Answers) -> None:
     watch = channel.unary_stream(f"/{NAME}/WatchIt")
-    watching = [watch(b"x", timeout=10) for _ in range(QUICK.client_watches)]
+    watching = [watch(b"x", timeout=PATIENCE_S) for _ in range(QUICK.client_watches)]
     assert [next(call) for call in watching] == [b"x"] * QUICK.client_watches
     threading.Event().wait(2 * QUICK.next_message_s)  # none of them is idle: the client reads
     assert all(call.is_active() for call in watching)
-    assert code_of(watch(b"x", timeout=5)) is CODE.RESOURCE_EXHAUSTED
+    assert code_of(watch(b"x", timeout=PATIENCE_S)) is CODE.RESOURCE_EXHAUSTED
     assert echo(channel) == b"x"
     watching[0].cancel()
-    assert answered(lambda: next(watch(b"x", timeout=5)), within_s=10) < 10
+    answered(lambda: next(watch(b"x", timeout=PATIENCE_S)))
     answers.given.set()
     for call in watching[1:]:
         assert list(call) == []
@@ -261,13 +261,13 @@ def test_a_client_that_takes_no_answer_is_left() -> None:
 
 def test_a_large_answer_is_whole(channel: grpc.Channel) -> None:
     pour = channel.unary_stream(f"/{NAME}/Pour")
-    assert sum(len(part) for part in pour(b"x", timeout=20)) == COUNT * PART
+    assert sum(len(part) for part in pour(b"x", timeout=PATIENCE_S)) == COUNT * PART
 
 
 def test_what_is_no_message_is_the_clients_fault(channel: grpc.Channel) -> None:
     for method in ("Echo", "Join", "WatchIt"):
         for sent in ([b"garbage"], [] if method != "Join" else [b"a", b"garbage"]):
-            call = channel.stream_stream(f"/{NAME}/{method}")(iter(sent), timeout=5)
+            call = channel.stream_stream(f"/{NAME}/{method}")(iter(sent), timeout=PATIENCE_S)
             assert code_of(call) is CODE.INVALID_ARGUMENT
 
 

@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 import tensorstore
 
 from fibstream.bus.memory import MemoryBus
@@ -33,7 +32,6 @@ def array(path):
     return tensorstore.open(spec, open=True, read=True).result()
 
 
-@pytest.mark.timeout(300)
 def test_a_pipeline_gives_the_same_on_a_bucket(s3, tmp_path) -> None:
     scene = make_scene(tmp_path)
     local = tmp_path / "local.zarr"

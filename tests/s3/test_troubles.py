@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from fibstream.store.local import LocalFiles
 from fibstream.store.remote import TAIL_BYTES, RemoteFiles, kvstore, open_files
 
 from ..support.files import content
+from ..support.patience import PATIENCE_S
 from ..support.programs import free_ports
 from ..support.s3 import BUCKET, REGION, environment
 
@@ -109,7 +109,11 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch) -> None:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "1")  # read once a process
     ended = subprocess.run(
-        [sys.executable, "-c", STALLED, URL], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", STALLED, URL],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     assert ended.stdout.startswith(f"{URL}: ABORTED: ")
     assert "too slow" in ended.stdout
@@ -184,10 +188,8 @@ def test_what_was_put_outlives_the_server(weed) -> None:
         put = files.put(path, b"next", expected=handle.generation)
         assert put or content(files, path) == b"next"
     weed.kill()
-    begun = time.monotonic()
     weed.start()
     assert content(open_files(URL), "deep/3") == b"next"
-    assert time.monotonic() - begun < 60
 
 
 def test_of_many_conditional_puts_one_succeeds(weed) -> None:

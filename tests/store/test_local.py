@@ -16,6 +16,8 @@ from fibstream.core.errors import DiskFull, Retryable
 from fibstream.core.ports import Generation
 from fibstream.store.local import PRIVATE, LocalFiles
 
+from ..support.patience import PATIENCE_S
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -148,7 +150,7 @@ def test_processes_that_put_over_one_generation_win_once(files: LocalFiles) -> N
         "    handle.close()\n"
     )
     children = [subprocess.Popen([sys.executable, "-c", script, files.root]) for _ in range(2)]
-    assert [child.wait(60) for child in children] == [0, 0]
+    assert [child.wait(PATIENCE_S) for child in children] == [0, 0]
     assert read(files) == b"80"
     assert temporaries(files) == []
 

@@ -23,6 +23,7 @@ from fibstream.bus.kafka import KafkaBus
 from fibstream.bus.kafka.declare import declare
 from fibstream.core.errors import Retryable
 
+from .patience import PATIENCE_S
 from .programs import END_WITH_PARENT, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +34,6 @@ FORMATTED = HOME / "formatted"  # an empty broker's data
 CLASSES = HOME / "classes.jsa"  # of an earlier broker, loaded and verified: half of a start
 REQUIRED = "FIBSTREAM_REQUIRE_KAFKA"  # a broker that cannot start is then a failure, not a skip
 JAVA = 17  # Kafka 4 needs at least this
-START_S = 60.0  # two seconds on an idle machine
-FETCH_S = 600.0  # the jars over a slow line
 
 PROPERTIES = """
 process.roles=broker,controller
@@ -95,7 +94,7 @@ def prepare() -> None:
             goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
             subprocess.run(
                 ["mvn", "-q", "-B", "-f", str(POM), *goal, f"-DoutputDirectory={part}"],
-                check=True, timeout=FETCH_S, stdin=subprocess.DEVNULL, stdout=sys.stderr,
+                check=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL, stdout=sys.stderr,
             )  # fmt: skip
             part.rename(JARS)
         if not FORMATTED.is_dir():
@@ -105,7 +104,7 @@ def prepare() -> None:
             tool = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg"]
             subprocess.run(
                 [*java(), *tool, "-c", str(properties)],
-                check=True, timeout=START_S, capture_output=True,
+                check=True, timeout=PATIENCE_S, capture_output=True,
             )  # fmt: skip
             part.rename(FORMATTED)
 
@@ -145,7 +144,7 @@ class Broker:
                 [sys.executable, "-c", END_WITH_PARENT, *self._command()],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + PATIENCE_S
         while not self._answers():
             log = (self._folder / "broker.log").read_text()
             assert self._process.poll() is None, f"the broker ended: {log}"
@@ -191,7 +190,7 @@ class Broker:
     def _end(self, number: int) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(START_S)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
 
@@ -242,7 +241,7 @@ def broker() -> Iterator[Broker]:
 
 def warm(servers: str) -> None:
     """Wait until a new broker answers within a call's time: its first answers take seconds."""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + PATIENCE_S
     with contextlib.closing(KafkaBus(servers)) as bus:
         while True:
             try:
@@ -251,7 +250,9 @@ def warm(servers: str) -> None:
                 bus.backlog(wire.task_topic("refine"))
                 return
             except Retryable:
-                assert time.monotonic() < deadline, f"the broker did not get going in {START_S} s"
+                assert time.monotonic() < deadline, (
+                    f"the broker did not get going in {PATIENCE_S} s"
+                )
 
 
 def main() -> None:

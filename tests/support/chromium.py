@@ -22,9 +22,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from .patience import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 REQUIRED = "FIBSTREAM_REQUIRE_CHROMIUM"
-WAIT_S = 60.0  # WebGL on a busy processor takes seconds to start
 LOOK_S = 0.5  # a picture costs the processor that draws it
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-pipe",
@@ -84,9 +85,11 @@ class Page:
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait until a condition is true."""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < deadline, f"{what}: not within {WAIT_S} s; {self.said[-20:]}"
+            assert time.monotonic() < deadline, (
+                f"{what}: not within {PATIENCE_S} s; {self.said[-20:]}"
+            )
             select.select([self._source], [], [], LOOK_S)
 
     def picture(self) -> NDArray[np.uint8]:
@@ -101,7 +104,7 @@ class Page:
         if self._session:
             said["sessionId"] = self._session
         os.write(self._to, json.dumps(said).encode() + b"\0")
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             message = self._next(deadline, method)
             if message.get("id") == self._count:
@@ -113,7 +116,7 @@ class Page:
         while b"\0" not in self._waiting:
             left = max(deadline - time.monotonic(), 0)
             ready, _, _ = select.select([self._source], [], [], left)
-            assert ready, f"{method}: no answer within {WAIT_S} s; {self.said[-20:]}"
+            assert ready, f"{method}: no answer within {PATIENCE_S} s; {self.said[-20:]}"
             part = os.read(self._source, 1 << 20)
             assert part, f"{method}: the browser has ended"
             self._waiting += part

@@ -3,8 +3,7 @@
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,20 +18,11 @@ from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
 from .command import PROGRAM
+from .patience import PATIENCE_S, eventually
 from .programs import free_ports
 
 T = TypeVar("T")
-WAIT_S = 120.0  # for anything: two cores may have ten processes to start
 LOOK_S = 0.02
-
-
-def eventually(condition: Callable[[], T | None], what: str) -> T:
-    """Return the first true value of a condition."""
-    deadline = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {WAIT_S} s"
-        time.sleep(LOOK_S)
-    return found
 
 
 class Cluster:
@@ -124,7 +114,7 @@ class Cluster:
         """Ask all services to end; return their exit codes."""
         for process in self.processes.values():
             process.terminate()
-        codes = {name: process.wait(WAIT_S) for name, process in self.processes.items()}
+        codes = {name: process.wait(PATIENCE_S) for name, process in self.processes.items()}
         self.processes.clear()
         return codes
 

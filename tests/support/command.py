@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from typing import Any
 
 from fibstream.cli.main import entry
 
-LIMIT_S = 100.0  # for one call; a run of these tests takes a few seconds
+from .patience import PATIENCE_S
+
 PROGRAM = str(Path(sys.executable).with_name("fibstream"))
 
 
@@ -64,8 +66,13 @@ def start(
 
 
 def finish(process: "subprocess.Popen[str]") -> Answer:
-    """Wait for a process to end."""
-    out, err = process.communicate(timeout=LIMIT_S)
+    """Wait for a process to end; one that does not is ended, with its group, and told of."""
+    try:
+        out, err = process.communicate(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired as late:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise AssertionError(f"it did not end within {PATIENCE_S} s: {out}{err}") from late
     return Answer(process.returncode, out, err)
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .command import Answer
+from .patience import PATIENCE_S
 
-LIMIT_S = 240.0  # for one call: a run has eleven processes to start
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("kernels", "volumes", "services", "app", "cli", "phantom", "models", "samples")
 COMMAND = "from fibstream.cli.main import entry; entry()"
@@ -44,7 +44,7 @@ class Installed:
         """Run Python with this copy, outside the checkout."""
         line = [sys.executable, *map(str, arguments)]
         ended = subprocess.run(
-            line, env=self.variables(*more), cwd=self.site, text=True, timeout=LIMIT_S,
+            line, env=self.variables(*more), cwd=self.site, text=True, timeout=PATIENCE_S,
             stdin=subprocess.DEVNULL, capture_output=True, check=False,
         )  # fmt: skip
         return Answer(ended.returncode, ended.stdout, ended.stderr)

@@ -17,8 +17,9 @@ from fibstream.runtime.root import bus_path
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
+from .patience import PATIENCE_S
+
 T = TypeVar("T")
-WAIT_S = 90.0  # processes take seconds to start on a busy machine
 LOOK_S = 0.002  # shorter than any task: a look must not miss one
 
 
@@ -26,10 +27,10 @@ def wait_for(
     condition: Callable[[], T], what: str, run: "subprocess.Popen[str] | None" = None
 ) -> T:
     """Return the first true value of a condition; fail early when ``run`` ends before it."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := condition()):
         assert run is None or run.poll() is None, f"{what}: {run.communicate()}"
-        assert time.monotonic() < deadline, f"{what}: not within {WAIT_S} s"
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
         time.sleep(LOOK_S)
     return found
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
+from .patience import PATIENCE_S
 from .programs import END_WITH_PARENT, free_ports
 
-START_S = 60.0
 SCRAPE_S = 0.5
 FASTER = 60  # a minute of a rule is a second of a test
 _DURATION = re.compile(r"\b(\d+)(m|h)\b")
@@ -60,7 +60,7 @@ class Prometheus:
     def ask(self, path: str, **words: str) -> Any:
         """Return the data of an answer of its API."""
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(words)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             found = json.load(answer)
         assert found["status"] == "success", found
         return found["data"]
@@ -74,7 +74,9 @@ class Prometheus:
         return {a["labels"]["alertname"] for a in self.ask("alerts")["alerts"]
                 if a["state"] == "firing"}  # fmt: skip
 
-    def until(self, condition: Callable[[], Any], what: str, patience_s: float = START_S) -> None:
+    def until(
+        self, condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S
+    ) -> None:
         """Wait until a condition holds."""
         deadline = time.monotonic() + patience_s
         while not condition():

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .patience import PATIENCE_S
 from .programs import free_ports
 
 BUCKET = "fibstream"
 REGION = "us-east-1"
-START_S = 60.0  # SeaweedFS takes two seconds on an idle machine
 LOOK_S = 0.05  # between two looks at whether a server is up
 WEED = Path(sys.executable).with_name("weed")
 WEED_PARTS = ("s3", "master", "volume", "filer", "admin")  # each has a port, and one for gRPC
@@ -171,7 +171,7 @@ class Weed:
             "s3", endpoint_url=self.endpoint, region_name=REGION, aws_access_key_id="test",
             aws_secret_access_key="secret", config=quick,
         )  # fmt: skip
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             assert self._process is not None and self._process.poll() is None, self.log
             try:

@@ -3,8 +3,10 @@
 import socket
 import time
 
+from .patience import PATIENCE_S
 
-def drip(link: socket.socket, drops: bytes, give_up_s: float = 5.0) -> float | None:
+
+def drip(link: socket.socket, drops: bytes, give_up_s: float = PATIENCE_S) -> float | None:
     """Send drops until the other side closes; return after how many seconds, None if it does not.
 
     A drop leaves each 0.05 s, while nothing else comes.

@@ -124,7 +124,6 @@ def test_a_level_of_unknown_factors_has_no_size(tmp_path: Path) -> None:
         opened(tmp_path / "em" / "s1")
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["gzip", "lz4"])
 def test_a_dataset_in_a_bucket(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     n5_array(tmp_path / "em" / "s0", compression={"type": kind}, attributes={"units": "nm"})

@@ -19,7 +19,6 @@ from fibstream.phantom.light.field import neighbours, rim_nm
 from fibstream.phantom.light.landmarks import landmarks
 from fibstream.phantom.light.modality import OFFSET, READ_NOISE, STRAY_PER_UM3
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 SHAPE, NM = (90, 150, 150), 12.0
 
 

@@ -13,7 +13,6 @@ from fibstream.phantom.light.deformations import Slabs, Spline, ThinPlate
 from fibstream.phantom.light.drawing import FAMILIES, VOLUME_RATIO, draw_frame
 from fibstream.phantom.light.published import PUBLISHED, published
 
-pytestmark = pytest.mark.timeout(600)  # the first to run may wait for the compiler
 EXTENT = np.array([3000.0, 9000.0, 7000.0])
 RIM = 3000.0
 LANDMARKS = Path(__file__).parents[3] / "samples" / "cos7_landmarks.csv"
