@@ -64,20 +64,22 @@ def facts_of(
     return {
         "name": name,
         "judgement": judgement_values(found.judgement),
-        "em": _described(em),
-        "light": _described(light),
+        "em": described(em),
+        "light": described(light),
         "microscope": dataclasses.asdict(by[0]),
         "settings": dataclasses.asdict(by[1]),
         "affine": {
             "matrix": found.transform.matrix.tolist(),
             "offset_nm": found.transform.offset.tolist(),
         },
+        "landmarks": None,
         "frame": "nm, (z, y, x); specimen to light; the centre of the first voxel lies where its "
                  "file states it, else at 0",
     }  # fmt: skip
 
 
-def _described(read: Named) -> dict[str, Any]:
+def described(read: Named) -> dict[str, Any]:
+    """Return what the report says of an image: path, shape, place, and a hash of its voxels."""
     image = read.image
     return {
         "path": read.path,

@@ -19,6 +19,7 @@ from fibstream.services.registration.settings import Microscope, Settings, micro
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
+from .corrected import follow, read_earlier, read_landmarks
 from .flags import parse_pair
 from .outputs import check_group
 from .progress import track
@@ -37,6 +38,7 @@ class Asked(NamedTuple):
     window: str | None = None
     voxel_size_nm: Triple | None = None
     light_voxel_nm: Triple | None = None
+    landmarks: Path | None = None
 
 
 class _Held(NamedTuple):
@@ -71,12 +73,28 @@ def register_light(asked: Asked, settings: Settings | None = None) -> Answer:
             read_light(held[0], asked.light_voxel_nm, track=track),
         )  # fmt: skip
         _refuse_seen(apart, em, light)
-    _say(f"registering {_size(em.image)} with {_size(light.image)}")
-    found = register(em.image, light.image, microscope, settings)
+    found, marks = _found(asked, name, (_named(em), _named(light)), (microscope, settings))
     facts = facts_of(name, _named(em), _named(light), found, (microscope, settings))
+    facts |= {"landmarks": marks}
     facts |= {"held_out": None if apart is None else _scored(found, apart, microscope, settings)}
     images, by = (em.image, light.image), (microscope, settings)
     return write_registered(asked.out, name, facts, found, images, by)
+
+
+def _found(
+    asked: Asked, name: str, pair: tuple[Named, Named], by: tuple[Microscope, Settings]
+) -> tuple[Registration, dict[str, Any] | None]:
+    """Return the registration, and what its report says of the landmarks that it follows."""
+    em, light = pair
+    if asked.landmarks is None:
+        _say(f"registering {_size(em.image)} with {_size(light.image)}")
+        return register(em.image, light.image, *by), None
+    landmarks = read_landmarks(asked.landmarks)
+    earlier = read_earlier(asked.out, name, em, light)
+    of = f"on {FOLDER}/{name}" if earlier else "alone"
+    _say(f"following {len(landmarks.names)} landmarks of {asked.landmarks} {of}")
+    found, facts = follow(landmarks, earlier, em, light, by)
+    return found, {"path": str(asked.landmarks), **facts}
 
 
 def _parse_held(text: str | None) -> tuple[str, str] | None:

@@ -20,6 +20,7 @@ from fibstream.services.registration.register import Pair
 from fibstream.services.registration.warp import pulled
 
 PAGE, OVERLAY = "index.html", "overlay.png"
+UNSEEN = "a fit that did not see a patch and its neighbours"
 
 
 class Stretch(NamedTuple):
@@ -38,16 +39,17 @@ def put_page(
     shows to be right would say what nobody knows.
     """
     pictures = []
-    for name, image, title, caption in _drawn(found, pair, stretch):
+    given = facts["landmarks"] is not None
+    for name, image, title, caption in _drawn(found, pair, stretch, given=given):
         image.save(folder / name)
         pictures.append(Picture(folder / name, title, caption))
     write_page(folder / PAGE, facts, pictures)
 
 
 def _drawn(
-    found: Registration, pair: Pair, stretch: Stretch
+    found: Registration, pair: Pair, stretch: Stretch, *, given: bool
 ) -> Iterator[tuple[str, Drawn, str, str]]:  # fmt: skip
-    """Yield name, picture, title and caption."""
+    """Yield name, picture, title and caption; ``given``: a person's landmarks were followed."""
     em = pair.em
     both = Overlay(em.grey, pulled(found.transform, pair.light, em), em.voxel_nm)
     yield (
@@ -68,7 +70,7 @@ def _drawn(
     yield (
         "residuals.png", draw_residuals(em.grey, em.voxel_nm, points, found.miss_nm),
         "Errors of patches",
-        "From where a fit that did not see a patch and its neighbours puts it, to where it "
+        f"From where {'the transform' if given else UNSEEN} puts it, to where it "
         "correlates best with the light, in nm of the specimen; all depths at once, over the "
         "brightest of the specimen. An arrow shows two axes, its colour the length in three. "
         f"Crosses: the {lost} of {len(points)} patches that found no place. The histogram counts "

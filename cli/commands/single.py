@@ -123,6 +123,10 @@ def register(
         typer.Option(metavar="NAME|AXIAL,LATERAL", help="palm, sim, confocal, or widths in nm."),
     ] = "sim",
     name: Annotated[str | None, typer.Option(help="Of lm/NAME; by default the channel's.")] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Corrected landmarks, instead of a search."),
+    ] = None,
     window: Annotated[
         str | None,
         typer.Option(metavar="LOW,HIGH", help="Values of the prediction that become dark, bright."),
@@ -146,8 +150,9 @@ def register(
     from ..registering import Asked, register_light
 
     size = None if light_voxel_nm is None else parse_triple(light_voxel_nm, LIGHT_FLAG, float)
+    sizes = voxel_size(voxel_size_nm), size
     found = register_light(
-        Asked(light, em, out, name, held_out, microscope, window, voxel_size(voxel_size_nm), size)
+        Asked(light, em, out, name, held_out, microscope, window, *sizes, landmarks)
     )
     judgement = found.facts["judgement"]
     why = "; ".join(judgement["reasons"]) or f"error {judgement['error_nm']:.0f} nm"

@@ -46,9 +46,10 @@ def regions(points: Floats) -> NDArray[np.int64]:
 
 
 def judged(
-    ncc: float, gap: float, weight: Floats, error: Floats, stretch: Floats
+    ncc: float, gap: float, weight: Floats, error: Floats, stretch: Floats,
+    by: str = "by cross-validation",
 ) -> Judgement:  # fmt: skip
-    """Return the judgement on a transform.
+    """Return the judgement on a transform; ``by`` says how its error was found.
 
     Any measure that is surely wrong, or two beyond their bounds: unregistered.  One beyond: check.
     """
@@ -63,7 +64,7 @@ def judged(
         (kept < KEPT, f"{kept:.0%} of the patches found a place, expected {KEPT:.0%}"),
         (
             not middle <= ERROR_NM,
-            f"error {middle:.0f} nm by cross-validation, expected {ERROR_NM:.0f}",
+            f"error {middle:.0f} nm {by}, expected {ERROR_NM:.0f}",
         ),
         (folds > 0, f"folds at {folds:.1%} of the places"),
         (int(used.sum()) < LEAST_PATCHES, f"{used.sum()} patches, expected {LEAST_PATCHES}"),
