@@ -1,6 +1,7 @@
 """The fold that a planner hosts: objects of the fragments of all chunks, labels of each chunk."""
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from fibstream.core.events import ObjectChanged, Place
 from fibstream.core.fold import NoFold
@@ -8,15 +9,37 @@ from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays, Input
 from fibstream.core.subject import Subject
 
-from .objects import ObjectFold
+from .objects import ObjectChange
 
 EPOCH = 64  # chunks: landings between two snapshots of open objects
+
+
+class ChunkObjects(Protocol):
+    """Objects made of summaries of chunks, such as `kernels.objects.ObjectFold`."""
+
+    def put(self, chunk: Index, summary: Arrays) -> None:
+        """Take the summary of a chunk; it replaces an earlier one of the same chunk."""
+
+    def seal(self) -> None:
+        """Make closed objects final: no chunk will be acquired again."""
+
+    def snapshot(self) -> None:
+        """Let the labels of open objects follow what is known now."""
+
+    def mapping(self, chunk: Index) -> bytes:
+        """Return the labels of a chunk's fragments; KeyError for a chunk without a summary."""
+
+    def dirty(self) -> set[Index]:
+        """Return the chunks whose mapping may have changed since the last call."""
+
+    def changes(self) -> list[ObjectChange]:
+        """Return the changes of objects since the last call, by id."""
 
 
 class HostedObjects(NoFold):
     """The objects of ``name``: made of the summaries ``source``, for tasks of stage ``labels``."""
 
-    def __init__(self, name: str, source: Input, labels: str, fold: ObjectFold) -> None:
+    def __init__(self, name: str, source: Input, labels: str, fold: ChunkObjects) -> None:
         self._name = name
         self._labels = labels
         self._fold = fold

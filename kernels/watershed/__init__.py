@@ -7,7 +7,9 @@ IEEE PAMI 2009). Ties are broken by global id, so a basin does not depend on the
 ``basins``       steepest descent of a block
 ``saddles``      the graph of the basins of a block, and that of two blocks joined
 ``dynamics``     how deep a minimum is below its saddle; a spanning forest of saddles
+``rule``         what decides which basins become one object
 ``agglomerate``  basins merged by a quantile of the affinity between them
+``split``        the objects of a dataset, kept up to date as its chunks come
 ``presets``      the published parameters of each cell
 ===============  ================================================================================
 """

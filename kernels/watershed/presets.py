@@ -7,7 +7,7 @@ were not agglomerated.
 from collections.abc import Mapping
 from fractions import Fraction
 
-from .agglomerate import Agglomeration
+from .rule import Agglomeration
 
 SMOOTH_NM = 12.0
 MITOCHONDRIA: Mapping[str, Agglomeration] = {

@@ -6,7 +6,7 @@ replaces provisional names. Blocks joined in any order have the graph of the blo
 to the bit: all sums are of integers and every tie is broken by voxels' names, ``1 + gid``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,38 +85,46 @@ def find_saddles(basins: Basins, connectivity: Connectivity) -> SaddleGraph:
     )
 
 
-def join(one: SaddleGraph, other: SaddleGraph) -> SaddleGraph:
-    """Return the saddle graph of two blocks that make up one, which is asserted."""
+def unite(graphs: Sequence[SaddleGraph]) -> SaddleGraph:
+    """Return the graph of the basins of any blocks; ``core`` is the box around all of them.
+
+    The shell is that of every block: whoever has a provisional name finds its end there.
+    """
     start, stop = zip(
-        *((min(a, c), max(b, d)) for a, b, c, d in zip(*one.core, *other.core, strict=True)),
-        strict=True,
+        *((min(low), max(high)) for low, high in zip(*_corners(graphs), strict=True)), strict=True
     )
-    core = Box(start, stop)
-    assert np.prod(core.shape) == np.prod(one.core.shape) + np.prod(other.core.shape)
-    shell = follow([one.shell, other.shell])
     both = {
-        field: np.concatenate([getattr(one, field), getattr(other, field)])
+        field: np.concatenate([getattr(graph, field) for graph in graphs])
         for field in SaddleGraph._fields[1:]
     }
-    both["at"][one.at.size :] += len(one.edge)
-    merged = SaddleGraph(core, **both)
-    return rename(
-        merged._replace(shell=shell[_on_hull(shell[:, 0], core)]),
-        find_in(shell[:, 0], shell[:, 1], merged.basin),
-        find_in(shell[:, 0], shell[:, 1], merged.edge),
-    )
+    rows = np.cumsum([0, *(len(graph.edge) for graph in graphs)])
+    both["at"] += np.repeat(rows[:-1], [graph.at.size for graph in graphs])
+    shell = follow([graph.shell for graph in graphs])
+    merged = SaddleGraph(Box(start, stop), **both)._replace(shell=shell)
+    names, ends = shell[:, 0], shell[:, 1]
+    return rename(merged, find_in(names, ends, merged.basin), find_in(names, ends, merged.edge))
+
+
+def _corners(graphs: Sequence[SaddleGraph]) -> tuple[list[Index], list[Index]]:
+    """Return by axis the first and the last places of all blocks."""
+    lows, highs = ([getattr(g.core, end) for g in graphs] for end in ("start", "stop"))
+    return list(zip(*lows, strict=True)), list(zip(*highs, strict=True))
+
+
+def join(one: SaddleGraph, other: SaddleGraph) -> SaddleGraph:
+    """Return the saddle graph of two blocks that make up one, which is asserted."""
+    found = unite([one, other])
+    assert np.prod(found.core.shape) == np.prod(one.core.shape) + np.prod(other.core.shape)
+    return _hull_only(found)
 
 
 def join_all(graphs: Mapping[Index, SaddleGraph]) -> SaddleGraph:
     """Return the saddle graph of the blocks of a grid, by their indices (z, y, x) on it."""
-    for axis in (2, 1, 0):
-        rows: dict[Index, SaddleGraph] = {}
-        for index in sorted(graphs):
-            z, y, x = (n if a < axis else 0 for a, n in enumerate(index))
-            before = rows.get((z, y, x))
-            rows[z, y, x] = join(before, graphs[index]) if before else graphs[index]
-        graphs = rows
-    return graphs[0, 0, 0]
+    return _hull_only(unite(list(graphs.values())))
+
+
+def _hull_only(graph: SaddleGraph) -> SaddleGraph:
+    return graph._replace(shell=graph.shell[_on_hull(graph.shell[:, 0], graph.core)])
 
 
 def follow(shells: list[Ids]) -> Ids:

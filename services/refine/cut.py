@@ -72,11 +72,23 @@ def cut_fragments(
     summary
         As described above.
     """
-    block, border = extended(patch, core)
+    block, _ = extended(patch, core)
     mask = _foreground(patch, block, rule)
     absent = None if unimaged is None else unimaged.within(block)
     if absent is not None:
         mask &= ~absent
+    return cut_foreground(mask, patch, core, rule, absent)
+
+
+def cut_foreground(
+    mask: Bits, patch: Patch, core: Box, rule: ObjectRule, absent: Bits | None
+) -> tuple[Names, Arrays]:
+    """Cut the foreground of a chunk into fragments: see `cut_fragments`.
+
+    ``mask``, and ``absent``, what was never imaged, have the shape of the chunk and one more voxel
+    on each positive side where the volume goes on.
+    """
+    block, border = extended(patch, core)
     components = _label(mask, rule, core.shape)
     out = _outside(components, patch, block, border)
     if absent is not None:

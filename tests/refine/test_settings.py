@@ -8,15 +8,21 @@ import pytest
 from fibstream.core.errors import WrongUse
 from fibstream.core.ids import gid
 from fibstream.services.refine.recipe import Recipe, recipes, resolve
-from fibstream.services.refine.recipes.published import RECIPES
+from fibstream.services.refine.recipes import agglomerated, published
 
 from .made import Made, dataset_of, inputs_of, make
 from .whole import VOXEL
 
 VOXEL_NM3 = VOXEL[0] * VOXEL[1] * VOXEL[2]
 BY_UNIT = {"_nm": (-9, 0, 3, 6, 12), "_nm3": tuple(n * VOXEL_NM3 for n in (0, 1, 2, 3, 4.5, 30))}
+BY_NAME = {
+    "quantile": (0, 25, 50, 100),
+    "merge_below": (0, 0.1, 0.5, 0.9, 1),
+    "min_depth": (0, 1, 20, 200),
+}
 # A row of a table differs from another one of its kind in names and defaults alone.
-KINDS = [recipe for recipe in recipes().values() if recipe not in RECIPES]
+ROWS = (*published.RECIPES, *agglomerated.RECIPES[1:])
+KINDS = [recipe for recipe in recipes().values() if recipe not in ROWS]
 SETTINGS = [(r, name) for r in KINDS for name in type(r.settings).model_fields]
 FIRST_IDS = [1 + gid((0, y, x)) for y in range(6) for x in range(12)]
 ROUNDS = 30
@@ -39,7 +45,7 @@ def _values(annotation: Any, name: str) -> tuple[Any, ...]:
     if get_args(annotation):
         return tuple(v for one in get_args(annotation) for v in _values(one, name))
     assert annotation in (int, float), f"{name}: give values for a {annotation}"
-    return BY_UNIT[name[name.rindex("_") :]]
+    return BY_NAME.get(name) or BY_UNIT[name[name.rindex("_") :]]
 
 
 def drawn(recipe: Recipe, rng: np.random.Generator, **fixed: Any) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import numpy as np
 from fibstream import registry
 from fibstream.core.dataset import Dataset, Model, Organelle, Prediction
 from fibstream.core.grid import Index
-from fibstream.services.refine.recipe import RecipeSettings, resolve
+from fibstream.services.refine.recipe import RecipeSettings, find_recipe, resolve
 
 from ..support.engines import TinyEngine
 from ..support.geometry import triple
@@ -51,7 +51,7 @@ def draw_dataset(rng: random.Random, *, rich: bool = False) -> Dataset:
             *(Prediction(name=n, model="tiny", channel=n) for n in predicted),
             *(Prediction(name=n) for n in stored),
         ),
-        organelles=tuple(_organelle(n, settings) for n in names),
+        organelles=tuple(_organelle(n, settings, f"{chunk} {y} {x} {n}") for n in names),
     )  # fmt: skip
     return _in_contact(rng, dataset) if rich else dataset
 
@@ -66,11 +66,20 @@ def _absent_mask(chunk: Index, y: int, x: int) -> bool:
     return random.Random(f"mask {chunk} {y} {x}").random() < 0.15
 
 
-def _organelle(prediction: str, settings: RecipeSettings) -> Organelle:
+def _organelle(prediction: str, settings: RecipeSettings, drawn: str) -> Organelle:
+    """Return components, or in every third dataset basins, drawn from a source of its own."""
+    rng, given, recipe = random.Random(f"recipe {drawn}"), settings.model_dump(), "generic"
+    if rng.random() < 1 / 3:
+        recipe = "agglomerated"
+        common = given.keys() & type(find_recipe(recipe).settings).model_fields.keys()
+        chosen = {
+            "quantile": rng.choice((0, 25, 50)), "merge_below": rng.choice((0.1, 0.6, 0.9)),
+            "min_depth": rng.choice((0, 10)),
+        }  # fmt: skip
+        given = resolve(recipe, {name: given[name] for name in common} | chosen).model_dump()
     name = "generic" if prediction == "mito" else prediction
     return Organelle(
-        name=name, recipe="generic", inputs={"prediction": prediction},
-        settings=settings.model_dump(),
+        name=name, recipe=recipe, inputs={"prediction": prediction}, settings=given
     )  # fmt: skip
 
 

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 def other_pipeline(rng: random.Random, dataset: Dataset) -> Dataset:
     """Return a dataset whose organelles have other settings."""
-    settings = resolve(
-        "generic", {"smooth_nm": rng.choice((0, 4)), "min_volume_nm3": rng.choice((0, 4000))}
-    ).model_dump()
-    organelles = [each.model_copy(update={"settings": settings}) for each in dataset.organelles]
+    given = {"smooth_nm": rng.choice((0, 4)), "min_volume_nm3": rng.choice((0, 4000))}
+    organelles = [
+        each.model_copy(update={"settings": resolve(each.recipe, given).model_dump()})
+        for each in dataset.organelles
+    ]
     return dataset.model_copy(update={"organelles": tuple(organelles)})
 
 

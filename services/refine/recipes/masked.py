@@ -48,11 +48,15 @@ class MaskSettings(RecipeSettings):
     expand_3_nm: float = bounded(0, 0, MAX_EXPAND_NM, "nm")
 
 
-class MaskedSettings(MaskSettings, GenericSettings):
-    """Those of generic and of masks, and the objects that are kept or left out by their ids."""
+class Choice(RecipeSettings):
+    """The objects that are kept, all where there are none, or left out, by their ids."""
 
     select_ids: list[ObjectId] = Field(default=[], max_length=MAX_IDS, description=IDS)
     drop_ids: list[ObjectId] = Field(default=[], max_length=MAX_IDS, description=IDS)
+
+
+class MaskedSettings(Choice, MaskSettings, GenericSettings):
+    """Those of generic and of masks, and a choice of objects."""
 
 
 def mask_roles(mask: str | None = None, *, needed: bool = False) -> tuple[Role, ...]:
@@ -110,8 +114,12 @@ def _settings(organelle: Organelle) -> MaskedSettings:
 
 def _rule(dataset: Dataset, organelle: Organelle) -> ObjectRule:
     settings = _settings(organelle)
-    rule = rule_of(dataset, organelle, settings)
-    for word, ids in (("select_ids", settings.select_ids), ("drop_ids", settings.drop_ids)):
+    return chosen(dataset, organelle, rule_of(dataset, organelle, settings), settings)
+
+
+def chosen(dataset: Dataset, organelle: Organelle, rule: ObjectRule, choice: Choice) -> ObjectRule:
+    """Return a rule that also chooses objects by ids; raise WrongUse for one that is no voxel."""
+    for word, ids in (("select_ids", choice.select_ids), ("drop_ids", choice.drop_ids)):
         for id_ in ids:
             _, y, x = voxel(id_ - 1)  # of an open volume z may be anything
             if y >= dataset.shape[1] or x >= dataset.shape[2]:
@@ -119,7 +127,7 @@ def _rule(dataset: Dataset, organelle: Organelle) -> ObjectRule:
                     f"organelle {cut(organelle.name, 40)}: {word} has {id_}, which is no voxel of "
                     f"the volume; expected ids of table {cut(organelle.name, 40)}"
                 )
-    return rule.chosen(frozenset(settings.select_ids), frozenset(settings.drop_ids))
+    return rule.chosen(frozenset(choice.select_ids), frozenset(choice.drop_ids))
 
 
 def stages(dataset: Dataset, organelle: Organelle) -> list[Stage]:

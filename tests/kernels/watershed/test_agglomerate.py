@@ -12,10 +12,11 @@ from fibstream.core.grid import Grid
 from fibstream.kernels.conventions import Connectivity
 from fibstream.kernels.mapping import encode_mapping
 from fibstream.kernels.relabel import relabel
-from fibstream.kernels.watershed.agglomerate import Agglomeration, agglomerate
+from fibstream.kernels.watershed.agglomerate import agglomerate
 from fibstream.kernels.watershed.basins import HIGHEST, OUTSIDE, paint_ends, relief_of
 from fibstream.kernels.watershed.dynamics import contract, find_components, mark
 from fibstream.kernels.watershed.presets import MITOCHONDRIA, NUCLEI
+from fibstream.kernels.watershed.rule import Agglomeration
 from fibstream.kernels.watershed.saddles import (
     SaddleGraph,
     find_in,

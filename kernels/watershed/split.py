@@ -1,0 +1,268 @@
+"""Objects that closed components of foreground are split into: basins, agglomerated.
+
+A pure function of the summaries of chunks, kept up to date as `kernels.objects` keeps components.
+Agglomeration of a component reads no other one, so each is split once it is closed; an open one is
+one object. Importing it brings no compiler.
+
+The summary of a chunk holds the arrays of its saddle graph by their names, beside ``core``, its
+basins as ``ids``, ``part``, the row of the component that each basin is of, and the components as
+`fibstream.services.refine.cut` describes them, each name after ``c_``.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.core.grid import Box, Index
+from fibstream.core.stage import Arrays
+
+from ..mapping import encode_mapping
+from ..objects import ObjectChange, State
+from ..union_find import FragmentSets
+from .rule import Agglomeration
+
+if TYPE_CHECKING:
+    from .saddles import SaddleGraph
+
+Names = NDArray[np.uint64]
+COMPONENT = "c_"
+GRAPH = ("relief", "first", "voxels", "shell", "edge", "saddle", "at", "level", "times")
+
+
+class SplitFold:
+    """All objects of one dataset and organelle whose components are split.
+
+    Objects outside the limits are not reported, nor are those that are not chosen. An open
+    component has the label of the last snapshot; see `kernels.objects.ObjectFold`.
+
+    Parameters
+    ----------
+    rule
+        What decides which basins become one object.
+    least, most
+        The limits of an object in voxels, both inclusive.
+    only, without
+        Ids of the objects that are kept, all where there are none, and of those that are not.
+    """
+
+    def __init__(
+        self, rule: Agglomeration, *, least: int = 1, most: float = math.inf,
+        only: frozenset[int] = frozenset(), without: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        self._rule = rule
+        self._least, self._most = least, most
+        self._only, self._without = only, without
+        self._summaries: dict[Index, Arrays] = {}
+        self._sealed = self._stale = False
+        self._snapshot: dict[int, int] = {}  # labels of open components that are not their own name
+        self._dirty: set[Index] = set()
+        self._changed: set[int] = set()
+        self._reported: dict[int, tuple[int, State]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sets = FragmentSets(merging=False)
+        self._part: dict[Index, NDArray[np.uint32]] = {}  # of each basin, as it was added
+        self._object: dict[Index, Names] = {}  # of each basin of a chunk; 0: its component is open
+        self._voxels: dict[int, int] = {}  # of each object of a closed component
+        self._split: set[int] = set()  # components
+
+    def put(self, chunk: Index, summary: Arrays) -> None:
+        """Take the summary of a chunk; it replaces an earlier one of the same chunk."""
+        before = self._summaries.get(chunk)
+        if before is not None and all(np.array_equal(before[k], summary[k]) for k in summary):
+            return
+        self._summaries[chunk] = summary
+        self._dirty.add(chunk)
+        if before is not None or self._stale:
+            self._stale = True
+            return
+        self._add(chunk)
+        if self._sets.contradicted:  # its neighbours will come anew, too
+            self._stale = True
+        else:
+            self._split_closed()
+
+    def seal(self) -> None:
+        """Make closed objects final: no chunk will be acquired again."""
+        self._sealed = True
+        self._current()
+        self._changed.update(self._reported)
+
+    def snapshot(self) -> None:
+        """Let the labels of open components follow what is known now."""
+        self._current()
+        before = {c: self._labels(c) for c, ids in self._object.items() if (ids == 0).any()}
+        self._take_snapshot(before)
+
+    def mapping(self, chunk: Index) -> bytes:
+        """Return the labels of a chunk's basins, encoded for ``relabel``.
+
+        A chunk without a summary is a ``KeyError``.
+        """
+        self._current()
+        return encode_mapping(self._summaries[chunk]["ids"], self._labels(chunk))
+
+    def dirty(self) -> set[Index]:
+        """Return the chunks whose mapping may have changed since the last call."""
+        self._current()
+        dirty, self._dirty = self._dirty, set()
+        return dirty
+
+    def changes(self) -> list[ObjectChange]:
+        """Return the changes of objects since the last call, by id."""
+        self._current()
+        changed, self._changed = self._changed, set()
+        return [change for id_ in sorted(changed) if (change := self._change(id_))]
+
+    def objects(self) -> dict[int, tuple[int, State]]:
+        """Return voxels and state of each object within the limits."""
+        self._current()
+        names = {self._sets.name(root) for root in self._sets.objects()} | self._voxels.keys()
+        states = ((name, self._state(name)[0]) for name in names)
+        return {name: state for name, state in states if state is not None}
+
+    def _current(self) -> None:
+        """Build everything anew when a summary was replaced."""
+        if not self._stale:
+            return
+        before = {chunk: self._labels(chunk) for chunk in self._object}
+        self._stale = False
+        self._changed |= self._reported.keys()
+        self._begin()
+        for chunk in sorted(self._summaries):
+            self._add(chunk)
+        self._sets.contradicted = False
+        self._split_closed()
+        self._take_snapshot(before)
+
+    def _add(self, chunk: Index) -> None:
+        summary = self._summaries[chunk]
+        parts = {k.removeprefix(COMPONENT): v for k, v in summary.items() if k[:2] == COMPONENT}
+        self._sets.add(chunk, parts)
+        self._part[chunk] = summary["part"]
+        self._object[chunk] = np.zeros(summary["ids"].size, np.uint64)
+
+    def _split_closed(self) -> None:
+        """Split the components that have closed since the last call."""
+        changed, self._sets.changed = self._sets.changed, set()
+        self._changed |= changed
+        chunks, self._sets.relabelled = self._sets.relabelled, set()
+        found = {root for id_ in changed if (root := self._sets.find(id_)) is not None}
+        roots = {root for root in found if self._sets.is_closed(root)}
+        fresh = {root for root in roots if self._sets.name(root) not in self._split}
+        if fresh:
+            self._split |= {self._sets.name(root) for root in fresh}
+            self._agglomerate(np.array(sorted(fresh)), sorted(chunks & self._object.keys()))
+
+    def _agglomerate(self, roots: NDArray[np.int64], chunks: Iterable[Index]) -> None:
+        from .agglomerate import agglomerate
+        from .saddles import find_in, rows_of, unite
+
+        held = {chunk: np.isin(self._roots(chunk), roots) for chunk in chunks}
+        held = {chunk: kept for chunk, kept in held.items() if kept.any()}
+        graph = unite([selected(self._summaries[chunk], kept) for chunk, kept in held.items()])
+        objects = agglomerate(graph, self._rule)
+        for name, voxels in zip(objects.tolist(), graph.voxels.tolist(), strict=True):
+            self._voxels[name] = self._voxels.get(name, 0) + voxels
+        self._changed.update(objects.tolist())
+        for chunk, kept in held.items():
+            ends = self._summaries[chunk]["ids"][kept]
+            last = find_in(graph.shell[:, 0], graph.shell[:, 1], ends)
+            self._object[chunk][kept] = objects[rows_of(graph.basin, last)]
+        self._dirty |= held.keys()
+
+    def _roots(self, chunk: Index) -> NDArray[np.int64]:
+        """Return the root of the component that each basin of a chunk is of."""
+        roots = [self._sets.root(node) for node in self._sets.fragments(chunk)]
+        return np.array(roots, np.int64)[self._part[chunk]]
+
+    def _labels(self, chunk: Index) -> Names:
+        """Return the label of each basin of a chunk: of its object, or of its open component."""
+        names = [self._sets.name(node) for node in self._sets.fragments(chunk)]
+        open_ = np.array([self._snapshot.get(name, name) for name in names], np.uint64)
+        found = self._object[chunk]
+        distinct, at = np.unique(found, return_inverse=True)
+        kept = np.array([self._kept(n, self._voxels.get(n, 0)) for n in distinct.tolist()], bool)
+        labels = np.where(kept, distinct, np.uint64(0))[at]
+        return np.where(found == 0, open_[self._part[chunk]], labels)
+
+    def _take_snapshot(self, before: Mapping[Index, Names]) -> None:
+        """Take a snapshot; the chunks whose labels are not those of ``before`` become dirty."""
+        self._snapshot = {}
+        for chunk, ids in self._object.items():
+            if (ids == 0).any():
+                for node in self._sets.fragments(chunk):
+                    self._snapshot[self._sets.name(node)] = self._sets.name(self._sets.root(node))
+        for chunk, labels in before.items():
+            if not np.array_equal(labels, self._labels(chunk)):
+                self._dirty.add(chunk)
+
+    def _kept(self, id_: int, voxels: int) -> bool:
+        chosen = id_ not in self._without and (not self._only or id_ in self._only)
+        return chosen and self._least <= voxels <= self._most
+
+    def _state(self, id_: int) -> tuple[tuple[int, State] | None, int | None]:
+        """Return voxels and state of an object if it is reported, and the id that it has now."""
+        if id_ in self._voxels:
+            state: State = "final" if self._sealed else "closed"
+            voxels = self._voxels[id_]
+            return ((voxels, state) if self._kept(id_, voxels) else None), id_
+        root = self._sets.find(id_)
+        if root is None or self._sets.is_closed(root) or not self._sets.is_object(root):
+            return None, None
+        name, voxels = self._sets.name(root), self._sets.voxels(root)
+        return ((voxels, "open") if self._kept(name, voxels) else None), name
+
+    def _change(self, id_: int) -> ObjectChange | None:
+        """Return how an object differs from what was last reported of it, and note that."""
+        state, target = self._state(id_)
+        before, now = self._reported.pop(id_, None), state if target == id_ else None
+        if now is not None:
+            self._reported[id_] = now
+        if now == before:
+            return None
+        if now is None:
+            assert before is not None
+            if state is None:
+                return ObjectChange("withdrawn", id_, before[0])
+            return ObjectChange("merged_into", id_, before[0], target)
+        if now[1] != "open":
+            return ObjectChange(now[1], id_, now[0])
+        return ObjectChange("grown" if before and before[1] == "open" else "opened", id_, now[0])
+
+
+def packed(graph: "SaddleGraph", part: NDArray[np.intp], components: Arrays) -> Arrays:
+    """Return the summary of a chunk: see above."""
+    types = {"relief": "<u2", "level": "<u2", "at": "<u4", "voxels": "<u4", "times": "<u4"}
+    arrays = {name: getattr(graph, name).astype(types.get(name, "<u8")) for name in GRAPH}
+    return {
+        "core": np.array(graph.core, "<i8"),
+        "ids": graph.basin.astype("<u8"),
+        "part": part.astype("<u4"),
+        **arrays,
+        **{COMPONENT + name: array for name, array in components.items()},
+    }
+
+
+def selected(summary: Arrays, kept: NDArray[np.bool_]) -> "SaddleGraph":
+    """Return the saddle graph of some basins of a chunk, which have no edge to the others."""
+    from .saddles import SaddleGraph
+
+    basin = summary["ids"][kept]
+    shell = summary["shell"][np.isin(summary["shell"][:, 1], basin)]
+    edges = np.asarray(np.isin(summary["edge"], basin).any(axis=1))
+    row = np.cumsum(edges) - 1
+    times = edges[summary["at"]]
+    start, stop = (tuple(int(n) for n in row) for row in summary["core"])
+    return SaddleGraph(
+        Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])),
+        basin, summary["relief"][kept], summary["first"][kept],
+        summary["voxels"][kept].astype(np.uint64), shell,
+        summary["edge"][edges], summary["saddle"][edges],
+        row[summary["at"][times]].astype(np.int64), summary["level"][times],
+        summary["times"][times].astype(np.uint64),
+    )  # fmt: skip

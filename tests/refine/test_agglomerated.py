@@ -1,0 +1,264 @@
+"""Watershed and agglomeration chunk by chunk: the objects of the whole volume, at every moment."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fibstream.core.errors import Poison, WrongUse
+from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.keys import canonical
+from fibstream.core.stage import Arrays, Patch
+from fibstream.kernels.conventions import Connectivity
+from fibstream.kernels.mapping import encode_mapping
+from fibstream.kernels.relabel import relabel
+from fibstream.kernels.smooth import smooth
+from fibstream.kernels.watershed.agglomerate import agglomerate
+from fibstream.kernels.watershed.basins import HIGHEST, OUTSIDE, find_basins, paint_ends
+from fibstream.kernels.watershed.saddles import find_saddles
+from fibstream.kernels.watershed.split import SplitFold
+from fibstream.services.refine import descent
+from fibstream.services.refine.recipe import find_recipe, resolve
+from fibstream.services.refine.recipes.agglomerated import AgglomeratedSettings
+from fibstream.services.refine.rule import ObjectRule
+
+from .streamed import dataset_of, streamed
+from .whole import VOXEL, absence, one_box, random_absent, random_grid, random_volume
+
+TRIALS = 12  # of each pair below: about 100 in all
+VOXEL_NM3 = 8 * 4 * 4
+
+
+class Case:
+    """A prediction of lumps that touch, a grid, absent chunks, and settings."""
+
+    def __init__(self, seed: int, connectivity: Connectivity, smooth_nm: float) -> None:
+        self.rng = rng = np.random.default_rng(seed)
+        lumps = random_volume(rng, 14)
+        self.grid = random_grid(rng, lumps.shape)
+        self.absent = random_absent(rng, self.grid)
+        self.gone = absence(self.grid, self.absent)
+        noise = rng.integers(0, rng.choice([3, 60, 127]), lumps.shape)
+        self.values = np.where(self.gone, 0, np.where(lumps, 255 - noise, noise)).astype(np.uint8)
+        self.settings = {
+            "smooth_nm": smooth_nm, "connectivity": connectivity,
+            "quantile": int(rng.integers(0, 101)),
+            "merge_below": float(rng.choice([0, 0.3, 0.9, 1])),
+            "min_depth": float(rng.choice([0, 0.5, 20])),
+            "min_volume_nm3": float(rng.integers(0, 4)) * VOXEL_NM3,
+            "max_volume_nm3": [None, 200.0 * VOXEL_NM3][rng.integers(2)],
+        }  # fmt: skip
+        self.made = dataset_of(self.grid, "agglomerated", {"prediction": "p"}, self.settings)
+        indices = list(self.grid.indices())
+        self.order = [indices[i] for i in rng.permutation(len(indices))]
+
+    @property
+    def given(self) -> AgglomeratedSettings:
+        found = resolve("agglomerated", self.settings)
+        assert isinstance(found, AgglomeratedSettings)
+        return found
+
+    def whole(self) -> NDArray[np.uint64]:
+        """The algorithm on the whole volume, by kernels that tests of their own check."""
+        given, box = self.given, one_box(self.values)
+        sigma = tuple(given.smooth_nm / edge for edge in VOXEL)
+        smoothed = self.values.astype(np.uint16) << np.uint16(7)
+        if given.smooth_nm:
+            smoothed = smooth(self.values, (sigma[0], sigma[1], sigma[2]), box)
+        relief = np.where(smoothed >= 127 << 7, HIGHEST - smoothed, OUTSIDE).astype(np.uint16)
+        relief[self.gone] = OUTSIDE
+        basins = find_basins(relief, box, box, given.connectivity)
+        graph = find_saddles(basins, given.connectivity)
+        objects = agglomerate(graph, given.agglomeration)
+        ends = paint_ends(basins)
+        labels = relabel(ends, graph.basin, encode_mapping(graph.basin, objects))
+        ids, voxels = np.unique(labels, return_counts=True)
+        most = given.max_volume_nm3 or np.inf
+        wrong = (voxels * VOXEL_NM3 < given.min_volume_nm3) | (voxels * VOXEL_NM3 > most)
+        labels[np.isin(labels, ids[wrong])] = 0
+        return labels
+
+    def rule(self) -> ObjectRule:
+        from fibstream.services.refine.recipes.agglomerated import _rule
+
+        return _rule(*self.made)
+
+    def chunks(self, values: NDArray[np.uint8]) -> dict[Index, tuple[NDArray[np.uint64], Arrays]]:
+        return {i: descent.cut_basins(*self.block(values, i), self.rule())
+                for i in self.grid.indices()}  # fmt: skip
+
+    def block(self, values: NDArray[np.uint8], index: Index) -> tuple[Patch, Box]:
+        stage = find_recipe("agglomerated").stages(*self.made)[0]
+        box = self.grid.block(index, stage.inputs[0].halo)
+        gone = tuple(self.grid.box(i) for i in self.grid.covering(box) if i in self.absent)
+        return Patch(values[box.slices()], box, gone), self.grid.box(index)
+
+    def fold(self) -> SplitFold:
+        rule = self.rule()
+        return SplitFold(self.given.agglomeration, least=rule.least, most=rule.most)
+
+
+def sizes(labels: NDArray[np.uint64]) -> dict[int, int]:
+    ids, voxels = np.unique(labels[labels > 0], return_counts=True)
+    return dict(zip(ids.tolist(), voxels.tolist(), strict=True))
+
+
+def painted(
+    fold: SplitFold, grid: Grid, chunks: dict[Index, tuple[NDArray[np.uint64], Arrays]]
+) -> NDArray[np.uint64]:
+    out = np.zeros(grid.extent, np.uint64)
+    for index, (ends, summary) in chunks.items():
+        out[grid.box(index).slices()] = relabel(ends, summary["ids"], fold.mapping(index))
+    return out
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("smooth_nm", [0.0, 3.0, 9.0])
+def test_blocks_are_the_whole(connectivity: Connectivity, smooth_nm: float) -> None:
+    for seed in range(TRIALS):
+        case = Case(seed, connectivity, smooth_nm)
+        found = streamed(case.made, {"predictions/p": case.values}, case.order, case.absent)
+        expected = case.whole()
+        assert np.array_equal(found.labels, expected), seed
+        assert found.objects == sizes(expected), seed
+
+
+@pytest.mark.parametrize("connectivity", [6, 26])
+def test_a_closed_object_is_final_at_once(connectivity: Connectivity) -> None:
+    """Half-way, objects of a closed component have their last voxels, ids and labels."""
+    for seed in range(100, 115):
+        case = Case(seed, connectivity, 0.0)
+        expected, chunks, fold = case.whole(), case.chunks(case.values), case.fold()
+        reported: dict[int, tuple[int, str]] = {}
+        written: dict[Index, bytes] = {}
+        for index in case.order:
+            fold.put(index, chunks[index][1])
+            if case.rng.random() < 0.3:
+                fold.put(index, chunks[index][1])
+            if case.rng.random() < 0.2:
+                fold.snapshot()
+            for change in fold.changes():
+                if change.kind in ("merged_into", "withdrawn"):
+                    del reported[change.id]
+                else:
+                    assert reported.get(change.id, (0, ""))[1] != "closed"
+                    reported[change.id] = (change.voxels, change.kind)
+                if change.kind == "closed":
+                    assert sizes(expected)[change.id] == change.voxels
+            dirty = fold.dirty()
+            assert all(o in dirty or fold.mapping(o) == m for o, m in written.items())
+            written.update({other: fold.mapping(other) for other in dirty})
+            state = {i: v for i, (v, _) in fold.objects().items()}
+            assert state == {i: v for i, (v, _) in reported.items()}
+        fold.seal()
+        assert {c.kind for c in fold.changes()} <= {"final"}
+        assert fold.objects() == {i: (v, "final") for i, v in sizes(expected).items()}
+        assert np.array_equal(painted(fold, case.grid, chunks), expected)
+
+
+def test_what_is_acquired_again_leaves_nothing_of_the_first() -> None:
+    for seed in range(200, 220):
+        case = Case(seed, 6, 0.0)
+        other = Case(seed + 1000, 6, 0.0)
+        changed = case.values.copy()
+        again = [i for i in case.order if case.rng.random() < 0.4]
+        for index in again:
+            box = case.grid.box(index).slices()
+            fill = np.resize(other.values, changed[box].shape)
+            changed[box] = np.where(case.gone[box], 0, fill)
+        first, last = case.chunks(case.values), case.chunks(changed)
+        fold, fresh = case.fold(), case.fold()
+        landings: Sequence[tuple[Index, Arrays]] = [(i, first[i][1]) for i in case.order]
+        for index, summary in landings:
+            fold.put(index, summary)
+        fold.changes()
+        written = {index: fold.mapping(index) for index in case.order}
+        fold.dirty()
+        for index in case.order:
+            fold.put(index, last[index][1])
+            fresh.put(index, last[index][1])
+        assert fold.objects() == fresh.objects()
+        assert np.array_equal(painted(fold, case.grid, last), painted(fresh, case.grid, last))
+        dirty = fold.dirty()
+        assert all(i in dirty or fold.mapping(i) == m for i, m in written.items())
+        case.values = changed
+        assert np.array_equal(painted(fold, case.grid, last), case.whole())
+
+
+def test_touching_lumps_come_apart_and_components_do_not() -> None:
+    """Two balls that overlap: one component, two objects, at a quantile that tells them apart."""
+    grid = Grid((24, 40, 24), (10, 14, 12))
+    z, y, x = np.indices(grid.extent)
+    balls = [(z - 12) ** 2 + (y - middle) ** 2 + (x - 12) ** 2 for middle in (12, 28)]
+    values = (255 - np.minimum(*balls) * 1.6).clip(0, 255).astype(np.uint8)
+    found = []
+    for below in (0.7, 1.0):
+        settings = {"smooth_nm": 0.0, "merge_below": below, "quantile": 50, "min_volume_nm3": 0.0}
+        made = dataset_of(grid, "agglomerated", {"prediction": "p"}, settings)
+        order = list(grid.indices())
+        found.append(streamed(made, {"predictions/p": values}, order, set()).objects)
+    assert [len(objects) for objects in found] == [2, 1]
+    assert sum(found[0].values()) == sum(found[1].values())
+
+
+def test_only_labels_are_made_anew_when_what_agglomerates_changes() -> None:
+    case = Case(1, 6, 3.0)
+    settings = {**case.settings, "quantile": 99, "merge_below": 0.123, "min_depth": 7.0}
+    other = dataset_of(case.grid, "agglomerated", {"prediction": "p"}, settings)
+    cuts = [find_recipe("agglomerated").stages(*made)[0] for made in (case.made, other)]
+    assert canonical(cuts[0].parameters) == canonical(cuts[1].parameters)
+    again = dataset_of(case.grid, "agglomerated", {"prediction": "p"},
+                       {**settings, "smooth_nm": 4.0})  # fmt: skip
+    assert find_recipe("agglomerated").stages(*again)[0].parameters != cuts[0].parameters
+
+
+def test_a_chunk_with_too_many_saddles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descent, "MAX_SADDLES", 3)
+    case = Case(3, 26, 0.0)
+    noise = case.rng.integers(127, 256, case.values.shape).astype(np.uint8)
+    with pytest.raises(Poison, match=r"pairs of basins touch; expected at most 3: smooth"):
+        case.chunks(noise)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"quantile": 101}, "expected a whole number from 0 to 100"),
+        ({"quantile": 0.5}, "expected a whole number from 0 to 100"),
+        ({"merge_below": 1.5}, "expected a number of one less affinity from 0 to 1"),
+        ({"min_depth": -1}, "expected a number of grey levels from 0 to 255"),
+        ({"fill_holes": "one"}, "no setting 'fill_holes'"),
+        ({"max_volume_nm3": 1e3, "min_volume_nm3": 1e4}, "max_volume_nm3 is less"),
+    ],
+)
+def test_settings_that_are_none_are_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(WrongUse, match=says):
+        resolve("agglomerated", settings)
+
+
+def test_published_parameters_are_recipes() -> None:
+    for name, quantile, below in (
+        ("mito-hela-2", 25, 0.9), ("mito-hela-3", 25, 0.875), ("mito-jurkat", 50, 0.6),
+        ("mito-macrophage", 50, 0.7), ("nucleus-jurkat", 25, 0.1),
+    ):  # fmt: skip
+        settings = find_recipe(name).settings
+        assert isinstance(settings, AgglomeratedSettings)
+        assert (settings.quantile, settings.merge_below) == (quantile, below)
+        assert (settings.smooth_nm, settings.min_volume_nm3, settings.min_rule) == (12, 2e7, "ceil")
+        assert settings.agglomeration.background == 126
+
+
+def test_components_are_those_of_connected_components() -> None:
+    """With all basins of a component merged, it is what the fold of components says."""
+    for seed in range(300, 312):
+        case = Case(seed, 6, 0.0)
+        case.settings |= {"merge_below": 1.0, "quantile": 100, "min_volume_nm3": 0.0,
+                          "max_volume_nm3": None, "min_depth": 255.0}  # fmt: skip
+        case.made = dataset_of(case.grid, "agglomerated", {"prediction": "p"}, case.settings)
+        found = streamed(case.made, {"predictions/p": case.values}, case.order, case.absent)
+        plain = dataset_of(case.grid, "generic", {"prediction": "p"}, {"fill_holes": "none"})
+        wanted = streamed(plain, {"predictions/p": case.values}, case.order, case.absent)
+        assert np.array_equal(found.labels, wanted.labels)
+        assert found.objects == wanted.objects
