@@ -12,16 +12,9 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+from fibstream import registry
 from fibstream.runtime.root import Root
-from fibstream.services.ingest.edges.datasets import DatasetDesign, create
-from tests.integration.test_fuzzed_calls import (
-    CALLS,
-    DATASET,
-    FILES,
-    MAX_DETAIL,
-    lands,
-    servicer_of,
-)
+from tests.integration.test_fuzzed_calls import MAX_DETAIL, binding_of, fill, lands
 from tests.support.fuzzing import faults, methods
 
 SHOWN = 10  # wrong answers of a service
@@ -39,12 +32,10 @@ def fuzz(service: str, count: int, seed: int) -> bool:
     begun = time.monotonic()
     early = 0
     with tempfile.TemporaryDirectory() as folder, closing(Root(folder)) as root:
-        for name in ("cell", "other"):
-            create(root, DatasetDesign(DATASET.model_copy(update={"name": name}), {}, []))
-        servicer = servicer_of(service, root, Path(folder))
-        for number, (code, detail) in enumerate(
-            faults(servicer, methods(FILES[service]), seed, count)
-        ):
+        fill(root, Path(folder))
+        binding = binding_of(service, root, Path(folder))
+        servicer, calls = binding.servicer, methods(binding.name)
+        for number, (code, detail) in enumerate(faults(servicer, calls, seed, count)):
             codes[code] += 1
             if code in ("INTERNAL", "UNKNOWN") or len(detail) > MAX_DETAIL:
                 wrong.append(f"{code}: {detail}")
@@ -64,5 +55,5 @@ def fuzz(service: str, count: int, seed: int) -> bool:
 if __name__ == "__main__":
     given = [int(word) for word in sys.argv[1:3]]
     count, seed = [*given, *(100_000, 1)[len(given) :]]
-    results = [fuzz(service, count, seed) for service in sys.argv[3:] or CALLS]
+    results = [fuzz(service, count, seed) for service in sys.argv[3:] or registry.names()]
     sys.exit(not all(results))

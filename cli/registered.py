@@ -8,33 +8,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset, clip_chunk
-from fibstream.core.grid import Box, Index
+from fibstream.core.grid import Box
 from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Output
 from fibstream.services.registration.answer import judgement_values
+from fibstream.services.registration.boxes import CHUNK
 from fibstream.services.registration.edges.files import (
     ITK_FILES,
     LANDMARKS,
     NEUROGLANCER,
     write_registration,
 )
-from fibstream.services.registration.edges.stored import FOLDER, REPORT
-from fibstream.services.registration.port import Image, Registration, Triple
+from fibstream.services.registration.edges.stored import FOLDER, LM, REPORT
+from fibstream.services.registration.port import Image, Registration
 from fibstream.services.registration.register import prepare
 from fibstream.services.registration.settings import Microscope, Settings
 from fibstream.services.registration.transform import Transform
-from fibstream.services.registration.warp import needed, stretch_map, warped
+from fibstream.services.registration.warp import stretch_map, warped_block
 from fibstream.store import ngff
 
 from .outputs import Volume, new_groups
 from .progress import track
 from .registering_page import PAGE, Stretch, put_page
-
-CHUNK: Index = (64, 128, 128)
-LM = "lm"
 
 
 class Answer(NamedTuple):
@@ -116,7 +113,7 @@ def write_registered(
         _put_groups(scratch, folder, written=right)
         if right:
             facts["field_error_nm"] = write_registration(folder, found, images[0])
-            _write_light(scratch, warp, found.transform, images)
+            write_light(scratch, warp, found.transform, images)
         _put_report(folder, facts)
         pair = prepare(images[0], images[1], *by)
         put_page(folder, found, pair, stretch, facts)
@@ -152,7 +149,7 @@ def _put_groups(scratch: Path, folder: Path, *, written: bool) -> None:
         (place / "zarr.json").write_bytes(canonical(ngff.group()))
 
 
-def _write_light(
+def write_light(
     scratch: Path, group: str, transform: Transform, images: tuple[Image, Image]
 ) -> None:
     """Write the light image on the grid of the specimen, block by block."""
@@ -169,19 +166,3 @@ def _write_light(
     grid = em.voxel_nm, em.corner_nm
     for index in track(list(dataset.grid.indices()), "warped"):
         volume.write(group, index, warped_block(transform, light, grid, dataset.grid.box(index)))
-
-
-def warped_block(
-    transform: Transform, light: Image, grid: tuple[Triple, Triple], box: Box
-) -> NDArray[Any]:
-    """Return a block of the light image on another grid, in its own dtype, rounded half up."""
-    a, b, c = light.voxels.shape
-    held = (light.voxel_nm, light.corner_nm)
-    part = needed(transform, held, (a, b, c), grid, box)
-    if part is None:
-        return np.zeros(box.shape, light.voxels.dtype)
-    cut = Image(light.voxels[part.slices()], light.voxel_nm, light.corner_nm)
-    found = warped(transform, cut, part.start, (a, b, c), grid, box)
-    if light.voxels.dtype.kind == "f":
-        return found
-    return np.asarray(np.floor(found + np.float32(0.5)), light.voxels.dtype)

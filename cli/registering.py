@@ -11,7 +11,7 @@ import numpy as np
 from fibstream.core.dataset import RECORD, check_name
 from fibstream.core.errors import WrongUse
 from fibstream.services.registration.edges.images import Read, read_light, read_prediction
-from fibstream.services.registration.edges.stored import FOLDER, REPORT
+from fibstream.services.registration.edges.stored import FOLDER, LM, REPORT
 from fibstream.services.registration.held_out import held_out
 from fibstream.services.registration.port import Image, Registration, Triple
 from fibstream.services.registration.register import register
@@ -23,7 +23,7 @@ from .corrected import follow, read_earlier, read_landmarks
 from .flags import parse_pair
 from .outputs import check_group
 from .progress import track
-from .registered import LM, Answer, Named, facts_of, write_registered
+from .registered import Answer, Named, facts_of, write_registered
 
 
 class Asked(NamedTuple):

@@ -7,6 +7,7 @@
     │   ├── NotFound       what is named does not exist
     │   ├── AlreadyExists  what is to be created exists, with other content
     │   ├── WrongState     allowed, but not in the present state
+    │   ├── OutOfRange     beyond the end of what there is
     │   ├── Damaged        what lies there is not what fibstream writes
     │   └── LimitExceeded  beyond a limit
     ├── Retryable    store or broker away, disk full: back off, bounded, then the run stops
@@ -35,6 +36,10 @@ class AlreadyExists(WrongUse):
 
 class WrongState(WrongUse):
     """The request is allowed, but not in the present state; the message names the state."""
+
+
+class OutOfRange(WrongUse):
+    """What is asked for lies beyond the end of what there is, which the message gives."""
 
 
 class Damaged(WrongUse):

@@ -110,6 +110,12 @@ class Box(NamedTuple):
         start = max(az, cz), max(ay, cy), max(ax, cx)
         return Box(start, (min(bz, dz), min(by, dy), min(bx, dx)))
 
+    def relative(self, origin: Index) -> "Box":
+        """Return the box as seen from ``origin``, which becomes 0."""
+        az, ay, ax = (a - o for a, o in zip(self.start, origin, strict=True))
+        bz, by, bx = (b - o for b, o in zip(self.stop, origin, strict=True))
+        return Box((az, ay, ax), (bz, by, bx))
+
     def slices(self, origin: Index = (0, 0, 0)) -> tuple[slice, slice, slice]:
         """Return the slices (z, y, x) of this box in an array whose first voxel is ``origin``."""
         z, y, x = (

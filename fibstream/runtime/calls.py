@@ -17,10 +17,11 @@ from urllib.parse import unquote
 
 import grpc
 
-from fibstream.core.errors import FibstreamError, LimitExceeded, WrongUse
+from fibstream.core.errors import FibstreamError, LimitExceeded, WrongState, WrongUse
 
 from .settings import CALLS, CLIENT_CALLS, Settings
 
+POLL_S = 0.25  # between two checks of a waiting call whether its client is still there
 HEALTH, HEALTH_PER_CLIENT = 16, 8  # calls of health, and of reflection: each takes milliseconds
 
 
@@ -115,6 +116,26 @@ class Shares:
         if service.startswith("grpc.health."):
             return self._health
         return self._reflection if service.startswith("grpc.reflection.") else self._calls
+
+
+def check_active(context: grpc.ServicerContext) -> None:
+    """Raise WrongState when the client of a call is gone."""
+    if not context.is_active():
+        raise WrongState("the call was cancelled")
+
+
+@contextmanager
+def held(
+    place: "threading.Lock | threading.BoundedSemaphore", context: grpc.ServicerContext
+) -> Iterator[None]:
+    """Hold a place, waiting for it as long as the client does; raise WrongState when it is gone."""
+    while not place.acquire(timeout=POLL_S):
+        check_active(context)
+    try:
+        check_active(context)
+        yield
+    finally:
+        place.release()
 
 
 class Incoming:

@@ -40,7 +40,7 @@ def encode_token(position: int, request: str, version: str = "") -> str:
     request
         Names what is listed: a token is valid for this request alone.
     version
-        Names the state of what is listed.
+        Names the state of what is listed; of a list by name, the last name of the pages so far.
     """
     return base64.urlsafe_b64encode(canonical([position, request, version])).decode()
 

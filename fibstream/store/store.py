@@ -219,8 +219,7 @@ class Store:
                     raise Changed(source.stage, index)
                 if shard.stamp.absent:
                     return None
-                inside = Box(box.start, box.stop)
-                return shard.voxels(_relative(inside, origin))
+                return shard.voxels(box.relative(origin))
             except Corrupt as error:
                 raise Changed(source.stage, index) from error
 
@@ -247,9 +246,3 @@ class Store:
             # A file of another name, such as .DS_Store, is no chunk.
             if found := _CHUNK.fullmatch(path.removeprefix(start)):
                 yield int(found[1]), int(found[2]), int(found[3])
-
-
-def _relative(box: Box, origin: Index) -> Box:
-    az, ay, ax = (a - o for a, o in zip(box.start, origin, strict=True))
-    bz, by, bx = (b - o for b, o in zip(box.stop, origin, strict=True))
-    return Box((az, ay, ax), (bz, by, bx))

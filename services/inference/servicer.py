@@ -4,7 +4,6 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -12,6 +11,7 @@ import grpc
 from fibstream.bus import wire
 from fibstream.core.echo import echo, listed
 from fibstream.core.errors import LimitExceeded, NotFound, WrongState, WrongUse
+from fibstream.runtime.calls import check_active, held
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.inference.edges.model import MODELS, MODELS_FOLDER, read_model, released
@@ -30,8 +30,6 @@ PIECE = 2 << 20  # bytes of an answer's pieces: between 1 and 4 MB gRPC is faste
 MAX_HELD = 4  # volumes in memory: one is computed, the others wait
 MAX_ENGINES = 2  # in memory: one holds some hundred MB
 MAX_MODELS = 64  # of a folder: every one of them is read, and run once, to be listed
-POLL_S = 0.25  # between two checks of a waiting call whether its client is still there
-CANCELLED = "the call was cancelled"
 
 
 class InferenceServicer(InferenceServiceServicer):
@@ -50,7 +48,7 @@ class InferenceServicer(InferenceServiceServicer):
         for name, spec in self._models.all().items():
             profile = self._models.profiles.get(spec.sha256)
             if profile is None:
-                with _acquired(self._computing, context):
+                with held(self._computing, context):
                     profile = dict(self._models.engine(name, spec).profile)
             listed.append(_model(spec, profile))
         return pb.ListModelsResponse(models=listed)
@@ -63,11 +61,11 @@ class InferenceServicer(InferenceServiceServicer):
         spec = self._models.find(header.model)
         volume = _volume(header)
         window = check(volume, spec)
-        with _acquired(self._held, context):
+        with held(self._held, context):
             data = _collect(request_iterator, volume.size)
-            with _acquired(self._computing, context):
+            with held(self._computing, context):
                 engine = Interruptible(
-                    self._models.engine(header.model, spec), lambda: _check_active(context)
+                    self._models.engine(header.model, spec), lambda: check_active(context)
                 )
                 found = predict_volume(data, volume, window, engine)
             first = pb.PredictionHeader(classes=spec.classes, shape=header.shape)
@@ -142,25 +140,6 @@ class Models:
             self._specs[key] = read_model(path)
         check_one_grid(self._specs[key])
         return self._specs[key]
-
-
-@contextmanager
-def _acquired(
-    place: "threading.Lock | threading.BoundedSemaphore", context: grpc.ServicerContext
-) -> Iterator[None]:
-    """Hold a place, waiting for it as long as the client does; raise WrongState when it is gone."""
-    while not place.acquire(timeout=POLL_S):
-        _check_active(context)
-    try:
-        _check_active(context)
-        yield
-    finally:
-        place.release()
-
-
-def _check_active(context: grpc.ServicerContext) -> None:
-    if not context.is_active():
-        raise WrongState(CANCELLED)
 
 
 def _header(requests: Iterator[pb.PredictRequest]) -> pb.PredictHeader:

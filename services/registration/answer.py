@@ -22,12 +22,14 @@ UNKNOWN = Judgement("unregistered", (), math.nan, math.nan, 0.0, 0, math.nan, 0.
 class Answer(NamedTuple):
     """A judgement, and the registration unless there is none: too little landed, or refused.
 
-    ``landed`` is the share of the cells of the volume, as far as it is known, that it is made of.
+    ``landed`` is the share of the cells of the volume, as far as it is known, that it is made of,
+    ``light`` the hash by which its dataset keeps the light image.
     """
 
     judgement: Judgement
     found: Registration | None
     landed: float
+    light: str = ""
 
 
 def none_yet(reason: str, landed: float) -> Answer:
@@ -38,6 +40,8 @@ def none_yet(reason: str, landed: float) -> Answer:
 def to_arrays(answer: Answer) -> Arrays:
     """Return an answer as named arrays."""
     facts = {"judgement": judgement_values(answer.judgement), "landed": answer.landed}
+    if answer.light:
+        facts["light"] = answer.light
     arrays: Arrays = {"facts": np.frombuffer(canonical(facts), np.uint8)}
     found = answer.found
     if found is None:
@@ -59,9 +63,9 @@ def from_arrays(arrays: Arrays) -> Answer:
     Raises ValueError, KeyError or TypeError for other arrays.
     """
     facts = json.loads(arrays["facts"].tobytes())
-    judgement = _judgement(facts["judgement"])
+    judgement, of = _judgement(facts["judgement"]), (facts["landed"], facts.get("light", ""))
     if "matrix" not in arrays:
-        return Answer(judgement, None, facts["landed"])
+        return Answer(judgement, None, *of)
     spline = None
     if "spline_coefficients" in arrays:
         spline = Spline(*(_own(arrays[f"spline_{f.name}"]) for f in dataclasses.fields(Spline)))
@@ -74,7 +78,7 @@ def from_arrays(arrays: Arrays) -> Answer:
         Transform(_own(arrays["affine_matrix"]), _own(arrays["affine_offset"])),
         _own(arrays["points_nm"]), _own(arrays["miss_nm"]), error,
     )  # fmt: skip
-    return Answer(judgement, found, facts["landed"])
+    return Answer(judgement, found, *of)
 
 
 def judgement_values(judgement: Judgement) -> dict[str, Any]:

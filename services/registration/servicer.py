@@ -4,22 +4,32 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
+from fibstream.bus import wire
 from fibstream.core.echo import echo
-from fibstream.core.errors import LimitExceeded, WrongUse
+from fibstream.core.errors import LimitExceeded, WrongState, WrongUse
+from fibstream.core.grid import Box
+from fibstream.runtime.calls import held
+from fibstream.runtime.paging import decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import registration_pb2 as pb
 from fibstream.v1.registration_pb2_grpc import RegistrationServiceServicer
 
-from .edges.stored import Stored, Transforms, find, look, names_of
+from .boxes import checked, level_shape, slabs
+from .edges.stored import Stored, Transforms, find, look, page_of
+from .edges.warping import Lights, Warped, warped_of
 from .port import MAX_NM
 from .sampling import Floats
 
+PIECE = 2 << 20  # bytes of an answer's pieces: between 1 and 4 MB gRPC is fastest
+MAX_WARPS = 2  # at a time: each has a slab in memory, and its light image
 MAX_POINTS = 100_000  # of a call: 3 MB, and a second of the exact inverse
 WAIT_S = 0.25  # between two checks of a watching stream whether its client is still there
 LOOK_S = 1.0  # between two looks at the store: a request to an object store
@@ -31,6 +41,9 @@ class RegistrationServicer(RegistrationServiceServicer):
     def __init__(self, root: Root, settings: Settings) -> None:
         self._root = root
         self._transforms = Transforms()
+        self._lights = Lights()
+        self._warps = threading.BoundedSemaphore(MAX_WARPS)
+        self._computing = threading.BoundedSemaphore(1)
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -40,13 +53,18 @@ class RegistrationServicer(RegistrationServiceServicer):
     def ListRegistrations(
         self, request: pb.ListRegistrationsRequest, context: grpc.ServicerContext
     ) -> pb.ListRegistrationsResponse:
-        """Return every registration of a dataset."""
+        """Return the registrations of a dataset by name, and which of them are damaged."""
+        size = page_size(request.page_size)
         self._root.dataset(request.dataset)  # NotFound where there is none
-        files = self._root.files(request.dataset)
-        found = (look(files, name) for name in names_of(files))
+        listed = f"{request.dataset}/registrations"
+        before, after = decode_token(request.page_token, listed)
+        page = page_of(self._root.files(request.dataset), after or "", size)
+        count = before + len(page.found) + len(page.damaged)
+        damaged = [pb.DamagedRegistration(name=n, reason=r) for n, r in page.damaged.items()]
         return pb.ListRegistrationsResponse(
-            registrations=[_message(each) for each in found if each is not None]
-        )
+            registrations=map(_message, page.found), damaged=damaged,
+            next_page_token=encode_token(count, listed, page.last) if page.last else "",
+        )  # fmt: skip
 
     def GetRegistration(
         self, request: pb.GetRegistrationRequest, context: grpc.ServicerContext
@@ -85,6 +103,54 @@ class RegistrationServicer(RegistrationServiceServicer):
         to_light = request.direction == pb.DIRECTION_TO_LIGHT
         moved = transform.to_light(points) if to_light else transform.to_specimen(points)
         return pb.TransformResponse(points=map(_moved, moved.tolist()))
+
+    def Warp(
+        self, request: pb.WarpRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.WarpResponse]:
+        """Stream a box of a warped light image."""
+        dataset = self._root.dataset(request.dataset)
+        files = self._root.files(request.dataset)
+        found = find(files, request.dataset, request.name)
+        if request.version not in ("", found.version):
+            raise WrongState(f"registration {found.name}: another version is there now")
+        with held(self._warps, context):
+            with held(self._computing, context):
+                warped = warped_of(files, dataset, found, self._lights)
+            box = checked(
+                wire.index_of(request.origin), wire.index_of(request.shape), request.level,
+                warped.shape,
+            )  # fmt: skip
+            yield pb.WarpResponse(header=_header(warped, box, request.level, found.version))
+            parts = slabs(warped.read, warped.shape, box, request.level)
+            while (slab := self._next(parts, context)) is not None:
+                data = slab.astype(slab.dtype.newbyteorder("<"), copy=False).tobytes()
+                for start in range(0, len(data), PIECE):
+                    yield pb.WarpResponse(piece=data[start : start + PIECE])
+        now = look(files, found.name)
+        if now is None or now.version != found.version:
+            raise WrongState(f"registration {found.name}: was replaced meanwhile; ask again")
+
+    def _next(
+        self, parts: Iterator[NDArray[Any]], context: grpc.ServicerContext
+    ) -> NDArray[Any] | None:
+        with held(self._computing, context):
+            return next(parts, None)
+
+
+def _header(warped: Warped, box: Box, level: int, version: str) -> pb.WarpHeader:
+    z, y, x = (edge * 2.0**level for edge in warped.voxel_nm)
+    first = (
+        corner + (start + 0.5) * edge
+        for corner, start, edge in zip(warped.corner_nm, box.start, (z, y, x), strict=True)
+    )
+    a, b, c = first
+    depth, rows, columns = level_shape(warped.shape, level)
+    return pb.WarpHeader(
+        shape=wire.index3(box.shape), dtype=warped.dtype,
+        voxel_size_nm=chunk_pb2.Nanometres3(z=z, y=y, x=x),
+        offset_nm=chunk_pb2.Nanometres3(z=a, y=b, x=c),
+        whole=wire.index3((depth or 0, rows, columns)), version=version,
+    )  # fmt: skip
 
 
 def _points(request: pb.TransformRequest) -> Floats:

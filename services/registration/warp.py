@@ -4,6 +4,8 @@ A voxel's value follows from its index in the whole grid, so blocks are equal to
 bit, with the whole light image at hand or only the part that a block needs.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,6 +62,22 @@ def warped(
     )  # fmt: skip
     assert not missing, f"{missing} voxels of {box} need light outside of the part given"
     return out
+
+
+def warped_block(
+    transform: Transform, light: Image, grid: tuple[Triple, Triple], box: Box
+) -> NDArray[Any]:
+    """Return a block of the light image on another grid, in its own dtype, rounded half up."""
+    a, b, c = light.voxels.shape
+    held = (light.voxel_nm, light.corner_nm)
+    part = needed(transform, held, (a, b, c), grid, box)
+    if part is None:
+        return np.zeros(box.shape, light.voxels.dtype)
+    cut = Image(light.voxels[part.slices()], light.voxel_nm, light.corner_nm)
+    found = warped(transform, cut, part.start, (a, b, c), grid, box)
+    if light.voxels.dtype.kind == "f":
+        return found
+    return np.asarray(np.floor(found + np.float32(0.5)), light.voxels.dtype)
 
 
 def needed(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fibstream.cli.oneshot import predict_volume
 from fibstream.core.grid import Box, Index
+from fibstream.runtime import calls
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.inference import servicer as module
@@ -223,13 +224,13 @@ def test_a_cancelled_call_stops_at_the_next_tile(
     stub: Stub, servicer: InferenceServicer, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contexts: list[Any] = []
-    look = module._check_active
+    look = calls.check_active
 
     def counted(context: Any) -> None:
         contexts.append(context)
         look(context)
 
-    monkeypatch.setattr(module, "_check_active", counted)
+    monkeypatch.setattr(module, "check_active", counted)
     call = stub.Predict(iter([header(), *pieces(RAW)]))
     assert held.at_work.wait(PATIENCE_S)
     call.cancel()

@@ -4,7 +4,6 @@ The services are found by the registry and their methods by the protos: a call w
 here fails the test.
 """
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -23,14 +22,13 @@ from fibstream.runtime.grpc import GrpcServer
 from fibstream.runtime.root import Root
 from fibstream.runtime.service import ServicerContext
 from fibstream.runtime.settings import Settings
-from fibstream.services.registration.edges.files import write_transform
-from fibstream.services.registration.transform import Transform
 from fibstream.v1 import analysis_pb2, inference_pb2, ingest_pb2, refine_pb2, registration_pb2
 from fibstream.v1.chunk_pb2 import Index3, Nanometres3
 
 from ..inference.net import write_net
 from ..support.broker import Broker, broker  # noqa: F401
 from ..support.patience import PATIENCE_S
+from ..support.registered import put_registration
 
 SHAPE, CHUNK = (16, 8, 8), (8, 8, 8)
 VOXELS = np.random.default_rng(2).integers(0, 255, SHAPE).astype(np.uint8)
@@ -104,17 +102,9 @@ def registrations(name: str) -> Requests:
         "ListRegistrations": [[pb.ListRegistrationsRequest(dataset=name)]],
         "GetRegistration": [[pb.GetRegistrationRequest(**which)]],
         "WatchRegistration": [[pb.WatchRegistrationRequest(**which)]],
+        "Warp": [[pb.WarpRequest(**which, shape=Index3(z=1, y=1, x=1))]],
         "Transform": [[pb.TransformRequest(**which, direction=w, points=points)] for w in ways],
     }
-
-
-def put_registration(folder: Path) -> None:
-    """Write what fibstream register leaves in a dataset, of what is asked for."""
-    place = folder / "registration/sim"
-    place.mkdir(parents=True)
-    write_transform(place / "transform.h5", Transform(np.eye(3), np.zeros(3)))
-    judgement = {"status": "registered", "reasons": [], "error_nm": 80.0}
-    (place / "report.json").write_text(json.dumps({"judgement": judgement}))
 
 
 @pytest.fixture(params=["embedded", "kafka"])

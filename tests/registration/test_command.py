@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from fibstream.cli.registered import Answer, warped_block
+from fibstream.cli.registered import Answer
 from fibstream.cli.registering import Asked, register_light
 from fibstream.cli.viewer.opening import open_viewable
 from fibstream.cli.viewer.state import layer_state
@@ -19,7 +19,7 @@ from fibstream.services.registration.edges.files import read_transform
 from fibstream.services.registration.exchange import bigwarp_rows
 from fibstream.services.registration.port import Image
 from fibstream.services.registration.settings import Settings
-from fibstream.services.registration.warp import pulled
+from fibstream.services.registration.warp import pulled, warped_block
 from fibstream.volumes.sources import open_volume
 
 from ..cli.viewing import make, named

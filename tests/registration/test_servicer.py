@@ -154,6 +154,64 @@ def test_reports_are_listed_and_got(folder: Path, stub: RegistrationServiceStub)
     assert not listed.registrations[0].HasField("error_nm")
 
 
+def test_pages_hold_every_registration_once_and_damaged_ones_with_the_reason(
+    folder: Path, stub: RegistrationServiceStub, address: str
+) -> None:
+    for number in range(7):
+        put(folder, f"sim{number}", None, "check", error_nm=number)
+    for name, text in (("sim2", "{"), ("sim5", '{"judgement": 3}')):
+        (folder / f"cell.zarr/registration/{name}/report.json").write_text(text)
+    found, damaged, token = [], [], ""
+    for page in range(4):
+        asked = pb.ListRegistrationsRequest(dataset="cell", page_size=2, page_token=token)
+        answer = stub.ListRegistrations(asked, timeout=10)
+        assert len(answer.registrations) + len(answer.damaged) == 2
+        found += [(r.name, r.error_nm) for r in answer.registrations]
+        damaged += [r.name for r in answer.damaged]
+        assert all("no report of a registration" in r.reason for r in answer.damaged)
+        token = answer.next_page_token
+        assert bool(token) == (page < 3)
+        if page == 1:  # what is written while pages are read is on one of them, or on none
+            put(folder, "a", None, "check")
+            put(folder, "sim4a", None, "check", error_nm=4.5)
+            (folder / "cell.zarr/registration/sim3/report.json").unlink()
+    assert found == [
+        ("sim0", 0.0), ("sim1", 1.0), ("sim3", 3.0), ("sim4", 4.0), ("sim4a", 4.5), ("sim6", 6.0)
+    ]  # fmt: skip
+    assert damaged == ["sim2", "sim5"]
+    with Client(f"registration={address}") as client:
+        every = client.registrations("cell")
+    assert list(every["sim2"]) == ["damaged"] and every["sim6"]["name"] == "sim6"
+    assert sorted(every) == ["a", "sim0", "sim1", "sim2", "sim4", "sim4a", "sim5", "sim6"]
+
+
+def test_a_page_of_large_reports_ends_early(folder: Path, stub: RegistrationServiceStub) -> None:
+    for number in range(5):
+        put(folder, f"sim{number}", None, "check", reasons=["x" * 500_000])
+    names, token, pages = [], "", 0
+    while token or not pages:
+        asked = pb.ListRegistrationsRequest(dataset="cell", page_token=token)
+        answer = stub.ListRegistrations(asked, timeout=10)
+        names += [r.name for r in answer.registrations]
+        token, pages = answer.next_page_token, pages + 1
+    assert names == [f"sim{n}" for n in range(5)] and pages == 3
+
+
+def test_a_page_that_cannot_be_is_refused(folder: Path, stub: RegistrationServiceStub) -> None:
+    put(folder, "sim", None, "check")
+    put(folder, "tim", None, "check")
+    first = pb.ListRegistrationsRequest(dataset="cell", page_size=1)
+    token = stub.ListRegistrations(first, timeout=10).next_page_token
+    for more, code, says in (
+        ({"page_size": 10_001}, "RESOURCE_EXHAUSTED", "page_size 10001: at most 10000"),
+        ({"page_token": token[:-4]}, "INVALID_ARGUMENT", "page_token: not one that"),
+        ({"dataset": "other"}, "NOT_FOUND", "not found"),
+    ):
+        asked = pb.ListRegistrationsRequest(**({"dataset": "cell"} | more))
+        found, why = refused(stub.ListRegistrations, asked)
+        assert found == code and says in why
+
+
 def test_a_watch_begins_with_what_is_there_and_tells_what_replaces_it(
     folder: Path, stub: RegistrationServiceStub
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf import descriptor as d
 from google.protobuf import message_factory
+from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
 
@@ -40,8 +41,10 @@ def drawn(rng: Random, descriptor: Any, likely: Values, depth: int = 0) -> Messa
         if rng.random() < 0.15:
             continue
         target = getattr(message, field.name)
-        if field.is_repeated:
-            continue  # no request has any; an assertion of the tests says so
+        if field.is_repeated:  # of messages; an assertion of the tests says so
+            count = rng.randint(0, 3)
+            target.extend(drawn(rng, field.message_type, likely, depth + 1) for _ in range(count))
+            continue
         if field.cpp_type == F.CPPTYPE_MESSAGE:
             if depth < 5 and (field.containing_oneof is None or rng.random() < 0.5):
                 target.CopyFrom(drawn(rng, field.message_type, likely, depth + 1))
@@ -66,9 +69,9 @@ def value(rng: Random, field: Any, likely: Values) -> Any:
     return rng.choice(bounds)
 
 
-def methods(*files: Any) -> list[Any]:
-    """Return every method of every service of these proto files."""
-    return [m for f in files for s in f.DESCRIPTOR.services_by_name.values() for m in s.methods]
+def methods(*names: str) -> list[Any]:
+    """Return every method of these services, whose names are full ones."""
+    return [m for name in names for m in Default().FindServiceByName(name).methods]
 
 
 def fields(descriptor: Any, seen: frozenset[str] = frozenset()) -> Iterator[Any]:
@@ -106,7 +109,7 @@ class Context:
 def likely_values(name: str) -> tuple[Any, ...]:
     """Return likely values of a field: names, sizes and tokens that are there."""
     return {
-        "name": ("cell", "new", "new", "other-1"),
+        "name": ("cell", "new", "new", "other-1", "sim"),
         "dataset": ("cell", "cell", "cell", "new"),
         "pipeline": ("predictions: [{name: er, squash_nm: 30}]", "models: []"),
         "dtype": ("uint8", "uint16"),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fibstream.core.dataset import check_name
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import Damaged, NotFound, WrongState, WrongUse
+from fibstream.core.keys import digest
 from fibstream.core.ports import Files, Generation
 from fibstream.services.registration.answer import Answer, from_arrays, judgement_values
 from fibstream.services.registration.port import MAX_NM
@@ -20,12 +21,13 @@ from fibstream.store.shard import Corrupt, decode_arrays, decode_blob
 
 from .files import ITK_FILES, read_transform
 
-FOLDER, REPORT = "registration", "report.json"
+FOLDER, REPORT, LM = "registration", "report.json", "lm"
 STREAMED = "summaries/registration"
 STATUSES = ("registered", "check", "unregistered")
 MAX_REPORT = 1 << 20  # bytes: a thousand times a report
 MAX_TRANSFORM = 256 << 20  # bytes: coefficients of 64 x 64 x 20 um take a hundredth
-MAX_NAMES = 256  # of one dataset
+MAX_PAGE_BYTES = 1 << 20  # of reports: with reasons 2 MB, and clients as they come take 4
+MAX_REASON = 200  # characters, of one that is damaged
 MAX_KEPT = 4  # transforms in memory
 
 
@@ -41,6 +43,11 @@ class Stored(NamedTuple):
     generation: Generation
     answer: Answer | None = None
 
+    @property
+    def version(self) -> str:
+        """What names its content: another one has another."""
+        return digest(self.text.encode(), repr(self.generation if self.answer else ()).encode())
+
 
 def names_of(files: Files) -> list[str]:
     """Return the names of the registrations of a dataset, sorted."""
@@ -48,7 +55,41 @@ def names_of(files: Files) -> list[str]:
     names = {parts[1] for parts in found if len(parts) == 3 and _is_name(parts[1])}
     streamed = (path.rpartition("/")[2] for path in files.list(STREAMED))
     names.update(name for name in streamed if _is_name(name))
-    return sorted(names)[:MAX_NAMES]
+    return sorted(names)
+
+
+class Page(NamedTuple):
+    """Some registrations by name, those that are damaged with the reason, and the last name.
+
+    ``last`` is empty where no more follow.
+    """
+
+    found: list[Stored]
+    damaged: dict[str, str]
+    last: str
+
+
+def page_of(files: Files, after: str, size: int) -> Page:
+    """Return at most ``size`` registrations of a dataset whose names come after ``after``."""
+    page, total, last = Page([], {}, ""), 0, ""
+    for name in names_of(files):
+        if name <= after:
+            continue
+        if len(page.found) + len(page.damaged) == size:
+            return page._replace(last=last)
+        try:
+            stored = look(files, name)
+        except Damaged as error:
+            page.damaged[name] = cut(str(error), MAX_REASON)
+        else:
+            if stored is None:  # it was removed meanwhile
+                continue
+            total += len(stored.text)
+            if page.found and total > MAX_PAGE_BYTES:
+                return page._replace(last=last)
+            page.found.append(stored._replace(answer=None))  # which is large
+        last = name
+    return page
 
 
 def find(files: Files, dataset: str, name: str) -> Stored:
@@ -71,7 +112,7 @@ def look(files: Files, name: str) -> Stored | None:
         raise WrongUse(f"registration: {error}") from None
     if (streamed := _streamed(files, name)) is not None:
         return streamed
-    read = _read(files, path, MAX_REPORT)
+    read = read_file(files, path, MAX_REPORT)
     if read is None:
         return None
     data, generation = read
@@ -101,7 +142,7 @@ def answered(files: Files, path: str) -> tuple[Answer, str] | None:
 
     Raises Damaged for what no stage wrote.
     """
-    read = _read(files, path, MAX_TRANSFORM)
+    read = read_file(files, path, MAX_TRANSFORM)
     if read is None:
         return None
     found = decode_blob(read[0])
@@ -111,6 +152,12 @@ def answered(files: Files, path: str) -> tuple[Answer, str] | None:
         return from_arrays(decode_arrays(found[0])), found[1].hash
     except (Corrupt, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{path}: no registration: {cut(str(error))}") from None
+
+
+def check_registered(found: Stored) -> None:
+    """Raise WrongState for a registration that has no transform."""
+    if found.report["judgement"]["status"] == "unregistered":
+        raise WrongState(f"registration {found.name}: is unregistered, and has no transform")
 
 
 def _check(judgement: Mapping[str, Any]) -> None:
@@ -134,8 +181,7 @@ class Transforms:
 
     def of(self, files: Files, dataset: str, found: Stored) -> Transform:
         """Return a transform; raise WrongState where the registration has none."""
-        if found.report["judgement"]["status"] == "unregistered":
-            raise WrongState(f"registration {found.name}: is unregistered, and has no transform")
+        check_registered(found)
         if found.answer is not None:
             assert found.answer.found is not None  # else it is unregistered
             return found.answer.found.transform
@@ -151,7 +197,7 @@ class Transforms:
 
 def _transform(files: Files, name: str) -> Transform:
     path = f"{FOLDER}/{name}/{ITK_FILES[0]}"
-    read = _read(files, path, MAX_TRANSFORM)
+    read = read_file(files, path, MAX_TRANSFORM)
     if read is None:
         raise Damaged(f"{path}: is not there, though the report is")
     with tempfile.TemporaryDirectory() as folder:  # ITK reads files alone
@@ -163,7 +209,8 @@ def _transform(files: Files, name: str) -> Transform:
             raise Damaged(f"{path}: {cut(str(error).partition(': ')[2], 200)}") from None
 
 
-def _read(files: Files, path: str, most: int) -> tuple[bytes, Generation] | None:
+def read_file(files: Files, path: str, most: int) -> tuple[bytes, Generation] | None:
+    """Return a file with its generation, or None; raise Damaged for more than ``most`` bytes."""
     handle = files.open(path)
     if handle is None:
         return None

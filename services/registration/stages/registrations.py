@@ -18,7 +18,7 @@ from .coarse import coarse_rows
 if TYPE_CHECKING:
     from fibstream.services.registration.port import Image
 
-VERSION = 1  # of search, fit and judgement: raised when any of them gives other bits
+VERSION = 2  # of search, fit and judgement: raised when any of them gives other bits
 
 
 def registration_stage(
@@ -43,7 +43,8 @@ def registration_stage(
         em = specimen(cells, block.grid, coarse, corner_nm)
         share = share_of(cells, block.grid, coarse)
         answer = answer_of(em, light(), (planned.microscope, planned.settings), share)
-        return {planned.path: encode(to_arrays(answer))}
+        named = answer._replace(light=planned.light.hash)
+        return {planned.path: encode(to_arrays(named))}
 
     settings: dict[str, Any] = planned.model_dump(mode="json", exclude={"name": True})
     settings["light"].pop("file")  # what it was called changes nothing
