@@ -11,8 +11,9 @@ import numpy as np
 from fibstream.core.dataset import RECORD, check_name
 from fibstream.core.errors import WrongUse
 from fibstream.services.registration.edges.images import Read, read_light, read_prediction
-from fibstream.services.registration.edges.stored import FOLDER, LM, REPORT
+from fibstream.services.registration.edges.stored import CALLED, FOLDER, LM, REPORT
 from fibstream.services.registration.held_out import held_out
+from fibstream.services.registration.planned import name_of
 from fibstream.services.registration.port import Image, Registration, Triple
 from fibstream.services.registration.register import register
 from fibstream.services.registration.settings import Microscope, Settings, microscope_of
@@ -115,11 +116,8 @@ def _refuse_seen(apart: _Held, em: Read, light: Read) -> None:
 
 def _name(asked: Asked) -> str:
     """Return the channel's name: that of the flag, of what # names, or of the file."""
-    place, _, inside = asked.light.partition("#")
-    last = [p for p in Path(inside).parts if p not in ("s0", "0")]
-    name = asked.name or (last[-1] if last else Path(place).name.partition(".")[0])
     try:
-        return check_name(name)
+        return check_name(asked.name or name_of(asked.light))
     except ValueError as error:
         raise WrongUse(f"--name: {error}") from None
 
@@ -132,7 +130,7 @@ def _check_out(out: Path, name: str) -> None:
 
 def check_names(out: Path, name: str) -> None:
     """Raise WrongUse where what has a registration's place below ``out`` is none."""
-    if (out / FOLDER / name / REPORT).is_file():
+    if any((out / FOLDER / name / file).is_file() for file in (REPORT, CALLED)):
         return
     for group in (f"{LM}/{name}", f"{FOLDER}/{name}"):
         if (out / group).exists():

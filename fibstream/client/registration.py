@@ -1,6 +1,7 @@
 """Calls of registration."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,30 @@ class RegistrationCalls(Connection):
     @property
     def _registration(self) -> Any:
         return registration_pb2_grpc.RegistrationServiceStub(self._channel("registration"))
+
+    def register(
+        self, dataset: str, light: str, prediction: str, *, name: str = "",
+        microscope: str = "sim", window: tuple[float, float] = (0.0, 0.0),
+        light_voxel_nm: tuple[float, float, float] | None = None, replace: bool = False,
+    ) -> str:  # fmt: skip
+        """Start a registration of a finished prediction; return its name, under which to watch it.
+
+        ``light`` is a volume below the service's ``--source``.  The same request again finds the
+        same registration; ``replace`` lets go what another one of that name found.
+        """
+        size = None if light_voxel_nm is None else wire.nanometres3(light_voxel_nm)
+        request = registration_pb2.RegisterRequest(
+            dataset=dataset, name=name, prediction=prediction, light=light, microscope=microscope,
+            window_low=window[0], window_high=window[1], light_voxel_nm=size, replace=replace,
+        )  # fmt: skip
+        return str(self._call(self._registration.Register, request).name)
+
+    def watch_registration(self, dataset: str, name: str) -> Iterator[Any]:
+        """Yield a registration as it is, once there is one, then each that replaces it."""
+        request = registration_pb2.WatchRegistrationRequest(dataset=dataset, name=name)
+        with named_errors():
+            for answer in self._registration.WatchRegistration(request):
+                yield answer.registration
 
     def registrations(self, dataset: str) -> dict[str, Any]:
         """Return the report of every registration of a dataset, by name.

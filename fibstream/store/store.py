@@ -239,9 +239,9 @@ class Store:
             self.files.delete(Blob(source.name, subject).path)
             raise Changed(source.stage, subject) from error
 
-    def chunks(self, name: str) -> Iterator[Index]:
-        """Yield the chunks whose full level of the array ``name`` has a file."""
-        start = f"{name}/s0/c/"
+    def chunks(self, name: str, level: int = 0) -> Iterator[Index]:
+        """Yield the chunks of which a level of the array ``name``, the full one, has a file."""
+        start = f"{name}/s{level}/c/"
         for path in self.files.list(start.removesuffix("/")):
             # A file of another name, such as .DS_Store, is no chunk.
             if found := _CHUNK.fullmatch(path.removeprefix(start)):

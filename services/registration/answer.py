@@ -6,6 +6,7 @@ What was found is all there; pictures, ITK's files and the warped light are made
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,11 +38,13 @@ def none_yet(reason: str, landed: float) -> Answer:
     return Answer(dataclasses.replace(UNKNOWN, reasons=(reason,)), None, landed)
 
 
-def to_arrays(answer: Answer) -> Arrays:
-    """Return an answer as named arrays."""
+def to_arrays(answer: Answer, asked: Mapping[str, Any] | None = None) -> Arrays:
+    """Return an answer as named arrays, with what was asked for where no dataset records it."""
     facts = {"judgement": judgement_values(answer.judgement), "landed": answer.landed}
     if answer.light:
         facts["light"] = answer.light
+    if asked is not None:
+        facts["asked"] = dict(asked)
     arrays: Arrays = {"facts": np.frombuffer(canonical(facts), np.uint8)}
     found = answer.found
     if found is None:
@@ -79,6 +82,11 @@ def from_arrays(arrays: Arrays) -> Answer:
         _own(arrays["points_nm"]), _own(arrays["miss_nm"]), error,
     )  # fmt: skip
     return Answer(judgement, found, *of)
+
+
+def asked_of(arrays: Arrays) -> dict[str, Any]:
+    """Return what `to_arrays` was given of what was asked for; raises as `from_arrays` does."""
+    return dict(json.loads(arrays["facts"].tobytes())["asked"])
 
 
 def judgement_values(judgement: Judgement) -> dict[str, Any]:

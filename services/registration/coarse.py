@@ -17,6 +17,7 @@ PREDICTION_NM = 64.0  # what the window of grey values is measured for
 TOLERANCE = 1.01  # of it: 4.03 nm times 16 is 64 nm
 Triple = tuple[float, float, float]
 MOST = 16  # voxels averaged along an axis
+DIGITS = 6  # of a place in nm that count
 MAX_HALVINGS = 5  # with them a cell of whole windows is no larger than the largest chunk
 
 
@@ -75,6 +76,15 @@ def coarse_of(voxel_nm: Triple, chunk: Index) -> Coarse:
         for c, w in zip(chunk, (f << halvings for f in factors), strict=True)
     )
     return Coarse(level, halvings - level, factors, (z, y, x), (dz, dy, dx))
+
+
+def corner_of(centre_nm: Triple, voxel_nm: Triple) -> Triple:
+    """Return where the corner of a first voxel lies, nm, from its centre; to a millionth of one.
+
+    The command moves a place level by level, and a stage does not: the last digits must not tell.
+    """
+    z, y, x = (round(c - v / 2, DIGITS) for c, v in zip(centre_nm, voxel_nm, strict=True))
+    return z, y, x
 
 
 def averaged(array: NDArray[np.uint8], coarse: Coarse) -> NDArray[np.uint8]:

@@ -108,6 +108,13 @@ def registrations_of(dataset: Dataset) -> list[Planned]:
     return resolve(dataset, steps)
 
 
+def name_of(light: str) -> str:
+    """Return the name of a registration whose user gave none: the array's inside, or the file's."""
+    place, _, inside = light.partition("#")
+    last = [part for part in inside.split("/") if part not in ("", "s0", "0")]
+    return last[-1] if last else place.rstrip("/").rpartition("/")[2].partition(".")[0]
+
+
 def file_name(path: str) -> str:
     """Return what people call a volume at a path: its file and what # names inside it."""
     return cut(path.rstrip("/").rpartition("/")[2], MAX_PART)

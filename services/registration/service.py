@@ -52,7 +52,7 @@ def servicer(context: "ServicerContext") -> "ServicerBinding":
     from .servicer import RegistrationServicer
 
     return ServicerBinding(
-        add, RegistrationServicer(context.root, context.settings),
+        add, RegistrationServicer(context.root, context.settings, context.sources),
         "fibstream.v1.RegistrationService",
     )  # fmt: skip
 

@@ -1,9 +1,10 @@
 """The gRPC servicer of registration: what registrations a dataset has, and their transforms."""
 
+import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -23,7 +24,10 @@ from fibstream.v1 import registration_pb2 as pb
 from fibstream.v1.registration_pb2_grpc import RegistrationServiceServicer
 
 from .boxes import checked, level_shape, slabs
-from .edges.stored import Stored, Transforms, find, look, page_of
+from .edges.jobs import State
+from .edges.listing import page_of
+from .edges.requested import Requested
+from .edges.stored import Stored, Transforms, find, look
 from .edges.warping import Lights, Warped, warped_of
 from .port import MAX_NM
 from .sampling import Floats
@@ -38,27 +42,48 @@ LOOK_S = 1.0  # between two looks at the store: a request to an object store
 class RegistrationServicer(RegistrationServiceServicer):
     """Answers for all datasets below a root."""
 
-    def __init__(self, root: Root, settings: Settings) -> None:
+    def __init__(self, root: Root, settings: Settings, sources: Sequence[str] = ()) -> None:
         self._root = root
         self._transforms = Transforms()
         self._lights = Lights()
         self._warps = threading.BoundedSemaphore(MAX_WARPS)
         self._computing = threading.BoundedSemaphore(1)
+        self._requested = Requested(root, sources)
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """End the streams that watch."""
+        """End the streams that watch, and begin no further registration."""
         self._closed.set()
+        self._requested.jobs.close()
+
+    def Register(
+        self, request: pb.RegisterRequest, context: grpc.ServicerContext
+    ) -> pb.RegisterResponse:
+        """Start a registration, or find the same one."""
+        dataset = self._root.dataset(request.dataset)
+        given: dict[str, Any] = {
+            "name": request.name, "light": request.light, "from": request.prediction,
+            "microscope": request.microscope or "sim",
+        }  # fmt: skip
+        if request.window_low or request.window_high:
+            given["window"] = request.window_low, request.window_high
+        if request.HasField("light_voxel_nm"):
+            given["light_voxel_nm"] = wire.lengths_of(request.light_voxel_nm)
+        name, started = self._requested.start(dataset, given, context, replace=request.replace)
+        return pb.RegisterResponse(name=name, started=started)
 
     def ListRegistrations(
         self, request: pb.ListRegistrationsRequest, context: grpc.ServicerContext
     ) -> pb.ListRegistrationsResponse:
         """Return the registrations of a dataset by name, and which of them are damaged."""
         size = page_size(request.page_size)
-        self._root.dataset(request.dataset)  # NotFound where there is none
+        dataset = self._root.dataset(request.dataset)
+        jobs = self._requested.jobs.of(dataset.name, dataset.incarnation)
+        under_way = {state.job.where[2]: _under_way(state) for state in jobs}
         listed = f"{request.dataset}/registrations"
         before, after = decode_token(request.page_token, listed)
-        page = page_of(self._root.files(request.dataset), after or "", size)
+        files = self._root.files(request.dataset)
+        page = page_of(files, after or "", size, under_way)
         count = before + len(page.found) + len(page.damaged)
         damaged = [pb.DamagedRegistration(name=n, reason=r) for n, r in page.damaged.items()]
         return pb.ListRegistrationsResponse(
@@ -70,9 +95,17 @@ class RegistrationServicer(RegistrationServiceServicer):
         self, request: pb.GetRegistrationRequest, context: grpc.ServicerContext
     ) -> pb.GetRegistrationResponse:
         """Return one registration."""
-        self._root.dataset(request.dataset)
-        found = find(self._root.files(request.dataset), request.dataset, request.name)
+        found = self._seen(request.dataset, request.name)
+        if found is None:  # raises, with the names of those there are
+            found = find(self._root.files(request.dataset), request.dataset, request.name)
         return pb.GetRegistrationResponse(registration=_message(found))
+
+    def _seen(self, dataset: str, name: str) -> Stored | None:
+        """Return a registration that is under way, or stored; raise NotFound for the dataset."""
+        incarnation = self._root.dataset(dataset).incarnation
+        state = self._requested.jobs.find((dataset, incarnation, name))
+        # What is no longer under way has been stored by then.
+        return look(self._root.files(dataset), name) if state is None else _under_way(state)
 
     def WatchRegistration(
         self, request: pb.WatchRegistrationRequest, context: grpc.ServicerContext
@@ -81,8 +114,7 @@ class RegistrationServicer(RegistrationServiceServicer):
         sent, looked = None, -LOOK_S
         while context.is_active() and not self._closed.is_set():
             if time.monotonic() - looked >= LOOK_S:
-                self._root.dataset(request.dataset)  # NotFound when it was deleted
-                found = look(self._root.files(request.dataset), request.name)
+                found = self._seen(request.dataset, request.name)
                 looked = time.monotonic()
                 if found is not None and found.text != sent:
                     sent = found.text
@@ -135,6 +167,13 @@ class RegistrationServicer(RegistrationServiceServicer):
     ) -> NDArray[Any] | None:
         with held(self._computing, context):
             return next(parts, None)
+
+
+def _under_way(state: State) -> Stored:
+    reasons = [state.reason] if state.reason else []
+    judgement = {"status": state.status, "reasons": reasons, "error_nm": None}
+    report = {"name": state.job.where[2], "judgement": judgement}
+    return Stored(state.job.where[2], json.dumps(report), report, ())
 
 
 def _header(warped: Warped, box: Box, level: int, version: str) -> pb.WarpHeader:

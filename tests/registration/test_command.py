@@ -200,8 +200,8 @@ def test_the_light_of_another_cell_is_unregistered_and_nothing_of_it_stays(
 
 
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
-    "microscope": (("--microscope", "fax"), "--microscope fax: expected palm, sim, confocal or"),
-    "widths": (("--microscope", "nan,100"), "--microscope nan,100: expected palm"),
+    "microscope": (("--microscope", "fax"), "--microscope 'fax': expected palm, sim, confocal or"),
+    "widths": (("--microscope", "nan,100"), "--microscope 'nan,100': expected palm"),
     "width": (("--microscope", "0,100"), "expected axial,lateral of 1 to 5000 nm"),
     "window": (("--window", "9,1"), "--window 9,1: expected finite LOW below HIGH"),
     "held out": (("--held-out", "x.zarr"), "--held-out x.zarr: expected LIGHT=PREDICTION"),

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -35,7 +36,8 @@ from fibstream.runtime.service import ServicerContext
 from fibstream.runtime.settings import Settings
 from fibstream.services.registration import boxes
 from fibstream.services.registration.answer import Answer, none_yet, to_arrays
-from fibstream.services.registration.coarse import coarse_of
+from fibstream.services.registration.coarse import coarse_of, factors_of, halvings_of
+from fibstream.services.registration.edges.images import corner_nm
 from fibstream.services.registration.planned import Light, Planned
 from fibstream.services.registration.port import Image, Judgement, Registration
 from fibstream.services.registration.stages.registrations import specimen_corner
@@ -43,6 +45,8 @@ from fibstream.services.registration.transform import Spline, Transform
 from fibstream.store.shard import Stamp, encode_arrays, encode_blob
 from fibstream.v1 import registration_pb2 as pb
 from fibstream.v1.chunk_pb2 import Index3
+from fibstream.volumes.downsampled import moved
+from fibstream.volumes.positions import Position
 
 from ..support.fuzzing import Context
 
@@ -171,6 +175,28 @@ def test_slabs_are_the_box_of_the_level_of_the_whole(shape: Any, level: int, dat
         found = np.concatenate(list(boxes.slabs(part, shape, box, level)))
     assert np.array_equal(found, expected[box.slices()])
     assert sum(np.prod(b.shape) for b in read) <= np.prod(size) << 3 * level
+
+
+PLACES = st.tuples(*[st.integers(-(10**7), 10**7).map(lambda n: n / 100)] * 3)
+SIZES = st.tuples(*[st.integers(100, 12_000).map(lambda n: n / 100)] * 3)
+
+
+@given(PLACES, SIZES)
+def test_the_grid_is_that_which_the_command_reads_wherever_a_volume_lies(
+    place: Any, size: Any
+) -> None:
+    """It moves the place of the first voxel with each level, which rounds each time."""
+    at: Any = tuple(p / s for p, s in zip(place, size, strict=True))
+    position, voxel = Position(at), size
+    for factors in [(2, 2, 2)] * halvings_of(size):
+        position, voxel = moved(position, factors), tuple(2 * v for v in voxel)
+    factors = factors_of(voxel)
+    position = moved(position, factors)
+    voxel = tuple(v * f for v, f in zip(voxel, factors, strict=True))
+    read: Any = SimpleNamespace(name="x", position=position, voxel_size_nm=voxel)
+    dataset = CELL.model_copy(update={"voxel_size_nm": size, "offset_nm": place})
+    assert corner_nm(read) == specimen_corner(dataset)
+    assert voxel == coarse_of(size, (8, 8, 8)).voxel_nm
 
 
 def test_every_box_is_that_of_the_whole_to_the_bit(client: Client, whole: Path) -> None:

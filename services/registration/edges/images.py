@@ -16,7 +16,13 @@ from fibstream.core.dataset import SQUASH_NM
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.pyramid import level_box
-from fibstream.services.registration.coarse import PREDICTION_NM, TOLERANCE, factors_of, halvings_of
+from fibstream.services.registration.coarse import (
+    PREDICTION_NM,
+    TOLERANCE,
+    corner_of,
+    factors_of,
+    halvings_of,
+)
 from fibstream.services.registration.port import MAX_VOXELS, Image, Triple, check_image
 from fibstream.store.gate import FREE, Gate
 from fibstream.volumes.downsampled import downsampled, moved
@@ -44,8 +50,9 @@ class Read(NamedTuple):
 
 
 def read_light(
-    path: str, voxel_nm: Triple | None = None, *, track: Track = untracked, gate: Gate = FREE
-) -> Read:
+    path: str, voxel_nm: Triple | None = None, *, track: Track = untracked, gate: Gate = FREE,
+    check: Callable[[Source], None] = lambda _: None,
+) -> Read:  # fmt: skip
     """Return a light image, whole, with what its file states of size and place.
 
     Parameters
@@ -54,6 +61,8 @@ def read_light(
         As of any volume, see docs/formats.md.
     voxel_nm
         Edges of a voxel (z, y, x); needed where the file states none, none with a unit, or several.
+    check
+        Refuses a volume before its voxels are read.
 
     Raises
     ------
@@ -68,6 +77,7 @@ def read_light(
     if source.dtype.name not in DTYPES["raw"]:
         expected = ", ".join(DTYPES["raw"])
         raise WrongUse(f"{source.name} has dtype {source.dtype}; expected {expected} for light")
+    check(source)
     return Read(_image(source, track), source)
 
 
@@ -157,8 +167,4 @@ def _piece(shape: Index) -> Index:
 
 def corner_nm(source: Source) -> Triple:
     """Return where the corner of a volume's first voxel lies, (z, y, x) nm."""
-    z, y, x = (
-        centre - edge / 2
-        for centre, edge in zip(offset_nm(source), source.voxel_size_nm, strict=True)
-    )
-    return z, y, x
+    return corner_of(offset_nm(source), source.voxel_size_nm)

@@ -17,6 +17,7 @@ from fibstream.services.registration.planned import Asked, Light, file_name, pla
 from fibstream.services.registration.port import Image
 from fibstream.store.gate import Gate
 from fibstream.store.shard import Corrupt, decode_arrays, encode_arrays
+from fibstream.volumes.sources import Source
 
 from .images import read_light
 
@@ -28,13 +29,7 @@ def take(asked: Asked, gate: Gate) -> Taken:
 
     Raises WrongUse for a file that is no light image, and LimitExceeded for too large a one.
     """
-    read = read_light(asked.light, asked.light_voxel_nm, gate=gate)
-    image = read.image
-    if image.voxels.nbytes > MAX_BYTES:
-        raise LimitExceeded(
-            f"registration {asked.name}: light of {image.voxels.nbytes / 1e9:.2f} GB; a dataset "
-            f"keeps at most {MAX_BYTES / 1e9:.2f} GB: crop it to the specimen, or average it"
-        )
+    image = read_light(asked.light, asked.light_voxel_nm, gate=gate, check=_check_size).image
     z, y, x = image.voxels.shape
     light = Light(
         file=file_name(asked.light), hash=content_hash(image.voxels), shape=(z, y, x),
@@ -42,6 +37,16 @@ def take(asked: Asked, gate: Gate) -> Taken:
     )  # fmt: skip
     data = encode_arrays({"light": np.asarray(image.voxels)})
     return Taken(planned(asked, light), {light.path: data})
+
+
+def _check_size(source: Source) -> None:
+    """Raise LimitExceeded for more than a dataset keeps, before it is read."""
+    size = math.prod(source.shape) * source.dtype.itemsize
+    if size > MAX_BYTES:
+        raise LimitExceeded(
+            f"{source.name}: light of {size / 1e9:.2f} GB; a dataset keeps at most "
+            f"{MAX_BYTES / 1e9:.2f} GB: crop it to the specimen, or average it"
+        )
 
 
 def kept(files: Files, light: Light) -> Image:

@@ -5,16 +5,23 @@ import json
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fibstream.core.dataset import check_name
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import Damaged, NotFound, WrongState, WrongUse
 from fibstream.core.keys import digest
 from fibstream.core.ports import Files, Generation
-from fibstream.services.registration.answer import Answer, from_arrays, judgement_values
+from fibstream.core.stage import Arrays
+from fibstream.services.registration.answer import (
+    Answer,
+    asked_of,
+    from_arrays,
+    judgement_values,
+)
+from fibstream.services.registration.planned import Planned
 from fibstream.services.registration.port import MAX_NM
 from fibstream.services.registration.transform import Transform
 from fibstream.store.shard import Corrupt, decode_arrays, decode_blob
@@ -22,19 +29,21 @@ from fibstream.store.shard import Corrupt, decode_arrays, decode_blob
 from .files import ITK_FILES, read_transform
 
 FOLDER, REPORT, LM = "registration", "report.json", "lm"
+CALLED = "answer"  # beside where the command writes its report: what a call found
 STREAMED = "summaries/registration"
 STATUSES = ("registered", "check", "unregistered")
 MAX_REPORT = 1 << 20  # bytes: a thousand times a report
 MAX_TRANSFORM = 256 << 20  # bytes: coefficients of 64 x 64 x 20 um take a hundredth
-MAX_PAGE_BYTES = 1 << 20  # of reports: with reasons 2 MB, and clients as they come take 4
-MAX_REASON = 200  # characters, of one that is damaged
 MAX_KEPT = 4  # transforms in memory
+
+Decoded = TypeVar("Decoded")
 
 
 class Stored(NamedTuple):
     """One registration: its name, its report as text and as values, and what it is a version of.
 
-    ``answer`` is that of a stage of the dataset, None of one that the command wrote.
+    ``answer`` is that of a stage of the dataset or of a call, None of one that the command wrote;
+    ``planned`` is what a call asked for.
     """
 
     name: str
@@ -42,6 +51,7 @@ class Stored(NamedTuple):
     report: Mapping[str, Any]
     generation: Generation
     answer: Answer | None = None
+    planned: Planned | None = None
 
     @property
     def version(self) -> str:
@@ -51,45 +61,12 @@ class Stored(NamedTuple):
 
 def names_of(files: Files) -> list[str]:
     """Return the names of the registrations of a dataset, sorted."""
-    found = (path.split("/") for path in files.list(FOLDER) if path.endswith(f"/{REPORT}"))
-    names = {parts[1] for parts in found if len(parts) == 3 and _is_name(parts[1])}
+    parts = (path.split("/") for path in files.list(FOLDER))
+    found = (each[1] for each in parts if len(each) == 3 and each[2] in (REPORT, CALLED))
+    names = {name for name in found if _is_name(name)}
     streamed = (path.rpartition("/")[2] for path in files.list(STREAMED))
     names.update(name for name in streamed if _is_name(name))
     return sorted(names)
-
-
-class Page(NamedTuple):
-    """Some registrations by name, those that are damaged with the reason, and the last name.
-
-    ``last`` is empty where no more follow.
-    """
-
-    found: list[Stored]
-    damaged: dict[str, str]
-    last: str
-
-
-def page_of(files: Files, after: str, size: int) -> Page:
-    """Return at most ``size`` registrations of a dataset whose names come after ``after``."""
-    page, total, last = Page([], {}, ""), 0, ""
-    for name in names_of(files):
-        if name <= after:
-            continue
-        if len(page.found) + len(page.damaged) == size:
-            return page._replace(last=last)
-        try:
-            stored = look(files, name)
-        except Damaged as error:
-            page.damaged[name] = cut(str(error), MAX_REASON)
-        else:
-            if stored is None:  # it was removed meanwhile
-                continue
-            total += len(stored.text)
-            if page.found and total > MAX_PAGE_BYTES:
-                return page._replace(last=last)
-            page.found.append(stored._replace(answer=None))  # which is large
-        last = name
-    return page
 
 
 def find(files: Files, dataset: str, name: str) -> Stored:
@@ -110,8 +87,8 @@ def look(files: Files, name: str) -> Stored | None:
         path = f"{FOLDER}/{check_name(name)}/{REPORT}"
     except ValueError as error:
         raise WrongUse(f"registration: {error}") from None
-    if (streamed := _streamed(files, name)) is not None:
-        return streamed
+    if (answered := _streamed(files, name) or _called(files, name)) is not None:
+        return answered
     read = read_file(files, path, MAX_REPORT)
     if read is None:
         return None
@@ -131,10 +108,33 @@ def _streamed(files: Files, name: str) -> Stored | None:
     if found is None:
         return None
     answer, content = found
-    report = {
-        "name": name, "judgement": judgement_values(answer.judgement), "landed": answer.landed,
-    }  # fmt: skip
+    report = _report(name, answer)
     return Stored(name, json.dumps(report), report, (int(content, 16),), answer)
+
+
+def called_path(name: str) -> str:
+    """Return the path of what a call found."""
+    return f"{FOLDER}/{name}/{CALLED}"
+
+
+def _called(files: Files, name: str) -> Stored | None:
+    """Return what a call found under a name, or None."""
+    path = called_path(name)
+    found = _answer(files, path, lambda a: (from_arrays(a), Planned.model_validate(asked_of(a))))
+    if found is None:
+        return None
+    (answer, planned), content = found
+    more = {
+        "prediction": planned.source, "light": planned.light.file, "psf_nm": planned.psf_nm,
+        "smooth_nm": planned.smooth_nm, "window": planned.window,
+    }  # fmt: skip
+    report = _report(name, answer) | more
+    return Stored(name, json.dumps(report), report, (int(content, 16),), answer, planned)
+
+
+def _report(name: str, answer: Answer) -> dict[str, Any]:
+    judgement = judgement_values(answer.judgement)
+    return {"name": name, "judgement": judgement, "landed": answer.landed}
 
 
 def answered(files: Files, path: str) -> tuple[Answer, str] | None:
@@ -142,6 +142,13 @@ def answered(files: Files, path: str) -> tuple[Answer, str] | None:
 
     Raises Damaged for what no stage wrote.
     """
+    return _answer(files, path, from_arrays)
+
+
+def _answer(
+    files: Files, path: str, decode: Callable[[Arrays], Decoded]
+) -> tuple[Decoded, str] | None:
+    """Return what a file of arrays holds, with its content hash, or None where there is none."""
     read = read_file(files, path, MAX_TRANSFORM)
     if read is None:
         return None
@@ -149,7 +156,7 @@ def answered(files: Files, path: str) -> tuple[Answer, str] | None:
     if found is None:
         raise Damaged(f"{path}: damaged; expected what a stage of registration writes")
     try:
-        return from_arrays(decode_arrays(found[0])), found[1].hash
+        return decode(decode_arrays(found[0])), found[1].hash
     except (Corrupt, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{path}: no registration: {cut(str(error))}") from None
 

@@ -74,7 +74,9 @@ def warped_of(files: Files, dataset: Dataset, found: Stored, lights: Lights) -> 
     if found.answer is None:
         return _stored(files, found)
     assert found.answer.found is not None  # else it is unregistered
-    planned = {each.name: each for each in registrations_of(dataset)}.get(found.name)
+    planned = found.planned
+    if planned is None:
+        planned = {each.name: each for each in registrations_of(dataset)}.get(found.name)
     if planned is None or planned.light.hash != found.answer.light:
         raise WrongState(
             f"registration {found.name}: it is that of an earlier pipeline; ask again when it has"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fibstream.core.dataset import Dataset
 from fibstream.core.stage import Arrays, Block, Made, Output, Stage
 from fibstream.core.subject import WHOLE
-from fibstream.services.registration.coarse import coarse_of
+from fibstream.services.registration.coarse import coarse_of, corner_of
 from fibstream.services.registration.planned import Planned
 
 from .coarse import coarse_rows
@@ -57,5 +57,4 @@ def registration_stage(
 
 def specimen_corner(dataset: Dataset) -> tuple[float, float, float]:
     """Return where the corner of a dataset's first voxel lies, nm."""
-    z, y, x = (o - v / 2 for o, v in zip(dataset.offset_nm, dataset.voxel_size_nm, strict=True))
-    return z, y, x
+    return corner_of(dataset.offset_nm, dataset.voxel_size_nm)
