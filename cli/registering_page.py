@@ -21,6 +21,7 @@ from fibstream.services.registration.warp import pulled
 
 PAGE, OVERLAY = "index.html", "overlay.png"
 UNSEEN = "a fit that did not see a patch and its neighbours"
+JUMPED = ", and how far thin patches find its layer jumped aside"
 
 
 class Stretch(NamedTuple):
@@ -70,9 +71,9 @@ def _drawn(
     yield (
         "residuals.png", draw_residuals(em.grey, em.voxel_nm, points, found.miss_nm),
         "Errors of patches",
-        f"From where {'the transform' if given else UNSEEN} puts it, to where it "
-        "correlates best with the light, in nm of the specimen; all depths at once, over the "
-        "brightest of the specimen. An arrow shows two axes, its colour the length in three. "
+        f"From where {'the transform' if given else UNSEEN} puts it, to where it correlates best "
+        f"with the light{'' if given else JUMPED}, in nm of the specimen; all depths at once, over "
+        "the brightest of the specimen. An arrow shows two axes, its colour the length in three. "
         f"Crosses: the {lost} of {len(points)} patches that found no place. The histogram counts "
         "patches. This is noise of patches and error of the fit together.",
     )  # fmt: skip

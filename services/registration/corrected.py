@@ -14,7 +14,7 @@ from .port import Image, Registration
 from .refit import from_landmarks, refit
 from .register import Pair, prepare
 from .settings import Microscope, Settings
-from .transform import Transform
+from .transform import Transform, apply, lengths
 
 BY = "of patches"  # from where the transform sends them to where they look best
 RULE = Rule(900.0, 700.0, 600.0)  # twice as far as is surely wrong: what is far off is seen as such
@@ -62,7 +62,7 @@ def looked_at(pair: Pair, transform: Transform, gap: float, settings: Settings) 
     stretch = stretch_of(spline, grid_over(pair.em, settings.knots_nm)) if spline else np.ones(1)
     judgement = judged(
         correlation(transform, Level(*pair)), gap, matches.weight,
-        np.sqrt((miss * miss).sum(axis=1)), stretch, by=BY,
+        lengths(apply(transform.matrix, miss)), stretch, by=BY,
     )  # fmt: skip
     affine = Transform(transform.matrix, transform.offset)
     return Registration(transform, judgement, affine, matches.place, miss)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fibstream.core.grid import Box
 from fibstream.kernels.compiled import compiled
 
-from .port import Image
+from .port import Image, Triple
 from .sampling import Floats
 from .transform import Transform
 from .warp import pulled, triple
@@ -24,10 +24,10 @@ CERTAIN = 0.3  # how much higher than the second peak counts as certain
 
 
 class Rule(NamedTuple):
-    """Edges in nm of the cells, and half edges of patches and of the search."""
+    """Edges in nm of the cells, half edges of patches (one, or z, y, x) and of the search."""
 
     cell_nm: float
-    half_nm: float
+    half_nm: float | Triple
     reach_nm: float
 
 
@@ -91,7 +91,7 @@ def match(em: Image, light: Image, start: Transform, where: Floats, rule: Rule) 
         Sizes; patches are cut at the specimen's border.
     """
     voxel = np.array(em.voxel_nm)
-    half = np.maximum(1, np.rint(rule.half_nm / voxel)).astype(np.int64)
+    half = np.maximum(1, np.rint(np.array(rule.half_nm) / voxel)).astype(np.int64)
     reach = np.maximum(1, np.rint(rule.reach_nm / voxel)).astype(np.int64)
     margin = int(reach.max())
     index = (where - np.array(em.corner_nm)) / voxel - 0.5

@@ -15,7 +15,7 @@ from fibstream.core.echo import echo
 from fibstream.core.errors import LimitExceeded, WrongUse
 
 from .sampling import Floats
-from .transform import Transform
+from .transform import Transform, apply, lengths
 
 Triple = tuple[float, float, float]
 Status = Literal["registered", "check", "unregistered"]
@@ -56,8 +56,9 @@ class Judgement:
 
     ``ncc`` correlates the prepared images over the whole specimen, what lies outside the light
     image counting as 0; ``gap`` is how much less the best other orientation reached; ``kept`` the
-    share of patches that found a place; ``error_nm`` the median distance between patches and a fit
-    that did not see their neighbourhood; ``folds`` the share of places where space is turned over.
+    share of patches that found a place; ``error_nm`` the median distance, in the light image,
+    between patches and a fit that did not see their neighbourhood; ``folds`` the share of places
+    where space is turned over.
     """
 
     status: Status
@@ -78,13 +79,16 @@ class Registration:
     judgement: Judgement
     affine: Transform = field(repr=False)  # before the deformation was fitted
     points_nm: Floats = field(repr=False)  # (n, 3) where patches lie in the specimen
-    miss_nm: Floats = field(repr=False)  # (n, 3) of each patch by cross-validation
+    miss_nm: Floats = field(repr=False)  # (n, 3) of each patch by cross-validation, specimen
     error_map: Image | None = field(default=None, repr=False)  # nm, all over the specimen
 
     @property
     def error_nm(self) -> Floats:
-        """How far off each patch is by cross-validation, (n,); NaN: it found no place."""
-        return np.asarray(np.sqrt((self.miss_nm * self.miss_nm).sum(axis=1)))
+        """How far off each patch is by cross-validation, (n,) nm of the light image.
+
+        There people mark where a place ought to be.  NaN: the patch found no place.
+        """
+        return lengths(apply(self.affine.matrix, self.miss_nm))
 
 
 def check_image(image: Image, name: str) -> None:

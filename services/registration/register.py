@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .affine import STEPS, Fitted, Level, correlation, levels, refine, starts
 from .fit import Fit, Grid, fit, grid_over, stretch_of, targets
-from .judge import cross_validated, judged
+from .judge import cross_validated, judged, jumps
 from .light.pseudo import pseudo_light
 from .match import Matches, Rule, match, places
 from .port import Image, Registration, check_image
@@ -18,7 +18,7 @@ from .prepare import coarser, prepare_light, prepare_pseudo
 from .sampling import Floats
 from .search import search
 from .settings import Microscope, Settings
-from .transform import Transform
+from .transform import Transform, apply, lengths
 from .uncertainty import error_map
 
 FINE = 4  # of the candidates are refined at the middle level
@@ -29,6 +29,7 @@ PASSES = (
     Rule(900.0, 900.0, 400.0), Rule(900.0, 800.0, 300.0), Rule(900.0, 700.0, 250.0),
     Rule(600.0, 500.0, 250.0), Rule(600.0, 500.0, 250.0),  # a patch averages what bends within it
 )  # fmt: skip
+THIN = Rule(600.0, (128.0, 500.0, 500.0), 400.0)  # sees what jumps along z
 
 
 class Pair(NamedTuple):
@@ -120,7 +121,8 @@ def deformed(pair: Pair, affine: Transform, gap: float, settings: Settings) -> R
     miss = cross_validated(
         grid, done.matches.place, done.target, done.matches.weight, done.fit.bending
     )
-    error = np.sqrt((miss * miss).sum(axis=1))
+    miss += jumps(match(*pair, now, done.matches.place, THIN))
+    error = lengths(apply(affine.matrix, miss))
     judgement = judged(
         correlation(now, Level(*pair)), gap, done.matches.weight, error,
         stretch_of(done.fit.spline, grid),

@@ -99,6 +99,11 @@ def apply(matrix: Floats, points: Floats) -> Floats:
     return np.stack([(points * row).sum(axis=-1) for row in matrix], axis=-1)
 
 
+def lengths(vectors: Floats) -> Floats:
+    """Return the lengths of vectors (n, 3), (n,)."""
+    return np.asarray(np.sqrt((vectors * vectors).sum(axis=1)))
+
+
 def det3(m: Floats) -> Floats:
     """Return the determinants of (..., 3, 3) matrices."""
     a, b, c = m[..., 0, :], m[..., 1, :], m[..., 2, :]

@@ -35,7 +35,7 @@ def error_map(em: Image, grid: Grid, points: Floats, fit: Fit, error_nm: float) 
     grid, points, fit
         Of the last fit, with the weights that patches had in the end.
     error_nm
-        The median error of patches by cross-validation.
+        The median error of patches by cross-validation, nm of the light image.
     """
     count = np.maximum(1, np.ceil(em.extent_nm / STEP_NM)).astype(int)
     step = em.extent_nm / count

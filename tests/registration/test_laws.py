@@ -8,9 +8,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fibstream.core.grid import Box
 from fibstream.services.registration.fit import basis, domain, fit, grid_over, stretch_of
-from fibstream.services.registration.judge import cross_validated, judged, regions
+from fibstream.services.registration.judge import cross_validated, judged, jumps, regions
 from fibstream.services.registration.match import Matches, Rule, joined, match, places
-from fibstream.services.registration.port import Image
+from fibstream.services.registration.port import Image, Registration
+from fibstream.services.registration.register import Pair, deformed
 from fibstream.services.registration.settings import Settings
 from fibstream.services.registration.transform import Spline, Transform
 from fibstream.services.registration.warp import (
@@ -270,6 +271,66 @@ def test_cross_validation_sees_noise_that_the_fit_has_followed() -> None:
     assert 55 < np.nanmedian(error) < 110  # the median length of the noise alone is 62
     near = np.linalg.norm(points[:, None] - points[None], axis=2) < 1.0
     assert (regions(points)[:, None] == regions(points)[None])[near].all()
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_a_jump_is_what_most_patches_of_a_layer_see_aside(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    place = rng.uniform([-600, 0, 0], [1100, 9000, 9000], (120, 3))
+    layer = np.floor(place[:, 0] / 256).astype(int)
+    true = rng.normal(0, 100, (9, 3))[layer]
+    move, weight = true + rng.normal(0, 1e-3, true.shape), np.ones(true.shape)
+    astray = np.flatnonzero(layer == 0)[:3]
+    move[astray] += 5000  # some patches are wrong, some found no place
+    weight[np.flatnonzero(layer == 1)[:2]], move[np.flatnonzero(layer == 1)[:2]] = 0, 1e6
+    weight[np.flatnonzero(layer == 2)[9:], 0] = 0  # nine are too few to tell
+    found = jumps(Matches(place, move, weight[:, 0], weight))
+    counted = [(weight[layer == n] > 0).all(axis=1).sum() for n in layer]
+    assert not found[:, 0].any()
+    told = np.array(counted) >= 10
+    assert found[told, 1:] == pytest.approx(true[told, 1:], abs=0.1)
+    assert not found[~told].any() and (~told).any()
+
+
+def test_thin_patches_see_a_jump_where_it_is() -> None:
+    em, light, start = pair(6)
+    border = 12  # of 24 planes of the light image
+    jumped = light.grey.copy()
+    jumped[border:] = np.roll(jumped[border:], 2, axis=2)
+    where = places(em, 400.0)
+    thin = Rule(400.0, (VOXEL[0], 500.0, 500.0), 350.0)
+    found = jumps(match(em, Image(jumped, VOXEL, light.corner_nm), start, where, thin))
+    jump = CORNER[0] + (border - 5) * VOXEL[0]
+    inside = np.floor(where[:, 0] / 256) * 256
+    before, after = inside + 256 + 1.5 * VOXEL[0] < jump, inside - 1.5 * VOXEL[0] > jump
+    assert before.sum() > 20 and after.sum() > 20
+    assert np.abs(found[before]).max() < 15
+    assert found[after] == pytest.approx(np.array([[0, 0, 2 * VOXEL[2]]] * after.sum()), abs=15)
+
+
+def test_the_error_that_is_said_holds_jumps_that_the_fit_smooths_over() -> None:
+    voxels = smooth(8, (16, 64, 64), 1.0)
+    jumped, border = voxels.copy(), 8
+    jumped[border:] = np.roll(jumped[border:], 3, axis=2)
+    em, light = Image(voxels, (128.0,) * 3), Image(jumped, (128.0,) * 3)
+    found = deformed(Pair(em, light), Transform(np.eye(3), np.zeros(3)), 0.5, Settings())
+    places_nm = centres(((512.0, 512.0, 512.0), (0.0, 0.0, 0.0)), Box((0, 2, 2), (4, 14, 14)))
+    points = places_nm.reshape(-1, 3)
+    moved = np.where(points[:, :1] > border * 128.0, [[0.0, 0, 384.0]], 0.0)
+    truth = np.linalg.norm(found.transform.to_light(points) - points - moved, axis=1)
+    said = found.judgement.error_nm
+    assert said == np.nanmedian(found.error_nm)
+    assert 0.7 < said / np.median(truth) < 1.5  # a quarter without thin patches
+
+
+def test_errors_of_patches_are_lengths_in_the_light_image() -> None:
+    nothing = judged(0.9, 0.5, np.ones((2, 3)), np.ones(2), np.ones(5))
+    affine = Transform(np.array([[0.0, 0, 2], [0, 1, 0], [3, 0, 0]]), np.array([5.0, 6, 7]))
+    miss = np.array([[1.0, 2, 3], [np.nan] * 3])
+    error = Registration(affine, nothing, affine, miss, miss).error_nm
+    assert error[0] == pytest.approx(7.0)  # of (6, 2, 3)
+    assert np.isnan(error[1])
 
 
 def test_one_weak_measure_is_to_be_checked_and_two_are_no_registration() -> None:
