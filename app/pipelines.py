@@ -275,7 +275,8 @@ class _Reader:
         except ValidationError as error:
             first = error.errors()[0]
             field = str(first["loc"][0]) if first["loc"] else ""
-            message = cut(f"{field}: {first['msg']}" if field else str(first["msg"]), 140)
+            inner = ".".join(part for part in first["loc"] if isinstance(part, str))
+            message = cut(f"{inner}: {first['msg']}" if inner else str(first["msg"]), 140)
             raise self._wrong(parts.get(field, node), f"{word}: {message}") from None
 
     def _mapping(

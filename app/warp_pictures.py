@@ -11,12 +11,22 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .drawing import DARK, GAP, LIGHT, MARK, TITLE, Panel, Rgb, bar, length_text, write
-from .registration import CUTS, Overlay, Size, cut_panel, panel_of, stretched
+from .registration import (
+    CUTS,
+    LIGHT_COLOUR,
+    SPECIMEN_COLOUR,
+    Overlay,
+    Size,
+    cut_panel,
+    panel_of,
+    stretched,
+)
 
 Floats = NDArray[np.float64]
 WIDE = 600  # pixels: the longer edge of a cut
 TILES = 8  # along the longest edge of a checkerboard
 DIM = 0.35  # how bright a specimen under arrows is, of 1
+UNHELD = 0.2  # how bright nothing is where nothing supports it, so that its edge is seen
 MAGNIFIED = (100, 50, 20, 10, 5, 2, 1)
 ARROW = 20.0  # pixels: the median arrow is at most that long
 REFERENCE_NM = 100.0
@@ -92,6 +102,20 @@ def draw_checkerboard(both: Overlay) -> Image.Image:
         _mark_corners(panel, tile * panel.per_nm)
         sheets.append(panel)
     return _sheet(sheets, f"tiles of {length_text(round(tile))}")
+
+
+def draw_valid(both: Overlay, valid: NDArray[np.bool_], valid_nm: Size) -> Image.Image:
+    """Draw cuts of both where ``valid``, places of ``valid_nm``, holds; elsewhere dim grey."""
+    a, b = (stretched(v) for v in (both.specimen, both.light))
+    index = [
+        np.minimum(((np.arange(n) + 0.5) * nm / step).astype(np.int64), most - 1)
+        for n, nm, step, most in zip(a.shape, both.voxel_nm, valid_nm, valid.shape, strict=True)
+    ]
+    held = valid[np.ix_(*index)][..., None]
+    seen = a[..., None] * np.array(SPECIMEN_COLOUR) + b[..., None] * np.array(LIGHT_COLOUR)
+    shown = np.asarray(np.where(held, seen, UNHELD + DIM * a[..., None]), np.float32)
+    said = f"{float(valid.mean()):.0%} of the places are supported"
+    return _sheet([cut_panel(shown, axis, both.voxel_nm, WIDE) for _, axis in CUTS], said)
 
 
 def _mark_corners(panel: Panel, side: float) -> None:

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset, clip_chunk
 from fibstream.core.grid import Box
@@ -25,6 +26,7 @@ from fibstream.services.registration.edges.stored import FOLDER, LM, REPORT
 from fibstream.services.registration.port import Image, Registration
 from fibstream.services.registration.register import prepare
 from fibstream.services.registration.settings import Microscope, Settings
+from fibstream.services.registration.support import REACH_NM, block
 from fibstream.services.registration.transform import Transform
 from fibstream.services.registration.warp import stretch_map, warped_block
 from fibstream.store import ngff
@@ -32,6 +34,8 @@ from fibstream.store import ngff
 from .outputs import Volume, new_groups
 from .progress import track
 from .registering_page import PAGE, Stretch, put_page
+
+VALID = "valid"
 
 
 class Answer(NamedTuple):
@@ -52,6 +56,13 @@ class Named(NamedTuple):
 
     path: str
     image: Image
+
+
+class Found(NamedTuple):
+    """A registration, and where it is supported."""
+
+    registration: Registration
+    valid: Image
 
 
 def facts_of(
@@ -97,26 +108,30 @@ def _stretch(transform: Transform, em: Image) -> Stretch:
 
 
 def write_registered(
-    out: Path, name: str, facts: dict[str, Any], found: Registration, images: tuple[Image, Image],
+    out: Path, name: str, facts: dict[str, Any], made: Found, images: tuple[Image, Image],
     by: tuple[Microscope, Settings],
 ) -> Answer:  # fmt: skip
     """Write the folder of the registration, and the warped light unless it is unregistered."""
+    found, valid = made
     group, warp = f"{FOLDER}/{name}", f"{LM}/{name}"
     right = found.judgement.status != "unregistered"
     stretch = _stretch(found.transform, images[0])
     steps = np.percentile(stretch.values, [0, 1, 50, 99, 100]).tolist()
     names = ("least", "p1", "median", "p99", "most")
     facts["stretch"] = dict(zip(names, steps, strict=True))
+    facts["valid"] = {"share": float(valid.grey.mean(dtype=np.float64)), "reach_nm": REACH_NM}
     with new_groups(out, [group, *([warp] if right else [])], datasets=True) as scratch:
         folder = scratch / group
         folder.mkdir(parents=True)
         _put_groups(scratch, folder, written=right)
         if right:
+            # First: the metadata of the group that holds it are those of the transform.
+            _write_valid(scratch, f"{group}/{VALID}", valid, images[0])
             facts["field_error_nm"] = write_registration(folder, found, images[0])
             write_light(scratch, warp, found.transform, images)
         _put_report(folder, facts)
         pair = prepare(images[0], images[1], *by)
-        put_page(folder, found, pair, stretch, facts)
+        put_page(folder, (found, valid), pair, stretch, facts)
     if not right:  # of an earlier one nothing stays that this one contradicts
         _remove_light(out, name)
     files = [PAGE, REPORT, *([*ITK_FILES, LANDMARKS, NEUROGLANCER] if right else [])]
@@ -154,15 +169,30 @@ def write_light(
 ) -> None:
     """Write the light image on the grid of the specimen, block by block."""
     em, light = images
+    dtype, grid = str(light.voxels.dtype), (em.voxel_nm, em.corner_nm)
+    _write_blocks(
+        scratch, em, Output(group, dtype, "mean"),
+        lambda box: warped_block(transform, light, grid, box), "warped",
+    )  # fmt: skip
+
+
+def _write_valid(scratch: Path, group: str, valid: Image, em: Image) -> None:
+    """Write where the registration is supported, 1, on the grid of the warped light."""
+    output = Output(group, "uint8")
+    _write_blocks(scratch, em, output, lambda box: block(valid, em, box), "marked as supported")
+
+
+def _write_blocks(
+    scratch: Path, em: Image, output: Output, made: Callable[[Box], NDArray[Any]], what: str
+) -> None:
+    """Write an array on the grid of the specimen, block by block; ``what`` is said of a block."""
     z, y, x = (c + v / 2 for c, v in zip(em.corner_nm, em.voxel_nm, strict=True))
     a, b, c = em.voxels.shape
     dataset = Dataset(
-        name=group.rpartition("/")[2], shape=(a, b, c), chunk=clip_chunk(CHUNK, (a, b, c)),
-        dtype=str(light.voxels.dtype), voxel_size_nm=em.voxel_nm, offset_nm=(z, y, x),
+        name=output.name.rpartition("/")[2], shape=(a, b, c), chunk=clip_chunk(CHUNK, (a, b, c)),
+        dtype=output.dtype, voxel_size_nm=em.voxel_nm, offset_nm=(z, y, x),
         contrast=(0, 255),
     )  # fmt: skip
-    outputs = [Output(group, dataset.dtype, "mean")]
-    volume = Volume(scratch, dataset, outputs, digest(canonical([group])))
-    grid = em.voxel_nm, em.corner_nm
-    for index in track(list(dataset.grid.indices()), "warped"):
-        volume.write(group, index, warped_block(transform, light, grid, dataset.grid.box(index)))
+    volume = Volume(scratch, dataset, [output], digest(canonical([output.name])))
+    for index in track(list(dataset.grid.indices()), what):
+        volume.write(output.name, index, made(dataset.grid.box(index)))

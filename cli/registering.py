@@ -12,11 +12,12 @@ from fibstream.core.dataset import RECORD, check_name
 from fibstream.core.errors import WrongUse
 from fibstream.services.registration.edges.images import Read, read_light, read_prediction
 from fibstream.services.registration.edges.stored import CALLED, FOLDER, LM, REPORT
-from fibstream.services.registration.held_out import held_out
+from fibstream.services.registration.held_out import held_out, scored
 from fibstream.services.registration.planned import name_of
 from fibstream.services.registration.port import Image, Registration, Triple
 from fibstream.services.registration.register import register
 from fibstream.services.registration.settings import Microscope, Settings, microscope_of
+from fibstream.services.registration.support import support
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
@@ -24,7 +25,7 @@ from .corrected import follow, read_earlier, read_landmarks
 from .flags import parse_pair
 from .outputs import check_group
 from .progress import track
-from .registered import Answer, Named, facts_of, write_registered
+from .registered import Answer, Found, Named, facts_of, write_registered
 
 
 class Asked(NamedTuple):
@@ -79,7 +80,8 @@ def register_light(asked: Asked, settings: Settings | None = None) -> Answer:
     facts |= {"landmarks": marks}
     facts |= {"held_out": None if apart is None else _scored(found, apart, microscope, settings)}
     images, by = (em.image, light.image), (microscope, settings)
-    return write_registered(asked.out, name, facts, found, images, by)
+    made = Found(found, support(found, *images))
+    return write_registered(asked.out, name, facts, made, images, by)
 
 
 def _found(
@@ -155,15 +157,9 @@ def _scored(
     found: Registration, apart: _Held, microscope: Microscope, settings: Settings
 ) -> dict[str, Any]:
     """Return the error at the held-out channel."""
-    scored = held_out(found.transform, apart.em.image, apart.light.image, microscope, settings)
-    median = p95 = None  # not known
-    if len(scored.error_nm):
-        median, p95 = np.percentile(scored.error_nm, [50, 95]).tolist()
-    return {
-        "light": apart.light.source.name, "em": apart.em.source.name,
-        "median_nm": median, "p95_nm": p95,
-        "patches": len(scored.error_nm), "lost": scored.patches - len(scored.error_nm),
-    }  # fmt: skip
+    seen = held_out(found.transform, apart.em.image, apart.light.image, microscope, settings)
+    names = {"light": apart.light.source.name, "em": apart.em.source.name}
+    return names | scored(seen)._asdict()
 
 
 def _named(read: Read) -> Named:

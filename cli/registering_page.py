@@ -14,6 +14,7 @@ from fibstream.app.warp_pictures import (
     draw_error,
     draw_residuals,
     draw_stretch,
+    draw_valid,
 )
 from fibstream.services.registration.port import Image, Registration, Triple
 from fibstream.services.registration.register import Pair
@@ -32,23 +33,25 @@ class Stretch(NamedTuple):
 
 
 def put_page(
-    folder: Path, found: Registration, pair: Pair, stretch: Stretch, facts: Mapping[str, Any]
-) -> None:
+    folder: Path, made: tuple[Registration, Image], pair: Pair, stretch: Stretch,
+    facts: Mapping[str, Any],
+) -> None:  # fmt: skip
     """Draw the pictures of a registration into its folder, and write the page that holds them.
 
-    Of one that is unregistered only the light over the specimen: maps of a transform that nothing
-    shows to be right would say what nobody knows.
+    ``made`` is the registration and where it is supported. Of one that is unregistered only the
+    light over the specimen: maps of a transform that nothing shows to be right would say what
+    nobody knows.
     """
     pictures = []
     given = facts["landmarks"] is not None
-    for name, image, title, caption in _drawn(found, pair, stretch, given=given):
+    for name, image, title, caption in _drawn(*made, pair, stretch, given=given):
         image.save(folder / name)
         pictures.append(Picture(folder / name, title, caption))
     write_page(folder / PAGE, facts, pictures)
 
 
 def _drawn(
-    found: Registration, pair: Pair, stretch: Stretch, *, given: bool
+    found: Registration, valid: Image, pair: Pair, stretch: Stretch, *, given: bool
 ) -> Iterator[tuple[str, Drawn, str, str]]:  # fmt: skip
     """Yield name, picture, title and caption; ``given``: a person's landmarks were followed."""
     em = pair.em
@@ -65,6 +68,13 @@ def _drawn(
         "The same cuts, tiles of the specimen and of the warped light by turns, crosses where they "
         "meet; the upper left tile is of the specimen. Where registration is right, mitochondria "
         "go on from tile to tile.",
+    )  # fmt: skip
+    held = valid.voxels.astype(np.bool_)
+    yield (
+        "valid.png", draw_valid(both, held, valid.voxel_nm), "Where it is supported",
+        "The light over the specimen, where the specimen is known, a patch that found a place is "
+        "within 1 um, and the light image reaches: valid of the files. Elsewhere the specimen "
+        "alone, dim and in grey: there the fit only goes on, and may be off by a micrometre.",
     )  # fmt: skip
     points = found.points_nm - np.array(em.corner_nm)
     lost = int(np.isnan(found.error_nm).sum())

@@ -7,7 +7,7 @@ from pathlib import Path
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongState
 from fibstream.core.ports import Files
-from fibstream.services.registration.answer import judgement_values
+from fibstream.services.registration.answer import facts_of as answer_facts
 from fibstream.services.registration.edges.images import read_prediction
 from fibstream.services.registration.edges.lights import kept
 from fibstream.services.registration.edges.stored import FOLDER, REPORT, answered
@@ -15,7 +15,7 @@ from fibstream.services.registration.planned import Planned, registrations_of
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 
-from .registered import Named, facts_of, write_none, write_registered
+from .registered import Found, Named, facts_of, write_none, write_registered
 from .registering import check_names
 
 
@@ -41,15 +41,20 @@ def _written(out: Path, files: Files, dataset: Dataset, planned: Planned) -> str
     check_names(out, planned.name)
     more = {"landed": answer.landed, "answer": content}
     if answer.found is None:
-        facts = {"name": planned.name, "judgement": judgement_values(answer.judgement), **more}
+        facts = {"name": planned.name, **answer_facts(answer), **more}
         write_none(out, planned.name, facts)
         return status
-    path = f"{out}#{dataset.prediction(planned.source).path}"
+    path, *apart = (f"{out}#{dataset.prediction(each).path}" for each in planned.sources)
     em, light = read_prediction(path).image, kept(files, planned.light)
     by = (planned.microscope, planned.settings)
     named = Named(path, em), Named(planned.light.file, light)
     facts = facts_of(planned.name, *named, answer.found, by) | {"held_out": None, **more}
-    write_registered(out, planned.name, facts, answer.found, (em, light), by)
+    if planned.held_out is not None and answer.apart is not None:
+        names = {"light": planned.held_out.light.file, "em": apart[0]}
+        facts["held_out"] = names | answer.apart._asdict()
+    assert answer.valid is not None  # there is a registration
+    made = Found(answer.found, answer.valid)
+    write_registered(out, planned.name, facts, made, (em, light), by)
     return status
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from fibstream.core.keys import canonical
 from fibstream.core.stage import Arrays
 
+from .held_out import Score
 from .port import Image, Judgement, Registration
 from .transform import Spline, Transform
 
@@ -24,12 +25,16 @@ class Answer(NamedTuple):
     """A judgement, and the registration unless there is none: too little landed, or refused.
 
     ``landed`` is the share of the cells of the volume, as far as it is known, that it is made of,
-    ``light`` the hash by which its dataset keeps the light image.
+    ``valid`` where the registration is supported (`support`); None without one. ``apart`` is the
+    error of the held-out channel, None without one or without a registration. ``light`` is the hash
+    by which its dataset keeps the light image.
     """
 
     judgement: Judgement
     found: Registration | None
     landed: float
+    valid: Image | None = None
+    apart: Score | None = None
     light: str = ""
 
 
@@ -40,7 +45,7 @@ def none_yet(reason: str, landed: float) -> Answer:
 
 def to_arrays(answer: Answer, asked: Mapping[str, Any] | None = None) -> Arrays:
     """Return an answer as named arrays, with what was asked for where no dataset records it."""
-    facts = {"judgement": judgement_values(answer.judgement), "landed": answer.landed}
+    facts = facts_of(answer)
     if answer.light:
         facts["light"] = answer.light
     if asked is not None:
@@ -54,10 +59,19 @@ def to_arrays(answer: Answer, asked: Mapping[str, Any] | None = None) -> Arrays:
         arrays |= {f"{name}matrix": transform.matrix, f"{name}offset": transform.offset}
     if (spline := found.transform.spline) is not None:
         arrays |= {f"spline_{f.name}": getattr(spline, f.name) for f in dataclasses.fields(Spline)}
-    if (error := found.error_map) is not None:
-        place = np.array([error.voxel_nm, error.corner_nm])
-        arrays |= {"error_nm": np.asarray(error.voxels), "error_place_nm": place}
+    for name, image in (("error", found.error_map), ("valid", answer.valid)):
+        if image is not None:
+            place = np.array([image.voxel_nm, image.corner_nm])
+            arrays |= {name: np.asarray(image.voxels), f"{name}_place_nm": place}
     return arrays
+
+
+def facts_of(answer: Answer) -> dict[str, Any]:
+    """Return what a report says of an answer, as JSON has it."""
+    return {
+        "judgement": judgement_values(answer.judgement), "landed": answer.landed,
+        "held_out": None if answer.apart is None else answer.apart._asdict(),
+    }  # fmt: skip
 
 
 def from_arrays(arrays: Arrays) -> Answer:
@@ -66,22 +80,20 @@ def from_arrays(arrays: Arrays) -> Answer:
     Raises ValueError, KeyError or TypeError for other arrays.
     """
     facts = json.loads(arrays["facts"].tobytes())
-    judgement, of = _judgement(facts["judgement"]), (facts["landed"], facts.get("light", ""))
+    judgement = _judgement(facts["judgement"])
     if "matrix" not in arrays:
-        return Answer(judgement, None, *of)
+        return Answer(judgement, None, facts["landed"], light=facts.get("light", ""))
     spline = None
     if "spline_coefficients" in arrays:
         spline = Spline(*(_own(arrays[f"spline_{f.name}"]) for f in dataclasses.fields(Spline)))
-    error = None
-    if "error_nm" in arrays:
-        voxel, corner = (_triple(row) for row in arrays["error_place_nm"].tolist())
-        error = Image(_own(arrays["error_nm"]), voxel, corner)
     found = Registration(
         Transform(_own(arrays["matrix"]), _own(arrays["offset"]), spline), judgement,
         Transform(_own(arrays["affine_matrix"]), _own(arrays["affine_offset"])),
-        _own(arrays["points_nm"]), _own(arrays["miss_nm"]), error,
+        _own(arrays["points_nm"]), _own(arrays["miss_nm"]), _image(arrays, "error"),
     )  # fmt: skip
-    return Answer(judgement, found, *of)
+    apart = None if facts["held_out"] is None else Score(**facts["held_out"])
+    valid = _image(arrays, "valid")
+    return Answer(judgement, found, facts["landed"], valid, apart, facts.get("light", ""))
 
 
 def asked_of(arrays: Arrays) -> dict[str, Any]:
@@ -101,6 +113,13 @@ def _judgement(values: dict[str, Any]) -> Judgement:
     known: dict[str, Any] = {k: math.nan if v is None else v for k, v in values.items()}
     known["reasons"] = tuple(known["reasons"])
     return Judgement(**known)
+
+
+def _image(arrays: Arrays, name: str) -> Image | None:
+    if name not in arrays:
+        return None
+    voxel, corner = (_triple(row) for row in arrays[f"{name}_place_nm"].tolist())
+    return Image(_own(arrays[name]), voxel, corner)
 
 
 def _own(array: np.ndarray[Any, Any]) -> Any:

@@ -118,6 +118,14 @@ def assembled(
     return whole
 
 
+def landed_voxels(
+    cells: Mapping[Index, NDArray[np.uint8]], shape: Index, coarse: Coarse
+) -> NDArray[np.bool_]:
+    """Return which voxels of what `assembled` returns are those of cells, bool."""
+    filled = {index: np.ones(cells[index].shape, np.uint8) for index in cells}
+    return assembled(filled, shape, coarse).view(np.bool_)
+
+
 def known_shape(cells: Mapping[Index, object], grid: Grid, coarse: Coarse) -> Index:
     """Return the voxels of the full level up to the last cell that is known in z."""
     _, y, x = grid.extent

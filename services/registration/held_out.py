@@ -26,6 +26,28 @@ class HeldOut(NamedTuple):
     patches: int  # those without a place, too
 
 
+class Score(NamedTuple):
+    """What a report says of a held-out channel: nm, patches that found a place, and those lost.
+
+    None where it is not known; ``reason`` says why where nothing was measured.
+    """
+
+    median_nm: float | None = None
+    p95_nm: float | None = None
+    patches: int = 0
+    lost: int = 0
+    reason: str | None = None
+
+
+def scored(found: HeldOut) -> Score:
+    """Return what a report says of patches of a held-out channel."""
+    known = len(found.error_nm)
+    median = p95 = None
+    if known:
+        median, p95 = np.percentile(found.error_nm, [50, 95]).tolist()
+    return Score(median, p95, known, found.patches - known)
+
+
 def held_out(
     transform: Transform, prediction: Image, light: Image, microscope: Microscope,
     settings: Settings | None = None,

@@ -18,10 +18,22 @@ Length = Annotated[float, Field(strict=True, ge=LEAST_NM, le=MOST_NM)]
 Grey = Annotated[float, Field(strict=True, ge=0, le=255)]
 
 
+AS_WRITTEN = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class AskedHeld(Frozen):
+    """``held_out:`` of an entry: another channel and its prediction, for the error alone."""
+
+    model_config = AS_WRITTEN
+
+    light: str = Field(min_length=1, max_length=MAX_PATH)
+    source: str = Field(alias="from", max_length=MAX_PART)
+
+
 class Asked(Frozen):
     """One entry of ``registration:`` as a user writes it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = AS_WRITTEN
 
     name: Name  # of registration/<name> and lm/<name>
     light: str = Field(min_length=1, max_length=MAX_PATH)  # a volume's path
@@ -29,6 +41,7 @@ class Asked(Frozen):
     microscope: str = Field(default="sim", max_length=64)
     window: tuple[Grey, Grey] | None = None
     light_voxel_nm: tuple[Length, Length, Length] | None = None
+    held_out: AskedHeld | None = None
 
 
 class Light(Frozen):
@@ -47,6 +60,13 @@ class Light(Frozen):
         return f"provenance/lights/{self.hash}"
 
 
+class Held(Frozen):
+    """A channel that registration does not see, and its prediction: the error is that of these."""
+
+    source: Name
+    light: Light
+
+
 class Planned(Frozen):
     """One registration of a dataset, every setting spelled out."""
 
@@ -56,6 +76,12 @@ class Planned(Frozen):
     psf_nm: tuple[float, float]
     smooth_nm: float
     window: tuple[float, float]
+    held_out: Held | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """The predictions that it reads; the first is the one that is registered."""
+        return [self.source] + ([self.held_out.source] if self.held_out else [])
 
     @property
     def path(self) -> str:
@@ -73,16 +99,20 @@ class Planned(Frozen):
         return Settings(window=self.window)
 
 
-def planned(asked: Asked, light: Light) -> Planned:
-    """Return a registration with every setting spelled out, of a light image that is taken in.
+def planned(asked: Asked, light: Light, held: Light | None = None) -> Planned:
+    """Return a registration with every setting spelled out, of light images that are taken in.
 
-    Raises WrongUse for a setting that is of no use.
+    ``held`` is that of the held-out channel. Raises WrongUse for a setting that is of no use.
     """
+    apart = None
+    if asked.held_out is not None:
+        assert held is not None
+        apart = Held(source=asked.held_out.source, light=held)
     microscope = microscope_of(asked.microscope, "registration: microscope")
     settings = Settings() if asked.window is None else Settings(window=asked.window)
     return Planned(
         name=asked.name, source=asked.source, light=light, psf_nm=microscope.psf_nm,
-        smooth_nm=microscope.smooth_nm, window=settings.window,
+        smooth_nm=microscope.smooth_nm, window=settings.window, held_out=apart,
     )  # fmt: skip
 
 
@@ -90,8 +120,11 @@ def resolve(dataset: Dataset, entries: Sequence[Planned]) -> list[Planned]:
     """Return registrations; raise WrongUse for one without its prediction, or two of a name."""
     known, names = [p.name for p in dataset.predictions], set[str]()
     for entry in entries:
-        if entry.source not in known:
-            raise WrongUse(f"registration: no prediction {echo(entry.source, 70)}: {listed(known)}")
+        for source in entry.sources:
+            if source not in known:
+                raise WrongUse(f"registration: no prediction {echo(source, 70)}: {listed(known)}")
+        if len(set(entry.sources)) < len(entry.sources):
+            raise WrongUse(f"registration: held_out: from {cut(entry.source)} is what it registers")
         if entry.name.lower() in names:
             raise WrongUse(f"registration: {cut(entry.name)} is named twice")
         names.add(entry.name.lower())

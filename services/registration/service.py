@@ -31,7 +31,7 @@ def take(asked: Asked, gate: Any) -> Taken:
 def stages(dataset: Dataset, files: Files) -> Sequence[Stage]:
     """Return one stage for each registration of a dataset."""
     return [
-        registration_stage(dataset, each, partial(_light, files, each.light), encode_arrays)
+        registration_stage(dataset, each, partial(_light, files), encode_arrays)
         for each in registrations_of(dataset)
     ]
 

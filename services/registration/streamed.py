@@ -5,7 +5,7 @@ no earlier answer is read.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +14,36 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Grid, Index
 
 from .answer import Answer, none_yet
-from .coarse import Coarse, Triple, assembled, known_shape
+from .coarse import Coarse, Triple, assembled, known_shape, landed_voxels
+from .held_out import Score, held_out, scored
 from .port import Image
 from .register import register
 from .settings import Microscope, Settings
+from .support import support
 
 # Of the volume: with 15 % no orientation stood out on phantoms, with 25 % the right one did.
 LEAST = 0.25
 
 
-def specimen(
+class Known(NamedTuple):
+    """A prediction as far as it has landed: ``image`` is 0 elsewhere, as the command reads it when
+    stored; ``landed`` says where it is known, ``share`` how many of the cells are.
+    """  # noqa: D205
+
+    image: Image
+    landed: NDArray[np.bool_]
+    share: float
+
+
+def known_of(
     cells: Mapping[Index, NDArray[np.uint8]], grid: Grid, coarse: Coarse, corner_nm: Triple
-) -> Image:
-    """Return the prediction of what is known, 0 elsewhere, as the command reads it when stored."""
-    voxels = assembled(cells, known_shape(cells, grid, coarse), coarse)
-    return Image(voxels, coarse.voxel_nm, corner_nm)
+) -> Known | None:
+    """Return what is known of a prediction, None where nothing has landed."""
+    if not cells:
+        return None
+    shape = known_shape(cells, grid, coarse)
+    image = Image(assembled(cells, shape, coarse), coarse.voxel_nm, corner_nm)
+    return Known(image, landed_voxels(cells, shape, coarse), share_of(cells, grid, coarse))
 
 
 def share_of(cells: Mapping[Index, Any], grid: Grid, coarse: Coarse) -> float:
@@ -39,13 +54,35 @@ def share_of(cells: Mapping[Index, Any], grid: Grid, coarse: Coarse) -> float:
 
 
 def answer_of(
-    em: Image, light: Image, by: tuple[Microscope, Settings], landed: float
+    known: Known | None, light: Image, by: tuple[Microscope, Settings]
 ) -> Answer:  # fmt: skip
     """Register what has landed; a pair that cannot be is an answer too, with the reason."""
-    if landed < LEAST:
+    landed = known.share if known else 0.0
+    if known is None or landed < LEAST:
         return none_yet(f"searching: {landed:.0%} has landed, expected {LEAST:.0%}", landed)
     try:
-        found = register(em, light, *by)
+        found = register(known.image, light, *by)
     except WrongUse as error:
         return none_yet(str(error), landed)
-    return Answer(found.judgement, found, landed)
+    valid = support(found, known.image, light, known.landed)
+    return Answer(found.judgement, found, landed, valid)
+
+
+def score_of(
+    answer: Answer, seen: Known | None, apart: Known | None, light: Image,
+    by: tuple[Microscope, Settings],
+) -> Score | None:  # fmt: skip
+    """Return the error of a held-out channel, or why there is none; None without a registration.
+
+    ``seen`` is the prediction that was registered, ``apart`` and ``light`` are the channel's.
+    """
+    if answer.found is None:
+        return None
+    if apart is None:
+        return Score(reason="nothing of its prediction has landed")
+    if seen and np.array_equal(seen.image.voxels, apart.image.voxels):
+        return Score(reason="its prediction is what registration sees")
+    try:
+        return scored(held_out(answer.found.transform, apart.image, light, *by))
+    except WrongUse as error:
+        return Score(reason=str(error))

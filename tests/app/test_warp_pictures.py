@@ -20,6 +20,7 @@ from fibstream.app.warp_pictures import (
     draw_error,
     draw_residuals,
     draw_stretch,
+    draw_valid,
     error_scale,
     magnification,
     stretch_scale,
@@ -42,6 +43,21 @@ def cut(image: Image.Image, name: str) -> NDArray[np.uint8]:
 def coloured(pixels: NDArray[np.uint8], colour: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the places (n, 2), down and across, of the pixels of a colour."""
     return np.argwhere((pixels == colour).all(axis=-1)).astype(float)
+
+
+def test_both_are_shown_where_it_is_supported_and_the_specimen_dim_elsewhere() -> None:
+    both = Overlay(np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.float32), VOXEL)
+    both.specimen[:, :40] = 0
+    both.light[:, 40:] = 1
+    valid = np.zeros((7, 27, 27), np.bool_)  # places of three voxels, the last ones cut
+    valid[:, :, 14:] = True
+    pixels = cut(draw_valid(both, valid, (300.0, 300.0, 300.0)), "xy")
+    edge = round(14 * 300 * PER_NM)
+    assert (pixels[: WIDE // 2, edge:] == (0, 0, 0)).all()
+    assert (pixels[WIDE // 2 : -30, edge:] == 255).all()  # the last rows have the scale bar
+    grey = pixels[:-30, :edge]
+    assert (grey == grey[..., :1]).all()
+    assert 0 < grey[0, 0, 0] < grey[-1, 0, 0] < 160
 
 
 def test_tiles_are_of_the_two_volumes_by_turns() -> None:

@@ -19,6 +19,7 @@ from fibstream.services.registration.edges.files import read_transform
 from fibstream.services.registration.exchange import bigwarp_rows
 from fibstream.services.registration.port import Image
 from fibstream.services.registration.settings import Settings
+from fibstream.services.registration.support import support
 from fibstream.services.registration.warp import pulled, warped_block
 from fibstream.volumes.sources import open_volume
 
@@ -148,12 +149,29 @@ def test_the_report_says_what_was_read_and_how_far_off_a_held_out_channel_is(
     assert 0 < report["held_out"]["median_nm"] < 60
     page = (folder / "index.html").read_text()
     assert "registered" in page
-    pictures = ["checkerboard", "error", "overlay", "residuals", "stretch"]
+    pictures = ["checkerboard", "error", "overlay", "residuals", "stretch", "valid"]
     assert sorted(p.stem for p in folder.glob("*.png")) == pictures
     for picture in pictures:
         assert base64.b64encode((folder / f"{picture}.png").read_bytes()).decode() in page
     lost = int(np.isnan(written.answer.found.error_nm).sum())
     assert f"the {lost} of {len(written.answer.found.points_nm)} patches" in page
+
+
+def test_where_it_is_supported_lies_on_the_grid_of_the_light(written: Written) -> None:
+    em, light = placed(written)
+    path = written.out / "registration/sim/valid"
+    source, warped = open_volume(str(path)), open_volume(f"{written.out}#lm/sim")
+    assert (source.shape, source.voxel_size_nm) == (warped.shape, warped.voxel_size_nm)
+    mine, light_s = (ome(p)["multiscales"][0] for p in (path, written.out / "lm/sim"))
+    assert mine["datasets"][0] == light_s["datasets"][0]
+    voxels = source.read(Box((0, 0, 0), source.shape))
+    wanted = support(written.answer.found, em, light).voxels
+    for axis in range(3):
+        wanted = wanted.repeat(2, axis)
+    assert np.array_equal(voxels, wanted[tuple(map(slice, voxels.shape))])
+    valid = written.answer.facts["valid"]
+    assert 0.5 < valid["share"] == support(written.answer.found, em, light).voxels.mean()
+    assert f"{100 * valid['share']:.0f} %" in (path.parent / "index.html").read_text()
 
 
 @pytest.mark.parametrize("group", ["lm/other", "registration/other"])

@@ -85,7 +85,7 @@ def transform() -> Transform:
 def answer(status: Any = "registered", light: str = LIGHT.hash) -> Answer:
     judged = Judgement(status, (), 0.6, 0.2, 0.9, 90, 50.0, 0.0)
     found = Registration(transform(), judged, transform(), np.zeros((1, 3)), np.zeros((1, 3)))
-    return Answer(judged, found, 1.0, light)
+    return Answer(judged, found, 1.0, light=light)
 
 
 def put_answer(root: Root, name: str, given: Answer) -> None:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fibstream.core.errors import LimitExceeded, Poison
+from fibstream.core.errors import LimitExceeded, Poison, WrongUse
 from fibstream.core.keys import content_hash
 from fibstream.core.ports import Files
 from fibstream.core.service import Taken
@@ -25,18 +25,29 @@ MAX_BYTES = 1 << 30  # of its voxels: they are in memory, compressed beside it, 
 
 
 def take(asked: Asked, gate: Gate) -> Taken:
-    """Read the light image of a registration; return what a dataset records and keeps of it.
+    """Read the light images of a registration; return what a dataset records and keeps of them.
 
-    Raises WrongUse for a file that is no light image, and LimitExceeded for too large a one.
+    Raises WrongUse for a file that is no light image, or for a held-out channel that is the one to
+    register, and LimitExceeded for too large a one.
     """
-    image = read_light(asked.light, asked.light_voxel_nm, gate=gate, check=_check_size).image
+    image, light, files = _taken(asked, asked.light, gate)
+    if asked.held_out is None:
+        return Taken(planned(asked, light), files)
+    apart, held, more = _taken(asked, asked.held_out.light, gate)
+    if np.array_equal(image.voxels, apart.voxels):
+        raise WrongUse(f"registration: held_out: light {held.file} is what it registers")
+    return Taken(planned(asked, light, held), {**files, **more})
+
+
+def _taken(asked: Asked, path: str, gate: Gate) -> tuple[Image, Light, dict[str, bytes]]:
+    """Read one light image: its voxels, what is recorded of it, and the file that is kept."""
+    image = read_light(path, asked.light_voxel_nm, gate=gate, check=_check_size).image
     z, y, x = image.voxels.shape
     light = Light(
-        file=file_name(asked.light), hash=content_hash(image.voxels), shape=(z, y, x),
+        file=file_name(path), hash=content_hash(image.voxels), shape=(z, y, x),
         dtype=str(image.voxels.dtype), voxel_nm=image.voxel_nm, corner_nm=image.corner_nm,
     )  # fmt: skip
-    data = encode_arrays({"light": np.asarray(image.voxels)})
-    return Taken(planned(asked, light), {light.path: data})
+    return image, light, {light.path: encode_arrays({"light": np.asarray(image.voxels)})}
 
 
 def _check_size(source: Source) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+import numpy as np
 from pydantic import ValidationError
 
 from fibstream.core.dataset import Dataset
@@ -22,7 +23,7 @@ from fibstream.runtime.root import Root
 from fibstream.services.registration.answer import Answer, to_arrays
 from fibstream.services.registration.coarse import coarse_of
 from fibstream.services.registration.planned import Asked, Planned, name_of, registrations_of
-from fibstream.services.registration.streamed import answer_of
+from fibstream.services.registration.streamed import Known, answer_of
 from fibstream.store.gate import gate_of
 from fibstream.store.shard import Stamp, encode_arrays, encode_blob
 from fibstream.store.store import Store
@@ -128,7 +129,8 @@ def computed(root: Root, dataset: Dataset, files: Files, planned: Planned) -> An
     prediction = dataset.prediction(planned.source)
     em = read_prediction(f"{root.url_of(dataset.name)}#{prediction.path}").image
     light = kept(files, planned.light)
-    answer = answer_of(em, light, (planned.microscope, planned.settings), 1.0)
+    known = Known(em, np.ones(em.voxels.shape, np.bool_), 1.0)
+    answer = answer_of(known, light, (planned.microscope, planned.settings))
     return answer._replace(light=planned.light.hash)
 
 

@@ -15,12 +15,7 @@ from fibstream.core.errors import Damaged, NotFound, WrongState, WrongUse
 from fibstream.core.keys import digest
 from fibstream.core.ports import Files, Generation
 from fibstream.core.stage import Arrays
-from fibstream.services.registration.answer import (
-    Answer,
-    asked_of,
-    from_arrays,
-    judgement_values,
-)
+from fibstream.services.registration.answer import Answer, asked_of, facts_of, from_arrays
 from fibstream.services.registration.planned import Planned
 from fibstream.services.registration.port import MAX_NM
 from fibstream.services.registration.transform import Transform
@@ -133,8 +128,7 @@ def _called(files: Files, name: str) -> Stored | None:
 
 
 def _report(name: str, answer: Answer) -> dict[str, Any]:
-    judgement = judgement_values(answer.judgement)
-    return {"name": name, "judgement": judgement, "landed": answer.landed}
+    return {"name": name, **facts_of(answer)}
 
 
 def answered(files: Files, path: str) -> tuple[Answer, str] | None:

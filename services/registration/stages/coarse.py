@@ -36,7 +36,8 @@ def coarse_stage(dataset: Dataset, name: str) -> Stage:
 
 
 def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
-    names = dict.fromkeys(each.source for each in registrations_of(dataset))
+    planned = registrations_of(dataset)
+    names = dict.fromkeys(source for each in planned for source in each.sources)
     return [coarse_stage(dataset, name) for name in names]
 
 
