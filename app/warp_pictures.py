@@ -105,13 +105,16 @@ def draw_checkerboard(both: Overlay) -> Image.Image:
 
 
 def draw_valid(both: Overlay, valid: NDArray[np.bool_], valid_nm: Size) -> Image.Image:
-    """Draw cuts of both where ``valid``, places of ``valid_nm``, holds; elsewhere dim grey."""
+    """Draw cuts of both where ``valid``, places of ``valid_nm``, holds; elsewhere dim grey.
+
+    Beyond its places it does not hold: the volume may have grown since.
+    """
     a, b = (stretched(v) for v in (both.specimen, both.light))
     index = [
-        np.minimum(((np.arange(n) + 0.5) * nm / step).astype(np.int64), most - 1)
+        np.minimum(((np.arange(n) + 0.5) * nm / step).astype(np.int64), most)
         for n, nm, step, most in zip(a.shape, both.voxel_nm, valid_nm, valid.shape, strict=True)
     ]
-    held = valid[np.ix_(*index)][..., None]
+    held = np.pad(valid, [(0, 1)] * 3)[np.ix_(*index)][..., None]
     seen = a[..., None] * np.array(SPECIMEN_COLOUR) + b[..., None] * np.array(LIGHT_COLOUR)
     shown = np.asarray(np.where(held, seen, UNHELD + DIM * a[..., None]), np.float32)
     said = f"{float(valid.mean()):.0%} of the places are supported"

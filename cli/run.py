@@ -238,6 +238,6 @@ def written(out: Path, dataset: Dataset) -> list[str]:
     from .streamed import write_all  # it brings ITK
 
     try:
-        return write_all(out)
+        return [f"registration {name}: {status}" for name, status in write_all(out).items()]
     except WrongUse as error:
         return [str(error)]

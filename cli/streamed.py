@@ -4,8 +4,9 @@ import contextlib
 import json
 from pathlib import Path
 
-from fibstream.core.dataset import Dataset
-from fibstream.core.errors import WrongState
+from fibstream.core.dataset import RECORD, Dataset
+from fibstream.core.echo import echo, listed
+from fibstream.core.errors import WrongState, WrongUse
 from fibstream.core.ports import Files
 from fibstream.services.registration.answer import facts_of as answer_facts
 from fibstream.services.registration.edges.images import read_prediction
@@ -19,15 +20,23 @@ from .registered import Found, Named, facts_of, write_none, write_registered
 from .registering import check_names
 
 
-def write_all(out: Path) -> list[str]:
+def write_all(out: Path, name: str | None = None) -> dict[str, str]:
     """Write what the stages of a dataset in a folder found, where it is not there yet.
 
-    Returns a line for each registration: its name and status. Raises WrongUse where something else
-    has the place of one.
+    Returns the status of each registration, or of the one of a name. Raises WrongUse where there is
+    none, or something else has the place of one, and WrongState where nothing is known of it yet.
     """
+    if not (out / RECORD).is_file():
+        raise WrongUse(f"--out {out}: is no dataset; give --light and --em to register")
     files = LocalFiles(out)
     dataset = read_dataset(files)
-    return [_written(out, files, dataset, planned) for planned in registrations_of(dataset)]
+    known = {planned.name: planned for planned in registrations_of(dataset)}
+    if not known:
+        raise WrongUse(f"--out {out}: its pipeline has no registration; give --light and --em")
+    if name is not None and name not in known:
+        raise WrongUse(f"--name {echo(name)}: the pipeline of {out} has {listed(known)}")
+    chosen = known if name is None else {name: known[name]}
+    return {each: _written(out, files, dataset, chosen[each]) for each in chosen}
 
 
 def _written(out: Path, files: Files, dataset: Dataset, planned: Planned) -> str:
@@ -35,7 +44,7 @@ def _written(out: Path, files: Files, dataset: Dataset, planned: Planned) -> str
     if found is None:
         raise WrongState(f"registration {planned.name}: nothing is known of it yet")
     answer, content = found
-    status = f"registration {planned.name}: {answer.judgement.status}"
+    status = answer.judgement.status
     if _last(out, planned.name) == content:
         return status
     check_names(out, planned.name)

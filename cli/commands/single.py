@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fibstream.core.errors import WrongUse
+
 from ..app import FAILED, command, fail, settings, voxel_size
 from ..options import (
     AbsentMask,
@@ -107,13 +109,16 @@ def measure(
 
 @command
 def register(
-    light: Annotated[str, typer.Option(metavar="PATH[#CHANNEL]", help="The light image.")],
-    em: Annotated[
-        str, typer.Option(metavar="PATH", help="The prediction of what the light image shows.")
-    ],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="A new folder, a Zarr group, or a dataset.")
     ],
+    light: Annotated[
+        str | None, typer.Option(metavar="PATH[#CHANNEL]", help="The light image.")
+    ] = None,
+    em: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The prediction of what the light image shows."),
+    ] = None,
     held_out: Annotated[
         str | None,
         typer.Option(metavar="LIGHT=PREDICTION", help="Another channel, to measure the error."),
@@ -140,7 +145,8 @@ def register(
 ) -> None:
     """Align light microscopy with a prediction, from unknown orientation; writes lm/NAME.
 
-    Exit 1: unregistered, and neither transform nor warped light is written.
+    Exit 1: unregistered, and neither transform nor warped light is written. Without --light and
+    --em: writes what the pipeline of a dataset has found, such as one that services compute.
 
     Example: fibstream register --light sim.ome.tif --em cell.zarr#predictions/mito --out clem.zarr
     """
@@ -149,6 +155,12 @@ def register(
     from ..flags import parse_triple
     from ..registering import Asked, register_light
 
+    if light is None or em is None:
+        others = light, em, held_out, window, voxel_size_nm, light_voxel_nm
+        if any(flag is not None for flag in others) or microscope != "sim":
+            raise WrongUse("register: --light and --em go together, and other flags with them")
+        _write_stored(out, name, json_=json_)
+        return
     size = None if light_voxel_nm is None else parse_triple(light_voxel_nm, LIGHT_FLAG, float)
     sizes = voxel_size(voxel_size_nm), size
     found = register_light(
@@ -163,3 +175,16 @@ def register(
     if found.status == "unregistered":
         fail(f"unregistered: {why}", FAILED)
     typer.echo(f"{found.status}: {why}", err=json_)
+
+
+def _write_stored(out: Path, name: str | None, *, json_: bool) -> None:
+    """Write what the stages of a dataset found; say the status of each."""
+    from ..streamed import write_all
+
+    statuses = write_all(out, name)
+    for each, status in statuses.items():
+        typer.echo(f"registration {each}: {status}", err=json_)
+    if json_:
+        typer.echo(json.dumps(statuses))
+    if "unregistered" in statuses.values():
+        raise typer.Exit(FAILED)

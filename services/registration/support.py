@@ -71,9 +71,17 @@ def holds(image: Image, points: Floats) -> NDArray[np.bool_]:
 
 
 def block(valid: Image, em: Image, box: Box) -> NDArray[np.uint8]:
-    """Return a block of the specimen's voxels, ``box.shape``: 1 where an answer is supported."""
+    """Return a block of the specimen's voxels, ``box.shape``: 1 where an answer is supported.
+
+    The specimen may have grown since the answer: beyond its places nothing is supported.
+    """
+    out = np.zeros(box.shape, np.uint8)
     index = [
-        np.arange(a, b) // round(step / size)
-        for a, b, step, size in zip(*box, valid.voxel_nm, em.voxel_nm, strict=True)
+        places[places < most]
+        for a, b, step, size, most in zip(
+            *box, valid.voxel_nm, em.voxel_nm, valid.voxels.shape, strict=True
+        )
+        for places in [np.arange(a, b) // round(step / size)]
     ]
-    return np.asarray(valid.voxels[np.ix_(*index)], np.uint8)
+    out[tuple(slice(len(places)) for places in index)] = valid.voxels[np.ix_(*index)]
+    return out

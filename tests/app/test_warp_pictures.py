@@ -58,6 +58,9 @@ def test_both_are_shown_where_it_is_supported_and_the_specimen_dim_elsewhere() -
     grey = pixels[:-30, :edge]
     assert (grey == grey[..., :1]).all()
     assert 0 < grey[0, 0, 0] < grey[-1, 0, 0] < 160
+    grown = cut(draw_valid(both, valid[:, :, :20], (300.0, 300.0, 300.0)), "xy")
+    edge = round(20 * 300 * PER_NM)
+    assert (grown[:-30, edge:] == grown[:-30, edge:, :1]).all() and (grown[0, edge:] > 0).all()
 
 
 def test_tiles_are_of_the_two_volumes_by_turns() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,42 @@ def test_a_run_ends_with_what_the_command_finds_in_the_finished_volume(
         for file in files:
             same = streamed / file.relative_to(scene / "apart.zarr")
             assert same.read_bytes() == file.read_bytes(), file
+
+
+def test_the_command_writes_what_services_found(scene: Path, streamed: Path) -> None:
+    """A dataset of running services has the answer alone."""
+    served = scene / "served" / "cell.zarr"
+    shutil.copytree(streamed, served, ignore=shutil.ignore_patterns("lm", "registration"))
+    found = "summaries/registration/sim"  # its parent has a name of those that are left out
+    shutil.copytree(streamed / "summaries", served / "summaries", dirs_exist_ok=True)
+    assert (served / found).is_file() and not (served / "registration").exists()
+    answer = inside("register", "--out", served, "--json")
+    assert (answer.code, answer.report) == (0, {"sim": "registered"}), answer.err
+    for path in ("lm/sim", "registration/sim"):
+        files = [p for p in sorted((streamed / path).rglob("*")) if p.is_file()]
+        assert len(files) > 2
+        for file in files:
+            # The report names the prediction's path, and HDF5 the time.
+            if file.suffix not in (".html", ".json", ".h5"):
+                assert (served / file.relative_to(streamed)).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "is no dataset; give --light and --em"),
+        (("--light", "x.zarr"), "--light and --em go together"),
+        (("--window", "1,2"), "--light and --em go together"),
+        (("--name", "golgi"), "--name 'golgi': the pipeline of"),
+    ],
+)
+def test_what_cannot_be_written_of_a_dataset_is_one_line(
+    flags: tuple[str, ...], message: str, streamed: Path, tmp_path: Path
+) -> None:
+    out = streamed if "--name" in flags else tmp_path / "none.zarr"
+    answer = inside("register", "--out", out, *flags)
+    assert (answer.code, message in answer.err) == (2, True), answer.err
+    assert not (tmp_path / "none.zarr").exists()
 
 
 def test_the_same_run_again_computes_and_writes_nothing(scene: Path, streamed: Path) -> None:

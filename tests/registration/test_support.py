@@ -78,6 +78,9 @@ def test_blocks_are_those_of_the_whole(seed: int) -> None:
     assert whole.shape == SHAPE and whole.dtype == np.uint8
     box = Box((1, 3, 2), (6, 12, 9))
     assert np.array_equal(block(valid, em, box), whole[box.slices()])
+    grown = block(valid, em, Box((0, 0, 0), (20, 13, 9)))  # more has landed since
+    assert np.array_equal(grown[:7], whole) and not grown[8:].any()
+    assert not block(valid, em, Box((10, 0, 0), (20, 13, 9))).any()
 
 
 def test_without_a_patch_that_found_a_place_nothing_is_supported() -> None:
