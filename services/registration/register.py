@@ -81,6 +81,36 @@ def register(
     return deformed(pair, affine, gap, settings)
 
 
+class Start(NamedTuple):
+    """An affine map found from any orientation, and how much less the next one reaches."""
+
+    affine: Transform
+    gap: float
+
+
+def start_of(
+    prediction: Image, light: Image, microscope: Microscope, settings: Settings
+) -> Start:  # fmt: skip
+    """Return where `register_from` may begin, for a specimen that grows; raise as `register`."""
+    pair = prepare(prediction, light, microscope, settings)
+    best, gap = oriented(pair, levels(*pair)[:2], settings)
+    return Start(best.transform, gap)
+
+
+def register_from(
+    start: Start, prediction: Image, light: Image, microscope: Microscope, settings: Settings
+) -> Registration:
+    """Return the transform from a specimen into a light image, from that of a part of it.
+
+    No other orientation is looked at: the gap is that of the part. Raises as `register` does.
+    """
+    pair = prepare(prediction, light, microscope, settings)
+    now = start.affine
+    for level, steps in zip(levels(*pair), STEPS, strict=True):
+        now = refine(now, level, steps).transform
+    return deformed(pair, now, start.gap, settings)
+
+
 def oriented(pair: Pair, level: tuple[Level, Level], settings: Settings) -> tuple[Fitted, float]:
     """Return the best affine map from any orientation, and how much less the next one reaches."""
     coarse, middle = level
