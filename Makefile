@@ -1,6 +1,6 @@
 # Every target that a person calls carries its help after ##; `make` prints them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check simulate bench lock train manifests test-cluster clean
+.PHONY: help setup demo test check simulate bench lock train manifests test-cluster images clean
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -69,13 +69,17 @@ bench: setup .venv/.trains ## every benchmark that needs no arguments; each prin
 		$(BIN)/python -m bench.$$(basename $$file .py) || [ $$? -eq 2 ]; done
 
 lock: setup ## hash-pinned requirements of each image into build/lock, all cut from one resolve
-	$(BIN)/python .ci/lock.py build/lock
+	$(BIN)/python .ci/lock.py build/lock $(filter inference-cuda,$(IMAGES))
 
 train: setup .venv/.trains ## train the network of models/mito.yaml; needs the training data and hours
 	$(BIN)/fibstream --log-level info train models/mito.yaml --out models/training
 
 manifests: setup ## the manifests for Kubernetes into build/k8s
 	$(BIN)/python -m deploy.manifests build/k8s
+
+# Words for the engine: make images FLAGS='--with=--build-arg=BASE=IMAGE'; IMAGES=inference-cuda for GPUs.
+images: setup lock ## an image of each service and of the command, by docker, podman or buildah
+	$(BIN)/python -m deploy.images.build $(FLAGS) $(IMAGES)
 
 test-cluster: setup ## the manifests on a real control plane, which is built first: minutes, the first time half an hour
 	deploy/cluster/build.sh build/cluster

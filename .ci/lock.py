@@ -1,14 +1,15 @@
 """Hash-pinned requirement lists, one for each image, cut from one resolve.
 
-Run: ``python .ci/lock.py FOLDER``.  Versions and hashes are those of this platform and Python; all
-images get the same version of a package, for it is resolved once.
+Run: ``python .ci/lock.py FOLDER [EXTRA..]``.  Versions and hashes are those of this platform and
+Python; all images get the same version of a package, for it is resolved once.  An image that only
+some machines can run (``inference-cuda``: gigabytes) has its list when its extra is named.
 """
 
 import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +62,18 @@ def line(package: Package) -> str:
     return f"{metadata['name']}=={metadata['version']} --hash=sha256:{digest}\n"
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, more: Iterable[str]) -> None:
     """Write one list for each image."""
+    images = (*IMAGES, *more)
     extras = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert extras.keys() >= set(IMAGES), extras.keys()
-    packages = resolve(IMAGES)
+    assert extras.keys() >= set(images), extras.keys()
+    packages = resolve(images)
     folder.mkdir(parents=True, exist_ok=True)
-    for image in IMAGES:
+    for image in images:
         pinned = closure(packages, image)
         (folder / f"{image}.txt").write_text("".join(map(line, pinned.values())))
         sys.stdout.write(f"{folder / image}.txt: {len(pinned)} packages\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -8,6 +8,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ METRICS_PORT = 9464  # of every pod: one process each
 TASKS_PER_WORKER = 4  # a worker more for so many tasks: fewer would start pods for a minute's work
 REPLICAS = 3  # of a partition
 MARGIN_S = 60  # beyond the longest block
+CUDA = "inference-cuda"  # the image of inference on GPUs
 
 
 class Role(NamedTuple):
@@ -70,6 +72,7 @@ def write(folder: Path, services: Iterable[Service]) -> None:
         raise WrongUse(f"sizes.yaml: no service {', '.join(sorted(wrong))}")
     base = {service.name: documents(service, sizes) for service in services}
     scaled = {service.name: fill("scaled.yaml", values(service)) for service in services}
+    images = tags([*base, CUDA])
     topics = "---\n".join(yaml.safe_dump(topic, sort_keys=False) for topic in kafka_topics())
     try:
         replace(folder)
@@ -78,6 +81,8 @@ def write(folder: Path, services: Iterable[Service]) -> None:
     resources(folder / "base" / "services", base)
     resources(folder / "components" / "autoscale" / "services", scaled)
     (folder / "components" / "strimzi" / "topics.yaml").write_text(topics)
+    (folder / "components" / "images").mkdir()
+    (folder / "components" / "images" / "kustomization.yaml").write_text(images)
 
 
 def replace(folder: Path) -> None:
@@ -103,6 +108,21 @@ def resources(folder: Path, files: Mapping[str, str]) -> None:
         "resources": [f"{name}.yaml" for name in files],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(listed, sort_keys=False))
+
+
+def image(name: str) -> str:
+    """Return what manifests call an image; a registry comes before it, a version after it."""
+    return f"fibstream-{name}"
+
+
+def tags(names: Iterable[str]) -> str:
+    """Return the component that gives images their version: never "latest", which moves."""
+    listed = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "images": [{"name": image(name), "newTag": version("fibstream")} for name in names],
+    }
+    return yaml.safe_dump(listed, sort_keys=False)
 
 
 def documents(service: Service, sizes: Mapping[str, Any]) -> str:
@@ -138,6 +158,7 @@ def values(service: Service) -> dict[str, str]:
     """Return what the templates say of a service."""
     return {
         "service": service.name,
+        "image": image(service.name),
         "grpc_port": str(service.port),
         "metrics_port": str(METRICS_PORT),
         "partitions": str(PARTITIONS),

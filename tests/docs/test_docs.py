@@ -195,4 +195,4 @@ def test_kinds_of_failures_are_those_of_the_code() -> None:
 
 def test_images_that_are_locked_have_an_extra() -> None:
     extras = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"]
-    assert {service.name for service in registry.services()} <= extras.keys()
+    assert {"cli", "inference-cuda", *registry.names()} <= extras.keys()

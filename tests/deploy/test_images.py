@@ -1,0 +1,134 @@
+"""The recipe of the images, and that the manifests name what it builds; no engine is needed."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fibstream import registry
+
+from .conftest import OVERLAYS, ROOT
+
+sys.path.insert(0, str(ROOT))  # `deploy` lies beside the package, not in it
+
+from deploy.images import build
+
+RECIPE = ROOT / "services" / "Dockerfile"
+ENTRY = ROOT / "deploy" / "images" / "entry"
+
+
+def stages() -> dict[str, list[list[str]]]:
+    """Return the instructions of each stage, its own and those of the stages it is made from."""
+    found: dict[str, list[list[str]]] = {}
+    text = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", RECIPE.read_text(), flags=re.M))
+    name = ""
+    for line in text.splitlines():
+        words = line.split(maxsplit=1)
+        if not words:
+            continue
+        if words[0] == "FROM":
+            base, _, name = words[1].partition(" AS ")
+            found[name] = list(found.get(base, []))
+        found.setdefault(name, []).append(words)
+    return found
+
+
+def given(instruction: str) -> list[str]:
+    return [rest for word, rest in stages()["final"] if word == instruction]
+
+
+def test_what_runs_is_nobody_that_a_pod_forbids() -> None:
+    (user,) = given("USER")
+    uid, gid = user.split(":")
+    pod = yaml.safe_load((ROOT / "deploy/k8s/service/workload.yaml").read_text().split("\n---")[0]
+                         .replace("@", "at-"))["spec"]["template"]["spec"]  # fmt: skip
+    asked = pod["securityContext"]
+    assert (int(uid), int(gid)) == (asked["runAsUser"], asked["runAsGroup"])
+    assert int(uid) >= 10000  # of no account on a node
+
+
+def test_nothing_that_installs_or_compiles_stays() -> None:
+    final = "\n".join(" ".join(words) for words in stages()["final"])
+    assert not re.search(r"pip|gcc|build-essential|python3-dev|python3-venv|curl|wget", final)
+    packages = "\n".join(" ".join(words) for words in stages()["packages"])
+    assert packages.count("--no-index") == packages.count("pip install") == 2
+    assert build.unhashed("a==1 --hash=sha256:0\nb==2 --hash=sha256:1\n") == "a==1\nb==2\n"
+    copied = [words for words in given("COPY") if words.startswith("--from=")]
+    assert {c.split()[1] for c in copied} == {"/opt/fibstream", "/opt/kernels"}
+
+
+def test_the_base_is_an_argument_and_no_stage_has_another() -> None:
+    bases = re.findall(r"^FROM (\S+)", RECIPE.read_text(), flags=re.M)
+    assert set(bases) <= {"${BASE}", "${KERNELS}", "scratch", *stages()}
+    assert "${BASE}" in bases
+
+
+def test_signals_reach_the_program_and_health_is_asked_for() -> None:
+    assert given("STOPSIGNAL") == ["SIGTERM"]
+    (entry,) = given("ENTRYPOINT")
+    assert entry.startswith("[")  # no shell between
+    assert ENTRY.read_text().rstrip().endswith('exec "$@"')
+    assert ENTRY.stat().st_mode & 0o111
+    (health,) = given("HEALTHCHECK")
+    assert "fibstream.runtime.healthy" in health
+
+
+def entered(folder: Path, *, kernels: str) -> subprocess.CompletedProcess[str]:
+    script = ENTRY.read_text().replace("/opt/kernels", kernels)
+    return subprocess.run(
+        ["sh", "-c", script, "entry", "sh", "-c", 'cat "$NUMBA_CACHE_DIR/a"'],
+        env={"NUMBA_CACHE_DIR": str(folder / "cache"), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_kernels_are_copied_whole_once(tmp_path: Path) -> None:
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / "a").write_text("code")
+    (tmp_path / "cache.part").mkdir()
+    (tmp_path / "cache.part" / "a").write_text("half")  # left by a container that was killed
+    assert entered(tmp_path, kernels=str(tmp_path / "built")).stdout == "code"
+    (tmp_path / "cache" / "a").write_text("newer")  # a container started again keeps its own
+    assert entered(tmp_path, kernels=str(tmp_path / "built")).stdout == "newer"
+
+
+def test_without_kernels_the_container_does_not_start(tmp_path: Path) -> None:
+    assert entered(tmp_path, kernels=str(tmp_path / "none")).returncode
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_manifests_name_images_that_are_built(rendered, overlay) -> None:
+    found = {
+        container["image"]
+        for document in rendered[overlay] if document["kind"] == "Deployment"
+        for container in document["spec"]["template"]["spec"]["containers"]
+    }  # fmt: skip
+    assert found <= {build.tag(name) for name in build.names()}
+    assert found >= {build.tag(name) for name in registry.names()}
+    assert (build.tag(build.CUDA) in found) == (overlay != "local")
+
+
+def test_every_image_is_told_its_port_and_takes_kernels_if_it_has_a_compiler() -> None:
+    words = list(build.arguments("refine", "numba==0.1 --hash=sha256:0\n"))
+    assert f"PORT={registry.ports()['refine']}" in words
+    assert f"KERNELS={build.tag('kernels')}" in words
+    words = list(build.arguments(build.CUDA, "numpy==2\n"))
+    assert f"PORT={registry.ports()['inference']}" in words
+    assert "KERNELS=none" in words
+    assert not any(w.startswith("PORT=") for w in build.arguments(build.COMMAND, ""))
+
+
+def test_a_wrong_image_or_engine_is_one_line() -> None:
+    for wrong in (["nothing"], ["--engine", "lxc", "refine"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "deploy.images.build", *wrong],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+            env={"PATH": "/nonexistent", "ENGINE": "podman"},
+        )  # fmt: skip
+        assert ended.returncode == 2
+        assert ended.stderr.count("\n") == 1, ended.stderr
+        assert shlex.quote(wrong[-1] if wrong[0] == "nothing" else "lxc") in ended.stderr
