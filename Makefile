@@ -1,6 +1,6 @@
 # Every target that a person calls carries its help after ##; `make` prints them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check simulate bench lock train manifests test-cluster images clean
+.PHONY: help setup demo test check simulate bench lock train manifests compose test-cluster images test-images clean
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -77,6 +77,9 @@ train: setup .venv/.trains ## train the network of models/mito.yaml; needs the t
 manifests: setup ## the manifests for Kubernetes into build/k8s
 	$(BIN)/python -m deploy.manifests build/k8s
 
+compose: setup ## all of fibstream on one machine: what docker compose reads, into build/compose
+	$(BIN)/python -m deploy.compose build/compose
+
 # Words for the engine: make images FLAGS='--with=--build-arg=BASE=IMAGE'; IMAGES=inference-cuda for GPUs.
 images: setup lock ## an image of each service and of the command, by docker, podman or buildah
 	$(BIN)/python -m deploy.images.build $(FLAGS) $(IMAGES)
@@ -84,6 +87,9 @@ images: setup lock ## an image of each service and of the command, by docker, po
 test-cluster: setup ## the manifests on a real control plane, which is built first: minutes, the first time half an hour
 	deploy/cluster/build.sh build/cluster
 	$(BIN)/pytest -q -s deploy/cluster
+
+test-images: setup ## the images that `make images` has built, streamed through for real; needs podman or docker, Java, Maven
+	$(BIN)/pytest -q -s deploy/images
 
 clean: ## remove everything that can be made again, .venv and the demo too
 	rm -rf .venv build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

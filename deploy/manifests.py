@@ -47,7 +47,7 @@ ROLES = {
 }
 
 
-class _At(Template):
+class At(Template):
     """Text with ``@name`` to fill in: ``$`` is Kubernetes' own."""
 
     delimiter = "@"
@@ -115,6 +115,11 @@ def image(name: str) -> str:
     return f"fibstream-{name}"
 
 
+def tag(name: str) -> str:
+    """Return the full name of an image that `make images` builds."""
+    return f"{image(name)}:{version('fibstream')}"
+
+
 def tags(names: Iterable[str]) -> str:
     """Return the component that gives images their version: never "latest", which moves."""
     listed = {
@@ -169,7 +174,7 @@ def values(service: Service) -> dict[str, str]:
 
 def fill(template: str, found: Mapping[str, str]) -> str:
     """Return a template with everything filled in."""
-    return _At((HERE / TEMPLATES / template).read_text()).substitute(found)
+    return At((HERE / TEMPLATES / template).read_text()).substitute(found)
 
 
 def kafka_topics() -> list[dict[str, Any]]:

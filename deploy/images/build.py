@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
-from deploy.manifests import CUDA, image
+from deploy.manifests import CUDA, tag
 from fibstream import registry
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.process import EXIT_WRONG_USE
@@ -36,32 +37,49 @@ def names() -> tuple[str, ...]:
     return (*registry.names(), CUDA, COMMAND)
 
 
-def tag(name: str) -> str:
-    """Return the name under which the manifests know an image."""
-    return f"{image(name)}:{version('fibstream')}"
-
-
-def engine(wanted: str | None) -> str:
-    """Return the container engine to build with."""
-    found = wanted or next((name for name in ENGINES if shutil.which(name)), None)
-    if found not in ENGINES:
+def engine(wanted: str | None, among: Sequence[str] = tuple(ENGINES)) -> str:
+    """Return the container engine: the one that is wanted, or the first that answers."""
+    found = wanted or next(filter(answers, among), None)
+    if found not in among:
         what = f"engine {found}" if found else "no container engine"
-        raise WrongUse(f"{what}: expected one of {', '.join(ENGINES)}")
+        raise WrongUse(f"{what}: expected one of {', '.join(among)}")
     return found
 
 
-def arguments(name: str, packages: str) -> Iterator[str]:
-    """Yield the words that build one image; ``packages`` is its list."""
-    yield from ("--build-arg", f"IMAGE={name}", "--target", "final", "--tag", tag(name))
-    port = registry.ports().get(name.partition("-")[0])
-    yield from ("--build-arg", f"PORT={port}") if port else ()
+def answers(program: str) -> bool:
+    """Return whether an engine is there and works: docker's client may have no server."""
+    if shutil.which(program) is None:
+        return False
+    return not subprocess.run([program, "version"], capture_output=True, check=False).returncode
+
+
+def arguments(name: str) -> Iterator[str]:
+    """Yield the words that build one image, whose list is in the context."""
+    service, packages = name.partition("-")[0], (CONTEXT / "lock" / f"{name}.txt").read_text()
+    ports = registry.ports()
+    yield from ("--target", "service" if service in ports else "final", "--tag", tag(name))
+    yield from chosen(name, packages)
+    if service in ports:
+        yield from ("--build-arg", f"MAIN=python3 -m fibstream.services.{service}")
+        yield from ("--build-arg", f"PORT={ports[service]}")
+    else:
+        yield from ("--build-arg", "MAIN=fibstream")
     compiles = any(line.startswith(f"{COMPILER}==") for line in packages.splitlines())
     yield from ("--build-arg", f"KERNELS={tag('kernels') if compiles else 'none'}")
 
 
 def kernels() -> tuple[str, ...]:
     """Return the words that compile all kernels, in the one image that has all packages."""
-    return ("--build-arg", f"IMAGE={COMMAND}", "--target", "kernels", "--tag", tag("kernels"))
+    packages = (CONTEXT / "lock" / f"{COMMAND}.txt").read_text()
+    return ("--target", "kernels", "--tag", tag("kernels"), *chosen(COMMAND, packages))
+
+
+def chosen(name: str, packages: str) -> Iterator[str]:
+    """Yield what is installed: the list's name, and digests of the list and of the own wheel."""
+    (own,) = (CONTEXT / "wheels").glob("fibstream-*.whl")
+    yield from ("--build-arg", f"IMAGE={name}")
+    yield from ("--build-arg", f"PACKAGES={sha256(packages.encode()).hexdigest()}")
+    yield from ("--build-arg", f"OWN={sha256(own.read_bytes()).hexdigest()}")
 
 
 def prepare(images: Sequence[str]) -> None:
@@ -71,13 +89,16 @@ def prepare(images: Sequence[str]) -> None:
     (CONTEXT / "lock").mkdir(exist_ok=True)
     for old in wheels.glob("fibstream-*.whl"):
         old.unlink()
+    texts = {name: (LOCK / f"{name}.txt").read_text() for name in images}
+    pinned = CONTEXT / "pinned.txt"
+    pinned.write_text("".join(sorted({p for t in texts.values() for p in t.splitlines(True)})))
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    for name in images:
-        pinned = LOCK / f"{name}.txt"
-        listed = ("--no-deps", "--require-hashes", "--requirement", pinned)
-        run(*pip, "wheel", "--wheel-dir", wheels, *listed)  # the few without a wheel get one
-        (CONTEXT / "lock" / pinned.name).write_text(unhashed(pinned.read_text()))
+    listed = ("--no-deps", "--require-hashes", "--requirement", pinned)
+    run(*pip, "wheel", "--wheel-dir", wheels, *listed)  # the few without a wheel get one
+    for name, text in texts.items():
+        (CONTEXT / "lock" / f"{name}.txt").write_text(unhashed(text))
     run(*pip, "download", "--no-deps", "--dest", wheels, f"pip=={version('pip')}")
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # else files that are gone come along
     run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT)
     shutil.copy(ROOT / ".ci" / "warm.py", CONTEXT)
     shutil.copy(Path(__file__).with_name("entry"), CONTEXT)
@@ -104,7 +125,7 @@ def build(images: Sequence[str], engine: str, more: Sequence[str]) -> None:
             raise WrongUse(f"{LOCK}: no list for {name}; expected those of `make lock`")
     prepare(dict.fromkeys((*images, COMMAND)))
     common = (*ENGINES[engine], "--file", RECIPE, *more)
-    for words in (kernels(), *(arguments(i, (LOCK / f"{i}.txt").read_text()) for i in images)):
+    for words in (kernels(), *map(arguments, images)):
         run(*common, *words, CONTEXT)
 
 

@@ -1,6 +1,7 @@
 """The recipe of the images, and that the manifests name what it builds; no engine is needed."""
 
 import importlib
+import itertools
 import re
 import shlex
 import subprocess
@@ -40,7 +41,7 @@ def stages() -> dict[str, list[list[str]]]:
 
 
 def given(instruction: str) -> list[str]:
-    return [rest for word, rest in stages()["final"] if word == instruction]
+    return [rest for word, rest in stages()["service"] if word == instruction]
 
 
 def test_what_runs_is_nobody_that_a_pod_forbids() -> None:
@@ -54,13 +55,18 @@ def test_what_runs_is_nobody_that_a_pod_forbids() -> None:
 
 
 def test_nothing_that_installs_or_compiles_stays() -> None:
-    final = "\n".join(" ".join(words) for words in stages()["final"])
+    final = "\n".join(" ".join(words) for words in stages()["service"])
     assert not re.search(r"pip|gcc|build-essential|python3-dev|python3-venv|curl|wget", final)
-    packages = "\n".join(" ".join(words) for words in stages()["packages"])
-    assert packages.count("--no-index") == packages.count("pip install") == 2
+    for stage in ("packages", "own"):
+        words = "\n".join(" ".join(words) for words in stages()[stage])
+        assert words.count("--no-index") == words.count("pip install") == 1
     assert build.unhashed("a==1 --hash=sha256:0\nb==2 --hash=sha256:1\n") == "a==1\nb==2\n"
     copied = [words for words in given("COPY") if words.startswith("--from=")]
-    assert {c.split()[1] for c in copied} == {"/opt/fibstream", "/opt/kernels"}
+    assert {c.split()[1] for c in copied} == {
+        "/opt/packages",
+        "/opt/fibstream",
+        "/opt/kernels",
+    }
 
 
 def test_the_base_is_an_argument_and_no_stage_has_another() -> None:
@@ -73,17 +79,18 @@ def test_signals_reach_the_program_and_health_is_asked_for() -> None:
     assert given("STOPSIGNAL") == ["SIGTERM"]
     (entry,) = given("ENTRYPOINT")
     assert entry.startswith("[")  # no shell between
-    assert ENTRY.read_text().rstrip().endswith('exec "$@"')
+    assert ENTRY.read_text().rstrip().endswith('exec $MAIN "$@"')
     assert ENTRY.stat().st_mode & 0o111
     (health,) = given("HEALTHCHECK")
     assert "fibstream.runtime.healthy" in health
+    assert "HEALTHCHECK" not in dict(stages()["final"])  # the command answers nobody
 
 
 def entered(folder: Path, *, kernels: str) -> subprocess.CompletedProcess[str]:
     script = ENTRY.read_text().replace("/opt/kernels", kernels)
     return subprocess.run(
-        ["sh", "-c", script, "entry", "sh", "-c", 'cat "$NUMBA_CACHE_DIR/a"'],
-        env={"NUMBA_CACHE_DIR": str(folder / "cache"), "PATH": "/usr/bin:/bin"},
+        ["sh", "-c", script, "entry", str(folder / "cache" / "a")],
+        env={"NUMBA_CACHE_DIR": str(folder / "cache"), "PATH": "/usr/bin:/bin", "MAIN": "cat --"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -114,14 +121,67 @@ def test_manifests_name_images_that_are_built(rendered, overlay) -> None:
     assert (build.tag(build.CUDA) in found) == (overlay != "local")
 
 
-def test_every_image_is_told_its_port_and_takes_kernels_if_it_has_a_compiler() -> None:
-    words = list(build.arguments("refine", "numba==0.1 --hash=sha256:0\n"))
-    assert f"PORT={registry.ports()['refine']}" in words
-    assert f"KERNELS={build.tag('kernels')}" in words
-    words = list(build.arguments(build.CUDA, "numpy==2\n"))
-    assert f"PORT={registry.ports()['inference']}" in words
-    assert "KERNELS=none" in words
-    assert not any(w.startswith("PORT=") for w in build.arguments(build.COMMAND, ""))
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A context with lists that differ in whether they have the compiler."""
+    (tmp_path / "lock").mkdir()
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "fibstream-1-py3-none-any.whl").write_bytes(b"own")
+    for name, packages in (("refine", "numba==1\n"), (build.CUDA, "numpy==2\n"), ("cli", "")):
+        (tmp_path / "lock" / f"{name}.txt").write_text(packages)
+    monkeypatch.setattr(build, "CONTEXT", tmp_path)
+    return tmp_path
+
+
+def told(words: list[str]) -> dict[str, str]:
+    """Return the arguments of a build."""
+    return dict(after.split("=", 1) for before, after in itertools.pairwise(words)
+                if before == "--build-arg")  # fmt: skip
+
+
+@pytest.mark.usefixtures("context")
+def test_every_image_is_told_its_program_and_port_and_takes_kernels_if_it_compiles() -> None:
+    refine = told(list(build.arguments("refine")))
+    assert refine["PORT"] == str(registry.ports()["refine"])
+    assert refine["MAIN"] == "python3 -m fibstream.services.refine"
+    assert refine["KERNELS"] == build.tag("kernels")
+    cuda = told(list(build.arguments(build.CUDA)))
+    assert cuda["PORT"] == str(registry.ports()["inference"])
+    assert cuda["MAIN"] == "python3 -m fibstream.services.inference"
+    assert (cuda["KERNELS"], cuda["IMAGE"]) == ("none", build.CUDA)
+    command = told(list(build.arguments(build.COMMAND)))
+    assert "PORT" not in command
+    assert command["MAIN"] == "fibstream"
+
+
+def test_whatever_is_installed_is_part_of_what_a_layer_is_known_by(context) -> None:
+    seen = set()
+    for change in (
+        lambda: None,
+        lambda: (context / "lock" / "cli.txt").write_text("numpy==3\n"),
+        lambda: (context / "wheels" / "fibstream-1-py3-none-any.whl").write_bytes(b"newer"),
+    ):
+        change()
+        seen.add(tuple(build.kernels()))
+    assert len(seen) == 3
+    for stage, argument in (("packages", "PACKAGES"), ("own", "OWN")):
+        (line,) = [rest for word, rest in stages()[stage] if "pip install" in rest]
+        assert f"${{{argument}}}" in line
+
+
+def test_an_argument_that_is_given_is_one_of_the_recipe(context) -> None:
+    declared = {rest.partition("=")[0] for words in stages().values()
+                for word, rest in words if word == "ARG"}  # fmt: skip
+    assert told([*build.kernels(), *build.arguments("refine")]).keys() <= declared
+
+
+def test_an_engine_without_its_server_is_passed_over(tmp_path, monkeypatch) -> None:
+    for name, code in (("docker", 1), ("podman", 0), ("buildah", 0)):
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert build.engine(None) == "podman"
+    assert build.engine("docker") == "docker"  # whoever names it is told what it says
 
 
 def test_a_wrong_image_or_engine_is_one_line() -> None:

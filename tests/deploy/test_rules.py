@@ -4,6 +4,7 @@ Here the fault is a series, and time is that of ``promtool``; ``test_scraped`` h
 """
 
 import json
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -89,6 +90,7 @@ class Fault(NamedTuple):
 
 ONE = 'namespace="n",service="refine"'
 HOUR = 60
+GONE = math.nan  # no sample at all
 # Forty chunks that waited for more than half an hour, and then thousands that did not.
 LATE: dict[str, list[tuple[float, int]]] = {
     "1800": [(0, 5), (0, 40), (4000, 60)],
@@ -114,6 +116,9 @@ FAULTS = {
     ),
     "FibstreamPlannerBehind": Fault(
         {f"fibstream_ledger_lag_entries{{{ONE}}}": [(0, 5), (5000, 20), (0, 20)]}, 20, 30
+    ),
+    "FibstreamPlannerGone": Fault(
+        {f"fibstream_ledger_lag_entries{{{ONE}}}": [(0, 5), (GONE, 30), (0, 20)]}, 20, 40
     ),
     "FibstreamQueueGrows": Fault(
         {f"fibstream_queue_tasks{{{ONE}}}": [(0, 5), (101, 1), (9000, 100), (0, 20)]}, 80, 110
@@ -156,6 +161,9 @@ NORMAL = {
         'fibstream_tasks_total{namespace="n",service="inference",stage="p",outcome="computed"}':
             "0+1x60",
     },
+    "FibstreamPlannerGone": {  # it is started anew, or moved to another node
+        f"fibstream_ledger_lag_entries{{{ONE}}}": "0x14 _x3 0x40",
+    },
     "FibstreamStoreAndLedgerDiffer": {
         'fibstream_landed_chunks_total{namespace="n",outcome="written"}': "0+1x110",
     },
@@ -173,7 +181,7 @@ def written(segments: list[tuple[float, int]]) -> str:
         even = value > before and value - before >= minutes > 5
         steps = [before + (value - before) * n / minutes for n in range(1, minutes + 1)]
         values += steps if even else [value] * minutes
-    return " ".join(f"{value:g}" for value in values)
+    return " ".join("_" if math.isnan(value) else f"{value:g}" for value in values)
 
 
 def case(name: str, at: list[tuple[int, int]], more: dict[str, str]) -> dict[str, Any]:
