@@ -14,7 +14,7 @@ from fibstream.kernels.absent import check_value
 from fibstream.registry import words
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
-from fibstream.services.inference.backend import AUTO, Wanted
+from fibstream.services.inference.backend import AUTO, MEMORY_GB, MODEL, Wanted
 from fibstream.services.inference.edges.model import (
     find_model,
     network_bytes,
@@ -122,8 +122,8 @@ def engine_of(path: Path, model: Model, threads: int) -> Engine:
 
 
 def wanted_of(settings: Settings) -> Wanted:
-    """Return which backend and precision settings ask for."""
-    return Wanted(settings.backend, settings.precision)
+    """Return which backend, precision and tile settings ask for."""
+    return Wanted(settings.backend, settings.precision, settings.tile, settings.tile_memory_gb)
 
 
 def design(
@@ -145,16 +145,17 @@ def design(
 
     ``stored`` are the opened predictions that the pipeline names by a path; the source is the mean
     of ``factors`` (z, y, x) voxels of its data. A dataset that is ``there`` keeps the profiles of
-    its networks unless a backend or precision is wanted by name.
+    its networks unless a backend, precision or tile is wanted by name.
     """
     request = DatasetRequest(
         name, source.shape, None, str(np.dtype(source.dtype)), source.voxel_size_nm, None, invert,
         "", absent_value, source.mask is not None, offset_nm=offset_nm(source), downsample=factors,
-        backend=wanted.backend, precision=wanted.precision,
+        backend=wanted.backend, precision=wanted.precision, tile=wanted.tile,
+        tile_memory_gb=wanted.memory_gb,
     )  # fmt: skip
     check_absent(request)
     pipeline, files = taken(pipeline, words(), FREE)
-    kept = there.models if there and wanted == AS_AUTO else ()
+    kept = there.models if there and not wanted.by_name else ()
     networks = [_engine(find_model(given), request, threads, kept) for given in pipeline.models]
     edges = fitting_chunk(chunk, source.shape, networks[0][1].spec if networks else None)
     request = request._replace(chunk=edges, contrast=parse_contrast(contrast, source, absent_value))
@@ -220,7 +221,10 @@ def _engine(
 
 
 def _wanted(request: DatasetRequest) -> Wanted:
-    return Wanted(request.backend or AUTO, request.precision or AUTO)
+    return Wanted(
+        request.backend or AUTO, request.precision or AUTO, request.tile or MODEL,
+        request.tile_memory_gb or MEMORY_GB,
+    )  # fmt: skip
 
 
 def _network(path: Path, engine: Engine) -> Network:

@@ -77,16 +77,16 @@ def main() -> int:
     for backend in (b for b in BACKENDS if b.on_gpu):
         for precision in backend.precisions:
             name = f"{backend.name} {precision}"
-            why = backend.why_not(precision)
-            if why is not None:
-                print(f"{name}: not tried: {why}")
-                continue
-            tried += 1
             try:
+                why = backend.why_not(precision)
+                if why is not None:
+                    print(f"{name}: not tried: {why}")
+                    continue
+                tried += 1
                 print(f"{name}: {proved(path, backend, precision, exact, volume)}", flush=True)
-            except FibstreamError as error:
+            except Exception as error:  # a runtime's errors have no other base: the rest goes on
                 failed += 1
-                print(f"{name}: FAILED: {error}")
+                print(f"{name}: FAILED: {type(error).__name__}: {error}", flush=True)
     if failed:
         return 1
     return 0 if tried else 2

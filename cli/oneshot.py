@@ -19,7 +19,8 @@ from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
 from fibstream.services.analysis.totals import RowTotals
-from fibstream.services.inference.edges.model import find_model, read_model
+from fibstream.services.inference.edges.model import find_model
+from fibstream.services.inference.edges.tiles import spec_of
 from fibstream.services.inference.port import ModelSpec, check_voxel_size
 from fibstream.services.inference.seen import View, predict_raw, raw_halo
 from fibstream.services.inference.tiling import finer_shape, halo_of
@@ -95,14 +96,15 @@ def predict_volume(
     source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
     factors = parse_factors(downsample)
     source = with_mask(source, absent_mask, factors, absent_value, mask_read)
-    spec = read_model(path)
+    wanted = wanted_of(settings)
+    spec = spec_of(path, wanted)
     check_voxel_size(spec, source.voxel_size_nm, factors)
     edges = _read_chunk(parse_chunk(chunk), source.shape, spec)
     if absent_value is not None:
         check_value(absent_value, str(source.dtype))
     view = View(parse_contrast(contrast, source, absent_value), invert, absent_value)
     threads = max(settings.threads, os.cpu_count() or 1)
-    engine = make_engine(path, threads, wanted_of(settings))
+    engine = make_engine(path, threads, wanted)
     for note in (unimaged_note(source, absent_value), *network_notes(source, view, engine)):
         if note is not None:
             log.warning("%s", note)

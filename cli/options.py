@@ -46,6 +46,10 @@ Backend = Annotated[
 Precision = Annotated[
     str | None, typer.Option(metavar="NAME", help="Of networks: auto, fp32, bf16 ..")
 ]
+Tile = Annotated[
+    str | None,
+    typer.Option(metavar="auto|Z,Y,X", help="Input of networks; auto: the largest that fits."),
+]
 Invert = Annotated[bool, typer.Option("--invert", help="Bright membranes.")]
 AbsentValue = Annotated[
     float | None,

@@ -26,6 +26,7 @@ from ..options import (
     LOCALHOST,
     AbsentMask,
     AbsentValue,
+    Backend,
     Chunk,
     Contrast,
     Dataset,
@@ -36,9 +37,11 @@ from ..options import (
     NewVoxel,
     Pattern,
     Pipeline,
+    Precision,
     Raw,
     Seed,
     Server,
+    Tile,
     Voxel,
 )
 
@@ -62,6 +65,9 @@ def create(
         typer.Option(metavar="Z,Y,X", help="Where the centre of the first voxel lies."),
     ] = None,
     downsample: Downsample = None,
+    backend: Backend = None,
+    precision: Precision = None,
+    tile: Tile = None,
     server: Server = LOCALHOST,
 ) -> None:
     """Make a dataset that chunks can land in; --downsample averages what lands.
@@ -97,7 +103,8 @@ def create(
         new, warnings = client.create(
             name, extent, voxel_size_nm=size, dtype=dtype, chunk=edges, contrast=window,
             invert=invert, absent_value=absent_value, absent_mask=absent_mask, pipeline=text,
-            offset_nm=offset, downsample=factors,
+            offset_nm=offset, downsample=factors, backend=backend or "",
+            precision=precision or "", tile=tile or "",
         )  # fmt: skip
     for warning in warnings:
         typer.echo(f"note: {warning}", err=True)

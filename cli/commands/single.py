@@ -22,6 +22,7 @@ from ..options import (
     Pattern,
     Precision,
     Raw,
+    Tile,
     Voxel,
 )
 
@@ -41,6 +42,7 @@ def predict(
     downsample: Downsample = None,
     backend: Backend = None,
     precision: Precision = None,
+    tile: Tile = None,
 ) -> None:
     """Predict the classes of one network; writes predictions/CLASS/s0 and coarser levels.
 
@@ -50,7 +52,7 @@ def predict(
 
     from ..oneshot import predict_volume
 
-    chosen, _ = settings(backend=backend, precision=precision)
+    chosen, _ = settings(backend=backend, precision=precision, tile=tile)
     for group in predict_volume(
         with_pattern(raw, pattern), model, out, voxel_size_nm=voxel_size(voxel_size_nm),
         chunk=chunk, contrast=contrast, invert=invert, absent_value=absent_value,

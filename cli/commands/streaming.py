@@ -28,6 +28,7 @@ from ..options import (
     Precision,
     Raw,
     Seed,
+    Tile,
     Voxel,
 )
 
@@ -53,6 +54,7 @@ def run(
     downsample: Downsample = None,
     backend: Backend = None,
     precision: Precision = None,
+    tile: Tile = None,
     as_json: Json = False,
 ) -> None:
     """Stream a volume through every stage, and wait.
@@ -63,7 +65,7 @@ def run(
 
     from ..streaming import stream
 
-    chosen, _ = settings(workers=workers, backend=backend, precision=precision)
+    chosen, _ = settings(workers=workers, backend=backend, precision=precision, tile=tile)
     report = stream(
         raw=with_pattern(raw, pattern), pipeline=pipeline, out=out,
         voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,

@@ -59,12 +59,13 @@ class IngestCalls(Connection):
         chunk: Index | None = None, contrast: tuple[float, float] | None = None,
         invert: bool = False, absent_value: float | None = None, absent_mask: bool = False,
         pipeline: str = "mito", offset_nm: Lengths = (0.0, 0.0, 0.0),
-        downsample: Index = (1, 1, 1),
+        downsample: Index = (1, 1, 1), backend: str = "", precision: str = "", tile: str = "",
     ) -> tuple[bool, list[str]]:  # fmt: skip
         """Make a dataset; return whether it is new, and warnings.
 
         ``shape[0]`` is None while the end is open. All numbers are of the dataset's voxels, which
-        are means of ``downsample`` (z, y, x) of the data's.
+        are means of ``downsample`` (z, y, x) of the data's. What runs networks is chosen by the
+        service unless ``backend``, ``precision`` or ``tile`` ("auto", "Z,Y,X") name it.
         """
         low, high = contrast or (0.0, 0.0)
         spec = ingest_pb2.DatasetSpec(
@@ -75,9 +76,10 @@ class IngestCalls(Connection):
             absent_value=absent_value, absent_mask=absent_mask,
             offset_nm=wire.nanometres3(offset_nm), downsample=wire.index3(downsample),
         )  # fmt: skip
-        answer = self._call(
-            self._ingest.CreateDataset, ingest_pb2.CreateDatasetRequest(dataset=spec)
+        request = ingest_pb2.CreateDatasetRequest(
+            dataset=spec, backend=backend, precision=precision, tile=tile
         )
+        answer = self._call(self._ingest.CreateDataset, request)
         return answer.created, list(answer.warnings)
 
     def datasets(self) -> list[str]:

@@ -42,6 +42,13 @@ class Settings(Frozen):
         default="auto", max_length=40,
         description="of networks: auto, fp32, or what the backend has besides",
     )  # fmt: skip
+    tile: str = Field(
+        default="model", max_length=40,
+        description="input of networks: model (its own), auto (the largest), or Z,Y,X in voxels",
+    )  # fmt: skip
+    tile_memory_gb: float = Field(
+        default=2.5, gt=0, le=1000, description="of a worker, for a tile that is not the model's"
+    )
     lease_s: float = Field(
         default=30.0, gt=0, le=3600, description="a task not renewed so long is free"
     )

@@ -74,7 +74,9 @@ class IngestServicer(IngestServiceServicer):
         self, request: pb.CreateDatasetRequest, context: grpc.ServicerContext
     ) -> pb.CreateDatasetResponse:
         """Create a dataset, or find the same one."""
-        requested = dataset_request(request.dataset)
+        requested = dataset_request(request.dataset)._replace(
+            backend=request.backend, precision=request.precision, tile=request.tile
+        )
         check_request(requested)
         design = self._design(requested)
         created = create(self._root, design)

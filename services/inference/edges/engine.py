@@ -1,7 +1,8 @@
 """Engines: a network's file, run by a backend at one precision, that has checked itself."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fibstream.core.errors import FibstreamError, Poison, WrongUse
+from fibstream.core.grid import Index
 from fibstream.services.inference.backend import (
     FP32,
     JUDGED,
@@ -21,18 +23,22 @@ from fibstream.services.inference.backend import (
     judged,
     recorded,
 )
+from fibstream.services.inference.bound import Unproven, bounds
 from fibstream.services.inference.grey import check_range, quantise
 from fibstream.services.inference.port import Meaning, ModelSpec
 from fibstream.services.inference.selfcheck import output_digest, self_check, smooth_block
+from fibstream.services.inference.tile import recorded_tile, tile_text
 
 from .backends import BACKENDS, REFERENCE
+from .graph import graph_of
 from .model import read_network
+from .tiles import tile_of
 
 log = logging.getLogger(__name__)
 
 
-class NetworkEngine:
-    """An ``Engine`` of any backend; checks itself once when it is made.
+class Network:
+    """A network's file, loaded by a backend for one tile.
 
     Parameters
     ----------
@@ -44,43 +50,28 @@ class NetworkEngine:
         Threads of one inference; the result does not depend on them.
     meaning
         What the output of a file that does not declare it means, by the dataset's record.
+    tile
+        Edges of the input, (z, y, x); None: those of the file's metadata.
 
     Raises
     ------
     WrongUse
-        The file is not a network that fibstream can run, or fails its self-check.
+        The file is not a network that fibstream can run, or the backend may not run it.
     """
 
     def __init__(
         self, path: Path, backend: Backend, precision: str, threads: int = 1,
-        meaning: Meaning | None = None,
+        meaning: Meaning | None = None, tile: Index | None = None,
     ) -> None:  # fmt: skip
         model: onnx.ModelProto
         self.spec: ModelSpec
-        self.spec, model = read_network(path, meaning)
+        self.spec, model = read_network(path, meaning, tile)
         self._rounded = _before_cast(path, model.graph)
-        content = model.SerializeToString()
-        try:
+        if backend.hides_nan:
+            _check_bounded(path, model, backend)
+        with _refused(path):
+            content = model.SerializeToString()
             self._run = backend.load(content, self.spec.tile, precision, threads)
-            digest = self_check(self.infer, self.spec)
-            self.smooth = self.infer(smooth_block(self.spec.tile))
-        except Poison as error:  # of a block that is no data
-            raise WrongUse(str(error)) from None
-        except FibstreamError:
-            raise
-        except Exception as error:  # the runtimes' errors have no other base
-            raise WrongUse(f"model {path}: the runtime cannot execute it: {_why(error)}") from error
-        self.profile: Mapping[str, str] = MappingProxyType(
-            {
-                "runtime": backend.runtime() or "",
-                "provider": backend.provider,
-                "precision": precision,
-                "tile": "x".join(map(str, self.spec.tile)),
-                "digest": digest,
-                "smooth_digest": output_digest(self.smooth),
-                **self._run.facts,
-            }
-        )
 
     def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the prediction of one tile; see ``Engine``."""
@@ -94,12 +85,59 @@ class NetworkEngine:
         except ValueError as error:
             raise Poison(f"model {self.spec.name}: yields {error}") from None
 
+    def smooth_prediction(self) -> NDArray[np.uint8]:
+        """Return the prediction of `smooth_block`, by which precisions and backends compare."""
+        return self.infer(smooth_block(self.spec.tile))
+
+
+class NetworkEngine(Network):
+    """An ``Engine`` of any backend; checks itself once when it is made.
+
+    Takes what a `Network` takes; raises WrongUse also where the self-check fails.
+    """
+
+    def __init__(
+        self, path: Path, backend: Backend, precision: str, threads: int = 1,
+        meaning: Meaning | None = None, tile: Index | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(path, backend, precision, threads, meaning, tile)
+        with _refused(path):
+            digest = self_check(self.infer, self.spec)
+            self.smooth = self.smooth_prediction()
+        self.profile: Mapping[str, str] = MappingProxyType(
+            {
+                "runtime": backend.runtime() or "",
+                "provider": backend.provider,
+                "precision": precision,
+                "tile": tile_text(self.spec.tile),
+                "digest": digest,
+                "smooth_digest": output_digest(self.smooth),
+                **self._run.facts,
+            }
+        )
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Raise WrongUse, in one line, for whatever a runtime raises of a block that is no data."""
+    try:
+        yield
+    except Poison as error:
+        raise WrongUse(str(error)) from None
+    except FibstreamError:
+        raise
+    except Exception as error:  # the runtimes' errors have no other base
+        raise WrongUse(f"model {path}: the runtime cannot execute it: {_why(error)}") from error
+
 
 class CpuEngine(NetworkEngine):
     """The reference: ONNX Runtime on the processor, in fp32."""
 
-    def __init__(self, path: Path, threads: int = 1, meaning: Meaning | None = None) -> None:
-        super().__init__(path, REFERENCE, FP32, threads, meaning)
+    def __init__(
+        self, path: Path, threads: int = 1, meaning: Meaning | None = None,
+        tile: Index | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(path, REFERENCE, FP32, threads, meaning, tile)
 
 
 def make_engine(
@@ -107,34 +145,42 @@ def make_engine(
 ) -> NetworkEngine:
     """Return an engine for a new dataset: as wanted, else the fastest that computes in fp32.
 
-    Below fp32 its profile tells how far it deviates from the reference. A backend that was not
-    asked for by name and cannot run the network gives way to the next, with a warning in the log;
-    one that computes on a GPU gives way to none.
+    Its profile tells how far it deviates from the reference. A backend that was not asked for by
+    name and cannot run the network, or changes the side of a voxel of the check, gives way to the
+    next, which the log tells; one that computes on a GPU gives way to none.
 
     Raises
     ------
     WrongUse
         The network is none, what was wanted is not there, or deviates by too much.
     """
-    found = candidates(wanted, backends)
+    found, tile = candidates(wanted, backends), tile_of(path, wanted)
     for (backend, precision), (following, _) in pairwise(found):
         try:
-            return _judged(path, backend, precision, threads)
+            return _judged(path, backend, precision, threads, tile, exact=not backend.on_gpu)
         except WrongUse as error:
             if backend.on_gpu:
                 raise WrongUse(
                     f"{error}; --backend {following.name} does not use the GPU"
                 ) from None
             log.warning("backend %s: %s; trying %s", backend.name, error, following.name)
-    return _judged(path, *found[-1], threads)
+    return _judged(path, *found[-1], threads, tile)
 
 
-def _judged(path: Path, backend: Backend, precision: str, threads: int) -> NetworkEngine:
-    """Return an engine with its deviation from fp32 in the profile; WrongUse if it is too large."""
-    engine = NetworkEngine(path, backend, precision, threads)
-    if precision != FP32:
-        exact = CpuEngine(path, threads)
-        told = judged(engine.spec.name, precision, *deviation(engine.smooth, exact.smooth))
+def _judged(
+    path: Path, backend: Backend, precision: str, threads: int, tile: Index | None, *,
+    exact: bool = False,
+) -> NetworkEngine:  # fmt: skip
+    """Return an engine with its deviation from the reference in the profile.
+
+    Raises WrongUse where it is too large; ``exact`` allows less (see `judged`).
+    """
+    engine = NetworkEngine(path, backend, precision, threads, tile=tile)
+    if backend is not REFERENCE and not (backend.on_gpu and precision == FP32):
+        reference = Network(path, REFERENCE, FP32, threads, tile=tile)
+        found = deviation(engine.smooth, reference.smooth_prediction())
+        exact = exact and precision == FP32
+        told = judged(engine.spec.name, precision, *found, exact=exact)
         engine.profile = MappingProxyType({**engine.profile, **told})
     return engine
 
@@ -142,7 +188,7 @@ def _judged(path: Path, backend: Backend, precision: str, threads: int) -> Netwo
 def engine_of(
     path: Path, profile: Mapping[str, str], threads: int, meaning: Meaning | None = None
 ) -> NetworkEngine:
-    """Return the engine that a dataset was created with.
+    """Return the engine that a dataset was created with; its profile is the dataset's.
 
     Raises
     ------
@@ -156,7 +202,11 @@ def engine_of(
         raise WrongUse(
             f"model {name}: its dataset is computed by backend {backend.name}, which {why}"
         )
-    engine = NetworkEngine(path, backend, precision, threads, meaning)
+    try:
+        tile = recorded_tile(profile)
+        engine = NetworkEngine(path, backend, precision, threads, meaning, tile)
+    except WrongUse as error:
+        raise WrongUse(f"this machine does not reproduce model {name}: {error}") from None
     differs = [
         f"{key} {engine.profile.get(key)} instead of {value}"
         for key, value in profile.items()
@@ -164,7 +214,19 @@ def engine_of(
     ]
     if differs:
         raise WrongUse(f"this machine does not reproduce model {name}: {', '.join(differs)}")
+    engine.profile = MappingProxyType(dict(profile))  # keys of outputs have it, whole
     return engine
+
+
+def _check_bounded(path: Path, model: onnx.ModelProto, backend: Backend) -> None:
+    """Raise WrongUse unless no value inside a network can be infinite or NaN."""
+    try:
+        bounds(graph_of(model))
+    except Unproven as error:
+        raise WrongUse(
+            f"model {path}: not proven to be free of infinities and NaN, which backend "
+            f"{backend.name} may turn into grey values: {error}; use backend {REFERENCE.name}"
+        ) from None
 
 
 def _why(error: Exception) -> str:

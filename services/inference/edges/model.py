@@ -20,6 +20,7 @@ from fibstream.core.dataset import MAX_NAME
 from fibstream.core.documents import parse_json
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Index
 from fibstream.runtime.root import Root
 from fibstream.services.inference.port import Meaning, ModelSpec
 
@@ -114,14 +115,21 @@ def read_model(path: Path) -> ModelSpec:
     return read_network(path)[0]
 
 
-def read_network(path: Path, meaning: Meaning | None = None) -> tuple[ModelSpec, onnx.ModelProto]:
-    """Return metadata and graph as `read_model`; ``meaning`` is that of a file that has none."""
+def read_network(
+    path: Path, meaning: Meaning | None = None, tile: Index | None = None
+) -> tuple[ModelSpec, onnx.ModelProto]:
+    """Return metadata and graph as `read_model`.
+
+    ``meaning`` is that of a file that has none; a ``tile`` takes the place of the file's.
+    """
     content, model = take_in(path)
     metadata = _metadata(path, model)
     if meaning is not None:
         metadata = {"meaning": meaning, **metadata}
     else:
         _check_meaning(path, metadata)
+    if tile is not None:
+        metadata = {**metadata, "tile": tile}
     try:
         spec = ModelSpec(
             **{**metadata, "name": path.stem, "sha256": hashlib.sha256(content).hexdigest()}

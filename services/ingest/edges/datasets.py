@@ -55,6 +55,8 @@ class DatasetRequest(NamedTuple):
     downsample: Index = (1, 1, 1)  # voxels of the data along one of the dataset's
     backend: str = ""  # of its networks; empty: as the service that creates it is set
     precision: str = ""
+    tile: str = ""
+    tile_memory_gb: float = 0.0  # what a tile may take; 0: as the service is set
 
 
 class DatasetDesign(NamedTuple):

@@ -45,6 +45,8 @@ class PluggedDesigner:
         request = request._replace(
             backend=request.backend or self._settings.backend,
             precision=request.precision or self._settings.precision,
+            tile=request.tile or self._settings.tile,
+            tile_memory_gb=self._settings.tile_memory_gb,
         )
         with self._alone:
             designed: DatasetDesign = design(

@@ -1,0 +1,100 @@
+"""What reading and writing add to a network: ``python -m bench.chunk [--rounds N]``.
+
+A volume of real grey values lies in shards on disk, as raw does. A chunk in its middle is read with
+its halo, verified, predicted, encoded with its pyramid and put, as a worker does one after the
+other. Figures are medians over rounds of CPU seconds, and the share of the network in the whole.
+Decoded tells how many voxels are decoded for each of the chunk: what a cache of decoded inner
+chunks could spare at most, all but one of them.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import tifffile
+
+from fibstream.core.grid import Grid, Index
+from fibstream.core.stage import RAW, Input, Output
+from fibstream.services.inference.backend import AUTO, Wanted
+from fibstream.services.inference.edges.engine import make_engine
+from fibstream.services.inference.edges.model import find_model
+from fibstream.services.inference.port import Engine
+from fibstream.services.inference.seen import View, predict_raw, raw_halo
+from fibstream.store.local import LocalFiles
+from fibstream.store.shard import Stamp
+from fibstream.store.store import Store
+
+SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "flyem_medulla.tif"
+VIEW = View((0.0, 255.0))
+MIDDLE = (1, 1, 1)
+
+
+def landed(folder: Path, chunk: Index) -> tuple[Store, dict[Index, str]]:
+    """A dataset of 3 x 3 x 3 chunks of the sample, mirrored to fill it; and their hashes."""
+    z, y, x = chunk
+    store = Store(LocalFiles(folder), Grid((3 * z, 3 * y, 3 * x), chunk))
+    sample = tifffile.imread(SAMPLE)
+    short = [(0, max(3 * c - n, 0)) for c, n in zip(chunk, sample.shape, strict=True)]
+    whole = np.pad(sample, short, mode="symmetric")
+    hashes = {}
+    for index in store.grid.indices():
+        voxels = np.ascontiguousarray(whole[store.grid.box(index).slices()])
+        for blob, data, content in store.encode(
+            Output(RAW, "uint8"), voxels, Stamp(RAW, index, "1", "")
+        ):
+            store.files.put(blob.path, data)
+            hashes[index] = content
+    return store, hashes
+
+
+def timed(store: Store, hashes: dict[Index, str], engine: Engine) -> tuple[float, float, float]:
+    """CPU seconds of one chunk: reading, network, writing."""
+    source = Input(RAW, RAW, "uint8", raw_halo(engine.spec, VIEW))
+    core, box = store.grid.box(MIDDLE), store.grid.block(MIDDLE, source.halo)
+    laps = [time.process_time()]
+    reached = {i: h for i, h in hashes.items() if not store.grid.box(i).meet(box).empty}
+    patch = store.read(source, box, reached)
+    laps.append(time.process_time())
+    found = predict_raw(patch, core, engine, VIEW)
+    laps.append(time.process_time())
+    output = Output("predictions/mito", "uint8", "mean")
+    for blob, data, _ in store.encode(output, found[0], Stamp("prediction", MIDDLE, "k", "")):
+        store.files.put(blob.path, data)
+    laps.append(time.process_time())
+    return laps[1] - laps[0], laps[2] - laps[1], laps[3] - laps[2]
+
+
+def decoded(store: Store, engine: Engine) -> float:
+    """Voxels of the inner chunks that a chunk is read from, for each voxel of it."""
+    box = store.grid.block(MIDDLE, raw_halo(engine.spec, VIEW))
+    share = 1.0
+    inner = store.layout("uint8").inner
+    for start, stop, edge, chunk in zip(box.start, box.stop, inner, store.grid.chunk, strict=True):
+        share *= (-(-stop // edge) - start // edge) * edge / chunk
+    return share
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    for backend, tile, edge in (
+        ("onnxruntime", "model", 64), (AUTO, "model", 64), (AUTO, "model", 128), (AUTO, AUTO, 192)
+    ):  # fmt: skip
+        engine = make_engine(find_model("mito"), 1, Wanted(backend, tile=tile))
+        with tempfile.TemporaryDirectory() as folder:
+            store, hashes = landed(Path(folder), (edge, edge, edge))
+            laps = [timed(store, hashes, engine) for _ in range(rounds + 1)][1:]
+            read, network, write = (median(lap[k] for lap in laps) for k in range(3))
+            share = median(lap[1] / sum(lap) for lap in laps)
+            print(f"{engine.profile['runtime']}, tile {engine.profile['tile']}, chunk {edge}: read"
+                  f" {read:.3f}, network {network:.3f}, write {write:.3f} CPU s: {share:.3f} of the"
+                  f" network alone; {decoded(store, engine):.1f} voxels decoded for one",
+                  flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

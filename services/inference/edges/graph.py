@@ -1,0 +1,69 @@
+"""A network's ONNX graph as plain data, for what is computed of it without a runtime."""
+
+from collections.abc import Sequence
+
+import onnx
+
+from fibstream.core.grid import Index
+from fibstream.services.inference.bound import Graph, Node
+from fibstream.services.inference.footprint import held
+
+# A worker without activations, and how much more than its activations a runtime holds, measured
+# with the released network on tiles of 112 to 304 voxels: bench/engine.py --memory tells.
+RUNTIME, OVER = 200_000_000, 1.5
+
+
+def graph_of(model: onnx.ModelProto) -> Graph:
+    """Return constants, and the nodes that the output needs; names of other vocabularies are whole.
+
+    Of a node with several outputs only the first is known.
+    """
+    body = model.graph
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in body.initializer}
+    nodes = []
+    for node in _needed(body):
+        values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Constant" and isinstance(values.get("value"), onnx.TensorProto):
+            constants[node.output[0]] = onnx.numpy_helper.to_array(values["value"])
+            continue
+        plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+        own = node.domain in ("", "ai.onnx")
+        kind = node.op_type if own else f"{node.domain}.{node.op_type}"
+        nodes.append(Node(kind, tuple(node.input), node.output[0], plain))
+    (raw,) = (value.name for value in body.input if value.name not in constants)
+    return Graph(raw, nodes, constants)
+
+
+def memory_of(model: onnx.ModelProto, tile: Index) -> int | None:
+    """Return how many bytes a network takes on a tile, at most by what was measured.
+
+    None where its shapes on the tile are not known: its file fixes another one.
+    """
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for value in (*sized.graph.input, *sized.graph.output):
+        axes = value.type.tensor_type.shape.dim
+        for axis, edge in zip(axes[2:], tile, strict=True):
+            if value.name != sized.graph.output[0].name and axis.dim_value not in (0, edge):
+                return None
+            axis.Clear()
+            if value.name != sized.graph.output[0].name:
+                axis.dim_value = edge
+    body = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    values = (*body.value_info, *body.output)
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    graph = graph_of(model)
+    if any(not shapes.get(node.output) or 0 in shapes[node.output] for node in graph.nodes):
+        return None
+    return RUNTIME + int(OVER * held(graph.nodes, shapes, model.graph.output[0].name))
+
+
+def _needed(body: onnx.GraphProto) -> Sequence[onnx.NodeProto]:
+    """Return the nodes that the output depends on, in their order."""
+    wanted = {output.name for output in body.output}
+    kept = []
+    for node in reversed(body.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    return kept[::-1]

@@ -1,0 +1,83 @@
+"""A client says what runs the networks of a dataset, within what the service allows."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fibstream.core.errors import WrongUse
+from fibstream.runtime.root import Root
+from fibstream.runtime.settings import Settings
+from fibstream.services.ingest.edges.designer import PluggedDesigner
+from fibstream.services.ingest.servicer import IngestServicer
+from fibstream.v1 import ingest_pb2 as pb
+
+from ..inference.net import write_net
+
+
+class Active:
+    """The context of a call whose client is there."""
+
+    def is_active(self) -> bool:
+        return True
+
+
+CONTEXT: Any = Active()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    (tmp_path / "models").mkdir()
+    write_net(tmp_path / "models" / "net.onnx")
+    with closing(Root(str(tmp_path))) as made:
+        yield made
+
+
+def profile(root: Root, settings: Settings | None = None, **wanted: str) -> Mapping[str, str]:
+    servicer = IngestServicer(root, PluggedDesigner(root, settings or Settings()))
+    spec = pb.DatasetSpec(
+        name="new", shape={"z": 40, "y": 40, "x": 40}, chunk={"z": 20, "y": 20, "x": 20},
+        dtype="uint8", voxel_size_nm={"z": 8, "y": 8, "x": 8}, pipeline="models: [net]",
+    )  # fmt: skip
+    servicer.CreateDataset(pb.CreateDatasetRequest(dataset=spec, **wanted), CONTEXT)
+    (model,) = root.dataset("new").models
+    assert list(model.spec["tile"]) == [int(edge) for edge in model.profile["tile"].split("x")]
+    return model.profile
+
+
+def test_what_is_asked_for_is_recorded(root: Root) -> None:
+    found = profile(root, backend="onnxruntime", precision="fp32", tile="24,16,32")
+    assert found["provider"] == "CPUExecutionProvider"
+    assert (found["precision"], found["tile"]) == ("fp32", "24x16x32")
+
+
+def test_what_is_asked_for_wins_over_the_settings_of_the_service(root: Root) -> None:
+    settings = Settings(backend="openvino", tile="24,24,24")
+    assert profile(root, settings, backend="onnxruntime")["provider"] == "CPUExecutionProvider"
+
+
+def test_settings_of_the_service_hold_where_nothing_is_asked_for(root: Root) -> None:
+    found = profile(root, Settings(backend="openvino", tile="24,24,24"))
+    assert (found["provider"], found["tile"]) == ("OpenVINO CPU", "24x24x24")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"backend": "abacus"}, "backend '?abacus'?: expected one of auto, "),
+        ({"precision": "int1"}, "precision '?int1'?: expected one: auto, "),
+        ({"tile": "9,9"}, "tile '?9,9'?: expected model, auto, or Z,Y,X"),
+        ({"tile": "17,16,16"}, "not a positive multiple of the stride 2"),
+        ({"tile": "1024,1024,1024"}, r"tile .*: model net takes \d+\.\d GB .* 2.5 GB are allowed"),
+        ({"tile": "1" * 10_000}, "tile '1111"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_and_leaves_nothing(
+    root: Root, wanted: dict[str, str], said: str
+) -> None:
+    with pytest.raises(WrongUse, match=said) as caught:
+        profile(root, None, **wanted)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    assert root.names() == []
