@@ -77,7 +77,7 @@ def predict_raw(
         shape = finer_shape(core.shape, engine.spec)
         return np.zeros((len(engine.spec.classes), *shape), np.uint8)
     grey[absent] = MIDDLE
-    found = predict(Patch(grey, seen), core, engine)
+    found = predict(Patch(grey, seen), core, engine, unwanted=inside)
     for axis, factor in enumerate(engine.spec.finer):
         inside = np.repeat(inside, factor, axis)
     found[:, inside] = 0

@@ -74,7 +74,10 @@ def waste(spec: ModelSpec, chunk: Index) -> float:
     return yields
 
 
-def predict(patch: Patch, core: Box, engine: Engine, *, fill: int = 0) -> NDArray[np.uint8]:
+def predict(
+    patch: Patch, core: Box, engine: Engine, *, fill: int = 0,
+    unwanted: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:  # fmt: skip
     """Predict the voxels of one chunk.
 
     Beyond a border of the sealed volume the grey values are those of the volume reflected there,
@@ -90,12 +93,16 @@ def predict(patch: Patch, core: Box, engine: Engine, *, fill: int = 0) -> NDArra
         The network.
     fill
         Grey value where a tile reaches beyond the halo; no voxel of the result depends on it.
+    unwanted
+        Which voxels of the chunk nobody needs, (z, y, x); a tile that yields no other is not run,
+        nor is one whose voxels are all absent.
 
     Returns
     -------
     NDArray[np.uint8]
         ``(classes, *core.shape)``, by ``spec.finer`` as many where the output is finer; 0 where
-        voxels are absent. A voxel is the same, bit by bit, whatever chunk it is predicted with.
+        voxels are absent, 0 or what they are where they are unwanted. Any other voxel is the same,
+        bit by bit, whatever chunk it is predicted with.
 
     Raises
     ------
@@ -107,10 +114,13 @@ def predict(patch: Patch, core: Box, engine: Engine, *, fill: int = 0) -> NDArra
     origin, grey = _canvas(patch, core, spec, starts, fill)
     result = np.zeros((len(spec.classes), *finer_shape(core.shape, spec)), np.uint8)
     for start in product(*starts):
-        tile = grey[_box(start, spec.tile).slices(origin)]
-        found = engine.infer(np.ascontiguousarray(tile))
         z, y, x = (a + halo for a, halo in zip(start, spec.halo, strict=True))
         kept = _box((z, y, x), spec.output).meet(core)
+        needless = unwanted is not None and unwanted[kept.slices(core.start)].all()
+        if needless or any(kept.meet(hole) == kept for hole in patch.absent):
+            continue
+        tile = grey[_box(start, spec.tile).slices(origin)]
+        found = engine.infer(np.ascontiguousarray(tile))
         result[:, *_slices(kept, core.start, spec)] = found[:, *_slices(kept, (z, y, x), spec)]
     for hole in (box.meet(core) for box in patch.absent):
         if not hole.empty:
