@@ -87,6 +87,28 @@ def _same(at: _At) -> Bound:
     return at.bound()
 
 
+def _clipped(at: _At) -> Bound:
+    """Return the bound of what is clipped: an end beyond 0 is reached by what lies on its side."""
+    low, high = (
+        at.constant(n).item() if at.has(n) else at.attributes.get(name, 0.0)
+        for n, name in ((1, "min"), (2, "max"))
+    )
+    found: Bound = np.maximum(at.bound(), np.maximum(np.maximum(low, -high), 0))
+    return found
+
+
+def _largest(at: _At) -> Bound:
+    _check_cells(at)
+    return at.bound()
+
+
+def _check_cells(at: _At) -> None:
+    """Raise Unproven where cells may hold padding alone, of which there is no largest or mean."""
+    padded = any(at.attributes.get("pads", ())) or at.attributes.get("ceil_mode", 0)
+    if padded or at.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise Unproven("pools over padding")
+
+
 def _one(at: _At) -> Bound:
     return np.ones_like(at.bound())
 
@@ -153,6 +175,7 @@ def _normalised(at: _At) -> Bound:
 
 
 def _mean(at: _At) -> Bound:
+    _check_cells(at)
     cells = prod(at.attributes["kernel_shape"])
     _check(at.bound() * cells)  # the sum, before it is divided
     return _rounded(at.bound(), cells)
@@ -168,6 +191,8 @@ def _resized(at: _At) -> Bound:
     mode = at.attributes.get("mode", "nearest")
     if mode not in ("nearest", "linear"):
         raise Unproven(f"{mode} interpolation")
+    if at.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+        raise Unproven("extrapolates")
     return _rounded(at.bound(), 8)
 
 
@@ -187,9 +212,9 @@ def _whole(at: _At) -> Bound:
 
 RULES: Mapping[str, Callable[[_At], Bound]] = {
     "Abs": _same, "Add": _sum, "AveragePool": _mean, "BatchNormalization": _normalised,
-    "Cast": _cast, "Clip": _same, "Concat": _joined, "Conv": _convolution,
+    "Cast": _cast, "Clip": _clipped, "Concat": _joined, "Conv": _convolution,
     "ConvTranspose": _transposed, "Div": _quotient, "Identity": _same, "LeakyRelu": _leaky,
-    "MaxPool": _same, "Mul": _product, "Neg": _same, "Relu": _same, "Resize": _resized,
+    "MaxPool": _largest, "Mul": _product, "Neg": _same, "Relu": _same, "Resize": _resized,
     "Round": _whole, "Sigmoid": _one, "Slice": _slice, "Softmax": _softmax, "Sub": _sum,
     "Tanh": _one,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from .bound import Node
 BYTES = 4  # of a value of float32
 
 
-def held(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]], output: str) -> int:
+def held(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]]) -> int:
     """Return the largest number of bytes of tensors that are alive at once.
 
     A tensor is alive from the node that yields it to the last that reads it; what a node reads and
@@ -17,14 +17,11 @@ def held(nodes: Sequence[Node], shapes: Mapping[str, Sequence[int]], output: str
     Parameters
     ----------
     nodes
-        In the order in which they run.
+        In the order in which they run; the last yields the output.
     shapes
         Of every tensor that a node yields.
-    output
-        The tensor that is alive at the end.
     """
     last = {name: number for number, node in enumerate(nodes) for name in node.inputs}
-    last[output] = len(nodes)
     alive: dict[str, int] = {}
     most = 0
     for number, node in enumerate(nodes):

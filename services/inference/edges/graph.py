@@ -1,6 +1,6 @@
 """A network's ONNX graph as plain data, for what is computed of it without a runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -8,8 +8,8 @@ from fibstream.core.grid import Index
 from fibstream.services.inference.bound import Graph, Node
 from fibstream.services.inference.footprint import held
 
-# A worker without activations, and how much more than its activations a runtime holds, measured
-# with the released network on tiles of 112 to 304 voxels: bench/engine.py --memory tells.
+# A worker without activations, and how much more than its activations a runtime holds. Of the
+# released network on tiles of 112, 176 and 240 voxels it covers the peaks of both runtimes.
 RUNTIME, OVER = 200_000_000, 1.5
 
 
@@ -39,6 +39,14 @@ def memory_of(model: onnx.ModelProto, tile: Index) -> int | None:
 
     None where its shapes on the tile are not known: its file fixes another one.
     """
+    shapes = shapes_of(model, tile)
+    if shapes is None:
+        return None
+    return RUNTIME + int(OVER * held(graph_of(model).nodes, shapes))
+
+
+def shapes_of(model: onnx.ModelProto, tile: Index) -> Mapping[str, Sequence[int]] | None:
+    """Return the shape of what each node yields on a tile; None where one is not known."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     for value in (*sized.graph.input, *sized.graph.output):
@@ -52,10 +60,11 @@ def memory_of(model: onnx.ModelProto, tile: Index) -> int | None:
     body = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
     values = (*body.value_info, *body.output)
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
-    graph = graph_of(model)
-    if any(not shapes.get(node.output) or 0 in shapes[node.output] for node in graph.nodes):
+    if any(
+        not shapes.get(node.output) or 0 in shapes[node.output] for node in graph_of(model).nodes
+    ):
         return None
-    return RUNTIME + int(OVER * held(graph.nodes, shapes, model.graph.output[0].name))
+    return shapes
 
 
 def _needed(body: onnx.GraphProto) -> Sequence[onnx.NodeProto]:
