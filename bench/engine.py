@@ -1,18 +1,29 @@
-"""Networks by backend and precision, a CPU second each, against ONNX Runtime and the naive way.
+"""Networks by backend, precision and tile, in one run: ``python -m bench.engine [MODEL]``.
 
-``python -m bench.engine [MODEL] [--raw VOLUME] [--rounds N] [--threads N]``
+``[--raw VOLUME] [--rounds N] [--threads N]``
 
-All variants are alive at once and called in turn on one tile of real data; a figure is the median
-over rounds of CPU seconds, which other load moves less than the clock. Bits are compared with
-ONNX Runtime's in fp32: the share of voxels that change sides, and that move at all. The naive way
-is torch in fp32, eager, on inputs of 132 voxels, of which what the halo leaves is kept; it is left
-out where torch is not installed. Worse than 1 is slower than ONNX Runtime.
+All variants are alive at once and called in turn on real data; a figure is the median over rounds
+of CPU seconds, which other load moves less than the clock. Rates are those of a volume of many
+tiles: voxels of a tile's output a CPU second. Worse than 1 is slower than ONNX Runtime in fp32 on
+the tile of the file; bits are compared with its own, where outputs overlap.
+
+The naive way is torch in fp32, eager, on inputs of 132 voxels, one after the other, of which what
+the halo leaves is kept; it is left out where torch is not installed. Arithmetic is counted from the
+convolutions' shapes, over what a tile without end takes. A worker's chunk is read, predicted,
+encoded and put (see ``bench.chunk``). Two at once are two single threads of one process: on cores
+that are idle the clock tells how far they scale, on others only CPU seconds do. Peaks of memory are
+of processes of their own, which load a network and run it once.
 """
 
 import argparse
 import importlib
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -20,29 +31,44 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import onnx
 import tifffile
 from numpy.typing import NDArray
 
 from fibstream.core.errors import WrongUse
+from fibstream.core.grid import Index
+from fibstream.services.inference.backend import FP32, Wanted, candidates
 from fibstream.services.inference.edges.backends import BACKENDS
-from fibstream.services.inference.edges.engine import NetworkEngine
-from fibstream.services.inference.edges.model import find_model, read_model
+from fibstream.services.inference.edges.engine import Network
+from fibstream.services.inference.edges.graph import graph_of, memory_of, shapes_of
+from fibstream.services.inference.edges.model import find_model, read_network
 from fibstream.services.inference.port import ModelSpec
+
+from .chunk import landed, timed
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "flyem_medulla.tif"
 NAIVE = 132  # voxels an edge: what papers and tools feed a network of this size
+OUTPUTS = (128, 192)  # of larger tiles; chunks of a worker have the last
+EXACT = "onnxruntime fp32"
+TORCH = f"torch fp32 {NAIVE}"
 
 Call = Callable[[], Any]
 
 
-def tile_of(volume: NDArray[np.uint8], edges: tuple[int, ...]) -> NDArray[np.uint8]:
+def tile_of(volume: NDArray[np.uint8], edges: Index) -> NDArray[np.uint8]:
     short = [(0, max(edge - n, 0)) for edge, n in zip(edges, volume.shape, strict=True)]
     z, y, x = edges
     return np.ascontiguousarray(np.pad(volume, short, mode="reflect")[:z, :y, :x])
 
 
-def engines(path: Path, threads: int) -> dict[str, NetworkEngine]:
-    """Every backend that this machine has, at each precision; the others are told."""
+def larger(spec: ModelSpec, output: int) -> Index:
+    """The tile whose output is the next multiple of the stride, as ``--tile auto`` takes it."""
+    z, y, x = (-(-output // s) * s + 2 * h for s, h in zip(spec.stride, spec.halo, strict=True))
+    return z, y, x
+
+
+def networks(path: Path, threads: int) -> dict[str, Network]:
+    """Every backend at each precision on the file's tile, the rest told; auto's on larger ones."""
     found = {}
     for backend in BACKENDS:
         for precision in backend.precisions:
@@ -51,9 +77,14 @@ def engines(path: Path, threads: int) -> dict[str, NetworkEngine]:
                 why = backend.why_not(precision)
                 if why is not None:
                     raise WrongUse(why)
-                found[name] = NetworkEngine(path, backend, precision, threads)
+                found[name] = Network(path, backend, precision, threads)
             except WrongUse as error:
                 print(f"{name}: left out: {error}")
+    fastest, _ = candidates(Wanted(), BACKENDS)[0]
+    for output in OUTPUTS:
+        tile = larger(found[EXACT].spec, output)
+        made = Network(path, fastest, FP32, threads, tile=tile)
+        found[f"{fastest.name} {FP32} {tile[0]}"] = made
     return found
 
 
@@ -81,49 +112,138 @@ def naive(path: Path, spec: ModelSpec, volume: NDArray[np.uint8], threads: int) 
     return call
 
 
-def cpu_seconds(calls: dict[str, Call], rounds: int) -> dict[str, float]:
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
+def arithmetic(model: onnx.ModelProto, tile: Index) -> float:
+    """Products of all convolutions on a tile; transposed ones count by their input."""
+    shapes = shapes_of(model, tile)
+    assert shapes is not None
+    graph, total = graph_of(model), 0.0
+    for node in graph.nodes:
+        if node.kind in ("Conv", "ConvTranspose"):
+            weight = graph.constants[node.inputs[1]].shape
+            places = shapes[node.output if node.kind == "Conv" else node.inputs[0]][2:]
+            total += prod(weight) * prod(places)
+    return total
+
+
+def without_halo(model: onnx.ModelProto, spec: ModelSpec) -> float:
+    """Products for each voxel of the output of a tile without end.
+
+    Products are a polynomial of the third degree of a tile's edge: its third differences over a
+    step are 6 times the cube of the step, times that.
+    """
+    step = max(spec.stride) * 8
+    tiles = [(max(spec.tile) + n * step,) * 3 for n in range(4)]
+    (found,) = np.diff([arithmetic(model, (z, y, x)) for z, y, x in tiles], n=3)
+    return float(found) / (6 * step**3)
+
+
+def both(one: Network, other: Network, tile: NDArray[np.uint8]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda network: network.infer(tile), (one, other)))
+
+
+def timings(calls: dict[str, Call], rounds: int) -> dict[str, tuple[float, float]]:
+    """CPU seconds and seconds of the clock of each call."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for turn in range(rounds + 1):  # the first is warming up
         for name, call in calls.items():
-            begun = time.process_time()
+            begun, clock = time.process_time(), time.perf_counter()
             call()
-            taken[name].append(time.process_time() - begun)
-    return {name: median(each) for name, each in taken.items()}
+            lap = time.process_time() - begun, time.perf_counter() - clock
+            taken[name] += [lap] if turn else []
+    return {n: (median(c for c, _ in each), median(w for _, w in each))
+            for n, each in taken.items()}  # fmt: skip
+
+
+def compared(found: NDArray[np.uint8], exact: NDArray[np.uint8]) -> str:
+    z, y, x = (min(a, b) for a, b in zip(found.shape[1:], exact.shape[1:], strict=True))
+    found, exact = found[:, :z, :y, :x], exact[:, :z, :y, :x]
+    flips, moved = np.mean((found > 127) != (exact > 127)), np.mean(found != exact)
+    return f"{flips:.4%} change sides, {moved:.4%} move"
+
+
+def peak(model: str, backend: str, tile: Index) -> float:
+    """GB that a process has held at most."""
+    words = [model, "--peak", backend, ",".join(map(str, tile))]
+    given = [sys.executable, "-m", "bench.engine", *words]
+    return float(subprocess.run(given, check=True, capture_output=True, text=True).stdout)
+
+
+def own_peak(path: Path, name: str, edges: str) -> None:
+    z, y, x = map(int, edges.split(","))
+    (backend,) = (b for b in BACKENDS if b.name == name)
+    Network(path, backend, FP32, 1, tile=(z, y, x)).infer(np.zeros((z, y, x), np.uint8))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="mito")
     parser.add_argument("--raw", type=Path, default=SAMPLE, help="a TIFF stack of uint8")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    path, volume = find_model(given.model), tifffile.imread(given.raw)
-    spec = read_model(path)
-    tile = tile_of(volume, spec.tile)
-    made = engines(path, given.threads)
-    calls: dict[str, Call] = {n: lambda e=e: e.infer(tile) for n, e in made.items()}  # type: ignore[misc]
-    voxels = dict.fromkeys(calls, prod(spec.output))
-    by_torch = naive(path, spec, volume, given.threads)
-    if by_torch is not None:
-        calls["torch fp32"] = by_torch
+    path = find_model(given.model)
+    if given.peak:
+        own_peak(path, *given.peak)
+        return
+    spec, model = read_network(path)
+    rates(path, spec, model, tifffile.imread(given.raw), given)
+    print("peak of a process, GB; expected of a tile that is chosen")
+    for tile in (spec.tile, *(larger(spec, output) for output in OUTPUTS)):
+        expected = (memory_of(model, tile) or 0) / 1e9
+        names = [b.name for b in BACKENDS if not b.on_gpu and b.why_not(FP32) is None]
+        told = ", ".join(f"{name} {peak(given.model, name, tile):.2f}" for name in names)
+        print(f"  {tile}: {told}; expected {expected:.2f}", flush=True)
+
+
+def rates(
+    path: Path, spec: ModelSpec, model: onnx.ModelProto, volume: NDArray[np.uint8],
+    given: argparse.Namespace,
+) -> None:  # fmt: skip
+    made = networks(path, given.threads)
+    cut = {name: tile_of(volume, each.spec.tile) for name, each in made.items()}
+    calls: dict[str, Call] = {n: lambda n=n, e=e: e.infer(cut[n]) for n, e in made.items()}  # type: ignore[misc]
+    voxels = {name: prod(each.spec.output) for name, each in made.items()}
+    torch = naive(path, spec, volume, given.threads)
+    if torch is not None:
+        calls[TORCH] = torch
         kept = ((NAIVE - 2 * h) // s * s for h, s in zip(spec.halo, spec.stride, strict=True))
-        voxels["torch fp32"] = prod(kept)
-    taken = cpu_seconds(calls, given.rounds)
-    rates = {name: voxels[name] / seconds for name, seconds in taken.items()}
-    exact = made["onnxruntime fp32"].infer(tile)
-    print(f"{spec.name}, tile {spec.tile}, output {spec.output}, {given.threads} threads")
-    for name in sorted(rates, key=lambda n: rates[n]):
-        ratio = rates[name] / rates["onnxruntime fp32"]
-        told = f"torch {version('torch')}"
+        voxels[TORCH] = prod(kept)
+    *_, middle, last = made
+    fastest, _ = candidates(Wanted(), BACKENDS)[0]
+    twin = Network(path, fastest, FP32, 1, tile=made[middle].spec.tile)
+    with tempfile.TemporaryDirectory() as folder:
+        store, hashes = landed(Path(folder), made[last].spec.output)
+        calls["chunk"] = lambda: timed(store, hashes, made[last])
+        calls["two"] = lambda: both(made[middle], twin, cut[middle])
+        taken = timings(calls, given.rounds)
+    print(f"{spec.name}, {given.threads} threads, {given.rounds} rounds")
+    speeds = {name: voxels[name] / taken[name][0] for name in voxels}
+    exact, ideal = made[EXACT].infer(cut[EXACT]), without_halo(model, spec)
+    for name in sorted(voxels, key=speeds.__getitem__):
+        told = f"torch {version('torch')}" if name == TORCH else ""
         if name in made:
-            found, told = made[name].infer(tile), made[name].profile["runtime"]
-            flips, moved = np.mean((found > 127) != (exact > 127)), np.mean(found != exact)
-            told += f"; {flips:.4%} change sides, {moved:.3%} move"
-        print(f"  {name:<18} {taken[name]:6.3f} CPU s, {rates[name] / 1e6:5.2f} M voxels a CPU s,"
-              f" {ratio:4.2f} of onnxruntime ({told})")  # fmt: skip
+            told = compared(made[name].infer(cut[name]), exact)
+            each = arithmetic(model, made[name].spec.tile) / voxels[name]
+            told += f", arithmetic {each / ideal:.2f}"
+        print(f"  {name:<20} {taken[name][0]:7.3f} CPU s, {speeds[name] / 1e6:5.2f} M voxels a CPU"
+              f" s, {speeds[name] / speeds[EXACT]:4.2f} of {EXACT} ({told})")  # fmt: skip
+    told_of_workers(taken, speeds, middle, last)
+
+
+def told_of_workers(
+    taken: dict[str, tuple[float, float]], speeds: dict[str, float], middle: str, last: str
+) -> None:
+    share = taken[last][0] / taken["chunk"][0]
+    print(f"a worker's chunk on {last}: {share:.3f} of the network alone")
+    if TORCH in speeds:
+        ratio = share * speeds[last] / speeds[TORCH]
+        print(f"  {ratio:.2f} times the voxels a CPU second of {TORCH}, which reads nothing")
+    (alone, clock), (two, at_once) = taken[middle], taken["two"]
+    print(f"two at once on {middle}: {2 * clock / at_once:.2f} times one by the clock,"
+          f" {4 * alone / two:.2f} by CPU seconds, on idle cores")  # fmt: skip
 
 
 if __name__ == "__main__":
