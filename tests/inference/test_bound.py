@@ -266,7 +266,9 @@ def cubic(graph: Graph) -> str:
 def extrapolating(graph: Graph) -> str:
     value = graph.add("Cast", "raw", to=TensorProto.FLOAT)
     scales = graph.constant([1, 1, 2, 2, 2], np.float32)
-    where = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 1e38}
+    where: dict[str, Any] = {
+        "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 1e38,
+    }  # fmt: skip
     return graph.add("Resize", value, "", scales, mode="linear", **where)
 
 
