@@ -158,7 +158,7 @@ def sample(tmp_path: Path) -> Path:
 
 
 def test_a_first_volume_by_the_command_is_what_a_local_run_gives(start, sample, tmp_path) -> None:
-    """The commands of docs/operating.md, A first volume, each in a container; without a broker."""
+    """Create, land, wait and query, each in a container of the command; without a broker."""
     cluster = start().start()
 
     def command(*line: str) -> str:

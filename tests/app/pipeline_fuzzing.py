@@ -16,6 +16,7 @@ import yaml
 from hypothesis import strategies as st
 
 from fibstream.app.design import dataset_of, requested_lengths_nm
+from fibstream.app.naming import taken
 from fibstream.app.pipelines import BUILT_IN, OrganelleEntry, PredictionEntry, requested_pipeline
 from fibstream.core.dataset import Dataset, Model
 from fibstream.core.errors import WrongUse
@@ -23,6 +24,7 @@ from fibstream.registry import words
 from fibstream.services.inference.edges.model import MODELS, read_model, released
 from fibstream.services.ingest.edges.datasets import DatasetRequest
 from fibstream.services.refine.recipe import recipes
+from fibstream.store.gate import gate_of
 
 SECONDS = 1.0  # of a core
 MEMORY = 50 << 20
@@ -86,8 +88,8 @@ MITO, SPEC = mito()
 
 
 def resolve(text: str, request: DatasetRequest) -> Dataset:
-    """Return the dataset that a client gets; all but the engines of the networks."""
-    pipeline = requested_pipeline(text)
+    """Return the dataset that a client gets of services that admit no files; without engines."""
+    pipeline, _ = taken(requested_pipeline(text), words(), gate_of(()))
     paths = [released(name, NoRoot()) for name in pipeline.models]  # type: ignore[arg-type]
     models, specs = [MITO] * len(paths), [SPEC] * len(paths)
     return dataset_of(request, pipeline, models, specs, requested_lengths_nm(pipeline))

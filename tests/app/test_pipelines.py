@@ -17,6 +17,7 @@ from fibstream.core.service import Word
 from fibstream.services.ingest.edges.messages import dataset_spec
 from fibstream.services.refine import recipes as folder
 from fibstream.services.refine.recipe import recipes
+from fibstream.services.refine.recipes import agglomerated
 from fibstream.services.refine.recipes.published import RECIPES
 
 TWO = """\
@@ -126,13 +127,13 @@ def test_the_page_has_every_setting_of_every_recipe() -> None:
         for name, value in zip(names, values, strict=False):
             if value != "-":  # the recipe has no such setting
                 documented[name][setting] = yaml.safe_load(value)
-    published = {recipe.name for recipe in RECIPES}  # a table of their own
+    published = {recipe.name for recipe in (*RECIPES, *agglomerated.RECIPES[1:])}  # named apart
     actual = {n: dict(r.settings) for n, r in recipes().items() if n not in published}
     assert documented == actual
 
 
 def test_the_pipeline_of_the_page_is_one() -> None:
-    text, contacts, masked, chosen = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+    text, contacts, masked, split, chosen = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
     steps = parse_pipeline(f"models: [m]\n{contacts}", "page").steps["contacts"]
     assert [dict(step)["distance_nm"] for step in steps] == [10, 20]
     cells, few = model("cells", "mito", "NE"), model("few", "mito")
@@ -143,6 +144,9 @@ def test_the_pipeline_of_the_page_is_one() -> None:
     text, both = f"models: [m]\n{masked}", model("m", "mito", "endo")
     found = named_organelles(parsed(text).organelles, predicted(text, both))
     assert found[1].inputs == {"prediction": "endo", "mask": "mito"}
+    text = f"models: [m]\n{split}"
+    (one,) = named_organelles(parsed(text).organelles, predicted(text, model("m", "mito")))
+    assert (one.settings["quantile"], one.settings["merge_below"]) == (50, 0.7)
     text = f"models: [m]\n{chosen}"
     found = named_organelles(
         parsed(text).organelles,

@@ -88,19 +88,17 @@ SILENT = (
 @pytest.mark.parametrize("sent", SILENT[:3], ids=["silent", "header", "body"])
 def test_the_silent_make_room_before_their_time_is_over(sent: bytes) -> None:
     with listening(app, "127.0.0.1", 0, limits=PATIENT) as port, ExitStack() as stack:
+        browser = connected(stack, port)
+        assert is_answered(browser)
         held = [connected(stack, port, sent) for _ in range(64)]
         assert len(held) > PATIENT.connections
-        eventually(lambda: is_answered(connected(stack, port)), "an answer")
+        assert is_answered(browser)
+        eventually(lambda: is_answered(connected(stack, port)), "an answer to a new connection")
 
 
 @pytest.mark.parametrize("sent", SILENT, ids=["silent", "header", "body", "reader"])
-def test_a_browser_goes_on_beside_64_that_hang(
-    connect: partial[socket.socket], sent: bytes
-) -> None:
-    browser = connect()
-    assert is_answered(browser)
+def test_64_that_hang_are_ended(connect: partial[socket.socket], sent: bytes) -> None:
     held = [connect(sent) for _ in range(64)]
-    assert is_answered(browser)
     eventually(lambda: is_answered(connect()), "an answer to a new connection")
     for link in held:
         end_of(link)

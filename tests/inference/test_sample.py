@@ -31,6 +31,6 @@ def test_on_the_sample_a_forgotten_inversion_is_noticed(tmp_path: Path) -> None:
     volume = tifffile.imread(SAMPLES / "flyem_medulla.tif")[:64, :64, :68]
     np.save(tmp_path / "bright.npy", 255 - volume)
     source = open_volume(str(tmp_path / "bright.npy"), kind="raw", voxel_size_nm=(10, 10, 10))
-    engine = CpuEngine(find_model("mito"), 2)
+    engine = CpuEngine(find_model("mito"), 1)
     note = polarity_note(source, View((0, 255)), engine) or ""
     assert note.endswith("if membranes are bright, give --invert")

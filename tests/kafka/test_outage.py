@@ -11,7 +11,7 @@ from fibstream.bus.kafka import KafkaBus
 from fibstream.bus.kafka.declare import declare
 from fibstream.core.errors import Retryable
 
-from ..support.broker import Broker, running, skip_or_fail
+from ..support.broker import Broker, patiently, running, skip_or_fail
 from ..support.patience import PATIENCE_S
 from .waiting import RAW, TASKS, drain, eventually, everything, take
 
@@ -23,7 +23,8 @@ def own() -> Iterator[Broker]:
     """A broker that a test may end."""
     skip_or_fail()
     with running() as one:
-        declare(one.servers, ["refine"], partitions=2)  # all are recovered after a kill
+        # All of them are recovered after a kill.
+        patiently(lambda: declare(one.servers, ["refine"], partitions=2))
         yield one
 
 

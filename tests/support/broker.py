@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -228,9 +228,10 @@ def broker() -> Iterator[Broker]:
     """A broker with the topics declared, one for each test process: to be left running."""
     skip_or_fail()
     if _Shared.broker is None:
-        _Shared.broker = _Shared.stack.enter_context(running())
-        declare(_Shared.broker.servers)
-        warm(_Shared.broker.servers)
+        started = _Shared.stack.enter_context(running())
+        patiently(lambda: declare(started.servers))
+        warm(started.servers)
+        _Shared.broker = started
     _Shared.users += 1
     yield _Shared.broker
     _Shared.users -= 1
@@ -241,18 +242,21 @@ def broker() -> Iterator[Broker]:
 
 def warm(servers: str) -> None:
     """Wait until a new broker answers within a call's time: its first answers take seconds."""
-    deadline = time.monotonic() + PATIENCE_S
     with contextlib.closing(KafkaBus(servers)) as bus:
-        while True:
-            try:
-                bus.publish(wire.CONTROL, "warm", b"0")
-                bus.read(wire.ledger_topics(), 0)
-                bus.backlog(wire.task_topic("refine"))
-                return
-            except Retryable:
-                assert time.monotonic() < deadline, (
-                    f"the broker did not get going in {PATIENCE_S} s"
-                )
+        patiently(lambda: bus.publish(wire.CONTROL, "warm", b"0"))
+        patiently(lambda: bus.read(wire.ledger_topics(), 0))
+        patiently(lambda: bus.backlog(wire.task_topic("refine")))
+
+
+def patiently(call: Callable[[], object]) -> None:
+    """Call again while a new broker answers late."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            call()
+            return
+        except Retryable:
+            assert time.monotonic() < deadline, f"the broker did not get going in {PATIENCE_S} s"
 
 
 def main() -> None:
@@ -266,7 +270,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with running() as one, contextlib.suppress(KeyboardInterrupt):
         if not given.bare:
-            declare(one.servers)
+            patiently(lambda: declare(one.servers))
             warm(one.servers)
         print(one.servers, flush=True)
         signal.pause()

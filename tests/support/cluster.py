@@ -45,7 +45,8 @@ class Cluster:
 
     def client(self, **options: float) -> Client:
         """Return a client of all services."""
-        return Client(self.server, **options)
+        patience = {"timeout_s": PATIENCE_S, "patience_s": PATIENCE_S}
+        return Client(self.server, **(patience | options))
 
     def command(self, name: str) -> list[str]:
         """Return the words that serve one service."""
