@@ -71,7 +71,7 @@ def patiently(call: Callable[[], T]) -> T:
 
     def tell(state: RetryCallState) -> None:
         assert state.outcome is not None
-        log.warning("%s; trying again", state.outcome.exception())
+        log.info("%s; trying again", state.outcome.exception())
 
     return backoff().copy(before_sleep=tell)(call)
 

@@ -14,6 +14,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
+@pytest.fixture(autouse=True)
+def told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "fibstream")
+
+
 def test_what_comes_late_is_waited_for_and_told(caplog: pytest.LogCaptureFixture) -> None:
     failures = [Retryable("late")] * (ATTEMPTS - 1)
 

@@ -155,16 +155,22 @@ def make_engine(
         The network is none, what was wanted is not there, or deviates by too much.
     """
     found, tile = candidates(wanted, backends), tile_of(path, wanted)
+    gave_way = []
     for (backend, precision), (following, _) in pairwise(found):
         try:
-            return _judged(path, backend, precision, threads, tile, exact=not backend.on_gpu)
+            engine = _judged(path, backend, precision, threads, tile, exact=not backend.on_gpu)
+            break
         except WrongUse as error:
             if backend.on_gpu:
                 raise WrongUse(
                     f"{error}; --backend {following.name} does not use the GPU"
                 ) from None
-            log.warning("backend %s: %s; trying %s", backend.name, error, following.name)
-    return _judged(path, *found[-1], threads, tile)
+            gave_way.append((backend.name, str(error), following.name))
+    else:
+        engine = _judged(path, *found[-1], threads, tile)
+    for names in gave_way:  # of a network that none can run the one error says enough
+        log.warning("backend %s: %s; trying %s", *names)
+    return engine
 
 
 def _judged(
