@@ -130,15 +130,17 @@ def _hull_only(graph: SaddleGraph) -> SaddleGraph:
 def follow(shells: list[Ids]) -> Ids:
     """Return shells of blocks as one, sorted, with the ends of paths through all of the blocks.
 
-    An end that is still beyond them stays. Descent never returns, so doubling the paths ends.
+    An end that is still beyond them stays. Descent never returns, so doubling the paths ends; of
+    blocks of volumes that differ they may run in a circle, which is then left as it is.
     """
     shell = np.concatenate(shells)
     shell = shell[np.argsort(shell[:, 0])]
-    while True:
+    for _ in range(len(shell).bit_length() + 1):
         after = find_in(shell[:, 0], shell[:, 1], shell[:, 1])
         if np.array_equal(after, shell[:, 1]):
-            return shell
+            break
         shell[:, 1] = after
+    return shell
 
 
 def find_in(names: Ids, values: Ids, wanted: Ids) -> Ids:
@@ -147,6 +149,15 @@ def find_in(names: Ids, values: Ids, wanted: Ids) -> Ids:
         return wanted
     at = np.minimum(np.searchsorted(names, wanted), names.size - 1)
     return np.where(names[at] == wanted, values[at], wanted)
+
+
+def is_complete(graph: SaddleGraph) -> bool:
+    """Whether every edge leads to basins of the graph, and no basin to another one.
+
+    So it is with whole components of the foreground, unless blocks are of volumes that differ.
+    """
+    below = find_in(graph.shell[:, 0], graph.shell[:, 1], graph.basin)
+    return bool(np.isin(graph.edge, graph.basin).all() and np.array_equal(below, graph.basin))
 
 
 def rows_of(names: Ids, wanted: Ids) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ basins as ``ids``, ``part``, the row of the component that each basin is of, and
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -155,16 +155,26 @@ class SplitFold:
         roots = {root for root in found if self._sets.is_closed(root)}
         fresh = {root for root in roots if self._sets.name(root) not in self._split}
         if fresh:
-            self._split |= {self._sets.name(root) for root in fresh}
-            self._agglomerate(np.array(sorted(fresh)), sorted(chunks & self._object.keys()))
+            self._agglomerate(sorted(fresh), sorted(chunks & self._object.keys()))
 
-    def _agglomerate(self, roots: NDArray[np.int64], chunks: Iterable[Index]) -> None:
+    def _agglomerate(self, roots: Sequence[int], chunks: Sequence[Index]) -> None:
+        """Split components; one that lacks a basin stays open.
+
+        It mixes summaries of two contents of a chunk, of which one is still to be replaced.
+        """
         from .agglomerate import agglomerate
-        from .saddles import find_in, rows_of, unite
+        from .saddles import find_in, is_complete, rows_of, unite
 
         held = {chunk: np.isin(self._roots(chunk), roots) for chunk in chunks}
         held = {chunk: kept for chunk, kept in held.items() if kept.any()}
+        if not held:
+            return
         graph = unite([selected(self._summaries[chunk], kept) for chunk, kept in held.items()])
+        if not is_complete(graph):
+            for root in roots if len(roots) > 1 else ():
+                self._agglomerate([root], chunks)
+            return
+        self._split |= {self._sets.name(root) for root in roots}
         objects = agglomerate(graph, self._rule)
         for name, voxels in zip(objects.tolist(), graph.voxels.tolist(), strict=True):
             self._voxels[name] = self._voxels.get(name, 0) + voxels
@@ -212,7 +222,7 @@ class SplitFold:
             voxels = self._voxels[id_]
             return ((voxels, state) if self._kept(id_, voxels) else None), id_
         root = self._sets.find(id_)
-        if root is None or self._sets.is_closed(root) or not self._sets.is_object(root):
+        if root is None or self._sets.name(root) in self._split:
             return None, None
         name, voxels = self._sets.name(root), self._sets.voxels(root)
         return ((voxels, "open") if self._kept(name, voxels) else None), name
