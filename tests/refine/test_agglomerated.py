@@ -22,7 +22,7 @@ from fibstream.kernels.watershed.split import SplitFold
 from fibstream.services.refine import descent
 from fibstream.services.refine.recipe import find_recipe, resolve
 from fibstream.services.refine.recipes.agglomerated import AgglomeratedSettings
-from fibstream.services.refine.rule import ObjectRule
+from fibstream.services.refine.rule import ObjectRule, threshold_level
 
 from .streamed import dataset_of, streamed
 from .whole import VOXEL, absence, one_box, random_absent, random_grid, random_volume
@@ -40,10 +40,11 @@ class Case:
         self.grid = random_grid(rng, lumps.shape)
         self.absent = random_absent(rng, self.grid)
         self.gone = absence(self.grid, self.absent)
-        noise = rng.integers(0, rng.choice([3, 60, 127]), lumps.shape)
+        noise = rng.integers(0, rng.choice([3, 60, 129]), lumps.shape)
         self.values = np.where(self.gone, 0, np.where(lumps, 255 - noise, noise)).astype(np.uint8)
         self.settings = {
             "smooth_nm": smooth_nm, "connectivity": connectivity,
+            "threshold_nm": float(rng.choice([0, -30])),  # 127, and 58: it spreads when smoothed
             "quantile": int(rng.integers(0, 101)),
             "merge_below": float(rng.choice([0, 0.3, 0.9, 1])),
             "min_depth": float(rng.choice([0, 0.5, 20])),
@@ -67,7 +68,8 @@ class Case:
         smoothed = self.values.astype(np.uint16) << np.uint16(7)
         if given.smooth_nm:
             smoothed = smooth(self.values, (sigma[0], sigma[1], sigma[2]), box)
-        relief = np.where(smoothed >= 127 << 7, HIGHEST - smoothed, OUTSIDE).astype(np.uint16)
+        level = threshold_level(given.threshold_nm, 50.0)
+        relief = np.where(smoothed >= level, HIGHEST - smoothed, OUTSIDE).astype(np.uint16)
         relief[self.gone] = OUTSIDE
         basins = find_basins(relief, box, box, given.connectivity)
         graph = find_saddles(basins, given.connectivity)
@@ -185,10 +187,9 @@ def test_what_is_acquired_again_leaves_nothing_of_the_first() -> None:
                     reported[change.id] = change.voxels
             assert reported == {i: v for i, (v, _) in fold.objects().items()}
             written |= {other: fold.mapping(other) for other in fold.dirty()}
+            assert all(fold.mapping(i) == m for i, m in written.items())
         assert fold.objects() == fresh.objects()
         assert np.array_equal(painted(fold, case.grid, last), painted(fresh, case.grid, last))
-        dirty = fold.dirty()
-        assert all(i in dirty or fold.mapping(i) == m for i, m in written.items())
         case.values = changed
         assert np.array_equal(painted(fold, case.grid, last), case.whole())
 
@@ -256,6 +257,12 @@ def test_published_parameters_are_recipes() -> None:
         assert settings.agglomeration.background == 126
 
 
+def test_a_depth_is_rounded_up() -> None:
+    """In grey levels times 128: a minimum that is a fraction too shallow is no basin."""
+    depths = [AgglomeratedSettings(min_depth=d).agglomeration for d in (0, 0.3, 0.5, 20)]
+    assert [rule.least_dynamics for rule in depths] == [1, 39, 64, 2560]
+
+
 def test_components_are_those_of_connected_components() -> None:
     """With all basins of a component merged, it is what the fold of components says."""
     for seed in range(300, 312):
@@ -264,7 +271,8 @@ def test_components_are_those_of_connected_components() -> None:
                           "max_volume_nm3": None, "min_depth": 255.0}  # fmt: skip
         case.made = dataset_of(case.grid, "agglomerated", {"prediction": "p"}, case.settings)
         found = streamed(case.made, {"predictions/p": case.values}, case.order, case.absent)
-        plain = dataset_of(case.grid, "generic", {"prediction": "p"}, {"fill_holes": "none"})
+        same = {"fill_holes": "none", "threshold_nm": case.settings["threshold_nm"]}
+        plain = dataset_of(case.grid, "generic", {"prediction": "p"}, same)
         wanted = streamed(plain, {"predictions/p": case.values}, case.order, case.absent)
         assert np.array_equal(found.labels, wanted.labels)
         assert found.objects == wanted.objects
