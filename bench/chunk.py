@@ -1,15 +1,17 @@
 """What reading and writing add to a network: ``python -m bench.chunk [--rounds N]``.
 
 A volume of real grey values lies in shards on disk, as raw does. A chunk in its middle is read with
-its halo, verified, predicted, encoded with its pyramid and put, as a worker does one after the
-other. Figures are medians over rounds of CPU seconds, and the share of the network in the whole.
-Decoded tells how many voxels are decoded for each of the chunk: what a cache of decoded inner
-chunks could spare at most, all but one of them.
+its halo, verified, predicted, encoded with its pyramid and put, as a worker does that has read the
+chunk before it along x. Figures are medians over rounds of CPU seconds, and the share of the
+network in the whole. Cold is reading by a worker that begins. It decodes so many voxels for each of
+the chunk's, and one that goes on those that are new.
 """
 
 import argparse
 import tempfile
 import time
+from itertools import product
+from math import prod
 from pathlib import Path
 from statistics import median
 
@@ -17,19 +19,20 @@ import numpy as np
 import tifffile
 
 from fibstream.core.grid import Grid, Index
-from fibstream.core.stage import RAW, Input, Output
+from fibstream.core.stage import RAW, Input, Output, Patch
 from fibstream.services.inference.backend import AUTO, Wanted
 from fibstream.services.inference.edges.engine import make_engine
 from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.port import Engine
 from fibstream.services.inference.seen import View, predict_raw, raw_halo
+from fibstream.store.decoded import Decoded
 from fibstream.store.local import LocalFiles
 from fibstream.store.shard import Stamp
 from fibstream.store.store import Store
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "flyem_medulla.tif"
 VIEW = View((0.0, 255.0))
-MIDDLE = (1, 1, 1)
+MIDDLE, BEFORE = (1, 1, 1), (1, 1, 0)
 
 
 def landed(folder: Path, chunk: Index) -> tuple[Store, dict[Index, str]]:
@@ -50,15 +53,27 @@ def landed(folder: Path, chunk: Index) -> tuple[Store, dict[Index, str]]:
     return store, hashes
 
 
+def read(store: Store, hashes: dict[Index, str], engine: Engine, index: Index) -> Patch:
+    """A chunk with its halo."""
+    source = Input(RAW, RAW, "uint8", raw_halo(engine.spec, VIEW))
+    box = store.grid.block(index, source.halo)
+    reached = {i: h for i, h in hashes.items() if not store.grid.box(i).meet(box).empty}
+    return store.read(source, box, reached)
+
+
+def going_on(store: Store, hashes: dict[Index, str], engine: Engine) -> Store:
+    """The store of a worker that has read the chunk before."""
+    found = Store(store.files, store.grid, Decoded())
+    read(found, hashes, engine, BEFORE)
+    return found
+
+
 def timed(store: Store, hashes: dict[Index, str], engine: Engine) -> tuple[float, float, float]:
     """CPU seconds of one chunk: reading, network, writing."""
-    source = Input(RAW, RAW, "uint8", raw_halo(engine.spec, VIEW))
-    core, box = store.grid.box(MIDDLE), store.grid.block(MIDDLE, source.halo)
     laps = [time.process_time()]
-    reached = {i: h for i, h in hashes.items() if not store.grid.box(i).meet(box).empty}
-    patch = store.read(source, box, reached)
+    patch = read(store, hashes, engine, MIDDLE)
     laps.append(time.process_time())
-    found = predict_raw(patch, core, engine, VIEW)
+    found = predict_raw(patch, store.grid.box(MIDDLE), engine, VIEW)
     laps.append(time.process_time())
     output = Output("predictions/mito", "uint8", "mean")
     for blob, data, _ in store.encode(output, found[0], Stamp("prediction", MIDDLE, "k", "")):
@@ -67,14 +82,17 @@ def timed(store: Store, hashes: dict[Index, str], engine: Engine) -> tuple[float
     return laps[1] - laps[0], laps[2] - laps[1], laps[3] - laps[2]
 
 
-def decoded(store: Store, engine: Engine) -> float:
-    """Voxels of the inner chunks that a chunk is read from, for each voxel of it."""
-    box = store.grid.block(MIDDLE, raw_halo(engine.spec, VIEW))
-    share = 1.0
+def decoded(store: Store, engine: Engine) -> tuple[float, float]:
+    """Voxels of the inner chunks that a chunk is read from, for each of its own: cold, and new."""
+    halo = raw_halo(engine.spec, VIEW)
+    boxes = [store.grid.block(index, halo) for index in (MIDDLE, BEFORE)]
     inner = store.layout("uint8").inner
-    for start, stop, edge, chunk in zip(box.start, box.stop, inner, store.grid.chunk, strict=True):
-        share *= (-(-stop // edge) - start // edge) * edge / chunk
-    return share
+    cells = [
+        set(product(*(range(a // e, -(-b // e)) for a, b, e in zip(*box, inner, strict=True))))
+        for box in boxes
+    ]
+    edge = prod(inner) / prod(store.grid.chunk)
+    return len(cells[0]) * edge, len(cells[0] - cells[1]) * edge
 
 
 def main() -> None:
@@ -87,13 +105,19 @@ def main() -> None:
         engine = make_engine(find_model("mito"), 1, Wanted(backend, tile=tile))
         with tempfile.TemporaryDirectory() as folder:
             store, hashes = landed(Path(folder), (edge, edge, edge))
-            laps = [timed(store, hashes, engine) for _ in range(rounds + 1)][1:]
-            read, network, write = (median(lap[k] for lap in laps) for k in range(3))
-            share = median(lap[1] / sum(lap) for lap in laps)
+            cold, laps = [], []
+            for _ in range(rounds + 1):
+                begun = time.process_time()
+                read(store, hashes, engine, MIDDLE)
+                cold.append(time.process_time() - begun)
+                laps.append(timed(going_on(store, hashes, engine), hashes, engine))
+            reading, network, write = (median(lap[k] for lap in laps[1:]) for k in range(3))
+            share = median(lap[1] / sum(lap) for lap in laps[1:])
+            every, new = decoded(store, engine)
             print(f"{engine.profile['runtime']}, tile {engine.profile['tile']}, chunk {edge}: read"
-                  f" {read:.3f}, network {network:.3f}, write {write:.3f} CPU s: {share:.3f} of the"
-                  f" network alone; {decoded(store, engine):.1f} voxels decoded for one",
-                  flush=True)  # fmt: skip
+                  f" {reading:.3f} (cold {median(cold[1:]):.3f}), network {network:.3f}, write"
+                  f" {write:.3f} CPU s: {share:.3f} of the network alone; {every:.1f} voxels"
+                  f" decoded for one, {new:.1f} of them new", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from fibstream.runtime.site import open_site
 from fibstream.services.ingest.edges.land import land_all
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.services.ingest.edges.stored import StoredPrediction
+from fibstream.store.decoded import Decoded
 from fibstream.store.local import LocalFiles
 from fibstream.volumes.sources import Source
 
@@ -30,8 +31,9 @@ class InProcess:
         self._dataset = dataset.name
         services = registry.owners(dataset, files)
         self._planners = [PlannerLoop(service, files, bus, settings) for service in services]
+        decoded = Decoded()
         self._workers = [
-            WorkerLoop(service, files, bus, settings, f"{service.name}-{number}")
+            WorkerLoop(service, files, bus, settings, f"{service.name}-{number}", decoded=decoded)
             for service in services
             for number in range(settings.workers)
         ]

@@ -20,6 +20,7 @@ from fibstream.core.ports import Bus, Delivery, Files
 from fibstream.core.rules import object_rules, pipeline_rule
 from fibstream.core.service import Service
 from fibstream.store import ngff
+from fibstream.store.decoded import NOTHING, Decoded
 from fibstream.store.record import RecordWatch, read_dataset
 from fibstream.telemetry.metrics import DEAD_LETTERS, SILENT, TASK_SECONDS, Telemetry
 
@@ -215,14 +216,14 @@ class WorkerLoop:
 
     def __init__(
         self, service: Service, files: Files, bus: Bus, settings: Settings, owner: str,
-        telemetry: Telemetry = SILENT,
+        telemetry: Telemetry = SILENT, decoded: Decoded = NOTHING,
     ) -> None:  # fmt: skip
         self._bus = bus
         self._owner = owner
         self._settings = settings
         self._service = service.name
         self._families = service.families
-        dataset, self._site = open_site(files, bus, telemetry)
+        dataset, self._site = open_site(files, bus, telemetry, decoded)
         self.creation = dataset.incarnation
         self.record = RecordWatch(files, dataset)
         service.describe(dataset, telemetry)

@@ -10,6 +10,7 @@ from fibstream.core.events import Record
 from fibstream.core.ports import Bus, Files
 from fibstream.core.stage import Stage
 from fibstream.core.subject import Subject
+from fibstream.store.decoded import NOTHING, Decoded
 from fibstream.store.record import read_dataset
 from fibstream.store.store import Blob, Store, blobs
 from fibstream.telemetry.metrics import LAST_COMMIT, SILENT, SUSPECTS, Telemetry
@@ -45,8 +46,10 @@ def software() -> str:
     return version("fibstream")
 
 
-def open_site(files: Files, bus: Bus, telemetry: Telemetry = SILENT) -> tuple[Dataset, Site]:
+def open_site(
+    files: Files, bus: Bus, telemetry: Telemetry = SILENT, decoded: Decoded = NOTHING
+) -> tuple[Dataset, Site]:
     """Open a dataset's store and bus."""
     dataset = read_dataset(files)
-    store = Store(files, dataset.grid)
+    store = Store(files, dataset.grid, decoded)
     return dataset, Site(dataset.name, store, bus, software(), telemetry)

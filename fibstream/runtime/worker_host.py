@@ -11,6 +11,7 @@ from fibstream.bus.reading import pass_over
 from fibstream.core.errors import FibstreamError, NotFound
 from fibstream.core.ports import Bus, Delivery
 from fibstream.core.service import Service
+from fibstream.store.decoded import Decoded
 from fibstream.telemetry.metrics import SILENT, Telemetry
 
 from .host import PAUSE_S, SCAN_S
@@ -38,6 +39,7 @@ class WorkerHost:
         self._settings = settings
         self._owner = owner
         self._telemetry = telemetry
+        self._decoded = Decoded()  # of all datasets together, so that memory is bounded
         self._shared = root.shared_bus()
         self.loops: dict[str, tuple[WorkerLoop, Bus]] = {}  # of the datasets that are open
         self.quarantine = Quarantine(root.generation, telemetry)
@@ -197,8 +199,9 @@ class WorkerHost:
         try:
             files = self._root.files(name)
             loop = WorkerLoop(
-                self._service, files, own, self._settings, self._owner, self._telemetry
-            )
+                self._service, files, own, self._settings, self._owner, self._telemetry,
+                self._decoded,
+            )  # fmt: skip
             if not bus.is_current or loop.creation != creation:
                 raise NotFound(f"dataset {name}: deleted just now")
         except BaseException:

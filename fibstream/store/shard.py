@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import google_crc32c
 import numpy as np
@@ -24,6 +24,8 @@ from fibstream.core.grid import Box, Index, inner_edge
 from fibstream.core.keys import ABSENT, canonical, content_hash, digest
 from fibstream.core.stage import Arrays
 from fibstream.core.subject import Subject, parse, text
+
+from .decoded import NOTHING, Decoded
 
 MISSING = 2**64 - 1  # in a shard's index: this inner chunk is all zero and not stored
 ZSTD_LEVEL = 1  # levels above cost twice the time for 2 % of noisy electron micrographs
@@ -192,6 +194,15 @@ class Sized:
         return [self.read(start, stop) for start, stop in ranges]
 
 
+class _Piece(NamedTuple):
+    """An inner chunk to be read: its box, where its bytes lie, and the key of its content."""
+
+    box: Box
+    offset: int
+    length: int
+    key: tuple[str, Layout, int]
+
+
 class Shard:
     """An open shard: its stamp, and its voxels, each inner chunk checked when it is read."""
 
@@ -209,25 +220,39 @@ class Shard:
             longer = source.end(layout.index_size + needed)
             self.stamp, _ = find_stamp(longer[: -layout.index_size])
 
-    def voxels(self, box: Box) -> NDArray[Any]:
+    def voxels(self, box: Box, decoded: Decoded = NOTHING) -> NDArray[Any]:
         """Return the voxels of ``box``, which is relative to the chunk's first voxel.
 
-        The array is (z, y, x), of the layout's dtype; voxels beyond a short chunk are 0. Raises
-        Corrupt where an inner chunk does not have its checksum.
+        The array is (z, y, x), of the layout's dtype; voxels beyond a short chunk are 0. What
+        ``decoded`` has of the content that the stamp names is not read again. Raises Corrupt where
+        an inner chunk does not have its checksum.
         """
         out = np.zeros(box.shape, np.dtype(self._layout.dtype))
-        wanted: list[tuple[Box, int, int]] = []
-        for number, inner in enumerate(_inner_boxes(self._layout)):
-            if not inner.meet(box).empty and self._index[number, 0] != MISSING:
-                offset, length = (int(v) for v in self._index[number])
-                wanted.append((inner, offset, length))
-        for group in _groups(wanted):
-            encoded = self._source.parts([(offset, offset + length) for _, offset, length in group])
-            for (inner, _, length), piece in zip(group, encoded, strict=True):
-                common = inner.meet(box)
-                part = self._inner(piece, length)
-                out[common.slices(box.start)] = part[common.slices(inner.start)]
+        for inner, part in self._parts(box, decoded if self.stamp else NOTHING):
+            common = inner.meet(box)
+            out[common.slices(box.start)] = part[common.slices(inner.start)]
         return out
+
+    def _parts(self, box: Box, decoded: Decoded) -> Iterator[tuple[Box, NDArray[Any]]]:
+        """Yield the inner chunks that meet a box and are not all zero, each with its box."""
+        content = self.stamp.hash if self.stamp else ""
+        wanted = []
+        for number, inner in enumerate(_inner_boxes(self._layout)):
+            if inner.meet(box).empty or self._index[number, 0] == MISSING:
+                continue
+            key = content, self._layout, number
+            part = decoded.find(key)
+            if part is not None:
+                yield inner, part
+                continue
+            offset, length = (int(v) for v in self._index[number])
+            wanted.append(_Piece(inner, offset, length, key))
+        for group in _groups(wanted):
+            ranges = [(piece.offset, piece.offset + piece.length) for piece in group]
+            for piece, data in zip(group, self._source.parts(ranges), strict=True):
+                part = self._inner(data, piece.length)
+                decoded.keep(piece.key, part)
+                yield piece.box, part
 
     def _inner(self, piece: bytes, length: int) -> NDArray[Any]:
         if len(piece) != length or length < 4 or _crc(piece[:-4]) != piece[-4:]:
@@ -249,16 +274,14 @@ class Shard:
         return not voxels.any() if self.stamp.absent else content_hash(voxels) == self.stamp.hash
 
 
-def _groups(
-    pieces: Sequence[tuple[Box, int, int]],
-) -> Iterator[Sequence[tuple[Box, int, int]]]:
+def _groups(pieces: Sequence[_Piece]) -> Iterator[Sequence[_Piece]]:
     """Yield groups of pieces to be read at once, each of a bounded number of bytes."""
     first = total = 0
-    for number, (_, _, length) in enumerate(pieces):
-        if total + length > _MAX_GROUP and number > first:
+    for number, piece in enumerate(pieces):
+        if total + piece.length > _MAX_GROUP and number > first:
             yield pieces[first:number]
             first, total = number, 0
-        total += length
+        total += piece.length
     if pieces:
         yield pieces[first:]
 

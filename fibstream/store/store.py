@@ -17,6 +17,7 @@ from fibstream.core.pyramid import level_box, levels
 from fibstream.core.stage import Arrays, Input, Made, Output, Patch
 from fibstream.core.subject import CHUNKS, WHOLE, Lattice, ObjectId, Subject, Subjects, text
 
+from .decoded import NOTHING, Decoded
 from .shard import (
     Corrupt,
     Layout,
@@ -106,11 +107,15 @@ def _reopening(read: Callable[P, T]) -> Callable[P, T]:
 
 
 class Store:
-    """The blobs of one dataset in ``files``; ``grid`` is that of the dataset record."""
+    """The blobs of one dataset in ``files``; ``grid`` is that of the dataset record.
 
-    def __init__(self, files: Files, grid: Grid) -> None:
+    Reads of voxels take from ``decoded``, and leave there, what they share with others.
+    """
+
+    def __init__(self, files: Files, grid: Grid, decoded: Decoded = NOTHING) -> None:
         self.files = files
         self.grid = grid
+        self._decoded = decoded
 
     def layout(self, dtype: str, level: int = 0, lattice: Lattice = CHUNKS) -> Layout:
         """Return the layout of shards of a level, 0 being the full one."""
@@ -219,7 +224,7 @@ class Store:
                     raise Changed(source.stage, index)
                 if shard.stamp.absent:
                     return None
-                return shard.voxels(box.relative(origin))
+                return shard.voxels(box.relative(origin), self._decoded)
             except Corrupt as error:
                 raise Changed(source.stage, index) from error
 

@@ -27,6 +27,7 @@ from fibstream.core.stage import MASK, Input, Stage
 from fibstream.core.subject import OBJECTS, ObjectId, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
+from fibstream.store.decoded import Decoded
 from fibstream.store.record import RecordWatch, read_dataset
 from fibstream.store.store import Blob, Store
 
@@ -40,6 +41,7 @@ from .outside import DamagedFiles, Folder, LossyBus
 from .services import SERVICES
 
 MAX_STEPS = 60_000  # a schedule that takes more is a live-lock
+DECODED = 2_000  # bytes that all workers keep of what they read: some ten inner chunks
 MAX_PASSES = 12  # reconcile passes after the last fault; the model of the protocol needed 4
 
 
@@ -63,6 +65,7 @@ class World:
         self.folder = Folder()
         self.steps = 0
         self.computed = 0
+        self._decoded = Decoded(DECODED)
         self.changes = 0  # of the dataset: created anew, or another pipeline
         self.asleep: list[Actor] = []
         self.actors: list[Actor] = []
@@ -119,7 +122,7 @@ class World:
 
     def site(self) -> Site:
         files = self.rules.files(self.folder)
-        store = self.rules.store(files, self._grid_of(files)())
+        store = self.rules.store(files, self._grid_of(files)(), self._decoded)
         return Site(self.dataset.name, store, self.bus)
 
     def microscope(self) -> Site:
