@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fibstream.core.errors import WrongUse
 from fibstream.core.subject import named
 from fibstream.runtime.checks import check_folder
 
@@ -61,10 +62,15 @@ def verify(
 @command
 def status(
     path: Annotated[
-        str, typer.Argument(metavar="PATH|NAME", help="A dataset, or its name with --server.")
-    ],
+        str | None,
+        typer.Argument(metavar="[PATH|NAME]", help="A dataset, or its name with --server."),
+    ] = None,
     server: Annotated[
         str | None, typer.Option(metavar="HOST[:PORT]", help="Ask running services.")
+    ] = None,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Replicas, lag and freshness of services, from there."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -72,6 +78,16 @@ def status(
 
     Example: fibstream status cell.zarr
     """
+    if prometheus is not None:
+        from ..prometheus_status import asking, services_of, table
+
+        if path is not None:
+            raise WrongUse("--prometheus tells of services, not of a dataset: leave PATH out")
+        found = services_of(asking(prometheus))
+        typer.echo(json.dumps(found) if as_json else table(found))
+        return
+    if path is None:
+        raise WrongUse("status: expected a dataset's PATH or NAME, or --prometheus URL")
     if server is None and not is_place(path) and not Path(path).exists():
         server = os.environ.get("FIBSTREAM_SERVER")
     if server is not None:

@@ -20,6 +20,7 @@ from fibstream.core.errors import WrongUse
 
 from ..integration.conftest import CHUNK, create, land_all
 from ..support.cluster import Cluster
+from ..support.command import inside
 from ..support.patience import PATIENCE_S
 from ..support.prometheus import Prometheus, faster, scraping
 from ..support.scene import Scene, make_scene
@@ -130,6 +131,23 @@ def test_every_expression_of_rules_and_dashboard_answers(prometheus: Prometheus)
     health = {rule["name"]: rule["health"] for group in prometheus.ask("rules")["groups"]
               for rule in group["rules"]}  # fmt: skip
     assert set(health.values()) == {"ok"}, health
+
+
+def test_the_command_tells_of_replicas_lag_and_freshness(prometheus: Prometheus) -> None:
+    found: dict[str, dict[str, float | None]] = {}
+
+    def at_rest() -> bool:  # gauges are updated every five seconds
+        answer = inside("status", "--prometheus", prometheus.url, "--json")
+        assert answer.code == 0, answer.err
+        found.update(answer.report)
+        return all(told["waiting"] == told["behind"] == 0 for told in found.values())
+
+    prometheus.until(at_rest, "nothing waits")
+    assert {name: told["processes"] for name, told in found.items()} == dict.fromkeys(
+        registry.names(), ROW
+    )
+    assert all((found["inference"][column] or 0) > 0 for column in ("tasks_per_s", "result_s"))
+    assert found["registration"]["result_s"] is None  # its pipeline registers nothing
 
 
 @contextlib.contextmanager
