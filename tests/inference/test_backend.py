@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -34,6 +35,7 @@ from fibstream.services.inference.edges.engine import (
 )
 from fibstream.services.inference.selfcheck import smooth_block
 
+from ..support.patience import PATIENCE_S
 from .net import EDGE, Graph, unet, write_net
 
 
@@ -232,6 +234,27 @@ def test_an_output_stays_as_it_was_when_the_next_tile_is_computed(path: Path) ->
     kept = first.copy()
     engine.infer(np.zeros(engine.spec.tile, np.uint8))
     assert np.array_equal(first, kept)
+
+
+SIGNALLED = """
+import faulthandler, signal, sys
+from pathlib import Path
+from fibstream.services.inference.edges.backends.open_vino import OPENVINO
+from fibstream.services.inference.edges.engine import NetworkEngine
+faulthandler.enable()
+engines = [NetworkEngine(Path(sys.argv[1]), OPENVINO, "fp32") for _ in range(2)]
+OPENVINO.why_not("bf16")
+for _ in range(2):
+    del engines[0]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_process_that_let_engines_go_ends_as_it_is_told(path: Path) -> None:
+    """A worker handles SIGTERM on the stack for signals, which openvino replaces."""
+    found = subprocess.run([sys.executable, "-c", SIGNALLED, path], check=False, timeout=PATIENCE_S)
+    assert found.returncode == 7
 
 
 def test_openvino_reports_no_import_to_its_makers(path: Path) -> None:

@@ -3,6 +3,7 @@
 import platform
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,14 @@ class Request:
         return np.array(self._request.get_output_tensor(0).data)
 
 
+@cache
 def _core() -> "openvino.Core":
+    """Return the one core of this process.
+
+    Each core gives the thread that makes it another stack for signals, and takes back the one
+    before when it goes, which may be gone by then: with two cores the next signal that Python
+    handles, such as SIGTERM, would end the process.
+    """
     # Imported with this package beside it, openvino reports each import to its makers. Python
     # takes None for a package that is not there, and openvino then reports nothing.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
