@@ -25,8 +25,10 @@ from PIL import Image
 
 from fibstream.cli.evaluating import add_to_store, evaluate_volumes, facts_of, truth_text
 from fibstream.cli.oneshot import predict_volume
+from fibstream.cli.seeing import RawFlags
 from fibstream.kernels.metrics import PUBLISHED
 from fibstream.kernels.schema.strategies import STRATEGIES
+from fibstream.runtime.settings import load
 
 PROGRAM = str(Path(sys.executable).with_name("fibstream"))
 KEPT = 4
@@ -143,8 +145,8 @@ def score_cell(name: str, step: int, model: Path, seed: int, out: Path, store: P
     raw, predicted, crop = str(cell(seed, out)), out / f"{name}.zarr", f"cell{seed}"
     shutil.rmtree(predicted, ignore_errors=True)
     predict_volume(
-        raw, str(model), predicted, voxel_size_nm=None, chunk=None, contrast=None, invert=False,
-        threads=1, downsample="2" if name.endswith("8nm") else None,
+        RawFlags(raw, downsample="2" if name.endswith("8nm") else None), str(model), predicted,
+        chunk=None, settings=load({"threads": "1"})[0],
     )  # fmt: skip
     for label in classes_of(name):
         test = f"{predicted}#predictions/{label}"

@@ -1,11 +1,12 @@
 """Networks by backend, precision and tile, in one run: ``python -m bench.engine [MODEL]``.
 
-``[--raw VOLUME] [--rounds N] [--threads N]``
+``[--raw VOLUME] [--rounds N] [--threads N] [--networks-only]``
 
 All variants are alive at once and called in turn on real data; a figure is the median over rounds
 of CPU seconds, which other load moves less than the clock. Rates are those of a volume of many
 tiles: voxels of a tile's output a CPU second. Worse than 1 is slower than ONNX Runtime in fp32 on
-the tile of the file; bits are compared with its own, where outputs overlap.
+the tile of the file; bits are compared with its own, where outputs overlap. Int8 is that
+of a MODEL that ``fibstream calibrate`` wrote; ``--networks-only`` leaves workers and peaks out.
 
 The naive way is torch in fp32, eager, on inputs of 132 voxels, one after the other, of which what
 the halo leaves is kept; it is left out where torch is not installed. Arithmetic is counted from the
@@ -157,8 +158,9 @@ def timings(calls: dict[str, Call], rounds: int) -> dict[str, tuple[float, float
 def compared(found: NDArray[np.uint8], exact: NDArray[np.uint8]) -> str:
     z, y, x = (min(a, b) for a, b in zip(found.shape[1:], exact.shape[1:], strict=True))
     found, exact = found[:, :z, :y, :x], exact[:, :z, :y, :x]
-    flips, moved = np.mean((found > 127) != (exact > 127)), np.mean(found != exact)
-    return f"{flips:.4%} change sides, {moved:.4%} move"
+    (here, there), moved = (found > 127, exact > 127), np.mean(found != exact)
+    dice = 2 * np.sum(here & there) / max(np.sum(here) + np.sum(there), 1)
+    return f"{np.mean(here != there):.4%} change sides, Dice {dice:.4f}, {moved:.4%} move"
 
 
 def peak(model: str, backend: str, tile: Index) -> float:
@@ -183,6 +185,7 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, default=SAMPLE, help="a TIFF stack of uint8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--networks-only", action="store_true")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     path = find_model(given.model)
@@ -191,6 +194,8 @@ def main() -> None:
         return
     spec, model = read_network(path)
     rates(path, spec, model, tifffile.imread(given.raw), given)
+    if given.networks_only:
+        return
     print("peak of a process, GB; expected of a tile that is chosen")
     for tile in (spec.tile, *(larger(spec, output) for output in OUTPUTS)):
         expected = (memory_of(model, tile) or 0) / 1e9
@@ -214,11 +219,12 @@ def rates(
         voxels[TORCH] = prod(kept)
     *_, middle, last = made
     fastest, _ = candidates(Wanted(), BACKENDS)[0]
-    twin = Network(path, fastest, FP32, 1, tile=made[middle].spec.tile)
     with tempfile.TemporaryDirectory() as folder:
-        store, hashes = landed(Path(folder), made[last].spec.output)
-        calls["chunk"] = lambda: timed(store, hashes, made[last])
-        calls["two"] = lambda: both(made[middle], twin, cut[middle])
+        if not given.networks_only:
+            twin = Network(path, fastest, FP32, 1, tile=made[middle].spec.tile)
+            store, hashes = landed(Path(folder), made[last].spec.output)
+            calls["chunk"] = lambda: timed(store, hashes, made[last])
+            calls["two"] = lambda: both(made[middle], twin, cut[middle])
         taken = timings(calls, given.rounds)
     print(f"{spec.name}, {given.threads} threads, {given.rounds} rounds")
     speeds = {name: voxels[name] / taken[name][0] for name in voxels}
@@ -231,7 +237,8 @@ def rates(
             told += f", arithmetic {each / ideal:.2f}"
         print(f"  {name:<20} {taken[name][0]:7.3f} CPU s, {speeds[name] / 1e6:5.2f} M voxels a CPU"
               f" s, {speeds[name] / speeds[EXACT]:4.2f} of {EXACT} ({told})")  # fmt: skip
-    told_of_workers(taken, speeds, middle, last)
+    if not given.networks_only:
+        told_of_workers(taken, speeds, middle, last)
 
 
 def told_of_workers(

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fibstream.app.design import default_chunk, make_engine, parse_contrast, wanted_of
+from fibstream.app.design import default_chunk, make_engine, wanted_of
 from fibstream.app.sampling import network_notes, unimaged_note
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Output, Patch
-from fibstream.kernels.absent import check_value
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
@@ -21,16 +20,16 @@ from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parq
 from fibstream.services.analysis.totals import RowTotals
 from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.edges.tiles import spec_of
-from fibstream.services.inference.port import ModelSpec, check_voxel_size
-from fibstream.services.inference.seen import View, predict_raw, raw_halo
+from fibstream.services.inference.port import ModelSpec
+from fibstream.services.inference.seen import predict_raw, raw_halo
 from fibstream.services.inference.tiling import finer_shape, halo_of
-from fibstream.volumes.masks import with_mask
 from fibstream.volumes.positions import check_same_grid, offset_nm
 from fibstream.volumes.sources import Source, open_volume
 
-from .flags import parse_chunk, parse_factors
+from .flags import parse_chunk
 from .outputs import Volume, check_file, new_groups, write_file
-from .progress import mask_read, track
+from .progress import track
+from .seeing import RawFlags, open_raw, view_of
 
 log = logging.getLogger(__name__)
 
@@ -87,25 +86,18 @@ def _read_chunk(given: Index | None, shape: Index, spec: ModelSpec) -> Index:
 
 
 def predict_volume(
-    raw: str, model: str, out: Path, *, voxel_size_nm: Voxel | None, chunk: str | None,
-    contrast: str | None, invert: bool, settings: Settings, absent_value: float | None = None,
-    downsample: str | None = None, absent_mask: str | None = None,
-) -> list[str]:  # fmt: skip
+    raw: RawFlags, model: str, out: Path, *, chunk: str | None, settings: Settings
+) -> list[str]:
     """Predict every class of a network; return the groups that were written."""
     path = find_model(model)
-    source = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
-    factors = parse_factors(downsample)
-    source = with_mask(source, absent_mask, factors, absent_value, mask_read)
     wanted = wanted_of(settings)
     spec = spec_of(path, wanted)
-    check_voxel_size(spec, source.voxel_size_nm, factors)
+    source = open_raw(raw, spec)
     edges = _read_chunk(parse_chunk(chunk), source.shape, spec)
-    if absent_value is not None:
-        check_value(absent_value, str(source.dtype))
-    view = View(parse_contrast(contrast, source, absent_value), invert, absent_value)
+    view = view_of(raw, source)
     threads = max(settings.threads, os.cpu_count() or 1)
     engine = make_engine(path, threads, wanted)
-    for note in (unimaged_note(source, absent_value), *network_notes(source, view, engine)):
+    for note in (unimaged_note(source, raw.absent_value), *network_notes(source, view, engine)):
         if note is not None:
             log.warning("%s", note)
     coarse = new_dataset(out.name, source, edges, "uint8")

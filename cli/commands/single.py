@@ -51,14 +51,14 @@ def predict(
     from fibstream.volumes.registry import with_pattern
 
     from ..oneshot import predict_volume
+    from ..seeing import RawFlags
 
     chosen, _ = settings(backend=backend, precision=precision, tile=tile)
-    for group in predict_volume(
-        with_pattern(raw, pattern), model, out, voxel_size_nm=voxel_size(voxel_size_nm),
-        chunk=chunk, contrast=contrast, invert=invert, absent_value=absent_value,
-        absent_mask=absent_mask,
-        settings=chosen, downsample=downsample,
-    ):  # fmt: skip
+    given = RawFlags(
+        with_pattern(raw, pattern), voxel_size(voxel_size_nm), contrast, invert, absent_value,
+        downsample, absent_mask,
+    )  # fmt: skip
+    for group in predict_volume(given, model, out, chunk=chunk, settings=chosen):
         typer.echo(str(out / group))
 
 

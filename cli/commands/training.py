@@ -7,7 +7,17 @@ import typer
 
 from fibstream.core.errors import WrongUse
 
-from ..app import command
+from ..app import command, settings, voxel_size
+from ..options import (
+    AbsentMask,
+    AbsentValue,
+    AutoContrast,
+    Downsample,
+    Invert,
+    Pattern,
+    Raw,
+    Voxel,
+)
 
 
 @command
@@ -55,3 +65,35 @@ def export(
     from ..training import export_network
 
     typer.echo(export_network(checkpoint, out))
+
+
+@command
+def calibrate(
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE.onnx", help="The network.")],
+    raw: Raw,
+    out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="The network to write.")],
+    tiles: Annotated[int, typer.Option(help="At so many places of the volume, at random.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of the places.")] = 0,
+    voxel_size_nm: Voxel = None,
+    pattern: Pattern = None,
+    contrast: AutoContrast = None,
+    invert: Invert = False,
+    absent_value: AbsentValue = None,
+    absent_mask: AbsentMask = None,
+    downsample: Downsample = None,
+) -> None:
+    """Prepare a network for --precision int8, by the values inside it on a volume.
+
+    Example: fibstream calibrate mito --raw volume.tif --out mito-int8.onnx
+    """
+    from fibstream.volumes.registry import with_pattern
+
+    from ..calibrating import calibrate_network
+    from ..seeing import RawFlags
+
+    chosen, _ = settings()
+    given = RawFlags(
+        with_pattern(raw, pattern), voxel_size(voxel_size_nm), contrast, invert, absent_value,
+        downsample, absent_mask,
+    )  # fmt: skip
+    typer.echo(calibrate_network(model, given, out, tiles=tiles, seed=seed, settings=chosen))

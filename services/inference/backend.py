@@ -18,8 +18,10 @@ AUTO = "auto"
 MODEL = "model"  # the tile of a network's file
 MEMORY_GB = 2.5  # of a worker: two of them beside all else in 8 GB
 FP32 = "fp32"  # the precision that others are measured against
+INT8 = "int8"  # of networks with a calibration alone; what a backend loads is rounded already
 # Of the smooth block at a precision below fp32, compared with the reference engine. In bf16 the
-# released network has 0.09 % and 8 there (on EM 0.0004 % and 1), one of random weights 0.9 %.
+# released network has 0.09 % and 8 there (on EM 0.0004 % and 1), one of random weights 0.9 %; in
+# int8 0.33 % and 21 (on EM 0.01 to 0.2 % and 8).
 MAX_FLIPS = 5e-3  # share of voxels on the other side of the surface
 MAX_LEVELS = 32  # grey levels that a voxel is off: at the surface 13 nm of a squash length of 50
 # Of the same block in fp32, where sums are in another order: at a halfway value one level. A

@@ -210,7 +210,18 @@ def _whole(at: _At) -> Bound:
     return at.bound() + 1
 
 
-RULES: Mapping[str, Callable[[_At], Bound]] = {
+def _byte(at: _At) -> Bound:
+    """Return the bound of what bytes stand for: what is rounded to them, or their ends."""
+    scale, zero = at.constant(1), at.constant(2)
+    if scale.size != 1 or zero.dtype != np.uint8 or not scale.item() > 0:
+        raise Unproven("rounds to others than bytes of one scale above 0")
+    _check(at.bound() / scale.item())
+    ends = float(scale.item()) * max(int(zero.item()), 255 - int(zero.item()))
+    return _rounded(np.maximum(at.bound(), ends), 2)
+
+
+Rules = Mapping[str, Callable[[_At], Bound]]
+RULES: Rules = {
     "Abs": _same, "Add": _sum, "AveragePool": _mean, "BatchNormalization": _normalised,
     "Cast": _cast, "Clip": _clipped, "Concat": _joined, "Conv": _convolution,
     "ConvTranspose": _transposed, "Div": _quotient, "Identity": _same, "LeakyRelu": _leaky,
@@ -218,9 +229,11 @@ RULES: Mapping[str, Callable[[_At], Bound]] = {
     "Round": _whole, "Sigmoid": _one, "Slice": _slice, "Softmax": _softmax, "Sub": _sum,
     "Tanh": _one,
 }  # fmt: skip
+# Of networks that fibstream itself rounded: of others it is not known whether their sums fit.
+QUANTISED: Rules = {**RULES, "QuantizeLinear": _byte, "DequantizeLinear": _same}
 
 
-def bounds(graph: Graph) -> Mapping[str, Bound]:
+def bounds(graph: Graph, rules: Rules = RULES) -> Mapping[str, Bound]:
     """Return the bound of every tensor that a node of a network yields, (channels,), at least 1.
 
     Raises
@@ -230,7 +243,7 @@ def bounds(graph: Graph) -> Mapping[str, Bound]:
     """
     known: dict[str, Bound] = {graph.raw: np.full(1, GREY)}
     for node in graph.nodes:
-        rule = RULES.get(node.kind)
+        rule = rules.get(node.kind)
         try:
             if rule is None:
                 raise Unproven("its values are not known")

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fibstream.cli.oneshot import predict_volume
+from fibstream.cli.seeing import RawFlags
 from fibstream.core.grid import Box, Index
 from fibstream.runtime import calls
 from fibstream.runtime.root import Root
@@ -95,9 +96,9 @@ def test_a_volume_is_predicted_as_the_command_does(
     raw = noise(dtype)
     np.savez(tmp_path / "raw.npz", raw=raw, voxel_size_nm_zyx=[8.0] * 3)
     names = predict_volume(
-        str(tmp_path / "raw.npz"), str(tmp_path / "models/net.onnx"), tmp_path / "out.zarr",
-        voxel_size_nm=None, chunk="7,11,16", invert=invert, settings=Settings(),
-        contrast=window and f"{window[0]},{window[1]}",
+        RawFlags(str(tmp_path / "raw.npz"), None, window and f"{window[0]},{window[1]}", invert),
+        str(tmp_path / "models/net.onnx"), tmp_path / "out.zarr", chunk="7,11,16",
+        settings=Settings(),
     )  # fmt: skip
     low, high = window or (0, 0)
     start = header(dtype=dtype, contrast_low=low, contrast_high=high, invert=invert)

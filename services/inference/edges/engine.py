@@ -15,6 +15,7 @@ from fibstream.core.errors import FibstreamError, Poison, WrongUse
 from fibstream.core.grid import Index
 from fibstream.services.inference.backend import (
     FP32,
+    INT8,
     JUDGED,
     Backend,
     Wanted,
@@ -23,7 +24,7 @@ from fibstream.services.inference.backend import (
     judged,
     recorded,
 )
-from fibstream.services.inference.bound import Unproven, bounds
+from fibstream.services.inference.bound import QUANTISED, RULES, Unproven, bounds
 from fibstream.services.inference.grey import check_range, quantise
 from fibstream.services.inference.port import Meaning, ModelSpec
 from fibstream.services.inference.selfcheck import output_digest, self_check, smooth_block
@@ -31,6 +32,7 @@ from fibstream.services.inference.tile import recorded_tile, tile_text
 
 from .backends import BACKENDS, REFERENCE
 from .graph import graph_of
+from .int8 import to_int8
 from .model import read_network
 from .tiles import tile_of
 
@@ -67,9 +69,11 @@ class Network:
         self.spec: ModelSpec
         self.spec, model = read_network(path, meaning, tile)
         self._rounded = _before_cast(path, model.graph)
+        if precision == INT8:
+            to_int8(path, model)
         if backend.hides_nan:
-            _check_bounded(path, model, backend)
-        with _refused(path):
+            _check_bounded(path, model, backend, precision)
+        with refused(path):
             content = model.SerializeToString()
             self._run = backend.load(content, self.spec.tile, precision, threads)
 
@@ -101,7 +105,7 @@ class NetworkEngine(Network):
         meaning: Meaning | None = None, tile: Index | None = None,
     ) -> None:  # fmt: skip
         super().__init__(path, backend, precision, threads, meaning, tile)
-        with _refused(path):
+        with refused(path):
             digest = self_check(self.infer, self.spec)
             self.smooth = self.smooth_prediction()
         self.profile: Mapping[str, str] = MappingProxyType(
@@ -118,7 +122,7 @@ class NetworkEngine(Network):
 
 
 @contextmanager
-def _refused(path: Path) -> Iterator[None]:
+def refused(path: Path) -> Iterator[None]:
     """Raise WrongUse, in one line, for whatever a runtime raises of a block that is no data."""
     try:
         yield
@@ -224,10 +228,10 @@ def engine_of(
     return engine
 
 
-def _check_bounded(path: Path, model: onnx.ModelProto, backend: Backend) -> None:
-    """Raise WrongUse unless no value inside a network can be infinite or NaN."""
+def _check_bounded(path: Path, model: onnx.ModelProto, backend: Backend, precision: str) -> None:
+    """Raise WrongUse unless no value inside a network, as it is run, can be infinite or NaN."""
     try:
-        bounds(graph_of(model))
+        bounds(graph_of(model), QUANTISED if precision == INT8 else RULES)
     except Unproven as error:
         raise WrongUse(
             f"model {path}: not proven to be free of infinities and NaN, which backend "

@@ -1,12 +1,15 @@
 """A network's ONNX graph as plain data, for what is computed of it without a runtime."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
 from fibstream.core.grid import Index
 from fibstream.services.inference.bound import Graph, Node
 from fibstream.services.inference.footprint import held
+from fibstream.services.inference.quantised import Weights, dequantised
 
 # A worker without activations, and how much more than its activations a runtime holds. Of the
 # released network on tiles of 112, 176 and 240 voxels it covers the peaks of both runtimes.
@@ -26,12 +29,24 @@ def graph_of(model: onnx.ModelProto) -> Graph:
         if node.op_type == "Constant" and isinstance(values.get("value"), onnx.TensorProto):
             constants[node.output[0]] = onnx.numpy_helper.to_array(values["value"])
             continue
+        if node.op_type == "DequantizeLinear" and (weights := _weights(node, constants)):
+            constants[node.output[0]] = dequantised(weights)
+            continue
         plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
         own = node.domain in ("", "ai.onnx")
         kind = node.op_type if own else f"{node.domain}.{node.op_type}"
         nodes.append(Node(kind, tuple(node.input), node.output[0], plain))
     (raw,) = (value.name for value in body.input if value.name not in constants)
     return Graph(raw, nodes, constants)
+
+
+def _weights(node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]]) -> Weights | None:
+    """Return what a node reads where it is as `int8` writes weights: a scale an output, zero 0."""
+    given = [constants[name] for name in node.input if name in constants]
+    if len(given) != 3 or given[0].ndim != 5 or given[1].shape != (len(given[0]),):
+        return None
+    axis = {a.name: a.i for a in node.attribute}.get("axis", 1)
+    return None if given[2].any() or axis != 0 else Weights(given[0], given[1])
 
 
 def memory_of(model: onnx.ModelProto, tile: Index) -> int | None:

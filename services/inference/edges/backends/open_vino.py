@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.grid import Index
-from fibstream.services.inference.backend import FP32, Backend, Runner
+from fibstream.services.inference.backend import FP32, INT8, Backend, Runner
 
 if TYPE_CHECKING:
     import openvino
@@ -23,7 +23,9 @@ X86 = (
     "x86_64",
     "AMD64",
 )  # Intel and AMD: elsewhere it was not measured, and is taken by name alone
-HINTS = {FP32: "f32", "bf16": "bf16"}
+HINTS = {FP32: "f32", "bf16": "bf16", INT8: "f32"}  # of what is no convolution of bytes
+
+INSTRUCTIONS = {"bf16": "avx512_bf16 or amx_bf16", INT8: "avx2 or later"}
 
 
 class Request:
@@ -83,9 +85,11 @@ def _runtime() -> str | None:
 
 
 def _unusable(precision: str) -> str | None:
-    if precision == FP32 or "BF16" in _core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+    if precision == FP32 or precision.upper() in _core().get_property(
+        DEVICE, "OPTIMIZATION_CAPABILITIES"
+    ):
         return None
-    return f"has no {precision} on this processor (expected one with avx512_bf16 or amx_bf16)"
+    return f"has no {precision} on this processor (expected one with {INSTRUCTIONS[precision]})"
 
 
 def _load(model: bytes, tile: Index, precision: str, threads: int) -> Runner:
