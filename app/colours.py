@@ -5,7 +5,7 @@ it is spread over all hues, and through four lightnesses, which all eyes disting
 the colour of its id, unless a larger object near it has one that some eyes may take for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ EYES = np.array([
 ])  # fmt: skip
 
 Floats = NDArray[np.float64]
+Places = Callable[[NDArray[np.uint64]], NDArray[np.int64]]
 
 
 def seen(rgb: NDArray[np.uint8]) -> Floats:
@@ -107,15 +108,20 @@ class Colouring:
         First and last voxel of each along (z, y, x).
     voxel_size_nm : sequence of float
         Edges of a voxel (z, y, x).
+    known : int, optional
+        So many of them, the first ones, have the colours of ``own``; others differ from these.
+    own : callable, optional
+        The place in PALETTE of each of n ids.
     """
 
     def __init__(
         self, ids: NDArray[np.uint64], low: NDArray[np.int64], high: NDArray[np.int64],
-        voxel_size_nm: Sequence[float],
+        voxel_size_nm: Sequence[float], *, known: int = 1, own: Places | None = None,
     ) -> None:  # fmt: skip
         size = np.asarray(voxel_size_nm, np.float64)
         ids = ids[:MAX_APART]
-        chosen = _chosen(places(ids), low[: len(ids)] * size, (high[: len(ids)] + 1) * size)
+        corners = low[: len(ids)] * size, (high[: len(ids)] + 1) * size
+        chosen = _chosen((own or places)(ids), *corners, known)
         order = np.argsort(ids)
         self._ids, self._places = ids[order], chosen[order]
 
@@ -132,14 +138,15 @@ class Colouring:
         return PALETTE[self.places(ids)]
 
 
-def _chosen(own: NDArray[np.int64], low: Floats, high: Floats) -> NDArray[np.int64]:
+def _chosen(own: NDArray[np.int64], low: Floats, high: Floats, known: int) -> NDArray[np.int64]:
     """Return the places of objects: their own, or the next that differs from those near them.
 
     ``low`` and ``high`` (n, 3) are the corners of boxes around them, the largest object first. Of
-    an object, only larger ones are asked: where it is added, their colours stay.
+    an object, only larger ones are asked: where it is added, their colours stay. The ``known``
+    first ones have their own.
     """
     chosen = own.copy()
-    for n in range(1, len(own)):
+    for n in range(max(known, 1), len(own)):
         gaps = np.maximum(np.maximum(low[:n] - high[n], low[n] - high[:n]), 0)
         between = (gaps**2).sum(1)
         near = np.argpartition(between, NEAREST)[:NEAREST] if n > NEAREST else slice(None)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.subject import CHUNKS, count
+from fibstream.store.local import LocalFiles
 from fibstream.store.store import Store
 
 from .catalogue import segmentations
 from .colours import Colouring, css
+from .division.drawn import draw_division
 from .facts import missing, provenance, source_of
 from .folder import open_dataset
 from .hashes import Track, untracked
@@ -83,6 +85,7 @@ def write_report(
         sections.append(
             _section(subject, rows)
             | _drawn(subject, pictures[-1], track, edge)
+            | _division(subject, files, rows, pictures[-1], track)
             | {
                 "chunks": len(list(store.chunks(found.group))),
                 "of": count(CHUNKS, dataset.grid) if dataset.grid.sealed else None,
@@ -108,6 +111,20 @@ def _drawn(subject: Subject, path: Path, track: Track, edge: int) -> dict[str, s
     if solid is not None:
         solid.save(path.with_name(f"{path.stem}-3d.png"))
     return {"picture": _data_url(image), "solid": _data_url(solid) if solid else ""}
+
+
+def _division(
+    subject: Subject, files: LocalFiles, rows: Sequence[Row], path: Path, track: Track
+) -> dict[str, str]:
+    """Write the picture of how components were divided, if any was; return what is shown of it."""
+    drawn = draw_division(
+        subject.out, subject.dataset, files, subject.chosen.name, rows, subject.colours_of,
+        predicted=subject.predicted, truth=subject.truth, track=track,
+    )  # fmt: skip
+    if drawn is None:
+        return {"division": ""}
+    drawn.save(path.with_name(f"{path.stem}-division.png"))
+    return {"division": _data_url(drawn)}
 
 
 def _section(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:

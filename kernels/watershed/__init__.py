@@ -10,6 +10,8 @@ IEEE PAMI 2009). Ties are broken by global id, so a basin does not depend on the
 ``rule``         what decides which basins become one object
 ``agglomerate``  basins merged by a quantile of the affinity between them
 ``split``        the objects of a dataset, kept up to date as its chunks come
+``summary``      what is kept of a chunk for that
+``traced``       the component, the fragment and the object of every basin, for who asks afterwards
 ``presets``      the published parameters of each cell
 ===============  ================================================================================
 """

@@ -3,33 +3,24 @@
 A pure function of the summaries of chunks, kept up to date as `kernels.objects` keeps components.
 Agglomeration of a component reads no other one, so each is split once it is closed; an open one is
 one object. Importing it brings no compiler.
-
-The summary of a chunk holds the arrays of its saddle graph by their names, beside ``core``, its
-basins as ``ids``, ``part``, the row of the component that each basin is of, and the components as
-`fibstream.services.refine.cut` describes them, each name after ``c_``.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.grid import Box, Index
+from fibstream.core.grid import Index
 from fibstream.core.stage import Arrays
 
 from ..mapping import encode_mapping
 from ..objects import ObjectChange, State
 from ..union_find import FragmentSets
 from .rule import Agglomeration
-
-if TYPE_CHECKING:
-    from .saddles import SaddleGraph
+from .summary import components_in, selected
 
 Names = NDArray[np.uint64]
-COMPONENT = "c_"
-GRAPH = ("relief", "first", "voxels", "shell", "edge", "saddle", "at", "level", "times")
 
 
 class SplitFold:
@@ -141,8 +132,7 @@ class SplitFold:
 
     def _add(self, chunk: Index) -> None:
         summary = self._summaries[chunk]
-        parts = {k.removeprefix(COMPONENT): v for k, v in summary.items() if k[:2] == COMPONENT}
-        self._sets.add(chunk, parts)
+        self._sets.add(chunk, components_in(summary))
         self._part[chunk] = summary["part"]
         self._object[chunk] = np.zeros(summary["ids"].size, np.uint64)
 
@@ -163,9 +153,12 @@ class SplitFold:
         It mixes summaries of two contents of a chunk, of which one is still to be replaced.
         """
         from .agglomerate import agglomerate
-        from .saddles import find_in, is_complete, rows_of, unite
+        from .saddles import is_complete, rows_below, unite
 
-        held = {chunk: np.isin(self._roots(chunk), roots) for chunk in chunks}
+        held = {
+            chunk: np.isin(roots_in(self._sets, chunk, self._part[chunk]), roots)
+            for chunk in chunks
+        }
         held = {chunk: kept for chunk, kept in held.items() if kept.any()}
         if not held:
             return
@@ -181,14 +174,8 @@ class SplitFold:
         self._changed.update(objects.tolist())
         for chunk, kept in held.items():
             ends = self._summaries[chunk]["ids"][kept]
-            last = find_in(graph.shell[:, 0], graph.shell[:, 1], ends)
-            self._object[chunk][kept] = objects[rows_of(graph.basin, last)]
+            self._object[chunk][kept] = objects[rows_below(graph, ends)]
         self._dirty |= held.keys()
-
-    def _roots(self, chunk: Index) -> NDArray[np.int64]:
-        """Return the root of the component that each basin of a chunk is of."""
-        roots = [self._sets.root(node) for node in self._sets.fragments(chunk)]
-        return np.array(roots, np.int64)[self._part[chunk]]
 
     def _labels(self, chunk: Index) -> Names:
         """Return the label of each basin of a chunk: of its object, or of its open component."""
@@ -245,34 +232,6 @@ class SplitFold:
         return ObjectChange("grown" if before and before[1] == "open" else "opened", id_, now[0])
 
 
-def packed(graph: "SaddleGraph", part: NDArray[np.intp], components: Arrays) -> Arrays:
-    """Return the summary of a chunk: see above."""
-    types = {"relief": "<u2", "level": "<u2", "at": "<u4", "voxels": "<u4", "times": "<u4"}
-    arrays = {name: getattr(graph, name).astype(types.get(name, "<u8")) for name in GRAPH}
-    return {
-        "core": np.array(graph.core, "<i8"),
-        "ids": graph.basin.astype("<u8"),
-        "part": part.astype("<u4"),
-        **arrays,
-        **{COMPONENT + name: array for name, array in components.items()},
-    }
-
-
-def selected(summary: Arrays, kept: NDArray[np.bool_]) -> "SaddleGraph":
-    """Return the saddle graph of some basins of a chunk, which have no edge to the others."""
-    from .saddles import SaddleGraph
-
-    basin = summary["ids"][kept]
-    shell = summary["shell"][np.isin(summary["shell"][:, 1], basin)]
-    edges = np.asarray(np.isin(summary["edge"], basin).any(axis=1))
-    row = np.cumsum(edges) - 1
-    times = edges[summary["at"]]
-    start, stop = (tuple(int(n) for n in row) for row in summary["core"])
-    return SaddleGraph(
-        Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])),
-        basin, summary["relief"][kept], summary["first"][kept],
-        summary["voxels"][kept].astype(np.uint64), shell,
-        summary["edge"][edges], summary["saddle"][edges],
-        row[summary["at"][times]].astype(np.int64), summary["level"][times],
-        summary["times"][times].astype(np.uint64),
-    )  # fmt: skip
+def roots_in(sets: FragmentSets, chunk: Index, part: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the root of the component that each basin of a chunk is of; ``part`` as summarised."""
+    return np.array([sets.root(node) for node in sets.fragments(chunk)], np.int64)[part]

@@ -17,7 +17,7 @@ from fibstream.kernels.planes import extended
 from fibstream.kernels.smooth import smooth
 from fibstream.kernels.watershed.basins import HIGHEST, OUTSIDE, Relief, find_basins, paint_ends
 from fibstream.kernels.watershed.saddles import find_saddles
-from fibstream.kernels.watershed.split import packed
+from fibstream.kernels.watershed.summary import packed
 
 from .cut import cut_foreground
 from .rule import ObjectRule
@@ -48,7 +48,7 @@ def cut_basins(
     fragments
         The name of each voxel's end, uint64, shaped as the chunk, 0 for background.
     summary
-        As `fibstream.kernels.watershed.split` describes it.
+        As `fibstream.kernels.watershed.summary` describes it.
 
     Raises
     ------

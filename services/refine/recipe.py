@@ -20,6 +20,7 @@ from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.fold import Fold
 from fibstream.core.stage import Stage
+from fibstream.kernels.watershed.rule import Agglomeration
 
 GROUP = "fibstream.recipes"  # entry points: a Recipe each
 
@@ -55,11 +56,19 @@ class Role:
 
 
 @dataclass(frozen=True)
+class Division:
+    """How the components of an organelle are divided into objects."""
+
+    rule: Agglomeration
+    least: int  # voxels of the smallest object
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How an organelle is made; the first of ``inputs`` is that of ``from: NAME``.
 
     ``stages`` and ``fold`` are called by every process that declares stages: what brings a compiler
-    is imported inside the functions that compute.
+    is imported inside the functions that compute. ``division`` is of one that divides components.
     """
 
     name: str
@@ -67,6 +76,7 @@ class Recipe:
     inputs: tuple[Role, ...]
     stages: Callable[[Dataset, Organelle], list[Stage]]
     fold: Callable[[Dataset, Organelle], Fold]
+    division: Callable[[Dataset, Organelle], Division] | None = None
 
 
 @cache

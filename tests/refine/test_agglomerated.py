@@ -17,7 +17,7 @@ from fibstream.kernels.relabel import relabel
 from fibstream.kernels.smooth import smooth
 from fibstream.kernels.watershed.agglomerate import agglomerate
 from fibstream.kernels.watershed.basins import HIGHEST, OUTSIDE, find_basins, paint_ends
-from fibstream.kernels.watershed.saddles import find_saddles
+from fibstream.kernels.watershed.saddles import SaddleGraph, find_saddles
 from fibstream.kernels.watershed.split import SplitFold
 from fibstream.services.refine import descent
 from fibstream.services.refine.recipe import find_recipe, resolve
@@ -61,8 +61,8 @@ class Case:
         assert isinstance(found, AgglomeratedSettings)
         return found
 
-    def whole(self) -> NDArray[np.uint64]:
-        """The algorithm on the whole volume, by kernels that tests of their own check."""
+    def graph(self) -> tuple[NDArray[np.uint64], SaddleGraph]:
+        """The ends of descent in the whole volume, and their saddle graph."""
         given, box = self.given, one_box(self.values)
         sigma = tuple(given.smooth_nm / edge for edge in VOXEL)
         smoothed = self.values.astype(np.uint16) << np.uint16(7)
@@ -72,9 +72,12 @@ class Case:
         relief = np.where(smoothed >= level, HIGHEST - smoothed, OUTSIDE).astype(np.uint16)
         relief[self.gone] = OUTSIDE
         basins = find_basins(relief, box, box, given.connectivity)
-        graph = find_saddles(basins, given.connectivity)
+        return paint_ends(basins), find_saddles(basins, given.connectivity)
+
+    def whole(self) -> NDArray[np.uint64]:
+        """The algorithm on the whole volume, by kernels that tests of their own check."""
+        given, (ends, graph) = self.given, self.graph()
         objects = agglomerate(graph, given.agglomeration)
-        ends = paint_ends(basins)
         labels = relabel(ends, graph.basin, encode_mapping(graph.basin, objects))
         ids, voxels = np.unique(labels, return_counts=True)
         most = given.max_volume_nm3 or np.inf

@@ -18,7 +18,7 @@ from fibstream.kernels.hosted import HostedObjects
 from fibstream.kernels.watershed import presets
 from fibstream.kernels.watershed.rule import Agglomeration
 from fibstream.kernels.watershed.split import SplitFold
-from fibstream.services.refine.recipe import Recipe, Role, bounded
+from fibstream.services.refine.recipe import Division, Recipe, Role, bounded
 from fibstream.services.refine.rule import MinRule, ObjectRule
 from fibstream.services.refine.stages.basins import basin_stage
 from fibstream.services.refine.stages.labels import label_stage
@@ -100,19 +100,30 @@ def fold(dataset: Dataset, organelle: Organelle) -> Fold:
     return HostedObjects(name, source, f"labels/{name}", split)
 
 
+def division(dataset: Dataset, organelle: Organelle) -> Division:
+    """Return how the components of an organelle are divided."""
+    return Division(_settings(organelle).agglomeration, _rule(dataset, organelle).least)
+
+
 def _published(name: str, prediction: str, rule: Agglomeration) -> Recipe:
     settings = AgglomeratedSettings(
         smooth_nm=presets.SMOOTH_NM, quantile=rule.quantile, merge_below=float(rule.threshold),
         min_volume_nm3=SMALLEST_NM3, min_rule="ceil",
     )  # fmt: skip
     return Recipe(
-        name, settings, (Role("prediction", default=prediction), *mask_roles()), stages, fold
-    )
+        name, settings, (Role("prediction", default=prediction), *mask_roles()), stages, fold,
+        division,
+    )  # fmt: skip
 
 
 RECIPES = (
     Recipe(
-        "agglomerated", AgglomeratedSettings(), (Role("prediction"), *mask_roles()), stages, fold
+        "agglomerated",
+        AgglomeratedSettings(),
+        (Role("prediction"), *mask_roles()),
+        stages,
+        fold,
+        division,
     ),
     *(_published(f"mito-{cell}", "mito", rule) for cell, rule in presets.MITOCHONDRIA.items()),
     *(_published(f"nucleus-{cell}", "nucleus", rule) for cell, rule in presets.NUCLEI.items()),
