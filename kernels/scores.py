@@ -128,7 +128,7 @@ def instance_scores(pairs: Pairs) -> dict[str, int | float]:
         ``tp``, ``fp``, ``fn``, ``precision``, ``recall``, ``f1`` (equals recognition quality),
         ``sq`` (segmentation quality: mean IoU of the matches) and ``pq`` (panoptic quality,
         ``sq`` times ``f1``).  Without objects to divide by a score is 1.0 where neither side
-        has an object, else 0.0.
+        has an object, else 0.0.  ``splits`` and ``merges`` are those of `count_divisions`.
 
     Notes
     -----
@@ -154,7 +154,20 @@ def instance_scores(pairs: Pairs) -> dict[str, int | float]:
         "f1": _ratio(2 * tp, 2 * tp + fp + fn, empty),
         "sq": _ratio(quality, tp, empty),
         "pq": _ratio(2 * quality, 2 * tp + fp + fn, empty),
+        "splits": count_divisions(pairs),
+        "merges": count_divisions(Pairs({(b, a): voxels for (a, b), voxels in pairs.items()})),
     }
+
+
+def count_divisions(pairs: Pairs) -> int:
+    """Return how often truth objects are divided: their parts beyond the first of each.
+
+    A part is a test object of which more than half the voxels lie in one truth object, so no object
+    is a part of two. With the sides swapped these are the truth objects that test objects merge.
+    """
+    size = object_sizes(pairs)[1]
+    parts = Counter(a for (a, b), both in pairs.items() if a and b and 2 * both > size[b])
+    return parts.total() - len(parts)
 
 
 def object_sizes(pairs: Pairs) -> tuple[Counter[int], Counter[int]]:

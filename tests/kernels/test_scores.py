@@ -98,6 +98,33 @@ def test_half_is_no_match_and_the_order_of_pairs_does_not_show() -> None:
     assert forward["sq"] == float(Fraction(7, 8))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_splits_and_merges_are_counted_object_by_object(seed: int) -> None:
+    """Of each object all others that lie in it by more than half, but one."""
+    rng = np.random.default_rng(seed)
+    sides = [random_labels(rng, (12, 15, 9), 5), random_labels(rng, (12, 15, 9), 8)]
+    sides[1] = np.where(rng.random(sides[1].shape) < 0.5, sides[0], sides[1])
+    expected = []
+    for whole, other in (sides, sides[::-1]):
+        masks = [whole == a for a in np.unique(whole[whole > 0])]
+        parts = [other == b for b in np.unique(other[other > 0])]
+        inside = [sum(2 * (m & p).sum() > p.sum() for p in parts) for m in masks]
+        expected.append(sum(n - 1 for n in inside if n))
+    result = instance_scores(count_pairs(*sides))
+    assert [result["splits"], result["merges"]] == expected
+
+
+def test_splits_and_merges_of_known_pairs() -> None:
+    """Object 1 in three parts, one of them half outside, and 2 and 3 in one that holds both."""
+    split = {(1, 1): 50, (1, 2): 30, (1, 3): 20, (0, 3): 20}
+    merged = {(2, 4): 40, (3, 4): 60, (0, 4): 5}
+    result = instance_scores(Pairs(split | merged))
+    assert (result["splits"], result["merges"]) == (1, 1)
+    result = instance_scores(Pairs(split | merged | {(0, 3): 19}))
+    assert (result["splits"], result["merges"]) == (2, 1)
+    assert instance_scores(Pairs({(7, 0): 9, (0, 7): 9}))["splits"] == 0
+
+
 def test_instance_scores_of_the_empty() -> None:
     names = ("precision", "recall", "f1", "sq", "pq")
     for pairs, expected in (({}, 1), ({(1, 0): 4}, 0), ({(0, 1): 4}, 0)):
