@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fibstream.app.design import fitting_chunk
 from fibstream.app.sampling import confused_note
@@ -13,7 +13,7 @@ from fibstream.core.documents import word_of
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.keys import canonical, digest
-from fibstream.services.refine.recipe import Recipe, find_recipe, resolve
+from fibstream.services.refine.recipe import Recipe, RecipeSettings, find_recipe, resolve
 from fibstream.volumes.positions import check_same_grid
 from fibstream.volumes.sources import Source, open_volume
 
@@ -67,44 +67,71 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def refine_prediction(
-    prediction: Sequence[str], organelle: str, out: Path, *, voxel_size_nm: Voxel | None,
-    chunk: str | None, overrides: Sequence[str],
-) -> str:  # fmt: skip
-    """Label the objects of a prediction; return the group that was written."""
-    recipe, settings = find_recipe(organelle), resolve(organelle, parse_overrides(overrides))
+class Inputs(NamedTuple):
+    """What a recipe reads: the name and the volume of each role."""
+
+    names: Mapping[str, str]
+    sources: Mapping[str, Source]
+
+    @property
+    def first(self) -> Source:
+        """The volume that says shape, voxel size and place; the others have the same."""
+        return next(iter(self.sources.values()))
+
+
+def open_inputs(prediction: Sequence[str], recipe: Recipe, voxel_size_nm: Voxel | None) -> Inputs:
+    """Open the volumes of ``--prediction``; WrongUse unless they lie on one grid."""
     chosen = parse_predictions(prediction, recipe)
     sources = {
         role.name: open_volume(chosen[role.name][1], kind=role.kind, voxel_size_nm=voxel_size_nm)
         for role in recipe.inputs
         if role.name in chosen
     }
+    inputs = Inputs({role: name for role, (name, _) in chosen.items()}, sources)
     for source in sources.values():
         if note := confused_note(source):
             log.warning("%s", note)
-    first = next(iter(sources.values()))
     for source in sources.values():
-        check_same_grid(first, source)
+        check_same_grid(inputs.first, source)
+    return inputs
+
+
+def refined_dataset(
+    name: str, recipe: str, settings: RecipeSettings, inputs: Inputs, chunk: str | None
+) -> Dataset:
+    """Return a dataset of one organelle, which has the name of its recipe."""
     made = Organelle(
-        name=organelle, recipe=organelle, settings=settings.model_dump(mode="json"),
-        inputs={role: name for role, (name, _) in chosen.items()},
+        name=recipe, recipe=recipe, settings=settings.model_dump(mode="json"),
+        inputs=inputs.names,
     )  # fmt: skip
-    edges = fitting_chunk(parse_chunk(chunk), first.shape, None)
+    edges = fitting_chunk(parse_chunk(chunk), inputs.first.shape, None)
     predictions = tuple(
         Prediction(
             name=made.inputs[role], squash_nm=source.squash_nm or SQUASH_NM,
             is_distance=source.is_distance,
         )
-        for role, source in sources.items()
+        for role, source in inputs.sources.items()
         if source.kind == "prediction"
     )  # fmt: skip
-    dataset = new_dataset(out.name, first, edges, "uint64")
-    dataset = dataset.model_copy(update={"predictions": predictions, "organelles": (made,)})
-    _write_labels(out, dataset, recipe, {_array(made, s, role): s for role, s in sources.items()})
+    dataset = new_dataset(name, inputs.first, edges, "uint64")
+    return dataset.model_copy(update={"predictions": predictions, "organelles": (made,)})
+
+
+def refine_prediction(
+    prediction: Sequence[str], organelle: str, out: Path, *, voxel_size_nm: Voxel | None,
+    chunk: str | None, overrides: Sequence[str],
+) -> str:  # fmt: skip
+    """Label the objects of a prediction; return the group that was written."""
+    recipe, settings = find_recipe(organelle), resolve(organelle, parse_overrides(overrides))
+    inputs = open_inputs(prediction, recipe, voxel_size_nm)
+    dataset = refined_dataset(out.name, organelle, settings, inputs, chunk)
+    (made,) = dataset.organelles
+    arrays = {array_of(made, source, role): source for role, source in inputs.sources.items()}
+    _write_labels(out, dataset, recipe, arrays)
     return f"labels/{organelle}"
 
 
-def _array(made: Organelle, source: Source, role: str) -> str:
+def array_of(made: Organelle, source: Source, role: str) -> str:
     """Return the array of a dataset that a source stands for."""
     return f"{'labels' if source.kind == 'labels' else 'predictions'}/{made.inputs[role]}"
 

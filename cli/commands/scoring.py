@@ -1,4 +1,4 @@
-"""Commands that score results against the truth, and choose networks by their scores."""
+"""The command that scores results against the truth."""
 
 import json
 from pathlib import Path
@@ -97,50 +97,3 @@ def evaluate(
         add_to_store(store, facts, scores["metrics"], limits, dilated, compared)
     write_file(out, (json.dumps(scores, indent=2) + "\n").encode())
     typer.echo(", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
-
-
-@command
-def select(
-    store: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Of evaluate --store.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="The choices to write.")],
-    label: Annotated[list[str] | None, typer.Option(help="A class; default: all.")] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="Chosen by; default: dice, mean_false_distance.")
-    ] = None,
-    manual: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Choices made by hand, to compare.")
-    ] = None,
-    group: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=SETUP,..", help="Setups to compare.")
-    ] = None,
-    dilate_nm: Annotated[
-        float | None, typer.Option(help="Of truths that were dilated by several lengths, which.")
-    ] = None,
-    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Where plots go.")] = None,
-    first: Annotated[int, typer.Option(help="Iterations until training may stop.")] = 700_000,
-    nothing: Annotated[
-        int, typer.Option(help="Where it stops if nothing was above the threshold.")
-    ] = 500_000,
-    cap: Annotated[int, typer.Option(help="Iterations that count at most.")] = 2_000_000,
-) -> None:
-    """Choose setup and iteration for each class: on the crop itself, and leaving it out.
-
-    Example: fibstream select --store scores.parquet --label mito --out choices.csv
-    """
-    from fibstream.app.evaluation.selection import DICE, DISTANCE, StopRule
-
-    from ..outputs import check_file, write_file
-    from ..selecting import draw, selections, table, untested
-
-    check_file(out)
-    rule = StopRule(first, nothing, cap)
-    found = selections(
-        store, label or [], metric or [DICE, DISTANCE], rule, manual=manual, groups=group or [],
-        dilate_nm=dilate_nm,
-    )  # fmt: skip
-    write_file(out, table(found))
-    typer.echo(f"{out}: {sum(map(len, found.values()))} choices")
-    for name in untested(found):
-        typer.echo(f"note: {name} has one crop: chosen on it alone, no test", err=True)
-    for path in draw(found, plots) if plots else []:
-        typer.echo(str(path))

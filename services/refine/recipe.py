@@ -5,8 +5,8 @@ of the group ``fibstream.recipes`` that loads a ``Recipe``: nothing lists them, 
 own file knows its settings.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -69,6 +69,7 @@ class Recipe:
 
     ``stages`` and ``fold`` are called by every process that declares stages: what brings a compiler
     is imported inside the functions that compute. ``division`` is of one that divides components.
+    ``tried`` are values of settings that a choice by score tries where it is told no others.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Recipe:
     stages: Callable[[Dataset, Organelle], list[Stage]]
     fold: Callable[[Dataset, Organelle], Fold]
     division: Callable[[Dataset, Organelle], Division] | None = None
+    tried: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @cache

@@ -35,6 +35,12 @@ from .generic import (
 from .masked import Choice, MaskSettings, chosen, mask_roles, masks_of
 
 SMALLEST_NM3 = 2e7  # of the published ones
+# Around the published rows, 25 and 50 of which the thresholds are 0.1 (a nucleus) and 0.6 to 0.9.
+TRIED = {
+    "min_depth": (0, 2, 8),
+    "quantile": (10, 25, 50, 75),
+    "merge_below": (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.875, 0.9, 0.95),
+}
 
 
 class AgglomeratedSettings(Choice, MaskSettings):
@@ -112,7 +118,7 @@ def _published(name: str, prediction: str, rule: Agglomeration) -> Recipe:
     )  # fmt: skip
     return Recipe(
         name, settings, (Role("prediction", default=prediction), *mask_roles()), stages, fold,
-        division,
+        division, TRIED,
     )  # fmt: skip
 
 
@@ -124,6 +130,7 @@ RECIPES = (
         stages,
         fold,
         division,
+        TRIED,
     ),
     *(_published(f"mito-{cell}", "mito", rule) for cell, rule in presets.MITOCHONDRIA.items()),
     *(_published(f"nucleus-{cell}", "nucleus", rule) for cell, rule in presets.NUCLEI.items()),
