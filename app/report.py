@@ -19,6 +19,7 @@ from fibstream.store.local import LocalFiles
 from fibstream.store.store import Store
 
 from .catalogue import segmentations
+from .choices import unnamed
 from .colours import Colouring, css
 from .division.drawn import draw_division
 from .facts import missing, provenance, source_of
@@ -93,10 +94,12 @@ def write_report(
             }
         )
     page = folder / "report.html"
-    known = hashes or missing(dataset, files) or hashes_of(out, dataset, track)
+    lacking = "" if hashes else missing(dataset, files)
+    known = hashes or lacking or hashes_of(out, dataset, track)
     text = PAGE.render(
         name=dataset.name, summary=summary(dataset), sections=sections, columns=columns(dataset),
         facts=provenance(dataset, known, source or source_of(out), credit),
+        choices=[] if lacking else unnamed(dataset, files),
     )  # fmt: skip
     page.write_text(text, encoding="utf-8")
     return Written(page, pictures)

@@ -22,6 +22,7 @@ from fibstream.runtime.root import bus_path
 from fibstream.store.store import Store
 
 from .catalogue import landed, outdated, stage_names, stages_of
+from .choices import MOST_CHUNKS, unnamed
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, usage_report
 
@@ -71,6 +72,7 @@ def status_of(path: Path) -> dict[str, Any]:
             for r in records
             if r.status == "failed" and r.stage in names
         ],
+        "choices": [] if old else unnamed(dataset, files, MOST_CHUNKS),
         **usage,
     }
 
@@ -133,6 +135,7 @@ def describe(found: dict[str, Any]) -> str:
         lines.append(f"  objects/{name:<16} {counts}")
     for item in found["failed"]:
         lines.append(f"  failed: {item['stage']} {named(item['chunk'])}: {item['reason']}")
+    lines += [f"  {line}" for line in found["choices"]]
     return "\n".join([*lines, *_usage_lines(found)])
 
 

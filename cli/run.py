@@ -14,6 +14,7 @@ from typing import Any
 
 from fibstream import registry
 from fibstream.app.catalogue import restore_log, stage_names
+from fibstream.app.choices import unnamed
 from fibstream.app.facts import SOURCE, source_record
 from fibstream.app.folder import LOCK, locked
 from fibstream.app.hashes import hashes
@@ -232,12 +233,19 @@ def conclude(
 
 
 def written(out: Path, dataset: Dataset) -> list[str]:
-    """Write what people look at of registrations; return a line for each, or why it cannot be."""
+    """Write what people look at of registrations; return the lines that end a run.
+
+    They tell how each registration went, or why it cannot be written, and which ids that choose
+    objects are of none.
+    """
+    files = LocalFiles(out)
+    lines = unnamed(read_dataset(files), files)
     if not registrations_of(dataset):
-        return []
+        return lines
     from .streamed import write_all  # it brings ITK
 
     try:
-        return [f"registration {name}: {status}" for name, status in write_all(out).items()]
+        told = [f"registration {name}: {status}" for name, status in write_all(out).items()]
     except WrongUse as error:
-        return [str(error)]
+        told = [str(error)]
+    return lines + told

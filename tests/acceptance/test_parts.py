@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from fibstream.app.choices import unnamed
 from fibstream.core.events import GONE
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
+from fibstream.store.store import Blob
 from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
@@ -29,7 +31,7 @@ organelles:
   - {{recipe: er, set: {{min_volume_nm3: 1.0e+4, drop_ids: [{1}]}}}}
   - {{recipe: nucleus, set: {{min_volume_nm3: 0, smooth_nm: 0}}}}
 """
-DROPPED = 3  # it is no object's: what a choice does is tested apart
+DROPPED = 3  # it is no object's: what a choice does is tested apart, too
 
 
 def lumps(seed: int, share: float) -> NDArray[np.uint8]:
@@ -65,6 +67,30 @@ def run(folder: Path, out: Path, chunk: str, order: str, *more: str) -> tuple[st
     )  # fmt: skip
     assert answer.code == 0, answer.err
     return tuple(answer.hashes)
+
+
+def test_an_id_that_no_object_has_is_told(folder: Path, out: Path, tmp_path: Path) -> None:
+    """At the end of a run, by status and by report; not while it is of an object, or not whole."""
+    line = f"drop_ids: {DROPPED} is no object of er"
+    status = json.loads(inside("status", out, "--json").out)
+    assert status["choices"] == [line]
+    assert f"\n  {line}\n" in inside("status", out).out
+    assert inside("report", out, "--out", tmp_path / "page").code == 0
+    assert line in (tmp_path / "page" / "report.html").read_text("utf-8")
+    dataset = read_dataset(LocalFiles(out))
+    assert unnamed(dataset, LocalFiles(out), most_chunks=7)[0].startswith("er: whether the ids")
+
+    real = int(labels(out, "er").max())
+    (tmp_path / "p.yaml").write_text(PIPELINE.format(folder, f"{DROPPED}, {DROPPED - 1}, {real}"))
+    answer = inside(
+        "run", "--raw", f"{folder}/er.npz#raw", "--pipeline", tmp_path / "p.yaml", "--out",
+        tmp_path / "c.zarr", "--chunk", "36,24,28", "--bus", "memory:",
+    )  # fmt: skip
+    assert f"note: drop_ids: {DROPPED - 1}, {DROPPED} are no objects of er\n" in answer.err
+    assert real not in labels(tmp_path / "c.zarr", "er")
+    files = LocalFiles(tmp_path / "c.zarr")
+    files.delete(Blob("summaries/fragments/er", (0, 0, 0)).path)
+    assert unnamed(read_dataset(files), files) == []
 
 
 def labels(out: Path, name: str) -> NDArray[np.uint64]:

@@ -16,10 +16,11 @@ from .whole import VOXEL
 
 
 class Streamed(NamedTuple):
-    """Labels of the whole volume, and the voxels of each object that was reported to exist."""
+    """Labels of the whole volume, voxels of each object that was reported to exist, summaries."""
 
     labels: NDArray[np.uint64]
     objects: dict[int, int]
+    summaries: Mapping[tuple[str, Index], Arrays]
 
 
 def dataset_of(
@@ -71,7 +72,7 @@ def streamed(
                     _whole(known, name, stage, grid)[grid.box(index).slices()] = content
     fold.seal(grid)
     tell()
-    return Streamed(known["labels/made"], objects)
+    return Streamed(known["labels/made"], objects, summaries)
 
 
 def _whole(
