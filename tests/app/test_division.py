@@ -13,7 +13,7 @@ from scipy import ndimage
 from fibstream.app.colours import UNKNOWN
 from fibstream.app.division.divided import Divided, before_and_after, open_divided
 from fibstream.app.division.drawn import draw_division
-from fibstream.app.division.picture import WIDE, counted, keyed, score_lines, truth_keys
+from fibstream.app.division.picture import TOP, WIDE, _key, counted, keyed, score_lines, truth_keys
 from fibstream.app.division.plane import (
     LEAST,
     WINDOW,
@@ -162,7 +162,8 @@ def test_the_plane_in_which_objects_touch_most_is_shown() -> None:
     shape = (1, 40, 40)
     volume = np.zeros((3, 40, 40), np.uint64)
     volume[:, 5:15], volume[:, 20:30] = 1, 2
-    volume[2, 15:30, 3:9] = 2  # they touch in one plane alone
+    volume[2] = 0  # here they are small, and touch
+    volume[2, 10:15, 3:9], volume[2, 15:20, 3:9] = 1, 2
     planes = candidates(np.array([[0, 5, 0], [0, 15, 0]]), np.array([[2, 14, 39], [2, 29, 39]]),
                         (3, 40, 40))  # fmt: skip
     chosen = touching_most(planes, lambda box: volume[box.slices()])
@@ -186,6 +187,13 @@ def test_one_colour_is_one_set_of_voxels(out: Path) -> None:
     alone = labels(out)[27, 16, 42]  # a component that is one object
     assert keys[0][27, 16, 42] == keys[2][27, 16, 42] == alone
     assert keys[0][10, 12, 10] not in keys[2] and keys[0][10, 12, 10] not in keys[1]
+
+
+def test_a_component_and_its_first_fragment_are_two_sets_beside_an_object() -> None:
+    """All three may begin at one voxel."""
+    three = {5, _key(5, 0, same=False), _key(5, 1, same=False)}
+    assert len(three) == 3 and all(key == 5 or key >= TOP for key in three)
+    assert _key(5, 1, same=True) == 5 and _key(0, 0, same=False) == 0
 
 
 def test_truth_has_the_colour_of_the_object_that_it_matches() -> None:

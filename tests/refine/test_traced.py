@@ -12,10 +12,11 @@ from fibstream.core.grid import Halo, Index
 from fibstream.core.ids import gids
 from fibstream.core.stage import Arrays
 from fibstream.kernels.conventions import Connectivity
-from fibstream.kernels.mapping import encode_mapping
+from fibstream.kernels.mapping import decode_mapping, encode_mapping
 from fibstream.kernels.relabel import relabel
 from fibstream.kernels.watershed.agglomerate import agglomerate
 from fibstream.kernels.watershed.dynamics import mark
+from fibstream.kernels.watershed.split import SplitFold
 from fibstream.kernels.watershed.traced import LEVELS, Trace, trace
 
 from .test_agglomerated import Case
@@ -101,3 +102,25 @@ def test_an_open_component_is_one_object() -> None:
             here = painted(case, chunks, found, level)
             assert np.array_equal(here[seen & ~open_], named[seen & ~open_])
             assert np.array_equal(here[open_], painted(case, chunks, found, COMPONENT)[open_])
+
+
+def test_objects_are_those_of_the_fold_while_two_contents_meet() -> None:
+    """Of a chunk that was acquired anew, and whose neighbours are not, nothing is assumed."""
+    mixed = 0
+    for seed in range(250, 266):
+        case = Case(seed, CONNECTIVITIES[seed % 3], 0.0)
+        chunks, others = case.chunks(case.values), case.chunks(case.values[::-1].copy())
+        fold = SplitFold(case.given.agglomeration)
+        for index in sorted(chunks):
+            fold.put(index, chunks[index][1])
+        chunks = {i: others[i] if case.rng.random() < 0.2 else own for i, own in chunks.items()}
+        for index in sorted(chunks):
+            fold.put(index, chunks[index][1])
+        fold.snapshot()
+        case.order = sorted(chunks)
+        found = traced(case, chunks)
+        for index, (_, summary) in chunks.items():
+            expected = decode_mapping(summary["ids"], fold.mapping(index))
+            assert np.array_equal(found.names[index][LEVELS.index("object")], expected), seed
+        mixed += len(chunks) > 1
+    assert mixed > 5
