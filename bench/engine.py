@@ -1,12 +1,12 @@
 """Networks by backend, precision and tile, in one run: ``python -m bench.engine [MODEL]``.
 
-``[--raw VOLUME] [--rounds N] [--threads N] [--networks-only]``
+``[--raw VOLUME] [--rounds N] [--threads N] [--file-tile]``
 
 All variants are alive at once and called in turn on real data; a figure is the median over rounds
 of CPU seconds, which other load moves less than the clock. Rates are those of a volume of many
 tiles: voxels of a tile's output a CPU second. Worse than 1 is slower than ONNX Runtime in fp32 on
-the tile of the file; bits are compared with its own, where outputs overlap. Int8 is that
-of a MODEL that ``fibstream calibrate`` wrote; ``--networks-only`` leaves workers and peaks out.
+the tile of the file; bits are compared with its own, where outputs overlap. Int8 is that of a
+MODEL that ``fibstream calibrate`` wrote; ``--file-tile`` leaves out larger tiles, workers, peaks.
 
 The naive way is torch in fp32, eager, on inputs of 132 voxels, one after the other, of which what
 the halo leaves is kept; it is left out where torch is not installed. Arithmetic is counted from the
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from math import prod
@@ -67,7 +67,7 @@ def larger(spec: ModelSpec, output: int) -> Index:
     return z, y, x
 
 
-def networks(path: Path, threads: int) -> dict[str, Network]:
+def networks(path: Path, threads: int, outputs: Sequence[int]) -> dict[str, Network]:
     """Every backend at each precision on the file's tile, the rest told; auto's on larger ones."""
     found = {}
     for backend in BACKENDS:
@@ -81,7 +81,7 @@ def networks(path: Path, threads: int) -> dict[str, Network]:
             except WrongUse as error:
                 print(f"{name}: left out: {error}")
     fastest, _ = candidates(Wanted(), BACKENDS)[0]
-    for output in OUTPUTS:
+    for output in outputs:
         tile = larger(found[EXACT].spec, output)
         made = Network(path, fastest, FP32, threads, tile=tile)
         found[f"{fastest.name} {FP32} {tile[0]}"] = made
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, default=SAMPLE, help="a TIFF stack of uint8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--networks-only", action="store_true")
+    parser.add_argument("--file-tile", action="store_true")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     path = find_model(given.model)
@@ -194,7 +194,7 @@ def main() -> None:
         return
     spec, model = read_network(path)
     rates(path, spec, model, tifffile.imread(given.raw), given)
-    if given.networks_only:
+    if given.file_tile:
         return
     print("peak of a process, GB; expected of a tile that is chosen")
     for tile in (spec.tile, *(larger(spec, output) for output in OUTPUTS)):
@@ -208,7 +208,7 @@ def rates(
     path: Path, spec: ModelSpec, model: onnx.ModelProto, volume: NDArray[np.uint8],
     given: argparse.Namespace,
 ) -> None:  # fmt: skip
-    made = networks(path, given.threads)
+    made = networks(path, given.threads, () if given.file_tile else OUTPUTS)
     cut = {name: tile_of(volume, each.spec.tile) for name, each in made.items()}
     calls: dict[str, Call] = {n: lambda n=n, e=e: e.infer(cut[n]) for n, e in made.items()}  # type: ignore[misc]
     voxels = {name: prod(each.spec.output) for name, each in made.items()}
@@ -217,10 +217,10 @@ def rates(
         calls[TORCH] = torch
         kept = ((NAIVE - 2 * h) // s * s for h, s in zip(spec.halo, spec.stride, strict=True))
         voxels[TORCH] = prod(kept)
-    *_, middle, last = made
+    *_, middle, last = EXACT, *made
     fastest, _ = candidates(Wanted(), BACKENDS)[0]
     with tempfile.TemporaryDirectory() as folder:
-        if not given.networks_only:
+        if not given.file_tile:
             twin = Network(path, fastest, FP32, 1, tile=made[middle].spec.tile)
             store, hashes = landed(Path(folder), made[last].spec.output)
             calls["chunk"] = lambda: timed(store, hashes, made[last])
@@ -237,7 +237,7 @@ def rates(
             told += f", arithmetic {each / ideal:.2f}"
         print(f"  {name:<20} {taken[name][0]:7.3f} CPU s, {speeds[name] / 1e6:5.2f} M voxels a CPU"
               f" s, {speeds[name] / speeds[EXACT]:4.2f} of {EXACT} ({told})")  # fmt: skip
-    if not given.networks_only:
+    if not given.file_tile:
         told_of_workers(taken, speeds, middle, last)
 
 

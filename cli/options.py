@@ -44,7 +44,7 @@ Backend = Annotated[
     typer.Option(metavar="NAME", help="Runtime of networks: auto, onnxruntime, openvino, cuda .."),
 ]
 Precision = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of networks: auto, fp32, bf16 ..")
+    str | None, typer.Option(metavar="NAME", help="Of networks: auto, fp32, bf16, int8 ..")
 ]
 Tile = Annotated[
     str | None,

@@ -209,7 +209,34 @@ def test_int8_is_near_the_reference_and_tells_how_near(path: Path) -> None:
     flips, levels = deviation(engine.smooth, CpuEngine(path).smooth)
     assert 0 < levels <= 32  # it does round
     assert engine.profile["flips"] == f"{flips:.6f}" and engine.profile["levels"] == str(levels)
+    assert engine.profile["calibrated"] == "4 tiles of cells.tif"
     assert engine_of(path, engine.profile, 2).profile == engine.profile
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_runtimes_make_nearly_the_same_of_a_rounded_network(tmp_path: Path, seed: int) -> None:
+    """Not the same: single voxels differ by some levels, for reasons that were not looked into."""
+
+    def drawn(graph: Graph) -> str:
+        graph.rng = np.random.default_rng(seed)
+        return calm(graph)
+
+    path = write_net(tmp_path / "cells.onnx", body=drawn, head=None)
+    with_property(path, json.dumps(record(path)))
+    _, model = read_network(path)
+    to_int8(path, model)
+    onnx.save(model, tmp_path / "rounded.onnx")
+    ours = Network(path, OPENVINO, "int8").infer(noise(seed)).astype(int)
+    theirs = Network(tmp_path / "rounded.onnx", REFERENCE, "fp32").infer(noise(seed))
+    off = np.abs(ours - theirs)
+    assert off.mean() < 1 and off.max() <= 16
+
+
+def test_ranges_of_other_data_are_told(path: Path) -> None:
+    ranges = {k: [a / 50, b / 50] for k, (a, b) in record(path)["ranges"].items()}
+    with_property(path, json.dumps(record(path, ranges=ranges)))
+    with pytest.raises(WrongUse, match=r"in int8 .* change sides .*; use precision fp32"):
+        make_engine(path, 1, Wanted(precision="int8"))
 
 
 def test_bits_depend_on_neither_threads_nor_the_load(path: Path) -> None:

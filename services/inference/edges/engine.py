@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from fibstream.core.echo import cut
 from fibstream.core.errors import FibstreamError, Poison, WrongUse
 from fibstream.core.grid import Index
 from fibstream.services.inference.backend import (
@@ -69,8 +70,10 @@ class Network:
         self.spec: ModelSpec
         self.spec, model = read_network(path, meaning, tile)
         self._rounded = _before_cast(path, model.graph)
+        self.calibrated: Mapping[str, str] = {}  # for the profile: on what, of int8
         if precision == INT8:
-            to_int8(path, model)
+            found = to_int8(path, model)
+            self.calibrated = {"calibrated": cut(f"{found.tiles} tiles of {found.volume}")}
         if backend.hides_nan:
             _check_bounded(path, model, backend, precision)
         with refused(path):
@@ -116,6 +119,7 @@ class NetworkEngine(Network):
                 "tile": tile_text(self.spec.tile),
                 "digest": digest,
                 "smooth_digest": output_digest(self.smooth),
+                **self.calibrated,
                 **self._run.facts,
             }
         )

@@ -83,8 +83,10 @@ def check_roundable(path: Path, model: onnx.ModelProto) -> Graph:
     return graph
 
 
-def to_int8(path: Path, model: onnx.ModelProto) -> None:
+def to_int8(path: Path, model: onnx.ModelProto) -> Calibration:
     """Change a network's graph to one that computes its convolutions with bytes.
+
+    Returns the calibration that it follows.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def to_int8(path: Path, model: onnx.ModelProto) -> None:
         It has no calibration that fits it, or cannot be computed so.
     """
     graph = check_roundable(path, model)
-    ranges = calibration_of(path, model).ranges
+    calibrated = calibration_of(path, model)
     wanted = {node.output: node.inputs for node in convolutions(graph)}
     nodes: list[onnx.NodeProto] = []
     made: dict[str, str] = {}  # what a tensor is read as instead
@@ -109,12 +111,13 @@ def to_int8(path: Path, model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.output[0] in wanted:
             value, weight = wanted[node.output[0]][:2]
-            node.input[0] = read(value, _value(value, ranges[value]))
+            node.input[0] = read(value, _value(value, calibrated.ranges[value]))
             node.input[1] = read(weight, _weight(path, weight, graph.constants[weight]))
         nodes.append(node)
     body = onnx.GraphProto(node=nodes)  # copies: those of the graph go with its list
     del model.graph.node[:]
     model.graph.node.extend(body.node)
+    return calibrated
 
 
 def _of(name: str, part: str) -> str:
