@@ -190,8 +190,9 @@ def judged(
     if flips > most or levels > furthest:
         advice = f"use precision {FP32}" if precision != FP32 else "use backend onnxruntime"
         raise WrongUse(
-            f"model {name}: in {precision} {flips:.2%} of the check's voxels change sides and one "
-            f"is off by {levels} grey levels; allowed: {most:.1%} and {furthest}; {advice}"
+            f"model {name}: in {precision} {100 * flips:.2g} % of the check's voxels change sides"
+            f" and one is off by {levels} grey levels; allowed: {100 * most:g} % and {furthest};"
+            f" {advice}"
         )
     return {"flips": f"{flips:.6f}", "levels": str(levels)}
 

@@ -204,7 +204,7 @@ def test_a_processors_backend_that_moves_the_surface_is_taken_by_name_alone(
     with caplog.at_level(logging.WARNING):
         engine = make_engine(path, 1, Wanted(), (moved, REFERENCE))
     assert engine.profile["provider"] == REFERENCE.provider
-    assert "in fp32" in caplog.text and "allowed: 0.0% and 1" in caplog.text
+    assert "in fp32" in caplog.text and "allowed: 0 % and 1" in caplog.text
 
 
 @pytest.fixture
@@ -282,8 +282,10 @@ def test_a_deviation_beyond_the_limit_is_refused() -> None:
     found[0, 0, 0, :5] = 128
     assert rules.deviation(found, exact) == (0.005, 1)
     assert rules.judged("cells", "bf16", 0.005, 1) == {"flips": "0.005000", "levels": "1"}
-    with pytest.raises(WrongUse, match=r"model cells: in bf16 0.60% of the check's voxels"):
+    with pytest.raises(WrongUse, match=r"model cells: in bf16 0.6 % of the check's voxels"):
         rules.judged("cells", "bf16", 0.006, 1)
+    with pytest.raises(WrongUse, match=r"in fp32 1.4e-05 % .*; allowed: 0 % and 1; use"):
+        rules.judged("cells", "fp32", 1 / 7_077_888, 1, exact=True)
     with pytest.raises(WrongUse, match="off by 33 grey levels"):
         rules.judged("cells", "bf16", 0, 33)
     assert rules.deviation(np.array([0], np.uint8), np.array([255], np.uint8)) == (1.0, 255)
