@@ -376,6 +376,22 @@ def test_a_network_that_cannot_be_rounded_is_refused(
     assert message in refused(path)
 
 
+def test_openvino_runs_no_network_that_others_quantised(tmp_path: Path) -> None:
+    path = write_net(tmp_path / "other.onnx", body=rounded_already)
+    with pytest.raises(WrongUse, match=r"not proven .* QuantizeLinear"):
+        Network(path, OPENVINO, "fp32")
+
+
+def test_all_grey_values_count_for_grey_values_alone(path: Path) -> None:
+    flat, rough = Observer(path, 1), Observer(path, 1)
+    flat.infer(127 + noise(1) // 128)
+    rough.infer(noise(1))
+    first, second, *_ = flat.ranges
+    span = {name: [o.ranges[name][1] - o.ranges[name][0] for o in (flat, rough)]
+            for name in (first, second)}  # fmt: skip
+    assert span[first][0] == span[first][1] and span[second][0] < span[second][1] / 4
+
+
 def test_an_old_opset_is_refused(path: Path) -> None:
     model = onnx.load(path)
     model.opset_import[0].version = 12
