@@ -99,6 +99,15 @@ def test_places_that_were_never_imaged_are_left_out(model, tmp_path) -> None:
     assert told(tmp_path / "b.onnx")["sha256"] != told(tmp_path / "a.onnx")["sha256"]
 
 
+def test_places_that_a_mask_leaves_out_are_not_seen(model, raw, tmp_path) -> None:
+    mask = np.ones(noise(3, 40).shape, np.uint8)
+    mask[:, 20:] = 0
+    given = ("--tiles", "20", "--absent-mask", save(tmp_path / "mask.npz", mask))
+    assert calibrate(model, raw, tmp_path / "a.onnx", "--tiles", "20").code == 0
+    assert calibrate(model, raw, tmp_path / "b.onnx", *given).code == 0
+    assert 0 < told(tmp_path / "b.onnx")["tiles"] < told(tmp_path / "a.onnx")["tiles"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

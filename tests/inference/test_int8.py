@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from onnx import TensorProto
 
 from fibstream.core.errors import WrongUse
 from fibstream.services.inference.backend import Wanted, deviation
-from fibstream.services.inference.bound import QUANTISED, RULES, Unproven, bounds
+from fibstream.services.inference.bound import QUANTISED, RULES, Node, Unproven, bounds
 from fibstream.services.inference.edges.backends import REFERENCE
 from fibstream.services.inference.edges.backends.open_vino import OPENVINO
 from fibstream.services.inference.edges.engine import (
@@ -390,6 +391,26 @@ def test_all_grey_values_count_for_grey_values_alone(path: Path) -> None:
     span = {name: [o.ranges[name][1] - o.ranges[name][0] for o in (flat, rough)]
             for name in (first, second)}  # fmt: skip
     assert span[first][0] == span[first][1] and span[second][0] < span[second][1] / 4
+
+
+def overflowing(graph: Graph) -> str:
+    huge = graph.scaled(graph.scaled(features(graph), 3e38, 0.0), 3e38, 0.0)
+    return graph.add("Tanh", graph.conv(huge, 4, 2))
+
+
+def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    path = write_net(tmp_path / "huge.onnx", body=overflowing)
+    with pytest.raises(WrongUse, match="has values that are not finite"):
+        Observer(path, 1)
+
+
+def test_what_is_made_of_one_grey_value_is_made_of_nothing_else(path: Path) -> None:
+    graph = graph_of(read_network(path)[1])
+    (conv, *_) = [node for node in graph.nodes if node.kind == "Conv"]
+    (grey,) = voxelwise(graph) & {conv.inputs[0]}
+    both = [Node("Add", (grey, grey), "own", {}), Node("Add", (grey, conv.output), "mixed", {})]
+    found = voxelwise(replace(graph, nodes=[*graph.nodes, *both]))
+    assert "own" in found and not {"mixed", conv.output} & found
 
 
 def test_an_old_opset_is_refused(path: Path) -> None:
