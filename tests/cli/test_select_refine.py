@@ -40,8 +40,9 @@ def balls() -> tuple[Any, Any]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("balls")
     ids, values = balls()
-    ngff(folder / "p.zarr", values, size=SIZE)
-    ngff(folder / "truth.zarr", ids, size=SIZE)
+    with zarr.config.set({"array.write_empty_chunks": True}):  # else each process warns once
+        ngff(folder / "p.zarr", values, size=SIZE)
+        ngff(folder / "truth.zarr", ids, size=SIZE)
     return folder
 
 
