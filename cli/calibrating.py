@@ -34,8 +34,8 @@ def calibrate_network(
         raise WrongUse(f"--tiles {tiles}: expected 1 to {MAX_TILES}")
     if not 0 <= seed < 2**63:
         raise WrongUse(f"--seed {seed}: expected a whole number from 0 on")
-    check_file(out)
     path = find_model(model)
+    check_file(out, inputs=[path, raw.path])
     spec, file = read_network(path)
     source = open_raw(raw, spec)
     view = view_of(raw, source)

@@ -135,7 +135,7 @@ def measure_labels(
     if out.suffix not in (".csv", ".parquet") or (profile and out.suffix != ".csv"):
         raise WrongUse(f"--out {out}: expected a name that ends in .csv" + (
             "" if profile else " or .parquet"))  # fmt: skip
-    check_file(out)
+    check_file(out, inputs=[labels, raw])
     source = open_volume(labels, kind="labels", voxel_size_nm=voxel_size_nm)
     grey = None
     if raw is not None:

@@ -91,8 +91,15 @@ def _move(temporary: Path, out: Path, groups: Sequence[str]) -> None:
             (temporary / parent).rename(out / parent)
 
 
-def check_file(path: Path, flag: str = "--out") -> None:
-    """Raise WrongUse when a file cannot be written, before its content is computed."""
+def check_file(path: Path, flag: str = "--out", inputs: Sequence[str | Path | None] = ()) -> None:
+    """Raise WrongUse when a file cannot be written, before its content is computed.
+
+    Nor may it be one of the ``inputs``: paths, with ``#`` and what is inside or without.
+    """
+    for given in map(str, filter(None, inputs)):
+        if any(path.exists() and Path(place).exists() and path.samefile(place)
+               for place in (given, given.partition("#")[0])):  # fmt: skip
+            raise WrongUse(f"{flag} {path}: would replace what is read; expected another file")
     folder = path.absolute().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise WrongUse(f"{flag} {path}: expected a new file in a folder that can be written")

@@ -24,7 +24,7 @@ def draw_labels(
     """Write a picture of labels; raise WrongUse before anything is written."""
     if out.suffix.lower() != ".png":
         raise WrongUse(f"--out {out}: expected a name that ends in .png")
-    check_file(out)
+    check_file(out, inputs=[path, raw])
     place, _, inside = path.partition("#")
     if (Path(place) / RECORD).is_file():
         if raw is not None or voxel_size_nm is not None:

@@ -110,7 +110,7 @@ def export_network(checkpoint: Path, out: Path) -> str:
     need_torch()
     if out.suffix != ".onnx":
         raise WrongUse(f"--out {out}: expected FILE.onnx")
-    check_file(out)
+    check_file(out, inputs=[checkpoint])
     from fibstream.services.inference.training.export import export
     from fibstream.services.inference.training.trainer import LAST
 

@@ -81,7 +81,8 @@ def select(
     wrong = [flag for flag, value in (of_store if refine else of_recipe).items() if value]
     if wrong:
         raise WrongUse(f"{wrong[0]}: is {'not for' if refine else 'for'} select --refine")
-    check_file(out)
+    read = (prediction or "").partition("=")[2]
+    check_file(out, inputs=[store, manual, read, truth])
     if not refine:
         if store is None:
             raise WrongUse("select: give --store FILE.parquet, or --refine and its flags")
