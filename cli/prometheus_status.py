@@ -76,7 +76,10 @@ def asking(url: str) -> Ask:
         except urllib.error.HTTPError as error:
             raise WrongUse(f"--prometheus {echo(url)}: answered {error.code}") from None
         except (OSError, http.client.HTTPException) as error:
-            raise Retryable(f"--prometheus {echo(url)}: {cut(str(error))}") from None
+            told = cut(str(getattr(error, "reason", error)))
+            raise Retryable(
+                f"--prometheus {echo(url)}: no answer: {told}; expected a Prometheus there"
+            ) from None
         except (ValueError, LookupError, TypeError, RecursionError):
             raise WrongUse(f"--prometheus {echo(url)}: it is no Prometheus") from None
         if not isinstance(result, list):
