@@ -32,15 +32,20 @@ def open_truths(
     for name, path in paths.items():
         if name not in names:
             raise WrongUse(f"--truth {name}: no such organelle; expected {', '.join(names)}")
-        source = open_volume(path, kind="labels", voxel_size_nm=dataset.voxel_size_nm)
-        try:
-            check_same_grid(place, source)
-        except WrongUse as error:
-            raise WrongUse(f"--truth {path}: {error}") from None
-        if note := confused_note(source):
-            log.warning("%s", note)
-        found[name] = source
+        found[name] = open_truth(path, place)
     return found
+
+
+def open_truth(path: str, place: Place | Source) -> Source:
+    """Return a truth, opened; raise WrongUse for one that does not lie where ``place`` does."""
+    source = open_volume(path, kind="labels", voxel_size_nm=place.voxel_size_nm)
+    try:
+        check_same_grid(place, source)
+    except WrongUse as error:
+        raise WrongUse(f"--truth {path}: {error}") from None
+    if note := confused_note(source):
+        log.warning("%s", note)
+    return source
 
 
 def scored(group: Path, truth: Source, track: Track) -> dict[str, float]:

@@ -8,11 +8,7 @@ from fibstream.app.calibrating import observe, places
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.settings import Settings
-from fibstream.services.inference.edges.int8 import (
-    calibration,
-    calibration_of,
-    with_calibration,
-)
+from fibstream.services.inference.edges.int8 import calibration, with_calibration
 from fibstream.services.inference.edges.model import find_model, read_network
 from fibstream.services.inference.edges.observing import Observer
 from fibstream.services.inference.quantised import MAX_TEXT
@@ -48,6 +44,5 @@ def calibrate_network(
         "tiles": observer.tiles, "sha256": observer.sha256, "ranges": observer.ranges,
     }  # fmt: skip
     found = calibration(f"model {path}", content)
-    write_file(out, with_calibration(file, found))
-    calibration_of(out, read_network(out)[1])  # what refuses it when it is used refuses it now
+    write_file(out, with_calibration(path, file, found))
     return f"{out}: int8 by {len(found.ranges)} ranges, of {found.tiles} tiles of {name}"

@@ -1,13 +1,12 @@
 """The work of `fibstream select --refine`: settings of a recipe chosen by score on truth."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fibstream.app.sampling import confused_note
+from fibstream.app.truths import open_truth
 from fibstream.core.dataset import Dataset
 from fibstream.core.documents import word_of
 from fibstream.core.echo import cut
@@ -18,8 +17,7 @@ from fibstream.kernels.scores import instance_scores, object_sizes
 from fibstream.services.refine.recipe import find_recipe, resolve
 from fibstream.services.refine.search import METRICS, Lists, Tried, best, combinations
 from fibstream.services.refine.trial import CountedFragments, cut_key, stages_of
-from fibstream.volumes.positions import check_same_grid
-from fibstream.volumes.sources import Source, open_volume
+from fibstream.volumes.sources import Source
 
 from .flags import check_choice
 from .oneshot import Voxel
@@ -28,8 +26,6 @@ from .refining import Inputs, array_of, open_inputs, parse_overrides, refined_da
 
 COLUMNS = ("f1", "precision", "recall", "pq", "objects", "splits", "merges")
 PLAIN = "generic"  # the recipe of the row to beat
-
-log = logging.getLogger(__name__)
 
 
 class Choice(NamedTuple):
@@ -69,7 +65,7 @@ def choose(
         raise WrongUse(
             f"--prediction {cut(prediction)}: expected one volume; masks are no part of a choice"
         )
-    wanted = _open_truth(truth, inputs.first)
+    wanted = open_truth(truth, inputs.first)
     beside = Tried((), fixed, {}), Tried((), _plain_settings(organelle, fixed), {})
     every = [(organelle, each) for each in (*tried, beside[0])] + [(PLAIN, beside[1])]
     made = [
@@ -99,18 +95,6 @@ def parse_grid(texts: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         except ValueError as error:
             raise WrongUse(f"--grid {cut(text)}: {error}") from None
     return found
-
-
-def _open_truth(path: str, prediction: Source) -> Source:
-    """Return the truth; WrongUse unless it is on the grid of the prediction, with objects."""
-    truth = open_volume(path, kind="labels", voxel_size_nm=prediction.voxel_size_nm)
-    try:
-        check_same_grid(prediction, truth)
-    except WrongUse as error:
-        raise WrongUse(f"--truth {path}: {error}") from None
-    if note := confused_note(truth):
-        log.warning("%s", note)
-    return truth
 
 
 def _plain_settings(recipe: str, fixed: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,6 +91,8 @@ def select(
         return
     if prediction is None or truth is None:
         raise WrongUse("select --refine: give --prediction CLASS=PATH and --truth PATH")
+    if out.suffix not in (".yaml", ".yml"):
+        raise WrongUse(f"--out {out}: with --refine expected FILE.yaml, a pipeline")
     if metric and len(metric) > 1:
         raise WrongUse(f"--metric {metric[1]}: with --refine expected one")
     from ..choosing import choose, pipeline_text, table

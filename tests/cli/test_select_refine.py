@@ -166,6 +166,7 @@ def test_another_score_may_choose_and_another_recipe_be_tried(folder: Path) -> N
         (("--metric", "f1", "--metric", "pq"), "--metric pq: with --refine expected one"),
         (("--store", "s.parquet"), "--store: is not for select --refine"),
         (("--chunk", "0"), "--chunk '0': expected"),
+        (("--out", "x.csv"), "--out x.csv: with --refine expected FILE.yaml"),
         (("--voxel-size-nm", "4"), "p.zarr"),
     ],
 )

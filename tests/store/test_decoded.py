@@ -16,7 +16,8 @@ from fibstream.store.store import Store
 
 from .blobs import noise, put_array
 
-SHAPE, CHUNK = (70, 64, 41), (32, 32, 32)
+SHAPE, CHUNK = (140, 64, 41), (128, 32, 32)  # two inner chunks a chunk
+CUBE = (32, 32, 32)
 SOURCE = Input("maker/a", "a", "uint16")
 INNER = 16**3 * 2  # bytes of an inner chunk of the smallest chunks here
 
@@ -26,7 +27,7 @@ def drawn_box(rng: random.Random) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-@pytest.mark.parametrize("limit", [0, INNER - 1, 3 * INNER, 64 << 20])
+@pytest.mark.parametrize("limit", [0, 1 << 16, 1 << 19, 64 << 20])
 def test_reads_are_of_what_is_stored_whatever_was_decoded_before(limit: int) -> None:
     """Chunks get new contents, and contents that others have or had, between reads."""
     rng = random.Random(limit)
@@ -60,9 +61,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
 
 def test_an_inner_chunk_is_decoded_once_by_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     times = counted(monkeypatch)
-    store = Store(MemoryFiles(), Grid((64, 64, 64), CHUNK), Decoded())
+    store = Store(MemoryFiles(), Grid((64, 64, 64), CUBE), Decoded())
     hashes = {
-        index: put_array(store, "a", noise(CHUNK, "uint16", seed=n, filled=1), index)[1]
+        index: put_array(store, "a", noise(CUBE, "uint16", seed=n, filled=1), index)[1]
         for n, index in enumerate(store.grid.indices())
     }
     for index in store.grid.indices():  # each with a halo that reaches all others
@@ -92,18 +93,18 @@ def test_what_was_not_used_for_longest_goes_first(monkeypatch: pytest.MonkeyPatc
 
 def test_one_content_in_chunks_of_two_shapes_is_cut_anew() -> None:
     """A short last chunk can be the whole of a smaller one, with other inner chunks."""
-    decoded, content = Decoded(), noise((24, 16, 16), "uint16", filled=1)
-    for chunk in ((32, 16, 16), (24, 16, 16)):
-        assert Layout((32, 16, 16), "uint16").inner != Layout((24, 16, 16), "uint16").inner
-        store = Store(MemoryFiles(), Grid((24, 16, 16), chunk), decoded)
+    decoded, content = Decoded(), noise((96, 16, 16), "uint16", filled=1)
+    for chunk, inner in (((128, 16, 16), 64), ((96, 16, 16), 48)):
+        assert Layout(chunk, "uint16").inner[0] == inner
+        store = Store(MemoryFiles(), Grid((96, 16, 16), chunk), decoded)
         _, hash_ = put_array(store, "a", content)
         found = store.read(SOURCE, store.grid.volume, {(0, 0, 0): hash_})
         assert np.array_equal(found.array, content)
 
 
 def test_a_check_of_what_is_stored_decodes_it() -> None:
-    store = Store(MemoryFiles(), Grid(CHUNK, CHUNK), Decoded())
-    blob, hash_ = put_array(store, "a", noise(CHUNK, "uint16", filled=1))
+    store = Store(MemoryFiles(), Grid(CUBE, CUBE), Decoded())
+    blob, hash_ = put_array(store, "a", noise(CUBE, "uint16", filled=1))
     store.read(SOURCE, store.grid.volume, {(0, 0, 0): hash_})
     handle = store.files.open(blob.path)
     assert handle is not None

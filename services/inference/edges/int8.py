@@ -55,14 +55,18 @@ def calibration(where: str, content: Any) -> Calibration:
         raise WrongUse(f"{where}: {cut(name)}: {cut(first['msg'])}; {AGAIN}") from None
 
 
-def with_calibration(model: onnx.ModelProto, found: Calibration) -> bytes:
-    """Return a network's file with a calibration; nothing else of it changes."""
+def with_calibration(path: Path, model: onnx.ModelProto, found: Calibration) -> bytes:
+    """Return a network's file with a calibration; nothing else of it changes.
+
+    Raises WrongUse where the calibration is one that would be refused when it is used.
+    """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     kept = [prop for prop in model.metadata_props if prop.key != METADATA]
     del made.metadata_props[:]
     made.metadata_props.extend(kept)
     made.metadata_props.add(key=METADATA, value=found.model_dump_json())
+    calibration_of(path, made)
     content: bytes = made.SerializeToString(deterministic=True)
     return content
 
