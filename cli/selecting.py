@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fibstream.app.evaluation.plots import EVERY, PLOTS, possible
+from fibstream.app.evaluation.plots import EVERY, PLOTS, possible, refinement
+from fibstream.app.evaluation.refinement import effects
 from fibstream.app.evaluation.selection import (
     DICE,
     DISTANCE,
@@ -152,10 +153,15 @@ def table(groups: Groups) -> bytes:
     return out.getvalue().encode()
 
 
-def draw(groups: Groups, folder: Path) -> list[Path]:
-    """Write the plots that the choices allow; return their files."""
+def draw(groups: Groups, store: Path, folder: Path) -> list[Path]:
+    """Write the plots that the choices and the store allow; return their files."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"{name}.png" for name in possible(groups)]
-    for path in written:
-        PLOTS[path.stem].draw(groups).savefig(path)
+    figures = {name: PLOTS[name].draw(groups) for name in possible(groups)}
+    labels = {choice.label for choice in groups[EVERY]}
+    if found := [effect for effect in effects(read(store)) if effect.label in labels]:
+        figures["refinement"] = refinement(found)
+    written = []
+    for name, figure in figures.items():
+        written.append(folder / f"{name}.png")
+        figure.savefig(written[-1])
     return written

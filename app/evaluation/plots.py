@@ -1,4 +1,4 @@
-"""Plots of what was chosen, after Fig. 2 and Extended Data Figs 3, 4 and 11a of the paper.
+"""Plots of scores, after Fig. 2 and Extended Data Figs 3, 4, 5 and 11a of the paper.
 
 matplotlib is imported where it is used: whoever plots nothing does not need it.
 """
@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .refinement import SHOWN as COMPARED
+from .refinement import Effect
 from .selection import DICE, DISTANCE, Selection, mean
 
 if TYPE_CHECKING:
@@ -78,6 +80,36 @@ def possible(groups: Groups) -> list[str]:
     ]  # fmt: skip
 
 
+def refinement(effects: Sequence[Effect]) -> Figure:
+    """Plot each metric of segmentations against that of their predictions, crop by crop."""
+    figure, panels = _figure(12.5, len(COMPARED))
+    labels = sorted({effect.label for effect in effects})
+    for axes, (metric, text) in zip(panels, COMPARED.items(), strict=True):
+        for n, label in enumerate(labels):
+            points = [(e.before[metric], e.after[metric]) for e in effects if e.label == label]
+            axes.plot(*zip(*points, strict=True), **_mark(n), label=label)
+        _equal(axes, 1.0)
+        axes.set_title(text, fontsize=10)
+        axes.set_xlabel("prediction at its threshold")
+        axes.set_ylabel("refined")
+    panels[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.suptitle(f"What refinement changes, n {len(effects)}")
+    return figure
+
+
+def _mark(number: int) -> dict[str, Any]:
+    """Return how the points of a class look."""
+    marker = "osD^v"[number // len(COLOURS) % 5]
+    colour = COLOURS[number % len(COLOURS)]
+    return {"linestyle": "", "marker": marker, "color": colour, "alpha": 0.8}
+
+
+def _equal(axes: "Axes", most: float) -> None:
+    """Draw the line on which both axes have the same value."""
+    axes.plot([0, most], [0, most], color="#888888", linewidth=0.8, zorder=0)
+    axes.set_aspect("equal")
+
+
 def _by_place(groups: Groups, way: str, metric: str) -> dict[tuple[str, str], Selection]:
     found = (s for s in groups[EVERY] if (s.way, s.metric) == (way, metric))
     return {(s.label, s.crop): s for s in found}
@@ -130,14 +162,12 @@ def _pairs(
                 for p in places
                 if p[0] == label
             ]
-            colour, marker = COLOURS[n % len(COLOURS)], "osD^v"[n // len(COLOURS) % 5]
-            axes.plot(*zip(*points, strict=True), marker, color=colour, label=label, alpha=0.8)
+            axes.plot(*zip(*points, strict=True), **_mark(n), label=label)
             most = max([most, *(v for point in points for v in point if not math.isnan(v))])
-        axes.plot([0, most], [0, most], color="#888888", linewidth=0.8, zorder=0)
+        _equal(axes, most)
         axes.set_title(SHOWN[metric], fontsize=10)
         axes.set_xlabel(ways[0])
         axes.set_ylabel(ways[1])
-        axes.set_aspect("equal")
     panels[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(f"{title}, n {len(places)}")
     return figure

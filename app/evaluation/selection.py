@@ -8,7 +8,7 @@ all others but them a *test*; an expert's choice is a *manual* one.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -64,24 +64,37 @@ def scores_of(store: pa.Table, limits: Limits = PUBLISHED) -> list[Score]:
 
     Raises WrongUse for two values of one metric at one crop by one network: which counts?
     """
+    return _single([score for score, _ in _scores(store, limits, refined=False)])
+
+
+def segmentation_scores(store: pa.Table, limits: Limits = PUBLISHED) -> dict[str, list[Score]]:
+    """Return the scores of segmentations of known setups, as `scores_of`, by path."""
+    found: dict[str, list[Score]] = defaultdict(list)
+    for score, path in _scores(store, limits, refined=True):
+        found[path].append(score)
+    return {path: _single(scores) for path, scores in found.items()}
+
+
+def _scores(store: pa.Table, limits: Limits, *, refined: bool) -> Iterator[tuple[Score, str]]:
+    """Yield the values of predictions at the threshold, or of segmentations, and their paths."""
     wanted = {
         name: {metric.parameter: getattr(limits, metric.parameter)} if metric.parameter else {}
         for name, metric in METRICS.items()
     }
-    rows = ((row, json.loads(row["metric_params"])) for row in store.to_pylist())
-    found = [
-        Score(**{name: row[name] for name in Score._fields[:-1]}, dilated_nm=dilated)
-        for row, params in rows
-        for dilated in (params.pop(DILATED, 0.0),)
-        if not row["refined"]
-        and row["threshold"] == THRESHOLD
-        and row["value"] is not None
-        and not math.isnan(row["value"])
-        and row["setup"] is not None
-        and row["iteration"] is not None
-        and params == wanted.get(row["metric"])
-    ]
-    return _single(found)
+    for row in store.to_pylist():
+        params = json.loads(row["metric_params"])
+        dilated = params.pop(DILATED, 0.0)
+        if (
+            row["refined"] is refined
+            and row["threshold"] == (None if refined else THRESHOLD)
+            and row["value"] is not None
+            and not math.isnan(row["value"])
+            and row["setup"] is not None
+            and row["iteration"] is not None
+            and params == wanted.get(row["metric"])
+        ):
+            values = {name: row[name] for name in Score._fields[:-1]}
+            yield Score(**values, dilated_nm=dilated), row["path"]
 
 
 def _single(scores: Sequence[Score]) -> list[Score]:

@@ -128,5 +128,5 @@ def _choose_networks(
     typer.echo(f"{out}: {sum(map(len, found.values()))} choices")
     for name in untested(found):
         typer.echo(f"note: {name} has one crop: chosen on it alone, no test", err=True)
-    for path in draw(found, plots) if plots else []:
+    for path in draw(found, store, plots) if plots else []:
         typer.echo(str(path))

@@ -106,6 +106,23 @@ def test_a_wrong_list_of_choices_is_named_with_its_line(store: Path, tmp_path: P
         assert answer.code == 2 and "--manual" in answer.err and says in answer.err
 
 
+def test_a_segmentation_is_plotted_against_its_prediction(store: Path, tmp_path: Path) -> None:
+    both, truth = tmp_path / "both.parquet", store.parent / "c1.npy"
+    both.write_bytes(store.read_bytes())
+    answer = inside(
+        "evaluate", "--truth", truth, "--test", truth, "--voxel-size-nm", 8, "--out",
+        tmp_path / "s.json", "--store", both, "--label", "mito", "--crop", "c1", "--setup",
+        "small", "--iteration", 20, "--raw-dataset", "cell-c1",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    for given, drawn in ((store, False), (both, True)):
+        plots = tmp_path / given.stem
+        out = tmp_path / "choices.csv"
+        answer = inside("select", "--store", given, "--out", out, "--plots", plots, *RULE)
+        assert answer.code == 0, answer.err
+        assert ("refinement" in {path.stem for path in plots.iterdir()}) is drawn
+
+
 def test_one_crop_has_no_test_and_says_so(store: Path, tmp_path: Path) -> None:
     one, out = tmp_path / "one.parquet", tmp_path / "c.csv"
     rows = [row for row in read(store).to_pylist() if row["crop"] == "c1"]
