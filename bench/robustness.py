@@ -188,7 +188,7 @@ def main() -> None:
     engine = CpuEngine(find_model(given.model), threads=given.threads)
     channel = engine.spec.classes.index(given.at) if given.at else 0
     size = engine.spec.voxel_size_nm
-    raw, truth = _read(given.raw, "raw", size), _read(given.truth, "labels", size)
+    raw, truth = read(given.raw, "raw", size), read(given.truth, "labels", size)
     whole = Volume(raw, truth > 0, np.ones(raw.shape, np.bool_))
     part = _box(given.box) if given.box else Box((0, 0, 0), raw.shape)
     print("| change | Dice | precision | recall |\n|---|---|---|---|")
@@ -209,7 +209,7 @@ def _box(words: str) -> Box:
     return Box((z0, y0, x0), (z1, y1, x1))
 
 
-def _read(path: str, kind: Kind, voxel_size_nm: Size) -> NDArray[Any]:
+def read(path: str, kind: Kind, voxel_size_nm: Size) -> NDArray[Any]:
     source = open_volume(path, kind=kind, voxel_size_nm=voxel_size_nm)
     return source.read(Box((0, 0, 0), source.shape))
 

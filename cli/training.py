@@ -116,6 +116,11 @@ def export_network(checkpoint: Path, out: Path) -> str:
 
     path = checkpoint / LAST if checkpoint.is_dir() else checkpoint
     card = export(path, out)
+    if missed := card["training"]["nowhere_inside"]:
+        log.warning(
+            "%s: inside nowhere in the sample of its training's raw: rare there, or not learned; "
+            "look at a prediction before it is used", ", ".join(missed),
+        )  # fmt: skip
     differs = card["training"]["parity_grey_levels"]
     size = f"{card['voxel_size_nm'][0]:g} nm"
     if fine := card.get("output_voxel_size_nm"):

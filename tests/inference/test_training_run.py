@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from fibstream.cli.training import export_network
 from fibstream.core.errors import FibstreamError, WrongUse
 from fibstream.core.grid import Box, Grid
 from fibstream.core.stage import Patch
@@ -19,9 +21,10 @@ from fibstream.services.inference.tiling import halo_of, predict
 from fibstream.services.inference.training.config import NetworkConfig, TrainingConfig
 from fibstream.services.inference.training.crops import load, seen
 from fibstream.services.inference.training.export import export, load_network, weights_of
+from fibstream.services.inference.training.losses import entropy, weighted
 from fibstream.services.inference.training.network import Deployed, UNet
 from fibstream.services.inference.training.sampler import Batch, Sampler
-from fibstream.services.inference.training.trainer import LAST, Trainer, run, weighted
+from fibstream.services.inference.training.trainer import LAST, Trainer, run
 
 from ..support.command import inside
 from .trained import bodies, configured, words, write_data
@@ -76,6 +79,48 @@ def test_the_loss_is_the_mean_of_each_class_where_it_has_weight() -> None:
         slow += sum(errors) / max(len(errors), 1)
     got = weighted(*(torch.from_numpy(a) for a in (found, target, weight)))
     assert float(got) == pytest.approx(slow, rel=1e-5)
+
+
+def test_the_entropy_is_least_at_the_target_and_teaches_what_is_surely_wrong() -> None:
+    target, weight = torch.tensor([-0.9, 0.2, 0.7]), torch.tensor([1.0, 0.5, 0.0])
+    wanted, weights = (part.view(1, 1, 1, 1, 3) for part in (target, weight))
+    for value in (torch.atanh(target), torch.full((3,), -20.0)):
+        found = value.clone().requires_grad_()
+        entropy(found.view(1, 1, 1, 1, 3), wanted, weights).backward()
+        # Of the cross entropy of (1 + t) / 2 at the logit 2 a the slope is tanh(a) - t.
+        slope = (torch.tanh(value) - target) * weight / 2  # two voxels have weight
+        assert found.grad is not None and torch.allclose(found.grad, slope, atol=1e-6)
+
+
+def sure(cell: Path, **changes: Any) -> tuple[Trainer, Sampler]:
+    """Return a training whose network ends with a tanh and says -1 everywhere, with slope 1e-10."""
+    network = {"widths": [16, 16], "factors": [2], "convolutions": 1, "output": "tanh"}
+    config = configured(cell, network=network, augment=MILD, **changes)
+    crops = load(config)
+    trainer = Trainer(config, seen(crops, config))
+    with torch.no_grad():
+        trainer.net.head.bias.fill_(-12.0)
+    return trainer, Sampler(config, crops)
+
+
+def test_a_network_that_is_sure_of_the_outside_recovers(cell) -> None:
+    trainer, sampler = sure(cell, steps=50, learning_rate=0.05)
+    losses = [trainer.train(sampler.batch(step)) for step in range(50)]
+    assert losses[-1] < losses[0] / 3, losses
+
+
+def test_export_tells_of_a_class_that_is_nowhere_inside(cell, tmp_path, caplog) -> None:
+    trainer, _ = sure(cell)
+    trainer.mean["head.bias"].fill_(-12.0)
+    trainer.save(tmp_path / LAST)
+    with caplog.at_level("WARNING"):
+        export_network(tmp_path / LAST, tmp_path / "net.onnx")
+    assert "mito: inside nowhere in the sample" in caplog.text
+    trainer.mean["head.bias"].fill_(1.0)
+    trainer.save(tmp_path / LAST)
+    caplog.clear()
+    export_network(tmp_path / LAST, tmp_path / "net.onnx")
+    assert "inside nowhere" not in caplog.text
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from fibstream.core.errors import FibstreamError, WrongUse
 from fibstream.services.inference.edges.engine import CpuEngine
 from fibstream.services.inference.edges.model import read_network
-from fibstream.services.inference.polarity import EdgeSums
+from fibstream.services.inference.polarity import LEVEL, EdgeSums
 from fibstream.services.inference.port import MAX_TILE, GreyLevels
 
 from .config import NetworkConfig, TrainingConfig
@@ -77,8 +77,10 @@ def export(checkpoint: Path, out: Path) -> Mapping[str, Any]:
                 f"levels; expected at most {SLACK}"
             )
         card["training"]["parity_grey_levels"] = worst
-        if (levels := levels_seen(session, config.outputs, seen, edge, halo)) is not None:
+        raw, found = output_on(session, seen, edge, halo)
+        if (levels := levels_seen(raw, found, config.outputs)) is not None:
             card["grey"] = levels.model_dump(mode="json")
+        card["training"]["nowhere_inside"] = nowhere_inside(found, config.outputs)
         onnx.helper.set_model_props(model, {"fibstream": json.dumps(card, sort_keys=True)})
         onnx.checker.check_model(model)
         onnx.save(model, part)
@@ -161,17 +163,28 @@ def parity(
     return worst
 
 
-def levels_seen(
-    session: onnxruntime.InferenceSession, classes: Sequence[str], seen: NDArray[np.uint8],
-    edge: int, halo: int,
-) -> GreyLevels | None:  # fmt: skip
-    """Return the grey levels of a sample of raw, and of the edges predicted in it; None without."""
+def output_on(
+    session: onnxruntime.InferenceSession, seen: NDArray[np.uint8], edge: int, halo: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return a tile of a sample of raw, (z, y, x), and what is predicted: one more axis before."""
     tile = np.pad(seen, [(0, max(edge - n, 0)) for n in seen.shape], mode="reflect")
     tile = np.ascontiguousarray(tile[:edge, :edge, :edge])
     found = session.run(None, {"raw": tile[None, None]})[0][0]
+    return tile[halo:-halo, halo:-halo, halo:-halo], found
+
+
+def levels_seen(
+    raw: NDArray[np.uint8], found: NDArray[np.uint8], classes: Sequence[str]
+) -> GreyLevels | None:
+    """Return the grey levels of raw, and of the edges that are predicted in it; None without."""
     sums = EdgeSums(classes)
-    sums.add(tile[halo:-halo, halo:-halo, halo:-halo], found)
+    sums.add(raw, found)
     return sums.levels()
+
+
+def nowhere_inside(found: NDArray[np.uint8], classes: Sequence[str]) -> list[str]:
+    """Return the classes that are predicted nowhere: rare ones, or such as were not learned."""
+    return [name for name, each in zip(classes, found, strict=True) if each.max() < LEVEL]
 
 
 def weights_of(path: Path) -> Weights:

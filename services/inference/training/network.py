@@ -87,6 +87,11 @@ class UNet(nn.Module):
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return the squashed distances; see the class for shapes."""
+        found = self.found(raw)
+        return torch.tanh(found) if self.squashed else found
+
+    def found(self, raw: Tensor) -> Tensor:
+        """Return what the head finds: squashed distances, or what a tanh makes them of."""
         value, beside = raw, []
         for level, block in enumerate(self.down):
             if level:
@@ -106,8 +111,7 @@ class UNet(nn.Module):
             first = self.last[0]
             grown = _cropped(_convolved_grown(value, first.weight, self.upsample), (1, 1))
             value = self.last[1:](grown + first.bias.view(-1, 1, 1, 1))
-        found = _pointwise(value, self.head)
-        return torch.tanh(found) if self.squashed else found
+        return _pointwise(value, self.head)
 
     def _met(self, skip: Tensor, value: Tensor, level: int, by: nn.Conv3d) -> Tensor:
         """Return ``by`` of a map and, beside it, the grown one of the level below."""

@@ -24,6 +24,7 @@ from fibstream.core.errors import FibstreamError, WrongUse
 
 from .config import NetworkConfig, TrainingConfig, parse_config
 from .crops import Seen
+from .losses import entropy, weighted
 from .memory import kept_memory
 from .network import UNet
 from .sampler import Batch, Sampler
@@ -34,17 +35,6 @@ WARM = 100  # steps in which the learning rate rises
 CURVE = 20  # steps to one point of the curve
 AHEAD = 2  # batches that are drawn while a step is computed
 Report = Callable[[int, float], None]  # the step, and the mean loss of the last points
-
-
-def weighted(found: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return the loss: for each class the weighted mean of squared errors where weights are not 0.
-
-    The sum over classes; one without a valid voxel adds nothing (the paper's loss, TensorFlow's
-    ``mean_squared_error``).
-    """
-    axes = (0, 2, 3, 4)
-    each = (weight * (found - target) ** 2).sum(axes)
-    return (each / (weight > 0).sum(axes).clamp(min=1)).sum()
 
 
 def pick_device(config: TrainingConfig) -> torch.device:
@@ -126,8 +116,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            found = self.net(raw.to(memory_format=torch.channels_last_3d))
-        loss = weighted(found.float(), target, weight)
+            found = self.net.found(raw.to(memory_format=torch.channels_last_3d))
+        loss = (entropy if self.net.squashed else weighted)(found.float(), target, weight)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
