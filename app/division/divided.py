@@ -78,7 +78,8 @@ class Divided:
             parts: dict[int, list[int]] = {}
             pairs: NDArray[Any] = np.unique(every[[COMPONENT, level]], axis=1)
             for component, part in pairs.T.tolist():
-                parts.setdefault(component, []).append(part)
+                if part:  # not a hole that is left empty
+                    parts.setdefault(component, []).append(part)
             found.append(parts)
         return {
             c: Shares(len(found[0][c]), tuple(o for o in found[1][c] if o in self.objects))

@@ -21,12 +21,15 @@ class Agglomeration:
         Grey level of affinity 0, below 255.
     least_dynamics
         Shallower minima are merged first, in grey levels times ``2**7``; 1 for plateaus alone.
+    merging
+        Whether a hole joins all objects around it; if not, only one inside one object is filled.
     """
 
     quantile: int
     threshold: Fraction
     background: int = 126
     least_dynamics: int = 1
+    merging: bool = False
 
     def __post_init__(self) -> None:
         assert 0 <= self.quantile <= 100 and 0 <= self.threshold <= 1

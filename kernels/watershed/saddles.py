@@ -168,11 +168,6 @@ def rows_of(names: Ids, wanted: Ids) -> NDArray[np.intp]:
     return rows
 
 
-def rows_below(graph: SaddleGraph, ends: Ids) -> NDArray[np.intp]:
-    """Return the row of the basin in which descent ends from each end of descent in a block."""
-    return rows_of(graph.basin, find_in(graph.shell[:, 0], graph.shell[:, 1], ends))
-
-
 def rename(graph: SaddleGraph, basin: Ids, edge: Ids) -> SaddleGraph:
     """Return the graph in which basins of one new name are one; the order need not be kept.
 

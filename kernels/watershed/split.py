@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.grid import Index
+from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.core.stage import Arrays
 
 from ..mapping import encode_mapping
 from ..objects import ObjectChange, State
 from ..union_find import FragmentSets
 from .rule import Agglomeration
-from .summary import components_in, selected
+from .summary import components_in
 
 Names = NDArray[np.uint64]
+EMPTY = BACKGROUND_BIT  # stands for the object of a hole that is not filled
 
 
 class SplitFold:
@@ -55,9 +57,10 @@ class SplitFold:
         self._begin()
 
     def _begin(self) -> None:
-        self._sets = FragmentSets(merging=False)
+        self._sets = FragmentSets(merging=self._rule.merging)
+        self._unsettled: set[Index] = set()  # chunks with labels that may still change
         self._part: dict[Index, NDArray[np.uint32]] = {}  # of each basin, as it was added
-        self._object: dict[Index, Names] = {}  # of each basin of a chunk; 0: its component is open
+        self._object: dict[Index, Names] = {}  # of each row of a chunk; 0: its set is open
         self._voxels: dict[int, int] = {}  # of each object of a closed component
         self._split: set[int] = set()  # components
 
@@ -86,8 +89,7 @@ class SplitFold:
     def snapshot(self) -> None:
         """Let the labels of open components follow what is known now."""
         self._current()
-        before = {c: self._labels(c) for c, ids in self._object.items() if (ids == 0).any()}
-        self._take_snapshot(before)
+        self._take_snapshot({chunk: self._labels(chunk) for chunk in self._unsettled})
 
     def mapping(self, chunk: Index) -> bytes:
         """Return the labels of a chunk's basins, encoded for ``relabel``.
@@ -135,6 +137,7 @@ class SplitFold:
         self._sets.add(chunk, components_in(summary))
         self._part[chunk] = summary["part"]
         self._object[chunk] = np.zeros(summary["ids"].size, np.uint64)
+        self._unsettled.add(chunk)
 
     def _split_closed(self) -> None:
         """Split the components that have closed since the last call."""
@@ -142,18 +145,15 @@ class SplitFold:
         self._changed |= changed
         chunks, self._sets.relabelled = self._sets.relabelled, set()
         found = {root for id_ in changed if (root := self._sets.find(id_)) is not None}
-        roots = {root for root in found if self._sets.is_closed(root)}
+        roots = {r for r in found if self._sets.is_object(r) and self._sets.is_closed(r)}
         fresh = {root for root in roots if self._sets.name(root) not in self._split}
         if fresh:
             self._agglomerate(sorted(fresh), sorted(chunks & self._object.keys()))
 
     def _agglomerate(self, roots: Sequence[int], chunks: Sequence[Index]) -> None:
-        """Split components; one that lacks a basin stays open.
-
-        It mixes summaries of two contents of a chunk, of which one is still to be replaced.
-        """
+        """Split components; one that lacks a basin stays open."""
         from .agglomerate import agglomerate
-        from .saddles import is_complete, rows_below, unite
+        from .closed import fill_holes, unite_closed
 
         held = {
             chunk: np.isin(roots_in(self._sets, chunk, self._part[chunk]), roots)
@@ -162,25 +162,29 @@ class SplitFold:
         held = {chunk: kept for chunk, kept in held.items() if kept.any()}
         if not held:
             return
-        graph = unite([selected(self._summaries[chunk], kept) for chunk, kept in held.items()])
-        if not is_complete(graph):
+        closed = unite_closed(held, self._summaries.__getitem__)
+        if closed is None:
             for root in roots if len(roots) > 1 else ():
                 self._agglomerate([root], chunks)
             return
         self._split |= {self._sets.name(root) for root in roots}
-        objects = agglomerate(graph, self._rule)
-        for name, voxels in zip(objects.tolist(), graph.voxels.tolist(), strict=True):
-            self._voxels[name] = self._voxels.get(name, 0) + voxels
+        objects = agglomerate(closed.graph, self._rule)
+        objects, filled = fill_holes(closed, objects, merging=self._rule.merging)
+        for ids, voxels in (objects, closed.graph.voxels), (filled, closed.pieces.voxels):
+            for name, each in zip(ids.tolist(), voxels.tolist(), strict=True):
+                if name:
+                    self._voxels[name] = self._voxels.get(name, 0) + each
         self._changed.update(objects.tolist())
+        filled[filled == 0] = EMPTY
         for chunk, kept in held.items():
-            ends = self._summaries[chunk]["ids"][kept]
-            self._object[chunk][kept] = objects[rows_below(graph, ends)]
+            self._object[chunk][kept] = closed.named(chunk, objects, filled)
         self._dirty |= held.keys()
 
     def _labels(self, chunk: Index) -> Names:
-        """Return the label of each basin of a chunk: of its object, or of its open component."""
+        """Return the label of each row of a chunk: of its object, or of its open component."""
         names = [self._sets.name(node) for node in self._sets.fragments(chunk)]
-        open_ = np.array([self._snapshot.get(name, name) for name in names], np.uint64)
+        known = [self._snapshot.get(n, n if n < BACKGROUND_BIT else 0) for n in names]
+        open_ = np.array(known, np.uint64)
         found = self._object[chunk]
         distinct, at = np.unique(found, return_inverse=True)
         kept = np.array([self._kept(n, self._voxels.get(n, 0)) for n in distinct.tolist()], bool)
@@ -190,13 +194,23 @@ class SplitFold:
     def _take_snapshot(self, before: Mapping[Index, Names]) -> None:
         """Take a snapshot; the chunks whose labels are not those of ``before`` become dirty."""
         self._snapshot = {}
-        for chunk, ids in self._object.items():
-            if (ids == 0).any():
-                for node in self._sets.fragments(chunk):
-                    self._snapshot[self._sets.name(node)] = self._sets.name(self._sets.root(node))
+        for chunk in tuple(self._unsettled):
+            roots = [(node, self._sets.root(node)) for node in self._sets.fragments(chunk)]
+            if self._is_settled(chunk, [root for _, root in roots]):
+                self._unsettled.remove(chunk)
+            for node, root in roots:
+                if self._sets.is_object(root) and root != node:
+                    self._snapshot[self._sets.name(node)] = self._sets.name(root)
         for chunk, labels in before.items():
             if not np.array_equal(labels, self._labels(chunk)):
                 self._dirty.add(chunk)
+
+    def _is_settled(self, chunk: Index, roots: Sequence[int]) -> bool:
+        """Whether no summary that is still to come can change a label of a chunk."""
+        last = np.array([self._sets.has_last_label(root) for root in roots], np.bool_)
+        split = np.array([not self._sets.is_object(root) for root in roots], np.bool_)
+        done = (self._object[chunk] != 0) | split[self._part[chunk]]
+        return bool(last.all() and done.all())
 
     def _kept(self, id_: int, voxels: int) -> bool:
         chosen = id_ not in self._without and (not self._only or id_ in self._only)
@@ -209,7 +223,7 @@ class SplitFold:
             voxels = self._voxels[id_]
             return ((voxels, state) if self._kept(id_, voxels) else None), id_
         root = self._sets.find(id_)
-        if root is None or self._sets.name(root) in self._split:
+        if root is None or not self._sets.is_object(root) or self._sets.name(root) in self._split:
             return None, None
         name, voxels = self._sets.name(root), self._sets.voxels(root)
         return ((voxels, "open") if self._kept(name, voxels) else None), name
@@ -233,5 +247,5 @@ class SplitFold:
 
 
 def roots_in(sets: FragmentSets, chunk: Index, part: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return the root of the component that each basin of a chunk is of; ``part`` as summarised."""
+    """Return the root of the set that each row of a chunk is of; ``part`` as summarised."""
     return np.array([sets.root(node) for node in sets.fragments(chunk)], np.int64)[part]

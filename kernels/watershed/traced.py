@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.grid import Index
+from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.core.stage import Arrays
 
 from ..union_find import FragmentSets
 from .rule import Agglomeration
 from .split import roots_in
-from .summary import components_in, selected
+from .summary import components_in
 
 if TYPE_CHECKING:
     from .saddles import SaddleGraph
@@ -37,8 +38,8 @@ class Trace(NamedTuple):
     Attributes
     ----------
     names
-        By chunk, uint64 ``(3, n)``: component, fragment and object of each basin, in the order of
-        the summary; each is named by its least voxel.
+        By chunk, uint64 ``(3, n)``: component, fragment and object of each basin, and of what may
+        be a hole, in the order of the summary; each is named by its least voxel, 0 is none.
     voxels
         Of each component, each fragment and each object, by name.
     """
@@ -66,7 +67,7 @@ def trace(
     most_bytes
         Of saddle graphs that are held at a time; beside them, some 40 bytes of each basin.
     """
-    sets, parts = FragmentSets(merging=False), dict[Index, NDArray[np.uint32]]()
+    sets, parts = FragmentSets(merging=rule.merging), dict[Index, NDArray[np.uint32]]()
     bytes_each = dict[Index, float]()  # basin
     for chunk in chunks:
         summary = read(chunk)
@@ -78,7 +79,7 @@ def trace(
     weights = Counter[int]()
     for chunk, each in roots.items():
         for root, count in zip(*np.unique(each, return_counts=True), strict=True):
-            if sets.is_closed(int(root)):
+            if sets.is_object(int(root)) and sets.is_closed(int(root)):
                 weights[int(root)] += round(int(count) * bytes_each[chunk])
     for batch in _batches(weights, most_bytes):
         _divide(batch, roots, read, rule, found)
@@ -89,10 +90,12 @@ def _as_components(sets: FragmentSets, roots: Roots) -> Trace:
     """Return the trace of components that nothing divides."""
     voxels = Counter[int]()
     for root in {root for each in roots.values() for root in each.tolist()}:
-        voxels[sets.name(root)] = sets.voxels(root)
+        if sets.is_object(root):
+            voxels[sets.name(root)] = sets.voxels(root)
     names = {}
     for chunk, each in roots.items():
         own = np.array([sets.name(root) for root in each.tolist()], np.uint64)
+        own[own >= BACKGROUND_BIT] = 0  # a hole between components, or beyond them
         names[chunk] = np.stack([own] * len(LEVELS))
     return Trace(names, (voxels, voxels.copy(), voxels.copy()))
 
@@ -119,28 +122,27 @@ def _divide(
     Components that lack a basin stay one: a chunk's summary was replaced, its neighbour's not yet.
     """
     from .agglomerate import agglomerate
-    from .saddles import is_complete, rows_below, unite
+    from .closed import fill_holes, unite_closed
 
     held = {chunk: np.isin(each, batch) for chunk, each in roots.items()}
     held = {chunk: kept for chunk, kept in held.items() if kept.any()}
-    ends, graphs = {}, []
-    for chunk, kept in held.items():
-        summary = read(chunk)
-        ends[chunk] = summary["ids"][kept]
-        graphs.append(selected(summary, kept))
-    graph = unite(graphs)
-    if not is_complete(graph):
+    closed = unite_closed(held, read)
+    if closed is None:
         for root in batch if len(batch) > 1 else ():
             _divide([root], roots, read, rule, found)
         return
-    below = {chunk: rows_below(graph, each) for chunk, each in ends.items()}
-    for level, of_basin in (1, _fragments(graph, rule)), (2, agglomerate(graph, rule)):
-        for chunk, rows in below.items():
-            for name in np.unique(found.names[chunk][0][held[chunk]]).tolist():
+    graph = closed.graph
+    fragments = fill_holes(closed, _fragments(graph, rule), merging=False)
+    objects = fill_holes(closed, agglomerate(graph, rule), merging=rule.merging)
+    for level, (of_basin, of_piece) in (1, fragments), (2, objects):
+        for chunk, kept in held.items():
+            for name in np.unique(found.names[chunk][0][kept]).tolist():
                 found.voxels[level].pop(name, None)
-            found.names[chunk][level, held[chunk]] = of_basin[rows]
-        for name, voxels in zip(of_basin.tolist(), graph.voxels.tolist(), strict=True):
-            found.voxels[level][name] += voxels
+            found.names[chunk][level, kept] = closed.named(chunk, of_basin, of_piece)
+        for ids, voxels in (of_basin, graph.voxels), (of_piece, closed.pieces.voxels):
+            for name, each in zip(ids.tolist(), voxels.tolist(), strict=True):
+                found.voxels[level][name] += each
+        del found.voxels[level][0]
 
 
 def _fragments(graph: "SaddleGraph", rule: Agglomeration) -> Names:

@@ -20,6 +20,7 @@ voxel. Fragments of it are in no summary, only links to it are.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,29 @@ from .rule import ObjectRule
 
 Bits = NDArray[np.bool_]
 Names = NDArray[np.uint64]
+
+
+class Fragments(NamedTuple):
+    """The components of a block as fragments.
+
+    Attributes
+    ----------
+    components
+        Of the chunk and one more voxel on each positive side where the volume goes on.
+    names
+        Of each component, uint64 ``(n,)``; ``OUT`` of background that is no hole.
+    owner
+        The component that each is part of, int32 ``(n,)``: itself, or what a local hole is in.
+    """
+
+    components: Components
+    names: Names
+    owner: Ints
+
+    def painted(self, core: Index) -> Names:
+        """Return the id of each voxel's fragment, uint64 of shape ``core``, 0 outside."""
+        ids = np.where(self.names == OUT, np.uint64(0), self.names)
+        return paint(self.components, ids[self.owner], core)
 
 
 def cut_fragments(
@@ -77,12 +101,13 @@ def cut_fragments(
     absent = None if unimaged is None else unimaged.within(block)
     if absent is not None:
         mask &= ~absent
-    return cut_foreground(mask, patch, core, rule, absent)
+    found, summary = cut_foreground(mask, patch, core, rule, absent)
+    return found.painted(core.shape), summary
 
 
 def cut_foreground(
     mask: Bits, patch: Patch, core: Box, rule: ObjectRule, absent: Bits | None
-) -> tuple[Names, Arrays]:
+) -> tuple[Fragments, Arrays]:
     """Cut the foreground of a chunk into fragments: see `cut_fragments`.
 
     ``mask``, and ``absent``, what was never imaged, have the shape of the chunk and one more voxel
@@ -111,7 +136,7 @@ def cut_foreground(
     summary = _summary(components, names, owner, pairs[:, ~filled[pairs[0]]], border)
     together = np.concatenate(links)
     summary["links"] = _rows(together[together[:, 0] != together[:, 1]])
-    return paint(components, np.where(out, np.uint64(0), names)[owner], core.shape), summary
+    return Fragments(components, names, owner), summary
 
 
 def _foreground(patch: Patch, block: Box, rule: ObjectRule) -> Bits:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from fibstream.core.errors import Poison, WrongUse
 from fibstream.core.events import GONE
@@ -24,11 +25,14 @@ from fibstream.services.refine.recipe import find_recipe, resolve
 from fibstream.services.refine.recipes.agglomerated import AgglomeratedSettings
 from fibstream.services.refine.rule import ObjectRule, threshold_level
 
+from ..support.geometry import triple
 from .streamed import dataset_of, streamed
 from .whole import VOXEL, absence, one_box, random_absent, random_grid, random_volume
 
 TRIALS = 12  # of each pair below: about 100 in all
 VOXEL_NM3 = 8 * 4 * 4
+CONNECTIVITIES: tuple[Connectivity, ...] = (6, 18, 26)
+FACES = ndimage.generate_binary_structure(3, 1)
 
 
 class Case:
@@ -37,6 +41,8 @@ class Case:
     def __init__(self, seed: int, connectivity: Connectivity, smooth_nm: float) -> None:
         self.rng = rng = np.random.default_rng(seed)
         lumps = random_volume(rng, 14)
+        if seed % 2:  # holes, of one voxel and of several
+            lumps &= np.random.default_rng([seed]).random(lumps.shape) > 0.05
         self.grid = random_grid(rng, lumps.shape)
         self.absent = random_absent(rng, self.grid)
         self.gone = absence(self.grid, self.absent)
@@ -50,6 +56,7 @@ class Case:
             "min_depth": float(rng.choice([0, 0.5, 20])),
             "min_volume_nm3": float(rng.integers(0, 4)) * VOXEL_NM3,
             "max_volume_nm3": [None, 200.0 * VOXEL_NM3][rng.integers(2)],
+            "fill_holes": ["none", "one", "all"][seed % 3],
         }  # fmt: skip
         self.made = dataset_of(self.grid, "agglomerated", {"prediction": "p"}, self.settings)
         indices = list(self.grid.indices())
@@ -79,10 +86,25 @@ class Case:
         given, (ends, graph) = self.given, self.graph()
         objects = agglomerate(graph, given.agglomeration)
         labels = relabel(ends, graph.basin, encode_mapping(graph.basin, objects))
+        labels = self.filled(labels, given.fill_holes)
         ids, voxels = np.unique(labels, return_counts=True)
         most = given.max_volume_nm3 or np.inf
         wrong = (voxels * VOXEL_NM3 < given.min_volume_nm3) | (voxels * VOXEL_NM3 > most)
         labels[np.isin(labels, ids[wrong])] = 0
+        return labels
+
+    def filled(self, labels: NDArray[np.uint64], fill_holes: str) -> NDArray[np.uint64]:
+        """The whole volume with its holes filled, hole by hole."""
+        labels = labels.copy()
+        around = holes(labels, self.gone) if fill_holes != "none" else []
+        if fill_holes == "all":
+            for where, _ in around:
+                beside = labels[_beside(where)]
+                labels[np.isin(labels, beside)] = beside.min()
+            around = [(where, {int(labels[_beside(where)].min())}) for where, _ in around]
+        for where, objects in around:
+            if len(objects) == 1:
+                labels[where] = min(objects)
         return labels
 
     def rule(self) -> ObjectRule:
@@ -103,6 +125,23 @@ class Case:
     def fold(self) -> SplitFold:
         rule = self.rule()
         return SplitFold(self.given.agglomeration, least=rule.least, most=rule.most)
+
+
+def _beside(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    beside: NDArray[np.bool_] = ndimage.binary_dilation(where, FACES) & ~where
+    return beside
+
+
+def holes(
+    labels: NDArray[np.uint64], gone: NDArray[np.bool_]
+) -> list[tuple[NDArray[np.bool_], set[int]]]:
+    """Background that reaches neither border nor absent voxels, and the objects beside it."""
+    back, count = ndimage.label(labels == 0, FACES)
+    shell = np.ones(labels.shape, bool)
+    shell[1:-1, 1:-1, 1:-1] = False
+    outside = set(back[shell | gone].tolist())
+    inner = [back == n for n in range(1, count + 1) if n not in outside]
+    return [(where, set(labels[_beside(where)].tolist())) for where in inner]
 
 
 def sizes(labels: NDArray[np.uint64]) -> dict[int, int]:
@@ -128,6 +167,36 @@ def test_blocks_are_the_whole(connectivity: Connectivity, smooth_nm: float) -> N
         expected = case.whole()
         assert np.array_equal(found.labels, expected), seed
         assert found.objects == sizes(expected), seed
+
+
+@pytest.mark.parametrize("fill_holes", ["one", "all"])
+def test_holes_between_objects_are_those_of_the_whole(fill_holes: str) -> None:
+    """Many basins and many holes: some in one object, some between several."""
+    inside = between = 0
+    for seed in range(400, 408):
+        case = Case(seed, CONNECTIVITIES[seed % 3], 0.0)
+        shape = triple(case.rng.integers(7, 13, 3))
+        case.grid = random_grid(case.rng, shape)
+        case.absent = random_absent(case.rng, case.grid)
+        case.gone = absence(case.grid, case.absent)
+        case.order = sorted(case.grid.indices(), key=lambda _: case.rng.random())
+        solid = case.rng.random(shape) > 0.07
+        grey = case.rng.integers(128, 256, shape)
+        case.values = np.where(solid & ~case.gone, grey, 0).astype(np.uint8)
+        case.settings |= {"fill_holes": fill_holes, "merge_below": 0.3, "threshold_nm": 0.0,
+                          "quantile": 60}  # fmt: skip
+        case.made = dataset_of(case.grid, "agglomerated", {"prediction": "p"}, case.settings)
+        found = streamed(case.made, {"predictions/p": case.values}, case.order, case.absent)
+        expected = case.whole()
+        assert np.array_equal(found.labels, expected), seed
+        assert found.objects == sizes(expected), seed
+        ends, graph = case.graph()
+        objects = agglomerate(graph, case.given.agglomeration)
+        named = relabel(ends, graph.basin, encode_mapping(graph.basin, objects))
+        around = [len(beside) for _, beside in holes(named, case.gone)]
+        inside += around.count(1)
+        between += len(around) - around.count(1)
+    assert inside > 5 and between > 5, (inside, between)
 
 
 @pytest.mark.parametrize("connectivity", [6, 26])
@@ -239,7 +308,7 @@ def test_a_chunk_with_too_many_saddles_is_refused(monkeypatch: pytest.MonkeyPatc
         ({"quantile": 0.5}, "expected a whole number from 0 to 100"),
         ({"merge_below": 1.5}, "expected a number of one less affinity from 0 to 1"),
         ({"min_depth": -1}, "expected a number of grey levels from 0 to 255"),
-        ({"fill_holes": "one"}, "no setting 'fill_holes'"),
+        ({"fill_holes": "some"}, "fill_holes is 'some': expected one of none, one, all"),
         ({"max_volume_nm3": 1e3, "min_volume_nm3": 1e4}, "max_volume_nm3 is less"),
     ],
 )
@@ -258,6 +327,7 @@ def test_published_parameters_are_recipes() -> None:
         assert (settings.quantile, settings.merge_below) == (quantile, below)
         assert (settings.smooth_nm, settings.min_volume_nm3, settings.min_rule) == (12, 2e7, "ceil")
         assert settings.agglomeration.background == 126
+        assert settings.fill_holes == ("one" if name.startswith("mito") else "none")
 
 
 def test_a_depth_is_rounded_up() -> None:
@@ -274,7 +344,7 @@ def test_components_are_those_of_connected_components() -> None:
                           "max_volume_nm3": None, "min_depth": 255.0}  # fmt: skip
         case.made = dataset_of(case.grid, "agglomerated", {"prediction": "p"}, case.settings)
         found = streamed(case.made, {"predictions/p": case.values}, case.order, case.absent)
-        same = {"fill_holes": "none", "threshold_nm": case.settings["threshold_nm"]}
+        same = {key: case.settings[key] for key in ("fill_holes", "threshold_nm")}
         plain = dataset_of(case.grid, "generic", {"prediction": "p"}, same)
         wanted = streamed(plain, {"predictions/p": case.values}, case.order, case.absent)
         assert np.array_equal(found.labels, wanted.labels)

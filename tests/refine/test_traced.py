@@ -61,7 +61,10 @@ def whole(case: Case) -> tuple[NDArray[np.uint64], ...]:
     for of_basin in (mark(graph, rule.least_dynamics), agglomerate(graph, rule)):
         groups.append(np.zeros_like(ends))
         groups[-1][mask] = of_basin[np.searchsorted(graph.basin, ends[mask])]
-    return tuple(map(by_first_voxel, groups))
+    fill = case.given.fill_holes
+    fills = fill, "none" if fill == "none" else "one", fill  # nothing joins fragments
+    named = [by_first_voxel(group) for group in groups]
+    return tuple(case.filled(each, how) for each, how in zip(named, fills, strict=True))
 
 
 @pytest.mark.parametrize("seed", range(200, 218))

@@ -2,7 +2,8 @@
 
 As Heinrich et al. 2021 made mitochondria and nuclei that touch (their methods, refinements): the
 published parameters of each cell are recipes of their own. Thresholds compare as integers, and ties
-are broken by voxels, so that the result is the same however a volume is cut. Holes are not filled.
+are broken by voxels, so that the result is the same however a volume is cut. Holes are filled after
+that, and small objects dropped last.
 """
 
 from fractions import Fraction
@@ -19,7 +20,7 @@ from fibstream.kernels.watershed import presets
 from fibstream.kernels.watershed.rule import Agglomeration
 from fibstream.kernels.watershed.split import SplitFold
 from fibstream.services.refine.recipe import Division, Recipe, Role, bounded
-from fibstream.services.refine.rule import MinRule, ObjectRule
+from fibstream.services.refine.rule import FillHoles, MinRule, ObjectRule
 from fibstream.services.refine.stages.basins import basin_stage
 from fibstream.services.refine.stages.labels import label_stage
 
@@ -57,6 +58,7 @@ class AgglomeratedSettings(Choice, MaskSettings):
         None, MIN_VOLUME_NM3, MAX_VOLUME_NM3, "nm3", ", not below min_volume_nm3, or null"
     )
     min_rule: MinRule = Field(default="below", description=one_of(MinRule))
+    fill_holes: FillHoles = Field(default="none", description=one_of(FillHoles))
 
     @model_validator(mode="after")
     def _limits_are_in_order(self) -> Self:
@@ -68,14 +70,17 @@ class AgglomeratedSettings(Choice, MaskSettings):
     def generic(self) -> GenericSettings:
         """What it has in common with connected components."""
         names = GenericSettings.model_fields.keys() & type(self).model_fields.keys()
-        return GenericSettings(fill_holes="none", **{name: getattr(self, name) for name in names})
+        return GenericSettings(**{name: getattr(self, name) for name in names})
 
     @property
     def agglomeration(self) -> Agglomeration:
         """What decides which basins become one object; decimals are taken as they are written."""
         depth = Fraction(str(self.min_depth)) * (1 << LEVEL_BITS)
         threshold = Fraction(str(self.merge_below))
-        return Agglomeration(self.quantile, threshold, least_dynamics=max(-(-depth // 1), 1))
+        return Agglomeration(
+            self.quantile, threshold, least_dynamics=max(-(-depth // 1), 1),
+            merging=self.fill_holes == "all",
+        )  # fmt: skip
 
 
 def _settings(organelle: Organelle) -> AgglomeratedSettings:
@@ -111,10 +116,12 @@ def division(dataset: Dataset, organelle: Organelle) -> Division:
     return Division(_settings(organelle).agglomeration, _rule(dataset, organelle).least)
 
 
-def _published(name: str, prediction: str, rule: Agglomeration) -> Recipe:
+def _published(
+    name: str, prediction: str, rule: Agglomeration, fill_holes: FillHoles = "none"
+) -> Recipe:
     settings = AgglomeratedSettings(
         smooth_nm=presets.SMOOTH_NM, quantile=rule.quantile, merge_below=float(rule.threshold),
-        min_volume_nm3=SMALLEST_NM3, min_rule="ceil",
+        min_volume_nm3=SMALLEST_NM3, min_rule="ceil", fill_holes=fill_holes,
     )  # fmt: skip
     return Recipe(
         name, settings, (Role("prediction", default=prediction), *mask_roles()), stages, fold,
@@ -132,6 +139,6 @@ RECIPES = (
         division,
         TRIED,
     ),
-    *(_published(f"mito-{cell}", "mito", rule) for cell, rule in presets.MITOCHONDRIA.items()),
-    *(_published(f"nucleus-{cell}", "nucleus", rule) for cell, rule in presets.NUCLEI.items()),
+    *(_published(f"mito-{cell}", "mito", r, "one") for cell, r in presets.MITOCHONDRIA.items()),
+    *(_published(f"nucleus-{cell}", "nucleus", r) for cell, r in presets.NUCLEI.items()),
 )

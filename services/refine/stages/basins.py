@@ -37,6 +37,8 @@ def basin_stage(
         "basins": True, "sigma": list(rule.sigma), "level": rule.level,
         "connectivity": rule.connectivity,
     }  # fmt: skip
+    if rule.fill_holes != "none":
+        parameters["fill_holes"] = rule.fill_holes
     if masks:
         parameters["masks"] = [mask.parameters for mask in masks]
     if dataset.absent_value is not None:
