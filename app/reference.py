@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import euler_number
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Box
@@ -30,6 +31,12 @@ Mask = NDArray[np.bool_]
 STRUCTURE = {6: 1, 18: 2, 26: 3}
 SQUARE = 8  # voxels an edge of what was never imaged, at least
 LIMB = 2**32
+# Faces across z, y and x, then the diagonals of squares and of cubes.
+DIRECTIONS = (
+    (1, 0, 0), (0, 1, 0), (0, 0, 1),
+    (0, 1, 1), (0, 1, -1), (1, 0, 1), (1, 0, -1), (1, 1, 0), (1, -1, 0),
+    (1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1),
+)  # fmt: skip
 
 
 def prediction_of(
@@ -143,10 +150,13 @@ def table_of(
         if place is not None
     ]
     total: Arrays = {"id": np.array(ids, np.uint64)}
-    for name, shape in (("voxels", ()), ("wide", (4, 2)), ("faces", (3,)), ("low", (3,)),
-                        ("high", (3,)), ("touches_border", ())):  # fmt: skip
-        kind = bool if name == "touches_border" else np.int64
-        total[name] = np.array([row[name] for row in rows], kind).reshape(len(rows), *shape)
+    for name, shape in (("voxels", ()), ("wide", (9, 2)), ("crossings", (13,)),
+                        ("border_faces", (3,)), ("euler", (2,)), ("low", (3,)), ("high", (3,)),
+                        ("levels", ())):  # fmt: skip
+        total[name] = np.array([row[name] for row in rows], np.int64).reshape(len(rows), *shape)
+    none = np.zeros(0, np.int64)
+    for name in ("level", "level_voxels"):
+        total[name] = np.concatenate([none, *(row[name] for row in rows)])
     return finish(total, voxel_size_nm, raw=raw.dtype.kind in "ui")
 
 
@@ -154,20 +164,38 @@ def _row(
     dense: NDArray[np.int32], raw: NDArray[Any], number: int, place: tuple[slice, ...]
 ) -> dict[str, Any]:
     inside = dense[place] == number
-    where = np.argwhere(inside) + [s.start for s in place]
-    sums = [*where.sum(0).tolist(), int(raw[place][inside].sum(dtype=np.int64))]
-    # A face is where the object and anything else meet; the volume's own border is none.
+    where = np.argwhere(inside).astype(object) + [s.start for s in place]
+    z, y, x = where.T
+    sums = [int(s.sum()) for s in (z, y, x, z * z, y * y, x * x, z * y, z * x, y * x)]
+    level, level_voxels = np.unique(raw[place][inside], return_counts=True)
+    euler: Any = euler_number
+    return {
+        "voxels": len(where),
+        "wide": [[total // LIMB, total % LIMB] for total in sums],
+        **_surface(dense, number, place),
+        "euler": [euler(inside, 1), euler(inside, 3)],
+        "low": where.min(0).tolist(),
+        "high": where.max(0).tolist(),
+        "levels": len(level),
+        "level": level.astype(np.int64),
+        "level_voxels": level_voxels,
+    }
+
+
+def _surface(
+    dense: NDArray[np.int32], number: int, place: tuple[slice, ...]
+) -> dict[str, list[int]]:
+    """Return how often the object and anything else meet, and where the volume ends at it."""
     around = tuple(
         slice(max(s.start - 1, 0), min(s.stop + 1, n))
         for s, n in zip(place, dense.shape, strict=True)
     )
     near = dense[around] == number
-    low, high = where.min(0), where.max(0)
-    return {
-        "voxels": len(where),
-        "wide": [[total // LIMB, total % LIMB] for total in sums],
-        "faces": [int((np.diff(near.astype(np.int8), axis=axis) != 0).sum()) for axis in range(3)],
-        "low": low.tolist(),
-        "high": high.tolist(),
-        "touches_border": bool((low == 0).any() or (high == np.array(dense.shape) - 1).any()),
-    }
+    crossings = []
+    for direction in DIRECTIONS:
+        steps = list(zip(direction, near.shape, strict=True))
+        ahead = tuple(slice(max(d, 0), n + min(d, 0)) for d, n in steps)
+        behind = tuple(slice(max(-d, 0), n + min(-d, 0)) for d, n in steps)
+        crossings.append(int((near[ahead] != near[behind]).sum()))
+    ends = [np.moveaxis(dense == number, axis, 0)[[0, -1]] for axis in range(3)]
+    return {"crossings": crossings, "border_faces": [int(end.sum()) for end in ends]}

@@ -16,7 +16,8 @@ from fibstream.core.stage import Output, Patch
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.conventions import HALO
 from fibstream.services.analysis.measure import measure
-from fibstream.services.analysis.table import cosem_csv, finish, to_csv, to_parquet
+from fibstream.services.analysis.profiles import PROFILES
+from fibstream.services.analysis.table import finish, to_csv, to_parquet
 from fibstream.services.analysis.totals import RowTotals
 from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.edges.tiles import spec_of
@@ -130,8 +131,8 @@ def measure_labels(
     labels: str, out: Path, *, raw: str | None, voxel_size_nm: Voxel | None, profile: str | None
 ) -> int:
     """Write one row per object; return how many there are."""
-    if profile not in (None, "cosem"):
-        raise WrongUse(f"--profile {profile}: expected cosem (cellmap is not there yet)")
+    if profile not in (None, *PROFILES):
+        raise WrongUse(f"--profile {profile}: expected {' or '.join(PROFILES)}")
     if out.suffix not in (".csv", ".parquet") or (profile and out.suffix != ".csv"):
         raise WrongUse(f"--out {out}: expected a name that ends in .csv" + (
             "" if profile else " or .parquet"))  # fmt: skip
@@ -147,8 +148,8 @@ def measure_labels(
         values = None if grey is None else grey.read(box)
         fold.put(index, measure(_patch(source, grid.block(index, HALO)), box, values))
     table = finish(fold.total(), source.voxel_size_nm, raw=grey is not None)
-    if profile == "cosem":
-        data = cosem_csv(table, source.voxel_size_nm)
+    if profile:
+        data = PROFILES[profile](table, source.voxel_size_nm, offset_nm(source))
     elif out.suffix == ".csv":
         data = to_csv(table)
     else:

@@ -92,10 +92,13 @@ def measure(
     labels: Annotated[str, typer.Option(metavar="PATH", help="Labels.")],
     out: Annotated[Path, typer.Option(metavar="FILE.csv|.parquet", help="The table to write.")],
     raw: Annotated[
-        str | None, typer.Option(metavar="PATH", help="For the mean grey value.")
+        str | None, typer.Option(metavar="PATH", help="For statistics of grey values.")
     ] = None,
     voxel_size_nm: Voxel = None,
-    profile: Annotated[str | None, typer.Option(help="cosem: the paper's columns.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="cosem|cellmap", help="Columns: the paper's, or cellmap-analyze's."),
+    ] = None,
 ) -> None:
     """Measure every object of a label volume: one row each.
 

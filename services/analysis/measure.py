@@ -1,7 +1,7 @@
 """Partial measures of the objects of one chunk: integers, so that they add up in any order.
 
-All that a chunk has of an id is a sum, a minimum, a maximum or an "any", and no voxel and no face
-is counted by two chunks. Added up over all chunks (`totals`), the rows are those of the whole
+All that a chunk has of an id is a sum, a minimum or a maximum, and no voxel, pair or cube of voxels
+is counted by two chunks.  Added up over all chunks (`totals`), the rows are those of the whole
 volume; floats appear once, at the end (`table`).
 """
 
@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS, Box, Index
 from fibstream.core.stage import Arrays, Patch
-from fibstream.kernels.compiled import compiled
 from fibstream.kernels.runs import rank
 
 from .conventions import HALO
+from .cubes import BORDER_FACES, CROSSINGS, EULER, SUMS, cube_sums
+from .limbs import PRODUCTS, shifted
+from .passes import add_cubes, add_moments, grey_levels
 
-STEPS: tuple[Index, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+CUBE_SUMS = cube_sums()
 
 
 def measure(labels: Patch, core: Box, raw: NDArray[Any] | None = None) -> Arrays:
     """Measure the objects of one chunk.
 
-    A *face* is the square between two voxels that share it and differ in id; it counts for both
-    ids.  Faces on the volume's border are not counted.  The definition is that of the object tables
-    of Heinrich et al. (Nature 2021).
+    A *crossing* is a pair of voxels of the volume, neighbours in one of the 13
+    `cubes.DIRECTIONS`, that differ in id; it counts for both ids.  A *face* is a crossing along an
+    axis.  Faces on the volume's border are counted apart.
 
     Parameters
     ----------
@@ -41,17 +43,20 @@ def measure(labels: Patch, core: Box, raw: NDArray[Any] | None = None) -> Arrays
     Returns
     -------
     Arrays
-        One row for each id other than 0 that has a voxel in the chunk or a face owned by it, in
-        ascending order of ``id`` (uint64). The rest is int64 unless noted; ``(n, 3)`` is zyx:
+        One row for each id other than 0 that has a voxel in the chunk or adds to one of its sums,
+        in ascending order of ``id`` (uint64). The rest is int64 unless noted; ``(n, 3)`` is zyx:
 
-        - ``voxels`` ``(n,)``: voxels in the chunk; 0 where the chunk owns only a face of the id
-        - ``sum`` ``(n, 3)``: sum of the voxels' indices in the volume: at most 2**27 voxels of
-          an index below 2**21, so below 2**48
+        - ``voxels`` ``(n,)``: voxels in the chunk; 0 where the chunk owns only crossings of the id
+        - ``wide`` ``(n, 9, 2)``: sums of the voxels' indices z, y, x in the volume, and of their
+          products zz, yy, xx, zy, zx, yx, in limbs (see `limbs`)
         - ``low``, ``high`` ``(n, 3)``: smallest and largest index, both inclusive; 2**21 and -1
           without a voxel, the neutral elements of minimum and maximum
-        - ``faces`` ``(n, 3)``: faces across each axis
-        - ``touches_border`` ``(n,)`` bool: whether a voxel lies on the border of the volume
-        - ``raw`` ``(n,)``: sum of the intensities, below 2**59 in size; 0 without ``raw``
+        - ``crossings`` ``(n, 13)``, ``border_faces`` ``(n, 3)``, ``euler`` ``(n, 2)``: see `cubes`
+        - ``levels`` ``(n,)``: how many different intensities the object has in the chunk; 0
+          without ``raw``
+
+        And one entry for each intensity of each row, in order of row and intensity: ``level``, of
+        the type of ``raw``, and ``level_voxels``, int32, how many voxels have it.
 
     Raises
     ------
@@ -62,15 +67,15 @@ def measure(labels: Patch, core: Box, raw: NDArray[Any] | None = None) -> Arrays
     assert core == core.meet(labels.box), (labels.box, core)
     ids, ranks = rank(_checked(labels.array))
     inside = ranks[core.slices(labels.box.start)]
-    rows = _moments(ranks, core, len(ids))
-    rows["faces"] = _faces(ranks, core.shape, len(ids))
-    rows["touches_border"] = _touches_border(inside, core, labels.box, len(ids))
-    rows["raw"] = _raw_sums(inside, raw, len(ids))
-    seen = (rows["voxels"] > 0) | rows["faces"].any(axis=1)
-    seen[0] = False  # the background has rank 0
+    rows = _moments(inside, core, len(ids))
+    rows |= _cubes(ranks, core, labels.box, len(ids))
     rows["id"] = ids.astype(np.uint64)
+    cubes = ("crossings", "border_faces", "euler")
+    seen = (rows["voxels"] > 0) | np.any([rows[name].any(axis=1) for name in cubes], axis=0)
+    seen[0] = False  # the background has rank 0
     order = np.flatnonzero(seen)[np.argsort(rows["id"][seen])]
-    return {name: row[order] for name, row in rows.items()}
+    chosen = {name: row[order] for name, row in rows.items()}
+    return chosen | _levels(inside, _checked_raw(raw, inside), rows["voxels"], order)
 
 
 def _checked(labels: NDArray[Any]) -> NDArray[Any]:
@@ -81,107 +86,66 @@ def _checked(labels: NDArray[Any]) -> NDArray[Any]:
     return labels
 
 
-def _moments(ranks: NDArray[np.int32], core: Box, count: int) -> Arrays:
-    """Count voxels, add up indices and find the bounds, by rank."""
-    voxels = np.zeros(count, np.int64)
-    sums = np.zeros((count, 3), np.int64)
-    low = np.full((count, 3), MAX_AXIS, np.int64)
-    high = np.full((count, 3), -1, np.int64)
-    _add_moments(ranks, core.shape, (voxels, sums, low, high))
-    start = np.array(core.start, np.int64)
-    shift = (voxels[:, None] > 0) * start  # a row without a voxel keeps the neutral elements
-    return {
-        "voxels": voxels,
-        "sum": sums + voxels[:, None] * start,
-        "low": low + shift,
-        "high": high + shift,
-    }
-
-
-@compiled
-def _add_moments(
-    ranks: NDArray[np.int32],
-    shape: Index,
-    rows: tuple[NDArray[np.int64], ...],
-) -> None:
-    """Add the voxels of ``ranks[:shape]``, run by run, in indices of the array."""
-    voxels, sums, low, high = rows
-    for z in range(shape[0]):
-        for y in range(shape[1]):
-            row = ranks[z, y]
-            begin = 0
-            while begin < shape[2]:
-                i = row[begin]
-                end = begin + 1
-                while end < shape[2] and row[end] == i:
-                    end += 1
-                length = end - begin
-                voxels[i] += length
-                sums[i, 0] += length * z
-                sums[i, 1] += length * y
-                sums[i, 2] += length * (begin + end - 1) // 2  # of x: an arithmetic series
-                low[i, 0] = min(low[i, 0], z)
-                low[i, 1] = min(low[i, 1], y)
-                low[i, 2] = min(low[i, 2], begin)
-                high[i, 0] = max(high[i, 0], z)
-                high[i, 1] = max(high[i, 1], y)
-                high[i, 2] = max(high[i, 2], end - 1)
-                begin = end
-
-
-def _faces(ranks: NDArray[np.int32], core: Index, count: int) -> NDArray[np.int64]:
-    """Count the faces across each axis whose lower voxel lies in ``ranks[:core]``, by rank."""
-    faces = np.zeros((3, count), np.int64)
-    for step, faces_of_axis in zip(STEPS, faces, strict=True):
-        # Without a voxel above, the patch was cut: a border, which has no faces.
-        lower = tuple(min(c, n - s) for c, n, s in zip(core, ranks.shape, step, strict=True))
-        _add_faces(ranks, lower, step, faces_of_axis)
-    return faces.T
-
-
-@compiled
-def _add_faces(
-    ranks: NDArray[np.int32], shape: Index, step: Index, faces: NDArray[np.int64]
-) -> None:
-    """Add the faces between each voxel of ``ranks[:shape]`` and the one a step above it."""
-    for z in range(shape[0]):
-        for y in range(shape[1]):
-            lower = ranks[z, y]
-            upper = ranks[z + step[0], y + step[1], step[2] :]
-            for x in range(shape[2]):
-                if lower[x] != upper[x]:
-                    faces[lower[x]] += 1
-                    faces[upper[x]] += 1
-
-
-def _touches_border(
-    inside: NDArray[np.int32], core: Box, patch: Box, count: int
-) -> NDArray[np.bool_]:
-    """Return for each rank whether it has a voxel on the border of the volume."""
-    touches = np.zeros(count, bool)
-    for axis in range(3):
-        planes = np.moveaxis(inside, axis, 0)
-        if core.start[axis] == 0:
-            touches[planes[0]] = True
-        if core.stop[axis] == patch.stop[axis]:
-            touches[planes[-1]] = True
-    return touches
-
-
-def _raw_sums(inside: NDArray[np.int32], raw: NDArray[Any] | None, count: int) -> NDArray[np.int64]:
-    sums = np.zeros(count, np.int64)
+def _checked_raw(raw: NDArray[Any] | None, inside: NDArray[np.int32]) -> NDArray[Any] | None:
     if raw is None:
-        return sums
+        return None
     if raw.dtype.kind not in "ui" or raw.dtype.itemsize > 4:
         raise WrongUse(
             f"raw: {raw.dtype} voxels have no exact sum; expected integers of at most 32 bits"
         )
     assert raw.shape == inside.shape, (raw.shape, inside.shape)
-    _add_raw(np.ascontiguousarray(inside), np.ascontiguousarray(raw), sums)
-    return sums
+    return np.ascontiguousarray(raw, raw.dtype.newbyteorder("="))
 
 
-@compiled
-def _add_raw(ranks: NDArray[np.int32], raw: NDArray[Any], sums: NDArray[np.int64]) -> None:
-    for i, intensity in zip(ranks.ravel(), raw.ravel()):  # noqa: B905 - numba has no strict
-        sums[i] += np.int64(intensity)
+def _moments(inside: NDArray[np.int32], core: Box, count: int) -> Arrays:
+    """Count voxels, add up indices and their products and find the bounds, by rank."""
+    voxels = np.zeros(count, np.int64)
+    sums = np.zeros((count, PRODUCTS.stop), np.int64)
+    low = np.full((count, 3), MAX_AXIS, np.int64)
+    high = np.full((count, 3), -1, np.int64)
+    add_moments(inside, voxels, sums, low, high)
+    start = np.array(core.start, np.int64)
+    shift = (voxels[:, None] > 0) * start  # a row without a voxel keeps the neutral elements
+    return {
+        "voxels": voxels,
+        "wide": shifted(voxels, sums, core.start),
+        "low": low + shift,
+        "high": high + shift,
+    }
+
+
+def _cubes(ranks: NDArray[np.int32], core: Box, patch: Box, count: int) -> Arrays:
+    """Add up what cubes give, by rank; outside the volume they see background."""
+    low, high = _ends(core.start, (0, 0, 0)), _ends(core.stop, patch.stop)
+    padded = ranks
+    if any(low) or any(high):
+        shape = [a + n + b for a, n, b in zip(low, ranks.shape, high, strict=True)]
+        padded = np.zeros(shape, np.int32)
+        padded[tuple(slice(a, a + n) for a, n in zip(low, ranks.shape, strict=True))] = ranks
+    sums = np.zeros((count, SUMS), np.int64)
+    add_cubes(padded, low, high, CUBE_SUMS, sums)
+    return {
+        "crossings": sums[:, CROSSINGS],
+        "border_faces": sums[:, BORDER_FACES],
+        "euler": sums[:, EULER],
+    }
+
+
+def _ends(side: Index, border: Index) -> Index:
+    """Return for each axis 1 where a chunk's side is the border of the volume, else 0."""
+    z, y, x = (int(a == b) for a, b in zip(side, border, strict=True))
+    return z, y, x
+
+
+def _levels(
+    inside: NDArray[np.int32],
+    raw: NDArray[Any] | None,
+    voxels: NDArray[np.int64],
+    order: NDArray[np.int64],
+) -> Arrays:
+    """Return the intensities of the objects whose ranks are ``order``, in that order."""
+    if raw is None:
+        none = np.zeros(0, np.uint8), np.zeros(0, np.int32)
+        return {"levels": np.zeros(len(order), np.int64), "level": none[0], "level_voxels": none[1]}
+    levels, level, level_voxels = grey_levels(inside, raw, voxels, order)
+    return {"levels": levels, "level": level, "level_voxels": level_voxels}

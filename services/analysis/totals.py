@@ -1,28 +1,33 @@
 """Rows of many chunks added up to one row for each id: a commutative monoid, in any order.
 
-An object may span a million chunks of 2**27 voxels: its voxels and faces fit 64 bits, the sums of
-indices (2**68) and intensities (2**79) do not.  A wide sum is therefore two limbs,
-``high * 2**32 + low`` with ``0 <= low < 2**32``, which no order of additions can change.
+Chunks and totals have the same columns, those of `measure.measure`: one entry for each object in
+most, one for each intensity of each object in those of `LEVELS`.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fibstream.core.grid import Index
 from fibstream.core.stage import Arrays
 
-LIMB_BITS = 32
-LIMB_MASK = (1 << LIMB_BITS) - 1
+from .limbs import PRODUCTS, carried
 
 _REDUCE = {
     "voxels": np.add,
     "wide": np.add,
-    "faces": np.add,
+    "crossings": np.add,
+    "border_faces": np.add,
+    "euler": np.add,
     "low": np.minimum,
     "high": np.maximum,
-    "touches_border": np.logical_or,
 }
+_SHAPES = {
+    "wide": (PRODUCTS.stop, 2), "crossings": (13,), "border_faces": (3,), "euler": (2,),
+    "low": (3,), "high": (3,),
+}  # fmt: skip
+LEVELS = ("level", "level_voxels")
 
 
 class RowTotals:
@@ -64,39 +69,23 @@ class RowTotals:
     def total(self) -> Arrays:
         """Return one row for each id, as `merge` does."""
         if self._unmerged:
-            unmerged = (widen(self._rows[chunk]) for chunk in self._unmerged)
+            unmerged = (self._rows[chunk] for chunk in self._unmerged)
             self._total = merge([self._total, *unmerged])
             self._unmerged = set()
         return self._total
 
 
-def widen(rows: Arrays) -> Arrays:
-    """Return rows of `measure` with ``sum`` and ``raw`` as one array of limbs.
-
-    Returns
-    -------
-    Arrays
-        The same rows; ``wide``, int64 ``(n, 4, 2)``, holds the sums of z, y, x and of the
-        intensity, each as high and low limb.
-    """
-    sums = np.concatenate([rows["sum"], rows["raw"][:, None]], axis=1)
-    limbs = np.stack([sums >> LIMB_BITS, sums & LIMB_MASK], axis=-1)
-    return {"id": rows["id"], "wide": limbs} | {
-        name: rows[name] for name in _REDUCE if name != "wide"
-    }
-
-
 def merge(parts: Sequence[Arrays]) -> Arrays:
-    """Add up widened rows; associative, commutative, and ``merge([])`` is neutral.
+    """Add up rows; associative, commutative, and ``merge([])`` is neutral.
 
     Returns
     -------
     Arrays
-        Widened rows, one for each id, in ascending order of ``id``.
+        Rows, one for each id, in ascending order of ``id``.
     """
     parts = [part for part in parts if part["id"].size]
     if not parts:
-        return widen(_no_rows())
+        return _no_rows()
     ids = np.concatenate([part["id"] for part in parts])
     order = np.argsort(ids, kind="stable")
     distinct, starts = np.unique(ids[order], return_index=True)
@@ -104,13 +93,42 @@ def merge(parts: Sequence[Arrays]) -> Arrays:
     for name, reduce in _REDUCE.items():
         values = np.concatenate([part[name] for part in parts])[order]
         total[name] = reduce.reduceat(values, starts, axis=0)
-    carry = total["wide"][..., 1] >> LIMB_BITS
-    total["wide"][..., 0] += carry
-    total["wide"][..., 1] &= LIMB_MASK
-    return total
+    total["wide"] = carried(total["wide"])
+    return total | _merged_levels(parts, np.searchsorted(distinct, ids))
+
+
+def _merged_levels(parts: Sequence[Arrays], rows: NDArray[np.intp]) -> Arrays:
+    """Add up the voxels of each intensity of each object; ``rows`` is where each part's rows go."""
+    count = int(rows.max()) + 1
+    of = np.repeat(rows, np.concatenate([part["levels"] for part in parts]))
+    if not of.size:
+        return {"levels": np.zeros(count, np.int64)} | _no_levels()
+    level = np.concatenate([part["level"] for part in parts if part["level"].size])
+    voxels = np.concatenate([part["level_voxels"] for part in parts if part["level"].size])
+    order = np.lexsort((level, of))
+    of, level = of[order], level[order]
+    new = np.ones(of.size, bool)
+    new[1:] = (of[1:] != of[:-1]) | (level[1:] != level[:-1])
+    starts = np.flatnonzero(new)
+    return {
+        "levels": np.bincount(of[starts], minlength=count),
+        "level": level[starts],
+        "level_voxels": np.add.reduceat(voxels[order], starts, dtype=np.int64),
+    }
+
+
+def select(total: Arrays, rows: NDArray[np.bool_]) -> Arrays:
+    """Return some of the rows, in the same order."""
+    levels = np.repeat(rows, total["levels"])
+    return {name: values[levels if name in LEVELS else rows] for name, values in total.items()}
 
 
 def _no_rows() -> Arrays:
-    rows: Arrays = {name: np.zeros((0, 3), np.int64) for name in ("sum", "low", "high", "faces")}
-    rows |= {name: np.zeros(0, np.int64) for name in ("voxels", "raw")}
-    return rows | {"id": np.zeros(0, np.uint64), "touches_border": np.zeros(0, bool)}
+    rows: Arrays = {
+        name: np.zeros((0, *_SHAPES.get(name, ())), np.int64) for name in (*_REDUCE, "levels")
+    }
+    return rows | {"id": np.zeros(0, np.uint64)} | _no_levels()
+
+
+def _no_levels() -> Arrays:
+    return {"level": np.zeros(0, np.uint8), "level_voxels": np.zeros(0, np.int64)}

@@ -14,9 +14,10 @@ from fibstream.core.keys import canonical, digest
 from fibstream.core.rules import pipeline_rule
 from fibstream.core.subject import WHOLE
 from fibstream.runtime.root import Root
+from fibstream.services.analysis.limbs import PRODUCT_AXES, limbs_of
 from fibstream.services.analysis.servicer import AnalysisServicer
 from fibstream.services.analysis.table import finish, to_parquet
-from fibstream.services.analysis.totals import merge, widen
+from fibstream.services.analysis.totals import merge
 from fibstream.store.shard import Stamp, encode_blob
 from fibstream.v1 import analysis_pb2 as pb
 from fibstream.v1.analysis_pb2_grpc import (
@@ -39,14 +40,20 @@ def serving(servicer: AnalysisServicer) -> Iterator[Stub]:
 def rows(seed: int, count: int = COUNT) -> pa.Table:
     """Return a table of objects; few sizes, so that order needs the id as well."""
     chance = np.random.default_rng(seed)
-    raw = {
+    given = {
         "id": np.sort(chance.choice(2**63 - 1, count, replace=False)).astype(np.uint64),
-        "voxels": chance.integers(1, 6, count), "sum": chance.integers(0, 900, (count, 3)),
-        "low": chance.integers(0, 9, (count, 3)), "high": chance.integers(9, 20, (count, 3)),
-        "faces": chance.integers(1, 50, (count, 3)), "touches_border": chance.random(count) < 0.3,
-        "raw": chance.integers(0, 5000, count),
+        "voxels": chance.integers(1, 6, count), "low": chance.integers(0, 9, (count, 3)),
+        "high": chance.integers(9, 20, (count, 3)),
+        "crossings": chance.integers(1, 50, (count, 13)),
+        "border_faces": chance.integers(0, 10, (count, 3)) // 8,
+        "euler": chance.integers(-3, 3, (count, 2)), "levels": np.ones(count, np.int64),
+        "level": chance.integers(0, 250, count),
     }  # fmt: skip
-    return finish(merge([widen(raw)]), (8, 4, 4), raw=True)
+    sums = given["voxels"][:, None] * chance.integers(0, 900, (count, 3))  # of one place each
+    squares = np.stack([sums[:, a] * sums[:, b] for a, b in PRODUCT_AXES], axis=1)
+    products = squares // given["voxels"][:, None]
+    given["wide"] = limbs_of(np.concatenate([sums, products], axis=1))
+    return finish(merge([given | {"level_voxels": given["voxels"]}]), (8, 4, 4), raw=True)
 
 
 class Cell:

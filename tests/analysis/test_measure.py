@@ -1,5 +1,7 @@
 """Partial rows and their fold: blocks in any order equal the whole volume, and both brute force."""
 
+import math
+from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import euler_number
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS, Box, Grid, Index
@@ -14,9 +17,11 @@ from fibstream.core.ids import gid, voxel
 from fibstream.core.stage import Arrays, Patch
 from fibstream.kernels.runs import rank
 from fibstream.services.analysis.conventions import HALO
+from fibstream.services.analysis.cubes import DIRECTIONS
+from fibstream.services.analysis.limbs import MASK, integers
 from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.table import finish
-from fibstream.services.analysis.totals import RowTotals, merge, widen
+from fibstream.services.analysis.totals import RowTotals, merge
 
 from ..support.geometry import triple
 
@@ -46,39 +51,47 @@ def whole(labels: NDArray[Any], raw: NDArray[Any] | None = None) -> Arrays:
     return measure(Patch(labels, box), box, raw)
 
 
-def brute(labels: NDArray[Any], raw: NDArray[Any]) -> dict[int, tuple[Any, ...]]:
-    """Return the definition, object by object: {id: (voxels, sums, low, high, faces, ...)}."""
+def brute(labels: NDArray[Any], raw: NDArray[Any]) -> dict[int, dict[str, Any]]:
+    """Return the definition of each column, object by object."""
     objects = {}
     for name in np.unique(labels[labels > 0]).tolist():
         mask = labels == np.uint64(name)
         where = np.argwhere(mask)
-        low, high = where.min(0), where.max(0)
-        objects[name] = (
-            len(where),
-            where.sum(0).tolist(),
-            low.tolist(),
-            high.tolist(),
-            [int((np.diff(mask.astype(int), axis=axis) != 0).sum()) for axis in range(3)],
-            bool((low == 0).any() or (high == np.array(mask.shape) - 1).any()),
-            int(raw[mask].astype(object).sum()),
-        )
+        z, y, x = where.T
+        levels, voxels = np.unique(raw[mask], return_counts=True)
+        ends = [np.moveaxis(mask, axis, 0)[[0, -1]] for axis in range(3)]
+        objects[name] = {
+            "voxels": len(where),
+            "wide": [int(s.sum()) for s in (z, y, x, z * z, y * y, x * x, z * y, z * x, y * x)],
+            "low": where.min(0).tolist(),
+            "high": where.max(0).tolist(),
+            "crossings": [crossings(mask, direction) for direction in DIRECTIONS],
+            "border_faces": [int(end.sum()) for end in ends],
+            "euler": [euler_number(mask, 1), euler_number(mask, 3)],
+            "grey": dict(zip(levels.tolist(), voxels.tolist(), strict=True)),
+        }
     return objects
 
 
-def as_objects(total: Arrays) -> dict[int, tuple[Any, ...]]:
-    wide = [[(h << 32) + low for h, low in row] for row in total["wide"].tolist()]
+def crossings(mask: NDArray[np.bool_], direction: Index) -> int:
+    """Count pairs of voxels of the array, one in the mask: at ``p`` and at ``p + direction``."""
+    ahead = tuple(slice(d, None) if d > 0 else slice(None, d or None) for d in direction)
+    behind = tuple(slice(-d, None) if d < 0 else slice(None, -d or None) for d in direction)
+    return int((mask[ahead] != mask[behind]).sum())
+
+
+def as_objects(total: Arrays) -> dict[int, dict[str, Any]]:
+    plain = ("voxels", "low", "high", "crossings", "border_faces", "euler")
+    columns = {name: total[name].tolist() for name in plain}
+    columns["wide"] = integers(total["wide"])
+    ends = np.cumsum(total["levels"]).tolist()
+    pairs = list(zip(total["level"].tolist(), total["level_voxels"].tolist(), strict=True))
+    columns["grey"] = [
+        dict(pairs[end - n : end]) for end, n in zip(ends, total["levels"].tolist(), strict=True)
+    ]
     return {
-        name: (voxels, sums[:3], low, high, faces, touches, sums[3])
-        for name, voxels, sums, low, high, faces, touches in zip(
-            total["id"].tolist(),
-            total["voxels"].tolist(),
-            wide,
-            total["low"].tolist(),
-            total["high"].tolist(),
-            total["faces"].tolist(),
-            total["touches_border"].tolist(),
-            strict=True,
-        )
+        number: {name: values[n] for name, values in columns.items()}
+        for n, number in enumerate(total["id"].tolist())
     }
 
 
@@ -100,7 +113,7 @@ def test_chunks_in_any_order_equal_the_whole_and_brute_force(seed: int) -> None:
         if rng.random() < 0.1:
             fold.total()
     assert as_objects(fold.total()) == brute(labels, raw)
-    assert same(fold.total(), merge([widen(whole(labels, raw))]))
+    assert same(fold.total(), merge([whole(labels, raw)]))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -121,14 +134,14 @@ def test_replaced_and_removed_chunks_leave_no_trace(seed: int) -> None:
             fold.put(chunk, content[chunk])
         if rng.random() < 0.3:
             fold.total()
-    assert same(fold.total(), merge([widen(rows) for rows in content.values()]))
+    assert same(fold.total(), merge(list(content.values())))
 
 
 def test_merge_is_a_commutative_monoid() -> None:
     rng = np.random.default_rng(7)
     labels, raw = random_volume(rng)
     grid = Grid(labels.shape, tuple(-(-n // 2) for n in labels.shape))
-    parts = [widen(rows_of(grid, labels, raw, index)) for index in grid.indices()]
+    parts = [rows_of(grid, labels, raw, index) for index in grid.indices()]
     a, b, c = parts[0], merge(parts[1:3]), merge(parts[3:])
     expected = merge([a, b, c])
     assert expected["id"].size
@@ -139,25 +152,46 @@ def test_merge_is_a_commutative_monoid() -> None:
 
 
 def test_sums_beyond_64_bits_stay_exact() -> None:
-    rows = whole(np.array([[[5]]], np.uint64), np.array([[[0]]], np.int32))
-    far = rows | {"sum": np.full((1, 3), 2**62 + 3), "raw": np.array([-(2**61) - 1])}
+    """A thousand voxels at one far place: in float64 their covariance would be noise."""
+    rows = whole(np.array([[[5]]], np.uint64))
+    at = 2**42 + 3
+    far = [[at >> 32, at & MASK]] * 3 + [[at * at >> 32, at * at & MASK]] * 6
     fold = RowTotals()
     for z in range(1000):
-        fold.put((z, 0, 0), far)
-    high, low = fold.total()["wide"][0].T.tolist()
-    sums = [(h << 32) + part for h, part in zip(high, low, strict=True)]
-    assert sums == [1000 * (2**62 + 3)] * 3 + [1000 * (-(2**61) - 1)]
-    assert finish(fold.total(), (1, 1, 1)).column("centroid_x_nm").to_pylist() == [float(2**62 + 3)]
+        fold.put((z, 0, 0), rows | {"wide": np.array([far])})
+    assert integers(fold.total()["wide"]) == [[1000 * at] * 3 + [1000 * at * at] * 6]
+    (row,) = finish(fold.total(), (1, 1, 1)).to_pylist()
+    assert row["centroid_x_nm"] == float(at)
+    assert row["radius_of_gyration_nm"] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32])
+def test_sums_of_the_widest_grey_values_are_exact(dtype: type[np.signedinteger[Any]]) -> None:
+    limits = np.iinfo(dtype)
+    grey = np.array([[[limits.min, limits.max, limits.max, 1]]], dtype)
+    total = merge([whole(np.ones(grey.shape, np.uint8), grey)])
+    total["level_voxels"] = total["level_voxels"] * 2**44
+    total["voxels"] = total["voxels"] * 2**44
+    exact = [int(v) for v in grey.ravel()]
+    (row,) = finish(total, (1, 1, 1), raw=True).to_pylist()
+    mean = Fraction(sum(exact), 4)
+    assert row["raw_mean"] == float(mean)
+    assert row["raw_std"] == math.sqrt(float(sum((v - mean) ** 2 for v in exact) / 4))
+    assert (row["raw_min"], row["raw_p75"], row["raw_max"]) == (
+        min(exact), int(limits.max), int(limits.max),
+    )  # fmt: skip
 
 
 def test_a_chunk_far_out_uses_coordinates_of_the_volume() -> None:
     start = (MAX_AXIS - 2,) * 3
     core = Box(start, (MAX_AXIS,) * 3)
     rows = measure(Patch(np.full((2, 2, 2), 9, np.uint64), core), core)
-    assert rows["sum"].tolist() == [[8 * MAX_AXIS - 12] * 3]
+    square = 4 * (MAX_AXIS - 2) ** 2 + 4 * (MAX_AXIS - 1) ** 2
+    mixed = 2 * (2 * MAX_AXIS - 3) ** 2
+    assert integers(rows["wide"]) == [[8 * MAX_AXIS - 12] * 3 + [square] * 3 + [mixed] * 3]
     assert rows["low"].tolist() == [list(start)]
     assert rows["high"].tolist() == [[MAX_AXIS - 1] * 3]
-    assert rows["touches_border"].tolist() == [True]
+    assert rows["border_faces"].tolist() == [[4] * 3]
 
 
 def test_an_object_at_voxel_zero_has_the_id_one_and_is_counted() -> None:
@@ -166,8 +200,8 @@ def test_an_object_at_voxel_zero_has_the_id_one_and_is_counted() -> None:
     rows = whole(labels)
     assert rows["id"].tolist() == [1]
     assert rows["voxels"].tolist() == [1]
-    assert rows["faces"].tolist() == [[1, 1, 1]]
-    assert rows["touches_border"].tolist() == [True]
+    assert rows["crossings"].tolist() == [[1] * 3 + [1, 0, 1, 0, 1, 0] + [1, 0, 0, 0]]
+    assert rows["border_faces"].tolist() == [[1, 1, 1]]
     assert voxel(int(rows["id"][0]) - 1) == (0, 0, 0)
 
 
@@ -177,18 +211,19 @@ def test_a_face_is_owned_by_its_lower_voxel_and_counts_for_both_ids() -> None:
     _, lower, upper = (rows_of(grid, labels, labels.astype(np.uint8), i) for i in grid.indices())
     assert lower["id"].tolist() == [3, 8]
     assert lower["voxels"].tolist() == [1, 0]
-    assert lower["faces"].tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert lower["crossings"].tolist() == [[0, 0, 1] + [0] * 10] * 2
     assert (lower["low"][1].tolist(), lower["high"][1].tolist()) == ([MAX_AXIS] * 3, [-1] * 3)
     assert upper["id"].tolist() == [8]
-    assert upper["faces"].tolist() == [[0, 0, 0]]
-    assert finish(merge([widen(lower)]), (1, 1, 1)).column("id").to_pylist() == [3]
+    assert upper["crossings"].tolist() == [[0] * 13]
+    assert finish(merge([lower]), (1, 1, 1)).column("id").to_pylist() == [3]
 
 
-def test_a_chunk_of_one_object_inside_the_volume_has_no_faces_and_no_border() -> None:
+def test_a_chunk_of_one_object_inside_the_volume_has_no_surface_and_no_border() -> None:
     core, box = Box((4, 4, 4), (6, 6, 6)), Box((4, 4, 4), (7, 7, 7))
     rows = measure(Patch(np.full((3, 3, 3), 9, np.uint64), box), core)
-    assert rows["faces"].tolist() == [[0, 0, 0]]
-    assert rows["touches_border"].tolist() == [False]
+    assert rows["crossings"].tolist() == [[0] * 13]
+    assert rows["border_faces"].tolist() == [[0, 0, 0]]
+    assert rows["euler"].tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.int64, np.uint64])

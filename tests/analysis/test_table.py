@@ -16,22 +16,16 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.core.stage import Arrays, Patch
 from fibstream.services.analysis.measure import measure
-from fibstream.services.analysis.table import (
-    COSEM_HEADER,
-    cosem_csv,
-    finish,
-    rows_hash,
-    to_csv,
-    to_parquet,
-)
-from fibstream.services.analysis.totals import merge, widen
+from fibstream.services.analysis.profiles.cosem import HEADER, cosem_csv
+from fibstream.services.analysis.table import finish, rows_hash, to_csv, to_parquet
+from fibstream.services.analysis.totals import merge
 
 BIG = 2**62 + 1  # a float would lose its last bit
 
 
 def total_of(labels: NDArray[Any], raw: NDArray[Any] | None = None) -> Arrays:
     box = Box((0, 0, 0), labels.shape)
-    return merge([widen(measure(Patch(labels, box), box, raw))])
+    return merge([measure(Patch(labels, box), box, raw)])
 
 
 def two_objects() -> NDArray[np.uint64]:
@@ -47,18 +41,26 @@ def table() -> pa.Table:
     return finish(total_of(two_objects(), raw), (3, 2, 0.5), raw=True)
 
 
+PLAIN = (
+    "id", "voxels", "volume_nm3", "area_nm2",
+    *(f"centroid_{axis}_nm" for axis in "zyx"),
+    *(f"{bound}_{axis}" for bound in ("min", "max") for axis in "zyx"),
+    "touches_border", "raw_mean",
+)  # fmt: skip
+
+
 def test_columns_types_and_values(table: pa.Table) -> None:
-    assert [(f.name, str(f.type)) for f in table.schema] == [
-        ("id", "uint64"),
-        ("voxels", "int64"),
-        ("volume_nm3", "double"),
-        ("area_nm2", "double"),
-        *((f"centroid_{axis}_nm", "double") for axis in "zyx"),
-        *((f"{bound}_{axis}", "int64") for bound in ("min", "max") for axis in "zyx"),
-        ("touches_border", "bool"),
-        ("raw_mean", "double"),
-    ]
-    small, big = (tuple(row.values()) for row in table.to_pylist())
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types.pop("id") == "uint64"
+    assert types.pop("touches_border") == "bool"
+    whole = {name for name, kind in types.items() if kind == "int64"}
+    assert whole == {
+        "voxels", *(f"{bound}_{axis}" for bound in ("min", "max") for axis in "zyx"),
+        "euler_6", "euler_26", "genus", "raw_min", "raw_max",
+        *(f"raw_p{p}" for p in (5, 25, 50, 75, 95)),
+    }  # fmt: skip
+    assert {types[name] for name in types.keys() - whole} == {"double"}
+    small, big = (tuple(row[name] for name in PLAIN) for row in table.to_pylist())
     # faces of 3, 2 x 0.5 nm voxels: 1 nm2 across z, 1.5 across y, 6 across x
     assert small == (1, 1, 3.0, 8.5, 0, 0, 0, 0, 0, 0, 0, 0, 0, True, 0.0)
     assert big == (BIG, 3, 9.0, 27.0, 3.0, 2.0, 1.0, 1, 1, 1, 1, 1, 3, False, 27.0)
@@ -67,8 +69,20 @@ def test_columns_types_and_values(table: pa.Table) -> None:
 def test_each_axis_has_its_own_face_area() -> None:
     labels = np.zeros((5, 5, 5), np.uint64)
     labels[1, 1:3, 1:4] = 7  # 12 faces across z, 6 across y, 4 across x
-    areas = finish(total_of(labels), (3, 2, 0.5)).column("area_nm2").to_pylist()
-    assert areas == [12 * 2 * 0.5 + 6 * 3 * 0.5 + 4 * 3 * 2]
+    (row,) = finish(total_of(labels), (3, 2, 0.5)).to_pylist()
+    areas = [12 * 2 * 0.5, 6 * 3 * 0.5, 4 * 3 * 2]
+    assert [row[f"face_area_{axis}_nm2"] for axis in "zyx"] == areas
+    assert row["area_nm2"] == sum(areas)
+    assert row["border_area_nm2"] == 0
+
+
+def test_faces_on_the_border_of_the_volume_have_a_column_of_their_own() -> None:
+    """An object over the whole volume has no surface but the border's, and no sphericity."""
+    (row,) = finish(total_of(np.full((2, 3, 5), 2**63, np.uint64)), (3, 2, 0.5)).to_pylist()
+    assert row["id"] == 2**63
+    assert row["border_area_nm2"] == 2 * (15 * 2 * 0.5 + 10 * 3 * 0.5 + 6 * 3 * 2)
+    assert [row[name] for name in ("area_nm2", "crofton_area_nm2", "sphericity")] == [0, 0, 0]
+    assert (row["touches_border"], row["genus"], row["euler_6"]) == (True, 0, 1)
 
 
 def test_without_intensities_there_is_no_mean() -> None:
@@ -107,7 +121,7 @@ def test_parquet_keeps_ids_and_metadata_and_is_the_same_twice(table: pa.Table) -
 
 
 def test_csv_character_for_character(table: pa.Table) -> None:
-    assert to_csv(table).decode() == (
+    assert to_csv(table.select(PLAIN)).decode() == (
         "id,voxels,volume_nm3,area_nm2,centroid_z_nm,centroid_y_nm,centroid_x_nm,"
         "min_z,min_y,min_x,max_z,max_y,max_x,touches_border,raw_mean\n"
         "1,1,3.0,8.5,0.0,0.0,0.0,0,0,0,0,0,0,true,0.0\n"
@@ -116,7 +130,7 @@ def test_csv_character_for_character(table: pa.Table) -> None:
 
 
 def test_cosem_csv_character_for_character(table: pa.Table) -> None:
-    assert cosem_csv(table, (3, 2, 0.5)).decode() == (
+    assert cosem_csv(table, (3, 2, 0.5), (7, 8, 9)).decode() == (
         "Object ID,Volume (nm^3),Surface Area (nm^2),COM X (nm),COM Y (nm),COM Z (nm),"
         "MIN X (nm),MIN Y (nm),MIN Z (nm),MAX X (nm),MAX Y (nm),MAX Z (nm),,Total Objects\n"
         "1,3.0,8.5,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,,2\n"
@@ -128,13 +142,14 @@ def test_a_volume_without_objects_has_a_table_of_headers() -> None:
     empty = finish(total_of(np.zeros((2, 2, 2), np.uint64)), (1, 1, 1))
     assert empty.schema == finish(total_of(two_objects()), (1, 1, 1)).schema
     assert to_csv(empty).count(b"\n") == 1
-    assert cosem_csv(empty, (1, 1, 1)).decode() == COSEM_HEADER + "\n"
+    assert cosem_csv(empty, (1, 1, 1), (0, 0, 0)).decode() == HEADER + "\n"
     assert pq.read_table(io.BytesIO(to_parquet(empty, {}))).num_rows == 0
     assert rows_hash(empty) == rows_hash(empty.slice(0))
 
 
 def test_the_hash_knows_rows_only(table: pa.Table) -> None:
     golden = "d28e874b99a7b20068ed52c2784d2463e797773f182ead73c5bb5b042cbe7eff"
+    table = table.select(PLAIN)
     assert rows_hash(table) == golden
     shuffled = pa.concat_tables([table.slice(1), table.slice(0, 1)])
     assert rows_hash(shuffled.select(table.column_names[::-1])) == golden

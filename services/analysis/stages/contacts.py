@@ -157,12 +157,13 @@ def table_stage(dataset: Dataset, contact: Contact, measured: Stage) -> Stage:
         import pyarrow as pa
 
         from fibstream.services.analysis.table import finish, to_parquet
+        from fibstream.services.analysis.totals import select
 
         assert block.grid is not None
         total = total_of(block.cells[rows.name], block.grid)
         parents = parents_of(block.cells[contact.summary.name])
         known = np.isin(total["id"], np.array(sorted(parents), np.uint64))
-        table = finish({name: column[known] for name, column in total.items()}, voxel, raw=raw)
+        table = finish(select(total, known), voxel, raw=raw)
         for n, column in enumerate(MEANING):
             field = pa.field(column, pa.uint64(), metadata={"meaning": MEANING[column]})
             ids = [parents[i][n] for i in table["id"].to_pylist()]

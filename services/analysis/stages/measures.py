@@ -27,7 +27,7 @@ def measure_stage(dataset: Dataset, labels_of: str) -> Stage:
         return {f"summaries/measures/{name}": rows}
 
     output = Output(f"summaries/measures/{name}")
-    return Stage(f"measures/{name}", 1, (labels, *grey), (output,), {}, compute)
+    return Stage(f"measures/{name}", 2, (labels, *grey), (output,), {}, compute)
 
 
 def table_name(labels: str) -> str:

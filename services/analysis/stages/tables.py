@@ -11,7 +11,7 @@ from fibstream.core.service import Capability
 from fibstream.core.stage import Arrays, Block, Input, Made, Output, Stage
 from fibstream.core.subject import WHOLE
 from fibstream.kernels.extents import going_on
-from fibstream.services.analysis.totals import merge, widen
+from fibstream.services.analysis.totals import merge, select
 
 from .measures import with_raw
 
@@ -32,7 +32,7 @@ def table_stage(dataset: Dataset, name: str) -> Stage:
         return {path: to_parquet(table, {"organelle": name, "voxel_size_nm": str(list(voxel))})}
 
     parameters = {"voxel_size_nm": list(voxel), "raw": raw}
-    return Stage(f"tables/{name}", 1, (rows,), (Output(path),), parameters, compute, subjects=WHOLE)
+    return Stage(f"tables/{name}", 2, (rows,), (Output(path),), parameters, compute, subjects=WHOLE)
 
 
 def total_of(cells: Mapping[Index, Arrays], grid: Grid) -> Arrays:
@@ -43,10 +43,9 @@ def total_of(cells: Mapping[Index, Arrays], grid: Grid) -> Arrays:
         for index in batch:
             rows = cells[index]
             open_ids.update(going_on(rows, index, cells, grid))
-            parts.append(widen(rows))
+            parts.append(rows)
         total = merge([total, *parts])
-    whole = ~np.isin(total["id"], np.array(sorted(open_ids), np.uint64))
-    return {column: values[whole] for column, values in total.items()}
+    return select(total, ~np.isin(total["id"], np.array(sorted(open_ids), np.uint64)))
 
 
 def _batches(cells: Mapping[Index, Arrays]) -> Iterator[list[Index]]:
