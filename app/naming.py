@@ -53,7 +53,7 @@ def _stored(
     if name not in lengths_nm:
         raise WrongUse(
             f"{what}: without from: PATH, as and squash_nm are for running services; fibstream run "
-            "needs from: PATH"
+            "needs from: PATH, --predictions FOLDER that has it, or --model of a network"
         )
     if name == RAW:
         raise WrongUse(f"{what}: the name is that of the volume itself; give another")

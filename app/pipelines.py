@@ -30,7 +30,11 @@ from fibstream.services.refine.recipe import find_recipe, recipes, resolve
 # stage or more, which every planner plans chunk by chunk.
 MAX_LISTED = 64
 MAX_MODELS = 8  # engines are in memory at once, some hundred MB each
-BUILT_IN = {"mito": "models: [mito]\norganelles:\n  - recipe: mito\n"}
+# A file each beside this one: its name is that of the pipeline.
+BUILT_IN: Mapping[str, str] = {
+    path.stem: path.read_text("utf-8")
+    for path in sorted((Path(__file__).parent / "built_in").glob("*.yaml"))
+}
 _LENGTH = TypeAdapter(SquashLength)
 Words = Mapping[str, Word]  # further words of a pipeline, each read by the service that declares it
 

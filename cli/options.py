@@ -28,7 +28,7 @@ Downsample = Annotated[
     typer.Option(metavar="N|Z,Y,X", help="Average so many voxels along each axis first."),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="PATH.zarr", help="The dataset to write.")]
-Pipeline = Annotated[str, typer.Option(metavar="FILE|NAME", help="A YAML file, or mito.")]
+Pipeline = Annotated[str, typer.Option(metavar="FILE|NAME", help="A YAML file, mito or cell.")]
 LandingOrder = Annotated[str, typer.Option(help="raster, random or slab.")]
 Seed = Annotated[int, typer.Option(help="Seed of the order.")]
 Contrast = Annotated[

@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import cast, get_args
+from typing import NamedTuple, cast, get_args
 
 from fibstream.app.design import design, wanted_of
-from fibstream.app.pipelines import PredictionEntry, read_pipeline
+from fibstream.app.pipelines import Pipeline, PredictionEntry, read_pipeline
+from fibstream.app.supplied import only, with_networks, with_stored
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 from fibstream.runtime.settings import Settings
+from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.ingest.edges.landing import Order
 from fibstream.services.ingest.edges.stored import StoredPrediction, check_length, open_stored
 from fibstream.store.local import LocalFiles
@@ -23,18 +25,38 @@ from .progress import Display, mask_read
 from .run import Report, check_output, run
 
 
+class Beside(NamedTuple):
+    """What flags give a pipeline: networks, organelles that are wanted, a folder of predictions."""
+
+    models: Sequence[str] = ()
+    organelles: str | None = None
+    predictions: Path | None = None
+
+
+def supplied(pipeline: Pipeline, beside: Beside) -> Pipeline:
+    """Return a pipeline with what flags give it; WrongUse for what does not fit."""
+    if beside.models:
+        classes = {given: read_model(find_model(given)).classes for given in beside.models}
+        if len(classes) < len(beside.models):
+            raise WrongUse(f"--model {beside.models[-1]}: given twice")
+        pipeline = with_networks(pipeline, classes)
+    if beside.organelles is not None:
+        pipeline = only(pipeline, [name.strip() for name in beside.organelles.split(",")])
+    return pipeline if beside.predictions is None else with_stored(pipeline, beside.predictions)
+
+
 def stream(
     *, raw: str, pipeline: str, out: Path, voxel_size_nm: tuple[float, float, float] | None,
     chunk: str | None, order: str, seed: int, bus: str | None, contrast: str | None, invert: bool,
     settings: Settings, quiet: bool, absent_value: float | None = None,
-    downsample: str | None = None, absent_mask: str | None = None,
+    downsample: str | None = None, absent_mask: str | None = None, beside: Beside | None = None,
 ) -> Report:  # fmt: skip
     """Stream a volume through a pipeline; raise WrongUse before anything is written."""
     if order not in get_args(Order):
         raise WrongUse(f"--order {order}: expected {', '.join(get_args(Order))}")
     edges, factors = parse_chunk(chunk), parse_factors(downsample)
     check_output(out)
-    recipe = read_pipeline(pipeline)
+    recipe = supplied(read_pipeline(pipeline), beside or Beside())
     finest = open_volume(raw, kind="raw", voxel_size_nm=voxel_size_nm)
     source = with_mask(finest, absent_mask, factors, absent_value, mask_read)
     with closing(source), opened(recipe.predictions, source, factors) as stored:
@@ -70,7 +92,9 @@ def opened(
             if entry.path
         ]  # fmt: skip
         declared = {entry.name for entry in entries if entry.given_as == "probability"}
+        lengths_nm = {entry.name: entry.squash_nm for entry in entries if entry.squash_nm}
+        lengths_nm |= dict.fromkeys(declared, 0.0)
         for each in stored:
-            if each.name in declared:
-                check_length(each.name, 0.0, each.path, each.length_nm)
+            if each.name in lengths_nm:
+                check_length(each.name, lengths_nm[each.name], each.path, each.length_nm)
         yield stored

@@ -49,15 +49,31 @@ def distance_bytes(
     ndarray of uint8
         ``(z, y, x)``, the voxels of ``core``: 127 is the boundary, 255 far inside, 0 far outside.
     """
+    return quantised(near_distances(mask, box, core, voxel_size_nm, squash_nm), squash_nm)
+
+
+def near_distances(
+    mask: NDArray[np.bool_], box: Box, core: Box, voxel_size_nm: Voxel, squash_nm: float
+) -> NDArray[np.float64]:
+    """Return the signed distances of `distance_bytes`, in nm; far ones end where bytes saturate."""
     edges = _picometres(voxel_size_nm)
     cap = _cap(edges, squash_nm)
-    squares = np.full(mask.shape, cap * cap, np.int64)
     inside = np.ascontiguousarray(mask)
-    for axis in (2, 1, 0):
-        _along(np.moveaxis(inside, axis, 2), np.moveaxis(squares, axis, 2), edges[axis])
     within = core.slices(box.start)
-    distance = (np.sqrt(squares[within]) - min(edges) / 2) / 1000
-    t = np.tanh(np.where(inside[within], distance, -distance) / squash_nm)
+    if inside.all() or not inside.any():  # nothing is near; most organelles are in few blocks
+        squares = np.full(core.shape, cap * cap, np.int64)
+    else:
+        squares = np.full(mask.shape, cap * cap, np.int64)
+        for axis in (2, 1, 0):
+            _along(np.moveaxis(inside, axis, 2), np.moveaxis(squares, axis, 2), edges[axis])
+        squares = squares[within]
+    distance = (np.sqrt(squares) - min(edges) / 2) / 1000
+    return np.where(inside[within], distance, -distance)
+
+
+def quantised(distance_nm: NDArray[np.float64], squash_nm: float) -> NDArray[np.uint8]:
+    """Return the bytes of signed distances in nm, of any shape."""
+    t = np.tanh(distance_nm / squash_nm)
     grey: NDArray[np.float64] = np.clip(np.rint(128 * t + 127), 0, 255)
     return grey.astype(np.uint8)
 

@@ -55,6 +55,17 @@ def run(
     backend: Backend = None,
     precision: Precision = None,
     tile: Tile = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE.onnx", help="A network beside those of the pipeline."),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Arrays that land, by the names of predictions."),
+    ] = None,
+    organelles: Annotated[
+        str | None, typer.Option(metavar="A,B,..", help="Only these, and what they are made of.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Stream a volume through every stage, and wait.
@@ -63,7 +74,7 @@ def run(
     """
     from fibstream.volumes.registry import with_pattern
 
-    from ..streaming import stream
+    from ..streaming import Beside, stream
 
     chosen, _ = settings(workers=workers, backend=backend, precision=precision, tile=tile)
     report = stream(
@@ -71,7 +82,7 @@ def run(
         voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
         order=order, seed=seed, bus=bus, contrast=contrast, invert=invert,
         absent_value=absent_value, absent_mask=absent_mask, settings=chosen, quiet=False,
-        downsample=downsample,
+        downsample=downsample, beside=Beside(model or (), organelles, predictions),
     )  # fmt: skip
     finish_run(report, as_json=as_json, out=out)
 

@@ -33,6 +33,15 @@ def phantom(
         str,
         typer.Option(metavar="NAME", help="affine, bspline, tps, slabs, cos7-palm or cos7-sim."),
     ] = "bspline",
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Also what networks would predict, by class.")
+    ] = False,
+    noise_nm: Annotated[
+        float | None, typer.Option(metavar="NM", help="Of predictions: standard deviation, or 0.")
+    ] = None,
+    noise_length_nm: Annotated[
+        float | None, typer.Option(metavar="NM", help="Over which it is correlated, or 60.")
+    ] = None,
     chunk: Chunk = None,
 ) -> None:
     """Make a synthetic cell with full truth: raw, fine labels, instances, truth.json.
@@ -40,22 +49,26 @@ def phantom(
     A PATH.phantom holds the specification alone and is read like any volume: its voxels are
     computed when they are read, so it may be larger than any disk.
 
+    With --predictions also the distance to each class that networks predict, as bytes, with smooth
+    noise of --noise-nm; without it they are exact.
+
     With --light also stained membranes as a light microscope shows them, through a known warp.
 
     Example: fibstream phantom --out cell.zarr --size 256 --voxel-size-nm 4 --seed 1
     """
     from fibstream.phantom.source import SUFFIX
 
-    from .flags import make_look, make_spec, parse_light
+    from .flags import make_look, make_spec, parse_light, parse_noise
     from .writing import write_phantom, write_spec
 
     modalities = parse_light(light, warp)
+    noise = parse_noise(noise_nm, noise_length_nm, wanted=predictions)
     spec = make_spec(
         size, voxel_size_nm, seed, organelles, make_look(look, jitter, missing), chunk,
         tissue=tissue,
     )  # fmt: skip
     if out.suffix == SUFFIX:
-        typer.echo(str(write_spec(out, spec, modalities)))
+        typer.echo(str(write_spec(out, spec, modalities, noise)))
         return
-    for group in write_phantom(out, spec, modalities, warp):
+    for group in write_phantom(out, spec, modalities, warp, noise):
         typer.echo(str(out / group))

@@ -9,6 +9,7 @@ from fibstream.core.errors import WrongUse
 from fibstream.phantom import Look, PhantomSpec
 from fibstream.phantom.light import MODALITIES
 from fibstream.phantom.light.drawing import FAMILIES
+from fibstream.phantom.predictions import Noise
 from fibstream.phantom.spec import LOOKS, ORGANELLES
 
 
@@ -29,6 +30,17 @@ def parse_light(text: str | None, warp: str) -> tuple[str, ...]:
     if warp not in FAMILIES:
         raise WrongUse(f"--warp {warp}: expected {', '.join(FAMILIES)}")
     return parse_names("--light", text, MODALITIES, ())
+
+
+def parse_noise(
+    deviation_nm: float | None, length_nm: float | None, *, wanted: bool
+) -> Noise | None:  # fmt: skip
+    """Return the noise of ``--predictions``; None where they are not wanted."""
+    given = {"deviation_nm": deviation_nm, "length_nm": length_nm}
+    known = {name: value for name, value in given.items() if value is not None}
+    if known and not wanted:
+        raise WrongUse("--noise-nm and --noise-length-nm are of --predictions; expected it, too")
+    return Noise(**known) if wanted else None
 
 
 def parse_missing(text: str | None) -> tuple[int, ...]:

@@ -14,17 +14,24 @@ from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Output
 from fibstream.phantom import Phantom, PhantomSpec, render_chunks
 from fibstream.phantom.phantom import MEMBERS
+from fibstream.phantom.predictions import Noise
 from fibstream.phantom.source import FINE, SUFFIX, spec_text
 
 from .light import check_light, light_groups, write_light
 from .picture import paint
+from .predicting import prediction_groups, write_predictions
 from .truth import TruthTables, truth_tables
 
 TRUTH, PICTURE = "truth.json", "picture.png"
 
 
-def write_phantom(out: Path, spec: PhantomSpec, light: tuple[str, ...], warp: str) -> list[str]:
-    """Write raw, labels, instances of each organelle, tables and light; return the groups."""
+def write_phantom(
+    out: Path, spec: PhantomSpec, light: tuple[str, ...], warp: str, noise: Noise | None = None
+) -> list[str]:
+    """Write raw, labels, instances of each organelle, tables and light; return the groups.
+
+    With ``noise`` also a prediction of each class.
+    """
     check_light(light, spec.organelles)
     organelles = tuple(name for name in MEMBERS if name in spec.organelles)
     dataset = Dataset(
@@ -34,11 +41,15 @@ def write_phantom(out: Path, spec: PhantomSpec, light: tuple[str, ...], warp: st
     outputs = [Output("raw", "uint8", "mean"), Output(FINE, "uint8", "mode")]
     outputs += [Output(f"labels/{name}", "uint64", "mode") for name in organelles]
     groups = [output.name for output in outputs] + light_groups(light)
-    key = digest(canonical([asdict(spec), light, warp]))
+    groups += prediction_groups(noise, light)
+    parts = [asdict(spec), light, warp, *([asdict(noise)] if noise else [])]
+    key = digest(canonical(parts))
     with new_groups(out, groups) as scratch:
         phantom = Phantom(spec)
         with truth_tables(scratch, phantom) as tables:
             _write_cell(Volume(scratch, dataset, outputs, key), phantom, organelles, tables)
+        if noise is not None:
+            write_predictions(scratch, dataset, noise, spec.seed, key)
         if light:
             write_light(scratch, phantom, light, warp, dataset, key)
         paint(phantom).save(scratch / PICTURE)
@@ -46,8 +57,12 @@ def write_phantom(out: Path, spec: PhantomSpec, light: tuple[str, ...], warp: st
     return groups
 
 
-def write_spec(out: Path, spec: PhantomSpec, light: tuple[str, ...]) -> Path:
+def write_spec(
+    out: Path, spec: PhantomSpec, light: tuple[str, ...], noise: Noise | None = None
+) -> Path:
     """Write a specification that is read like a volume; return its path."""
+    if noise is not None:
+        raise WrongUse(f"--predictions: a {SUFFIX} file holds none; expected a PATH.zarr")
     if light:
         raise WrongUse(f"--light: a {SUFFIX} file holds no light channels; expected a PATH.zarr")
     check_file(out)

@@ -122,7 +122,7 @@ def test_what_is_compared_with_is_what_its_recipe_labels(
 ) -> None:
     same = {"smooth_nm": 8, "min_volume_nm3": 2e4}
     scores = ("f1", "precision", "recall", "pq", "objects", "splits", "merges")
-    for recipe, more in (("generic", {"fill_holes": "none", "min_rule": "ceil"}),
+    for recipe, more in (("generic", {"fill_holes": "one", "min_rule": "ceil"}),
                          ("mito-hela-2", {})):  # fmt: skip
         found = evaluated(folder, recipe, same | more, tmp_path / f"{recipe}.zarr")
         row = rows(answer)[recipe]
