@@ -9,7 +9,9 @@
 ``hosted``          the same as a fold that a planner hosts
 ``planes``          the block of a chunk, and the planes it shares with its neighbours
 ``near``            exact footprints: what is within a distance of a voxel
+``surface``         which voxels are on the surface of their object
 ``contacts``        where two organelles are near each other
+``refined``         where they face each other
 ``distance``        labels as a prediction: bytes of exact distances
 ``mapping``         the labels of one chunk's fragments, as bytes, without the compiler
 ``relabel``         fragments to labels, by the mapping of one chunk

@@ -1,11 +1,12 @@
-"""Where two organelles are near each other, by the naive rule of contact sites.
+"""Where two organelles are near each other: contact sites, cut into fragments chunk by chunk.
 
-The rule is that of Heinrich et al. (Nature 2021; SparkContactSites with ``doNaiveMethod``). A voxel
-is near an object when the object's nearest surface voxel is no farther than the contact distance
-plus one voxel: distances lie between the centres of surface voxels, not between their faces. A
-voxel has one nearest object of each organelle; where two are equally far, that with the smaller id
-(the published code takes the first of a hash table). A contact site is a set of voxels that touch
-by faces, edges or corners, and whose nearest objects are the same pair.
+The naive rule is that of Heinrich et al. (Nature 2021; SparkContactSites with ``doNaiveMethod``). A
+voxel is near an object when the object's nearest surface voxel is no farther than the contact
+distance plus one voxel: distances lie between the centres of surface voxels, not between their
+faces. A voxel has one nearest object of each organelle; where two are equally far, that with the
+smaller id (the published code takes the first of a hash table). A contact site is a set of voxels
+that touch by faces, edges or corners, and whose nearest objects are the same pair. The refined rule
+is in `refined`.
 """
 
 import cc3d
@@ -20,8 +21,9 @@ from .absent import Unimaged
 from .compiled import compiled
 from .near import Footprint
 from .planes import extended, shared_planes
+from .refined import refined_pairs
+from .surface import Ids, surface_of
 
-Ids = NDArray[np.uint64]
 Codes = NDArray[np.uint32]
 
 
@@ -38,39 +40,16 @@ def nearest(labels: Ids, near: Footprint) -> tuple[Ids, Ids]:
     Returns
     -------
     first, second
-        ``(z, y, x)`` each, two different objects in order of (distance, id). The first of a surface
-        voxel is its own object; a voxel inside an object has none. A surface voxel has another id,
-        or none, in one of its 26 neighbours or beyond the array.
+        ``(z, y, x)`` each, two different objects in order of (rank, id). The first of a surface
+        voxel is its own object; a voxel inside an object has none.
     """
     first, second = np.zeros((2, *labels.shape), np.uint64)
     ranks = np.full((2, *labels.shape), 2**31 - 1, np.int32)
-    surface = np.zeros(labels.shape, np.bool_)
-    _mark_surface(np.pad(labels, 1), surface)
+    surface = surface_of(labels)
     _offer(labels, surface, near.steps, near.ranks, first, second, ranks)
     first[(labels != 0) & ~surface] = 0
     second[first == 0] = 0
     return first, second
-
-
-@compiled
-def _mark_surface(padded: Ids, surface: NDArray[np.bool_]) -> None:
-    """Mark the surface voxels; ``padded`` has a rim of 0 around."""
-    for z in range(surface.shape[0]):
-        for y in range(surface.shape[1]):
-            for x in range(surface.shape[2]):
-                own = padded[z + 1, y + 1, x + 1]
-                if own != 0:
-                    surface[z, y, x] = _differs(padded, z, y, x, own)
-
-
-@compiled
-def _differs(padded: Ids, z: int, y: int, x: int, own: int) -> bool:
-    for dz in range(3):
-        for dy in range(3):
-            for dx in range(3):
-                if padded[z + dz, y + dy, x + dx] != own:
-                    return True
-    return False
 
 
 @compiled
@@ -86,7 +65,7 @@ def _offer(
                 if not surface[z, y, x]:
                     continue
                 for n in range(lengths.size):
-                    at = z + steps[n, 0], y + steps[n, 1], x + steps[n, 2]
+                    at = z - steps[n, 0], y - steps[n, 1], x - steps[n, 2]
                     if 0 <= at[0] < nz and 0 <= at[1] < ny and 0 <= at[2] < nx:
                         own, there = labels[z, y, x], labels[at]
                         if lengths[n] == 0 or own != there:
@@ -110,13 +89,29 @@ def _take(
         second[at], ranks[1, z, y, x] = own, rank
 
 
+def naive_pairs(one: Ids, other: Ids | None, near: Footprint) -> tuple[Ids, Ids]:
+    """Return the pair of objects that are both near each voxel, as `refined_pairs` does."""
+    first, second = nearest(one, near)
+    if other is None:
+        first, second = np.minimum(first, second), np.maximum(first, second)
+    else:
+        second = nearest(other, near)[0]
+    apart = (first == 0) | (second == 0)
+    first[apart] = 0
+    second[apart] = 0
+    return first, second
+
+
+PAIRS = {"naive": naive_pairs, "refined": refined_pairs}
+
+
 def pairs(one: Ids, other: Ids) -> tuple[Codes, Ids]:
-    """Return which pair of nearest objects each voxel has.
+    """Return which pair of objects each voxel has.
 
     Parameters
     ----------
     one, other
-        The nearest objects of two organelles, ``(z, y, x)`` each.
+        The two objects of each voxel, ``(z, y, x)`` each.
 
     Returns
     -------
@@ -134,8 +129,9 @@ def pairs(one: Ids, other: Ids) -> tuple[Codes, Ids]:
 
 
 def cut_contacts(
-    one: Patch, other: Patch | None, core: Box, near: Footprint, unimaged: Unimaged | None = None
-) -> tuple[Ids, Arrays]:
+    one: Patch, other: Patch | None, core: Box, near: Footprint, unimaged: Unimaged | None = None,
+    *, kind: str = "naive",
+) -> tuple[Ids, Arrays]:  # fmt: skip
     """Cut the contacts of a chunk into fragments.
 
     Parameters
@@ -149,6 +145,8 @@ def cut_contacts(
         The footprint of the contact distance.
     unimaged
         What tells which voxels were never imaged; None where the dataset declares no value.
+    kind
+        ``naive`` or ``refined``.
 
     Returns
     -------
@@ -161,11 +159,8 @@ def cut_contacts(
     """
     block, border = extended(one, core)
     inside = block.slices(one.box.start)
-    first, second = (ids[inside] for ids in nearest(one.array, near))
-    if other is None:
-        first, second = np.minimum(first, second), np.maximum(first, second)
-    else:
-        second = nearest(other.array, near)[0][inside]
+    theirs = None if other is None else other.array
+    first, second = (ids[inside] for ids in PAIRS[kind](one.array, theirs, near))
     # Of an absent voxel nothing is known: what is near it does not reach into it.
     present = one.present()[inside]
     if unimaged is not None:

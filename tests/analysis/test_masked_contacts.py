@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fibstream.core.grid import Box
 from fibstream.core.stage import MASK, Block, Patch
-from fibstream.services.analysis.stages.contacts import Contact, fragment_stage
+from fibstream.services.analysis.stages.contact_words import Contact
+from fibstream.services.analysis.stages.contacts import fragment_stage
 
 from ..simulation.draws import draw_dataset
 

@@ -16,7 +16,7 @@ from fibstream.core.dataset import MAX_VOXEL_NM, MIN_VOXEL_NM, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import MAX_AXIS, Index
 from fibstream.registry import services, words
-from fibstream.services.analysis.stages.contacts import MAX_REACH
+from fibstream.services.analysis.stages.contact_words import MAX_REACH
 from fibstream.services.refine.rule import MAX_SIGMA
 
 TEXT = """\

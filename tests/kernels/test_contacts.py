@@ -86,18 +86,19 @@ def test_the_two_nearest_objects_are_those_of_a_search_of_all(seed: int) -> None
 
 
 def contacts_of(
-    one: Ids, other: Ids | None, chunk: Index, distance: float, voxel: Voxel, seed: int = 0
-) -> tuple[Ids, dict[int, tuple[int, int]]]:
+    one: Ids, other: Ids | None, chunk: Index, distance: float, voxel: Voxel, seed: int = 0,
+    kind: str = "naive",
+) -> tuple[Ids, dict[int, tuple[int, int]]]:  # fmt: skip
     """Return the contact of each voxel and its two objects, made chunk by chunk in any order."""
     grid, near, fold = Grid(triple(one.shape), chunk), footprint(distance, voxel), ObjectFold()
     cut: dict[Index, tuple[Ids, Arrays]] = {}
     order = list(grid.indices())
     np.random.default_rng(seed).shuffle(order)
     for index in order:
-        box = grid.block(index, halo(distance, voxel))
+        box = grid.block(index, halo(distance, voxel, kind))
         patches = [Patch(v[box.slices()], box) for v in (one, other) if v is not None]
         cut[index] = cut_contacts(
-            patches[0], patches[1] if other is not None else None, grid.box(index), near
+            patches[0], patches[1] if other is not None else None, grid.box(index), near, kind=kind
         )
         fold.put(index, cut[index][1])
     fold.seal()

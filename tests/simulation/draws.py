@@ -86,7 +86,9 @@ def _organelle(prediction: str, settings: RecipeSettings, drawn: str) -> Organel
 def _in_contact(rng: random.Random, dataset: Dataset) -> Dataset:
     word = registry.words()["contacts"]
     a, b = rng.choice((("generic", "er"), ("generic", "generic")))
-    entry = word.entry.model_validate({"a": a, "b": b, "distance_nm": rng.choice((0, 8, 12))})
+    distance_nm = rng.choice((0, 8, 12))
+    kind = "refined" if distance_nm == 8 else "naive"
+    entry = word.entry.model_validate({"a": a, "b": b, "distance_nm": distance_nm, "kind": kind})
     steps = tuple(step.model_dump() for step in word.resolve(dataset, [entry]))
     found = {"contacts": steps, "registration": (registration_of(dataset.predictions[-1].name),)}
     return dataset.model_copy(update={"steps": found})

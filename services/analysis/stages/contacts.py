@@ -5,14 +5,11 @@ measured like them; the table also names the two objects of each contact.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError
 
-from fibstream.core.dataset import MAX_NAME, Dataset, Frozen, check_name
-from fibstream.core.echo import cut, echo, listed
-from fibstream.core.errors import WrongUse
+from fibstream.core.dataset import Dataset
 from fibstream.core.fold import Fold
 from fibstream.core.grid import Index
 from fibstream.core.ports import Files
@@ -25,103 +22,39 @@ from fibstream.kernels.near import footprint
 from fibstream.kernels.near import halo as halo_of
 from fibstream.kernels.objects import ObjectFold
 
+from .contact_words import Contact, contacts_of, resolve
 from .measures import measure_stage, with_raw
 from .tables import total_of
 
-MAX_DISTANCE_NM = 1000.0  # a micrometre: beyond it nothing touches
-# Voxels an axis from a voxel to what is near it: it is compared with up to 137,000 others then, in
-# 0.3 ms (measured), and with 64 it would be with a million. Contacts in use reach 10 to 80 nm.
-MAX_REACH = 32
 MEANING = {"id_a": "id of the object of the first organelle", "id_b": "that of the second"}
-
-
-class Contact(Frozen):
-    """One entry of ``contacts:``: two organelles (or one twice) and the contact distance."""
-
-    a: str = Field(max_length=MAX_NAME)
-    b: str = Field(max_length=MAX_NAME)
-    distance_nm: float = Field(ge=0, le=MAX_DISTANCE_NM, strict=True)
-    kind: Literal["naive"] = "naive"
-    name: str = Field(default="", max_length=MAX_NAME)
-
-    @property
-    def path(self) -> str:
-        """The stage and the array of its contacts."""
-        return f"contacts/{self.name}"
-
-    @property
-    def fragments(self) -> Input:
-        """The fragments of its contacts."""
-        return Input(f"contact-fragments/{self.name}", f"fragments/{self.path}", "uint64")
-
-    @property
-    def summary(self) -> Input:
-        """The summaries of its fragments."""
-        return Input(self.fragments.stage, f"summaries/contact-fragments/{self.name}")
-
-
-def resolve(dataset: Dataset, entries: Sequence[Contact]) -> list[Contact]:
-    """Return contacts with a before b and a name each; raise WrongUse for what cannot be made."""
-    known, found = [o.name for o in dataset.organelles], list[Contact]()
-    for entry in entries:
-        for name in (entry.a, entry.b):
-            if name not in known:
-                raise WrongUse(f"contacts: no organelle {echo(name, 70)}: {listed(known)}")
-        a, b = sorted((entry.a, entry.b))
-        pair = f"{a}--{b}"
-        name = pair if entry.name in ("", pair) else _named(entry.name)
-        reach = max(entry.distance_nm / edge for edge in dataset.voxel_size_nm) + 1
-        if reach > MAX_REACH:
-            raise WrongUse(
-                f"contacts {cut(name, 50)}: distance_nm {entry.distance_nm:g}: expected at most "
-                f"{(MAX_REACH - 1) * min(dataset.voxel_size_nm):g}, {MAX_REACH - 1} of the "
-                "smallest edge of a voxel"
-            )
-        if name.lower() in {other.name.lower() for other in found}:
-            raise WrongUse(
-                f"contacts: {cut(name)} is named twice; give one of them a name of its own"
-            )
-        found.append(entry.model_copy(update={"a": a, "b": b, "name": name}))
-    return found
-
-
-def _named(name: str) -> str:
-    try:
-        return check_name(name)
-    except ValueError as error:
-        raise WrongUse(f"contacts: {error}") from None
-
-
-def contacts_of(dataset: Dataset) -> list[Contact]:
-    """Return the contacts of a dataset's pipeline; raise WrongUse where its record is forged."""
-    try:
-        steps = [Contact.model_validate(dict(s)) for s in dataset.steps.get("contacts", ())]
-    except ValidationError as error:
-        raise WrongUse(f"contacts: {error.errors()[0]['msg']}") from None
-    return resolve(dataset, steps)
 
 
 def fragment_stage(dataset: Dataset, contact: Contact) -> Stage:
     """Return the stage that cuts contacts into fragments."""
     voxel = dataset.voxel_size_nm
-    halo = halo_of(contact.distance_nm, voxel)
-    paths = list(dict.fromkeys(f"labels/{name}" for name in (contact.a, contact.b)))
+    halo = halo_of(contact.distance_nm, voxel, contact.kind)
 
     def compute(block: Block) -> Mapping[str, Made]:
         from fibstream.kernels.contacts import cut_contacts
 
-        one, *other = (block.patches[path] for path in paths)
-        near = footprint(contact.distance_nm, voxel)
-        two = other[0] if other else None
-        ids, summary = cut_contacts(one, two, block.core, near, declared(dataset, block))
+        one, two = contact.sides(block)
+        near = footprint(contact.distance_nm, voxel, contact.ties)
+        ids, summary = cut_contacts(
+            one, two, block.core, near, declared(dataset, block), kind=contact.kind
+        )
         return {contact.fragments.name: ids, contact.summary.name: summary}
 
-    inputs = [Input(path, path, "uint64", halo) for path in paths]
+    inputs = [Input(path, path, "uint64", halo) for path in contact.labels]
     parameters: dict[str, Any] = {
         "distance_nm": contact.distance_nm,
         "kind": contact.kind,
         "voxel_size_nm": list(voxel),
     }
+    # Those at their default were not there once: contacts of then keep their keys.
+    if contact.ties != "smallest":
+        parameters["ties"] = contact.ties
+    if contact.loses is not None:
+        parameters["loses"] = contact.loses
     if dataset.absent_value is not None:
         parameters["absent_value"] = dataset.absent_value
     return Stage(
@@ -199,10 +132,11 @@ def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
 
 
 def _folds(dataset: Dataset) -> Sequence[Fold]:
-    return [
-        HostedObjects(contact.path, contact.summary, contact.path, ObjectFold())
-        for contact in contacts_of(dataset)
-    ]
+    found = []
+    for contact in contacts_of(dataset):
+        fold = ObjectFold(least=contact.least(dataset.voxel_size_nm))
+        found.append(HostedObjects(contact.path, contact.summary, contact.path, fold))
+    return found
 
 
 CONTACTS = Capability(
