@@ -12,6 +12,7 @@
 ``surface``         which voxels are on the surface of their object
 ``contacts``        where two organelles are near each other
 ``refined``         where they face each other
+``sites``           the areas of both sides of contacts, and the gaps between
 ``distance``        labels as a prediction: bytes of exact distances
 ``mapping``         the labels of one chunk's fragments, as bytes, without the compiler
 ``relabel``         fragments to labels, by the mapping of one chunk

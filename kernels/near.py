@@ -74,6 +74,17 @@ def footprint(distance_nm: float, voxel_size_nm: Voxel, ties: str = "smallest") 
     return Footprint(steps, np.arange(len(steps), dtype=np.int32), java=True)
 
 
+def lengths_nm(near: Footprint, voxel_size_nm: Voxel) -> list[float]:
+    """Return the distance of each rank, between centres of voxels, in nm."""
+    squares = [Fraction(str(edge)) ** 2 for edge in voxel_size_nm]
+    first = np.unique(near.ranks, return_index=True)[1]
+    steps = near.steps[first].tolist()
+    return [
+        math.sqrt(sum(n * n * square for n, square in zip(step, squares, strict=True)))
+        for step in steps
+    ]
+
+
 def _hashed(steps: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return steps of one length in the order of a Java ``HashSet`` of lists (x, y, z).
 

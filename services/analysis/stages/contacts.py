@@ -18,15 +18,14 @@ from fibstream.core.stage import Arrays, Block, Input, Made, Output, Stage
 from fibstream.core.subject import WHOLE
 from fibstream.kernels.absent import declared, declaring_inputs
 from fibstream.kernels.hosted import HostedObjects
-from fibstream.kernels.near import footprint
+from fibstream.kernels.near import footprint, lengths_nm
 from fibstream.kernels.near import halo as halo_of
 from fibstream.kernels.objects import ObjectFold
 
+from .contact_sites import site_stage
 from .contact_words import Contact, contacts_of, resolve
 from .measures import measure_stage, with_raw
 from .tables import total_of
-
-MEANING = {"id_a": "id of the object of the first organelle", "id_b": "that of the second"}
 
 
 def fragment_stage(dataset: Dataset, contact: Contact) -> Stage:
@@ -81,35 +80,41 @@ def contact_stage(contact: Contact) -> Stage:
     return Stage(contact.path, 1, inputs, (output,), {}, compute, folded=True)
 
 
-def table_stage(dataset: Dataset, contact: Contact, measured: Stage) -> Stage:
-    """Return the stage that makes the table of contacts: measures, and the objects of each."""
-    rows = Input(measured.name, measured.outputs[0].name)
+def table_stage(dataset: Dataset, contact: Contact, measured: Stage, sited: Stage) -> Stage:
+    """Return the stage that makes the table of contacts: measures, and both sides of each."""
+    rows, sides = (Input(s.name, s.outputs[0].name) for s in (measured, sited))
     voxel, raw, path = dataset.voxel_size_nm, with_raw(dataset), f"tables/{contact.path}.parquet"
 
     def compute(block: Block) -> Mapping[str, Made]:
-        import pyarrow as pa
-
+        from fibstream.services.analysis.sites import Common, sum_sites, with_sites
         from fibstream.services.analysis.table import finish, to_parquet
         from fibstream.services.analysis.totals import select
 
         assert block.grid is not None
-        total = total_of(block.cells[rows.name], block.grid)
+        # A chunk that is measured in one way alone counts as one that is not known.
+        known = Common(block.cells[rows.name], block.cells[sides.name])
+        total = total_of(known, block.grid)
         parents = parents_of(block.cells[contact.summary.name])
-        known = np.isin(total["id"], np.array(sorted(parents), np.uint64))
-        table = finish(select(total, known), voxel, raw=raw)
-        for n, column in enumerate(MEANING):
-            field = pa.field(column, pa.uint64(), metadata={"meaning": MEANING[column]})
-            ids = [parents[i][n] for i in table["id"].to_pylist()]
-            table = table.append_column(field, pa.array(ids, pa.uint64()))
+        told = np.isin(total["id"], np.array(sorted(parents), np.uint64))
+        table = finish(select(total, told), voxel, raw=raw)
+        sites = sum_sites(
+            (block.cells[sides.name][index] for index in known), parents,
+            same=contact.a == contact.b,
+        )  # fmt: skip
+        lengths = lengths_nm(footprint(contact.distance_nm, voxel), voxel)
+        table = with_sites(table, parents, sites, lengths, voxel)
         return {
             path: to_parquet(table, {"contacts": contact.name, "voxel_size_nm": str(list(voxel))})
         }
 
-    parameters = {"voxel_size_nm": list(voxel), "raw": raw}
+    parameters = {
+        "voxel_size_nm": list(voxel), "raw": raw, "distance_nm": contact.distance_nm,
+        "same": contact.a == contact.b,
+    }  # fmt: skip
+    inputs = (rows, sides, contact.summary)
     return Stage(
-        f"tables/{contact.path}", 1, (rows, contact.summary), (Output(path),), parameters, compute,
-        subjects=WHOLE,
-    )  # fmt: skip
+        f"tables/{contact.path}", 2, inputs, (Output(path),), parameters, compute, subjects=WHOLE
+    )
 
 
 def parents_of(cells: Mapping[Index, Arrays]) -> dict[int, tuple[int, int]]:
@@ -125,9 +130,9 @@ def parents_of(cells: Mapping[Index, Arrays]) -> dict[int, tuple[int, int]]:
 def _stages(dataset: Dataset, files: Files) -> Sequence[Stage]:  # noqa: ARG001
     found = list[Stage]()
     for contact in contacts_of(dataset):
-        measured = measure_stage(dataset, contact.path)
-        found += [fragment_stage(dataset, contact), contact_stage(contact), measured]
-        found.append(table_stage(dataset, contact, measured))
+        measured, sited = measure_stage(dataset, contact.path), site_stage(dataset, contact)
+        found += [fragment_stage(dataset, contact), contact_stage(contact), measured, sited]
+        found.append(table_stage(dataset, contact, measured, sited))
     return found
 
 
@@ -140,5 +145,6 @@ def _folds(dataset: Dataset) -> Sequence[Fold]:
 
 
 CONTACTS = Capability(
-    ("contact-fragments", "contacts"), _stages, _folds, (Word("contacts", Contact, resolve),)
-)
+    ("contact-fragments", "contacts", "contact-sites"), _stages, _folds,
+    (Word("contacts", Contact, resolve),),
+)  # fmt: skip
