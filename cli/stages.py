@@ -40,6 +40,10 @@ class StageRun:
                     written = self._volume.write(output.name, index, content)
                     self._contents[output.name, index] = written
 
+    def cells(self, name: str) -> dict[Index, Arrays]:
+        """Return a summary of all chunks that it was computed of."""
+        return {index: kept for (of, index), kept in self._summaries.items() if of == name}
+
     def _keep(self, source: Input, index: Index, summary: Arrays) -> None:
         self._summaries[source.name, index] = summary
         if source in self._fold.inputs:

@@ -113,6 +113,40 @@ def measure(
 
 
 @command
+def contacts(
+    a: Annotated[str, typer.Option(metavar="PATH", help="Labels of the first organelle.")],
+    b: Annotated[str, typer.Option(metavar="PATH", help="Of the second, or the same path.")],
+    distance_nm: Annotated[float, typer.Option(help="Contact distance.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or a Zarr group.")],
+    kind: Annotated[str, typer.Option(help="refined or naive.")] = "refined",
+    loses: Annotated[
+        str | None, typer.Option(metavar="a|b", help="The side that loses what both have.")
+    ] = None,
+    min_volume_nm3: Annotated[float, typer.Option(help="Smaller contacts are left out.")] = 0.0,
+    min_rule: Annotated[str, typer.Option(help="below or ceil, the paper's.")] = "below",
+    ties: Annotated[str, typer.Option(help="smallest, or java: the paper's order.")] = "smallest",
+    voxel_size_nm: Voxel = None,
+    chunk: Chunk = None,
+    profile: Annotated[str | None, typer.Option(help="cosem: the paper's columns.")] = None,
+) -> None:
+    """Find where objects of two label volumes are in contact; writes labels and tables.
+
+    Example: fibstream contacts --a er.zarr --b mito.zarr --distance-nm 10 --out contacts.zarr
+    """
+    from ..contacting import find_contacts
+
+    options = {
+        "kind": kind, "loses": loses, "min_volume_nm3": min_volume_nm3, "min_rule": min_rule,
+        "ties": ties,
+    }  # fmt: skip
+    count = find_contacts(
+        (a, b), distance_nm, options, out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
+        profile=profile,
+    )  # fmt: skip
+    typer.echo(f"{out}: {count} contacts")
+
+
+@command
 def register(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="A new folder, a Zarr group, or a dataset.")

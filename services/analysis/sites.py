@@ -11,6 +11,8 @@ import pyarrow as pa
 from fibstream.core.grid import Index
 from fibstream.core.stage import Arrays
 
+from .profiles.cosem import cosem_csv
+
 MEANING = {
     "id_a": "id of the object of the first organelle",
     "id_b": "that of the second",
@@ -94,6 +96,46 @@ def with_sites(
             pa.field(name, column.type, metadata={"meaning": MEANING[name]}), column
         )
     return table
+
+
+def cosem_sites_csv(
+    table: pa.Table, voxel_size_nm: Sequence[float], names: tuple[str, str]
+) -> bytes:
+    """Return a table of contacts in the paper's columns; ``names`` are those of the organelles."""
+    header, *rows = cosem_csv(table, voxel_size_nm, (0, 0, 0)).decode().splitlines()
+    added = [f"{name} ID" for name in names] + [f"{name} Surface Area (nm^2)" for name in names]
+    of_row = zip(*(table[name].to_pylist() for name in list(MEANING)[:4]), strict=True)
+    cells = [added, *([repr(cell) for cell in row] for row in of_row)]
+    lines = []
+    for line, more in zip([header, *rows], cells, strict=True):
+        before, empty, last = line.rsplit(",", 2)
+        lines.append(",".join([before, *more, empty, last]) + "\n")
+    return "".join(lines).encode()
+
+
+def pair_table(table: pa.Table) -> pa.Table:
+    """Return the contact matrix: a row for each two objects in contact, by their ids."""
+    sums = [(name, "sum") for name in ("volume_nm3", "area_a_nm2", "area_b_nm2")]
+    found = table.group_by(["id_a", "id_b"]).aggregate([("id", "count"), *sums])
+    found = found.sort_by([("id_a", "ascending"), ("id_b", "ascending")])
+    return found.select(
+        ["id_a", "id_b", "id_count", *(f"{name}_sum" for name, _ in sums)]
+    ).rename_columns(["id_a", "id_b", "contacts", *(name for name, _ in sums)])
+
+
+def gap_table(sites: Iterable[Site], lengths_nm: Sequence[float]) -> pa.Table:
+    """Return how many boundary voxels of all contacts have each distance to the other side."""
+    total: dict[int, int] = {}
+    for site in sites:
+        for rank, voxels in site.gaps.items():
+            total[rank] = total.get(rank, 0) + voxels
+    ranks = sorted(total)
+    return pa.table(
+        {
+            "gap_nm": pa.array([lengths_nm[rank] for rank in ranks], pa.float64()),
+            "voxels": pa.array([total[rank] for rank in ranks], pa.int64()),
+        }
+    )
 
 
 def _floats(values: Iterable[float | None]) -> pa.Array:

@@ -66,14 +66,16 @@ def to_csv(table: pa.Table) -> bytes:
     """Return the table as CSV: UTF-8, line feeds, no quotes.
 
     Integers are decimal, booleans ``true`` and ``false``, floats the shortest decimal that reads
-    back as the same float.
+    back as the same float; what is not known is empty.
     """
     columns = [[cell(value) for value in column.to_pylist()] for column in table.columns]
     return lines([",".join(table.column_names), *map(",".join, zip(*columns, strict=True))])
 
 
-def cell(value: bool | int | float) -> str:
-    """Return a value as text that reads back as the same value."""
+def cell(value: bool | int | float | None) -> str:
+    """Return a value as text that reads back as the same value; nothing where it is not known."""
+    if value is None:
+        return ""
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 

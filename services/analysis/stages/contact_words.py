@@ -84,15 +84,8 @@ def resolve(dataset: Dataset, entries: Sequence[Contact]) -> list[Contact]:
                 raise WrongUse(f"contacts: no organelle {echo(name, 70)}: {listed(known)}")
         a, b = sorted((entry.a, entry.b))
         pair = f"{a}--{b}"
-        _check_options(dataset, entry)
         name = pair if entry.name in ("", pair) else _named(entry.name)
-        reach = max(entry.distance_nm / edge for edge in dataset.voxel_size_nm) + 1
-        if reach > MAX_REACH:
-            raise WrongUse(
-                f"contacts {cut(name, 50)}: distance_nm {entry.distance_nm:g}: expected at most "
-                f"{(MAX_REACH - 1) * min(dataset.voxel_size_nm):g}, {MAX_REACH - 1} of the "
-                "smallest edge of a voxel"
-            )
+        check_contact(dataset, entry, name)
         if name.lower() in {other.name.lower() for other in found}:
             raise WrongUse(
                 f"contacts: {cut(name)} is named twice; give one of them a name of its own"
@@ -101,8 +94,14 @@ def resolve(dataset: Dataset, entries: Sequence[Contact]) -> list[Contact]:
     return found
 
 
-def _check_options(dataset: Dataset, entry: Contact) -> None:
-    """Raise WrongUse for options that the organelles or the voxels do not allow."""
+def check_contact(dataset: Dataset, entry: Contact, name: str) -> None:
+    """Raise WrongUse for a distance or options that the organelles or the voxels do not allow."""
+    if max(entry.distance_nm / edge for edge in dataset.voxel_size_nm) + 1 > MAX_REACH:
+        raise WrongUse(
+            f"contacts {cut(name, 50)}: distance_nm {entry.distance_nm:g}: expected at most "
+            f"{(MAX_REACH - 1) * min(dataset.voxel_size_nm):g}, {MAX_REACH - 1} of the "
+            "smallest edge of a voxel"
+        )
     if entry.loses is not None and (entry.a == entry.b or entry.loses not in (entry.a, entry.b)):
         raise WrongUse(
             f"contacts: loses {echo(entry.loses, 70)}: expected one of two different organelles,"
