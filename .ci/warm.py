@@ -1,7 +1,7 @@
 """Compile kernels once, so that no test, demo or first run waits for the compiler.
 
-Those of the phantom, of contacts and of distances take a minute and no demo needs them: ``--rest``
-compiles them alone.
+Those of the phantom, of agglomeration, contacts and distances take minutes and no demo needs them:
+``--rest`` compiles them alone.
 """
 
 import subprocess
@@ -34,6 +34,7 @@ def phantom() -> None:
     with tempfile.TemporaryDirectory() as name:
         size = ("--size", str(EDGE), "--voxel-size-nm", "10")
         run("phantom", "--out", Path(name) / "cell.zarr", *size, "--light", "sim,palm")
+        run("phantom", "--out", Path(name) / "near.zarr", *size, "--predictions", "--noise-nm", "8")
     tiny = Phantom(PhantomSpec((EDGE,) * 3, VOXEL))
     tiny.distances("nucleus", Box((0, 0, 0), (EDGE,) * 3))
 
@@ -48,23 +49,38 @@ def distances() -> None:
     mark_within(find_components(ball, 6, background=False, core=ball.shape), box)
 
 
+def refine(folder: Path, organelle: str, *settings: str) -> Path:
+    """Write noise, and objects that are made of it; return the labels."""
+    noise = np.random.default_rng(0).integers(0, 256, (EDGE, EDGE, EDGE), np.uint8)
+    np.save(folder / "noise.npy", noise)
+    labels = folder / "labels.zarr"
+    words = [word for setting in ("min_volume_nm3=0", *settings) for word in ("--set", setting)]
+    run("refine", "--prediction", f"mito={folder / 'noise.npy'}", "--organelle", organelle, *words,
+        "--out", labels, "--voxel-size-nm", "10")  # fmt: skip
+    return labels
+
+
+def objects() -> None:
+    """Agglomerate noise, and find where its objects are near each other."""
+    with tempfile.TemporaryDirectory() as name:
+        labels = refine(Path(name), "agglomerated", "smooth_nm=20", "fill_holes=one")
+        for kind in ("naive", "refined"):
+            run("contacts", "--a", labels, "--b", labels, "--distance-nm", "10", "--kind", kind,
+                "--out", Path(name) / kind)  # fmt: skip
+
+
 def main() -> None:
     """Refine and measure noise: between them these call all kernels of the demo."""
     if "--rest" in sys.argv:
         phantom()
+        objects()
         distances()
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        noise = np.random.default_rng(0).integers(0, 256, (EDGE, EDGE, EDGE), np.uint8)
-        np.save(folder / "noise.npy", noise)
-        given = ("--voxel-size-nm", "10")
-        prediction = f"mito={folder / 'noise.npy'}"
-        labels = folder / "labels.zarr"
-        run("refine", "--prediction", prediction, "--organelle", "mito",
-            "--set", "min_volume_nm3=0", "--out", labels, *given)  # fmt: skip
+        labels = refine(folder, "mito")
         run("measure", "--labels", labels, "--raw", folder / "noise.npy",
-            "--out", folder / "table.csv", *given)  # fmt: skip
+            "--out", folder / "table.csv", "--voxel-size-nm", "10")  # fmt: skip
 
 
 if __name__ == "__main__":
