@@ -1,6 +1,7 @@
 """`fibstream status`: progress of a dataset, from its log, and disk usage, from its folder."""
 
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from .catalogue import landed, outdated, stage_names, stages_of
 from .choices import MOST_CHUNKS, unnamed
 from .folder import open_dataset
 from .housekeeping import age_text, size_text, usage_report
+
+WIDTH = 100  # of a line for people
 
 
 def status_of(path: Path) -> dict[str, Any]:
@@ -125,11 +128,7 @@ def describe(found: dict[str, Any]) -> str:
         lines.append(f"  network {name}: {', '.join(told)}")
     if not found["recorded"]:
         lines.append("  nothing is recorded in its log yet")
-    for name, made in found["stages"].items():
-        wanted = found["wanted"][name]
-        old = found["outdated"].get(name)
-        note = f", {old} of earlier settings or inputs" if old else ""
-        lines.append(f"  {name:<24} {made} of {'?' if wanted is None else wanted}{note}")
+    lines += stage_lines(found)
     for name, kinds in found["objects"].items():
         counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
         lines.append(f"  objects/{name:<16} {counts}")
@@ -137,6 +136,24 @@ def describe(found: dict[str, Any]) -> str:
         lines.append(f"  failed: {item['stage']} {named(item['chunk'])}: {item['reason']}")
     lines += [f"  {line}" for line in found["choices"]]
     return "\n".join([*lines, *_usage_lines(found)])
+
+
+def stage_lines(found: dict[str, Any]) -> Iterable[str]:
+    """Yield lines of stages; those of one kind that are equally far share one."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, made in found["stages"].items():
+        wanted = found["wanted"][name]
+        old = found["outdated"].get(name)
+        note = f", {old} of earlier settings or inputs" if old else ""
+        far = f"{made} of {'?' if wanted is None else wanted}{note}"
+        kind, _, of = name.partition("/")
+        alike.setdefault((kind, far), []).append(of)
+    for (kind, far), names in alike.items():
+        if len(names) == 1:
+            yield f"  {'/'.join([kind, *filter(None, names)]):<24} {far}"
+        else:
+            text = f"  {f'{kind}, {len(names)} of them':<24} {far} each: {', '.join(names)}"
+            yield textwrap.fill(text, WIDTH, subsequent_indent=" " * 27, break_on_hyphens=False)
 
 
 def _usage_lines(found: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
-from fibstream.app.status import describe, status_of
+from fibstream.app.status import describe, stage_lines, status_of
 from fibstream.bus import wire
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.core.dataset import Organelle, Prediction
@@ -98,3 +98,27 @@ def test_the_log_of_a_run_of_somebody_else_is_read(tmp_path, monkeypatch) -> Non
         live.publish(wire.ledger_topic("raw"), wire.record_key("cell", "raw", (0, 0, 0)), record)
         found = status_of(path)
     assert found["recorded"] == 1 and "nothing is recorded" not in describe(found)
+
+
+def test_stages_of_a_kind_that_are_equally_far_share_a_line() -> None:
+    names = [f"organelle-{n}" for n in range(27)]
+    stages = {"raw": 12, "labels/late": 11} | {f"labels/{name}": 12 for name in names}
+    found = {"stages": stages, "wanted": dict.fromkeys(stages, 12), "outdated": {"labels/late": 1}}
+    first, late, *several = "\n".join(stage_lines(found)).splitlines()
+    assert (first.split(), late.split()[:4]) == (
+        ["raw", "12", "of", "12"],
+        ["labels/late", "11", "of", "12,"],
+    )
+    assert "1 of earlier settings" in late
+    assert several[0].split(":")[0].split() == [
+        "labels,",
+        "27",
+        "of",
+        "them",
+        "12",
+        "of",
+        "12",
+        "each",
+    ]
+    assert " ".join(several).split(": ")[1].replace(",", " ").split() == names
+    assert max(map(len, several)) <= 100
