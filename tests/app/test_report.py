@@ -230,6 +230,15 @@ def test_the_page_of_a_run_names_source_hashes_numbers_and_axes(finished, tmp_pa
         assert cells[cells.index(f"mito {rank}") + 1] == str(row["id"])
 
 
+def test_several_organelles_are_compared_before_their_sections(finished, tmp_path) -> None:
+    text = write_report(finished, tmp_path).page.read_text()
+    rows = re.findall(r'<tr><td><a href="#(.+?)">\1</a></td><td>(\d+)</td>', text)
+    names = [organelle.name for organelle in read_dataset(LocalFiles(finished)).organelles]
+    tables = [rows_of(finished / "tables" / f"{name}.parquet") for name in names]
+    assert rows == [(n, str(len(found))) for n, found in zip(names, tables, strict=True)]
+    assert all(f'<h2 id="{name}">' in text for name, _ in rows)
+
+
 def test_an_output_that_is_lost_leaves_a_page_without_hashes(finished, tmp_path) -> None:
     out = tmp_path / "cell.zarr"
     shutil.copytree(finished, out)
