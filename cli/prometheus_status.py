@@ -3,10 +3,12 @@
 import http.client
 import json
 import math
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from fibstream.core.echo import cut, echo
@@ -68,12 +70,12 @@ def asking(url: str) -> Ask:
         words = urllib.parse.urlencode({"query": expression})
         address = f"{url.rstrip('/')}/api/v1/query?{words}"
         try:
-            with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
-                text = answer.read(MAX_BYTES + 1)
+            text = _in_time(lambda: _read(address))
             if len(text) > MAX_BYTES:
                 raise WrongUse(f"--prometheus {echo(url)}: answered over {MAX_BYTES} bytes")
             result = json.loads(text)["data"]["result"]
         except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
             raise WrongUse(f"--prometheus {echo(url)}: answered {error.code}") from None
         except (OSError, http.client.HTTPException) as error:
             told = cut(str(getattr(error, "reason", error)))
@@ -87,6 +89,29 @@ def asking(url: str) -> Ask:
         return result
 
     return ask
+
+
+def _read(address: str) -> bytes:
+    with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
+        text: bytes = answer.read(MAX_BYTES + 1)
+        return text
+
+
+def _in_time(work: Callable[[], bytes]) -> bytes:
+    """Return what ``work`` returns; TimeoutError after `TIMEOUT_S`, though bytes still drip in."""
+    done = Future[bytes]()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:  # whatever it is, the caller raises it
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()  # it must not hold up the program's end
+    try:
+        return done.result(TIMEOUT_S)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"not whole after {TIMEOUT_S} s") from None
 
 
 def table(found: Mapping[str, Mapping[str, float | None]]) -> str:

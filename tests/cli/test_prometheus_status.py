@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fibstream.cli import prometheus_status
 from fibstream.cli.prometheus_status import EXPRESSIONS, MAX_BYTES, asking, services_of, table
 from fibstream.core.errors import Retryable, WrongUse
 
@@ -120,6 +122,29 @@ def test_nobody_there_is_no_wrong_use() -> None:
         pass
     with pytest.raises(Retryable, match="--prometheus 'http://127"):
         services_of(asking(url))
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
+def test_an_answer_that_drips_is_given_up(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_status, "TIMEOUT_S", 0.5)
+    given_up = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(ConnectionError):
+            client.sendall(sent)
+            while not given_up.wait(0.05):
+                client.sendall(b"H" if not sent else b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        try:
+            with pytest.raises(Retryable, match=r"not whole after 0\.5 s"):
+                services_of(asking(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        finally:
+            given_up.set()
+            thread.join()
 
 
 @pytest.mark.parametrize(
