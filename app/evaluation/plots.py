@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .refinement import SHOWN as COMPARED
-from .refinement import Effect
+from .refinement import COMPARED, Effect
 from .selection import DICE, DISTANCE, Selection, mean
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from .selection import Score, scores_of, segmentation_scores
 
-SHOWN = {"dice": "F1 score (Dice)", "precision": "precision", "recall": "recall"}
+COMPARED = {"dice": "F1 score (Dice)", "precision": "precision", "recall": "recall"}
 
 
 class Effect(NamedTuple):
@@ -31,7 +31,7 @@ def effects(store: pa.Table) -> list[Effect]:
     for path, scores in sorted(segmentation_scores(store).items()):
         for key, after in sorted(_by_network(scores).items()):
             both = before.get(key, {}), after
-            if all(side.keys() >= SHOWN.keys() for side in both):
+            if all(side.keys() >= COMPARED.keys() for side in both):
                 label, crop, *_ = key
                 found.append(Effect(label, crop, path, *both))
     return found
