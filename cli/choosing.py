@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fibstream.app.truths import open_truth
-from fibstream.core.dataset import Dataset
+from fibstream.core.dataset import SQUASH_NM, Dataset
 from fibstream.core.documents import word_of
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Index
 from fibstream.core.stage import Block, Input, Patch
-from fibstream.kernels.scores import instance_scores, object_sizes
-from fibstream.services.refine.recipe import find_recipe, resolve
+from fibstream.kernels.scores import Pairs, instance_scores, object_sizes
+from fibstream.services.refine.recipe import Recipe, find_recipe, resolve
 from fibstream.services.refine.search import METRICS, Lists, Tried, best, combinations
 from fibstream.services.refine.trial import CountedFragments, cut_key, stages_of
 from fibstream.volumes.sources import Source
@@ -24,8 +24,18 @@ from .oneshot import Voxel
 from .progress import track
 from .refining import Inputs, array_of, open_inputs, parse_overrides, refined_dataset
 
+ID_BITS = 64  # of an id within a crop; ids of another crop have its number above them
 COLUMNS = ("f1", "precision", "recall", "pq", "objects", "splits", "merges")
 PLAIN = "generic"  # the recipe of the row to beat
+
+
+class Crop(NamedTuple):
+    """A prediction and the truth of the same voxels, opened and as they were named."""
+
+    inputs: Inputs
+    truth: Source
+    path: str  # of the prediction
+    truth_path: str
 
 
 class Choice(NamedTuple):
@@ -35,10 +45,8 @@ class Choice(NamedTuple):
     """
 
     recipe: str
-    name: str  # of the prediction
-    path: str
-    truth: str
-    objects: int  # of the truth
+    crops: Sequence[Crop]
+    objects: int  # of the truths
     metric: str
     lists: Lists
     tried: list[Tried]
@@ -48,38 +56,71 @@ class Choice(NamedTuple):
 
 
 def choose(
-    prediction: str, truth: str, organelle: str, *, grid: Sequence[str], overrides: Sequence[str],
-    metric: str, voxel_size_nm: Voxel | None, chunk: str | None,
+    predictions: Sequence[str], truths: Sequence[str], organelle: str, *, grid: Sequence[str],
+    overrides: Sequence[str], metric: str, voxel_size_nm: Voxel | None, chunk: str | None,
 ) -> Choice:  # fmt: skip
-    """Score every combination of settings of a recipe against a truth.
+    """Score every combination of settings of a recipe against truths, one of each prediction.
 
-    Raises WrongUse for what the recipe does not take, and for a truth that cannot be compared: of
-    another shape, voxel size or place, or with fewer than two objects.
+    Objects of all crops are counted together.
+
+    Raises WrongUse for what the recipe does not take, for crops that cannot be pooled, and for
+    truths that cannot be compared: of another shape, voxel size or place, or with fewer than two
+    objects.
     """
     check_choice(metric, METRICS, "--metric")
     recipe, fixed = find_recipe(organelle), parse_overrides(overrides)
     lists = parse_grid(grid) or recipe.tried
     tried = combinations(recipe, lists, fixed)
-    inputs = open_inputs([prediction], recipe, voxel_size_nm)
-    if len(inputs.names) > 1:
-        raise WrongUse(
-            f"--prediction {cut(prediction)}: expected one volume; masks are no part of a choice"
-        )
-    wanted = open_truth(truth, inputs.first)
+    crops = _open_crops(predictions, truths, recipe, voxel_size_nm)
     beside = Tried((), fixed, {}), Tried((), _plain_settings(organelle, fixed), {})
     every = [(organelle, each) for each in (*tried, beside[0])] + [(PLAIN, beside[1])]
-    made = [
-        refined_dataset("choice", name, resolve(name, each.settings), inputs, chunk)
-        for name, each in every
-    ]
-    scores = _scored(made, inputs, wanted)
+    scores = _scored(every, crops, chunk)
     *tried, own, plain = (
         each._replace(scores=found) for (_, each), found in zip(every, scores, strict=True)
     )
-    return Choice(
-        organelle, inputs.names["prediction"], prediction.partition("=")[2], truth,
-        int(plain.scores["tp"] + plain.scores["fn"]), metric, lists, tried, best(tried, metric),
-        own, plain,
+    objects = int(plain.scores["tp"] + plain.scores["fn"])
+    return Choice(organelle, crops, objects, metric, lists, tried, best(tried, metric), own, plain)
+
+
+def _open_crops(
+    predictions: Sequence[str], truths: Sequence[str], recipe: Recipe, voxel_size_nm: Voxel | None
+) -> list[Crop]:
+    """Open the first prediction with the first truth, and so on."""
+    if len(predictions) != len(truths):
+        raise WrongUse(
+            f"select --refine: {len(predictions)} --prediction and {len(truths)} --truth; "
+            "expected a --truth for each --prediction, in the same order"
+        )
+    crops: list[Crop] = []
+    for given, truth in zip(predictions, truths, strict=True):
+        inputs = open_inputs([given], recipe, voxel_size_nm)
+        if len(inputs.names) > 1:
+            raise WrongUse(
+                f"--prediction {cut(given)}: expected one volume; masks are no part of a choice"
+            )
+        opened = open_truth(truth, inputs.first)
+        crops.append(Crop(inputs, opened, given.partition("=")[2], truth))
+        _check_pooled(crops[0], crops[-1], given)
+    return crops
+
+
+def _check_pooled(first: Crop, other: Crop, given: str) -> None:
+    """Raise WrongUse unless settings mean the same in two crops."""
+    for what, wanted, found in zip(
+        ("class", "voxel size in nm", "squash length in nm", "distances"),
+        _kind(first), _kind(other), strict=True,
+    ):  # fmt: skip
+        if found != wanted:
+            raise WrongUse(
+                f"--prediction {cut(given)}: {what} {found}; expected that of the first, {wanted}"
+            )
+
+
+def _kind(crop: Crop) -> tuple[object, ...]:
+    source = crop.inputs.first
+    return (
+        crop.inputs.names["prediction"], tuple(source.voxel_size_nm),
+        source.squash_nm or SQUASH_NM, source.is_distance,
     )  # fmt: skip
 
 
@@ -105,38 +146,55 @@ def _plain_settings(recipe: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scored(
-    datasets: Sequence[Dataset], inputs: Inputs, truth: Source
+    every: Sequence[tuple[str, Tried]], crops: Sequence[Crop], chunk: str | None
 ) -> list[dict[str, int | float]]:
-    """Return the scores of each way to make an organelle; each stage cuts the prediction once."""
+    """Return the scores of each recipe with its settings, on all crops together."""
+    found = [Pairs() for _ in every]
+    held = [0]
+    for number, crop in enumerate(crops):
+        made = [
+            refined_dataset("choice", name, resolve(name, each.settings), crop.inputs, chunk)
+            for name, each in every
+        ]
+        held.append(_add_pairs(found, made, crop, number))
+    _check_objects(crops, max(held))
+    return [instance_scores(pairs) | {"objects": len(object_sizes(pairs)[1])} for pairs in found]
+
+
+def _add_pairs(found: Sequence[Pairs], datasets: Sequence[Dataset], crop: Crop, number: int) -> int:
+    """Add the pairs of a crop, whose ids are no other's; return its objects, counted to two.
+
+    Each stage cuts the prediction once.
+    """
     groups: dict[bytes, list[int]] = {}
-    for number, dataset in enumerate(datasets):
-        groups.setdefault(cut_key(dataset, *dataset.organelles), []).append(number)
-    found: dict[int, dict[str, int | float]] = {}
-    for numbers in groups.values():
-        first = datasets[numbers[0]]
-        counted = _counted(first, inputs, truth)
-        for number in track(numbers, "settings scored"):
-            pairs = counted.pairs(datasets[number], *datasets[number].organelles)
-            objects = len(object_sizes(pairs)[1])
-            found[number] = instance_scores(pairs) | {"objects": objects}
-    return [found[number] for number in range(len(datasets))]
+    for way, dataset in enumerate(datasets):
+        groups.setdefault(cut_key(dataset, *dataset.organelles), []).append(way)
+    held = 0
+    for ways in groups.values():
+        counted, held = _counted(datasets[ways[0]], crop)
+        for way in track(ways, "settings scored"):
+            pairs = counted.pairs(datasets[way], *datasets[way].organelles)
+            found[way].update({
+                (a and a | number << ID_BITS, b and b | number << ID_BITS): voxels
+                for (a, b), voxels in pairs.items()
+            })  # fmt: skip
+    return held
 
 
-def _counted(dataset: Dataset, inputs: Inputs, truth: Source) -> CountedFragments:
-    """Cut the prediction chunk by chunk, and count what lies in the truth."""
+def _counted(dataset: Dataset, crop: Crop) -> tuple[CountedFragments, int]:
+    """Cut the prediction chunk by chunk, and count what lies in the truth; its objects, to two."""
     (made,) = dataset.organelles
     cutting = stages_of(dataset, made)[0]
-    sources = {array_of(made, source, role): source for role, source in inputs.sources.items()}
+    sources = {array_of(made, source, role): source for role, source in crop.inputs.sources.items()}
     counted, ids = CountedFragments(cutting), set[int]()
     for index in track(list(dataset.grid.indices()), "chunks cut"):
         box = dataset.grid.box(index)
-        voxels = truth.read(box)
+        voxels = crop.truth.read(box)
         if len(ids) < 3:  # 0 and two objects
             ids |= set(np.unique(voxels)[:3].tolist())
         patches = {i.name: _patch(i, sources[i.name], dataset, index) for i in cutting.inputs}
         counted.add(index, cutting.compute(Block(index, box, patches, {}, b"")), voxels)
-    _check_objects(truth, len(ids - {0}))
-    return counted
+    return counted, len(ids - {0})
 
 
 def _patch(reading: Input, source: Source, dataset: Dataset, index: Index) -> Patch:
@@ -144,13 +202,12 @@ def _patch(reading: Input, source: Source, dataset: Dataset, index: Index) -> Pa
     return Patch(source.read(box).astype(reading.dtype, copy=False), box)
 
 
-def _check_objects(truth: Source, objects: int) -> None:
-    """Raise WrongUse for a truth of no object, or of one, of which none can touch another."""
-    if objects < 2:
-        held = "one id, as a mask" if objects else "nothing"
-        raise WrongUse(
-            f"--truth {truth.name}: holds {held}; expected labels with an id for each object"
-        )
+def _check_objects(crops: Sequence[Crop], most: int) -> None:
+    """Raise WrongUse if the crop of the most objects has none, or one: none can touch another."""
+    if most < 2:
+        held = "one id, as a mask" if most else "nothing"
+        named = ", ".join(crop.truth.name for crop in crops)
+        raise WrongUse(f"--truth {named}: holds {held}; expected labels with an id for each object")
 
 
 def table(choice: Choice) -> list[str]:
@@ -191,19 +248,19 @@ def _cells(tried: Tried) -> list[str]:
 
 
 def pipeline_text(choice: Choice) -> str:
-    """Return a pipeline with the organelle that was chosen, of the prediction at its path."""
+    """Return a pipeline with the organelle that was chosen, of the first prediction at its path."""
     chosen = choice.tried[choice.chosen]
     score, own, plain = (each.scores[choice.metric] for each in (chosen, choice.own, choice.plain))
+    name = choice.crops[0].inputs.names["prediction"]
     # Text in JSON is text in YAML, whatever a path holds.
     entry = {
-        "name": choice.name, "recipe": choice.recipe, "from": choice.name,
-        "set": dict(chosen.settings),
+        "name": name, "recipe": choice.recipe, "from": name, "set": dict(chosen.settings),
     }  # fmt: skip
+    truths = "".join(f"#   {cut(json.dumps(crop.truth_path))}\n" for crop in choice.crops)
     return (
         f"# {choice.metric} {score:.4f}, the best of {len(choice.tried)} combinations; recipe "
         f"{choice.recipe} as it is {own:.4f}, connected components {plain:.4f}.\n"
-        f"# Scored on the {choice.objects} objects that they were chosen on, of "
-        f"{cut(json.dumps(choice.truth))}.\n"
-        f"predictions:\n  - {json.dumps({'name': choice.name, 'from': choice.path})}\n"
+        f"# Scored on the {choice.objects} objects that they were chosen on, of\n{truths}"
+        f"predictions:\n  - {json.dumps({'name': name, 'from': choice.crops[0].path})}\n"
         f"organelles:\n  - {json.dumps(entry)}\n"
     )

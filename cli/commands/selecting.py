@@ -35,9 +35,12 @@ Cap = Annotated[int, typer.Option(help="Iterations that count at most.")]
 Refine = Annotated[
     bool, typer.Option("--refine", help="Choose settings of a recipe, by the flags below.")
 ]
-Refined = Annotated[str | None, typer.Option(metavar="CLASS=PATH", help="What is refined.")]
+Refined = Annotated[
+    list[str] | None, typer.Option(metavar="CLASS=PATH", help="What is refined, once a crop.")
+]
 Truth = Annotated[
-    str | None, typer.Option(metavar="PATH", help="Labels with an id for each object.")
+    list[str] | None,
+    typer.Option(metavar="PATH", help="Labels with an id for each object, once a crop."),
 ]
 Organelle = Annotated[
     str | None, typer.Option(metavar="NAME", help="The recipe; default: mito-hela-2.")
@@ -81,15 +84,15 @@ def select(
     wrong = [flag for flag, value in (of_store if refine else of_recipe).items() if value]
     if wrong:
         raise WrongUse(f"{wrong[0]}: is {'not for' if refine else 'for'} select --refine")
-    read = (prediction or "").partition("=")[2]
-    check_file(out, inputs=[store, manual, read, truth])
+    read = [each.partition("=")[2] for each in prediction or []]
+    check_file(out, inputs=[store, manual, *read, *(truth or [])])
     if not refine:
         if store is None:
             raise WrongUse("select: give --store FILE.parquet, or --refine and its flags")
         rule = first, nothing, cap
         _choose_networks(store, out, label, metric, rule, manual, group, dilate_nm, plots)
         return
-    if prediction is None or truth is None:
+    if not prediction or not truth:
         raise WrongUse("select --refine: give --prediction CLASS=PATH and --truth PATH")
     if out.suffix not in (".yaml", ".yml"):
         raise WrongUse(f"--out {out}: with --refine expected FILE.yaml, a pipeline")
@@ -104,7 +107,8 @@ def select(
     )  # fmt: skip
     typer.echo("\n".join(table(choice)))
     if not choice.tried[choice.chosen].scores[choice.metric]:
-        fail(f"no combination agrees with any object of {truth}: nothing is chosen", FAILED)
+        named = ", ".join(truth)
+        fail(f"no combination agrees with any object of {named}: nothing is chosen", FAILED)
     write_file(out, pipeline_text(choice).encode())
     typer.echo(str(out))
 

@@ -225,3 +225,55 @@ def test_masks_are_no_part_of_a_choice(folder: Path) -> None:
         "--truth", folder / "truth.zarr", "--out", folder / "m.yaml",
     )  # fmt: skip
     assert answer.code == 2 and "expected one volume; masks are no part" in answer.err
+
+
+def cropped(folder: Path, at: slice, first: int, *, size: float = SIZE) -> tuple[Path, Path]:
+    """A prediction and a truth of some planes in x; ids count from 1 in each."""
+    ids, values = balls()
+    paths = folder / f"p{at.start}.zarr", folder / f"truth{at.start}.zarr"
+    cut = ids[:, :, at]
+    with zarr.config.set({"array.write_empty_chunks": True}):  # else it is told, in a line
+        ngff(paths[0], values[:, :, at], size=size)
+        ngff(paths[1], np.where(cut > 0, cut - np.uint16(first - 1), np.uint16(0)), size=size)
+    return paths
+
+
+def of_crops(crops: list[tuple[Path, Path]], out: Path, of: str = "mito", *more: str) -> Answer:
+    words = [
+        word for number, (prediction, truth) in enumerate(crops)
+        for word in ("--prediction", f"{'mito' if number == 0 else of}={prediction}",
+                     "--truth", truth)
+    ]  # fmt: skip
+    return inside("select", "--refine", *words, "--out", out, *(more or GRID))
+
+
+def test_objects_of_several_crops_are_counted_together(tmp_path: Path) -> None:
+    """The first crop has balls 1 to 3, the second the other four, as its ids 1 to 4."""
+    crops = [cropped(tmp_path, slice(0, 28), 1), cropped(tmp_path, slice(28, 90), 4)]
+    both = of_crops(crops, tmp_path / "both.yaml")
+    assert both.code == 0, both.err
+    assert "Scored on the 7 objects" in (tmp_path / "both.yaml").read_text()
+    assert [str(truth) in (tmp_path / "both.yaml").read_text() for _, truth in crops] == [True] * 2
+    alone = [of_crops([crop], tmp_path / f"{n}.yaml") for n, crop in enumerate(crops)]
+    row, parts = rows(both)["generic"], [rows(each)["generic"] for each in alone]
+    for counted in ("objects", "splits", "merges"):
+        assert row[counted] == sum(part[counted] for part in parts)
+    hits = [part["precision"] * part["objects"] for part in parts]
+    assert row["recall"] == pytest.approx(sum(hits) / 7, abs=1e-3)
+    assert parts[0]["recall"] != parts[1]["recall"]
+
+
+def test_crops_that_cannot_be_counted_together_are_one_line(tmp_path: Path) -> None:
+    crops = [cropped(tmp_path, slice(0, 28), 1), cropped(tmp_path, slice(28, 90), 4)]
+    out = tmp_path / "c.yaml"
+    finer = cropped(tmp_path, slice(29, 90), 4, size=4.0)
+    for answer, line in (
+        (of_crops([crops[0], finer], out), "voxel size in nm (4.0, 4.0, 4.0); expected that of"),
+        (of_crops(crops, out, "er", "--organelle", "generic", "--grid", "threshold_nm=0,8"),
+         "class er; expected that of the first, mito"),
+        (inside("select", "--refine", "--prediction", f"mito={crops[0][0]}", "--truth", crops[0][1],
+                "--truth", crops[1][1], "--out", out),
+         "1 --prediction and 2 --truth; expected a --truth for each --prediction"),
+    ):  # fmt: skip
+        assert answer.code == 2 and line in answer.err and answer.err.count("\n") == 1, answer.err
+        assert not out.exists()
