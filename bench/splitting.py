@@ -60,7 +60,7 @@ def distances(ids, noise_nm):
 def chosen(folder, half, lists):
     """Return the choice of `select --refine` on a half."""
     return choose(
-        f"mito={folder}/{half}_prediction.npy", f"{folder}/{half}_truth.npy", "mito-hela-2",
+        [f"mito={folder}/{half}_prediction.npy"], [f"{folder}/{half}_truth.npy"], "mito-hela-2",
         grid=[f"{key}={','.join(map(str, values))}" for key, values in lists.items()],
         overrides=[f"min_volume_nm3={LEAST_NM3}", f"smooth_nm={SMOOTH_NM}"], metric="f1",
         voxel_size_nm=(VOXEL_NM,) * 3, chunk=None,
