@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fibstream.core.arrays import Corrupt, decode_arrays, encode_arrays
 from fibstream.core.keys import NamedInput, digest
 from fibstream.core.stage import Arrays
 from fibstream.core.subject import ObjectId, Subject, text
 
-from .shard import Corrupt, Stamp, decode_arrays, decode_blob, encode_arrays, encode_blob
+from .shard import Stamp, decode_blob, encode_blob
 from .store import Changed, Store
 
 OBJECT = 2**64 - 1  # no cell has this index

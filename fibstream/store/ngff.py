@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from fibstream.core.arrays import ZSTD_LEVEL
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index
 from fibstream.core.pyramid import level_box
 from fibstream.core.stage import RAW, Output, OwnedArray
 
-from .shard import ZSTD_LEVEL, Layout
+from .shard import Layout
 
 Document = dict[str, Any]
 

@@ -20,15 +20,14 @@ import numpy as np
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
+from fibstream.core.arrays import ZSTD_LEVEL, Corrupt
 from fibstream.core.grid import Box, Index, inner_edge
 from fibstream.core.keys import ABSENT, canonical, content_hash, digest
-from fibstream.core.stage import Arrays
 from fibstream.core.subject import Subject, parse, text
 
 from .decoded import NOTHING, Decoded
 
 MISSING = 2**64 - 1  # in a shard's index: this inner chunk is all zero and not stored
-ZSTD_LEVEL = 1  # levels above cost twice the time for 2 % of noisy electron micrographs
 _MAGIC = b"FIBSTAMP"
 _TRAILER = struct.Struct("<II8s")  # length and crc32c of the stamp, magic
 _GUESS = 4096  # bytes of stamp read along with the index; longer stamps take a second read
@@ -36,10 +35,6 @@ _GUESS = 4096  # bytes of stamp read along with the index; longer stamps take a 
 # the block that the voxels are for.
 _MAX_GROUP = 64 << 20
 _MAX_FILE = 1 << 33  # a size that no footer exceeds, where the true one is not known
-
-
-class Corrupt(Exception):
-    """Stored bytes are not what their checksums say."""
 
 
 @dataclass(frozen=True)
@@ -284,38 +279,6 @@ def _groups(pieces: Sequence[_Piece]) -> Iterator[Sequence[_Piece]]:
         total += piece.length
     if pieces:
         yield pieces[first:]
-
-
-def encode_arrays(arrays: Arrays) -> bytes:
-    """Encode named arrays of any shape and dtype, equal arrays to equal bytes."""
-    plain = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for name, a in arrays.items()}
-    header = canonical([[n, a.dtype.str, list(a.shape)] for n, a in sorted(plain.items())])
-    body = b"".join(a.tobytes() for _, a in sorted(plain.items()))
-    return bytes(Zstd(ZSTD_LEVEL).encode(header + b"\n" + body))
-
-
-# What zstd, JSON and numpy raise for what is none of theirs.
-_NO_ARRAYS = (
-    ValueError, TypeError, KeyError, RuntimeError, OverflowError, SyntaxError, MemoryError
-)  # fmt: skip
-
-
-def decode_arrays(data: bytes) -> Arrays:
-    """Return the arrays that `encode_arrays` encoded, little-endian and read-only.
-
-    Raises Corrupt for bytes that it did not make.
-    """
-    try:
-        header, _, body = bytes(Zstd().decode(data)).partition(b"\n")
-        arrays: Arrays = {}
-        offset = 0
-        for name, dtype, shape in json.loads(header):
-            count = int(np.prod(shape))
-            arrays[name] = np.frombuffer(body, np.dtype(dtype), count, offset).reshape(shape)
-            offset += count * np.dtype(dtype).itemsize
-    except _NO_ARRAYS as error:
-        raise Corrupt(f"no arrays: {error}") from error
-    return arrays
 
 
 def _footer(size: int, end: bytes) -> int:

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.arrays import Corrupt, decode_arrays, encode_arrays
 from fibstream.core.grid import Box, Grid, Index
 from fibstream.core.keys import ABSENT, content_hash, digest
 from fibstream.core.ports import Files, Generation, Replaced
@@ -18,18 +19,7 @@ from fibstream.core.stage import Arrays, Input, Made, Output, Patch
 from fibstream.core.subject import CHUNKS, WHOLE, Lattice, ObjectId, Subject, Subjects, text
 
 from .decoded import NOTHING, Decoded
-from .shard import (
-    Corrupt,
-    Layout,
-    Shard,
-    Stamp,
-    decode_arrays,
-    decode_blob,
-    encode_arrays,
-    encode_blob,
-    encode_shard,
-    source_stamp,
-)
+from .shard import Layout, Shard, Stamp, decode_blob, encode_blob, encode_shard, source_stamp
 
 SUMMARIES = "summaries"
 MAX_OPENINGS = 4  # of one blob in one read: each replacement takes a worker a whole task

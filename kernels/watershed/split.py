@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.arrays import decode_arrays, encode_arrays
 from fibstream.core.grid import Index
 from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.core.stage import Arrays
@@ -48,7 +49,7 @@ class SplitFold:
         self._rule = rule
         self._least, self._most = least, most
         self._only, self._without = only, without
-        self._summaries: dict[Index, Arrays] = {}
+        self._summaries: dict[Index, bytes] = {}  # as stored: a fifth of their arrays
         self._sealed = self._stale = False
         self._snapshot: dict[int, int] = {}  # labels of open components that are not their own name
         self._dirty: set[Index] = set()
@@ -66,15 +67,15 @@ class SplitFold:
 
     def put(self, chunk: Index, summary: Arrays) -> None:
         """Take the summary of a chunk; it replaces an earlier one of the same chunk."""
-        before = self._summaries.get(chunk)
-        if before is not None and all(np.array_equal(before[k], summary[k]) for k in summary):
+        before, packed = self._summaries.get(chunk), encode_arrays(summary)
+        if before == packed:
             return
-        self._summaries[chunk] = summary
+        self._summaries[chunk] = packed
         self._dirty.add(chunk)
         if before is not None or self._stale:
             self._stale = True
             return
-        self._add(chunk)
+        self._add(chunk, summary)
         if self._sets.contradicted:  # its neighbours will come anew, too
             self._stale = True
         else:
@@ -97,7 +98,7 @@ class SplitFold:
         A chunk without a summary is a ``KeyError``.
         """
         self._current()
-        return encode_mapping(self._summaries[chunk]["ids"], self._labels(chunk))
+        return encode_mapping(self._read(chunk)["ids"], self._labels(chunk))
 
     def dirty(self) -> set[Index]:
         """Return the chunks whose mapping may have changed since the last call."""
@@ -127,13 +128,15 @@ class SplitFold:
         self._changed |= self._reported.keys()
         self._begin()
         for chunk in sorted(self._summaries):
-            self._add(chunk)
+            self._add(chunk, self._read(chunk))
         self._sets.contradicted = False
         self._split_closed()
         self._take_snapshot(before)
 
-    def _add(self, chunk: Index) -> None:
-        summary = self._summaries[chunk]
+    def _read(self, chunk: Index) -> Arrays:
+        return decode_arrays(self._summaries[chunk])
+
+    def _add(self, chunk: Index, summary: Arrays) -> None:
         self._sets.add(chunk, components_in(summary))
         self._part[chunk] = summary["part"]
         self._object[chunk] = np.zeros(summary["ids"].size, np.uint64)
@@ -162,7 +165,7 @@ class SplitFold:
         held = {chunk: kept for chunk, kept in held.items() if kept.any()}
         if not held:
             return
-        closed = unite_closed(held, self._summaries.__getitem__)
+        closed = unite_closed(held, self._read)
         if closed is None:
             for root in roots if len(roots) > 1 else ():
                 self._agglomerate([root], chunks)

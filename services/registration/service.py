@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fibstream.core.arrays import encode_arrays
 from fibstream.core.dataset import Dataset
 from fibstream.core.ports import Files
 from fibstream.core.service import Capability, Service, Taken, Word
 from fibstream.core.stage import Stage
-from fibstream.store.shard import encode_arrays
 
 from .planned import Asked, Light, registrations_of, resolve
 from .stages.coarse import COARSE

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fibstream.app.design import make_engine
 from fibstream.app.reference import labels_of, prediction_of, table_of
+from fibstream.core.arrays import decode_arrays
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Box
 from fibstream.runtime.root import Root
@@ -29,7 +30,7 @@ from fibstream.services.refine.recipes.generic import rule_of
 from fibstream.services.refine.rule import ObjectRule, threshold_level
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
-from fibstream.store.shard import decode_arrays, decode_blob, encode_blob
+from fibstream.store.shard import decode_blob, encode_blob
 from fibstream.volumes.sources import open_volume
 
 from ..support.installed import Installed, install, write_distribution

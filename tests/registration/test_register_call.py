@@ -14,6 +14,7 @@ from fibstream import registry
 from fibstream.cli.registering import Asked as Flags
 from fibstream.cli.registering import register_light
 from fibstream.client import Client
+from fibstream.core.arrays import encode_arrays
 from fibstream.core.dataset import RECORD, Dataset, Prediction
 from fibstream.core.errors import (
     AlreadyExists,
@@ -37,7 +38,7 @@ from fibstream.services.registration.edges.stored import look
 from fibstream.services.registration.port import Judgement, Registration
 from fibstream.services.registration.transform import Transform
 from fibstream.store import ngff as documents
-from fibstream.store.shard import Stamp, encode_arrays, encode_blob
+from fibstream.store.shard import Stamp, encode_blob
 from fibstream.store.store import Store
 
 from ..support.light import KEPT, registration_of

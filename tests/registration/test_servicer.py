@@ -12,6 +12,7 @@ import pytest
 
 from fibstream import registry
 from fibstream.client import Client
+from fibstream.core.arrays import encode_arrays
 from fibstream.core.dataset import RECORD, Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.keys import canonical, digest
@@ -25,7 +26,7 @@ from fibstream.services.registration.answer import Answer, none_yet, to_arrays
 from fibstream.services.registration.edges.files import write_transform
 from fibstream.services.registration.port import Judgement, Registration
 from fibstream.services.registration.transform import Transform
-from fibstream.store.shard import Stamp, encode_arrays, encode_blob
+from fibstream.store.shard import Stamp, encode_blob
 from fibstream.v1 import chunk_pb2
 from fibstream.v1 import registration_pb2 as pb
 from fibstream.v1.registration_pb2_grpc import RegistrationServiceStub

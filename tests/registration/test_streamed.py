@@ -17,6 +17,7 @@ from fibstream.app.pipelines import parse_pipeline
 from fibstream.bus.memory import MemoryFiles
 from fibstream.cli.registering import Asked as Flags
 from fibstream.cli.registering import register_light
+from fibstream.core.arrays import decode_arrays, encode_arrays
 from fibstream.core.dataset import Dataset, Prediction
 from fibstream.core.errors import Poison, WrongUse
 from fibstream.core.grid import Grid
@@ -35,7 +36,6 @@ from fibstream.services.registration.stages.registrations import registration_st
 from fibstream.services.registration.streamed import Known, known_of, score_of, share_of
 from fibstream.services.registration.transform import Transform
 from fibstream.store.local import LocalFiles
-from fibstream.store.shard import decode_arrays, encode_arrays
 from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fibstream import registry
 from fibstream.cli.registered import write_light
 from fibstream.client import Client
+from fibstream.core.arrays import encode_arrays
 from fibstream.core.dataset import RECORD, Dataset, Prediction
 from fibstream.core.errors import (
     Damaged,
@@ -42,7 +43,7 @@ from fibstream.services.registration.planned import Light, Planned
 from fibstream.services.registration.port import Image, Judgement, Registration
 from fibstream.services.registration.stages.registrations import specimen_corner
 from fibstream.services.registration.transform import Spline, Transform
-from fibstream.store.shard import Stamp, encode_arrays, encode_blob
+from fibstream.store.shard import Stamp, encode_blob
 from fibstream.v1 import registration_pb2 as pb
 from fibstream.v1.chunk_pb2 import Index3
 from fibstream.volumes.downsampled import moved

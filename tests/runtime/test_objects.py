@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fibstream.bus import wire
+from fibstream.core.arrays import decode_arrays
 from fibstream.core.errors import Poison
 from fibstream.core.events import Record, Task
 from fibstream.core.grid import Box, Halo
@@ -17,7 +18,7 @@ from fibstream.kernels.extents import ObjectBoxes
 from fibstream.runtime import worker as worker_module
 from fibstream.runtime.loops import drive
 from fibstream.runtime.planner import Planner
-from fibstream.store.shard import decode_arrays, decode_blob
+from fibstream.store.shard import decode_blob
 from fibstream.store.store import Blob
 
 from .line import CHUNKS, FIRST, GRID, LAST, MIDDLE, OPEN, STAGE, SUMMARY, Line, settle, turn

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fibstream.bus import wire
+from fibstream.core.arrays import encode_arrays
 from fibstream.core.events import GONE, ObjectChanged
 from fibstream.core.ports import Bus
 from fibstream.services.analysis.table import rows_hash
-from fibstream.store.shard import decode_blob, encode_arrays
+from fibstream.store.shard import decode_blob
 from fibstream.store.store import Blob, Store
 
 from .oracle import Whole, read_array

@@ -12,17 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numcodecs.zstd import Zstd
 
+from fibstream.core.arrays import Corrupt, decode_arrays, encode_arrays
 from fibstream.core.keys import digest
 from fibstream.core.stage import Input
 from fibstream.store import manifest
-from fibstream.store.shard import (
-    Corrupt,
-    Stamp,
-    decode_arrays,
-    encode_arrays,
-    encode_blob,
-    find_stamp,
-)
+from fibstream.store.shard import Stamp, encode_blob, find_stamp
 from fibstream.store.store import Blob, Changed
 
 from .blobs import bare_store

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fibstream.core.arrays import decode_arrays
 from fibstream.core.keys import NamedInput, digest
 from fibstream.core.subject import WHOLE, ObjectId, Subject
 from fibstream.store import manifest
-from fibstream.store.shard import decode_arrays, decode_blob
+from fibstream.store.shard import decode_blob
 from fibstream.store.store import Changed
 
 from .blobs import bare_store

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fibstream.core.arrays import decode_arrays, encode_arrays
 from fibstream.core.grid import Box, Index
 from fibstream.core.keys import ABSENT, content_hash
 from fibstream.core.stage import Input
@@ -18,9 +19,7 @@ from fibstream.store.shard import (
     Layout,
     Shard,
     Sized,
-    decode_arrays,
     decode_blob,
-    encode_arrays,
     encode_shard,
     encode_stamp,
     find_stamp,

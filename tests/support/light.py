@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from fibstream.core.arrays import encode_arrays
 from fibstream.core.keys import content_hash
 from fibstream.services.registration.planned import Asked, Light, planned
-from fibstream.store.shard import encode_arrays
 
 VOXELS = np.arange(6**3, dtype=np.uint16).reshape(6, 6, 6)
 LIGHT = Light(

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from fibstream.core.arrays import Corrupt, decode_arrays, encode_arrays
 from fibstream.core.errors import LimitExceeded, Poison, WrongUse
 from fibstream.core.keys import content_hash
 from fibstream.core.ports import Files
@@ -16,7 +17,6 @@ from fibstream.core.service import Taken
 from fibstream.services.registration.planned import Asked, Light, file_name, planned
 from fibstream.services.registration.port import Image
 from fibstream.store.gate import Gate
-from fibstream.store.shard import Corrupt, decode_arrays, encode_arrays
 from fibstream.volumes.sources import Source
 
 from .images import read_light

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 from pydantic import ValidationError
 
+from fibstream.core.arrays import encode_arrays
 from fibstream.core.dataset import Dataset
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import AlreadyExists, LimitExceeded, NotFound, WrongState, WrongUse
@@ -25,7 +26,7 @@ from fibstream.services.registration.coarse import coarse_of
 from fibstream.services.registration.planned import Asked, Planned, name_of, registrations_of
 from fibstream.services.registration.streamed import Known, answer_of
 from fibstream.store.gate import gate_of
-from fibstream.store.shard import Stamp, encode_arrays, encode_blob
+from fibstream.store.shard import Stamp, encode_blob
 from fibstream.store.store import Store
 
 from .images import read_prediction

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from fibstream.core.arrays import Corrupt, decode_arrays
 from fibstream.core.dataset import check_name
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import Damaged, NotFound, WrongState, WrongUse
@@ -19,7 +20,7 @@ from fibstream.services.registration.answer import Answer, asked_of, facts_of, f
 from fibstream.services.registration.planned import Planned
 from fibstream.services.registration.port import MAX_NM
 from fibstream.services.registration.transform import Transform
-from fibstream.store.shard import Corrupt, decode_arrays, decode_blob
+from fibstream.store.shard import decode_blob
 
 from .files import ITK_FILES, read_transform
 

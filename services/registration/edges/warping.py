@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fibstream.core.arrays import Corrupt
 from fibstream.core.dataset import Dataset, clip_chunk
 from fibstream.core.echo import cut
 from fibstream.core.errors import Damaged, Poison, WrongState
@@ -22,7 +23,7 @@ from fibstream.services.registration.planned import Light, registrations_of
 from fibstream.services.registration.port import MAX_NM, VOXEL_NM, Image, Triple
 from fibstream.services.registration.stages.registrations import specimen_corner
 from fibstream.services.registration.warp import warped_block
-from fibstream.store.shard import Corrupt, Shard
+from fibstream.store.shard import Shard
 from fibstream.store.store import Blob, Store
 from fibstream.volumes.sources import DTYPES
 
