@@ -1,5 +1,6 @@
 """Every command of the tutorial and of the README does what the page says, in the page's order."""
 
+import json
 import re
 import shlex
 import shutil
@@ -89,6 +90,28 @@ def test_the_tutorial(tmp_path, crop) -> None:
     made = ("cell-report/report.html", "scores.json", "refined.zarr/labels/mito", "phantom.csv")
     assert all((tmp_path / name).exists() for name in made)
     assert len((tmp_path / "mitochondria.csv").read_text().splitlines()) > 1
+
+
+def test_a_network_is_adapted_to_other_data(tmp_path) -> None:
+    """The page's commands, in its order, on smaller cells and for two steps."""
+    found = blocks("docs/fine-tuning.md")
+    (config,) = (text for language, text in found if language == "yaml")
+    for whole, small in (("[24, 72]", "[8, 40]"), ("patch: 72", "patch: 24"), ("300", "2")):
+        assert whole in config
+        config = config.replace(whole, small)
+    (tmp_path / "tune.yaml").write_text(config)
+    shell = "".join(text for language, text in found if language == "sh")
+    assert shell.count("--size 96,192,192") == 4
+    said = [
+        run(shlex.split(line), tmp_path)
+        for line in shell.replace("--size 96,192,192", "--size 48,64,64").splitlines()
+    ]
+    assert len(said) == 10
+    before, after = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("before", "after"))
+    assert 0 <= before["dice"] <= 1 and before["dice"] != after["dice"]
+    assert [line.split(",")[0] for line in said if line.startswith("dice")] == [
+        f"dice {scores['dice']:.4f}" for scores in (before, after)
+    ]
 
 
 def test_the_readme_with_a_volume(tmp_path, crop) -> None:
