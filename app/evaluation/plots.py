@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..charts import COLOURS, new_figure
 from .refinement import COMPARED, Effect
 from .selection import DICE, DISTANCE, Selection, mean
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 SHOWN = {DICE: "F1 score (Dice)", DISTANCE: "mean false distance (nm)"}
 WAYS = {"validation": "chosen on the crop itself", "test": "chosen on the other crops"}
-# Of Okabe and Ito: apart for all eyes.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+HEIGHT = 4.2  # inches
 EVERY = "all setups"  # the group that is always there
 Groups = Mapping[str, Sequence[Selection]]
 Figure = Any
@@ -81,7 +81,7 @@ def possible(groups: Groups) -> list[str]:
 
 def refinement(effects: Sequence[Effect]) -> Figure:
     """Plot each metric of segmentations against that of their predictions, crop by crop."""
-    figure, panels = _figure(12.5, len(COMPARED))
+    figure, panels = new_figure((12.5, HEIGHT), len(COMPARED))
     labels = sorted({effect.label for effect in effects})
     for axes, (metric, text) in zip(panels, COMPARED.items(), strict=True):
         for n, label in enumerate(labels):
@@ -114,18 +114,9 @@ def _by_place(groups: Groups, way: str, metric: str) -> dict[tuple[str, str], Se
     return {(s.label, s.crop): s for s in found}
 
 
-def _figure(width: float, panels: int) -> tuple[Figure, list["Axes"]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Drawn
-
-    figure = Drawn(figsize=(width, 4.2), layout="constrained", dpi=150)
-    FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(1, panels, n + 1) for n in range(panels)]
-
-
 def _dots(series: Mapping[str, Sequence[Selection]], title: str) -> Figure:
     labels = sorted({s.label for rows in series.values() for s in rows})
-    figure, (axes,) = _figure(3.6 + 1.1 * len(labels), 1)
+    figure, (axes,) = new_figure((3.6 + 1.1 * len(labels), HEIGHT), 1)
     width = 0.8 / max(len(series), 1)
     for n, (name, rows) in enumerate(series.items()):
         colour = COLOURS[n % len(COLOURS)]
@@ -150,7 +141,7 @@ def _pairs(
     ways: tuple[str, str], title: str,
 ) -> Figure:  # fmt: skip
     """Plot both metrics of two choices for the same crop, with the line where they are equal."""
-    figure, panels = _figure(9.5, 2)
+    figure, panels = new_figure((9.5, HEIGHT), 2)
     places = [place for place in one if place in two]
     labels = sorted({label for label, _ in places})
     for axes, metric in zip(panels, (DICE, DISTANCE), strict=True):

@@ -1,0 +1,33 @@
+"""Commands on what whole datasets measure."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..app import command
+
+Datasets = Annotated[
+    list[Path], typer.Argument(metavar="A B ..", help="Datasets, or folders of their tables.")
+]
+Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where tables and figures go.")]
+Within = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What volumes are part of; default: cell mask, or imaged."),
+]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=DATASET,..", help="Compare groups: names without .zarr."),
+]
+
+
+@command
+def compare(datasets: Datasets, out: Folder, within: Within = None, group: Groups = None) -> None:
+    """Put organelles of datasets side by side: totals, relative volumes, densities, effects.
+
+    Example: fibstream compare hela.zarr macrophage.zarr --out compared
+    """
+    from ..comparing import compare as written
+
+    for path in written(datasets, out, within=within, groups=group or []):
+        typer.echo(str(path))

@@ -1,0 +1,17 @@
+"""docs/cells.md tells of every column that `compare` writes."""
+
+import pytest
+
+from fibstream.app.cells.comparison import DISTRIBUTION, EFFECTS
+from fibstream.app.cells.totals import COLUMNS
+
+from .test_docs import rows
+
+TABLES = {"organelles": COLUMNS, "objects": DISTRIBUTION, "effects": EFFECTS}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_column_is_described_as_the_code_does(name) -> None:
+    columns = TABLES[name]
+    described = [[f"`{column}`", made.type, made.meaning] for column, made in columns.items()]
+    assert rows("docs/cells.md", f"column of `{name}`") == described
