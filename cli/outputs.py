@@ -32,10 +32,16 @@ class Volume:
         for path, document in documents.items():
             self.store.files.put(path, canonical(document))
 
-    def write(self, name: str, index: Index, voxels: np.ndarray[Any, Any]) -> str:
-        """Write one chunk of one output and return its content hash."""
+    def writes(self, name: str) -> bool:
+        """Whether it has an output of a name."""
+        return name in self._outputs
+
+    def write(
+        self, name: str, index: Index, voxels: np.ndarray[Any, Any], *, absent: bool = False
+    ) -> str:
+        """Write one chunk of one output, absent if its input is; return its content hash."""
         stamp = Stamp(name, index, self._key, "")
-        encoded = self.store.encode(self._outputs[name], voxels, stamp)
+        encoded = self.store.encode(self._outputs[name], voxels, stamp, absent=absent)
         for item, data, _ in encoded:
             self.store.files.put(item.path, data)
         return encoded[0][2]

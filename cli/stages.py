@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fibstream.app.kept import Kept
 from fibstream.core.fold import Fold
 from fibstream.core.grid import Grid, Index
 from fibstream.core.stage import Arrays, Block, Input, Patch, Stage
@@ -14,30 +15,34 @@ from .progress import track
 class StageRun:
     """What stages have written so far, and the fold between them.
 
-    ``sources`` are the arrays that no stage writes, by their names in the dataset.
+    ``sources`` are the arrays that no stage writes, by their names in the dataset; ``kept`` has
+    those of a dataset that is there already.
     """
 
     def __init__(
-        self, volume: Volume, grid: Grid, sources: Mapping[str, Source], fold: Fold
-    ) -> None:
+        self, volume: Volume, grid: Grid, sources: Mapping[str, Source], fold: Fold,
+        kept: Kept | None = None,
+    ) -> None:  # fmt: skip
         self._volume = volume
         self._grid = grid
         self._sources = sources
         self._fold = fold
+        self._kept = kept
         self._contents: dict[tuple[str, Index], str] = {}
         self._summaries: dict[tuple[str, Index], Arrays] = {}
 
     def run(self, stage: Stage) -> None:
         """Compute a stage on every chunk."""
         for index in track(list(self._grid.indices()), stage.family):
-            found = stage.compute(self._block(stage, index))
+            block = self._block(stage, index)
+            found = stage.compute(block)
             for output in stage.outputs:
                 content = found[output.name]
                 if isinstance(content, dict):
                     self._keep(Input(stage.name, output.name), index, content)
                 else:
                     assert not isinstance(content, bytes), f"{output.name}: a file of one chunk"
-                    written = self._volume.write(output.name, index, content)
+                    written = self._volume.write(output.name, index, content, absent=block.absent)
                     self._contents[output.name, index] = written
 
     def cells(self, name: str) -> dict[Index, Arrays]:
@@ -61,5 +66,7 @@ class StageRun:
         if reading.name in self._sources:
             voxels = self._sources[reading.name].read(box)
             return Patch(voxels.astype(reading.dtype, copy=False), box)
+        if self._kept is not None and not self._volume.writes(reading.name):
+            return self._kept.read(reading, box)
         contents = {i: self._contents[reading.name, i] for i in self._grid.covering(box)}
         return self._volume.store.read(reading, box, contents)

@@ -31,3 +31,21 @@ def compare(datasets: Datasets, out: Folder, within: Within = None, group: Group
 
     for path in written(datasets, out, within=within, groups=group or []):
         typer.echo(str(path))
+
+
+@command
+def sensitivity(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A finished dataset.")],
+    out: Folder,
+    organelle: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="An organelle; default: all.")
+    ] = None,
+) -> None:
+    """Tell how counts, volumes and areas change with the threshold: 1 grey level, 4 nm, both ways.
+
+    Example: fibstream sensitivity cell.zarr --out sensitivity
+    """
+    from ..sensitivity import sensitivity as written
+
+    for file in written(path, out, organelle or []):
+        typer.echo(str(file))

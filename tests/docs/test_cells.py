@@ -1,13 +1,19 @@
-"""docs/cells.md tells of every column that `compare` writes."""
+"""docs/cells.md tells of every column that `compare` and `sensitivity` write."""
 
 import pytest
 
 from fibstream.app.cells.comparison import DISTRIBUTION, EFFECTS
+from fibstream.app.cells.shifts import SHIFTS
 from fibstream.app.cells.totals import COLUMNS
 
 from .test_docs import rows
 
-TABLES = {"organelles": COLUMNS, "objects": DISTRIBUTION, "effects": EFFECTS}
+TABLES = {
+    "organelles": COLUMNS,
+    "objects": DISTRIBUTION,
+    "effects": EFFECTS,
+    "sensitivity": SHIFTS,
+}
 
 
 @pytest.mark.parametrize("name", TABLES)
