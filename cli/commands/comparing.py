@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ..app import command
+from ..app import command, voxel_size
+from ..options import Voxel
 
 Datasets = Annotated[
     list[Path], typer.Argument(metavar="A B ..", help="Datasets, or folders of their tables.")
@@ -49,3 +50,30 @@ def sensitivity(
 
     for file in written(path, out, organelle or []):
         typer.echo(str(file))
+
+
+@command
+def halves(
+    truth: Annotated[str, typer.Option(metavar="PATH", help="The truth; not 0 is inside.")],
+    out: Folder,
+    prediction: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The prediction, before refinement.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="PATH", help="What was refined of it.")
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="Grey levels from here are inside.")] = 127,
+    voxel_size_nm: Voxel = None,
+) -> None:
+    """Tell how volume and area deviate from the truth in each half of a volume, across each axis.
+
+    Example: fibstream halves --truth truth.tif --labels cell.zarr#labels/mito --out halves
+    """
+    from ..halving import compare_halves
+
+    written = compare_halves(
+        truth, prediction, labels, out, threshold=threshold,
+        voxel_size_nm=voxel_size(voxel_size_nm),
+    )  # fmt: skip
+    for path in written:
+        typer.echo(str(path))

@@ -3,6 +3,7 @@
 import pytest
 
 from fibstream.app.cells.comparison import DISTRIBUTION, EFFECTS
+from fibstream.app.cells.halves import COLUMNS as HALVES
 from fibstream.app.cells.shifts import SHIFTS
 from fibstream.app.cells.totals import COLUMNS
 
@@ -13,6 +14,7 @@ TABLES = {
     "objects": DISTRIBUTION,
     "effects": EFFECTS,
     "sensitivity": SHIFTS,
+    "halves": HALVES,
 }
 
 
