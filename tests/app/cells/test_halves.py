@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fibstream.app.cells.halves import COLUMNS, LOOK, MEASURES, deviations, draw, figures, halves
+from fibstream.app.cells.halves import (
+    COLUMNS,
+    LOOK,
+    MEASURES,
+    Read,
+    deviations,
+    draw,
+    figures,
+    halves,
+)
 from fibstream.app.reference import table_of
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
@@ -18,6 +27,10 @@ def blobs(seed: int) -> np.ndarray:
     return smooth > np.quantile(smooth, 0.7)
 
 
+def reader(mask: np.ndarray) -> Read:
+    return lambda box: mask[box.slices()]
+
+
 def whole(mask: np.ndarray) -> dict[str, float]:
     labels = mask.astype(np.uint64)
     (row,) = table_of(labels, np.zeros(mask.shape), VOXEL).to_pylist()
@@ -28,17 +41,15 @@ def whole(mask: np.ndarray) -> dict[str, float]:
 def test_halves_are_those_of_their_voxels_in_any_blocks(seed: int) -> None:
     truth, raw, refined = blobs(seed), blobs(seed + 50), blobs(seed + 90)
     tests = {"raw": raw, "refined": refined}
-    rows = deviations(
-        lambda box: truth[box.slices()],
-        {n: lambda box, mask=mask: mask[box.slices()] for n, mask in tests.items()}, SHAPE, VOXEL,
-    )  # fmt: skip
+    readers = {name: reader(mask) for name, mask in tests.items()}
+    rows = deviations(reader(truth), readers, SHAPE, VOXEL)
     assert len(rows) == 7 * 2 * 3 and list(rows[0]) == list(COLUMNS)
     for row in rows:
         box = halves(SHAPE)[row["half"]]
         right, value = (whole(m[box.slices()])[row["measure"]] for m in (truth, tests[row["test"]]))
         assert (row["truth"], row["value"]) == (right, value)
         assert row["deviation"] == (value - right) / right
-        cut = figures(lambda box: truth[box.slices()], box, VOXEL, block=(7, 5, 6))
+        cut = figures(reader(truth), box, VOXEL, block=(7, 5, 6))
         assert cut[row["measure"]] == right
 
 
@@ -58,9 +69,7 @@ def test_halves_tile_the_volume() -> None:
 def test_a_half_without_truth_has_no_deviation_and_no_point() -> None:
     truth = np.zeros(SHAPE, bool)
     truth[:5, 2:12, 2:12] = True
-    rows = deviations(
-        lambda box: truth[box.slices()], {"refined": lambda box: ~truth[box.slices()]}, SHAPE, VOXEL
-    )
+    rows = deviations(reader(truth), {"refined": reader(~truth)}, SHAPE, VOXEL)
     none = [r for r in rows if r["deviation"] is None]
     assert {r["half"] for r in none} == {"z high"} and {r["truth"] for r in none} == {0.0}
     figure = draw(rows, "crop")

@@ -29,7 +29,7 @@ def test_a_grey_level_is_one_and_nanometres_are_the_recipes(own: float, squash: 
     made = dataset(own, squash_nm=squash)
     level = rule_of(made, made.organelles[0]).level
     found, left_out = shifts(made, made.organelles[0])
-    rules = {s.shift: rule_of(s.dataset, *s.dataset.organelles) for s in found}
+    rules = {s.shift: rule_of(s.dataset, s.dataset.organelles[0]) for s in found}
     by_shift = {s.shift: s for s in found}
     assert {s.shift: s.level for s in found} == {name: r.level for name, r in rules.items()}
     assert rules[AS_IT_IS].level == level
@@ -51,7 +51,7 @@ def test_a_probability_has_grey_levels_and_no_nanometres() -> None:
     assert [(s.shift, s.threshold_nm, s.row["grey_level"]) for s in found] == [
         ("none", None, 127), ("-1 grey level", None, 126), ("+1 grey level", None, 128),
     ]  # fmt: skip
-    assert [rule_of(s.dataset, *s.dataset.organelles).level for s in found] == [
+    assert [rule_of(s.dataset, s.dataset.organelles[0]).level for s in found] == [
         127 * 128, 126 * 128, 128 * 128,
     ]  # fmt: skip
 
