@@ -19,6 +19,7 @@ from fibstream.store.local import LocalFiles
 from fibstream.store.store import Store
 
 from .catalogue import segmentations
+from .cells.reported import Whole, whole
 from .choices import unnamed
 from .colours import Colouring, css
 from .division.drawn import draw_division
@@ -26,6 +27,7 @@ from .facts import missing, provenance, source_of
 from .folder import open_dataset
 from .hashes import Track, untracked
 from .hashes import hashes as hashes_of
+from .kept import Kept
 from .picture import Subject, details, paint
 from .solid import EDGE, of_dataset
 from .truths import open_truths, scored
@@ -96,13 +98,28 @@ def write_report(
     page = folder / "report.html"
     lacking = "" if hashes else missing(dataset, files)
     known = hashes or lacking or hashes_of(out, dataset, track)
+    names = [section["name"] for section in sections]
+    totals = None if lacking else _whole(out, dataset, names, Kept(store), track)
+    if totals and totals.figure:
+        pictures.append(folder / "organelles.png")
+        pictures[-1].write_bytes(totals.figure)
     text = PAGE.render(
         name=dataset.name, summary=summary(dataset), sections=sections, columns=columns(dataset),
         facts=provenance(dataset, known, source or source_of(out), credit),
         choices=[] if lacking else unnamed(dataset, files),
+        totals=totals.rows if totals else {}, overview=_png_url(totals.figure) if totals else "",
     )  # fmt: skip
     page.write_text(text, encoding="utf-8")
     return Written(page, pictures)
+
+
+def _whole(
+    out: Path, dataset: Dataset, names: Sequence[str], kept: Kept, track: Track
+) -> Whole | None:
+    """Return totals of the organelles among segmentations, which may also be contacts."""
+    organelles = [o.name for o in dataset.organelles if o.name in names]
+    tables = {name: out / f"tables/{name}.parquet" for name in organelles}
+    return whole(dataset, tables, kept, track) if tables else None
 
 
 def _drawn(subject: Subject, path: Path, track: Track, edge: int) -> dict[str, str]:
@@ -251,7 +268,12 @@ def _data_url(image: Any) -> str:
     """Return a URL that holds an image."""
     data = io.BytesIO()
     image.save(data, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+    return _png_url(data.getvalue())
+
+
+def _png_url(data: bytes) -> str:
+    """Return a URL that holds a PNG; nothing of none."""
+    return "data:image/png;base64," + base64.b64encode(data).decode() if data else ""
 
 
 def _template() -> jinja2.Template:

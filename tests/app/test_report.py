@@ -133,6 +133,22 @@ class Page(HTMLParser):
             self.cells[-1] += data
 
 
+def test_the_page_says_what_part_of_the_volume_organelles_are(finished, written) -> None:
+    page = Page(written.page.read_text("utf-8"))
+    assert written.pictures[-1].name == "organelles.png"
+    shown = [url for alt, url in page.pictures if alt.startswith("relative volumes")]
+    assert base64.b64decode(shown[0].partition(",")[2]) == written.pictures[-1].read_bytes()
+    dataset = read_dataset(LocalFiles(finished))
+    voxels = np.prod([edge or 0 for edge in dataset.shape])
+    for place, organelle in enumerate(dataset.organelles):  # the first table, 8 cells a row
+        rows = rows_of(finished / f"tables/{organelle.name}.parquet")
+        part = 100 * sum(row["voxels"] for row in rows) / voxels
+        density = len(rows) / (voxels * np.prod(dataset.voxel_size_nm) / 1e9)
+        at = 8 * place + 6
+        assert page.cells[at : at + 2] == [f"{part:.3g}", f"{density:.3g}"]
+    assert "of the imaged volume" in written.page.read_text("utf-8")
+
+
 def test_the_page_holds_table_picture_and_provenance(finished, written) -> None:
     text = written.page.read_text("utf-8")
     page = Page(text)

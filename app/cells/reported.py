@@ -1,0 +1,38 @@
+"""What a report says of a whole dataset: totals of its organelles, and their figure."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from fibstream.core.dataset import Dataset
+from fibstream.core.errors import WrongUse
+
+from ..hashes import Track
+from ..kept import Kept
+from .plots import relative_volumes
+from .reference import reference_of
+from .totals import Row, totals
+
+
+class Whole(NamedTuple):
+    """Totals by organelle, and the figure of several, a PNG."""
+
+    rows: Mapping[str, Row]
+    figure: bytes
+
+
+def whole(dataset: Dataset, tables: Mapping[str, Path], kept: Kept, track: Track) -> Whole | None:
+    """Return totals of a finished dataset; None where organelles have cells of their own."""
+    try:
+        reference = reference_of(dataset, kept, track)
+    except WrongUse:
+        return None
+    found = {name: pq.read_table(path) for name, path in tables.items()}
+    rows = totals(dataset.name, found, reference)
+    data = io.BytesIO()
+    if len(rows) > 1:
+        relative_volumes(rows).savefig(data)
+    return Whole({row["organelle"]: row for row in rows}, data.getvalue())
