@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibstream.app.cells.error_bars import changes, error_bars
-from fibstream.app.cells.shifts import AS_IT_IS, FIGURES, ONE, shifts
+from fibstream.app.cells.shifts import AS_IT_IS, FIGURES, ONE, shifts, threshold_at
 from fibstream.core.dataset import Dataset, Organelle, Prediction
 from fibstream.core.errors import WrongUse
 from fibstream.services.refine.recipe import resolve
 from fibstream.services.refine.recipes.generic import rule_of
+from fibstream.services.refine.rule import threshold_level
 
 
 def dataset(threshold_nm: float = 0.0, recipe: str = "generic", **prediction: Any) -> Dataset:
@@ -42,6 +43,13 @@ def test_a_grey_level_is_one_and_nanometres_are_the_recipes(own: float, squash: 
     assert by_shift[AS_IT_IS].row == {
         "organelle": "mito", "shift": "none", "threshold_nm": own, "grey_level": level / 128,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("squash", [20.0, 50.0])
+def test_every_level_has_a_threshold_that_no_rounding_moves(squash: float) -> None:
+    levels = range(70, 254 * ONE, 7)  # of these the bound itself, not the middle, misses 4 %
+    assert [threshold_level(threshold_at(n, squash) or 0.0, squash) for n in levels] == [*levels]
+    assert threshold_at(64, squash) is threshold_at(255 * ONE, squash) is None
 
 
 def test_a_probability_has_grey_levels_and_no_nanometres() -> None:
