@@ -33,11 +33,20 @@ def level_box(box: Box, level: int) -> Box:
     return Box((az, ay, ax), (bz, by, bx))
 
 
-def _corners(array: NDArray[Any], fill: int) -> NDArray[Any]:
-    """Return (8, z, y, x): the eight voxels of each 2x2x2 window, ``fill`` beyond an odd end."""
-    padded = np.pad(array, [(0, n % 2) for n in array.shape], constant_values=fill)
-    views = [padded[z::2, y::2, x::2] for z in (0, 1) for y in (0, 1) for x in (0, 1)]
-    return np.stack(views)
+def _corners(array: NDArray[Any], fill: int) -> list[NDArray[Any]]:
+    """Return the eight voxels of each 2x2x2 window, ``(z, y, x)``; ``fill`` beyond an odd end."""
+    odd = [n % 2 for n in array.shape]
+    if any(odd):
+        array = np.pad(array, [(0, n) for n in odd], constant_values=fill)
+    return [array[z::2, y::2, x::2] for z in (0, 1) for y in (0, 1) for x in (0, 1)]
+
+
+def _counts(shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return how many voxels each window has, in a shape that broadcasts to the windows'."""
+    ends = (np.array([2] * (n // 2) + [1] * (n % 2)) if n % 2 else np.array([2]) for n in shape)
+    z, y, x = np.ix_(*ends)
+    count: NDArray[np.int64] = z * y * x
+    return count
 
 
 def halve_mean(array: NDArray[Any]) -> NDArray[Any]:
@@ -52,14 +61,15 @@ def halve_mean(array: NDArray[Any]) -> NDArray[Any]:
     (ceil(z / 2), ceil(y / 2), ceil(x / 2)) ndarray of the same dtype
         Means of integers are rounded half up. At an odd end a window has fewer voxels.
     """
-    if array.dtype.kind == "f":
-        total = _corners(array.astype(np.float64), 0).sum(0)
-        mean: NDArray[Any] = total / _corners(np.ones(array.shape), 0).sum(0)
-        return mean.astype(array.dtype)
-    total = _corners(array.astype(np.int64), 0).sum(0)
-    count = _corners(np.ones(array.shape, np.int64), 0).sum(0)
-    rounded: NDArray[Any] = (2 * total + count) // (2 * count)
-    return rounded.astype(array.dtype)
+    of_floats = array.dtype.kind == "f"
+    small = np.int32 if array.dtype.itemsize <= 2 else np.int64  # of eight voxels, doubled
+    first, *others = _corners(array, 0)
+    total = first.astype(np.float64 if of_floats else small)
+    for corner in others:
+        total += corner.astype(total.dtype)
+    count = _counts(array.shape).astype(total.dtype)
+    mean: NDArray[Any] = total / count if of_floats else (2 * total + count) // (2 * count)
+    return mean.astype(array.dtype)
 
 
 def windows_mean(
@@ -117,9 +127,20 @@ def halve_mode(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
     (ceil(z / 2), ceil(y / 2), ceil(x / 2)) ndarray of uint64
     """
     beyond = np.iinfo(labels.dtype).max  # sorts last, and never wins: it is not counted
-    corners = np.sort(_corners(labels, int(beyond)), axis=0)
+    first, *others = _corners(labels, int(beyond))
+    best: NDArray[np.uint64] = first.copy()
+    mixed = np.zeros(first.shape, np.bool_)
+    for corner in others:
+        mixed |= corner != first
+    best[mixed] = _mode(np.stack([corner[mixed] for corner in (first, *others)]), int(beyond))
+    return best
+
+
+def _mode(corners: NDArray[np.uint64], beyond: int) -> NDArray[np.uint64]:
+    """Return the mode of each column of ``(8, n)``, the smallest of equals, but not ``beyond``."""
+    corners.sort(axis=0)
     best: NDArray[np.uint64] = corners[0].copy()
-    votes = np.ones(corners.shape[1:], np.int8)
+    votes = np.ones(best.shape, np.int8)
     run = votes.copy()
     for before, after in pairwise(corners):
         run = np.where(after == before, run + 1, 1).astype(np.int8)
