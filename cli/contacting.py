@@ -34,6 +34,7 @@ from fibstream.services.analysis.table import to_csv
 from fibstream.volumes.positions import check_same_grid
 from fibstream.volumes.sources import Source, open_volume
 
+from .chance import NullFlags, against_null, open_chance
 from .flags import parse_chunk
 from .oneshot import Voxel, new_dataset
 from .outputs import Volume, check_group, new_groups
@@ -44,7 +45,7 @@ NAME = "a--b"
 
 def find_contacts(
     paths: tuple[str, str], distance_nm: float, options: Mapping[str, Any], out: Path, *,
-    voxel_size_nm: Voxel | None, chunk: str | None, profile: str | None,
+    voxel_size_nm: Voxel | None, chunk: str | None, profile: str | None, null: NullFlags | None,
 ) -> int:  # fmt: skip
     """Write contacts of two label volumes, or of the objects of one; return how many there are."""
     if profile not in (None, "cosem"):
@@ -61,6 +62,7 @@ def find_contacts(
     edges = fitting_chunk(parse_chunk(chunk), first.shape, None)
     dataset = new_dataset(out.name, first, edges, "uint64")
     check_contact(dataset, contact, NAME)
+    chance = None if null is None else open_chance(null, contact, first)
     with new_groups(out, [contact.path]) as scratch:
         table, gaps = _compute(scratch, dataset, contact, sources)
         files = {
@@ -71,6 +73,8 @@ def find_contacts(
         files["contacts.csv"] = (
             to_csv(table) if profile is None else cosem_sites_csv(table, voxel, ("a", "b"))
         )
+        if chance is not None:
+            files |= against_null(contact, dataset, sources, chance)
         for name, data in files.items():
             (scratch / name).write_bytes(data)
         shutil.rmtree(scratch / "fragments", ignore_errors=True)

@@ -13,6 +13,8 @@
 ``contacts``        where two organelles are near each other
 ``refined``         where they face each other
 ``sites``           the areas of both sides of contacts, and the gaps between
+``tally``           how much contact there is in all, by what is around objects
+``placing``         objects put elsewhere at random, as they are
 ``distance``        labels as a prediction: bytes of exact distances
 ``mapping``         the labels of one chunk's fragments, as bytes, without the compiler
 ``relabel``         fragments to labels, by the mapping of one chunk

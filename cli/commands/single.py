@@ -128,11 +128,27 @@ def contacts(
     voxel_size_nm: Voxel = None,
     chunk: Chunk = None,
     profile: Annotated[str | None, typer.Option(help="cosem: the paper's columns.")] = None,
+    null: Annotated[
+        int | None, typer.Option(metavar="N", help="Place objects at random N times.")
+    ] = None,
+    moves: Annotated[
+        str | None, typer.Option(metavar="a|b", help="--null: what is placed; default b.")
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(metavar="PATH", help="--null: a volume, 0 outside the cell.")
+    ] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="--null: a and b may have the same voxels.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="--null: of all chance; default 0.")] = None,
 ) -> None:
     """Find where objects of two label volumes are in contact; writes labels and tables.
 
+    With --null, tells whether there is more contact than where objects lie by chance.
+
     Example: fibstream contacts --a er.zarr --b mito.zarr --distance-nm 10 --out contacts.zarr
     """
+    from ..chance import null_flags
     from ..contacting import find_contacts
 
     options = {
@@ -142,6 +158,7 @@ def contacts(
     count = find_contacts(
         (a, b), distance_nm, options, out, voxel_size_nm=voxel_size(voxel_size_nm), chunk=chunk,
         profile=profile,
+        null=null_flags(null, seed=seed, moves=moves, overlap=overlap, mask=mask),
     )  # fmt: skip
     typer.echo(f"{out}: {count} contacts")
 

@@ -86,8 +86,8 @@ def with_sites(
     columns: dict[str, Any] = {
         "id_a": pa.array([parents[i][0] for i in ids], pa.uint64()),
         "id_b": pa.array([parents[i][1] for i in ids], pa.uint64()),
-        "area_a_nm2": _floats(_area(site.faces[0], voxel_size_nm) for site in of),
-        "area_b_nm2": _floats(_area(site.faces[1], voxel_size_nm) for site in of),
+        "area_a_nm2": _floats(area_nm2(site.faces[0], voxel_size_nm) for site in of),
+        "area_b_nm2": _floats(area_nm2(site.faces[1], voxel_size_nm) for site in of),
         "gap_min_nm": _floats(lengths_nm[each[0][0]] if each else None for each in gaps),
         "gap_mean_nm": _floats(_mean(each, lengths_nm) for each in gaps),
     }
@@ -142,7 +142,8 @@ def _floats(values: Iterable[float | None]) -> pa.Array:
     return pa.array(list(values), pa.float64())
 
 
-def _area(faces: Sequence[int], voxel_size_nm: Sequence[float]) -> float:
+def area_nm2(faces: Sequence[int], voxel_size_nm: Sequence[float]) -> float:
+    """Return the area of faces across (z, y, x): an exact rational, rounded once."""
     edges = [Fraction(str(edge)) for edge in voxel_size_nm]
     voxel = math.prod(edges)
     return float(sum(n * voxel / edge for n, edge in zip(faces, edges, strict=True)))

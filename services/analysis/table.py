@@ -72,10 +72,10 @@ def to_csv(table: pa.Table) -> bytes:
     return lines([",".join(table.column_names), *map(",".join, zip(*columns, strict=True))])
 
 
-def cell(value: bool | int | float | None) -> str:
+def cell(value: bool | int | float | str | None) -> str:
     """Return a value as text that reads back as the same value; nothing where it is not known."""
-    if value is None:
-        return ""
+    if value is None or isinstance(value, str):
+        return value or ""
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
