@@ -49,18 +49,33 @@ def whole(one: Ids, other: Ids | None, rule: Rule) -> Tally:
     return Tally(count, (triple(faces[0]), triple(faces[1])), (counts[0], counts[1]))
 
 
-@settings(max_examples=24, deadline=None, derandomize=True)
+def dense(seed: int) -> Ids:
+    """Draw objects in many pieces: the boxes around them have more voxels than the volume."""
+    return drawn(seed, (9, 8, 10), 0.02, blobs=seed % 2 == 0)
+
+
+def sparse(seed: int) -> Ids:
+    """Draw a few small objects in a row, here and there as far apart as contacts reach."""
+    chance, labels = np.random.default_rng(seed), np.zeros((9, 10, 90), np.uint64)
+    for id_, x in enumerate(np.cumsum(chance.integers(4, 16, 8)).tolist(), 1):
+        z, y = chance.integers(2, 5, 2)
+        labels[z : z + 3, y : y + 2, x : x + 3] = id_
+    return labels
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     st.integers(0, 10**6), st.sampled_from(["naive", "refined"]), st.sampled_from([0, 1, None]),
     st.sampled_from([(4, CUBES), (6, (4.0, 4.0, 8.0)), (0, (8.0, 8.0, 8.0))]), st.integers(1, 5),
-    st.sampled_from([(9, 8, 10), (6, 7, 40)]),
+    st.booleans(),
 )  # fmt: skip
 def test_what_is_around_objects_is_what_the_whole_has(
-    seed: int, kind: str, side: int | None, of: tuple[float, Voxel], least: int, shape: Index
+    seed: int, kind: str, side: int | None, of: tuple[float, Voxel], least: int, apart: bool
 ) -> None:
     rule = rule_of(*of, kind, least)
-    one = drawn(seed, shape, 0.01, blobs=seed % 2 == 0)
-    other = None if side is None else drawn(seed + 1, shape, 0.01, blobs=seed % 3 == 0)
+    make = sparse if apart else dense
+    one = make(seed)
+    other = None if side is None else make(seed + 1)
     moved = other if side and other is not None else one
     around = [(shape.id, shape.box) for shape in shapes_of(moved)]
     assert tally(one, other, around, rule, side=side or 0) == whole(one, other, rule)
