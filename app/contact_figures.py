@@ -1,12 +1,20 @@
-"""Pictures of contacts: how much there is, against chance."""
+"""Pictures of contacts: their matrix, the gaps in them, and how much there is against chance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from .figures import COLOURS, Figure, new_figure
 
-BINS = 30  # of a histogram of placements
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BINS = 30  # of a histogram
+MOST = 20  # objects of each side of a matrix: more numbers nobody reads
+LONGEST = 10**6  # an id of more digits does not fit beside a matrix
 NM2 = 1e6  # nm2 of a table in one µm² of a picture
 CHANCE, OBSERVED = COLOURS[0], COLOURS[5]
 
@@ -51,3 +59,57 @@ def _axis(measure: str, sides: Mapping[str, str]) -> tuple[str, float]:
         "contacts": ("contacts", 1.0),
     }  # fmt: skip
     return texts[name]
+
+
+def matrix(pairs: pa.Table, sides: tuple[str, str]) -> Figure:
+    """Plot the contact matrix of two organelles: a shade and a number for each two in contact.
+
+    ``pairs`` is that of `services.analysis.sites.pair_table`, with a row at least. Of each side the
+    `MOST` objects with the most area in contact are shown, the one with the most first.
+    """
+    area = {(row["id_a"], row["id_b"]): (row["area_a_nm2"] + row["area_b_nm2"]) / NM2
+            for row in pairs.to_pylist()}  # fmt: skip
+    sums: tuple[dict[int, float], dict[int, float]] = ({}, {})
+    for ids, value in area.items():
+        for id_, of in zip(ids, sums, strict=True):
+            of[id_] = of.get(id_, 0.0) + value
+    rows, columns = (sorted(of, key=lambda i, of=of: (-of[i], i))[:MOST] for of in sums)  # type: ignore[misc]
+    values = np.array([[area.get((a, b), np.nan) for b in columns] for a in rows])
+    figure, (axes,) = new_figure(3.6 + 0.62 * len(columns), 1, 2.4 + 0.42 * len(rows))
+    _shade(figure, axes, values)
+    axes.set_xticks(range(len(columns)), _names(columns), rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), _names(rows), fontsize=8)
+    axes.set_xlabel(f"{sides[1]}: {len(columns)} of {len(sums[1])}")
+    axes.set_ylabel(f"{sides[0]}: {len(rows)} of {len(sums[0])}")
+    figure.suptitle("Objects in contact", fontsize=11)
+    return figure
+
+
+def _shade(figure: Figure, axes: "Axes", values: NDArray[np.float64]) -> None:
+    most = float(np.nanmax(values)) or 1.0
+    shown = axes.imshow(values, cmap="cividis", vmin=0, vmax=most, aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            colour = "black" if value > 0.6 * most else "white"
+            axes.text(x, y, f"{value:.2g}", ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(shown, label="area of both sides (µm²)")
+
+
+def _names(ids: Sequence[int]) -> list[str]:
+    """Return ids, or where these are long the places of objects in the order of their area."""
+    short = max(ids) < LONGEST
+    return [str(i) if short else f"no. {rank}" for rank, i in enumerate(ids, 1)]
+
+
+def gaps(table: pa.Table) -> Figure:
+    """Plot how many boundary voxels have each distance to the other side.
+
+    ``table`` is that of `services.analysis.sites.gap_table`, with a row at least.
+    """
+    figure, (axes,) = new_figure(5.2, 1, 3.4)
+    lengths, voxels = table["gap_nm"].to_numpy(), table["voxels"].to_numpy()
+    axes.hist(lengths, BINS, range=(0, lengths.max() * 1.02 + 1), weights=voxels, color=COLOURS[0])
+    axes.set_xlabel("distance to the other side, between centres (nm)")
+    axes.set_ylabel("boundary voxels")
+    axes.set_title(f"Gaps of contacts, n {voxels.sum():,} voxels", fontsize=10)
+    return figure

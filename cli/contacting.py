@@ -10,7 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from fibstream.app.contact_figures import gaps as gap_figure
+from fibstream.app.contact_figures import matrix
 from fibstream.app.design import fitting_chunk
+from fibstream.app.figures import as_png
 from fibstream.core.dataset import Dataset
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
@@ -73,6 +76,10 @@ def find_contacts(
         files["contacts.csv"] = (
             to_csv(table) if profile is None else cosem_sites_csv(table, voxel, ("a", "b"))
         )
+        if table.num_rows:
+            files["matrix.png"] = as_png(matrix(pair_table(table), ("a", contact.b)))
+        if gaps.num_rows:
+            files["gaps.png"] = as_png(gap_figure(gaps))
         if chance is not None:
             files |= against_null(contact, dataset, sources, chance)
         for name, data in files.items():

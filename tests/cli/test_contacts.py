@@ -60,7 +60,7 @@ def test_contacts_are_the_same_for_any_chunks(tmp_path: Path) -> None:
         assert answer.code == 0, answer.err
     labels = sites(one)
     assert np.array_equal(labels, sites(other))
-    for name in ("contacts.csv", "matrix.csv", "gaps.csv"):
+    for name in ("contacts.csv", "matrix.csv", "gaps.csv", "matrix.png", "gaps.png"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
     first, second = (tifffile.imread(path).astype(np.uint64) for path in (a, b))
     pairs = refined_pairs(first, second, footprint(10, (4, 4, 4)))
