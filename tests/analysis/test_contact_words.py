@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box
 from fibstream.core.stage import Block, Patch
+from fibstream.services.analysis.stages.contact_presets import PRESETS
 from fibstream.services.analysis.stages.contact_words import Contact, resolve
 from fibstream.services.analysis.stages.contacts import fragment_stage
 
@@ -72,3 +74,23 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, Any], why: str) 
     size = {"voxel_size_nm": (8.0, 4.0, 4.0), "organelles": organelles}
     with pytest.raises(WrongUse, match=why):
         resolve(dataset.model_copy(update=size), [contact(**options)])
+
+
+def test_published_pairs_are_taken_by_name() -> None:
+    """Those with overlap removed are the "masked (exclusive)" ones of the paper."""
+    assert len(PRESETS) == 19
+    assert sum(not pair.loses for pair in PRESETS.values()) == 6
+    for name in PRESETS:
+        found = Contact.model_validate({"preset": name})
+        assert (found.kind, found.distance_nm) == ("refined", 20 if name.endswith("_mt") else 10)
+        assert f"{found.a}_{found.b}" == name
+        assert "preset" not in found.model_dump()  # a record spells it out
+    assert Contact.model_validate({"preset": "er_mito"}).loses == "mito"
+    mine = {"preset": "er_mito", "b": "my-mito", "distance_nm": 30.0, "kind": "naive"}
+    found = Contact.model_validate(mine)
+    assert (found.a, found.b, found.loses) == ("er", "my-mito", "my-mito")
+    assert (found.distance_nm, found.kind) == (30, "naive")
+    with pytest.raises(ValidationError, match="preset 'er_er': expected er_ribo, "):
+        Contact.model_validate({"preset": "er_er"})
+    with pytest.raises(ValidationError, match="preset 3: expected"):
+        Contact.model_validate({"preset": 3})

@@ -1,19 +1,21 @@
 """The word ``contacts`` of a pipeline: which organelles, how near, and by which rule."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from fibstream.core.dataset import MAX_NAME, Dataset, Frozen, check_name
 from fibstream.core.echo import cut, echo, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.stage import Block, Input, Patch
 from fibstream.kernels.near import Voxel
+
+from .contact_presets import PRESETS
 
 MAX_DISTANCE_NM = 1000.0  # a micrometre: beyond it nothing touches
 # Voxels an axis from a voxel to what is near it: it is compared with up to 137,000 others then, in
@@ -34,6 +36,18 @@ class Contact(Frozen):
     loses: str | None = Field(default=None, max_length=MAX_NAME)  # the voxels that both have
     min_volume_nm3: float = Field(default=0, ge=0, le=MAX_VOLUME_NM3, strict=True)
     min_rule: Literal["below", "ceil"] = "below"
+    # One of the published pairs: what is not given is as there. A record spells it all out.
+    preset: str = Field(default="", max_length=MAX_NAME, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "preset" not in given:
+            return given
+        name = given["preset"]
+        if not isinstance(name, str) or name not in PRESETS:
+            raise ValueError(f"preset {echo(name, 40)}: expected {listed(PRESETS)}")
+        return PRESETS[name].fill(given)
 
     @property
     def path(self) -> str:
