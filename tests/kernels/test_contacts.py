@@ -1,7 +1,5 @@
 """Contacts: the published naive rule by brute force, and the same for any cut into chunks."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,20 +113,36 @@ def contacts_of(
     return out, parents
 
 
-def brute(one: Ids, other: Ids | None, distance: float, voxel: Voxel) -> dict[frozenset[int], int]:
-    """Return contacts as sets of flat positions, by scipy, pair by pair."""
+def pieces(first: Ids, second: Ids) -> dict[frozenset[int], tuple[int, int]]:
+    """Return what is connected of each pair of objects, as flat positions, by scipy."""
+    found: dict[frozenset[int], tuple[int, int]] = {}
+    both = (first > 0) & (second > 0)
+    for a, b in np.unique(np.stack([first[both], second[both]], axis=1), axis=0).tolist():
+        parts, count = ndimage.label((first == a) & (second == b), np.ones((3, 3, 3)))
+        for n in range(1, count + 1):
+            found[frozenset(np.flatnonzero(parts == n).tolist())] = (a, b)
+    return found
+
+
+def pieces_of(
+    labels: Ids, parents: dict[int, tuple[int, int]]
+) -> dict[frozenset[int], tuple[int, int]]:
+    """Return contacts by their voxels, as `pieces` does, from their labels."""
+    ids = np.unique(labels[labels > 0]).tolist()
+    return {frozenset(np.flatnonzero(labels == i).tolist()): parents[i] for i in ids}
+
+
+def brute(
+    one: Ids, other: Ids | None, distance: float, voxel: Voxel
+) -> dict[frozenset[int], tuple[int, int]]:
+    """Return contacts by the naive rule, as `pieces` does."""
     near = footprint(distance, voxel)
     first, second = brute_nearest(one, near)
     if other is None:
         first, second = np.minimum(first, second), np.maximum(first, second)
     else:
         second = brute_nearest(other, near)[0]
-    found: dict[frozenset[int], int] = {}
-    for a, b in product(np.unique(first[first > 0]), np.unique(second[second > 0])):
-        sites, count = ndimage.label((first == a) & (second == b), np.ones((3, 3, 3)))
-        for n in range(1, count + 1):
-            found[frozenset(np.flatnonzero(sites == n).tolist())] = int(a) << 64 | int(b)
-    return found
+    return pieces(first, second)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -141,12 +155,7 @@ def test_contacts_are_those_of_the_whole_for_any_chunks(
     one = drawn(seed, shape, 0.05, blobs=seed % 2 == 0)
     other = None if same else drawn(seed + 1, shape, 0.05)
     labels, parents = contacts_of(one, other, chunk, *rule, seed)
-    found = {
-        frozenset(np.flatnonzero(labels == i).tolist()): parents[int(i)][0] << 64
-        | parents[int(i)][1]
-        for i in np.unique(labels[labels > 0])
-    }
-    assert found == brute(one, other, *rule)
+    assert pieces_of(labels, parents) == brute(one, other, *rule)
     for i in np.unique(labels[labels > 0]):  # named by the first voxel
         z, y, x = np.argwhere(labels == i)[0].tolist()
         assert int(i) == (z << 42 | y << 21 | x) + 1

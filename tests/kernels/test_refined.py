@@ -16,7 +16,7 @@ from fibstream.kernels.near import between, footprint
 from fibstream.kernels.refined import refined_pairs
 
 from ..analysis.test_measure import published_shapes
-from .test_contacts import contacts_of, drawn
+from .test_contacts import contacts_of, drawn, pieces, pieces_of
 
 Ids = NDArray[np.uint64]
 Point = tuple[int, int, int]  # x, y, z, as the published text has it
@@ -174,14 +174,8 @@ def test_contacts_are_those_of_the_whole_for_any_chunks(
     one = drawn(seed, shape, 0.05, blobs=seed % 2 == 0)
     other = None if same else drawn(seed + 1, shape, 0.05)
     labels, parents = contacts_of(one, other, chunk, *rule, seed, kind="refined")
-    first, second = refined_pairs(one, other, footprint(*rule))
-    sites = {}
-    for a, b in np.unique(np.stack([first[first > 0], second[first > 0]], 1), axis=0).tolist():
-        parts, count = ndimage.label((first == a) & (second == b), np.ones((3, 3, 3)))
-        sites.update({frozenset(np.flatnonzero(parts == n).tolist()): (a, b)
-                      for n in range(1, count + 1)})  # fmt: skip
-    ids = np.unique(labels[labels > 0]).tolist()
-    assert {frozenset(np.flatnonzero(labels == i).tolist()): parents[i] for i in ids} == sites
+    wanted = pieces(*refined_pairs(one, other, footprint(*rule)))
+    assert pieces_of(labels, parents) == wanted
 
 
 def test_what_a_voxel_faces_is_seen_from_twice_as_far() -> None:
@@ -215,8 +209,5 @@ def test_the_published_volumes_have_ten_contact_sites(ties: str) -> None:
     first, second = refined_pairs(
         labels.astype(np.uint64), other.astype(np.uint64), footprint(10, (4, 4, 4), ties)
     )
-    sizes = []
-    for a, b in np.unique(np.stack([first[first > 0], second[first > 0]], 1), axis=0).tolist():
-        parts, _ = ndimage.label((first == a) & (second == b), np.ones((3, 3, 3)))
-        sizes += np.bincount(parts.ravel())[1:].tolist()
+    sizes = map(len, pieces(first, second))
     assert sum(size > 1 for size in sizes) == 10
