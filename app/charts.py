@@ -3,6 +3,7 @@
 matplotlib is imported where it is used: whoever draws nothing does not need it.
 """
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,13 @@ def new_figure(
         if first is not None:
             axes[-1].tick_params(labelleft=False)
     return figure, axes
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
 
 
 def rows_of_names(axes: "Axes", names: Sequence[str]) -> None:

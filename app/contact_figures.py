@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .figures import COLOURS, Figure, new_figure
+from .charts import COLOURS, Figure, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def against_chance(found: pa.Table, placements: pa.Table, sides: Mapping[str, st
     ``b`` are called.
     """
     rows = found.to_pylist()
-    figure, panels = new_figure(3.2 * len(rows), len(rows), 3.4)
+    figure, panels = new_figure((3.2 * len(rows), 3.4), len(rows))
     for axes, row in zip(panels, rows, strict=True):
         text, scale = _axis(row["measure"], sides)
         values = placements[row["measure"]].to_numpy() / scale
@@ -75,7 +75,7 @@ def matrix(pairs: pa.Table, sides: tuple[str, str]) -> Figure:
             of[id_] = of.get(id_, 0.0) + value
     rows, columns = (sorted(of, key=lambda i, of=of: (-of[i], i))[:MOST] for of in sums)  # type: ignore[misc]
     values = np.array([[area.get((a, b), np.nan) for b in columns] for a in rows])
-    figure, (axes,) = new_figure(3.6 + 0.62 * len(columns), 1, 2.4 + 0.42 * len(rows))
+    figure, (axes,) = new_figure((3.6 + 0.62 * len(columns), 2.4 + 0.42 * len(rows)), 1)
     _shade(figure, axes, values)
     axes.set_xticks(range(len(columns)), _names(columns), rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(len(rows)), _names(rows), fontsize=8)
@@ -106,7 +106,7 @@ def gaps(table: pa.Table) -> Figure:
 
     ``table`` is that of `services.analysis.sites.gap_table`, with a row at least.
     """
-    figure, (axes,) = new_figure(5.2, 1, 3.4)
+    figure, (axes,) = new_figure((5.2, 3.4), 1)
     lengths, voxels = table["gap_nm"].to_numpy(), table["voxels"].to_numpy()
     axes.hist(lengths, BINS, range=(0, lengths.max() * 1.02 + 1), weights=voxels, color=COLOURS[0])
     axes.set_xlabel("distance to the other side, between centres (nm)")

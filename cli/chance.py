@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fibstream.app.charts import as_png
 from fibstream.app.contact_figures import against_chance
-from fibstream.app.figures import as_png
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
 from fibstream.core.grid import Box, Index

@@ -18,7 +18,7 @@ from fibstream.app.cells.comparison import (
 from fibstream.app.cells.plots import effect_dots, object_boxes, ordered, relative_volumes
 from fibstream.app.cells.specimen import Specimen, open_specimen
 from fibstream.app.cells.totals import SCHEMA, Row, totals
-from fibstream.app.charts import Figure
+from fibstream.app.charts import as_png
 from fibstream.core.echo import cut, listed
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.checks import check_folder
@@ -60,7 +60,7 @@ def compare(
     chosen = parse_groups(groups, [s.name for s in specimens])
     rows = [row for s in specimens for row in totals(s.name, s.tables, s.reference)]
     table = pa.Table.from_pylist(rows, SCHEMA)
-    files = {**both("organelles", table), "organelles.png": png(relative_volumes(rows))}
+    files = {**both("organelles", table), "organelles.png": as_png(relative_volumes(rows))}
     for each in specimens:
         if each.reference is None:
             log.warning("%s: tables alone state no volume: no relative volume is known; give "
@@ -81,8 +81,8 @@ def _side_by_side(
     return {
         **both("objects", pa.Table.from_pylist(spread, DISTRIBUTION_SCHEMA)),
         **both("effects", pa.Table.from_pylist(found, EFFECTS_SCHEMA)),
-        "objects.png": png(object_boxes(spread, names)),
-        "effects.png": png(effect_dots(found, names)),
+        "objects.png": as_png(object_boxes(spread, names)),
+        "effects.png": as_png(effect_dots(found, names)),
     }
 
 
@@ -93,13 +93,6 @@ def both(name: str, table: pa.Table) -> dict[str, bytes]:
     sink = io.BytesIO()
     pa_csv.write_csv(table, sink, pa_csv.WriteOptions(quoting_style="needed"))
     return {f"{name}.csv": sink.getvalue(), f"{name}.parquet": to_parquet(table, {})}
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as a file."""
-    data = io.BytesIO()
-    figure.savefig(data)
-    return data.getvalue()
 
 
 def write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:

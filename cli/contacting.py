@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from fibstream.app.charts import as_png
 from fibstream.app.contact_figures import gaps as gap_figure
 from fibstream.app.contact_figures import matrix
 from fibstream.app.design import fitting_chunk
-from fibstream.app.figures import as_png
 from fibstream.core.dataset import Dataset
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fibstream.app.cells.halves import SCHEMA, Read, deviations, draw
+from fibstream.app.charts import as_png
 from fibstream.app.truths import open_truth
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.checks import check_folder
@@ -14,7 +15,7 @@ from fibstream.volumes.positions import check_same_grid
 from fibstream.volumes.sources import Source, open_volume
 from fibstream.volumes.zarr_n5.selection import Kind
 
-from .comparing import both, png, write_all
+from .comparing import both, write_all
 from .progress import track
 
 
@@ -52,7 +53,7 @@ def compare_halves(
         rows = deviations(_inside(right, 1), tests, first.shape, size, track)
     table = pa.Table.from_pylist(rows, SCHEMA)
     name = Path(truth.partition("#")[0]).stem
-    return write_all(out, {**both("halves", table), "halves.png": png(draw(rows, name))})
+    return write_all(out, {**both("halves", table), "halves.png": as_png(draw(rows, name))})
 
 
 def _inside(source: Source, least: float) -> Read:

@@ -11,6 +11,7 @@ from fibstream.app.cells.error_bars import error_bars
 from fibstream.app.cells.shifts import AS_IT_IS, SCHEMA, Shifted, shifts
 from fibstream.app.cells.specimen import open_specimen
 from fibstream.app.cells.totals import Row, totals
+from fibstream.app.charts import as_png
 from fibstream.app.folder import open_dataset
 from fibstream.app.kept import Kept
 from fibstream.core.dataset import Dataset
@@ -24,7 +25,7 @@ from fibstream.services.analysis.table import finish
 from fibstream.services.refine.recipe import find_recipe
 from fibstream.store.store import Store
 
-from .comparing import both, png, write_all
+from .comparing import both, write_all
 from .outputs import Volume
 from .stages import StageRun
 
@@ -60,7 +61,7 @@ def sensitivity(path: Path, out: Path, organelles: Sequence[str] = ()) -> list[P
         raise WrongUse(f"{path}: no organelle of it has a threshold")
     table = pa.Table.from_pylist(rows, SCHEMA)
     return write_all(
-        out, {**both("sensitivity", table), "sensitivity.png": png(error_bars(rows, path.stem))}
+        out, {**both("sensitivity", table), "sensitivity.png": as_png(error_bars(rows, path.stem))}
     )
 
 

@@ -1,6 +1,5 @@
 """What a report says of a whole dataset: totals of its organelles, and their figure."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
 
+from ..charts import as_png
 from ..hashes import Track
 from ..kept import Kept
 from .plots import relative_volumes
@@ -32,7 +32,5 @@ def whole(dataset: Dataset, tables: Mapping[str, Path], kept: Kept, track: Track
         return None
     found = {name: pq.read_table(path) for name, path in tables.items()}
     rows = totals(dataset.name, found, reference)
-    data = io.BytesIO()
-    if len(rows) > 1:
-        relative_volumes(rows).savefig(data)
-    return Whole({row["organelle"]: row for row in rows}, data.getvalue())
+    figure = as_png(relative_volumes(rows)) if len(rows) > 1 else b""
+    return Whole({row["organelle"]: row for row in rows}, figure)
