@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from fibstream.core.errors import WrongUse
+from fibstream.services.analysis.edges.shared import TableCache
 from fibstream.services.analysis.edges.sql_pool import SqlPool
-from fibstream.services.analysis.edges.tables import read_table, table_stages
+from fibstream.services.analysis.edges.tables import named_tables, table_stages
 
 from .folder import open_dataset
 from .status import status_of
@@ -38,13 +39,12 @@ def query_dataset(path: Path, sql: str) -> Found:
     Raises WrongUse, or LimitExceeded, for what services would refuse too.
     """
     files, dataset = open_dataset(path)
-    stages = table_stages(dataset, files)
-    if not stages:
+    if not table_stages(dataset, files):
         raise WrongUse(f"{path}: its pipeline makes no table")
-    tables = {name: read_table(dataset, files, made).data for name, made in stages.items()}
+    tables = named_tables(dataset, files, sql, TableCache())
     with closing(SqlPool()) as pool:
-        rows = pool.run(sql, tables, _Here()).rows
-    return Found(pa.ipc.open_stream(rows).read_all(), _open(status_of(path)))
+        rows = pool.run(sql, tables, _Here()).table()
+    return Found(rows, _open(status_of(path)))
 
 
 def _open(status: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The gRPC servicer of analysis: the tables of a dataset, and queries of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import grpc
 import pyarrow as pa
@@ -10,8 +10,8 @@ from fibstream import registry
 from fibstream.bus import wire
 from fibstream.bus.reading import events_of
 from fibstream.core.dataset import Dataset
-from fibstream.core.echo import echo
-from fibstream.core.errors import NotFound, WrongState, WrongUse
+from fibstream.core.echo import echo, listed
+from fibstream.core.errors import LimitExceeded, NotFound, WrongState, WrongUse
 from fibstream.core.events import Progress, Record
 from fibstream.core.keys import canonical, digest
 from fibstream.core.ports import Bus, Files
@@ -19,15 +19,30 @@ from fibstream.core.rules import pipeline_rule
 from fibstream.runtime.paging import MAX_PAGE, decode_token, encode_token, page_size
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
-from fibstream.services.analysis.edges.sql import MAX_ROWS, Page, parse_order
-from fibstream.services.analysis.edges.sql_pool import Reply, SqlPool
-from fibstream.services.analysis.edges.tables import Table, TableStage, read_table, table_stages
+from fibstream.services.analysis.edges.shared import TableCache
+from fibstream.services.analysis.edges.sql import MAX_BYTES, MAX_ROWS, Choice
+from fibstream.services.analysis.edges.sql_pool import SqlPool
+from fibstream.services.analysis.edges.tables import (
+    OpenTable,
+    Table,
+    TableStage,
+    named_tables,
+    open_table,
+    read_table,
+    table_stages,
+)
 from fibstream.v1 import analysis_pb2 as pb
 from fibstream.v1.analysis_pb2_grpc import AnalysisServiceServicer
 
+from .arrow import messages, pieces, rows_a_piece
+from .clauses import parse_columns, parse_order
 from .columns import described
+from .matrix import class_matrix
+from .sites import pair_table
+from .stages.contact_words import contacts_of
 
 assert MAX_PAGE <= MAX_ROWS
+MATRIX_ROWS = 30_000  # of a message: eight columns, of which some are names, take 2 MB
 
 
 class AnalysisServicer(AnalysisServiceServicer):
@@ -36,6 +51,7 @@ class AnalysisServicer(AnalysisServiceServicer):
     def __init__(self, root: Root, settings: Settings) -> None:
         self._root = root
         self._pool = SqlPool()
+        self._cache = TableCache()
 
     def close(self) -> None:
         """End the processes that run queries; they also end with this one."""
@@ -67,6 +83,45 @@ class AnalysisServicer(AnalysisServiceServicer):
             return self._select(request, dataset, files, context)
         return self._page(request, dataset, files, context)
 
+    def StreamObjects(
+        self, request: pb.StreamObjectsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.StreamObjectsResponse]:
+        """Send the rows of one table that are chosen, piece by piece.
+
+        SQL chooses them in one go; while they are sent, no process that runs SQL is taken.
+        """
+        dataset, files = self._root.dataset(request.dataset), self._root.files(request.dataset)
+        shared = self._open(dataset, files, "table", request.table).shared
+        columns = parse_columns(request.columns, shared.rows.column_names)
+        order = parse_order(request.order_by, shared.rows.column_names)
+        limit = min(request.limit, shared.rows.num_rows) if request.limit else None
+        choice = Choice(request.table, request.filter, order, limit=limit)
+        ids = self._pool.run(choice, {request.table: shared}, context).table()
+        schema = pa.schema([shared.rows.schema.field(name) for name in columns])
+        parts = (shared.take(part["id"], columns) for part in pieces(ids, rows_a_piece(schema)))
+        for message in messages(schema, parts):
+            if not context.is_active():
+                return
+            yield pb.StreamObjectsResponse(rows=message)
+
+    def ContactMatrix(
+        self, request: pb.ContactMatrixRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ContactMatrixResponse]:
+        """Send which organelles are in contact, or which objects of two."""
+        dataset, files = self._root.dataset(request.dataset), self._root.files(request.dataset)
+        named = {contact.name: contact for contact in contacts_of(dataset)}
+        if request.contacts and request.contacts not in named:
+            raise NotFound(f"contacts {echo(request.contacts)}: {dataset.name} has {listed(named)}")
+        tables = (
+            (contact, self._open(dataset, files, "contacts", contact.path).shared.rows)
+            for name, contact in named.items() if request.contacts in ("", name)
+        )  # fmt: skip
+        found = pair_table(next(tables)[1]) if request.contacts else class_matrix(tables)
+        for message in messages(found.schema, pieces(found, MATRIX_ROWS)):
+            if not context.is_active():
+                return
+            yield pb.ContactMatrixResponse(rows=message)
+
     def _select(
         self, request: pb.QueryObjectsRequest, dataset: Dataset, files: Files,
         context: grpc.ServicerContext,
@@ -74,50 +129,54 @@ class AnalysisServicer(AnalysisServiceServicer):
         for field in ("organelle", "filter", "order_by", "page_size", "page_token"):
             if getattr(request, field):
                 raise WrongUse(f"{field}: not together with sql, which replaces it")
-        stages = table_stages(dataset, files)
-        tables = {name: read_table(dataset, files, made).data for name, made in stages.items()}
-        return _answer(self._pool.run(request.sql, tables, context))
+        tables = named_tables(dataset, files, request.sql, self._cache)
+        reply = self._pool.run(request.sql, tables, context)
+        return pb.QueryObjectsResponse(columns=reply.columns, rows=reply.rows, total=reply.total)
 
     def _page(
         self, request: pb.QueryObjectsRequest, dataset: Dataset, files: Files,
         context: grpc.ServicerContext,
     ) -> pb.QueryObjectsResponse:  # fmt: skip
-        name, stages = request.organelle, table_stages(dataset, files)
-        if name not in stages:
-            known = ", ".join(stages) or "none"
-            raise NotFound(f"organelle {echo(name)}: {dataset.name} has {known}")
-        table = read_table(dataset, files, stages[name])
+        name = request.organelle
+        table = self._open(dataset, files, "organelle", name)
         size = page_size(request.page_size)
-        columns = pq.read_schema(pa.BufferReader(table.data)).names
-        order = parse_order(request.order_by, columns)
+        order = parse_order(request.order_by, table.shared.rows.column_names)
         query = digest(canonical([dataset.name, name, request.filter, order]))
         offset, version = decode_token(request.page_token, query)
         if version not in (None, table.hash):
             raise WrongState(
                 "the table changed since the first page: start again without a page_token"
             )
-        page = Page(name, request.filter, order, offset, size)
-        reply = self._pool.run(page, {name: table.data}, context)
-        end = offset + page.limit
-        token = encode_token(end, query, table.hash) if end < reply.total else ""
-        return _answer(reply, token)
+        choice = Choice(name, request.filter, order, offset, size)
+        reply = self._pool.run(choice, {name: table.shared}, context)
+        rows, end = table.shared.take(reply.table()["id"]), offset + size
+        if rows.nbytes > MAX_BYTES:
+            raise LimitExceeded(f"page_size {size}: more than {MAX_BYTES >> 20} MB; ask for less")
+        return pb.QueryObjectsResponse(
+            columns=rows.column_names, rows=b"".join(messages(rows.schema, [rows])),
+            next_page_token=encode_token(end, query, table.hash) if end < reply.total else "",
+            total=reply.total,
+        )  # fmt: skip
 
-
-def _answer(reply: Reply, token: str = "") -> pb.QueryObjectsResponse:
-    return pb.QueryObjectsResponse(
-        columns=reply.columns, rows=reply.rows, next_page_token=token, total=reply.total
-    )
+    def _open(self, dataset: Dataset, files: Files, field: str, name: str) -> OpenTable:
+        """Return a table by its name, which is in ``field`` of the request."""
+        stages = table_stages(dataset, files)
+        if name not in stages:
+            raise NotFound(f"{field} {echo(name)}: {dataset.name} has {listed(stages)}")
+        return open_table(dataset, files, stages[name], self._cache)
 
 
 def _described(name: str, table: Table, final: dict[str, str]) -> pb.Table:
     file = pq.ParquetFile(pa.BufferReader(table.data))
-    columns = [
-        pb.Column(name=column, type=kind, meaning=meaning)
-        for column, kind, meaning in described(file.schema_arrow)
-    ]
+    columns = [pb.Column(**column._asdict()) for column in described(file.schema_arrow)]
     rows = file.metadata.num_rows
     last = bool(table.hash) and final.get(name) == table.hash
-    return pb.Table(organelle=name, rows=rows, columns=columns, final=last)
+    own: Mapping[bytes, bytes] = file.schema_arrow.metadata or {}
+    said = {key.decode(): value.decode() for key, value in own.items()}
+    return pb.Table(
+        organelle=name, rows=rows, columns=columns, final=last, hash=table.hash,
+        provenance={**said, **table.made},
+    )  # fmt: skip
 
 
 def _final(

@@ -116,7 +116,8 @@ def cosem_sites_csv(
 def pair_table(table: pa.Table) -> pa.Table:
     """Return the contact matrix: a row for each two objects in contact, by their ids."""
     sums = [(name, "sum") for name in ("volume_nm3", "area_a_nm2", "area_b_nm2")]
-    found = table.group_by(["id_a", "id_b"]).aggregate([("id", "count"), *sums])
+    # Threads would add floats up in any order.
+    found = table.group_by(["id_a", "id_b"], use_threads=False).aggregate([("id", "count"), *sums])
     found = found.sort_by([("id_a", "ascending"), ("id_b", "ascending")])
     return found.select(
         ["id_a", "id_b", "id_count", *(f"{name}_sum" for name, _ in sums)]

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from fibstream.core.stage import Arrays
 
+from .columns import with_meanings
 from .measures import MEASURES, Objects
 from .measures.objects import VoxelSize
 
@@ -48,11 +49,12 @@ def finish(total: Arrays, voxel_size_nm: VoxelSize, *, raw: bool = False) -> pa.
 
 
 def to_parquet(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
-    """Return the table as a Parquet file that carries ``metadata``.
+    """Return the table as a Parquet file that carries ``metadata``, and of columns what they are.
 
     The same rows and metadata give the same bytes under the same version of Arrow.
     """
-    table = table.combine_chunks().replace_schema_metadata(dict(sorted(metadata.items())))
+    table = with_meanings(table.combine_chunks())
+    table = table.replace_schema_metadata(dict(sorted(metadata.items())))
     sink = pa.BufferOutputStream()
     pq.write_table(
         table, sink, version="2.6", compression="zstd", compression_level=3,

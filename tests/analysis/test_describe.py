@@ -1,5 +1,8 @@
 """Tables are described: their columns, and whether they are final."""
 
+import re
+from pathlib import Path
+
 from fibstream import registry
 from fibstream.core.events import Record
 from fibstream.core.subject import WHOLE
@@ -13,6 +16,21 @@ from .cell import COUNT, Cell, Stub, rows
 def test_every_column_has_a_meaning_in_one_place() -> None:
     assert rows(0).column_names == list(MEANING)
     assert all(MEANING.values())
+
+
+VOXEL = {"voxel_size_nm": "[8.0, 4.0, 4.0]"}
+
+
+def units_of_the_page() -> dict[str, str]:
+    """Return the unit of each column of objects as docs/formats.md has it."""
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    text = page.split("\n## Tables\n")[1].split("\n\nA Parquet file")[0]
+    rows = [line.split("|")[1:4:2] for line in text.splitlines() if line.startswith("| `")]
+    plain = str.maketrans("²³", "23")
+    return {
+        name: unit.strip().translate(plain) for names, unit in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }  # fmt: skip
 
 
 def described(stub: Stub) -> dict[str, pb.Table]:
@@ -29,6 +47,10 @@ def test_tables_are_described_before_and_after_they_are_made(cell: Cell, stub: S
     assert before["mito"].columns == after["mito"].columns == after["generic"].columns
     columns = {c.name: (c.type, c.meaning) for c in after["mito"].columns}
     assert columns["id"] == ("uint64", MEANING["id"])
+    assert {c.name: c.unit for c in after["mito"].columns} == units_of_the_page()
+    assert before["mito"].hash == "" and before["mito"].provenance == {"organelle": "mito"} | VOXEL
+    assert after["mito"].provenance == {"organelle": "mito", "key": "key"}
+    assert after["mito"].hash != after["generic"].hash == ""
     assert [c.name for c in after["mito"].columns] == list(MEANING)
 
 

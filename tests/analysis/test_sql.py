@@ -70,8 +70,18 @@ def test_sql_reaches_nothing_but_the_tables(
 
 
 def test_what_is_not_there_is_answered_with_what_is(cell: Cell, stub: Stub) -> None:
-    for sql in ("SELECT nope FROM mito", "SELECT * FROM golgi"):
-        assert "mito: id, voxels" in refused(stub, sql=sql)[1]
+    assert "mito: id, voxels" in refused(stub, sql="SELECT nope FROM MITO")[1]
+    assert "there are: generic; mito" in refused(stub, sql="SELECT * FROM golgi")[1]
+
+
+def test_a_table_whose_name_is_put_together_is_not_there(cell: Cell, stub: Stub) -> None:
+    """Only tables that the text names are read: one that is not read must not look empty."""
+    cell.write(rows(1))
+    hidden = "FROM query_table('mi' || 'to')"
+    code, says = refused(stub, sql=f"SELECT count(*) {hidden}")
+    assert code == CODE.INVALID_ARGUMENT and "mito does not exist" in says
+    named = f"SELECT count(*) AS n {hidden} -- mito"
+    assert table_of(query(stub, sql=named))["n"].to_pylist() == [COUNT]
 
 
 def test_sql_stands_alone(cell: Cell, stub: Stub) -> None:

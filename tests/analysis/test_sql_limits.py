@@ -4,13 +4,13 @@ import pyarrow as pa
 import pytest
 
 from fibstream.core.errors import WrongUse
-from fibstream.services.analysis.edges.sql import MAX_NESTED, Page, page, select
+from fibstream.services.analysis.edges.sql import MAX_NESTED, Choice, choose, select
 
 TABLES = {"mito": pa.table({"id": pa.array([1, 2, 3], pa.uint64()), "v": [1.0, 2.0, 3.0]})}
 
 
 def filtered(condition: str) -> int:
-    return page(TABLES, Page("mito", condition, (), 0, 10)).total
+    return choose(TABLES, Choice("mito", condition, (), 0, 10)).total
 
 
 DEEP = {

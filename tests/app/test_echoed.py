@@ -12,7 +12,7 @@ from fibstream.core.errors import FibstreamError
 from fibstream.core.subject import parse
 from fibstream.registry import service
 from fibstream.runtime import root
-from fibstream.services.analysis.edges.sql import parse_order
+from fibstream.services.analysis.clauses import parse_order
 from fibstream.services.analysis.stages.contact_words import Contact, resolve
 from fibstream.services.inference.edges.model import released
 from fibstream.services.ingest.edges.datasets import DatasetRequest, check_request

@@ -89,6 +89,8 @@ def others(name: str, source: str) -> Requests:
             [query(dataset=name, organelle="mito")],
             [query(dataset=name, sql="SELECT count(*) AS n FROM mito")],
         ],
+        "StreamObjects": [[analysis_pb2.StreamObjectsRequest(dataset=name, table="mito")]],
+        "ContactMatrix": [[analysis_pb2.ContactMatrixRequest(dataset=name)]],
         **registrations(name, source),
         "DeleteDataset": [[ingest_pb2.DeleteDatasetRequest(dataset=name)]],
     }

@@ -7,23 +7,24 @@ process in which it runs.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from fibstream.core.echo import cut, echo, listed
+from fibstream.core.echo import cut, echo
 from fibstream.core.errors import LimitExceeded, WrongUse
 
-MAX_MEMORY = "512MB"  # of DuckDB: a table of a million objects is 110 MB, sorted once more
+MAX_MEMORY = "512MB"  # of DuckDB: tables are mapped, and a million objects with all columns 360 MB
 MAX_ROWS = 100_000  # of one answer; more are better read from the files of the tables
 MAX_BYTES = 6 << 20  # of one answer: with its columns it must stay below a message of 8 MB
 MAX_TEXT = 20_000  # characters of SQL: longer ones may nest too deep for the parser
 MAX_KNOWN = 1000  # characters of the names of columns in a message
 MAX_SAID = 120  # characters of an error of DuckDB, which repeats names of the statement
 MAX_NESTED = 100  # expressions within expressions: the syntax tree is walked by recursion
+MAX_CHOSEN = 10_000_000  # ids of one choice: 80 MB
 BATCH = 2048  # rows between two checks of these limits
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -50,62 +51,52 @@ _UNKNOWN = (duckdb.BinderException, duckdb.CatalogException)
 
 
 @dataclass(frozen=True)
-class Page:
-    """Rows of one table: those that fulfil ``filter``, in a total order, from ``offset`` on."""
+class Choice:
+    """Rows of one table: those that fulfil ``filter``, in a total order, from ``offset`` on.
+
+    ``limit`` is None for all of them.
+    """
 
     table: str
     filter: str
     order: tuple[tuple[str, bool], ...]  # of columns, each with whether it descends
-    offset: int
-    limit: int
+    offset: int = 0
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows of an answer, and the number of rows that a page is part of."""
+    """Rows of an answer, and the number of rows that a choice is part of."""
 
     rows: pa.Table
     total: int
 
 
-def parse_order(text: str, columns: list[str]) -> tuple[tuple[str, bool], ...]:
-    """Return columns and directions of ``a, b DESC``; raise WrongUse naming what is wrong."""
-    found = []
-    for part in text.split(",") if text.strip() else ():
-        words = part.split() or [""]
-        direction = words[1].lower() if len(words) > 1 else "asc"
-        name = words[0].strip('"')
-        if name not in columns:
-            raise WrongUse(f"order_by: no column {echo(name, 60)}: one of {listed(columns, 300)}")
-        if direction not in ("asc", "desc") or len(words) > 2:
-            raise WrongUse(
-                f"order_by {echo(part.strip(), 60)}: expected COLUMN, COLUMN ASC or DESC"
-            )
-        found.append((name, direction == "desc"))
-    if len({name for name, _ in found}) != len(found):
-        raise WrongUse(f"order_by {echo(text, 60)}: names a column twice")
-    return tuple(found)
+def choose(tables: Mapping[str, pa.Table], query: Choice) -> Answer:
+    """Return the ids that are chosen, in order; raise WrongUse for what is not one condition.
 
-
-def page(tables: Mapping[str, pa.Table], query: Page) -> Answer:
-    """Return one page of a table; raise WrongUse for a filter that is not one condition."""
+    Only ids are sorted: with all columns a million rows would not fit into the memory.
+    """
     table = tables[query.table]
     with _connect(tables) as connection:
         where = _condition(connection, query)
         source = f"FROM {_quoted(query.table)} WHERE (\n{where}\n)"
         names = ", ".join(table.column_names)
-        total = _capped(connection, f"SELECT count(*) {source}", "filter", names)[0][0].as_py()
         order = [f"{_quoted(name)}{' DESC' if down else ''}" for name, down in query.order]
         order += [] if "id" in dict(query.order) else ["id"]
-        statement = (
-            f"SELECT * {source} ORDER BY {', '.join(order)}"
-            f" LIMIT {query.limit} OFFSET {query.offset}"
-        )
-        return Answer(_capped(connection, statement, "filter", names), total)
+        statement = f"SELECT id {source} ORDER BY {', '.join(order)} OFFSET {query.offset}"
+        if query.limit is not None:
+            statement += f" LIMIT {query.limit}"
+        ids = _capped(connection, statement, "filter", names, MAX_CHOSEN, 8 * MAX_CHOSEN)
+        total = _capped(connection, f"SELECT count(*) {source}", "filter", names)[0][0].as_py()
+        return Answer(ids, total)
 
 
-def select(tables: Mapping[str, pa.Table], sql: str) -> Answer:
-    """Return the answer to one SELECT; raise WrongUse for anything else, LimitExceeded if large."""
+def select(tables: Mapping[str, pa.Table], sql: str, others: Sequence[str] = ()) -> Answer:
+    """Return the answer to one SELECT; raise WrongUse for anything else, LimitExceeded if large.
+
+    ``others`` are names of tables that are there, too, and that the statement does not name.
+    """
     _check_length(sql, "sql")
     with _connect(tables) as connection:
         try:
@@ -117,8 +108,8 @@ def select(tables: Mapping[str, pa.Table], sql: str) -> Answer:
         if statements[0].type != duckdb.StatementType.SELECT:
             kind = statements[0].type.name
             raise WrongUse(f"sql: a statement of kind {kind}; expected one SELECT")
-        known = "; ".join(f"{n}: {', '.join(t.column_names)}" for n, t in tables.items())
-        rows = _capped(connection, sql, "sql", known)
+        known = [f"{name}: {', '.join(table.column_names)}" for name, table in tables.items()]
+        rows = _capped(connection, sql, "sql", "; ".join([*known, *others]))
         return Answer(rows, rows.num_rows)
 
 
@@ -130,7 +121,7 @@ def _connect(tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _condition(connection: duckdb.DuckDBPyConnection, query: Page) -> str:
+def _condition(connection: duckdb.DuckDBPyConnection, query: Choice) -> str:
     """Return the filter if it is one condition without volatile functions.
 
     The whole statement is parsed: but for the condition, its syntax tree must be that of ``true``.
@@ -144,7 +135,7 @@ def _condition(connection: duckdb.DuckDBPyConnection, query: Page) -> str:
         raise WrongUse(f"filter: expected expressions at most {MAX_NESTED} deep") from None
 
 
-def _checked(connection: duckdb.DuckDBPyConnection, query: Page) -> str:
+def _checked(connection: duckdb.DuckDBPyConnection, query: Choice) -> str:
     plain, own = (
         _parsed(connection, f"SELECT * FROM {_quoted(query.table)} WHERE (\n{condition}\n)")
         for condition in ("true", query.filter)
@@ -190,8 +181,9 @@ def _functions(node: Any) -> Iterator[str]:
 
 
 def _capped(
-    connection: duckdb.DuckDBPyConnection, statement: str, what: str, columns: str
-) -> pa.Table:
+    connection: duckdb.DuckDBPyConnection, statement: str, what: str, columns: str,
+    most_rows: int = MAX_ROWS, most_bytes: int = MAX_BYTES,
+) -> pa.Table:  # fmt: skip
     """Run a statement; raise LimitExceeded once its rows are more than one answer may hold."""
     batches, rows, size = [], 0, 0
     try:
@@ -199,9 +191,9 @@ def _capped(
         for batch in reader:
             batches.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
-            if rows > MAX_ROWS or size > MAX_BYTES:
+            if rows > most_rows or size > most_bytes:
                 raise LimitExceeded(
-                    f"{what}: the answer is more than {MAX_ROWS} rows or {MAX_BYTES >> 20} MB;"
+                    f"{what}: the answer is more than {most_rows} rows or {most_bytes >> 20} MB;"
                     " ask for fewer rows or columns (LIMIT), or read the table's file"
                 )
         return pa.Table.from_batches(batches, reader.schema)

@@ -6,6 +6,7 @@ is ended with its process, and the next query gets a new one.
 
 import contextlib
 import json
+import os
 import queue
 import socket
 import subprocess
@@ -16,9 +17,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NamedTuple, Protocol
 
+import pyarrow as pa
+
 from fibstream.core.errors import LimitExceeded, Retryable, WrongState, WrongUse
 
-from .sql import Page
+from .shared import SharedTable
+from .sql import Choice
 from .sql_process import NO_MEMORY, encode_query
 
 MAX_PROCESSES = 2  # each may use a core and 3 GB of address space; other queries wait
@@ -46,11 +50,16 @@ class Reply(NamedTuple):
     total: int
     rows: bytes
 
+    def table(self) -> pa.Table:
+        """Return the rows."""
+        return pa.ipc.open_stream(self.rows).read_all()
+
 
 @dataclass
 class _Process:
     process: subprocess.Popen[bytes]
     connection: Connection
+    descriptors: socket.socket  # the same socket, over which tables are passed
     queries: int = 0
 
     def end(self) -> None:
@@ -58,6 +67,7 @@ class _Process:
         self.process.kill()
         self.process.wait()
         self.connection.close()
+        self.descriptors.close()
 
 
 class _Watchdog:
@@ -96,15 +106,17 @@ class SqlPool:
         for _ in range(MAX_PROCESSES):
             self._idle.put(None)
 
-    def run(self, query: Page | str, tables: Mapping[str, bytes], context: Caller) -> Reply:
+    def run(
+        self, query: Choice | str, tables: Mapping[str, SharedTable | None], context: Caller
+    ) -> Reply:
         """Return the answer to a query.
 
         Parameters
         ----------
         query
-            A page of a table, or one SELECT.
+            A choice of rows of a table, which is answered with their ids, or one SELECT.
         tables
-            Parquet files by name.
+            Tables by name; None for those that the query does not name.
         context
             The call that waits for the answer: when it ends, so does the query.
 
@@ -120,7 +132,7 @@ class SqlPool:
             if not context.add_callback(lambda: watchdog.stop("cancelled")):
                 watchdog.stop("cancelled")
             try:
-                return _exchange(process.connection, query, tables)
+                return _exchange(process, query, tables)
             except (EOFError, OSError):
                 process.queries = MAX_QUERIES
                 raise self._cause(process, watchdog.reason) from None
@@ -183,7 +195,7 @@ def _start() -> _Process:
             [*line, str(there.fileno())], pass_fds=[there.fileno()], stdin=subprocess.DEVNULL,
             env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
-    started = _Process(process, Connection(here.detach()))
+    started = _Process(process, Connection(os.dup(here.fileno())), here)
     try:
         if started.connection.poll(START_S):
             started.connection.recv_bytes()  # it is ready
@@ -194,10 +206,14 @@ def _start() -> _Process:
     raise Retryable("the process that runs queries did not start")
 
 
-def _exchange(connection: Connection, query: Page | str, tables: Mapping[str, bytes]) -> Reply:
-    connection.send_bytes(encode_query(query, list(tables)))
-    for table in tables.values():
-        connection.send_bytes(table)
+def _exchange(
+    process: _Process, query: Choice | str, tables: Mapping[str, SharedTable | None]
+) -> Reply:
+    connection = process.connection
+    named = {name: table for name, table in tables.items() if table}
+    connection.send_bytes(encode_query(query, list(named), [n for n in tables if n not in named]))
+    for table in named.values():
+        socket.send_fds(process.descriptors, [b"t"], [table.descriptor])
     head = json.loads(connection.recv_bytes())
     if "error" in head:
         kind = LimitExceeded if head["error"] == "LimitExceeded" else WrongUse

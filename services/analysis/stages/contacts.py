@@ -113,7 +113,7 @@ def table_stage(dataset: Dataset, contact: Contact, measured: Stage, sited: Stag
     }  # fmt: skip
     inputs = (rows, sides, contact.summary)
     return Stage(
-        f"tables/{contact.path}", 2, inputs, (Output(path),), parameters, compute, subjects=WHOLE
+        f"tables/{contact.path}", 3, inputs, (Output(path),), parameters, compute, subjects=WHOLE
     )
 
 

@@ -32,7 +32,7 @@ def table_stage(dataset: Dataset, name: str) -> Stage:
         return {path: to_parquet(table, {"organelle": name, "voxel_size_nm": str(list(voxel))})}
 
     parameters = {"voxel_size_nm": list(voxel), "raw": raw}
-    return Stage(f"tables/{name}", 2, (rows,), (Output(path),), parameters, compute, subjects=WHOLE)
+    return Stage(f"tables/{name}", 3, (rows,), (Output(path),), parameters, compute, subjects=WHOLE)
 
 
 def total_of(cells: Mapping[Index, Arrays], grid: Grid) -> Arrays:
