@@ -1,4 +1,4 @@
-"""The work of commands on one volume: the pure functions of the services, block by block."""
+"""Predicting one volume: the pure functions of inference, chunk by chunk."""
 
 import logging
 import os
@@ -10,31 +10,25 @@ from fibstream.app.design import default_chunk, make_engine, wanted_of
 from fibstream.app.sampling import network_notes, unimaged_note
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse
-from fibstream.core.grid import Box, Grid, Index
+from fibstream.core.grid import Box, Index
 from fibstream.core.keys import canonical, digest
 from fibstream.core.stage import Output, Patch
 from fibstream.runtime.settings import Settings
-from fibstream.services.analysis.conventions import HALO
-from fibstream.services.analysis.measure import measure
-from fibstream.services.analysis.profiles import PROFILES
-from fibstream.services.analysis.table import finish, to_csv, to_parquet
-from fibstream.services.analysis.totals import RowTotals
 from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.edges.tiles import spec_of
 from fibstream.services.inference.port import ModelSpec
 from fibstream.services.inference.seen import predict_raw, raw_halo
 from fibstream.services.inference.tiling import finer_shape, halo_of
-from fibstream.volumes.positions import check_same_grid, offset_nm
-from fibstream.volumes.sources import Source, open_volume
+from fibstream.volumes.positions import offset_nm
+from fibstream.volumes.sources import Source
 
 from .flags import parse_chunk
-from .outputs import Volume, check_file, new_groups, write_file
+from .outputs import Volume, new_groups
 from .progress import track
 from .seeing import RawFlags, open_raw, view_of
 
 log = logging.getLogger(__name__)
 
-BLOCK: Index = (128, 128, 128)  # voxels read at a time where no chunks are written
 Voxel = tuple[float, float, float]
 
 
@@ -121,38 +115,3 @@ def predict_volume(
             for name, voxels in zip(names, found, strict=True):
                 volume.write(name, index, voxels)
     return names
-
-
-def _blocks(source: Source) -> Grid:
-    return Grid(source.shape, clip_chunk(BLOCK, source.shape))
-
-
-def measure_labels(
-    labels: str, out: Path, *, raw: str | None, voxel_size_nm: Voxel | None, profile: str | None
-) -> int:
-    """Write one row per object; return how many there are."""
-    if profile not in (None, *PROFILES):
-        raise WrongUse(f"--profile {profile}: expected {' or '.join(PROFILES)}")
-    if out.suffix not in (".csv", ".parquet") or (profile and out.suffix != ".csv"):
-        raise WrongUse(f"--out {out}: expected a name that ends in .csv" + (
-            "" if profile else " or .parquet"))  # fmt: skip
-    check_file(out, inputs=[labels, raw])
-    source = open_volume(labels, kind="labels", voxel_size_nm=voxel_size_nm)
-    grey = None
-    if raw is not None:
-        grey = open_volume(raw, kind="raw", voxel_size_nm=source.voxel_size_nm)
-        check_same_grid(source, grey)
-    fold, grid = RowTotals(), _blocks(source)
-    for index in track(list(grid.indices()), "measured"):
-        box = grid.box(index)
-        values = None if grey is None else grey.read(box)
-        fold.put(index, measure(_patch(source, grid.block(index, HALO)), box, values))
-    table = finish(fold.total(), source.voxel_size_nm, raw=grey is not None)
-    if profile:
-        data = PROFILES[profile](table, source.voxel_size_nm, offset_nm(source))
-    elif out.suffix == ".csv":
-        data = to_csv(table)
-    else:
-        data = to_parquet(table, {"voxel_size_nm": str(list(source.voxel_size_nm))})
-    write_file(out, data)
-    return int(table.num_rows)

@@ -104,7 +104,7 @@ def measure(
 
     Example: fibstream measure --labels labels.zarr --out mitochondria.csv
     """
-    from ..oneshot import measure_labels
+    from ..measuring import measure_labels
 
     rows = measure_labels(
         labels, out, raw=raw, voxel_size_nm=voxel_size(voxel_size_nm), profile=profile
