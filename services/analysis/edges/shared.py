@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fibstream.core.errors import LimitExceeded
-from fibstream.services.analysis.table import ROWS_A_GROUP
 
 MAX_TABLE = 1 << 30  # bytes of a decoded table: three million objects with all columns
 MAX_SHARED = 2 << 30  # of all that are kept or in use
@@ -37,6 +36,8 @@ class SharedTable:
         self.descriptor = _written(lambda file: _copy(source, file))
         weakref.finalize(self, os.close, self.descriptor)
         self.rows = mapped(self.descriptor)
+        ids = self.rows["id"]
+        self._ids = ids.chunk(0).to_numpy() if ids.num_chunks else np.zeros(0, np.uint64)
 
     @property
     def size(self) -> int:
@@ -46,9 +47,9 @@ class SharedTable:
 
     def take(self, ids: pa.ChunkedArray, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of ``ids`` (uint64), in their order; every one must be there."""
-        known, wanted = self.rows["id"].to_numpy(), ids.to_numpy()
-        places = np.searchsorted(known, wanted)
-        assert np.array_equal(known[places], wanted)
+        wanted = ids.to_numpy()
+        places = np.searchsorted(self._ids, wanted)
+        assert np.array_equal(self._ids[places], wanted)
         return self.rows.select(columns or self.rows.column_names).take(places)
 
 
@@ -113,7 +114,12 @@ def mapped(descriptor: int) -> pa.Table:
     """Return the table that a descriptor of a `SharedTable` holds, without copying it."""
     # Older Linux maps what is sealed against writing only privately; nothing is copied either way.
     memory = mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-    return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(memory))).read_all()
+    reader = pa.BufferReader(pa.py_buffer(memory))
+    columns = []
+    while reader.tell() < reader.size():
+        columns.append(pa.ipc.open_stream(reader).read_all())
+    schema = pa.schema([column.schema.field(0) for column in columns], columns[0].schema.metadata)
+    return pa.table([column.column(0) for column in columns], schema=schema)
 
 
 def _written(write: Callable[[IO[bytes]], None]) -> int:
@@ -133,7 +139,11 @@ def _written(write: Callable[[IO[bytes]], None]) -> int:
 
 
 def _copy(source: pq.ParquetFile, file: IO[bytes]) -> None:
-    """Write a Parquet file as an Arrow file, group by group."""
-    with pa.ipc.new_file(file, source.schema_arrow) as writer:
-        for batch in source.iter_batches(batch_size=ROWS_A_GROUP):
-            writer.write_batch(batch)
+    """Write a Parquet file as Arrow streams, one for each column, which is whole in it.
+
+    To take rows of a column that is in parts, Arrow puts all of it together each time.
+    """
+    for name in source.schema_arrow.names:
+        column = source.read([name]).combine_chunks()
+        with pa.ipc.new_stream(file, column.schema) as writer:
+            writer.write_table(column)
