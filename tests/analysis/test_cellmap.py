@@ -1,12 +1,11 @@
 """The cellmap profile equals what cellmap-analyze 0.6.2 writes, to 1e-6.
 
-Its output for `scene` is kept below.  Where FIBSTREAM_CELLMAP names the Python of an environment in
-which cellmap-analyze is installed, it is also run anew, on that and on noise (docs/testing.md).
+Its output for `scene` is kept below.  It is also run anew, on that and on noise, in an environment
+of its own that is made once (docs/testing.md).
 """
 
 import csv
 import io
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,9 @@ from fibstream.services.analysis.measure import measure
 from fibstream.services.analysis.profiles import PROFILES
 from fibstream.services.analysis.table import finish
 from fibstream.services.analysis.totals import merge
+
+from ..support import cellmap
+from ..support.patience import PATIENCE_S
 
 SIZE, PLACE = (5.24, 4.0, 3.5), (100.0, 20.5, 7.0)
 PEER = """
@@ -98,17 +100,17 @@ def test_a_table_without_objects_is_its_header_and_what_has_no_ratio_is_empty() 
     assert (row["Elongation"], row["Flatness"], row["Principal Axis 1 X"]) == ("", "", "1.0")
 
 
-@pytest.mark.skipif("FIBSTREAM_CELLMAP" not in os.environ, reason="no cellmap-analyze is named")
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_cellmap_analyze_writes_the_same_now(seed: int | None, tmp_path: Path) -> None:
+    program = cellmap.python()
     labels, raw = scene()
     if seed is not None:
         chance = np.random.default_rng(seed)
         labels = chance.integers(0, 5, (17, 13, 19)).astype(np.uint64)
         raw = chance.integers(0, 250, labels.shape).astype(np.uint8)
     paths = [write(tmp_path / name, a) for name, a in (("labels", labels), ("raw", raw))]
-    peer = [os.environ["FIBSTREAM_CELLMAP"], "-c", PEER, *paths, str(tmp_path / "out")]
-    subprocess.run(peer, check=True, capture_output=True, timeout=300)
+    peer = [program, "-c", PEER, *paths, str(tmp_path / "out")]
+    subprocess.run(peer, check=True, capture_output=True, timeout=PATIENCE_S)
     compare(ours(labels, raw).decode(), (tmp_path / "out" / "labels.csv").read_text())
 
 
