@@ -64,7 +64,7 @@ def halve_mean(array: NDArray[Any]) -> NDArray[Any]:
     of_floats = array.dtype.kind == "f"
     small = np.int32 if array.dtype.itemsize <= 2 else np.int64  # of eight voxels, doubled
     first, *others = _corners(array, 0)
-    total = first.astype(np.float64 if of_floats else small)
+    total: NDArray[Any] = first.astype(np.float64 if of_floats else small)
     for corner in others:
         total += corner.astype(total.dtype)
     count = _counts(array.shape).astype(total.dtype)
