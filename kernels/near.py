@@ -4,9 +4,10 @@ A voxel size is the decimal that the user wrote, and no float is compared.
 """
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,6 @@ def halo(distance_nm: float, voxel_size_nm: Voxel, kind: str = "naive") -> Halo:
     return Halo((z, y, x), (z + 1, y + 1, x + 1))
 
 
-@lru_cache(8)  # every block of a contact asks for the same one
 def footprint(distance_nm: float, voxel_size_nm: Voxel, ties: str = "smallest") -> Footprint:
     """Return the steps that are no longer than a distance plus one voxel.
 
@@ -57,13 +57,18 @@ def footprint(distance_nm: float, voxel_size_nm: Voxel, ties: str = "smallest") 
     axes is at most 1: along each axis that is d plus one voxel, and for cubes the published rule.
     Which of two near things is nearer, their distances tell. ``ties`` may be ``java``, for cubes.
     """
+    return _footprint(distance_nm, voxel_size_nm, ties)
+
+
+@lru_cache(8)  # every block of a contact asks for the same one
+def _footprint(distance_nm: float, voxel_size_nm: Voxel, ties: str) -> Footprint:
     edges = [Fraction(str(edge)) for edge in voxel_size_nm]
     distance = Fraction(str(distance_nm))
     axes = [np.arange(-r, r + 1) for r in reach(distance_nm, voxel_size_nm)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int64)
-    squares = (grid**2).astype(object)
-    near = squares @ [(edge / (distance + edge)) ** 2 for edge in edges] <= 1
-    lengths = (squares @ [edge**2 for edge in edges])[near]
+    sums, one = _weighted(grid**2, [(edge / (distance + edge)) ** 2 for edge in edges])
+    near = sums <= one
+    lengths = _weighted(grid[near] ** 2, [edge**2 for edge in edges])[0]
     order = np.argsort(lengths, kind="stable")
     steps = grid[near][order].astype(np.int32)
     ranks = np.unique(lengths, return_inverse=True)[1][order].astype(np.int32)
@@ -72,6 +77,16 @@ def footprint(distance_nm: float, voxel_size_nm: Voxel, ties: str = "smallest") 
     assert len(set(edges)) == 1, voxel_size_nm
     steps = np.concatenate([_hashed(steps[ranks == rank]) for rank in range(ranks[-1] + 1)])
     return Footprint(steps, np.arange(len(steps), dtype=np.int32), java=True)
+
+
+def _weighted(values: NDArray[np.int64], weights: Sequence[Fraction]) -> tuple[NDArray[Any], int]:
+    """Return sums of values ``(n, 3)`` by exact weights, in whole parts, and how many are one."""
+    one = math.lcm(*(weight.denominator for weight in weights))
+    whole = [int(weight * one) for weight in weights]
+    most = sum(n * w for n, w in zip(values.max(axis=0).tolist(), whole, strict=True))
+    if most < 1 << 62 and one < 1 << 62:
+        return values @ np.array(whole, np.int64), one
+    return values.astype(object) @ whole, one
 
 
 def lengths_nm(near: Footprint, voxel_size_nm: Voxel) -> list[float]:
