@@ -22,12 +22,13 @@ from .compiled import compiled
 from .near import Footprint
 from .planes import extended, shared_planes
 from .refined import refined_pairs
+from .spread import spread
 from .surface import Ids, surface_of
 
 Codes = NDArray[np.uint32]
 
 
-def nearest(labels: Ids, near: Footprint) -> tuple[Ids, Ids]:
+def nearest(labels: Ids, near: Footprint, *, two: bool = True) -> tuple[Ids, Ids]:
     """Return the ids of the two nearest objects of each voxel, 0 where none is near.
 
     Parameters
@@ -36,6 +37,8 @@ def nearest(labels: Ids, near: Footprint) -> tuple[Ids, Ids]:
         Ids of objects, ``(z, y, x)``, 0 for none. Beyond the array there is nothing.
     near
         What counts as near.
+    two
+        Whether the second is wanted; else it may be 0.
 
     Returns
     -------
@@ -43,10 +46,13 @@ def nearest(labels: Ids, near: Footprint) -> tuple[Ids, Ids]:
         ``(z, y, x)`` each, two different objects in order of (rank, id). The first of a surface
         voxel is its own object; a voxel inside an object has none.
     """
-    first, second = np.zeros((2, *labels.shape), np.uint64)
-    ranks = np.full((2, *labels.shape), 2**31 - 1, np.int32)
     surface = surface_of(labels)
-    _offer(labels, surface, near.steps, near.ranks, first, second, ranks)
+    if near.ball:
+        first, second = spread(labels, surface, near.ball, two=two)
+    else:
+        first, second = np.zeros((2, *labels.shape), np.uint64)
+        ranks = np.full((2, *labels.shape), 2**31 - 1, np.int32)
+        _offer(labels, surface, near.steps, near.ranks, first, second, ranks)
     first[(labels != 0) & ~surface] = 0
     second[first == 0] = 0
     return first, second
@@ -91,11 +97,11 @@ def _take(
 
 def naive_pairs(one: Ids, other: Ids | None, near: Footprint) -> tuple[Ids, Ids]:
     """Return the pair of objects that are both near each voxel, as `refined_pairs` does."""
-    first, second = nearest(one, near)
+    first, second = nearest(one, near, two=other is None)
     if other is None:
         first, second = np.minimum(first, second), np.maximum(first, second)
     else:
-        second = nearest(other, near)[0]
+        second = nearest(other, near, two=False)[0]
     apart = (first == 0) | (second == 0)
     first[apart] = 0
     second[apart] = 0

@@ -22,12 +22,14 @@ class Footprint(NamedTuple):
 
     ``steps`` int32 ``(n, 3)``, zyx; ``ranks`` int32 ``(n,)``: of two steps that with the smaller
     rank leads to what is nearer. Ranks are equal for equal distances; with ``java`` no two are, and
-    of equally far steps the one that a Java hash table has first is nearer.
+    of equally far steps the one that a Java hash table has first is nearer. ``ball`` is the
+    greatest squared length in voxels where voxels are cubes and lengths alone decide; else 0.
     """
 
     steps: NDArray[np.int32]
     ranks: NDArray[np.int32]
     java: bool = False
+    ball: int = 0
 
 
 def reach(distance_nm: float, voxel_size_nm: Voxel) -> Index:
@@ -73,7 +75,8 @@ def _footprint(distance_nm: float, voxel_size_nm: Voxel, ties: str) -> Footprint
     steps = grid[near][order].astype(np.int32)
     ranks = np.unique(lengths, return_inverse=True)[1][order].astype(np.int32)
     if ties != "java":
-        return Footprint(steps, ranks)
+        cubes = len(set(edges)) == 1
+        return Footprint(steps, ranks, ball=int((grid[near] ** 2).sum(axis=1).max()) * cubes)
     assert len(set(edges)) == 1, voxel_size_nm
     steps = np.concatenate([_hashed(steps[ranks == rank]) for rank in range(ranks[-1] + 1)])
     return Footprint(steps, np.arange(len(steps), dtype=np.int32), java=True)

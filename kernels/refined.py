@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled
 from .near import Footprint, between
+from .spread import spread
 from .surface import Ids, surface_of
 
 _ROW, _LOW, _SLOTS = np.uint64(31), np.uint64(0xFFFFFFFF), np.uint64(15)
@@ -60,9 +61,12 @@ def _facing(labels: Ids, others: Ids, near: Footprint, *, same: bool) -> Ids:
 
     A voxel that is also of an object of ``others`` faces that one on its surface, none inside it.
     """
-    facing = np.zeros(labels.shape, np.uint64)
     theirs = surface_of(others)
     ours = theirs if same else surface_of(labels)
+    if near.ball:
+        found = spread(others, others != 0, near.ball, two=same)[same]
+        return np.where(ours & (same | theirs | (others == 0)), found, np.uint64(0))
+    facing = np.zeros(labels.shape, np.uint64)
     _look(labels, ours, others, theirs, same, near.steps, near.ranks, facing)
     return facing
 

@@ -19,10 +19,8 @@ CALLS, CLIENT_CALLS = 64, 32  # of a service at a time, and of one client; watch
 MAX_FILE = 64 * 1024  # bytes of settings
 MAX_WORKERS = 256  # processes of one service on one machine
 # Read by tests or by single commands, not settings of a run.
-OTHER = {
-    "FIBSTREAM_SHARED", "FIBSTREAM_SERVER", "FIBSTREAM_REQUIRE_KAFKA",
-    "FIBSTREAM_REQUIRE_CHROMIUM", "FIBSTREAM_REQUIRE_DEPLOY", SERVICE_VARIABLE,
-}  # fmt: skip
+OTHER = {"FIBSTREAM_SHARED", "FIBSTREAM_SERVER", SERVICE_VARIABLE}
+OF_TESTS = "FIBSTREAM_REQUIRE_"  # what must not be missing, one name each
 
 
 class Settings(Frozen):
@@ -140,7 +138,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Value]:
     given = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX) and name not in OTHER
+        if name.startswith(PREFIX) and name not in OTHER and not name.startswith(OF_TESTS)
     }
     return {
         name: Value(value, PREFIX + name.upper())

@@ -1,5 +1,6 @@
 """Flag before environment before file before default; whatever is wrong is one clear line."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,13 @@ def test_unknown_words_name_those_that_are_known(tmp_path: Path) -> None:
     ):
         assert "unknown setting" in message
         assert all(name in message for name in Settings.model_fields)
+
+
+def test_what_the_whole_check_sets_is_no_setting(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[2] / ".ci/run").read_text()
+    names = re.findall(r"\bFIBSTREAM_\w+(?==)", text)
+    assert len(names) > 3
+    load({}, dict.fromkeys(names, "1"), tmp_path)
 
 
 @pytest.mark.parametrize(
