@@ -2,52 +2,52 @@
 
 import base64
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import jinja2
-import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.subject import CHUNKS, count
+from fibstream.services.analysis.sites import pair_table
+from fibstream.services.analysis.stages.contact_words import contacts_of
 from fibstream.store.local import LocalFiles
 from fibstream.store.store import Store
 
 from .catalogue import segmentations
 from .cells.reported import Whole, whole
+from .charts import as_png
 from .choices import unnamed
-from .colours import Colouring, css
+from .colours import css
+from .contact_figures import matrix
 from .division.drawn import draw_division
 from .facts import missing, provenance, source_of
 from .folder import open_dataset
 from .hashes import Track, untracked
 from .hashes import hashes as hashes_of
+from .histogram import histogram, ticks
 from .kept import Kept
 from .picture import Subject, details, paint
+from .rows import (
+    COLUMNS,
+    Row,
+    cell,
+    colouring,
+    columns,
+    ids_of,
+    is_black,
+    point,
+    rows_of,
+    volumes_of,
+)
 from .solid import EDGE, of_dataset
 from .truths import open_truths, scored
 
 ROWS = 100  # of a table on the page: the largest objects; the file has all
 WIDTH = 1200  # pixels of the page: a smaller plane is shown larger
-BINS = 24  # of the histogram
-BLACK = 0.02  # of the contrast: the inside of a mitochondrion is ten times as bright
-COLUMNS: Mapping[str, str] = {
-    "voxels": "voxels",
-    "volume_nm3": "volume / µm³",
-    "area_nm2": "surface / µm²",
-    "centroid_z_nm": "z / nm",
-    "centroid_y_nm": "y / nm",
-    "centroid_x_nm": "x / nm",
-    "touches_border": "cut by the border",
-}
-UNITS = {"volume_nm3": 1e9, "area_nm2": 1e6}  # of a column on the page, in that of the table
-
-Row = dict[str, Any]
 
 
 class Written(NamedTuple):
@@ -89,6 +89,7 @@ def write_report(
             _section(subject, rows)
             | _drawn(subject, pictures[-1], track, edge)
             | _division(subject, files, rows, pictures[-1], track)
+            | _matrix(subject, rows, pictures[-1])
             | {
                 "chunks": len(list(store.chunks(found.group))),
                 "of": count(CHUNKS, dataset.grid) if dataset.grid.sealed else None,
@@ -147,16 +148,28 @@ def _division(
     return {"division": _data_url(drawn)}
 
 
+def _matrix(subject: Subject, rows: Sequence[Row], path: Path) -> dict[str, str]:
+    """Write the picture of which objects are in contact, if contacts are shown; return it."""
+    known = {contact.path: contact for contact in contacts_of(subject.dataset)}
+    contact = known.get(subject.chosen.group)
+    if contact is None or not rows:
+        return {"matrix": ""}
+    pairs = pair_table(pq.read_table(subject.out / subject.chosen.table))
+    drawn = as_png(matrix(pairs, (contact.a, contact.b)))
+    path.with_name(f"{path.stem}-matrix.png").write_bytes(drawn)
+    return {"matrix": _png_url(drawn)}
+
+
 def _section(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:
     """Return what the page shows of one organelle; volumes in cubic micrometres."""
     whole = [row for row in rows if not row["touches_border"]]
     black = [row for row in rows if is_black(row, subject.dataset)]
-    volumes = _volumes(rows)
+    volumes = volumes_of(rows)
     return {
         "name": subject.chosen.name, "short": subject.chosen.name.rpartition("/")[2],
-        "objects": len(rows), "volumes": volumes, "whole": _volumes(whole),
-        "black": _volumes(black), "histogram": histogram(volumes), "rows": rows[:ROWS],
-        "colours": [css(colour) for colour in subject.colours_of(_ids(rows[:ROWS]))],
+        "objects": len(rows), "volumes": volumes, "whole": volumes_of(whole),
+        "black": volumes_of(black), "histogram": histogram(volumes), "rows": rows[:ROWS],
+        "colours": [css(colour) for colour in subject.colours_of(ids_of(rows[:ROWS]))],
         "details": [
             {"title": d.title, "height": d.size[0] * d.aspect, "width": d.size[1],
              "zoom": min(max(WIDTH // d.size[1], 1), 8),
@@ -164,48 +177,6 @@ def _section(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:
             for d in details(subject)
         ],
     }  # fmt: skip
-
-
-def _ids(rows: Sequence[Row]) -> NDArray[np.uint64]:
-    return np.array([row["id"] for row in rows], np.uint64)
-
-
-def colouring(rows: Sequence[Row], dataset: Dataset) -> Colouring:
-    """Return the colours of the objects of a table, the largest first."""
-    ends = (np.array([[row[f"{end}_{axis}"] for axis in "zyx"] for row in rows], np.int64)
-            for end in ("min", "max"))  # fmt: skip
-    low, high = (corners.reshape(-1, 3) for corners in ends)
-    return Colouring(_ids(rows), low, high, dataset.voxel_size_nm)
-
-
-def rows_of(path: Path) -> list[Row]:
-    """Return the rows of a table, the largest object first; none before it is made."""
-    rows: list[Row] = pq.read_table(path).to_pylist() if path.is_file() else []
-    return sorted(rows, key=lambda row: (-row["voxels"], row["id"]))
-
-
-def point(rows: Sequence[Row], dataset: Dataset) -> tuple[float, float, float]:
-    """Return where the picture is cut, in nm: through the largest object, else the middle.
-
-    An object that is black throughout was hardly imaged: another is shown where there is one.
-    """
-    candidates = [row for row in rows if not is_black(row, dataset)] or rows
-    if candidates:
-        z, y, x = (float(candidates[0][f"centroid_{axis}_nm"]) for axis in "zyx")
-        return z, y, x
-    shape = [edge or 0 for edge in dataset.shape]
-    z, y, x = (n * s / 2 for n, s in zip(shape, dataset.voxel_size_nm, strict=True))
-    return z, y, x
-
-
-def is_black(row: Row, dataset: Dataset) -> bool:
-    """Whether an object's mean grey value is the end of the contrast that networks see as black."""
-    mean = row.get("raw_mean")
-    if mean is None:
-        return False
-    low, high = dataset.contrast
-    dark = (high - mean if dataset.invert else mean - low) / (high - low)
-    return bool(dark < BLACK)
 
 
 def summary(dataset: Dataset) -> str:
@@ -216,52 +187,6 @@ def summary(dataset: Dataset) -> str:
     place = ", ".join(f"{nm / 1000:.7g}" for nm in dataset.offset_nm)
     begins = f", from {place} µm on" if any(dataset.offset_nm) else ""
     return f"{shape} voxels (z, y, x) of {size} nm{begins}, {dataset.dtype}, in chunks of {chunk}"
-
-
-def columns(dataset: Dataset) -> Mapping[str, str]:
-    """Return the headings of a table; its positions are counted from the first voxel's centre."""
-    if not any(dataset.offset_nm):
-        return COLUMNS
-    return {c: f"{h} from the first voxel" if c.startswith("centroid") else h
-            for c, h in COLUMNS.items()}  # fmt: skip
-
-
-def _volumes(rows: Sequence[Row]) -> list[float]:
-    """Return volumes in cubic micrometres."""
-    return [row["volume_nm3"] / UNITS["volume_nm3"] for row in rows]
-
-
-class Histogram(NamedTuple):
-    """Counts in bins of equal width on a logarithmic axis, from one power of ten to another."""
-
-    counts: list[int]
-    low: int
-    high: int
-
-
-def histogram(volumes: Sequence[float]) -> Histogram | None:
-    """Return a histogram of volumes in cubic micrometres; None of fewer than two."""
-    if len(volumes) < 2:
-        return None
-    logs = np.log10(np.asarray(volumes))
-    low = math.floor(logs.min())
-    high = max(math.ceil(logs.max() + 1e-9), low + 1)
-    return Histogram(np.histogram(logs, BINS, (low, high))[0].tolist(), low, high)
-
-
-def ticks(most: int) -> list[int]:
-    """Return whole numbers from 0 to at least ``most``, at most six of them, in round steps."""
-    step = next(s * 10**e for e in range(19) for s in (1, 2, 5) if 5 * s * 10**e >= most)
-    return list(range(0, most + step, step))
-
-
-def _cell(value: Any, column: str) -> str:
-    """Return a value of a table as text."""
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if column in UNITS:
-        return f"{value / UNITS[column]:.4g}"
-    return f"{value:.0f}"
 
 
 def _data_url(image: Any) -> str:
@@ -281,7 +206,7 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters.update(cell=_cell, median=median)
+    environment.filters.update(cell=cell, median=median)
     environment.globals.update(ticks=ticks)
     return environment.get_template("report.html")
 

@@ -7,7 +7,8 @@ import typer
 
 from fibstream.app.design import engine_of
 from fibstream.app.reference import absent_of, labels_of, prediction_of, table_of
-from fibstream.app.report import Row, rows_of, write_report
+from fibstream.app.report import write_report
+from fibstream.app.rows import Row, rows_of
 from fibstream.core.grid import Box
 from fibstream.runtime.settings import Settings
 from fibstream.services.analysis.table import rows_hash

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from fibstream.app.catalogue import segmentations
-from fibstream.app.report import colouring, rows_of
+from fibstream.app.rows import colouring, rows_of
 from fibstream.app.solid import of_dataset, of_volume
 from fibstream.core.dataset import RECORD
 from fibstream.core.errors import WrongUse

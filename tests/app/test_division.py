@@ -23,7 +23,8 @@ from fibstream.app.division.plane import (
 )
 from fibstream.app.drawing import GAP, TITLE
 from fibstream.app.folder import open_dataset
-from fibstream.app.report import colouring, rows_of, write_report
+from fibstream.app.report import write_report
+from fibstream.app.rows import colouring, rows_of
 from fibstream.app.truths import open_truths
 from fibstream.core.grid import Box
 from fibstream.kernels.scores import count_pairs, instance_scores

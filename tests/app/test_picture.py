@@ -24,9 +24,9 @@ from fibstream.app.drawing import (
     veil,
     write,
 )
+from fibstream.app.histogram import ticks
 from fibstream.app.picture import EXTRA, MISSED, TICK, Subject, compared, details, numbered, paint
 from fibstream.app.planes import section, thinned
-from fibstream.app.report import ticks
 from fibstream.store.local import LocalFiles
 from fibstream.volumes.display import Display
 from fibstream.volumes.sources import Source, open_volume

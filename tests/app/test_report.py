@@ -12,6 +12,7 @@ from statistics import median
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,15 +21,10 @@ from fibstream.app.colours import colours
 from fibstream.app.drawing import GAP, PANEL, TITLE, over
 from fibstream.app.facts import SOURCE, missing, provenance
 from fibstream.app.hashes import hashes
+from fibstream.app.histogram import histogram
 from fibstream.app.planes import section
-from fibstream.app.report import (
-    colouring,
-    histogram,
-    is_black,
-    point,
-    rows_of,
-    write_report,
-)
+from fibstream.app.report import write_report
+from fibstream.app.rows import colouring, is_black, point, rows_of
 from fibstream.app.truths import open_truths
 from fibstream.cli.flags import parse_truths
 from fibstream.core.dataset import RECORD
@@ -39,7 +35,7 @@ from fibstream.store.record import read_dataset
 from fibstream.volumes.sources import open_volume
 
 from ..support.command import inside
-from ..support.scene import make_scene
+from ..support.scene import make_scene, save
 
 made = partial(write_report, edge=60)  # pictures in three dimensions take seconds: small ones
 
@@ -378,3 +374,30 @@ def test_positions_of_a_volume_elsewhere_say_from_where_they_count(finished, tmp
     text = made(out, tmp_path / "report").page.read_text("utf-8")
     assert " nm, from 5, 0, -0.03 µm on, uint8, " in text
     assert "<th>z / nm from the first voxel</th>" in text and "<th>z / nm</th>" not in text
+
+
+def test_contacts_show_which_objects_meet(tmp_path) -> None:
+    """Two rows of cubes that face each other: in the matrix as in the table of contacts."""
+    sides = {name: np.zeros((16, 16, 40), np.uint8) for name in "ab"}
+    for x in (2, 15, 28):
+        sides["a"][2:7, 2:12, x : x + 8] = 1
+        sides["b"][9:14, 2:12, x : x + 8] = 1
+    pipeline = {
+        "models": [],
+        "predictions": [{"name": name, "from": f"{save(tmp_path / f'{name}.npz', array, 8.0)}#raw",
+                         "as": "distance"} for name, array in sides.items()],
+        "organelles": [{"name": name, "recipe": "generic", "from": name,
+                        "set": {"smooth_nm": 0, "min_volume_nm3": 0}} for name in sides],
+        "contacts": [{"a": "a", "b": "b", "distance_nm": 20.0, "name": "facing"}],
+    }  # fmt: skip
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(pipeline))
+    raw = f"{save(tmp_path / 'raw.npz', sides['a'], 8.0)}#raw"
+    out = tmp_path / "cell.zarr"
+    answer = inside("run", "--raw", raw, "--pipeline", tmp_path / "p.yaml", "--out", out,
+                    "--bus", "memory:")  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert pq.read_table(out / "tables/contacts/facing.parquet").num_rows == 3
+    text = made(out, tmp_path / "report").page.read_text("utf-8")
+    drawn = (tmp_path / "report/contacts-facing-matrix.png").read_bytes()
+    assert text.count("Which objects are in contact") == 1
+    assert base64.b64encode(drawn).decode() in text
