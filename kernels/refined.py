@@ -12,6 +12,8 @@ later in a Java hash table of 16 slots, and of two in one slot that with the lar
 published order wherever a volume has at most 12 pairs, no two of which share a slot.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +22,20 @@ from .near import Footprint, between
 from .spread import spread
 from .surface import Ids, surface_of
 
-_ROW, _LOW, _SLOTS = np.uint64(31), np.uint64(0xFFFFFFFF), np.uint64(15)
-_HALF, _WORD = np.uint64(16), np.uint64(32)
+Codes = NDArray[np.uint32]
+_LOW = np.uint64(0xFFFFFFFF)
+SLOTS = 16  # of the hash table of ``ties: java``
+
+
+class _Rows(NamedTuple):
+    """Steps in rows along x: ``row`` (dz, dy, least dx, first step, steps), and a line each.
+
+    ``line`` has the flat steps to the voxels between, of which there are ``count``.
+    """
+
+    row: NDArray[np.int64]
+    line: NDArray[np.int64]
+    count: NDArray[np.int64]
 
 
 def refined_pairs(one: Ids, other: Ids | None, near: Footprint) -> tuple[Ids, Ids]:
@@ -46,13 +60,15 @@ def refined_pairs(one: Ids, other: Ids | None, near: Footprint) -> tuple[Ids, Id
     facing = _facing(one, theirs, near, same=other is None)
     faced = facing if other is None else _facing(theirs, one, near, same=False)
     occupied = one != 0 if other is None else (one != 0) | (theirs != 0)
-    lines, counts = between(near.steps)
-    strides = np.array([one.shape[1] * one.shape[2], one.shape[2], 1], np.int64)
-    first, second = np.zeros((2, *one.shape), np.uint64)
+    if other is None:  # of one organelle lines go from the smaller id to the larger
+        facing, faced = np.where(facing > one, facing, 0), np.where(faced < theirs, faced, 0)
+    codes, pairs = _coded((one, facing), (faced, theirs))
+    order = _java_order(pairs) if near.java else np.arange(len(pairs))
+    found = np.zeros(one.shape, np.uint32)
     _draw(
-        (one, facing), (theirs, faced), occupied.ravel(), (near.steps, lines @ strides, counts),
-        other is None, near.java, (first.ravel(), second.ravel()),
-    )  # fmt: skip
+        codes[0], codes[1].ravel(), occupied.ravel(), _rows(near, one.shape), order, found.ravel()
+    )
+    first, second = pairs[found].transpose(3, 0, 1, 2)
     return first, second
 
 
@@ -101,63 +117,87 @@ def _look(
                             found = n
 
 
+def _coded(ours: tuple[Ids, Ids], theirs: tuple[Ids, Ids]) -> tuple[tuple[Codes, Codes], Ids]:
+    """Return for both sides which pair each voxel has, and the pairs ``(n, 2)``; the first is none.
+
+    Of each side the objects of ``one`` and of ``other``, ``(z, y, x)``; a voxel that lacks one of
+    them has no pair. Pairs are sorted.
+    """
+    places = [np.flatnonzero((a != 0) & (b != 0)) for a, b in (ours, theirs)]
+    listed = [
+        np.stack([a.ravel()[at], b.ravel()[at]], axis=1)
+        for (a, b), at in zip((ours, theirs), places, strict=True)
+    ]
+    pairs, code = np.unique(np.concatenate(listed), axis=0, return_inverse=True)
+    codes = []
+    for at, part in zip(places, np.split(code.ravel(), [len(listed[0])]), strict=True):
+        codes.append(np.zeros(ours[0].size, np.uint32))
+        codes[-1][at] = part + 1
+    none = np.zeros((1, 2), np.uint64)
+    shaped = codes[0].reshape(ours[0].shape), codes[1].reshape(ours[0].shape)
+    return shaped, np.concatenate([none, pairs.reshape(-1, 2)])
+
+
+def _java_order(pairs: Ids) -> NDArray[np.int64]:
+    """Return the place of each of sorted pairs among those that go before others with ``java``.
+
+    By where ``Arrays.asList(a, b)`` of two Long lies in a hash table, the last slot first.
+    """
+    first, second = ((id_ ^ id_ >> np.uint64(32)) & _LOW for id_ in pairs.T)
+    code = (np.uint64(31) * (np.uint64(31) + first) + second) & _LOW
+    slot = (code ^ code >> np.uint64(16)) % np.uint64(SLOTS)
+    order = np.empty(len(pairs), np.int64)
+    order[np.lexsort((-np.arange(len(pairs)), -slot.astype(np.int64)))] = np.arange(len(pairs))
+    return order
+
+
+def _rows(near: Footprint, shape: tuple[int, ...]) -> _Rows:
+    """Return the steps to what is near, row by row, for arrays of a shape."""
+    steps = near.steps[np.lexsort(near.steps.T[::-1])]
+    line, count = between(steps)
+    starts = np.flatnonzero((np.diff(steps[:, :2], axis=0, prepend=-(2**30)) != 0).any(axis=1))
+    ends = np.append(starts[1:], len(steps))
+    row = np.column_stack([steps[starts], starts, ends - starts]).astype(np.int64)
+    return _Rows(row, line @ np.array([shape[1] * shape[2], shape[2], 1], np.int64), count)
+
+
 @compiled
 def _draw(
-    ours: tuple[Ids, Ids], theirs: tuple[Ids, Ids], occupied: NDArray[np.bool_],
-    ways: tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]],
-    same: bool, java: bool, out: tuple[Ids, Ids],
+    here: Codes, there: Codes, occupied: NDArray[np.bool_], rows: _Rows, order: NDArray[np.int64],
+    found: Codes,
 ) -> None:  # fmt: skip
-    """Draw all free lines from voxels of the one side to those of the other."""
-    one, facing = ours
-    other, faced = theirs
-    steps, lines, counts = ways
-    nz, ny, nx = one.shape
+    """Draw all free lines from voxels of the one side to those of the other; flat but ``here``."""
+    nz, ny, nx = here.shape
     for z in range(nz):
         for y in range(ny):
             for x in range(nx):
-                own, wanted = one[z, y, x], facing[z, y, x]
-                if wanted == 0 or (same and wanted < own):  # of one organelle from the smaller id
+                code = here[z, y, x]
+                if code == 0:
                     continue
-                here = (z * ny + y) * nx + x
-                for n in range(counts.size):
-                    at = z + steps[n, 0], y + steps[n, 1], x + steps[n, 2]
-                    if not (0 <= at[0] < nz and 0 <= at[1] < ny and 0 <= at[2] < nx):
+                start = (z * ny + y) * nx + x
+                for r in range(len(rows.row)):
+                    dz, dy, dx = rows.row[r, 0], rows.row[r, 1], rows.row[r, 2]
+                    if not (0 <= z + dz < nz and 0 <= y + dy < ny):
                         continue
-                    if faced[at] != own or other[at] != wanted:
-                        continue
-                    if _is_free(occupied, here, lines[n], counts[n]):
-                        _mark(own, wanted, here, java, out)
-                        _mark(own, wanted, (at[0] * ny + at[1]) * nx + at[2], java, out)
-                        for k in range(counts[n]):
-                            _mark(own, wanted, here + lines[n, k], java, out)
+                    first, end = rows.row[r, 3], start + (dz * ny + dy) * nx + dx
+                    for k in range(max(0, -x - dx), min(rows.row[r, 4], nx - x - dx)):
+                        if there[end + k] == code and _is_free(occupied, start, rows, first + k):
+                            _mark(code, start, order, found)
+                            _mark(code, end + k, order, found)
+                            for m in range(rows.count[first + k]):
+                                _mark(code, start + rows.line[first + k, m], order, found)
 
 
 @compiled
-def _is_free(occupied: NDArray[np.bool_], here: int, line: NDArray[np.int64], count: int) -> bool:
-    for k in range(count):  # noqa: SIM110 - compiled
-        if occupied[here + line[k]]:
+def _is_free(occupied: NDArray[np.bool_], start: int, rows: _Rows, step: int) -> bool:
+    for m in range(rows.count[step]):  # noqa: SIM110 - compiled
+        if occupied[start + rows.line[step, m]]:
             return False
     return True
 
 
 @compiled
-def _mark(own: np.uint64, wanted: np.uint64, at: int, java: bool, out: tuple[Ids, Ids]) -> None:
+def _mark(code: np.uint32, at: int, order: NDArray[np.int64], found: Codes) -> None:
     """Give a voxel to a pair, unless a pair that goes before has it."""
-    first, second = out
-    a, b = first[at], second[at]
-    if a == own and b == wanted:
-        return
-    smaller = own < a or (own == a and wanted < b)
-    if a != 0 and java:
-        slot, taken = _slot(own, wanted), _slot(a, b)
-        smaller = slot > taken or (slot == taken and not smaller)
-    if a == 0 or smaller:
-        first[at], second[at] = own, wanted
-
-
-@compiled
-def _slot(a: np.uint64, b: np.uint64) -> np.uint64:
-    """Return where ``Arrays.asList(a, b)`` of two Long lies in a hash table of 16 slots."""
-    first, second = (a ^ (a >> _WORD)) & _LOW, (b ^ (b >> _WORD)) & _LOW
-    code = (_ROW * (_ROW + first) + second) & _LOW
-    return (code ^ (code >> _HALF)) & _SLOTS
+    if found[at] == 0 or order[code] < order[found[at]]:
+        found[at] = code

@@ -4,6 +4,8 @@ The least of (squared distance, id) over all voxels of objects is found one axis
 distance transform is (Saito & Toriwaki, Pattern Recognition 1994): what is added along an axis is
 the same for all that lie in one place of it, so that it changes no order among them. So are the two
 least of different ids. A voxel takes three times the width of the ball instead of its volume.
+
+Both are kept as one number: the squared distance in the upper half, the rank of the id below.
 """
 
 import math
@@ -12,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled
+from .runs import rank
 
 Ids = NDArray[np.uint64]
-Squares = NDArray[np.int32]
+Keys = NDArray[np.int64]
+BITS = 32  # of a rank: a block has fewer voxels
+NONE = 1 << 62  # no object; with a squared distance added it is still less than 2**63
+ORDERS = ((0, 2, 1), (0, 1, 2), (1, 0, 2))  # of axes: what is spread along comes second
 
 
 def spread(labels: Ids, seeds: NDArray[np.bool_], ball: int, *, two: bool) -> tuple[Ids, Ids]:
@@ -37,52 +43,76 @@ def spread(labels: Ids, seeds: NDArray[np.bool_], ball: int, *, two: bool) -> tu
         ``(z, y, x)`` each, 0 where there is none within the ball; of equally far objects the one
         with the smaller id is nearer.
     """
-    first = np.where(seeds, labels, np.uint64(0))
-    second = np.zeros(labels.shape if two else (0, 0, 0), np.uint64)
-    squares = np.zeros((2, *labels.shape) if two else (1, *labels.shape), np.int32)
-    for order in ((0, 2, 1), (0, 1, 2), (1, 0, 2)):  # the middle one is spread along
-        ids = first.transpose(order), second.transpose(order)
-        _spread(*ids, squares.transpose(0, *(axis + 1 for axis in order)), ball, math.isqrt(ball))
-    return first, second if two else np.zeros(labels.shape, np.uint64)
+    ids, ranks = rank(np.where(seeds, labels, np.uint64(0)))
+    order = np.argsort(ids)  # 0 stays first
+    places = np.empty(ids.size, np.int64)
+    places[order] = np.arange(ids.size)
+    places[0] = NONE
+    first = places[ranks]
+    second = np.full(labels.shape if two else (0, 0, 0), NONE)
+    for axes in ORDERS:
+        if two:
+            _spread_two(first.transpose(axes), second.transpose(axes), math.isqrt(ball))
+        else:
+            _spread_one(first.transpose(axes), math.isqrt(ball))
+    ids = ids[order]
+    one, other = (_ids_within(keys, ids, ball) for keys in (first, second))
+    return one, other if two else np.zeros(labels.shape, np.uint64)
+
+
+def _ids_within(keys: Keys, ids: Ids, ball: int) -> Ids:
+    found: Ids = ids[np.where(keys >> BITS <= ball, keys & (1 << BITS) - 1, 0)]
+    return found
 
 
 @compiled
-def _spread(first: Ids, second: Ids, squares: Squares, ball: int, radius: int) -> None:
-    """Let each place of the middle axis take what is nearest along it."""
-    two = squares.shape[0] == 2
+def _spread_one(keys: Keys, radius: int) -> None:
+    """Let each place of the middle axis take the least along it."""
+    outer, places, inner = keys.shape
+    for o in range(outer):
+        before = keys[o].copy()
+        some = np.array([row.min() < NONE for row in before])
+        best = np.empty(inner, np.int64)
+        for i in range(places):
+            best[:] = NONE
+            for j in range(max(0, i - radius), min(places, i + radius + 1)):
+                if some[j]:
+                    step, row = np.int64((i - j) * (i - j)) << BITS, before[j]
+                    for k in range(inner):
+                        best[k] = min(best[k], row[k] + step)
+            keys[o, i] = best
+
+
+@compiled
+def _spread_two(first: Keys, second: Keys, radius: int) -> None:
+    """Let each place of the middle axis take the two least of different ranks along it."""
     outer, places, inner = first.shape
     for o in range(outer):
-        one, other = first[o].copy(), second[o].copy() if two else second[:, 0].copy()
-        far = squares[:, o].copy()
-        if not one.any():
-            continue
+        one, other = first[o].copy(), second[o].copy()
+        some = np.array([row.min() < NONE for row in one])
         for i in range(places):
+            low, high = max(0, i - radius), min(places, i + radius + 1)
+            if not some[low:high].any():
+                continue
             for k in range(inner):
-                ids, best = (np.uint64(0), np.uint64(0)), (2**30, 2**30)
-                for j in range(max(0, i - radius), min(places, i + radius + 1)):
-                    if one[j, k] == 0:
-                        continue
-                    step = (i - j) * (i - j)
-                    ids, best = _take(ids, best, one[j, k], far[0, j, k] + step)
-                    if two and other[j, k] != 0:
-                        ids, best = _take(ids, best, other[j, k], far[1, j, k] + step)
-                if best[0] <= ball:
-                    first[o, i, k], squares[0, o, i, k] = ids[0], best[0]
-                if two and best[1] <= ball:
-                    second[o, i, k], squares[1, o, i, k] = ids[1], best[1]
+                a, b = np.int64(NONE), np.int64(NONE)
+                for j in range(low, high):
+                    if one[j, k] < NONE:
+                        step = np.int64((i - j) * (i - j)) << BITS
+                        a, b = _take(a, b, one[j, k] + step)
+                        if other[j, k] < NONE:
+                            a, b = _take(a, b, other[j, k] + step)
+                first[o, i, k], second[o, i, k] = a, b
 
 
 @compiled
-def _take(
-    ids: tuple[np.uint64, np.uint64], best: tuple[int, int], id_: np.uint64, square: int
-) -> tuple[tuple[np.uint64, np.uint64], tuple[int, int]]:
-    """Return the two least of different ids, one more offered."""
-    if id_ == ids[0]:
-        return ids, (min(best[0], square), best[1])
-    if square < best[0] or (square == best[0] and id_ < ids[0]):
-        return (id_, ids[0]), (square, best[0])
-    if id_ == ids[1]:
-        return ids, (best[0], min(best[1], square))
-    if square < best[1] or (square == best[1] and id_ < ids[1]):
-        return (ids[0], id_), (best[0], square)
-    return ids, best
+def _take(a: np.int64, b: np.int64, key: np.int64) -> tuple[np.int64, np.int64]:
+    """Return the two least keys of different ranks, one more offered."""
+    mask = (1 << BITS) - 1
+    if key & mask == a & mask:
+        return min(a, key), b
+    if key < a:
+        return key, a
+    if key & mask == b & mask:
+        return a, min(b, key)
+    return a, min(b, key)

@@ -164,6 +164,20 @@ def test_pairs_are_those_of_the_text(
     assert not ((pairs[0] > 0) & (naive_pairs(one, other, near)[0] == 0)).any()  # within naive
 
 
+@pytest.mark.parametrize("java", [False, True])
+@pytest.mark.parametrize(
+    ("seed", "same"), [(10, True), (36, True), (14, False), (29, False), (37, False), (52, False)]
+)
+def test_where_lines_of_pairs_cross_the_first_pair_has_the_voxel(
+    seed: int, same: bool, java: bool
+) -> None:
+    """In these volumes another order of pairs gives other sites."""
+    one = drawn(seed, (6, 6, 8), 0.12, blobs=seed % 2 == 0)
+    other = None if same else drawn(seed + 1, (6, 6, 8), 0.12, blobs=seed % 3 == 0)
+    near = footprint(10, (4, 4, 4), "java" if java else "smallest")
+    assert found(refined_pairs(one, other, near)) == brute(one, other, 10, 4, java=java)
+
+
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([(9, 8, 10), (4, 5, 11), (12, 3, 3)]),
        st.tuples(*[st.integers(2, 6)] * 3), st.sampled_from([(4, (4, 4, 4)), (6, (4, 4, 8))]),
