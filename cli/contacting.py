@@ -23,7 +23,8 @@ from fibstream.core.subject import WHOLE
 from fibstream.kernels.hosted import HostedObjects
 from fibstream.kernels.near import footprint, lengths_nm
 from fibstream.kernels.objects import ObjectFold
-from fibstream.services.analysis.sites import cosem_sites_csv, gap_table, pair_table, sum_sites
+from fibstream.services.analysis.profiles import PROFILES
+from fibstream.services.analysis.sites import gap_table, pair_table, sum_sites
 from fibstream.services.analysis.stages.contact_sites import site_stage
 from fibstream.services.analysis.stages.contact_words import Contact, check_contact
 from fibstream.services.analysis.stages.contacts import (
@@ -51,8 +52,8 @@ def find_contacts(
     voxel_size_nm: Voxel | None, chunk: str | None, profile: str | None, null: NullFlags | None,
 ) -> int:  # fmt: skip
     """Write contacts of two label volumes, or of the objects of one; return how many there are."""
-    if profile not in (None, "cosem"):
-        raise WrongUse(f"--profile {cut(profile or '')}: expected cosem")
+    if profile not in (None, *PROFILES):
+        raise WrongUse(f"--profile {cut(profile or '')}: expected {' or '.join(PROFILES)}")
     contact = _contact(paths, distance_nm, options)
     check_group(out)
     sources = {
@@ -74,7 +75,9 @@ def find_contacts(
         }  # fmt: skip
         voxel = dataset.voxel_size_nm
         files["contacts.csv"] = (
-            to_csv(table) if profile is None else cosem_sites_csv(table, voxel, ("a", "b"))
+            to_csv(table)
+            if profile is None
+            else PROFILES[profile].sites(table, voxel, dataset.offset_nm, ("a", "b"))
         )
         if table.num_rows:
             files["matrix.png"] = as_png(matrix(pair_table(table), ("a", contact.b)))

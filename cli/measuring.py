@@ -50,7 +50,7 @@ def measure_labels(
         fold.put(index, measure(Patch(source.read(block), block), box, values))
     table = finish(fold.total(), source.voxel_size_nm, raw=grey is not None)
     if profile:
-        data = PROFILES[profile](table, source.voxel_size_nm, offset_nm(source))
+        data = PROFILES[profile].objects(table, source.voxel_size_nm, offset_nm(source))
     elif out.suffix == ".csv":
         data = to_csv(table)
     else:

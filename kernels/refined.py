@@ -30,12 +30,12 @@ SLOTS = 16  # of the hash table of ``ties: java``
 class _Rows(NamedTuple):
     """Steps in rows along x: ``row`` (dz, dy, least dx, first step, steps), and a line each.
 
-    ``line`` has the flat steps to the voxels between, of which there are ``count``.
+    ``line`` has the flat steps to the voxels between, of which there are ``between``.
     """
 
     row: NDArray[np.int64]
     line: NDArray[np.int64]
-    count: NDArray[np.int64]
+    between: NDArray[np.int64]
 
 
 def refined_pairs(one: Ids, other: Ids | None, near: Footprint) -> tuple[Ids, Ids]:
@@ -184,13 +184,13 @@ def _draw(
                         if there[end + k] == code and _is_free(occupied, start, rows, first + k):
                             _mark(code, start, order, found)
                             _mark(code, end + k, order, found)
-                            for m in range(rows.count[first + k]):
+                            for m in range(rows.between[first + k]):
                                 _mark(code, start + rows.line[first + k, m], order, found)
 
 
 @compiled
 def _is_free(occupied: NDArray[np.bool_], start: int, rows: _Rows, step: int) -> bool:
-    for m in range(rows.count[step]):  # noqa: SIM110 - compiled
+    for m in range(rows.between[step]):  # noqa: SIM110 - compiled
         if occupied[start + rows.line[step, m]]:
             return False
     return True

@@ -127,7 +127,10 @@ def contacts(
     ties: Annotated[str, typer.Option(help="smallest, or java: the paper's order.")] = "smallest",
     voxel_size_nm: Voxel = None,
     chunk: Chunk = None,
-    profile: Annotated[str | None, typer.Option(help="cosem: the paper's columns.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="cosem|cellmap", help="Columns: the paper's, or cellmap-analyze's."),
+    ] = None,
     null: Annotated[
         int | None, typer.Option(metavar="N", help="Place objects at random N times.")
     ] = None,

@@ -11,8 +11,6 @@ import pyarrow as pa
 from fibstream.core.grid import Index
 from fibstream.core.stage import Arrays
 
-from .profiles.cosem import cosem_csv
-
 MEANING = {
     "id_a": "id of the object of the first organelle",
     "id_b": "that of the second",
@@ -96,21 +94,6 @@ def with_sites(
             pa.field(name, column.type, metadata={"meaning": MEANING[name]}), column
         )
     return table
-
-
-def cosem_sites_csv(
-    table: pa.Table, voxel_size_nm: Sequence[float], names: tuple[str, str]
-) -> bytes:
-    """Return a table of contacts in the paper's columns; ``names`` are those of the organelles."""
-    header, *rows = cosem_csv(table, voxel_size_nm, (0, 0, 0)).decode().splitlines()
-    added = [f"{name} ID" for name in names] + [f"{name} Surface Area (nm^2)" for name in names]
-    of_row = zip(*(table[name].to_pylist() for name in list(MEANING)[:4]), strict=True)
-    cells = [added, *([repr(cell) for cell in row] for row in of_row)]
-    lines = []
-    for line, more in zip([header, *rows], cells, strict=True):
-        before, empty, last = line.rsplit(",", 2)
-        lines.append(",".join([before, *more, empty, last]) + "\n")
-    return "".join(lines).encode()
 
 
 def pair_table(table: pa.Table) -> pa.Table:

@@ -6,6 +6,7 @@ of its own that is made once (docs/testing.md).
 
 import csv
 import io
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from fibstream.services.analysis.table import finish
 from fibstream.services.analysis.totals import merge
 
 from ..support import cellmap
+from ..support.command import inside
 from ..support.patience import PATIENCE_S
 
 SIZE, PLACE = (5.24, 4.0, 3.5), (100.0, 20.5, 7.0)
@@ -32,6 +34,14 @@ import sys
 from cellmap_analyze.analyze.measure import Measure
 labels, raw, out = sys.argv[1:]
 Measure(labels, out, num_workers=1, raw_path=raw).get_measurements()
+"""
+PEER_SITES = """
+import sys
+from cellmap_analyze.analyze.measure import Measure
+sites, a, b, out = sys.argv[1:]
+Measure(
+    sites, out, num_workers=1, organelle_1_path=a, organelle_2_path=b
+).get_measurements()
 """
 GOLDEN = """\
 Object ID,Volume (nm^3),Surface Area (nm^2),Radius of Gyration (nm),COM X (nm),COM Y (nm),\
@@ -74,7 +84,12 @@ def ours(labels: NDArray[Any], raw: NDArray[Any]) -> bytes:
     for index in grid.indices():
         core, box = grid.box(index), grid.block(index, HALO)
         parts.append(measure(Patch(labels[box.slices()], box), core, raw[core.slices()]))
-    return PROFILES["cellmap"](finish(merge(parts), SIZE, raw=True), SIZE, PLACE)
+    return PROFILES["cellmap"].objects(finish(merge(parts), SIZE, raw=True), SIZE, PLACE)
+
+
+def numbers(text: str) -> list[float]:
+    """Return the numbers of a list in a cell; the peer's are ``np.float64(5.0)``."""
+    return [float(n) for n in re.findall(r"\d+(?:\.\d*)?(?:e[+-]?\d+)?(?=\)?[,\]])", text)]
 
 
 def compare(found: str, expected: str) -> None:
@@ -85,6 +100,9 @@ def compare(found: str, expected: str) -> None:
     for row, theirs in zip(one, other, strict=True):
         assert row["Object ID"] == theirs["Object ID"]
         for name in row:
+            if name.startswith("Contacting"):
+                assert numbers(row[name]) == pytest.approx(numbers(theirs[name]), rel=1e-6), name
+                continue
             assert float(row[name]) == pytest.approx(float(theirs[name]), rel=1e-6, abs=1e-6), name
 
 
@@ -112,6 +130,26 @@ def test_cellmap_analyze_writes_the_same_now(seed: int | None, tmp_path: Path) -
     peer = [program, "-c", PEER, *paths, str(tmp_path / "out")]
     subprocess.run(peer, check=True, capture_output=True, timeout=PATIENCE_S)
     compare(ours(labels, raw).decode(), (tmp_path / "out" / "labels.csv").read_text())
+
+
+def test_cellmap_analyze_measures_the_same_contacts(tmp_path: Path) -> None:
+    """Its columns of what is in contact, of the sites that the command writes."""
+    program = cellmap.python()
+    z, y, x = np.ogrid[:18, :20, :26]
+    a = np.where((z - 8) ** 2 + (y - 9) ** 2 + (x - 7) ** 2 < 16, 5, 0).astype(np.uint64)
+    a[5:8, 4:12, 18:21] = 2**33
+    b = np.where((z - 8) ** 2 + (y - 9) ** 2 + (x - 14) ** 2 < 14, 9, 0).astype(np.uint64)
+    paths = [write(tmp_path / name, array) for name, array in (("a", a), ("b", b))]
+    done = inside("contacts", "--a", paths[0], "--b", paths[1], "--distance-nm", 12, "--out",
+                  tmp_path / "c.zarr", "--profile", "cellmap", "--chunk", "9,11,13")  # fmt: skip
+    assert done.code == 0, done.err
+    sites = zarr.open_array(tmp_path / "c.zarr/contacts/a--b/s0", mode="r")[:]
+    peer = [program, "-c", PEER_SITES, write(tmp_path / "sites", np.asarray(sites)), *paths,
+            str(tmp_path / "out")]  # fmt: skip
+    subprocess.run(peer, check=True, capture_output=True, timeout=PATIENCE_S)
+    found = (tmp_path / "c.zarr/contacts.csv").read_text()
+    assert found.count("\n") > 2 and ",[5],[" in found and f",[{2**33}],[" in found
+    compare(found, (tmp_path / "out" / "sites.csv").read_text())
 
 
 def write(path: Path, array: NDArray[Any]) -> str:

@@ -95,7 +95,7 @@ def test_objects_of_one_volume_and_wrong_calls(tmp_path: Path) -> None:
         (("--kind", "best"), "--kind best: "),
         (("--loses", "c"), "loses 'c': expected one of two"),
         (("--distance-nm", "400"), "expected at most 124"),
-        (("--profile", "x"), "--profile x: expected cosem"),
+        (("--profile", "x"), "--profile x: expected cosem or cellmap"),
     ):
         answer = contacts(a, b, tmp_path / "no.zarr", *more)
         assert answer.code == 2 and says in answer.err, answer.err

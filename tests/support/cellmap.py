@@ -17,7 +17,7 @@ VERSION = "0.6.2"
 INSTALL_S = 1000.0  # below the limit of a test: 880 MB are downloaded and unpacked
 HOME = Path(__file__).resolve().parents[2] / "build" / f"cellmap-analyze-{VERSION}"  # 880 MB
 PYTHON = HOME / "bin" / "python"
-NAMED = "FIBSTREAM_CELLMAP"  # the Python of an environment that has it already
+NAMED = "CELLMAP_PYTHON"  # the Python of an environment that has it already
 REQUIRED = "FIBSTREAM_REQUIRE_CELLMAP"  # that it cannot be installed is a failure then, not a skip
 
 

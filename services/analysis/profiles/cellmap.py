@@ -1,4 +1,4 @@
-"""The object tables of cellmap-analyze 0.6.2 (``measure``), without those of contact sites."""
+"""The tables of objects and of contact sites of cellmap-analyze 0.6.2 (``measure``)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,28 @@ def cellmap_csv(table: pa.Table, voxel_size_nm: VoxelSize, offset_nm: VoxelSize)
     middle over the minor one; where the shorter of the two is 0 the cell is empty.  Floats are as
     in `table.to_csv`.
     """
-    columns = _columns(table, voxel_size_nm, offset_nm)
+    return _csv(_columns(table, voxel_size_nm, offset_nm))
+
+
+def cellmap_sites_csv(
+    table: pa.Table, voxel_size_nm: VoxelSize, offset_nm: VoxelSize, names: tuple[str, str]
+) -> bytes:
+    """Return a table of contacts, with the ids that a contact has voxels of, and their area in it.
+
+    Both are lists in a cell, of one id here, since a contact is between two objects; of none where
+    the contact has no voxel of that side.
+    """
+    columns = dict(_columns(table, voxel_size_nm, offset_nm))
+    for side, name in zip("ab", names, strict=True):
+        found = zip(table[f"id_{side}"].to_pylist(), table[f"area_{side}_nm2"].to_pylist(),
+                    strict=True)  # fmt: skip
+        rows = [(f"[{id_}]", f"[{cell(area)}]") if area else ("[]", "[]") for id_, area in found]
+        columns[f"Contacting {name} IDs"] = [ids for ids, _ in rows]
+        columns[f"Contacting {name} Surface Area (nm^2)"] = [areas for _, areas in rows]
+    return _csv(columns)
+
+
+def _csv(columns: Mapping[str, Sequence[Any]]) -> bytes:
     rows = [",".join(map(_cell, row)) for row in zip(*columns.values(), strict=True)]
     return lines([",".join(columns), *rows])
 
@@ -59,5 +80,7 @@ def _ratios(long: Sequence[float], short: Sequence[float]) -> list[float]:
     return [a / b if b else math.nan for a, b in zip(long, short, strict=True)]
 
 
-def _cell(value: float) -> str:
+def _cell(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return "" if math.isnan(value) else cell(value)

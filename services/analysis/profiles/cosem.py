@@ -30,3 +30,19 @@ def cosem_csv(table: pa.Table, voxel_size_nm: VoxelSize, offset_nm: VoxelSize) -
     if rows:
         rows[0] += str(len(rows))
     return lines([HEADER, *rows])
+
+
+def cosem_sites_csv(
+    table: pa.Table, voxel_size_nm: VoxelSize, offset_nm: VoxelSize, names: tuple[str, str]
+) -> bytes:
+    """Return a table of contacts in the paper's columns; ``names`` are those of the organelles."""
+    header, *rows = cosem_csv(table, voxel_size_nm, offset_nm).decode().splitlines()
+    added = [f"{name} ID" for name in names] + [f"{name} Surface Area (nm^2)" for name in names]
+    sides = ("id_a", "id_b", "area_a_nm2", "area_b_nm2")
+    of_row = zip(*(table[name].to_pylist() for name in sides), strict=True)
+    cells = [added, *([repr(value) for value in row] for row in of_row)]
+    found = []
+    for line, more in zip([header, *rows], cells, strict=True):
+        before, empty, last = line.rsplit(",", 2)
+        found.append(",".join([before, *more, empty, last]))
+    return lines(found)
