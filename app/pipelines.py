@@ -280,7 +280,8 @@ class _Reader:
             first = error.errors()[0]
             field = str(first["loc"][0]) if first["loc"] else ""
             inner = ".".join(part for part in first["loc"] if isinstance(part, str))
-            message = cut(f"{inner}: {first['msg']}" if inner else str(first["msg"]), 140)
+            said = first["msg"].removeprefix("Value error, ")
+            message = cut(f"{inner}: {said}" if inner else said, 140)
             raise self._wrong(parts.get(field, node), f"{word}: {message}") from None
 
     def _mapping(

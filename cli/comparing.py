@@ -19,6 +19,7 @@ from fibstream.app.cells.plots import effect_dots, object_boxes, ordered, relati
 from fibstream.app.cells.specimen import Specimen, open_specimen
 from fibstream.app.cells.totals import SCHEMA, Row, totals
 from fibstream.app.charts import as_png
+from fibstream.core.dataset import RECORD
 from fibstream.core.echo import cut, listed
 from fibstream.core.errors import WrongUse
 from fibstream.runtime.checks import check_folder
@@ -32,8 +33,11 @@ MAX_DATASETS = 100  # beyond it no figure is readable
 log = logging.getLogger(__name__)
 
 
-def open_all(paths: Sequence[Path], within: str | None) -> list[Specimen]:
-    """Open what is compared, each under a name of its own: that of its folder, else its path."""
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Return what datasets are called: each by its folder, or by its path where that is another's.
+
+    Raises WrongUse for too many, or one that is given twice.
+    """
     if len(paths) > MAX_DATASETS:
         raise WrongUse(f"compare: {len(paths)} datasets; expected at most {MAX_DATASETS}")
     real = [path.resolve() for path in paths]
@@ -42,10 +46,19 @@ def open_all(paths: Sequence[Path], within: str | None) -> list[Specimen]:
             raise WrongUse(f"{cut(str(path))}: is given twice; expected each dataset once")
     stems = [path.resolve().stem for path in paths]
     return [
-        open_specimen(path, stem if stems.count(stem) == 1 else str(path), within=within,
-                      track=track)
+        stem if stems.count(stem) == 1 else str(path)
         for path, stem in zip(paths, stems, strict=True)
-    ]  # fmt: skip
+    ]
+
+
+def check_out(out: Path, read: Sequence[Path]) -> None:
+    """Raise WrongUse for a folder that cannot be written, is read, or belongs to a dataset."""
+    check_folder(out, "--out")
+    here = out.resolve()
+    if any((folder / RECORD).is_file() for folder in (here, *here.parents)):
+        raise WrongUse(f"--out {out}: lies in a dataset of fibstream run; expected another folder")
+    if here in [path.resolve() for path in read]:
+        raise WrongUse(f"--out {out}: is read, and files of it could be replaced; expected another")
 
 
 def compare(
@@ -55,9 +68,13 @@ def compare(
 
     What else differs between them is told, a line for each.
     """
-    check_folder(out, "--out")
-    specimens = open_all(paths, within)
-    chosen = parse_groups(groups, [s.name for s in specimens])
+    check_out(out, paths)
+    names = names_of(paths)
+    chosen = parse_groups(groups, names)
+    specimens = [
+        open_specimen(path, name, within=within, track=track)
+        for path, name in zip(paths, names, strict=True)
+    ]
     rows = [row for s in specimens for row in totals(s.name, s.tables, s.reference)]
     table = pa.Table.from_pylist(rows, SCHEMA)
     files = {**both("organelles", table), "organelles.png": as_png(relative_volumes(rows))}
@@ -65,6 +82,9 @@ def compare(
         if each.reference is None:
             log.warning("%s: tables alone state no volume: no relative volume is known; give "
                         "--within", each.name)  # fmt: skip
+        elif not each.reference.volume_nm3:
+            log.warning("%s: %s is empty: no relative volume is known", each.name,
+                        each.reference.name)  # fmt: skip
     if len(specimens) > 1:
         for note in notes(specimens):
             log.warning("not the same: %s", note)

@@ -45,6 +45,10 @@ from .outputs import Volume, check_group, new_groups
 from .stages import StageRun
 
 NAME = "a--b"
+FILES = (
+    "contacts.csv", "contacts.parquet", "matrix.csv", "matrix.png", "gaps.csv", "gaps.png",
+    "null.csv", "null.png", "placements.csv",
+)  # fmt: skip
 
 
 def find_contacts(
@@ -56,6 +60,7 @@ def find_contacts(
         raise WrongUse(f"--profile {cut(profile or '')}: expected {' or '.join(PROFILES)}")
     contact = _contact(paths, distance_nm, options)
     check_group(out)
+    _check_files(out, contact.path)
     sources = {
         label: open_volume(path, kind="labels", voxel_size_nm=voxel_size_nm)
         for label, path in zip(contact.labels, paths, strict=False)
@@ -88,7 +93,16 @@ def find_contacts(
         for name, data in files.items():
             (scratch / name).write_bytes(data)
         shutil.rmtree(scratch / "fragments", ignore_errors=True)
+    for name in set(FILES) - set(files):  # an earlier call with other flags left them
+        (out / name).unlink(missing_ok=True)
     return int(table.num_rows)
+
+
+def _check_files(out: Path, group: str) -> None:
+    """Raise WrongUse for a group with files of these names that no call of this command wrote."""
+    held = [name for name in FILES if (out / name).exists()]
+    if held and not (out / group).exists():
+        raise WrongUse(f"--out {out}: holds another {held[0]}; expected a group without it")
 
 
 def _contact(paths: tuple[str, str], distance_nm: float, options: Mapping[str, Any]) -> Contact:

@@ -1,5 +1,6 @@
 """The work of `fibstream halves`: a prediction and labels against the truth, half by half."""
 
+import logging
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -9,14 +10,15 @@ from fibstream.app.cells.halves import SCHEMA, Read, deviations, draw
 from fibstream.app.charts import as_png
 from fibstream.app.truths import open_truth
 from fibstream.core.errors import WrongUse
-from fibstream.runtime.checks import check_folder
 from fibstream.volumes.lengths import Size
 from fibstream.volumes.positions import check_same_grid
 from fibstream.volumes.sources import Source, open_volume
 from fibstream.volumes.zarr_n5.selection import Kind
 
-from .comparing import both, write_all
+from .comparing import both, check_out, write_all
 from .progress import track
+
+log = logging.getLogger(__name__)
 
 
 def compare_halves(
@@ -30,7 +32,7 @@ def compare_halves(
     given: dict[str, tuple[str | None, Kind]] = {
         "raw": (prediction, "prediction"), "refined": (labels, "labels"),
     }  # fmt: skip
-    check_folder(out, "--out")
+    check_out(out, [])
     if not 0 < threshold <= 255:
         raise WrongUse(f"--threshold {threshold:g}: expected a grey level, above 0, up to 255")
     with ExitStack() as stack:
@@ -51,6 +53,8 @@ def compare_halves(
         }
         size = first.voxel_size_nm
         rows = deviations(_inside(right, 1), tests, first.shape, size, track)
+    if not any(row["truth"] for row in rows):
+        log.warning("%s: nothing is inside: no deviation is known", truth)
     table = pa.Table.from_pylist(rows, SCHEMA)
     name = Path(truth.partition("#")[0]).stem
     return write_all(out, {**both("halves", table), "halves.png": as_png(draw(rows, name))})

@@ -118,5 +118,6 @@ def write_file(path: Path, data: bytes) -> None:
         part.write_bytes(data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise WrongUse(f"--out {path}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)

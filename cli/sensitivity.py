@@ -18,14 +18,13 @@ from fibstream.core.dataset import Dataset
 from fibstream.core.echo import cut, listed
 from fibstream.core.errors import WrongUse
 from fibstream.core.keys import canonical, digest
-from fibstream.runtime.checks import check_folder
 from fibstream.services.analysis.stages.measures import measure_stage
 from fibstream.services.analysis.stages.tables import total_of
 from fibstream.services.analysis.table import finish
 from fibstream.services.refine.recipe import find_recipe
 from fibstream.store.store import Store
 
-from .comparing import both, write_all
+from .comparing import both, check_out, write_all
 from .outputs import Volume
 from .stages import StageRun
 
@@ -37,7 +36,7 @@ def sensitivity(path: Path, out: Path, organelles: Sequence[str] = ()) -> list[P
 
     Raises WrongUse for a dataset that is not finished, or has no such organelle or threshold.
     """
-    check_folder(out, "--out")
+    check_out(out, [path])
     files, dataset = open_dataset(path)
     known = {o.name: o for o in dataset.organelles}
     for name in organelles:
@@ -45,7 +44,7 @@ def sensitivity(path: Path, out: Path, organelles: Sequence[str] = ()) -> list[P
             raise WrongUse(f"--organelle {cut(name)}: {path} has {listed(known)}")
     tables = open_specimen(path, dataset.name).tables
     kept, rows = Kept(Store(files, dataset.grid)), list[Row]()
-    for name in organelles or known:
+    for name in dict.fromkeys(organelles or known):
         try:
             found, left_out = shifts(dataset, known[name])
         except WrongUse as error:

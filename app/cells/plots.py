@@ -120,7 +120,10 @@ def object_boxes(rows: Sequence[Row], names: Sequence[str]) -> Figure:
                     _box(panel, row, at, 0.6 / len(datasets), number)
         rows_of_names(panel, names)
         if measure == "sphericity":
-            panel.set_xlim(0, 1.02)
+            # By Crofton's formula small objects have less area than a ball, and so more than 1.
+            longest = (max(r["q95"], r["median"]) for r in rows
+                       if r["measure"] == measure and r["whole_objects"])  # fmt: skip
+            panel.set_xlim(0, 1.02 * max([1.0, *longest]))
         else:
             _log(panel)
         panel.set_xlabel(AXES[measure])

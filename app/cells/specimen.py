@@ -65,7 +65,7 @@ def _of_dataset(path: Path, name: str, within: str | None, track: Track) -> Spec
     stages = table_stages(dataset, files)
     tables = {
         o.name: _checked(
-            pq.read_table(pa.BufferReader(read_table(dataset, files, stages[o.name]).data)),
+            _rows(pa.BufferReader(read_table(dataset, files, stages[o.name]).data)),
             f"{path}: table {o.name}",
         )
         for o in dataset.organelles
@@ -82,7 +82,7 @@ def _read_reference(
         return reference_of(dataset, kept, track)
     names = [p.name for p in dataset.predictions]
     if within not in names:
-        known = listed([*(o.name for o in dataset.organelles), *names])
+        known = listed(dict.fromkeys([*(o.name for o in dataset.organelles), *names]))
         raise WrongUse(f"--within {cut(within)}: {path} has no such organelle or prediction; "
                        f"expected one of {known}")  # fmt: skip
     return of_prediction(dataset, within, kept, track)
@@ -114,9 +114,18 @@ def _read(file: Path) -> pa.Table:
     if file.stat().st_size > MAX_BYTES:
         raise WrongUse(f"{file}: over {MAX_BYTES >> 30} GB; expected a table of objects")
     try:
-        return pq.read_table(file)
+        return _rows(file)
     except pa.ArrowException as error:
         raise WrongUse(f"{file}: not a Parquet file; expected a table of objects") from error
+
+
+def _rows(source: Path | pa.BufferReader) -> pa.Table:
+    """Return the rows of a Parquet file, read by this thread alone.
+
+    `read_table` starts threads of Arrow. Of one that still ends when Python does, the process
+    aborts: one in ten errors that came soon after it ended with 134.
+    """
+    return pq.ParquetFile(source).read(use_threads=False)
 
 
 def _checked(table: pa.Table, what: str) -> pa.Table:

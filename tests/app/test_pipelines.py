@@ -439,3 +439,8 @@ def test_the_pipeline_that_a_client_is_sent_makes_the_same_dataset() -> None:
     assert named_predictions(sent, dataset.models, lengths) == predictions
     assert named_organelles(sent.organelles, predictions) == organelles
     assert with_steps(dataset, sent, WORDS).steps == dataset.steps
+
+
+def test_a_preset_of_contacts_that_nobody_published_is_named() -> None:
+    with pytest.raises(WrongUse, match=r"line 2: contacts: preset 'er_er': expected er_ribo, "):
+        parse_pipeline("models: [m]\ncontacts: [{preset: er_er}]", "page")

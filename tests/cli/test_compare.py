@@ -108,6 +108,30 @@ def test_groups_are_compared_by_their_datasets(scene: Scene, tmp_path: Path) -> 
         assert not (tmp_path / "no").exists()
 
 
+def test_what_is_read_is_not_written_into(scene: Scene, tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    shutil.copytree(scene.folder / "tables", tables)
+    shutil.copy(tables / "mito.parquet", tables / "organelles.parquet")
+    before = {path.name: path.read_bytes() for path in tables.iterdir()}
+    one = scene.folder / "one.zarr"
+    for command, read, out, says in (
+        ("compare", tables, tables, "is read"),
+        ("compare", one, one, "lies in a dataset"),
+        ("compare", one, one / "tables/new", "lies in a dataset"),
+        ("sensitivity", one, one, "lies in a dataset"),
+    ):
+        answer = inside(command, read, "--out", out)
+        assert answer.code == 2 and f"--out {out}: {says}" in answer.err, answer.err
+        assert answer.err.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in tables.iterdir()} == before
+    assert not (one / "organelles.csv").exists() and not (one / "tables/new").exists()
+
+
+def test_groups_are_refused_before_anything_is_read(scene: Scene, tmp_path: Path) -> None:
+    answer = compare(scene, tmp_path / "no", "one.zarr", "two.zarr", "--group=A=one")
+    assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
+
+
 def test_tables_alone_state_no_volume(scene: Scene, tmp_path: Path) -> None:
     answer = compare(scene, tmp_path / "out", "tables")
     assert answer.code == 0 and "no relative volume is known" in answer.err

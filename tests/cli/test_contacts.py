@@ -171,3 +171,23 @@ def test_overlap_with_the_other_side_is_told(tmp_path: Path) -> None:
     for more in (("--loses", "b"), ("--overlap", "--moves", "a")):
         answer = contacts(a, b, tmp_path / f"{more[0][2:]}.zarr", "--null", 20, *more)
         assert answer.code == 0 and "of both organelles" not in answer.err, answer.err
+
+
+def test_another_call_leaves_no_file_of_an_earlier_one(tmp_path: Path) -> None:
+    a, b, _ = scene(tmp_path)
+    out = tmp_path / "out.zarr"
+    assert contacts(a, b, out, "--null", 20).code == 0
+    assert (out / "null.csv").is_file()
+    assert contacts(a, b, out).code == 0
+    left = {path.name for path in out.iterdir()}
+    assert "contacts.csv" in left and not left & {"null.csv", "null.png", "placements.csv"}
+
+
+def test_files_that_are_of_no_contacts_stay(tmp_path: Path) -> None:
+    a, b = written(tmp_path)
+    out = tmp_path / "cell.zarr"
+    zarr.create_group(out)
+    (out / "contacts.parquet").write_bytes(b"truth")
+    answer = contacts(a, b, out)
+    assert answer.code == 2 and "holds another contacts.parquet" in answer.err, answer.err
+    assert (out / "contacts.parquet").read_bytes() == b"truth"

@@ -61,3 +61,12 @@ def test_what_cannot_be_compared_is_named(folder: Path, tmp_path: Path) -> None:
     ):  # fmt: skip
         answer = halves(folder, out, *more)
         assert answer.code == 2 and says in answer.err and not out.exists(), answer.err
+
+
+def test_a_truth_without_anything_is_told(folder: Path, tmp_path: Path) -> None:
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        ngff(folder / "nothing.zarr", np.zeros(SHAPE, np.uint8), size=8)
+    labels = "--labels", folder / "labels.zarr"
+    answer = halves(folder, tmp_path, *labels, truth="nothing.zarr")
+    assert answer.code == 0 and "nothing is inside: no deviation is known" in answer.err
+    assert "nothing is inside" not in halves(folder, tmp_path, *labels).err

@@ -108,6 +108,14 @@ def test_a_run_with_a_threshold_makes_what_was_said(scene: Scene, found: Any) ->
         assert figures(found[name, "none"]) != figures(whole)
 
 
+def test_an_organelle_that_is_named_twice_is_made_once(scene: Scene, tmp_path: Path) -> None:
+    twice = ("--organelle", "mito") * 2
+    answer = inside("sensitivity", scene.folder / "cell.zarr", "--out", tmp_path, *twice)
+    assert answer.code == 0, answer.err
+    rows = pq.read_table(tmp_path / "sensitivity.parquet").to_pylist()
+    assert [row["shift"] for row in rows] == SHIFTS
+
+
 def test_wrong_names_are_refused(scene: Scene, tmp_path: Path) -> None:
     for path, flag, says in (
         (scene.folder / "cell.zarr", "er", "--organelle er: "), (tmp_path, "mito", "not a dataset"),

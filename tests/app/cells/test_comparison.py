@@ -128,6 +128,11 @@ def test_distributions_and_figures_have_what_the_objects_have() -> None:
     )
     wanted = sorted(r["median"] for r in spread if r["measure"] == "volume_nm3")
     assert medians == wanted
+    whiskers = [r["q95"] for r in spread if r["measure"] == "sphericity"]
+    assert boxes.axes[2].get_xlim() == (0, 1.02 * max(1, *whiskers))
+    for row in spread:
+        row.update(dict.fromkeys(("q95", "q75", "median"), 1.3))
+    assert object_boxes(spread, ["mito", "er"]).axes[2].get_xlim() == (0, pytest.approx(1.326))
     found = compared(every)
     dots = effect_dots(found, ["mito", "er"])
     deltas = [line.get_xdata()[0] for line in dots.axes[0].get_lines()
