@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
@@ -16,6 +15,7 @@ from fibstream.store.published import BOX, labels_hash, tables_hash
 from fibstream.volumes.sources import Source, open_volume
 
 from .catalogue import segmentations
+from .parquet import read_parquet
 
 Track = Callable[[Iterable[Any], str], Iterable[Any]]  # shows how far a long loop is
 
@@ -47,7 +47,7 @@ def hashes(out: Path, dataset: Dataset, track: Track = untracked) -> tuple[str, 
         for name, source in sources.items()
     }
     files = {found.name: out / found.table for found in every}
-    tables = {n: rows_hash(pq.read_table(path)) for n, path in files.items() if path.is_file()}
+    tables = {n: rows_hash(read_parquet(path)) for n, path in files.items() if path.is_file()}
     found = labels_hash(volumes), tables_hash(tables)
     next(steps, None)  # the last step is shown as done
     return found

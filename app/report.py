@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import jinja2
-import pyarrow.parquet as pq
 
 from fibstream.core.dataset import Dataset
 from fibstream.core.subject import CHUNKS, count
@@ -30,6 +29,7 @@ from .hashes import Track, untracked
 from .hashes import hashes as hashes_of
 from .histogram import histogram, ticks
 from .kept import Kept
+from .parquet import read_parquet
 from .picture import Subject, details, paint
 from .rows import (
     COLUMNS,
@@ -154,7 +154,7 @@ def _matrix(subject: Subject, rows: Sequence[Row], path: Path) -> dict[str, str]
     contact = known.get(subject.chosen.group)
     if contact is None or not rows:
         return {"matrix": ""}
-    pairs = pair_table(pq.read_table(subject.out / subject.chosen.table))
+    pairs = pair_table(read_parquet(subject.out / subject.chosen.table))
     drawn = as_png(matrix(pairs, (contact.a, contact.b)))
     path.with_name(f"{path.stem}-matrix.png").write_bytes(drawn)
     return {"matrix": _png_url(drawn)}

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fibstream.core.dataset import Dataset
 
 from .colours import Colouring
+from .parquet import read_parquet
 
 BLACK = 0.02  # of the contrast: the inside of a mitochondrion is ten times as bright
 COLUMNS: Mapping[str, str] = {
@@ -42,7 +42,7 @@ def colouring(rows: Sequence[Row], dataset: Dataset) -> Colouring:
 
 def rows_of(path: Path) -> list[Row]:
     """Return the rows of a table, the largest object first; none before it is made."""
-    rows: list[Row] = pq.read_table(path).to_pylist() if path.is_file() else []
+    rows: list[Row] = read_parquet(path).to_pylist() if path.is_file() else []
     return sorted(rows, key=lambda row: (-row["voxels"], row["id"]))
 
 

@@ -14,6 +14,7 @@ from fibstream.app.charts import as_png
 from fibstream.app.contact_figures import gaps as gap_figure
 from fibstream.app.contact_figures import matrix
 from fibstream.app.design import fitting_chunk
+from fibstream.app.parquet import read_parquet
 from fibstream.core.dataset import Dataset
 from fibstream.core.echo import cut
 from fibstream.core.errors import WrongUse
@@ -149,7 +150,7 @@ def _whole(run: StageRun, dataset: Dataset, stage: Stage) -> pa.Table:
     block = Block(WHOLE, dataset.grid.volume, {}, cells=cells, grid=dataset.grid)
     data = stage.compute(block)[stage.outputs[0].name]
     assert isinstance(data, bytes)
-    return pq.read_table(io.BytesIO(data))
+    return read_parquet(io.BytesIO(data))
 
 
 def _parquet(table: pa.Table) -> bytes:

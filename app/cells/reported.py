@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
-
 from fibstream.core.dataset import Dataset
 from fibstream.core.errors import WrongUse
 
 from ..charts import as_png
 from ..hashes import Track
 from ..kept import Kept
+from ..parquet import read_parquet
 from .plots import relative_volumes
 from .reference import reference_of
 from .totals import Row, totals
@@ -30,7 +29,7 @@ def whole(dataset: Dataset, tables: Mapping[str, Path], kept: Kept, track: Track
         reference = reference_of(dataset, kept, track)
     except WrongUse:
         return None
-    found = {name: pq.read_table(path) for name, path in tables.items()}
+    found = {name: read_parquet(path) for name, path in tables.items()}
     rows = totals(dataset.name, found, reference)
     figure = as_png(relative_volumes(rows)) if len(rows) > 1 else b""
     return Whole({row["organelle"]: row for row in rows}, figure)

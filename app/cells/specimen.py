@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fibstream.core.dataset import RECORD, Dataset, Organelle
 from fibstream.core.echo import cut, listed
@@ -24,6 +23,7 @@ from ..facts import missing
 from ..folder import open_dataset
 from ..hashes import Track, untracked
 from ..kept import Kept
+from ..parquet import read_parquet
 from .reference import Reference, of_prediction, reference_of
 
 NEEDED = ("volume_nm3", "area_nm2", "crofton_area_nm2", "sphericity", "touches_border")
@@ -65,7 +65,7 @@ def _of_dataset(path: Path, name: str, within: str | None, track: Track) -> Spec
     stages = table_stages(dataset, files)
     tables = {
         o.name: _checked(
-            _rows(pa.BufferReader(read_table(dataset, files, stages[o.name]).data)),
+            read_parquet(pa.BufferReader(read_table(dataset, files, stages[o.name]).data)),
             f"{path}: table {o.name}",
         )
         for o in dataset.organelles
@@ -114,18 +114,9 @@ def _read(file: Path) -> pa.Table:
     if file.stat().st_size > MAX_BYTES:
         raise WrongUse(f"{file}: over {MAX_BYTES >> 30} GB; expected a table of objects")
     try:
-        return _rows(file)
+        return read_parquet(file)
     except pa.ArrowException as error:
         raise WrongUse(f"{file}: not a Parquet file; expected a table of objects") from error
-
-
-def _rows(source: Path | pa.BufferReader) -> pa.Table:
-    """Return the rows of a Parquet file, read by this thread alone.
-
-    `read_table` starts threads of Arrow. Of one that still ends when Python does, the process
-    aborts: one in ten errors that came soon after it ended with 134.
-    """
-    return pq.ParquetFile(source).read(use_threads=False)
 
 
 def _checked(table: pa.Table, what: str) -> pa.Table:

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from fibstream.core.errors import WrongUse
 from fibstream.kernels.metrics import METRICS, Limits
 
+from ..parquet import read_parquet
+
 SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -93,7 +95,7 @@ def read(path: Path) -> pa.Table:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise WrongUse(f"{path}: over {MAX_BYTES >> 30} GB; expected an evaluation store")
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except FileNotFoundError:
         raise WrongUse(f"{path}: no such file; `evaluate --store` writes one") from None
     except (pa.ArrowException, OSError) as error:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fibstream.app.catalogue import Segmentation, grey_arrays, segmentations
 from fibstream.app.colours import Colouring, colours
 from fibstream.app.grey import middle
 from fibstream.app.grey import window as window_of
+from fibstream.app.parquet import read_parquet
 from fibstream.app.planes import shapes
 from fibstream.bus import wire
 from fibstream.bus.reading import event_of
@@ -165,7 +165,7 @@ class ViewableDataset:
         path = self.root / "tables" / f"{group.removeprefix('labels/')}.parquet"
         if not path.is_file():
             return None
-        read = pq.read_table(path, columns=list(COLUMNS))
+        read = read_parquet(path, COLUMNS)
         rows = {name: read[name].to_numpy() for name in COLUMNS}
         order = np.lexsort((rows["id"], -rows["voxels"]))
         return {name: values[order] for name, values in rows.items()}
