@@ -73,11 +73,11 @@ def fold(edge: int) -> None:
     volume = prediction(edge)
     rule = object_rule(GenericSettings(smooth_nm=0, fill_holes="none"), (4.0, 4.0, 4.0))
     grid = Grid(volume.shape, (SIDE,) * 3)
-    summaries = {}
+    summaries, empty = {}, held()
     for index in grid.indices():
         box = grid.block(index, rule.halo)
         _, summaries[index] = cut_fragments(Patch(volume[box.slices()], box), grid.box(index), rule)
-    before = peak()
+    before = held()
     begin = time.process_time()
     made = object_fold(rule)
     for index, summary in summaries.items():
@@ -91,14 +91,16 @@ def fold(edge: int) -> None:
     size = sum(array.nbytes for each in summaries.values() for array in each.values())
     print(
         f"fold of {len(summaries)} chunks, {len(made.objects())} objects: {taken:.1f} s of CPU for "
-        f"{size / 2**20:.0f} MiB of summaries, {answered:.1f} s to answer for all; "
-        f"{peak() - before:.0f} MiB besides them"
+        f"summaries of {size / 2**20:.1f} MiB ({before - empty:.0f} as arrays), "
+        f"{answered:.1f} s to answer for all; "
+        f"{held() - before:.0f} MiB besides them"
     )
 
 
-def peak() -> float:
-    """Return the most memory that this process has had so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def held() -> float:
+    """Return the memory that this process has now, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def main() -> None:
