@@ -35,7 +35,15 @@ app = typer.Typer(
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Register a command whose errors are one clear line and an exit code."""
+    return _registered(function, "stopped")
 
+
+def resumable(function: Callable[P, R]) -> Callable[P, R]:
+    """Register a command that goes on where it was stopped when it is called again."""
+    return _registered(function, "stopped; the same call again goes on")
+
+
+def _registered(function: Callable[P, R], stopped: str) -> Callable[P, R]:
     @wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         with logging_context():
@@ -49,7 +57,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             except OSError as error:
                 exit_with_os_error(error)
             except KeyboardInterrupt:
-                fail("stopped; call again with the same --out to go on", INTERRUPTED)
+                fail(stopped, INTERRUPTED)
 
     app.command()(guarded)
     return guarded

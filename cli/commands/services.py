@@ -10,7 +10,7 @@ from fibstream.core.dataset import RECORD
 from fibstream.core.errors import Retryable, WrongUse
 from fibstream.core.subject import named
 
-from ..app import FAILED, command, fail, voxel_size
+from ..app import FAILED, command, fail, resumable, voxel_size
 from ..connect import check_name, check_volume, check_watched, connected, pipeline_text
 from ..flags import (
     check_choice,
@@ -111,7 +111,7 @@ def create(
     typer.echo(f"{name}: {'created' if new else 'was there already, the same'}")
 
 
-@command
+@resumable
 def land(
     name: Dataset,
     raw: Raw,

@@ -11,7 +11,7 @@ import typer
 from fibstream.core.subject import named
 from fibstream.runtime.checks import check_folder
 
-from ..app import FAILED, command, settings, voxel_size
+from ..app import FAILED, resumable, settings, voxel_size
 from ..options import (
     AbsentMask,
     AbsentValue,
@@ -33,7 +33,7 @@ from ..options import (
 )
 
 
-@command
+@resumable
 def run(
     raw: Raw,
     pipeline: Pipeline,
@@ -103,7 +103,7 @@ def finish_run(report: Any, *, as_json: bool, out: Path) -> None:
         raise typer.Exit(FAILED)
 
 
-@command
+@resumable
 def demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results go.")] = Path("demo"),
 ) -> None:

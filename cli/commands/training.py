@@ -7,7 +7,7 @@ import typer
 
 from fibstream.core.errors import WrongUse
 
-from ..app import command, settings, voxel_size
+from ..app import command, resumable, settings, voxel_size
 from ..options import (
     AbsentMask,
     AbsentValue,
@@ -20,7 +20,7 @@ from ..options import (
 )
 
 
-@command
+@resumable
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, docs/training.")],
     out: Annotated[

@@ -7,7 +7,7 @@ import typer
 
 from fibstream.core.errors import WrongUse
 
-from ..app import command, settings
+from ..app import resumable, settings
 from ..connect import check_remote, connected, pipeline_text
 from ..flags import is_place
 from ..options import LOCALHOST, Json, PathOrDataset, Pipeline, ServerOfName
@@ -15,7 +15,7 @@ from .services import finish
 from .streaming import finish_run
 
 
-@command
+@resumable
 def update(
     name: PathOrDataset,
     pipeline: Pipeline,
