@@ -60,17 +60,24 @@ class AnalysisCalls(Connection):
 
 
 def _batches(call: Any) -> Iterator[Any]:
-    """Yield the rows of a stream as they come; who stops early ends the call."""
+    """Yield the rows of a stream as they come; who stops early ends the call.
+
+    Of no rows there is a batch without any, since it has the columns.
+    """
     import pyarrow as pa
 
     try:
         with named_errors():
             schema = pa.ipc.read_schema(pa.py_buffer(next(call).rows))
+            some = False
             for answer in call:
                 try:
                     message = pa.ipc.read_message(answer.rows)
                 except EOFError:  # the message that ends the stream
                     continue
+                some = True
                 yield pa.ipc.read_record_batch(message, schema)
+            if not some:
+                yield pa.RecordBatch.from_pylist([], schema)
     finally:
         call.cancel()

@@ -150,6 +150,8 @@ def test_the_client_yields_batches_and_may_stop_early(
     server.open()
     with Client(f"analysis=127.0.0.1:{server.port}", patience_s=0) as client:
         assert pa.Table.from_batches(client.stream_objects("cell", "mito")).equals(large)
+        (none,) = client.stream_objects("cell", "mito", filter="v1 > 3 AND v1 < 3")
+        assert none.num_rows == 0 and none.schema.equals(large.schema)
         few = list(islice(client.stream_objects("cell", "mito", filter="v1 > 3"), 2))
         assert len(few) == 2 and few[0].num_rows == rows_a_piece(large.schema)
         with pytest.raises(WrongUse, match="columns: no column 'nope'"):
