@@ -182,6 +182,9 @@ def _free(sides: Sides, chance: Chance) -> NDArray[np.bool_]:
             )
     if sides.still is not None and not chance.overlap:
         free &= sides.still == 0
+    needed, room = np.count_nonzero(sides.moved), np.count_nonzero(free)
+    if needed > room:
+        raise WrongUse(f"--null: objects of {needed} voxels are to be placed; {room} are free")
     return free
 
 

@@ -154,11 +154,17 @@ def test_what_chance_is_not_told(tmp_path: Path) -> None:
         answer = contacts(a, b, tmp_path / "no.zarr", *more)
         assert answer.code == 2 and says in answer.err, answer.err
         assert not (tmp_path / "no.zarr").exists()
-    tifffile.imwrite(mask, tifffile.imread(b) % 2)  # balls 2 and 4 lie outside, none fits
-    answer = contacts(a, b, tmp_path / "no.zarr", "--null", 20, "--mask", mask)
-    assert answer.code == 2 and "--null: placement 1: object " in answer.err, answer.err
-    assert "128 voxels of the objects lie outside" in answer.err
-    assert not (tmp_path / "no.zarr").exists()
+    balls = tifffile.imread(b)
+    every_other = np.indices(balls.shape).sum(axis=0) % 2
+    for inside_it, says in (
+        (balls % 2, "--null: objects of 256 voxels are to be placed; 128 are free"),
+        (every_other.astype(balls.dtype), "--null: placement 1: object "),
+    ):
+        tifffile.imwrite(mask, inside_it)  # balls 2 and 4 lie outside, or half of each; none fits
+        answer = contacts(a, b, tmp_path / "no.zarr", "--null", 20, "--mask", mask)
+        assert answer.code == 2 and says in answer.err, answer.err
+        assert "128 voxels of the objects lie outside" in answer.err
+        assert not (tmp_path / "no.zarr").exists()
 
 
 def test_overlap_with_the_other_side_is_told(tmp_path: Path) -> None:
