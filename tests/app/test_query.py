@@ -1,5 +1,6 @@
 """`fibstream query` on a folder: no service is needed, and the limits are those of services."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,12 +61,13 @@ def test_a_dataset_that_is_not_complete_is_named(cell: Cell, tmp_path: Path) -> 
     [
         ("SELECT * FROM '/etc/passwd'", "sql:"), ("SELECT 1; SELECT 2", "expected one SELECT"),
         ("SELECT nope FROM mito", "there are: mito: id"), (" ", "expected one SELECT"),
-        ("SELECT range(100000000)", "memory"), ("FROM range(1000000)", "LIMIT"),
+        # On a machine that others use its time may end before its memory does.
+        ("SELECT range(100000000)", "memory|longer than"), ("FROM range(1000000)", "LIMIT"),
     ],
 )  # fmt: skip
 def test_what_services_refuse_is_refused(cell: Cell, tmp_path: Path, sql: str, says: str) -> None:
     answer = query(tmp_path, sql)
-    assert answer.code == 2 and says in answer.err and answer.out == ""
+    assert answer.code == 2 and re.search(says, answer.err) and answer.out == ""
 
 
 def test_wrong_places_are_named(
