@@ -256,7 +256,7 @@ def pipeline_text(choice: Choice) -> str:
     entry = {
         "name": name, "recipe": choice.recipe, "from": name, "set": dict(chosen.settings),
     }  # fmt: skip
-    truths = "".join(f"#   {cut(json.dumps(crop.truth_path))}\n" for crop in choice.crops)
+    truths = "".join(f"#   {json.dumps(crop.truth_path)}\n" for crop in choice.crops)
     return (
         f"# {choice.metric} {score:.4f}, the best of {len(choice.tried)} combinations; recipe "
         f"{choice.recipe} as it is {own:.4f}, connected components {plain:.4f}.\n"
