@@ -101,11 +101,12 @@ def test_a_network_is_adapted_to_other_data(tmp_path) -> None:
         config = config.replace(whole, small)
     (tmp_path / "tune.yaml").write_text(config)
     shell = "".join(text for language, text in found if language == "sh")
-    assert shell.count("--size 96,192,192") == 4
-    said = [
-        run(shlex.split(line), tmp_path)
-        for line in shell.replace("--size 96,192,192", "--size 48,64,64").splitlines()
-    ]
+    for whole, small in (("--size 96,192,192", "--size 48,64,64"),
+                         ("nucleus,er,mito,golgi,vesicle,lysosome,LD,microtubules,ribosomes",
+                          "nucleus,mito")):  # fmt: skip
+        assert shell.count(whole) == 4
+        shell = shell.replace(whole, small)
+    said = [run(shlex.split(line), tmp_path) for line in shell.splitlines()]
     assert len(said) == 10
     before, after = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("before", "after"))
     assert 0 <= before["dice"] <= 1 and before["dice"] != after["dice"]
