@@ -98,12 +98,16 @@ def _side_by_side(
     """Return what only several datasets have: distributions, effects, and their figures."""
     spread, found = distributions(specimens), effects(specimens, rows, groups)
     names = ordered(rows)
-    return {
+    files = {
         **both("objects", pa.Table.from_pylist(spread, DISTRIBUTION_SCHEMA)),
         **both("effects", pa.Table.from_pylist(found, EFFECTS_SCHEMA)),
         "objects.png": as_png(object_boxes(spread, names)),
-        "effects.png": as_png(effect_dots(found, names)),
     }
+    if any(row.get("cliffs_delta") is not None for row in found):
+        files["effects.png"] = as_png(effect_dots(found, names))
+    else:
+        log.warning("effects.png: one value a side has no effect size; nothing is drawn")
+    return files
 
 
 def both(name: str, table: pa.Table) -> dict[str, bytes]:

@@ -150,7 +150,7 @@ def _whole(run: StageRun, dataset: Dataset, stage: Stage) -> pa.Table:
     block = Block(WHOLE, dataset.grid.volume, {}, cells=cells, grid=dataset.grid)
     data = stage.compute(block)[stage.outputs[0].name]
     assert isinstance(data, bytes)
-    return read_parquet(io.BytesIO(data))
+    return read_parquet(data)
 
 
 def _parquet(table: pa.Table) -> bytes:

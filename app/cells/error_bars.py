@@ -34,11 +34,10 @@ def error_bars(rows: Sequence[Row], dataset: str) -> Figure:
     for panel, measured in zip(axes, FIGURES, strict=True):
         for kind, (colour, shift, _) in KINDS.items():
             for at, name in enumerate(names):
-                if found := [0.0, *changes(rows, name, kind, measured)]:
-                    panel.plot(found[1:], [at + shift] * len(found[1:]), "|", color=colour,
-                               markersize=7)  # fmt: skip
-                    panel.plot([min(found), max(found)], [at + shift] * 2, color=colour,
-                               linewidth=2.5, solid_capstyle="butt")  # fmt: skip
+                found = changes(rows, name, kind, measured)
+                panel.plot(found, [at + shift] * len(found), "|", color=colour, markersize=7)
+                panel.plot([min([0.0, *found]), max([0.0, *found])], [at + shift] * 2,
+                           color=colour, linewidth=2.5, solid_capstyle="butt")  # fmt: skip
         panel.axvline(0, color="#888888", linewidth=0.8, zorder=0)
         rows_of_names(panel, names)
         panel.set_xlabel(f"{TEXT[measured]}, change in %")

@@ -65,7 +65,7 @@ def _of_dataset(path: Path, name: str, within: str | None, track: Track) -> Spec
     stages = table_stages(dataset, files)
     tables = {
         o.name: _checked(
-            read_parquet(pa.BufferReader(read_table(dataset, files, stages[o.name]).data)),
+            read_parquet(read_table(dataset, files, stages[o.name]).data),
             f"{path}: table {o.name}",
         )
         for o in dataset.organelles
