@@ -37,10 +37,12 @@ def flop_per_voxel(path: Path, spec: ModelSpec, cells: int = FAR) -> float:
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
     weights = {tensor.name: tensor.dims for tensor in graph.initializer}
+    # A convolution reads its weights for each voxel that it makes, a transposed one that it takes.
+    counted = {"Conv": lambda node: node.output[0], "ConvTranspose": lambda node: node.input[0]}
     total = sum(
-        2 * prod(weights[node.input[1]]) * prod(shapes[node.output[0]][2:])
+        2 * prod(weights[node.input[1]]) * prod(shapes[counted[node.op_type](node)][2:])
         for node in graph.node
-        if node.op_type == "Conv"
+        if node.op_type in counted
     )
     return float(total / prod(cells * s for s in spec.stride))
 

@@ -1,5 +1,7 @@
 """The network as it is computed, against the same layers one by one."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,7 @@ from fibstream.services.inference.training.config import NetworkConfig
 from fibstream.services.inference.training.network import UNet
 
 
-def slowly(net: UNet, raw: Tensor) -> Tensor:
+def slowly(net: Any, raw: Tensor) -> Tensor:
     """Grow, crop and concatenate maps, and convolve what that yields, as the graph does."""
 
     def grown(value: Tensor, factor: int) -> Tensor:
@@ -20,6 +22,13 @@ def slowly(net: UNet, raw: Tensor) -> Tensor:
         ends = [slice(cut[0], n - cut[1]) for n in value.shape[2:]]
         return value[:, :, ends[0], ends[1], ends[2]] if net.valid else value
 
+    if net.stem is not None:
+        size = net.stem.stride[0]
+        z, y, x = (n // size for n in raw.shape[2:])
+        parts = raw.reshape(len(raw), z, size, y, size, x, size)
+        weight = net.stem.weight[:, 0]
+        raw = torch.einsum("nzaybxc,oabc->nozyx", parts, weight) + net.stem.bias.view(-1, 1, 1, 1)
+        raw = raw.relu()
     maps = [net.down[0](raw)]
     for block, factor in zip(net.down[1:], net.factors, strict=True):
         maps.append(block(nn.functional.max_pool3d(maps[-1], factor)))
@@ -31,25 +40,31 @@ def slowly(net: UNet, raw: Tensor) -> Tensor:
         value = net.up[step](torch.cat(both, 1))
     if net.last is not None:
         value = net.last(grown(value, net.upsample))
-    found: Tensor = net.head(value)
-    return found
+    if net.stem is None:
+        return net.head(value)
+    # A block of the result is made of one voxel of the finest level.
+    parts = torch.einsum("nizyx,ioabc->nozaybxc", value, net.head.weight)
+    found = parts.reshape(*parts.shape[:2], *(n * size for n in value.shape[2:]))
+    return found + net.head.bias.view(-1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(
-    ("factors", "convolutions", "padding", "upsample"),
+    ("factors", "convolutions", "padding", "more"),
     [
-        ((2,), 1, "same", 1), ((2,), 1, "valid", 1), ((2, 2), 1, "valid", 1), ((3,), 2, "same", 1),
-        ((3,), 2, "valid", 1), ((4,), 1, "same", 1), ((2, 3), 2, "same", 1), ((2,), 1, "valid", 2),
-        ((2,), 1, "valid", 3),
+        ((2,), 1, "same", {}), ((2,), 1, "valid", {}), ((2, 2), 1, "valid", {}),
+        ((3,), 2, "same", {}), ((3,), 2, "valid", {}), ((4,), 1, "same", {}),
+        ((2, 3), 2, "same", {}), ((2,), 1, "valid", {"upsample": 2}),
+        ((2,), 1, "valid", {"upsample": 3}), ((2,), 1, "same", {"stem": 2}),
+        ((2,), 1, "valid", {"stem": 3}),
     ],
 )  # fmt: skip
 def test_values_and_gradients_are_those_of_the_layers_one_by_one(
-    factors, convolutions, padding, upsample
+    factors, convolutions, padding, more
 ) -> None:
     count = len(factors)
     config = NetworkConfig(
         widths=(16, 32, 16)[: count + 1], widths_up=(32, 16)[:count], factors=factors,
-        convolutions=convolutions, padding=padding, upsample=upsample,
+        convolutions=convolutions, padding=padding, **more,
     )  # fmt: skip
     torch.manual_seed(7)
     net = UNet(config, 2).double()

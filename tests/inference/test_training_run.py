@@ -186,12 +186,17 @@ def test_same_and_valid_convolutions_agree_in_the_middle() -> None:
     """What is trained with zeros around is exported as valid: the same voxels, tile by tile."""
     torch.manual_seed(1)
     more = {"bottom": 3, "narrow": "linear", "output": "tanh"}
-    for factors, count, others in (((2,), 1, {}), ((2, 2), 1, {}), ((3,), 2, {}), ((2,), 1, more)):
+    stem = {"stem": 2}
+    for factors, count, others in (
+        ((2,), 1, {}), ((2, 2), 1, {}), ((3,), 2, {}), ((2,), 1, more), ((2,), 2, stem),
+        ((2,), 1, {"stem": 3}),
+    ):  # fmt: skip
         widths = (16,) * (len(factors) + 1)
         words = {"widths": widths, "factors": factors, "convolutions": count, **others}
         config = NetworkConfig.model_validate(words)
         geometry = config.geometry
         net, stride = UNet(config, 2).eval(), geometry.stride
+        torch.nn.init.normal_(net.head.weight, std=0.3)
         size = -(-3 * geometry.least().edge // stride) * stride
         raw = torch.rand(1, 1, size, size, size)
         edge, start = geometry.least().edge, geometry.phase + stride
@@ -338,6 +343,46 @@ def test_a_network_finer_than_its_input_is_exported_and_streams_exactly(
         found = predict(Patch(raw[block.slices()], block), core, engine)
         z, y, x = (slice(s.start * upsample, s.stop * upsample) for s in core.slices())
         assert np.array_equal(found, whole[:, z, y, x])
+
+
+STEM = {"widths": [16, 16], "factors": [2], "convolutions": 1, "stem": 2}
+
+
+def test_a_network_with_a_stem_is_exported_and_streams_exactly(cell, tmp_path) -> None:
+    config = configured(cell, network=STEM, patch=16, steps=4, batch=1, learning_rate=0.05)
+    trained(config, tmp_path)
+    card = export(tmp_path / LAST, tmp_path / "net.onnx")
+    assert (card["halo"], card["stride"], card["phase"]) == ([8] * 3, [4] * 3, [2] * 3)
+    engine = CpuEngine(tmp_path / "net.onnx")
+    raw = np.random.default_rng(1).integers(0, 256, (13, 31, 18), np.uint8)
+    box = Box((0, 0, 0), raw.shape)
+    whole = predict(Patch(raw, box), box, engine)
+    assert len(np.unique(whole)) > 8  # it says something
+    grid = Grid(raw.shape, (4, 13, 5))
+    for index in grid.indices():
+        block, core = grid.block(index, halo_of(engine.spec)), grid.box(index)
+        found = predict(Patch(raw[block.slices()], block), core, engine)
+        assert np.array_equal(found, whole[:, *core.slices()])
+
+
+def test_a_network_with_a_stem_hands_the_head_of_each_class_on(cell, tmp_path) -> None:
+    config = configured(cell, network=STEM, patch=16, steps=1, batch=1)
+    trained(config, tmp_path)
+    export(tmp_path / LAST, tmp_path / "net.onnx")
+    crop = {"labels": f"{cell}#fine", "record": "all"}
+    data = [{"raw": f"{cell}#raw", "crops": [crop]}]
+    more = configured(cell, network=STEM, patch=16, classes=["er", "mito"], data=data)
+    for given in (tmp_path / LAST, tmp_path / "net.onnx"):
+        trainer = Trainer(more, seen(load(more), more))
+        own = trainer.net.head.weight[:, 0].clone()
+        assert trainer.begin_with(weights_of(given)) == ["er"]
+        kept = load_network(tmp_path / LAST)[1].head
+        assert torch.equal(trainer.net.head.weight[:, 1], kept.weight[:, 0])
+        assert torch.equal(trainer.net.head.bias[1], kept.bias[0])
+        assert torch.equal(trainer.net.head.weight[:, 0], own)
+    plain = configured(cell, network={**STEM, "stem": 1}, patch=16)
+    with pytest.raises(WrongUse, match="stem 2; expected of widths"):
+        Trainer(plain, seen(load(plain), plain)).begin_with(weights_of(tmp_path / LAST))
 
 
 def test_a_valid_network_trains(cell, tmp_path) -> None:

@@ -102,6 +102,28 @@ def test_what_is_exported_of_a_finer_output_is_whole_voxels_of_the_input(
     assert 0 <= geometry.trim < upsample
 
 
+@given(
+    factors=st.lists(st.just(2), min_size=1, max_size=3), convolutions=st.integers(1, 2),
+    stem=st.integers(2, 4), further=st.integers(0, 2),
+)  # fmt: skip
+def test_a_stem_is_the_same_network_on_blocks_of_voxels(
+    factors, convolutions, stem, further
+) -> None:
+    blocks = Geometry(tuple(factors), convolutions)
+    voxels = Geometry(tuple(factors), convolutions, stem=stem)
+    edge = blocks.least().edge + further * blocks.stride
+    one, other = blocks.plan(edge), voxels.plan(edge * stem)
+    assert (other.edge, other.output) == (one.edge * stem, one.output * stem)
+    assert other.meetings == one.meetings
+    for name in ("stride", "halo", "context", "pooled_from"):
+        assert getattr(voxels, name) == stem * getattr(blocks, name), name
+    assert voxels.phase == stem * blocks.phase
+    assert voxels.least().edge == stem * blocks.least().edge
+    for off in range(1, stem):
+        with pytest.raises(WrongUse, match=f"{edge * stem + off} voxels .* no multiple of {stem}"):
+            voxels.plan(edge * stem + off)
+
+
 def test_the_papers_8_nm_network_has_728_nm_of_context() -> None:
     assert (FINER.context, FINER.trim) == (91, 0)
     assert 288 - 2 * FINER.context == 212 / 2

@@ -42,7 +42,7 @@ Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]  # torch takes no larger one
 Weight = Annotated[float, Field(strict=True, gt=0, le=1e6)]
 Some = Annotated[float, Field(strict=True, gt=0, le=1)]
-Upsampling = Annotated[int, Field(strict=True, ge=1, le=MAX_THINNING)]
+Few = Annotated[int, Field(strict=True, ge=1, le=MAX_THINNING)]
 
 
 class Part(BaseModel):
@@ -127,7 +127,8 @@ class NetworkConfig(Part):
     narrow: Literal["relu", "linear"] = "relu"  # what follows the 1³ convolution before growth
     output: Literal["linear", "tanh"] = "linear"  # what follows the head
     padding: Literal["same", "valid"] = "same"  # same: zeros around, less to compute
-    upsample: Upsampling = 1  # the output is finer than the input
+    upsample: Few = 1  # the output is finer than the input
+    stem: Few = 1  # voxels along an axis that become one of the finest level, and again many
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
@@ -139,12 +140,14 @@ class NetworkConfig(Part):
             )
         if self.upsample > 1 and self.padding == "same":
             raise ValueError("upsample needs padding valid")
+        if self.upsample > 1 and self.stem > 1:
+            raise ValueError("upsample and stem: expected one of them")
         return self
 
     @property
     def geometry(self) -> Geometry:
         """The network's maps."""
-        return Geometry(self.factors, self.convolutions, self.upsample, self.lowest)
+        return Geometry(self.factors, self.convolutions, self.upsample, self.lowest, self.stem)
 
     @property
     def lowest(self) -> int:

@@ -5,6 +5,7 @@ go on, and no tracer of torch, which change with every release, decides how a cr
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,9 +39,10 @@ class Graph:
         self.weights.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
-    def conv(self, value: str, name: str) -> str:
-        """Add a valid convolution with the weights of a module."""
-        return self.add("Conv", value, f"{name}.weight", f"{name}.bias")
+    def conv(self, value: str, name: str, kind: str = "Conv", block: int = 1) -> str:
+        """Add a valid convolution with the weights of a module, or one of whole blocks."""
+        steps: dict[str, Any] = {"strides": [block] * 3} if block > 1 else {}
+        return self.add(kind, value, f"{name}.weight", f"{name}.bias", **steps)
 
     def block(self, value: str, name: str, count: int) -> str:
         """Add convolutions with ReLU; in torch every other module of a block is a ReLU."""
@@ -80,6 +82,8 @@ def network_graph(
     graph, count = Graph(state), config.convolutions
     meetings = config.geometry.least().meetings
     value = graph.scaled(graph.add("Cast", "raw", to=TensorProto.FLOAT), 2 / 255, -1)
+    if config.stem > 1:
+        value = graph.add("Relu", graph.conv(value, "stem", "Conv", config.stem))
     beside: list[str] = []
     for level in range(len(config.widths)):
         if level:
@@ -98,7 +102,8 @@ def network_graph(
     if config.upsample > 1:
         value = graph.block(graph.grow(value, config.upsample), "last", count)
         value = graph.crop(value, (config.geometry.trim,) * 2)
-    found = graph.conv(value, "head")
+    kind = "Conv" if config.stem == 1 else "ConvTranspose"
+    found = graph.conv(value, "head", kind, config.stem)
     if config.output == "tanh":
         found = graph.add("Tanh", found)
     grey = graph.add("Round", graph.scaled(found, 128, 127))

@@ -40,18 +40,21 @@ class Geometry:
     """A U-Net: ``factors`` pool between levels, each side of a level has ``convolutions`` of 3³.
 
     With ``upsample`` above 1 the result is finer than the input by that factor, and convolved once
-    more. The lowest level has ``bottom`` convolutions, None: as many as the others.
+    more. The lowest level has ``bottom`` convolutions, None: as many as the others. With ``stem``
+    above 1 that many voxels along an axis are one of the finest level, and so is the result put
+    together: meetings count voxels of the levels, all else those of the input.
     """
 
     factors: tuple[int, ...]
     convolutions: int = 2
     upsample: int = 1
     bottom: int | None = None
+    stem: int = 1
 
     @property
     def stride(self) -> int:
         """Voxels by which an input may move without another result: the total pooling."""
-        return prod(self.factors)
+        return self.stem * prod(self.factors)
 
     @property
     def lowest(self) -> int:
@@ -60,6 +63,11 @@ class Geometry:
 
     def plan(self, edge: int) -> Plan:
         """Return the plan for an input of ``edge`` voxels; raise WrongUse where there is none."""
+        if edge % self.stem:
+            raise WrongUse(
+                f"network: an input of {edge} voxels does not fit: no multiple of {self.stem}"
+            )
+        edge //= self.stem
         beside = self._down(edge)
         lost = 2 * self.convolutions
         size, start = beside[-1], self.lowest
@@ -87,7 +95,7 @@ class Geometry:
             size = size * self.upsample - lost
             if size <= 0:
                 raise self._refusal(edge, "nothing is left")
-        return Plan(edge, size, tuple(reversed(meetings)))
+        return Plan(edge * self.stem, size * self.stem, tuple(reversed(meetings)))
 
     def _down(self, edge: int) -> list[int]:
         """Return the size of each level's map where it is met, the finest first."""
@@ -102,7 +110,8 @@ class Geometry:
         return sizes
 
     def _refusal(self, edge: int, why: str) -> WrongUse:
-        return WrongUse(f"network: an input of {edge} voxels does not fit: {why}")
+        whole = edge * self.stem
+        return WrongUse(f"network: an input of {whole} voxels does not fit: {why}")
 
     def least(self) -> Plan:
         """Return the plan of the smallest input; further ones are larger by strides."""
@@ -166,7 +175,7 @@ class Geometry:
     @property
     def pooled_from(self) -> int:
         """The voxel of the input from which the coarsest level pools."""
-        steps = [prod(self.factors[:level]) for level in range(len(self.factors))]
+        steps = [self.stem * prod(self.factors[:level]) for level in range(len(self.factors))]
         return sum(self.convolutions * step for step in steps)
 
 

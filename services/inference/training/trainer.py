@@ -198,6 +198,11 @@ class Trainer:
         self.curve = [(int(step), float(loss)) for step, loss in saved["curve"]]
         self._losses = [float(loss) for loss in saved["losses"]]
 
+    def _channel(self, head: torch.Tensor, channel: int) -> torch.Tensor:
+        """Return the part of the head's weights, or of its biases, that makes one class."""
+        turned = self.net.stem is not None and head.ndim > 1  # of a transposed convolution
+        return head[:, channel] if turned else head[channel]
+
     def begin_with(self, given: Weights) -> list[str]:
         """Take the weights of another training; return the classes whose head is new.
 
@@ -219,7 +224,8 @@ class Trainer:
                 continue
             for channel, name in enumerate(self.config.outputs):
                 if name in given.classes:
-                    value[channel].copy_(given.state[key][given.classes.index(name)])
+                    place = given.classes.index(name)
+                    self._channel(value, channel).copy_(self._channel(given.state[key], place))
         self.mean = {name: value.clone() for name, value in own.items()}
         return [name for name in self.config.outputs if name not in given.classes]
 
@@ -232,7 +238,7 @@ def _network_text(of: NetworkConfig) -> str:
         words.append(f"widths_up {list(of.up)}")
     if of.lowest != of.convolutions:
         words.append(f"bottom {of.lowest}")
-    for name in ("narrow", "output", "upsample"):
+    for name in ("narrow", "output", "upsample", "stem"):
         if getattr(of, name) != NetworkConfig.model_fields[name].default:
             words.append(f"{name} {getattr(of, name)}")
     return "of " + ", ".join(words)
