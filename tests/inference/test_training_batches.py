@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from fibstream.core.errors import WrongUse
+from fibstream.services.inference.training import sampler
 from fibstream.services.inference.training.augment import (
     Augmentation,
     Deformation,
@@ -258,6 +259,39 @@ def test_priorities_choose_crops_that_have_the_class(data) -> None:
     sampler = Sampler(config, found)
     rng = np.random.default_rng(0)
     assert all(sampler._crop(rng, 0) is found[0] for _ in range(20))
+
+
+@pytest.mark.parametrize("surface", ["between", "voxel"])
+@pytest.mark.parametrize("finer", [1, 2])
+def test_targets_of_a_whole_crop_are_those_of_each_patch(
+    tmp_path, monkeypatch, surface, finer
+) -> None:
+    rng = np.random.default_rng(7)
+    shape = tuple(finer * edge for edge in SHAPE)
+    blobs = ndimage.gaussian_filter(rng.random(shape), 2.5 * finer)
+    fine = np.digitize(blobs, np.quantile(blobs, [0.15, 0.6, 0.8])).astype(np.uint8)
+    fine[fine == 1] = 35  # cytosol; 0 is not annotated
+    np.savez(tmp_path / "raw.npz", raw=rng.integers(0, 256, SHAPE, np.uint8),
+             voxel_size_nm_zyx=[10.0] * 3)  # fmt: skip
+    np.savez(tmp_path / "fine.npz", fine=fine, voxel_size_nm_zyx=[10.0 / finer] * 3)
+    crop = {"labels": f"{tmp_path}/fine.npz#fine", "record": "all"}
+    config = configured(
+        tmp_path, classes=["plasma_membrane", "ecs", "mito_membrane"], surface=surface, patch=8,
+        data=[{"raw": f"{tmp_path}/raw.npz#raw", "crops": [crop]}], scale_nm=20,
+        augment={"elastic": 0.3},
+    )  # fmt: skip
+    whole, apart = Sampler(config, load(config)), Sampler(config, load(config))
+    held = 0
+    for step in range(12):
+        one = whole.batch(step)
+        with monkeypatch.context() as none:
+            none.setattr(sampler, "WHOLE", 0)
+            other = apart.batch(step)
+        for name in ("raw", "target", "weight"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), (name, step)
+        held += int(((one.weight > 0) & (np.abs(one.target) < 0.9)).sum())
+    assert held > 1000  # voxels near surfaces
+    assert len(whole._whole) == 1 and not apart._whole
 
 
 def test_phantoms_change_while_training_goes_on(data) -> None:

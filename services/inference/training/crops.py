@@ -35,7 +35,7 @@ KNOWN = CropRecord(present_annotated=frozenset(range(1, FINE_IDS + 1)))  # a cro
 Bytes = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # what is computed of a crop is kept by its identity
 class Crop:
     """A crop: grey values, and the truth of each class that it may train.
 
