@@ -148,22 +148,22 @@ CHANGES: Mapping[str, Change] = {
 }
 
 
-def predicted(raw: Grey, channel: int, engine: Engine, part: Box) -> Grey:
-    """Predict a part of a volume, chunk by chunk; uint8 of its shape."""
-    found = np.zeros(part.shape, np.uint8)
+def predicted(raw: Grey, engine: Engine, part: Box) -> Grey:
+    """Predict a part of a volume, chunk by chunk; uint8 (classes, z, y, x)."""
+    found = np.zeros((len(engine.spec.classes), *part.shape), np.uint8)
     grid = Grid(part.shape, CHUNK)
     for index in grid.indices():
         inside = grid.box(index)
         start, stop = (tuple(np.add(place, part.start).tolist()) for place in inside)
         core = Box(start, stop)
         block = core.grow(halo_of(engine.spec)).meet(Box((0, 0, 0), raw.shape))
-        found[inside.slices()] = predict(Patch(raw[block.slices()], block), core, engine)[channel]
+        found[:, *inside.slices()] = predict(Patch(raw[block.slices()], block), core, engine)
     return found
 
 
 def scored(volume: Volume, channel: int, engine: Engine, part: Box) -> Overlap:
     """Compare what a network finds in a part of a volume with truth."""
-    inside = predicted(volume.raw, channel, engine, part) >= LEVEL
+    inside = predicted(volume.raw, engine, part)[channel] >= LEVEL
     there = volume.scored[part.slices()]
     return count(volume.truth[part.slices()][there], inside[there])
 

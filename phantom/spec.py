@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fibstream.core.errors import LimitExceeded, WrongUse
 from fibstream.core.grid import MAX_CHUNK, Index
 
@@ -14,6 +16,7 @@ MAX_EDGE_NM = 60_000.0  # placement keeps every primitive, and a cell is smaller
 MIN_EDGE_NM = 200.0  # less shows no organelle
 VOXEL_NM = (1.0, 40.0)  # finer voxels show no more detail; coarser ones hide every membrane
 MAX_SEED = 2**63 - 1
+LOOK_STREAM = 0x100C  # apart from the numbers that place a cell of the same seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +128,16 @@ LOOKS = {
         blur_nm=(5.6, 4.0, 4.0),
     ),  # Lucchi et al., IEEE TMI 31 (2012), 5 nm
 }  # fmt: skip
+
+
+def varied(seed: int) -> Look:
+    """Return a look drawn at random, around those that were fitted; equal seeds, equal looks."""
+    rng = np.random.default_rng((seed, LOOK_STREAM))
+    blur, deeper = rng.uniform(3, 9), rng.uniform(1, 1.4)
+    return Look(
+        dark=rng.uniform(35, 75), bright=rng.uniform(195, 255),
+        gamma=float(np.exp(rng.uniform(np.log(0.85), np.log(2.4)))),
+        grain=rng.uniform(5, 18), grain_nm=rng.uniform(22, 58), cloud=rng.uniform(3, 19),
+        shot=rng.uniform(5, 18), blur_nm=(blur * deeper, blur, blur),
+        curtain=rng.uniform(0, 4), charging=rng.uniform(0, 4), drift=rng.uniform(0, 6),
+    )  # fmt: skip

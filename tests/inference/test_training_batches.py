@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from fibstream.core.errors import WrongUse
+from fibstream.phantom.spec import LOOKS
 from fibstream.services.inference.training import sampler
 from fibstream.services.inference.training.augment import (
     Augmentation,
@@ -15,7 +16,7 @@ from fibstream.services.inference.training.augment import (
     turn,
     vary,
 )  # fmt: skip
-from fibstream.services.inference.training.crops import described, load, memory
+from fibstream.services.inference.training.crops import described, load, memory, phantom_spec
 from fibstream.services.inference.training.sampler import Sampler, reflect
 from fibstream.services.inference.training.targets import balance, signed_distance
 
@@ -292,6 +293,17 @@ def test_targets_of_a_whole_crop_are_those_of_each_patch(
         held += int(((one.weight > 0) & (np.abs(one.target) < 0.9)).sum())
     assert held > 1000  # voxels near surfaces
     assert len(whole._whole) == 1 and not apart._whole
+
+
+def test_each_phantom_of_random_looks_has_its_own_and_the_same_again(data) -> None:
+    config = configured(data, classes="few/mito", data=[{**PHANTOM, "look": "random", "count": 4}])
+    (entry,) = config.phantoms
+    looks = [phantom_spec(entry, number, 8.0).look for number in range(8)]
+    assert looks[:4] == looks[4:] and len(set(looks)) == 4
+    assert not set(looks) & set(LOOKS.values())
+    plain = configured(data, classes="few/mito", data=[PHANTOM]).phantoms[0]
+    one, other = (phantom_spec(each, 2, 8.0) for each in (plain, entry))
+    assert one.seed == other.seed  # the same cell
 
 
 def test_phantoms_change_while_training_goes_on(data) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from fibstream.core.errors import WrongUse
 from fibstream.phantom import Look, PhantomSpec
+from fibstream.phantom.spec import LOOKS, varied
 
 
 @pytest.mark.parametrize(("given", "message"), [
@@ -31,3 +32,12 @@ def test_a_wrong_specification(given: dict[str, Any], message: str) -> None:
 def test_a_wrong_look(given: dict[str, Any], message: str) -> None:
     with pytest.raises(WrongUse, match=message):
         Look(**given)
+
+
+def test_random_looks_are_looks_and_differ() -> None:
+    looks = [varied(seed) for seed in range(300)]
+    assert len({*looks, varied(2**63 - 1)}) == 301 and varied(7) == looks[7]
+    for name in ("dark", "bright", "gamma", "grain", "grain_nm", "cloud", "shot"):
+        drawn = sorted(getattr(look, name) for look in looks)
+        for fitted in LOOKS.values():
+            assert drawn[0] < getattr(fitted, name) < drawn[-1], name

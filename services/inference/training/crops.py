@@ -17,7 +17,7 @@ from fibstream.kernels.schema.annotation import CropRecord
 from fibstream.kernels.schema.classes import FINE_IDS, super_class
 from fibstream.kernels.schema.shares import CropCounts, count
 from fibstream.phantom import Phantom, PhantomSpec
-from fibstream.phantom.spec import LOOKS, ORGANELLES
+from fibstream.phantom.spec import LOOKS, ORGANELLES, varied
 from fibstream.services.inference.grey import check_window, contrast
 from fibstream.services.inference.port import VOXEL_SIZE_TOLERANCE
 from fibstream.volumes.lengths import size_text
@@ -28,6 +28,7 @@ from .config import CropConfig, PhantomConfig, TrainingConfig, VolumeConfig
 from .targets import Truth
 
 MAX_CROP = 1 << 29  # voxels of the labels of one crop, and of raw around it
+RANDOM = "random"  # of looks: another one for each phantom
 MOST_SEEN = 128  # voxels an edge of the sample of raw that checkpoints keep
 OUTSIDE, INSIDE = 1, 2  # in a truth of one class alone; 0 is not annotated
 KNOWN = CropRecord(present_annotated=frozenset(range(1, FINE_IDS + 1)))  # a crop drawn in full
@@ -260,12 +261,13 @@ def _raw(
 
 def phantom_spec(config: PhantomConfig, number: int, voxel_nm: float) -> PhantomSpec:
     """Return the specification of one of the phantoms; raise WrongUse where it cannot be made."""
-    if config.look not in LOOKS:
-        raise WrongUse(f"look {config.look}: expected {', '.join(LOOKS)}")
+    if config.look not in (*LOOKS, RANDOM):
+        raise WrongUse(f"look {config.look}: expected {', '.join((*LOOKS, RANDOM))}")
+    seed = config.seed + number % config.count
+    look = varied(seed) if config.look == RANDOM else LOOKS[config.look]
     return PhantomSpec(
-        config.phantom, (voxel_nm,) * 3, config.seed + number % config.count,
-        config.organelles or ORGANELLES,
-        replace(LOOKS[config.look], jitter=config.jitter), config.tissue,
+        config.phantom, (voxel_nm,) * 3, seed, config.organelles or ORGANELLES,
+        replace(look, jitter=config.jitter), config.tissue,
     )  # fmt: skip
 
 

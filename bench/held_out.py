@@ -1,0 +1,107 @@
+"""What a network finds in synthetic cells that it never saw, class by class, in each look.
+
+``python -m bench.held_out MODEL [--size Z,Y,X] [--seeds N ..] [--looks NAME ..] [--csv FILE]``
+
+Cells have the network's voxels; voxels of all cells of a look count together, at the fixed
+threshold. The table has Dice; the file has all 21 metrics, by class and look. Give seeds that no
+training had: those of `models/` begin at 10,000, here they begin at 900."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibstream.app.evaluation.masks import compare
+from fibstream.core.grid import Box, Index
+from fibstream.kernels.metrics import METRICS, Agreement, metrics
+from fibstream.kernels.schema.classes import members
+from fibstream.phantom import Phantom, PhantomSpec
+from fibstream.phantom.spec import LOOKS
+from fibstream.services.inference.edges.engine import CpuEngine
+from fibstream.services.inference.edges.model import find_model
+from fibstream.services.inference.polarity import LEVEL
+from fibstream.services.inference.port import Engine
+
+from .robustness import predicted
+
+SEEDS = (900, 905, 908)
+Found = Mapping[str, Agreement]  # by class
+
+
+def cell(seed: int, look: str, shape: Index, voxel_nm: float) -> tuple[NDArray[np.uint8], ...]:
+    """Return a cell's grey values and its fine ids, (z, y, x)."""
+    phantom = Phantom(PhantomSpec(shape, (voxel_nm,) * 3, seed, look=LOOKS[look]))
+    image, voxels = phantom.image_and_voxels(phantom.box())
+    return image, phantom.labels_of(voxels)
+
+
+def found_in(raw: NDArray[np.uint8], fine: NDArray[np.uint8], engine: Engine) -> Found:
+    """Return how the network's classes agree with the fine ids of a cell."""
+    part = Box((0, 0, 0), raw.shape)
+    masks = predicted(raw, engine, part) >= LEVEL
+    pairs = (
+        (name, members(fine, name), mask)
+        for name, mask in zip(engine.spec.classes, masks, strict=True)
+    )
+    return {
+        name: compare(
+            lambda box, of=truth: of[box.slices()], lambda box, of=test: of[box.slices()],
+            raw.shape, engine.spec.voxel_size_nm,
+        )
+        for name, truth, test in pairs
+    }  # fmt: skip
+
+
+def table(found: Mapping[str, Found]) -> list[str]:
+    """Return the lines of the table: Dice by class and look, and its means."""
+    names = list(next(iter(found.values())))
+    dice = np.array([[metrics(each[name])["dice"] for each in found.values()] for name in names])
+    inside = [
+        sum(each[name].overlap.tp + each[name].overlap.fn for each in found.values())
+        for name in names
+    ]
+    rows = [(name, *map("{:.3f}".format, values), f"{count:,}")
+            for name, values, count in zip(names, dice, inside, strict=True)]  # fmt: skip
+    rows.append(("mean", *map("{:.3f}".format, dice.mean(axis=0)), ""))
+    heads = ("class", *found, "voxels inside")
+    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+
+
+def write(found: Mapping[str, Found], path: Path) -> None:
+    """Write all metrics."""
+    with path.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(("look", "class", *METRICS))
+        for look, classes in found.items():
+            for name, each in classes.items():
+                rows.writerow((look, name, *(f"{v:.6g}" for v in metrics(each).values())))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--size", default="128,192,192")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--looks", nargs="+", choices=tuple(LOOKS), default=tuple(LOOKS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--csv", type=Path)
+    given = parser.parse_args()
+    engine = CpuEngine(find_model(given.model), threads=given.threads)
+    z, y, x = map(int, given.size.split(","))
+    found: dict[str, dict[str, Agreement]] = {}
+    for look in given.looks:
+        found[look] = {name: Agreement() for name in engine.spec.classes}
+        for seed in given.seeds:
+            each = found_in(*cell(seed, look, (z, y, x), engine.spec.voxel_size_nm[0]), engine)
+            found[look] = {name: found[look][name] + one for name, one in each.items()}
+    sys.stdout.write("\n".join(table(found)) + "\n")
+    if given.csv:
+        write(found, given.csv)
+
+
+if __name__ == "__main__":
+    main()
