@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,59 @@ def test_same_and_valid_convolutions_agree_in_the_middle() -> None:
         assert far + geometry.halo < size and at >= geometry.halo
         middle = whole[..., at:far, at:far, at:far]
         assert torch.allclose(middle, valid, atol=1e-5), factors
+
+
+@pytest.mark.parametrize("more", [{}, {"stem": 2}])
+def test_a_normalised_network_is_exported_as_convolutions_alone(cell, tmp_path, more) -> None:
+    network = {"widths": [16, 32], "factors": [2], "norm": "batch", **more}
+    config = configured(cell, network=network, patch=16, steps=8, batch=1, learning_rate=0.02)
+    trained(config, tmp_path)
+    saved = torch.load(tmp_path / LAST, weights_only=True)
+    net = UNet(config.network, 1).eval()
+    net.load_state_dict(saved["mean"])
+    assert (net.down[1][1].variance != 1).all() and net.down[1][1].mean.any()
+    valid = net.as_valid()
+    assert not [name for name in valid.state_dict() if "variance" in name]
+    geometry = config.network.geometry
+    edge = geometry.least().edge
+    for module in net.modules():  # valid convolutions, and still normalised
+        if isinstance(module, torch.nn.Conv3d):
+            module.padding = (0, 0, 0)
+    net.valid = True
+    raw = torch.rand(1, 1, edge, edge, edge) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(net(raw), valid(raw), atol=1e-5)
+    card = export(tmp_path / LAST, tmp_path / "net.onnx")
+    assert (card["training"]["norm"], card["training"]["network"]["norm"]) == ("batch", "none")
+    found = weights_of(tmp_path / "net.onnx")
+    assert found.network.norm == "none" and found.network.stem == config.network.stem
+    with pytest.raises(WrongUse, match=r"expected of widths .*, norm batch"):
+        Trainer(config, seen(load(config), config)).begin_with(found)
+
+
+def test_normalisation_is_by_running_statistics_in_the_end(cell, tmp_path) -> None:
+    network = {"widths": [16, 16], "factors": [2], "norm": "batch"}
+    config = configured(cell, network=network, patch=16, steps=8, batch=1, keep_every=1)
+    trained(config, tmp_path)
+    kept = [
+        torch.load(tmp_path / f"step-{step:08d}.pt", weights_only=True)["net"]["down.0.1.mean"]
+        for step in range(1, 9)
+    ]
+    moved = [not torch.equal(one, other) for one, other in pairwise(kept)]
+    assert moved == [True] * 5 + [False] * 2  # the seventh and eighth step are the last quarter
+    longer = configured(cell, network=network, patch=16, steps=9, batch=1, schedule="constant")
+    with pytest.raises(WrongUse, match="trained with another steps"):
+        Trainer(
+            configured(cell, network=network, patch=16, steps=12, batch=1, schedule="constant"),
+            seen(load(longer), longer),
+        ).resume(saved_once(longer, tmp_path / "constant"))
+
+
+def saved_once(config: TrainingConfig, folder: Path) -> Path:
+    """Return a checkpoint of a training that has not begun."""
+    folder.mkdir()
+    Trainer(config, seen(load(config), config)).save(folder / LAST)
+    return folder / LAST
 
 
 def test_an_exported_network_is_the_trained_one_and_streams_exactly(checkpoint, tmp_path) -> None:

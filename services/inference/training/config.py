@@ -126,6 +126,7 @@ class NetworkConfig(Part):
     bottom: Annotated[int, Field(strict=True, ge=1, le=4)] | None = None  # at the lowest level
     narrow: Literal["relu", "linear"] = "relu"  # what follows the 1³ convolution before growth
     output: Literal["linear", "tanh"] = "linear"  # what follows the head
+    norm: Literal["none", "batch"] = "none"  # what a convolution's map is normalised over
     padding: Literal["same", "valid"] = "same"  # same: zeros around, less to compute
     upsample: Few = 1  # the output is finer than the input
     stem: Few = 1  # voxels along an axis that become one of the finest level, and again many

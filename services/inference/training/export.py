@@ -125,7 +125,9 @@ def _training(config: TrainingConfig, step: int) -> dict[str, Any]:
     return {
         "name": config.name, "step": step, "seed": config.seed, "surface": config.surface,
         "balanced": config.balance,
-        "network": config.network.model_dump(mode="json"),
+        # Folded into the convolutions, the file has no normalisation.
+        "network": config.network.model_copy(update={"norm": "none"}).model_dump(mode="json"),
+        "norm": config.network.norm,
         "data": [
             {"raw": Path(v.raw.partition("#")[0]).name, "contrast": v.contrast or (0, 255),
              "inverted": v.invert, "licence": v.licence}

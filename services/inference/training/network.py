@@ -10,6 +10,7 @@ tiles meet without a seam.
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,44 @@ from .config import NetworkConfig
 from .shapes import Meeting
 
 
-def _convolutions(*widths: int, padding: int) -> nn.Sequential:
+class Normal(nn.Module):
+    """ReLU of a map whose channels are normalised first, (n, channels, z, y, x).
+
+    In training by the mean and variance of the batch, else by running ones, of which `fold` makes
+    a part of the convolution before (Ioffe and Szegedy, ICML 2015).
+    """
+
+    MOMENTUM, LEAST = 0.03, 1e-5  # of running statistics, and of a variance
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.mean: Tensor
+        self.variance: Tensor
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("variance", torch.ones(width))
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Return the map; training moves the running statistics."""
+        normal = nn.functional.batch_norm(
+            value, self.mean, self.variance, self.weight, self.bias, self.training, self.MOMENTUM,
+            self.LEAST,
+        )  # fmt: skip
+        return nn.functional.relu(normal, inplace=True)
+
+    def fold(self, by: nn.Conv3d) -> None:
+        """Change a convolution so that it is followed by a ReLU alone."""
+        assert by.bias is not None
+        scale = self.weight / torch.sqrt(self.variance + self.LEAST)
+        by.weight.mul_(scale.view(-1, 1, 1, 1, 1))
+        by.bias.copy_((by.bias - self.mean) * scale + self.bias)
+
+
+def _convolutions(*widths: int, padding: int, norm: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [nn.Conv3d(before, after, 3, padding=padding), nn.ReLU(inplace=True)]
+        end = Normal(after) if norm else nn.ReLU(inplace=True)
+        layers += [nn.Conv3d(before, after, 3, padding=padding), end]
     return nn.Sequential(*layers)
 
 
@@ -58,6 +93,7 @@ class UNet(nn.Module):
     def __init__(self, config: NetworkConfig, classes: int) -> None:
         super().__init__()
         padding, count = int(config.padding == "same"), config.convolutions
+        how: dict[str, Any] = {"padding": padding, "norm": config.norm == "batch"}
         self.factors, self.upsample, self.valid = config.factors, config.upsample, not padding
         self.meetings: tuple[Meeting, ...] = config.geometry.least().meetings
         self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -67,17 +103,15 @@ class UNet(nn.Module):
         self.stem = nn.Conv3d(1, before, **blocks) if config.stem > 1 else None
         for level, width in enumerate(config.widths):
             number = config.lowest if level == len(config.factors) else count
-            self.down.append(_convolutions(before, *[width] * number, padding=padding))
+            self.down.append(_convolutions(before, *[width] * number, **how))
             before = width
         for level in reversed(range(len(config.factors))):
             width = config.up[level]
             self.narrow.append(nn.Conv3d(before, width, 1))
             met = width + config.widths[level]
-            self.up.append(_convolutions(met, *[width] * count, padding=padding))
+            self.up.append(_convolutions(met, *[width] * count, **how))
             before = width
-        self.last = (
-            _convolutions(*[before] * (count + 1), padding=0) if config.upsample > 1 else None
-        )
+        self.last = _convolutions(*[before] * (count + 1), **how) if config.upsample > 1 else None
         head = nn.ConvTranspose3d if self.stem else nn.Conv3d
         self.head = head(before, classes, **blocks)
         self._initialise()
@@ -131,9 +165,15 @@ class UNet(nn.Module):
         return nn.functional.conv3d(skip, own, by.bias, padding=by.padding) + grown
 
     def as_valid(self) -> "UNet":
-        """Return a copy with the same weights whose convolutions are valid."""
+        """Return a copy that is the same with valid convolutions, and normalises nothing."""
         twin = copy.deepcopy(self)
         twin.valid = True
+        for block in [each for each in twin.modules() if isinstance(each, nn.Sequential)]:
+            for place, module in enumerate(block):
+                if isinstance(module, Normal):
+                    with torch.no_grad():
+                        module.fold(block[place - 1])  # type: ignore[arg-type]
+                    block[place] = nn.ReLU(inplace=True)
         for module in twin.modules():
             if isinstance(module, nn.Conv3d):
                 module.padding = (0, 0, 0)

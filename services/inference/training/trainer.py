@@ -32,6 +32,7 @@ from .sampler import Batch, Sampler
 LAST = "last.pt"
 VERSION = 1  # of checkpoints
 WARM = 100  # steps in which the learning rate rises
+SETTLED = 0.75  # of the steps: then maps are normalised as in the exported network
 CURVE = 20  # steps to one point of the curve
 AHEAD = 2  # batches that are drawn while a step is computed
 Report = Callable[[int, float], None]  # the step, and the mean loss of the last points
@@ -115,6 +116,7 @@ class Trainer:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
+        self.net.train(self.step < SETTLED * self.config.steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             found = self.net.found(raw.to(memory_format=torch.channels_last_3d))
         loss = (entropy if self.net.squashed else weighted)(found.float(), target, weight)
@@ -176,7 +178,7 @@ class Trainer:
         """Go on from a checkpoint of the same configuration; raise WrongUse for any other."""
         config, saved = read_checkpoint(path)
         free = {"save_every", "keep_every"}
-        if self.config.schedule == "constant":
+        if self.config.schedule == "constant" and self.config.network.norm == "none":
             free |= {"steps"}
         ours, theirs = (c.model_dump(mode="json") for c in (self.config, config))
         differs = [k for k in ours if ours[k] != theirs[k] and k not in free]
@@ -238,7 +240,7 @@ def _network_text(of: NetworkConfig) -> str:
         words.append(f"widths_up {list(of.up)}")
     if of.lowest != of.convolutions:
         words.append(f"bottom {of.lowest}")
-    for name in ("narrow", "output", "upsample", "stem"):
+    for name in ("narrow", "output", "norm", "upsample", "stem"):
         if getattr(of, name) != NetworkConfig.model_fields[name].default:
             words.append(f"{name} {getattr(of, name)}")
     return "of " + ", ".join(words)
