@@ -55,6 +55,8 @@ def test_a_strategy_stands_for_its_classes(cell) -> None:
                       "stem": 2}}, "upsample and stem: expected one of them"),
         ({"network": {"widths": [16, 16], "factors": [2], "stem": 3}, "patch": 64},
          "patch 64: expected a multiple of 6"),
+        ({"sharpen": 5}, "sharpen needs a network whose output is tanh"),
+        ({"sharpen": 0.5}, "sharpen: "),
         ({"simulated_nm": 20}, "network.upsample is 1, but raw is thinned out by 2"),
         ({"simulated_nm": 25}, "simulated_nm 25: expected 1 to 4 times voxel_size_nm"),
         ({"augment": {"contrast": [2, 1]}}, "augment: contrast 2,1: expected LOW,HIGH"),

@@ -93,6 +93,24 @@ def test_the_entropy_is_least_at_the_target_and_teaches_what_is_surely_wrong() -
         assert found.grad is not None and torch.allclose(found.grad, slope, atol=1e-6)
 
 
+def test_a_sharpened_entropy_has_its_least_value_at_the_same_distance() -> None:
+    distance = torch.tensor([-2.5, -0.4, 0.0, 0.1, 1.2])
+    wanted, weights = torch.tanh(distance).view(1, 1, 1, 1, 5), torch.ones(1, 1, 1, 1, 5)
+    slopes = {}
+    for sharpen in (1.0, 5.0):
+        for off in (0.0, 0.1):
+            found = (distance + off).requires_grad_()
+            entropy(found.view(1, 1, 1, 1, 5), wanted, weights, sharpen).backward()
+            slopes[sharpen, off] = found.grad
+        assert slopes[sharpen, 0.0].abs().max() < 1e-6
+        assert (slopes[sharpen, 0.1] > 0).all()
+    # Of tanh(5 a) - tanh(5 d) five times, besides: most at the surface, next to nothing far away.
+    more = (slopes[5.0, 0.1] - slopes[1.0, 0.1]) / slopes[1.0, 0.1]
+    assert more[2] > 20 and more[0] < 1e-3
+    full = entropy(distance.view(1, 1, 1, 1, 5), torch.full((1, 1, 1, 1, 5), -1.0), weights, 20.0)
+    assert torch.isfinite(full)
+
+
 def sure(cell: Path, **changes: Any) -> tuple[Trainer, Sampler]:
     """Return a training whose network ends with a tanh and says -1 everywhere, with slope 1e-10."""
     network = {"widths": [16, 16], "factors": [2], "convolutions": 1, "output": "tanh"}

@@ -41,6 +41,7 @@ Triple = tuple[VoxelEdge, VoxelEdge, VoxelEdge]
 Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]  # torch takes no larger one
 Weight = Annotated[float, Field(strict=True, gt=0, le=1e6)]
+Sharper = Annotated[float, Field(strict=True, ge=1, le=20)]
 Some = Annotated[float, Field(strict=True, gt=0, le=1)]
 Few = Annotated[int, Field(strict=True, ge=1, le=MAX_THINNING)]
 
@@ -181,6 +182,7 @@ class TrainingConfig(Part):
     mean: Kept = 0.999  # of the weights; it is exported
     priority: dict[str, Chance] = {}  # classes: how often it is there
     least_valid: Some = 0.05  # share of a patch
+    sharpen: Sharper = 1.0  # the loss is also that at a squash length so many times shorter
     balance: StrictBool = True  # voxels inside and outside a class weigh the same together
     augment: Augmentation = Augmentation()
     seed: Seed = 0
@@ -199,6 +201,8 @@ class TrainingConfig(Part):
             raise ValueError(
                 f"priority {echo(unknown[0])}: expected some of {', '.join(self.outputs)}"
             )
+        if self.sharpen > 1 and self.network.output != "tanh":
+            raise ValueError("sharpen needs a network whose output is tanh")
         if self.network.upsample != self.thinning:
             raise ValueError(
                 f"network.upsample is {self.network.upsample}, but raw is thinned out by "

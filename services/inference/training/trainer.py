@@ -119,7 +119,8 @@ class Trainer:
         self.net.train(self.step < SETTLED * self.config.steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             found = self.net.found(raw.to(memory_format=torch.channels_last_3d))
-        loss = (entropy if self.net.squashed else weighted)(found.float(), target, weight)
+        given = found.float(), target, weight
+        loss = entropy(*given, self.config.sharpen) if self.net.squashed else weighted(*given)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
