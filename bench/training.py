@@ -32,6 +32,7 @@ WIDE = {"network": {"widths": [32, 64, 128], "factors": [2, 2]}}
 VALID = {"network": {"widths": [16, 32, 64], "factors": [2, 2], "padding": "valid"}}
 # Of a batch of one torch computes small maps by its slow convolution; larger patches pass it.
 ALONE = {"network": {"widths": [16, 32, 96, 192], "factors": [2, 2, 2]}, "batch": 1}
+STEM = {"widths": [32, 64, 128], "factors": [2, 2], "stem": 2}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "base 16, 4 levels, 1 convolution": ONE,
     "base 16, 4 levels": {**FOUR, "precision": "bf16"},
@@ -41,6 +42,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "base 32, 3 levels": WIDE,
     "to 192, batch 1, patch 64": ALONE,
     "to 192, batch 1, patch 72": {**ALONE, "patch": 72},
+    "stem, to 128, batch 1, patch 72": {"network": STEM, "batch": 1, "patch": 72},
+    "the same, normalised": {"network": {**STEM, "norm": "batch"}, "batch": 1, "patch": 72},
 }
 
 
