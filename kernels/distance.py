@@ -11,9 +11,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.core.grid import Box, Halo
+from fibstream.core.grid import Box, Halo, Index
 
-from .compiled import compiled
+from .edt import MAX_DIAGONAL_PM, across_planes, plane_squares
 from .near import Voxel
 
 SATURATED = 3.2  # squash lengths: 128 tanh(3.2) = 127.6, so that the bytes are 0 and 255
@@ -59,16 +59,13 @@ def near_distances(
     edges = _picometres(voxel_size_nm)
     cap = _cap(edges, squash_nm)
     inside = np.ascontiguousarray(mask)
-    within = core.slices(box.start)
     if inside.all() or not inside.any():  # nothing is near; most organelles are in few blocks
         squares = np.full(core.shape, cap * cap, np.int64)
     else:
-        squares = np.full(mask.shape, cap * cap, np.int64)
-        for axis in (2, 1, 0):
-            _along(np.moveaxis(inside, axis, 2), np.moveaxis(squares, axis, 2), edges[axis])
-        squares = squares[within]
+        halo = byte_halo(voxel_size_nm, squash_nm)
+        squares = np.minimum(_squares(inside, box, core, edges, halo), cap * cap)
     distance = (np.sqrt(squares) - min(edges) / 2) / 1000
-    return np.where(inside[within], distance, -distance)
+    return np.where(inside[core.slices(box.start)], distance, -distance)
 
 
 def quantised(distance_nm: NDArray[np.float64], squash_nm: float) -> NDArray[np.uint8]:
@@ -88,29 +85,30 @@ def _cap(edges: tuple[int, int, int], squash_nm: float) -> int:
     return math.ceil(1000 * SATURATED * squash_nm + min(edges) / 2)
 
 
-@compiled
-def _along(inside: NDArray[np.bool_], squares: NDArray[np.int64], edge: int) -> None:
-    """Take one more axis, the last one, into the squared distances to the other side, in place.
+def _squares(
+    inside: NDArray[np.bool_], box: Box, core: Box, edges: Index, halo: Halo
+) -> NDArray[np.int64]:
+    """Return squared distances to the other side in a core, exact where they are near."""
+    lengths = [n * edge for n, edge in zip(box.shape, edges, strict=True)]
+    if math.hypot(*lengths) <= MAX_DIAGONAL_PM:
+        to_either = (across_planes(plane_squares(m, edges), edges) for m in (inside, ~inside))
+        squares: NDArray[np.int64] = np.maximum(*to_either)  # of each voxel one of them is 0
+        return squares[core.slices(box.start)]
+    # 64 bits do not hold squares across the block; what is near is known in a part of it, too.
+    axis = int(np.argmax([n * edge for n, edge in zip(core.shape, edges, strict=True)]))
+    first, last = core.start[axis], core.stop[axis]
+    middle = (first + last) // 2
+    found = []
+    for part in (_between(core, axis, first, middle), _between(core, axis, middle, last)):
+        around = part.grow(halo).meet(box)
+        found.append(_squares(inside[around.slices(box.start)], around, part, edges, halo))
+    return np.concatenate(found, axis)
 
-    Of a voxel of the other side the distance is 0, of one of the same side what is known so far:
-    the way to the other side leads along that axis first.
-    """
-    nz, ny, nx = squares.shape
-    before = np.empty(nx, np.int64)
-    for z in range(nz):
-        for y in range(ny):
-            before[:] = squares[z, y]
-            for x in range(nx):
-                best = before[x]
-                own = inside[z, y, x]
-                step = 1
-                while step * step * edge * edge < best:
-                    square = step * step * edge * edge
-                    for at in (x - step, x + step):
-                        if 0 <= at < nx:
-                            known = before[at] if inside[z, y, at] == own else 0
-                            best = min(best, known + square)
-                    if x - step < 0 and x + step >= nx:
-                        break
-                    step += 1
-                squares[z, y, x] = best
+
+def _between(box: Box, axis: int, first: int, last: int) -> Box:
+    """Return the part of a box from ``first`` to before ``last`` along an axis."""
+    (az, ay, ax), (bz, by, bx) = (
+        [*corner[:axis], at, *corner[axis + 1 :]]
+        for corner, at in zip(box, (first, last), strict=True)
+    )
+    return Box((az, ay, ax), (bz, by, bx))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from fibstream.core.grid import Box, Grid
-from fibstream.kernels.distance import SATURATED, byte_halo, distance_bytes
+from fibstream.kernels.distance import SATURATED, byte_halo, distance_bytes, near_distances
 from fibstream.services.inference.training.targets import signed_distance
 
 Voxel = tuple[float, float, float]
@@ -62,6 +62,24 @@ def test_the_nearest_voxel_of_the_other_side_is_found(
     distance = apart.min(1).reshape(shape) - min(voxel) / 2
     grey = 128 * np.tanh(np.where(mask, distance, -distance) / SQUASH_NM) + 127
     assert np.abs(of_whole(mask, voxel) - np.clip(grey, 0, 255)).max() <= 0.5 + 1e-6
+
+
+def test_voxels_of_which_64_bits_hold_no_squares_across_a_volume() -> None:
+    """Edges of up to 0.1 mm, as the largest that a dataset may have; cut into parts, and not."""
+    rng = np.random.default_rng(3)
+    for shape, voxel, squash_nm in (
+        ((40, 3, 5), (100_000.0, 4.0, 6.0), SQUASH_NM),
+        ((24, 22, 1), (90_000.0, 100_000.0, 100_000.0), 1000.0),
+        ((600, 600, 2), (6_400.0, 6_399.0, 6_400.0), 1000.0),
+    ):
+        mask = rng.random(shape) < 0.02
+        mask[mask.shape[0] // 40 :] = False  # what is left is as far away as the volume is long
+        box = Box((0, 0, 0), mask.shape)
+        found = near_distances(mask, box, box, voxel, squash_nm)
+        most = SATURATED * squash_nm + min(voxel) / 2
+        outer, inner = (ndimage.distance_transform_edt(m, voxel) for m in (~mask, mask))
+        wanted = np.minimum(outer + inner, most) - min(voxel) / 2
+        assert np.abs(np.where(mask, found, -found) - wanted).max() <= 1
 
 
 def test_distances_are_those_of_the_targets_of_training() -> None:
