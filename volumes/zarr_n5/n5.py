@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from fibstream.core.echo import echo
 from fibstream.core.errors import WrongUse
-from fibstream.volumes.formats import CACHE_BYTES, Unreadable
+from fibstream.volumes.formats import Unreadable
 
 from .blocks import by_block
+from .caching import source_context
 from .chunk_files import ChunkFiles, check_chunk
 from .overlay import open_with
 
@@ -64,9 +65,7 @@ def open_n5(store: Any, attributes: Mapping[str, Any], files: ChunkFiles, name: 
         )
     check_chunk(files.chunk, np.dtype(dtype).itemsize, files.shape)
     compression = _compression(attributes, name)
-    import tensorstore
-
-    context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
+    context = source_context()
     needed = {"dataType": dtype, "dimensions": files.shape, "blockSize": files.chunk}
     if compression["type"] == "lz4":
         stored = np.dtype(dtype).newbyteorder(">")

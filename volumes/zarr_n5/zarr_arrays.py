@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from fibstream.core.echo import cut, echo
-from fibstream.volumes.formats import CACHE_BYTES, Unreadable
+from fibstream.volumes.formats import Unreadable
 
 from .blocks import by_block
+from .caching import source_context
 from .chunk_files import ChunkFiles, check_chunk, edges
 from .codecs import READ, Chain, Config, check_codecs
 from .overlay import open_with
@@ -55,10 +56,8 @@ def open_zarr(store: Any, metadata: Mapping[str, Any], files: ChunkFiles, name: 
     Unreadable
         If the type or a codec cannot be read, or the metadata are malformed.
     """
-    import tensorstore
-
     v2 = metadata.get("zarr_format") == 2
-    context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
+    context = source_context()
     needed, chain = (_v2 if v2 else _v3)(metadata, files, name)
     if chain is not None:
         fill = needed["fill_value"]
