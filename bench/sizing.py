@@ -3,11 +3,11 @@
 ``[--days N]``
 
 Of the dataset, which has its log in it and was computed by one run: bytes a voxel by kind of array,
-seconds of workers by stage, and how many records and bytes the log has of each chunk. From these,
-for 10^9, 10^12 and 10^15 voxels in chunks of the same edge: chunks, datasets (each has at most a
-million chunks), records, bytes, core hours, and how many workers and partitions finish within so
-many days. Larger chunks take less, since halos are a smaller part of them. A GPU has no row: none
-was ever measured.
+CPU seconds of workers by stage, and how many records and bytes the log has of each chunk. From
+these, for 10^9, 10^12 and 10^15 voxels in chunks of the same edge: chunks, datasets (each has at
+most a million chunks), records, bytes, core hours, and how many workers and partitions finish
+within so many days. Larger chunks take less, since halos are a smaller part of them. A GPU has no
+row: none was ever measured.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class Taken(NamedTuple):
     voxels: int
     chunks: int
     stored: dict[str, int]  # bytes by kind of array
-    seconds: dict[str, float]  # of workers, by stage
+    seconds: dict[str, float]  # of CPU of workers, by stage
     records: int  # of the log
     size: int  # of the log's keys and values in bytes
     tasks: int
@@ -51,9 +51,9 @@ def taken(path: Path) -> Taken:
         for entry in bus.read([topic], 0, 1 << 30):
             records, size = records + 1, size + len(entry.key.encode()) + len(entry.value)
             if topic == wire.WORK:
-                key, begun, ended = json.loads(entry.value)
+                key, _, _, cpu_s = json.loads(entry.value)
                 stage = "/".join(key.split("/")[1:-1])  # between dataset and chunk
-                seconds[stage] += ended - begun
+                seconds[stage] += cpu_s
                 tasks[stage] += 1
     bus.close()
     chunks = prod(dataset.grid.count)

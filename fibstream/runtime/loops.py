@@ -280,7 +280,7 @@ class WorkerLoop:
         self._bus.discard(delivery)
 
     def _work(self, task: Task, delivery: Delivery) -> None:
-        begun = time.time()
+        begun, cpu_s = time.time(), time.process_time()
         if delivery.sent_s:
             waited = max(begun - delivery.sent_s, 0.0)  # clocks of machines differ a little
             family = task.stage.partition("/")[0]
@@ -290,7 +290,8 @@ class WorkerLoop:
                 outcome = drive(self._worker.handle(task))
         log.info("%s %s %s", task.stage, task.subject, outcome)
         if outcome == "computed":
-            work = canonical([delivery.key, begun, time.time()])
+            cpu_s = round(time.process_time() - cpu_s, 3)
+            work = canonical([delivery.key, begun, time.time(), cpu_s])
             self._bus.publish(wire.WORK, delivery.key, work)
         if outcome == "failed":
             self._publish_dead_letter(task, "poison", self._worker.cause, delivery.crashes)
