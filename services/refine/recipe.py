@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,8 @@ from fibstream.core.stage import Stage
 from fibstream.kernels.watershed.rule import Agglomeration
 
 GROUP = "fibstream.recipes"  # entry points: a Recipe each
+LAST_ID = 2**63 - 1  # 1 + the largest gid
+ObjectIds = list[Annotated[int, Field(ge=1, le=LAST_ID)]]  # of a setting that chooses objects
 
 
 class RecipeSettings(BaseModel):
@@ -33,6 +35,11 @@ class RecipeSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    @classmethod
+    def choices(cls) -> list[str]:
+        """Return the settings that choose objects by their ids: those that are `ObjectIds`."""
+        return [name for name, field in cls.model_fields.items() if field.annotation == ObjectIds]
 
 
 def bounded(default: float | None, low: float, high: float, unit: str, or_else: str = "") -> Any:

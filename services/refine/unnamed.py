@@ -10,12 +10,14 @@ from fibstream.core.stage import Arrays, Input
 
 from .recipe import find_recipe
 
-CHOICES = ("select_ids", "drop_ids")  # settings of recipes that choose objects by their ids
-
 
 def chooses(organelle: Organelle) -> bool:
     """Whether an organelle's settings name objects by their ids."""
-    return any(organelle.settings.get(word) for word in CHOICES)
+    return any(organelle.settings.get(word) for word in _choices(organelle))
+
+
+def _choices(organelle: Organelle) -> list[str]:
+    return find_recipe(organelle.recipe).settings.choices()
 
 
 def unnamed_ids(
@@ -37,7 +39,7 @@ def unnamed_ids(
     Objects are those of the recipe's own fold, without the choice.
     """
     settings: dict[str, Any] = {**organelle.settings}
-    wanted = {word: settings.pop(word) for word in CHOICES if settings.get(word)}
+    wanted = {word: settings.pop(word) for word in _choices(organelle) if settings.get(word)}
     free = organelle.model_copy(update={"settings": settings | {word: [] for word in wanted}})
     fold = find_recipe(organelle.recipe).fold(dataset, free)
     for source, index, summary in summaries:

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import Field
 
 from fibstream.core.ids import gid
 from fibstream.core.stage import Input
+from fibstream.services.refine.recipe import ObjectIds, RecipeSettings, recipes
 from fibstream.services.refine.unnamed import chooses, unnamed_ids
 
 from .streamed import dataset_of, streamed
@@ -52,3 +54,14 @@ def test_ids_are_those_of_objects_without_the_choice(recipe: str) -> None:
         dropped += bool(set(without) & set(objects))
         assert chooses(made[1]) == bool(only or without)
     assert told > TRIALS // 2 and dropped > TRIALS // 4
+
+
+def test_what_chooses_objects_is_known_by_its_type() -> None:
+    class Own(RecipeSettings):
+        least: int = 0
+        only: ObjectIds = Field(default=[], max_length=3)
+
+    assert Own.choices() == ["only"]
+    found = {name: recipe.settings.choices() for name, recipe in recipes().items()}
+    assert found["er"] == found["mito-hela-2"] == ["select_ids", "drop_ids"]
+    assert found["generic"] == found["er-mem"] == []

@@ -5,7 +5,6 @@ their edges. Objects may be chosen by their ids, as they did by hand.
 """
 
 from collections.abc import Iterator
-from typing import Annotated
 
 from pydantic import Field
 
@@ -15,7 +14,14 @@ from fibstream.core.errors import WrongUse
 from fibstream.core.fold import Fold
 from fibstream.core.ids import voxel
 from fibstream.core.stage import Stage
-from fibstream.services.refine.recipe import Recipe, RecipeSettings, Role, bounded
+from fibstream.services.refine.recipe import (
+    LAST_ID,
+    ObjectIds,
+    Recipe,
+    RecipeSettings,
+    Role,
+    bounded,
+)
 from fibstream.services.refine.rule import ObjectRule
 from fibstream.services.refine.stages.fragments import fragment_stage
 from fibstream.services.refine.stages.labels import label_stage
@@ -26,8 +32,6 @@ from .generic import GenericSettings, one_of, organelle_fold, rule_of
 # Twice the largest of the published ones; what a chunk of small voxels cannot hold is refused.
 MAX_EXPAND_NM = 400.0
 MAX_IDS = 1000  # of 19 digits each: 20 KB of a record, and far above what somebody picks by hand
-LAST_ID = 2**63 - 1  # 1 + the largest gid
-ObjectId = Annotated[int, Field(ge=1, le=LAST_ID)]
 IDS = f"a list of at most {MAX_IDS} ids of objects, whole numbers from 1 to {LAST_ID}"
 # Roles of labels, with the settings that tell what they mask.
 MASKS = (
@@ -51,8 +55,8 @@ class MaskSettings(RecipeSettings):
 class Choice(RecipeSettings):
     """The objects that are kept, all where there are none, or left out, by their ids."""
 
-    select_ids: list[ObjectId] = Field(default=[], max_length=MAX_IDS, description=IDS)
-    drop_ids: list[ObjectId] = Field(default=[], max_length=MAX_IDS, description=IDS)
+    select_ids: ObjectIds = Field(default=[], max_length=MAX_IDS, description=IDS)
+    drop_ids: ObjectIds = Field(default=[], max_length=MAX_IDS, description=IDS)
 
 
 class MaskedSettings(Choice, MaskSettings, GenericSettings):
@@ -119,8 +123,8 @@ def _rule(dataset: Dataset, organelle: Organelle) -> ObjectRule:
 
 def chosen(dataset: Dataset, organelle: Organelle, rule: ObjectRule, choice: Choice) -> ObjectRule:
     """Return a rule that also chooses objects by ids; raise WrongUse for one that is no voxel."""
-    for word, ids in (("select_ids", choice.select_ids), ("drop_ids", choice.drop_ids)):
-        for id_ in ids:
+    for word in choice.choices():
+        for id_ in getattr(choice, word):
             _, y, x = voxel(id_ - 1)  # of an open volume z may be anything
             if y >= dataset.shape[1] or x >= dataset.shape[2]:
                 raise WrongUse(
