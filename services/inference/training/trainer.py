@@ -32,7 +32,6 @@ from .sampler import Batch, Sampler
 LAST = "last.pt"
 VERSION = 1  # of checkpoints
 WARM = 100  # steps in which the learning rate rises
-SETTLED = 0.75  # of the steps: then maps are normalised as in the exported network
 CURVE = 20  # steps to one point of the curve
 AHEAD = 2  # batches that are drawn while a step is computed
 Report = Callable[[int, float], None]  # the step, and the mean loss of the last points
@@ -116,7 +115,7 @@ class Trainer:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
-        self.net.train(self.step < SETTLED * self.config.steps)
+        self.net.settle(self.step / self.config.steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             found = self.net.found(raw.to(memory_format=torch.channels_last_3d))
         given = found.float(), target, weight
