@@ -8,6 +8,7 @@ BIN := .venv/bin
 PARTS := kernels volumes services app cli phantom
 CODE := fibstream $(PARTS) tests bench deploy .ci setup.py
 RUNS ?= 5000
+CELLS ?= 0
 # The first of these that runs and is new enough: a name on the path may be an empty shim.
 NEW := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -60,8 +61,9 @@ check: setup ## style, types, import contracts, length limits, documentation
 	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
 	$(BIN)/pytest -q tests/docs
 
-simulate: setup ## RUNS=5000 seeded schedules with faults; names the seed that fails
+simulate: setup ## RUNS=5000 seeded schedules with faults, CELLS=0 of all organelles of a cell; names the seed that fails
 	$(BIN)/python -m tests.simulation $(RUNS)
+	[ $(CELLS) = 0 ] || $(BIN)/python -m tests.simulation --cells $(CELLS)
 
 # 2 is the end of one that needs arguments, or a GPU that is not there: the others go on.
 bench: setup .venv/.trains ## every benchmark that needs no arguments; each prints ratios

@@ -65,15 +65,16 @@ class MemoryBus:
 
     def waiting(self, topic: str) -> list[Delivery]:
         """Return the tasks of a queue that nobody holds, as ``take`` would, the oldest first."""
-        return [
-            Delivery(number, task.key, task.value, task.crashes, task.sent)
-            for number, task in self._tasks.items()
-            if task.topic == topic and self._free(task)
-        ]
+        return list(self._waiting(topic))
+
+    def _waiting(self, topic: str) -> Iterator[Delivery]:
+        for number, task in self._tasks.items():
+            if task.topic == topic and self._free(task):
+                yield Delivery(number, task.key, task.value, task.crashes, task.sent)
 
     def take(self, topic: str, owner: str, lease_s: float) -> Delivery | None:
         """Lease the oldest task that nobody holds."""
-        delivery = next(iter(self.waiting(topic)), None)
+        delivery = next(self._waiting(topic), None)
         if delivery is not None:
             task = self._tasks[delivery.id]
             task.owner, task.lease = owner, self._clock() + lease_s

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from fibstream import registry
 from fibstream.core.dataset import Dataset, Model, Organelle, Prediction
 from fibstream.core.grid import Index
+from fibstream.core.stage import Input
 from fibstream.services.refine.recipe import RecipeSettings, find_recipe, resolve
 
 from ..support.engines import TinyEngine
@@ -95,16 +99,17 @@ def _in_contact(rng: random.Random, dataset: Dataset) -> Dataset:
 
 
 Content = tuple[int, np.ndarray | None]
+Contents = dict[Index, list[Content]]  # of each chunk, revision by revision
 
 
-def draw_contents(rng: random.Random, dataset: Dataset) -> dict[Index, list[Content]]:
+def draw_contents(rng: random.Random, dataset: Dataset) -> Contents:
     """Draw what each chunk is acquired as, revision by revision: A, AB, ABA, or absent."""
     seed = np.random.default_rng(rng.getrandbits(32))
     extent = dataset.grid.extent
     versions = [blobs(seed, extent, dataset.dtype) for _ in range(2)]
     if dataset.absent_value is not None:
         versions = [padded(seed, version, dataset.absent_value) for version in versions]
-    plan: dict[Index, list[Content]] = {}
+    plan: Contents = {}
     for index in dataset.grid.indices():
         box = dataset.grid.box(index).slices()
         order = rng.choice(((0,), (0,), (0, 1), (0, 1, 0), (1, 0, 1, 0)))
@@ -117,8 +122,8 @@ def draw_contents(rng: random.Random, dataset: Dataset) -> dict[Index, list[Cont
 
 
 def draw_beside(
-    rng: random.Random, dataset: Dataset, plan: dict[Index, list[Content]]
-) -> dict[Index, list[Content]]:
+    rng: random.Random, dataset: Dataset, plan: Contents, array: Input
+) -> Contents:  # fmt: skip
     """Draw a stored prediction: with each content of raw one of two contents, absent with it."""
     seed = np.random.default_rng(rng.getrandbits(32))
     versions = [blobs(seed, dataset.grid.extent, "uint8") for _ in range(2)]
@@ -132,7 +137,7 @@ def draw_beside(
     }
 
 
-def draw_mask(dataset: Dataset, plan: dict[Index, list[Content]]) -> dict[Index, list[Content]]:
+def draw_mask(dataset: Dataset, plan: Contents) -> Contents:
     """Draw a mask of what was imaged, with each content of raw one of two; it lands everywhere."""
     rng = np.random.default_rng([*dataset.grid.extent, *dataset.chunk])
     ones = np.ones(dataset.grid.extent, np.uint8)
@@ -165,4 +170,34 @@ def padded(seed: np.random.Generator, volume: np.ndarray, value: float) -> np.nd
     return out.astype(volume.dtype)
 
 
-# -- the oracle ------------------------------------------------------------------------------------
+def other_settings(rng: random.Random, dataset: Dataset) -> Callable[[Dataset], Dataset]:
+    """Draw what gives a dataset's organelles other settings."""
+    given = {"smooth_nm": rng.choice((0, 4)), "min_volume_nm3": rng.choice((0, 4000))}
+    organelles = tuple(
+        each.model_copy(update={"settings": resolve(each.recipe, given).model_dump()})
+        for each in dataset.organelles
+    )
+    return lambda there: there.model_copy(update={"organelles": organelles})
+
+
+class Chosen(Protocol):
+    """Draws a dataset; a rich one in some seeds."""
+
+    def __call__(self, rng: random.Random, *, rich: bool = False) -> Dataset: ...
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a schedule is about: each is drawn from the source of its seed."""
+
+    dataset: Chosen
+    extent: Callable[[random.Random], int]
+    contents: Callable[[random.Random, Dataset], Contents]
+    beside: Callable[[random.Random, Dataset, Contents, Input], Contents]  # of a prediction
+    other: Callable[[random.Random, Dataset], Callable[[Dataset], Dataset]]  # pipeline
+    most_steps: int  # a schedule that takes more is a live-lock
+
+
+SMALL = Draws(
+    draw_dataset, lambda rng: rng.randint(4, 20), draw_contents, draw_beside, other_settings, 60_000
+)

@@ -14,7 +14,6 @@ from fibstream.core.stage import Input
 from fibstream.runtime.site import Site
 from fibstream.services.ingest.edges.datasets import DatasetDesign, seal, update
 from fibstream.services.ingest.edges.progress import DatasetFollower, replay
-from fibstream.services.refine.recipe import resolve
 from fibstream.store.record import read_dataset
 
 from ..support.light import KEPT
@@ -24,30 +23,20 @@ if TYPE_CHECKING:
     from .world import World
 
 
-def other_pipeline(rng: random.Random, dataset: Dataset) -> Dataset:
-    """Return a dataset whose organelles have other settings."""
-    given = {"smooth_nm": rng.choice((0, 4)), "min_volume_nm3": rng.choice((0, 4000))}
-    organelles = [
-        each.model_copy(update={"settings": resolve(each.recipe, given).model_dump()})
-        for each in dataset.organelles
-    ]
-    return dataset.model_copy(update={"organelles": tuple(organelles)})
-
-
 def updated(world: World) -> None:
     """Give the dataset another pipeline, as the call of ingest does."""
-    rng = random.Random(world.rng.random())
-    design = other_pipeline(rng, world.final)
-
-    def designed(there: Dataset) -> DatasetDesign:
-        return DatasetDesign(
-            there.model_copy(update={"organelles": design.organelles}), {}, []
-        )  # fmt: skip
-
+    other = world.draws.other(random.Random(world.rng.random()), world.final)
     site = world.site()
-    update(site.store.files, site, designed)
-    world.dataset, world.final = designed(world.dataset).dataset, design
+    world.left |= outputs(world)
+    update(site.store.files, site, lambda there: DatasetDesign(other(there), {}, []))
+    world.dataset, world.final = other(world.dataset), other(world.final)
     world.changes += 1
+
+
+def outputs(world: World) -> set[str]:
+    """Return the names of all that the stages of a dataset make."""
+    stages = [stage for service in SERVICES for stage in world.stages(service)]
+    return {output.name for stage in stages for output in stage.outputs}
 
 
 def sealed(site: Site, final: Dataset) -> None:
@@ -75,8 +64,7 @@ def replayed(world: World) -> int:
 
 def strangers(world: World, lands: Collection[Input]) -> Iterator[str]:
     """Yield the files that are no part of the dataset: of one that had its name before."""
-    stages = [stage for service in SERVICES for stage in world.stages(service)]
-    names = {each.name for each in lands} | {o.name for s in stages for o in s.outputs}
+    names = {each.name for each in lands} | outputs(world) | world.left
     for path in world.files.paths:
         own = path in (RECORD, *KEPT) or path.startswith("provenance/manifests/")
         if not own and not any(path == name or path.startswith(f"{name}/") for name in names):

@@ -24,6 +24,10 @@ class LossyBus(MemoryBus):
         """Lose an entry of a log; a later one of its key is not affected."""
         self._lost.add(entry.offset)
 
+    def waits(self, topic: str) -> bool:
+        """Return whether a task waits on a queue: `waiting` lists them all."""
+        return any(True for _ in self._waiting(topic))
+
     def read(self, topics: Collection[str], after: int, limit: int = 1000) -> list[Entry]:
         found = super().read(topics, after, limit + len(self._lost))
         return [entry for entry in found if entry.offset not in self._lost][:limit]

@@ -21,26 +21,25 @@ from fibstream.core.events import Record, Task
 from fibstream.core.fold import Folds
 from fibstream.core.grid import Grid, Index
 from fibstream.core.keys import canonical
-from fibstream.core.ports import Delivery, Files
+from fibstream.core.ports import Delivery, Generation
 from fibstream.core.service import Service
 from fibstream.core.stage import MASK, Input, Stage
 from fibstream.core.subject import OBJECTS, ObjectId, members
 from fibstream.runtime.planner import Planner
 from fibstream.runtime.site import Site
 from fibstream.store.decoded import Decoded
-from fibstream.store.record import RecordWatch, read_dataset
+from fibstream.store.record import RecordWatch, read_generation
 from fibstream.store.store import Blob, Store
 
 from ..support.light import KEPT
 from . import operations
 from .comparison import differences
-from .draws import draw_beside, draw_contents, draw_dataset, draw_mask
+from .draws import SMALL, Draws, draw_mask
 from .faults import Actor, Diverged, Faults, Rules
 from .oracle import Whole, read_array, whole
 from .outside import DamagedFiles, Folder, LossyBus
 from .services import SERVICES
 
-MAX_STEPS = 60_000  # a schedule that takes more is a live-lock
 DECODED = 2_000  # bytes that all workers keep of what they read: some ten inner chunks
 MAX_PASSES = 12  # reconcile passes after the last fault; the model of the protocol needed 4
 
@@ -55,8 +54,10 @@ class World:
         rules: Rules | None = None,
         *,
         steady: bool | None = None,
+        draws: Draws = SMALL,
     ) -> None:
         self.seed = seed
+        self.draws = draws
         # Steady: every chunk is acquired once, so whatever is predicted must be final at once.
         self.steady = seed % 4 == 0 if steady is None else steady
         self.rng = random.Random(seed)
@@ -70,7 +71,7 @@ class World:
         self.asleep: list[Actor] = []
         self.actors: list[Actor] = []
         self._owners = 0
-        self._begin(draw_dataset(self.rng, rich=seed % 5 == 3))
+        self._begin(draws.dataset(self.rng, rich=seed % 5 == 3))
         self._watches: dict[str, RecordWatch] = {}
         self._noticed = {service.name: 0 for service in SERVICES}
         self.planners = {service.name: self.planner(service) for service in SERVICES}
@@ -79,16 +80,15 @@ class World:
     def _begin(self, dataset: Dataset) -> None:
         """Draw the contents of a dataset, and create it."""
         self.dataset = dataset
-        extent = self.rng.randint(4, 20)
-        self.final = self.dataset.sealed(extent)
-        self.plan = draw_contents(self.rng, self.final)
+        self.final = self.dataset.sealed(self.draws.extent(self.rng))
+        self.plan = self.draws.contents(self.rng, self.final)
         if self.steady:
             self.plan = {index: contents[-1:] for index, contents in self.plan.items()}
         self._raw, *arrays = (each for s in SERVICES for each in s.lands(self.dataset))
         self.stored = {
             each: draw_mask(self.final, self.plan)
             if each.stage == MASK
-            else draw_beside(self.rng, self.final, self.plan)
+            else self.draws.beside(self.rng, self.final, self.plan, each)
             for each in arrays
         }
         self.folder.files = DamagedFiles()
@@ -97,6 +97,8 @@ class World:
             self.files.put(path, data)
         self.files.put(RECORD, canonical(self.dataset.model_dump(mode="json")))
         self.landed: set[Index] = set()
+        self._kept: tuple[Generation, Dataset, dict[str, list[Stage]]] | None = None
+        self.left: set[str] = set()  # what earlier pipelines made
         self.sealed = False
         others = [actor for actor in self.actors if actor.kind != "client"]
         self.actors = [*others, *(Actor(self._client(i), "client") for i in self.plan)]
@@ -105,7 +107,7 @@ class World:
 
     def recreate(self) -> None:
         """Delete the dataset and create one of its name; who was at work on it is so still."""
-        anew = self.dataset if self.rng.random() < 0.5 else draw_dataset(self.rng)
+        anew = self.dataset if self.rng.random() < 0.5 else self.draws.dataset(self.rng)
         self.changes += 1
         for actor in self._mortal():
             actor.kind = "zombie"
@@ -117,22 +119,32 @@ class World:
     def files(self) -> DamagedFiles:
         return self.folder.files
 
-    def _grid_of(self, files: Files) -> Callable[[], Grid]:
-        return lambda: self.rules.grid(read_dataset(files), self.landed)
+    def _grid(self) -> Grid:
+        return self.rules.grid(self.record(), self.landed)
+
+    def record(self) -> Dataset:
+        """Return the record as it is; what follows from it is kept until it is put again."""
+        handle = self.files.open(RECORD)
+        if self._kept is None or handle is None or self._kept[0] != handle.generation:
+            dataset, generation = read_generation(self.files)
+            self._kept = generation, dataset, {s.name: s.stages(dataset, self.files)
+                                               for s in SERVICES}  # fmt: skip
+        return self._kept[1]
 
     def site(self) -> Site:
-        files = self.rules.files(self.folder)
-        store = self.rules.store(files, self._grid_of(files)(), self._decoded)
+        store = self.rules.store(self.rules.files(self.folder), self._grid(), self._decoded)
         return Site(self.dataset.name, store, self.bus)
 
     def microscope(self) -> Site:
         """Where chunks land: on the grid as it is, whatever a mutant thinks of it."""
         files = self.rules.files(self.folder)
-        store = self.rules.store(files, read_dataset(files).grid)
+        store = self.rules.store(files, self.record().grid)
         return Site(self.dataset.name, store, self.bus)
 
     def stages(self, service: Service) -> list[Stage]:
-        return service.stages(read_dataset(self.files), self.files)
+        self.record()
+        assert self._kept is not None
+        return self._kept[2][service.name]
 
     def oracle(self) -> Whole:
         """Return the whole volume computed as one block from the last content of each chunk."""
@@ -147,12 +159,11 @@ class World:
         return self._oracle[1]
 
     def planner(self, service: Service) -> Planner:
-        dataset = read_dataset(self.files)
-        site = self.site()
+        dataset, site = self.record(), self.site()
         self._watches[service.name] = RecordWatch(site.store.files, dataset)
         return self.rules.planner(
             site, service.name, self.stages(service),
-            Folds(service.folds(dataset)), self._grid_of(site.store.files), service.lands(dataset),
+            Folds(service.folds(dataset)), self._grid, service.lands(dataset),
         )  # fmt: skip
 
     # -- actors ----------------------------------------------------------------------------------
@@ -192,7 +203,7 @@ class World:
 
     def work(self, service: Service, delivery: Delivery, owner: str) -> Iterator[None]:
         site = self.site()
-        worker = self.rules.worker(site, self.stages(service), self._grid_of(site.store.files))
+        worker = self.rules.worker(site, self.stages(service), self._grid)
         task = wire.decode(delivery.value)
         assert isinstance(task, Task)
         outcome = yield from worker.handle(task)
@@ -211,7 +222,7 @@ class World:
     def step(self) -> bool:
         """Take one step of one actor drawn at random; False when nobody can take one."""
         self.steps += 1
-        if self.steps > MAX_STEPS:
+        if self.steps > self.draws.most_steps:
             raise Diverged(f"seed {self.seed}: live-lock")
         self._misfortune()
         choices: list[Callable[[], None]] = []
@@ -221,7 +232,7 @@ class World:
                 choices.append(partial(self._scan, service))
             if service.name in self.turns or self._has_work(planner):
                 choices += [partial(self._plan, service)] * 3
-            if self.bus.waiting(wire.task_topic(service.name)):
+            if self.bus.waits(wire.task_topic(service.name)):
                 choices.append(partial(self._take, service))
         choices += [partial(self._advance, actor) for actor in self.actors]
         if not self.sealed and (self._whole_chunks() <= self.landed or self.rng.random() < 0.01):
