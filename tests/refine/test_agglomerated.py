@@ -267,6 +267,42 @@ def test_what_is_acquired_again_leaves_nothing_of_the_first() -> None:
         assert np.array_equal(painted(fold, case.grid, last), case.whole())
 
 
+def test_in_which_order_two_contents_meet_leaves_no_trace() -> None:
+    """First every chunk has its old or its new content, drawn; those that had the old one follow.
+
+    So a fold that has seen no chunk twice may hold contents that contradict each other.
+    """
+    met = 0
+    for seed in range(300, 306):
+        case = Case(seed, CONNECTIVITIES[seed % 3], 0.0)
+        other = Case(seed + 1000, 6, 0.0)
+        filled = np.where(case.gone, 0, np.resize(other.values, case.values.shape))
+        old, new = case.chunks(case.values), case.chunks(filled.astype(np.uint8))
+        late = {index for index in case.order if case.rng.random() < 0.4}
+        ends = []
+        for _ in range(2):
+            fold = case.fold()
+            first, second = ([case.order[i] for i in case.rng.permutation(len(case.order))]
+                             for _ in range(2))  # fmt: skip
+            written: dict[Index, bytes] = {}
+            events = [(i, (old if i in late else new)[i]) for i in first]
+            for index, (_, summary) in events + [(i, new[i]) for i in second if i in late]:
+                fold.put(index, summary)
+                met += fold._stale and index not in written
+                if case.rng.random() < 0.7:
+                    written |= {i: fold.mapping(i) for i in fold.dirty()}
+            written |= {i: fold.mapping(i) for i in fold.dirty()}
+            fold.seal()
+            written |= {i: fold.mapping(i) for i in fold.dirty()}
+            ends.append((written, fold.objects()))
+        assert ends[0] == ends[1], seed
+        case.values = filled.astype(np.uint8)
+        whole = case.whole()
+        assert ends[0][1] == {i: (v, "final") for i, v in sizes(whole).items()}, seed
+        assert np.array_equal(painted(fold, case.grid, new), whole), seed
+    assert met
+
+
 def test_touching_lumps_come_apart_and_components_do_not() -> None:
     """Two balls that overlap: one component, two objects, at a quantile that tells them apart."""
     grid = Grid((24, 40, 24), (10, 14, 12))
