@@ -15,6 +15,7 @@ from fibstream.core.ports import Bus
 from fibstream.core.subject import parse
 from fibstream.runtime.root import bus_path
 from fibstream.runtime.settings import Settings
+from fibstream.services.ingest.edges.stored import open_stored
 from fibstream.store.local import LocalFiles
 from fibstream.store.record import read_dataset
 from fibstream.volumes.sources import open_volume
@@ -28,19 +29,28 @@ def bus_of(out: Path) -> Iterator[SqliteBus]:
     bus.close()
 
 
-def rerun(out: Path, raw: Path, *, chunks: int | None = None) -> tuple[Report, set[Place]]:
+def rerun(
+    out: Path, raw: Path, *, chunks: int | None = None, predictions: Path | None = None
+) -> tuple[Report, set[Place]]:
     """Run an existing dataset to its end; return the report, and what was computed.
 
-    With ``chunks`` only the first so many land, in raster order, and the run ends there.
+    With ``chunks`` only the first so many land, in raster order, and the run ends there. What is
+    stored lands from the folder ``predictions``, by name.
     """
     files = LocalFiles(out)
     dataset = read_dataset(files)
     with bus_of(out) as bus:
         before = prepare(bus, dataset.name)
         source = open_volume(str(raw), kind="raw")
+        stored = [
+            open_stored(each.name, f"{predictions}/{each.name}", labels=False, raw=source)
+            for each in dataset.predictions
+            if predictions is not None and not each.model
+        ]
         runner = InProcess(
-            files, cast("Any", bus), source, dataset, "raster", 0, Settings.model_validate({})
-        )
+            files, cast("Any", bus), source, dataset, "raster", 0, Settings.model_validate({}),
+            stored,
+        )  # fmt: skip
         runner._landing = islice(runner._landing, chunks)
         for _ in runner.run():
             pass
