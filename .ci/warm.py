@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from fibstream.core.grid import Box
+from fibstream.core.stage import Patch
 from fibstream.kernels.components import find_components, mark_within
 from fibstream.kernels.contacts import nearest
 from fibstream.kernels.distance import distance_bytes
 from fibstream.kernels.edt import across_planes, picometres, plane_squares
+from fibstream.kernels.mapping import encode_mapping
 from fibstream.kernels.near import footprint
+from fibstream.kernels.relabel import relabel
 from fibstream.phantom import Phantom, PhantomSpec
+from fibstream.services.analysis.measure import measure
 
 EDGE = 32  # voxels: the kernels do not depend on it
 VOXEL = (10.0, 10.0, 10.0)  # nm
@@ -49,6 +53,23 @@ def distances() -> None:
     mark_within(find_components(ball, 6, background=False, core=ball.shape), box)
 
 
+def chunks() -> None:
+    """Name and measure a chunk as services have it, cut out of its surroundings.
+
+    Arrays that are parts of others, and those that are not to be written into, are other machine
+    code; commands on small volumes have neither.
+    """
+    labels = (np.indices((EDGE,) * 3)[0] // 4).astype(np.uint64)
+    whole = Box((0, 0, 0), labels.shape)
+    for dtype in (np.uint8, np.uint16):
+        for core in (whole, Box(whole.start, (EDGE - 1,) * 3)):
+            measure(Patch(labels, whole), core, np.zeros(core.shape, dtype))
+    ids = np.unique(labels[labels > 0])
+    for writable in (True, False):
+        ids.flags.writeable = writable
+        relabel(labels, ids, encode_mapping(ids, ids))
+
+
 def refine(folder: Path, organelle: str, *settings: str) -> Path:
     """Write noise, and objects that are made of it; return the labels."""
     noise = np.random.default_rng(0).integers(0, 256, (EDGE, EDGE, EDGE), np.uint8)
@@ -76,6 +97,7 @@ def main() -> None:
         objects()
         distances()
         return
+    chunks()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         labels = refine(folder, "mito")

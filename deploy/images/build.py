@@ -71,7 +71,8 @@ def arguments(name: str) -> Iterator[str]:
 def kernels() -> tuple[str, ...]:
     """Return the words that compile all kernels, in the one image that has all packages."""
     packages = (CONTEXT / "lock" / f"{COMMAND}.txt").read_text()
-    return ("--target", "kernels", "--tag", tag("kernels"), *chosen(COMMAND, packages))
+    warm = ("--build-arg", f"WARM={sha256((CONTEXT / 'warm.py').read_bytes()).hexdigest()}")
+    return ("--target", "kernels", "--tag", tag("kernels"), *warm, *chosen(COMMAND, packages))
 
 
 def chosen(name: str, packages: str) -> Iterator[str]:

@@ -75,6 +75,15 @@ def test_the_base_is_an_argument_and_no_stage_has_another() -> None:
     assert "${BASE}" in bases
 
 
+def test_packages_are_found_by_a_process_that_is_told_of_no_variable() -> None:
+    """As those that run queries are started."""
+    (paths,) = [rest for rest in given("RUN") if "fibstream.pth" in rest]
+    assert re.findall(r"/opt/\w+", paths) == ["/opt/fibstream", "/opt/packages"]
+    assert any(
+        'PYTHONPATH=""' in words for words in given("ENV")
+    )  # else nobody sees what the file lacks
+
+
 def test_signals_reach_the_program_and_health_is_asked_for() -> None:
     assert given("STOPSIGNAL") == ["SIGTERM"]
     (entry,) = given("ENTRYPOINT")
@@ -127,6 +136,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "lock").mkdir()
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "fibstream-1-py3-none-any.whl").write_bytes(b"own")
+    (tmp_path / "warm.py").write_text("compile()")
     for name, packages in (("refine", "numba==1\n"), (build.CUDA, "numpy==2\n"), ("cli", "")):
         (tmp_path / "lock" / f"{name}.txt").write_text(packages)
     monkeypatch.setattr(build, "CONTEXT", tmp_path)
@@ -160,12 +170,13 @@ def test_whatever_is_installed_is_part_of_what_a_layer_is_known_by(context) -> N
         lambda: None,
         lambda: (context / "lock" / "cli.txt").write_text("numpy==3\n"),
         lambda: (context / "wheels" / "fibstream-1-py3-none-any.whl").write_bytes(b"newer"),
+        lambda: (context / "warm.py").write_text("compile(more)"),
     ):
         change()
         seen.add(tuple(build.kernels()))
-    assert len(seen) == 3
-    for stage, argument in (("packages", "PACKAGES"), ("own", "OWN")):
-        (line,) = [rest for word, rest in stages()[stage] if "pip install" in rest]
+    assert len(seen) == 4
+    for stage, argument in (("packages", "PACKAGES"), ("own", "OWN"), ("compiled", "WARM")):
+        line = [rest for word, rest in stages()[stage] if word == "RUN"][-1]
         assert f"${{{argument}}}" in line
 
 
