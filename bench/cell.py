@@ -25,7 +25,8 @@ from fibstream.bus.reading import entries_of
 from fibstream.bus.sqlite import SqliteBus
 from fibstream.runtime.root import bus_path
 
-LOOK_S = 0.5
+LOOK_S = 2.0
+SLOWEST = 8  # stages that are listed
 MIB = 2**20
 TICKS = os.sysconf("SC_CLK_TCK")  # of a second of CPU
 PROGRAM = str(Path(sys.executable).with_name("fibstream"))
@@ -126,9 +127,15 @@ def print_run(out: Path, watch: Watch, voxels: int) -> None:
     for role, each in sorted(watch.found.items()):
         print(f"  {role}: {each.cpu_s:.0f} s of CPU, {each.peak:.0f} MiB at most")
     stages = by_stage(out)
-    for name, (count, clock, cpu) in sorted(stages.items(), key=lambda each: -each[1][2]):
-        print(f"  {name}: {count} tasks, {clock:.1f} s by the clock, {cpu:.1f} s of CPU,"
-              f" {voxels / max(cpu, 0.01) / 1e6:.1f} Mvoxel/s")  # fmt: skip
+    families: dict[str, list[tuple[int, float, float]]] = defaultdict(list)
+    for name, found in stages.items():
+        families[name.partition("/")[0]].append(found)
+    for name, found in sorted(families.items()):
+        count, clock, cpu = map(sum, zip(*found, strict=True))
+        print(f"  {name}: {count} tasks of {len(found)} stages, {clock:.0f} s by the clock,"
+              f" {cpu:.1f} s of CPU")  # fmt: skip
+    for name, (count, _, cpu) in sorted(stages.items(), key=lambda each: -each[1][2])[:SLOWEST]:
+        print(f"    {name}: {count} tasks, {cpu:.1f} s of CPU, {voxels / cpu / 1e6:.1f} Mvoxel/s")
     groups = usage(out).groups
     print(f"  disk: {size_text(sum(groups.values()))}")
     for name, size in sorted(groups.items(), key=lambda each: -each[1]):
