@@ -8,11 +8,12 @@ from threading import Thread
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.producer.transaction_manager import TransactionState
 
 from fibstream.bus import wire
 from fibstream.bus.kafka import follower, log
 from fibstream.bus.topics import partition_of
-from fibstream.core.errors import WrongUse
+from fibstream.core.errors import Retryable, WrongUse
 from fibstream.core.ports import Entry
 
 from ..support.broker import Broker
@@ -131,3 +132,16 @@ def test_a_consumer_that_stalls_is_opened_anew(
     assert [e.value for e in bus.read([RAW], first.offset)] == [b"2"]
     assert bus._follower.restarts == 1
     assert "stalled" in caplog.text
+
+
+def test_a_producer_that_sends_nothing_more_is_replaced(connect: Connect, dataset: str) -> None:
+    bus = connect()
+    bus.publish(RAW, f"{dataset}/1", b"1")
+    stuck = bus._link._producer._sender
+    # It waits for an answer to a request that was lost, as after a restart of its broker.
+    stuck._transaction_manager._transition_to(TransactionState.BUMPING_PRODUCER_EPOCH)
+    with pytest.raises(Retryable):
+        bus.publish(RAW, f"{dataset}/2", b"2")
+    bus.publish(RAW, f"{dataset}/3", b"3")
+    assert [e.value for e in everything(bus, [RAW])] == [b"1", b"3"]
+    eventually(lambda: not stuck.is_alive(), "its thread has not ended")

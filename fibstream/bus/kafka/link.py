@@ -7,10 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, MessageSizeTooLargeError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from fibstream.bus.topics import headers, partition_of
 from fibstream.core.echo import echo
@@ -65,6 +65,20 @@ def parse_servers(servers: str) -> list[str]:
         if match is None or not 0 < int(match[2]) < 65536:
             raise WrongUse(f"kafka {echo(servers)}: expected HOST:PORT[,HOST:PORT]")
     return found
+
+
+class Sent(NamedTuple):
+    """A record on its way."""
+
+    future: Any
+    producer: Any
+
+
+def _end(producer: Any, timeout_s: float = 0) -> None:
+    """Close a producer; records that are left fail, and do not keep its thread."""
+    with contextlib.suppress(KafkaError):  # it closes nothing where records are left
+        producer.close(timeout=timeout_s)
+    producer._sender.force_close()
 
 
 class Link:
@@ -147,13 +161,15 @@ class Link:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def send(self, topic: str, key: str, value: bytes | None) -> Any:
-        """Hand a record (None: a tombstone) to the producer; return its future."""
+    def send(self, topic: str, key: str, value: bytes | None) -> Sent:
+        """Hand a record (None: a tombstone) to the producer."""
         place = partition_of(topic, key, self.partitions(topic))
         with reaching(self.servers):
-            return self._sender().send(
+            producer = self._sender()
+            future = producer.send(
                 topic, value, key.encode(), headers(topic, key, value or b""), place
             )
+        return Sent(future, producer)
 
     def _sender(self) -> Any:
         with self._lock:
@@ -169,11 +185,22 @@ class Link:
                 )
             return self._producer
 
-    def confirm(self, future: Any) -> None:
-        """Wait until a record is acknowledged; raise Retryable when it was not within CALL_S."""
+    def confirm(self, sent: Sent) -> None:
+        """Wait until a record is acknowledged; raise Retryable when it was not within CALL_S.
+
+        The next record has another producer then: after a broker was restarted, one of kafka-python
+        3.0.12 was seen to wait for ever for the answer that was lost, and to send nothing more.
+        """
         with reaching(self.servers):
-            # A little longer than the producer itself tries: then it is known to have given up.
-            future.get(timeout=CALL_S + 1)
+            try:
+                # A little longer than the producer itself tries: then it is known to have given up.
+                sent.future.get(timeout=CALL_S + 1)
+            except KafkaTimeoutError:
+                with self._lock:
+                    if self._producer is sent.producer:
+                        self._producer = None
+                _end(sent.producer)
+                raise
 
     def publish(self, topic: str, key: str, value: bytes | None) -> None:
         """Append a record and wait until every replica in sync has it."""
@@ -184,8 +211,7 @@ class Link:
         with self._lock:
             if self._producer is not None:
                 # What callers wait for is confirmed; the rest must not keep a process from ending.
-                with contextlib.suppress(KafkaError):
-                    self._producer.close(timeout=1)
+                _end(self._producer, timeout_s=1)
             if self._admin is not None:
                 self._admin.close()
             self._producer = self._admin = None
