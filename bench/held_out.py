@@ -4,7 +4,7 @@
 
 Cells have the network's voxels; voxels of all cells of a look count together, at the fixed
 threshold. The table has Dice; the file has all 21 metrics, by class and look. Give seeds that no
-training had: those of `models/` begin at 10,000, here they begin at 900."""
+training had: `bench.choosing` has those from 100 to 499."""
 
 import argparse
 import csv
@@ -56,19 +56,31 @@ def found_in(raw: NDArray[np.uint8], fine: NDArray[np.uint8], engine: Engine) ->
     }  # fmt: skip
 
 
+def dice(found: Agreement) -> float:
+    """Return Dice; NaN where the cells have nothing of the class: it is no figure of a network."""
+    return metrics(found)["dice"] if found.overlap.tp + found.overlap.fn else np.nan
+
+
 def table(found: Mapping[str, Found]) -> list[str]:
-    """Return the lines of the table: Dice by class and look, and its means."""
+    """Return the lines of the table: Dice by class and look, and means of what is there."""
     names = list(next(iter(found.values())))
-    dice = np.array([[metrics(each[name])["dice"] for each in found.values()] for name in names])
-    inside = [
-        sum(each[name].overlap.tp + each[name].overlap.fn for each in found.values())
-        for name in names
-    ]
-    rows = [(name, *map("{:.3f}".format, values), f"{count:,}")
-            for name, values, count in zip(names, dice, inside, strict=True)]  # fmt: skip
-    rows.append(("mean", *map("{:.3f}".format, dice.mean(axis=0)), ""))
+    values = np.array([[dice(each[name]) for each in found.values()] for name in names])
+    rows = [(name, *map(text, row), f"{inside(name, found):,}")
+            for name, row in zip(names, values, strict=True)]  # fmt: skip
+    there = values[~np.isnan(values).any(axis=1)]
+    means = there.mean(axis=0) if len(there) else np.full(len(found), np.nan)
+    rows.append((f"mean of {len(there)}", *map(text, means), ""))
     heads = ("class", *found, "voxels inside")
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+
+
+def text(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
+def inside(name: str, found: Mapping[str, Found]) -> int:
+    """Return how many voxels of all cells a class has."""
+    return sum(each[name].overlap.tp + each[name].overlap.fn for each in found.values())
 
 
 def write(found: Mapping[str, Found], path: Path) -> None:

@@ -292,7 +292,18 @@ def test_targets_of_a_whole_crop_are_those_of_each_patch(
             assert np.array_equal(getattr(one, name), getattr(other, name)), (name, step)
         held += int(((one.weight > 0) & (np.abs(one.target) < 0.9)).sum())
     assert held > 1000  # voxels near surfaces
-    assert len(whole._whole) == 1 and not apart._whole
+    assert [kept is not None for kept in whole._whole.values()] == [True] and not apart._whole
+
+
+def test_targets_are_kept_of_the_phantoms_of_a_step_alone(data) -> None:
+    config = configured(data, classes="few/mito", data=[PHANTOM], augment=PLAIN, patch=8, batch=1)
+    drawn = Sampler(config, [])
+    names = set()
+    for step in range(9):  # three phantoms, of three steps each
+        drawn.batch(step)
+        (crop,) = drawn._whole
+        names.add(crop.name)
+    assert len(names) == 3
 
 
 def test_each_phantom_of_random_looks_has_its_own_and_the_same_again(data) -> None:

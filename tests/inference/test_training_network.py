@@ -54,6 +54,7 @@ def slowly(net: Any, raw: Tensor) -> Tensor:
         ((2,), 1, "same", {}), ((2,), 1, "valid", {}), ((2, 2), 1, "valid", {}),
         ((3,), 2, "same", {}), ((3,), 2, "valid", {}), ((4,), 1, "same", {}),
         ((2,), 2, "same", {"norm": "batch"}), ((2, 3), 2, "same", {}),
+        ((2,), 1, "valid", {"upsample": 2, "norm": "batch"}),
         ((2,), 1, "valid", {"upsample": 2}),
         ((2,), 1, "valid", {"upsample": 3}), ((2,), 1, "same", {"stem": 2}),
         ((2,), 1, "valid", {"stem": 3}),

@@ -93,6 +93,21 @@ def test_the_entropy_is_least_at_the_target_and_teaches_what_is_surely_wrong() -
         assert found.grad is not None and torch.allclose(found.grad, slope, atol=1e-6)
 
 
+def test_a_training_lowers_the_loss_as_sharp_as_it_is_told(cell) -> None:
+    network = {"widths": [16, 16], "factors": [2], "convolutions": 1, "output": "tanh"}
+    losses = {}
+    for sharpen in (1.0, 5.0):
+        config = configured(cell, network=network, sharpen=sharpen)
+        batch = Sampler(config, load(config)).batch(0)
+        trainer = Trainer(config, seen(load(config), config))
+        with torch.no_grad():
+            found = trainer.net.train().found(torch.from_numpy(batch.raw))
+        target, weight = (torch.from_numpy(each) for each in (batch.target, batch.weight))
+        losses[sharpen] = trainer.train(batch)
+        assert losses[sharpen] == pytest.approx(float(entropy(found, target, weight, sharpen)))
+    assert losses[5.0] > 1.5 * losses[1.0]
+
+
 def test_a_sharpened_entropy_has_its_least_value_at_the_same_distance() -> None:
     distance = torch.tensor([-2.5, -0.4, 0.0, 0.1, 1.2])
     wanted, weights = torch.tanh(distance).view(1, 1, 1, 1, 5), torch.ones(1, 1, 1, 1, 5)
@@ -292,6 +307,7 @@ def test_an_exported_network_is_the_trained_one_and_streams_exactly(checkpoint, 
     assert kept == json.loads(json.dumps(card)) and kept["meaning"] == "distance"
     assert kept["grey"]["edges"]["mito"] < kept["grey"]["mean"]  # bodies are dark
     told = kept["training"]
+    assert (told["balanced"], told["sharpen"]) == (True, 1.0)
     assert told["licence"] == "CC0" and told["citation"] == "none" and told["step"] == 60
     assert told["data"][0]["contrast"] == [0, 255] and told["data"][0]["inverted"] is False
 

@@ -5,7 +5,6 @@ class; then a place in it, until enough of the patch is annotated. Beyond the vo
 reflected, as inference does; beyond the crop nothing is annotated.
 """
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
@@ -23,8 +22,8 @@ from .crops import Crop, made
 from .targets import Truth, balance, margin_nm, targets
 
 TRIES = 50  # places that are drawn until one is annotated well enough
-# Voxels of the labels, times classes, up to which targets are computed of a crop as a whole: once,
-# instead of with their margin for every patch. They take 5 bytes each, and 40 more for a moment.
+# Voxels of the labels of all crops of a step, times classes, up to which targets are computed of
+# crops as a whole: once, instead of with their margin for every patch. They take 5 bytes each.
 WHOLE = 1 << 26
 Floats = NDArray[np.float32]
 Targets = tuple[Floats, NDArray[np.bool_]]  # both (classes, z, y, x); where the first hold
@@ -48,7 +47,7 @@ class Sampler:
         self._crops = list(crops)
         self._input = config.input_edge * config.thinning  # voxels of raw
         self._halo = (self._input - config.patch) // 2
-        self._whole: weakref.WeakKeyDictionary[Crop, Targets] = weakref.WeakKeyDictionary()
+        self._whole: dict[Crop, Targets | None] = {}  # of the crops of a step, if they are kept
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
@@ -82,10 +81,7 @@ class Sampler:
         return raw * 2 - 1, target, valid
 
     def _crop(self, rng: np.random.Generator, step: int) -> Crop:
-        config = self._config
-        crops = self._crops + [
-            made(p, step // p.every, config.voxel_size_nm, config.outputs) for p in config.phantoms
-        ]
+        config, crops = self._config, self._crops_at(step)
         weights = np.array([crop.weight for crop in crops])
         for name, chance in config.priority.items():
             there = np.array([name in crop.present for crop in crops])
@@ -93,6 +89,17 @@ class Sampler:
                 weights = weights * there
                 break
         return crops[rng.choice(len(crops), p=weights / weights.sum())]
+
+    def _crops_at(self, step: int) -> list[Crop]:
+        """Return the crops of a step; phantoms of earlier ones are kept no longer."""
+        config = self._config
+        crops = self._crops + [
+            made(p, step // p.every, config.voxel_size_nm, config.outputs) for p in config.phantoms
+        ]
+        voxels = sum(prod(crop.shape) * crop.factor**3 for crop in crops)
+        few = voxels * len(config.outputs) <= WHOLE
+        self._whole = {crop: self._whole.get(crop) for crop in crops} if few else {}
+        return crops
 
     def _truth(
         self, crop: Crop, rng: np.random.Generator
@@ -103,18 +110,13 @@ class Sampler:
         warp = None
         if rng.random() < config.augment.elastic:
             warp = Deformation(rng, edge + config.input_edge, config.augment.elastic_sigma)
-        if warp is None and min(crop.shape) >= edge and self._fits(crop):
-            if crop not in self._whole:
-                self._whole[crop] = self._targets(crop, (0, 0, 0), crop.shape, None)
-            cut = (..., slice(z, z + edge), slice(y, y + edge), slice(x, x + edge))
-            target, valid = self._whole[crop]
-            target, valid = target[cut], valid[cut]
-        else:
+        if warp is not None or crop not in self._whole or min(crop.shape) < edge:
             target, valid = self._targets(crop, (z, y, x), (edge,) * 3, warp)
-        return target, valid, (z, y, x), warp
-
-    def _fits(self, crop: Crop) -> bool:
-        return prod(crop.shape) * crop.factor**3 * len(self._config.outputs) <= WHOLE
+            return target, valid, (z, y, x), warp
+        target, valid = self._whole[crop] or self._targets(crop, (0, 0, 0), crop.shape, None)
+        self._whole[crop] = target, valid
+        cut = (..., slice(z, z + edge), slice(y, y + edge), slice(x, x + edge))
+        return target[cut], valid[cut], (z, y, x), warp
 
     def _targets(self, crop: Crop, place: Place, shape: Place, warp: Deformation | None) -> Targets:
         """Return targets and validity of a box of a crop, in voxels of raw."""
