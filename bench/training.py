@@ -43,7 +43,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "to 192, batch 1, patch 64": ALONE,
     "to 192, batch 1, patch 72": {**ALONE, "patch": 72},
     "stem, to 128, batch 1, patch 72": {"network": STEM, "batch": 1, "patch": 72},
-    "the same, normalised": {"network": {**STEM, "norm": "batch"}, "batch": 1, "patch": 72},
+    "the same, muon": {"network": STEM, "batch": 1, "patch": 72, "optimiser": "muon"},
 }
 
 

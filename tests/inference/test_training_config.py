@@ -57,6 +57,8 @@ def test_a_strategy_stands_for_its_classes(cell) -> None:
          "patch 64: expected a multiple of 6"),
         ({"sharpen": 5}, "sharpen needs a network whose output is tanh"),
         ({"sharpen": 0.5}, "sharpen: "),
+        ({"dice": 1}, "dice needs a network whose output is tanh"), ({"dice": -1}, "dice: "),
+        ({"optimiser": "sgd"}, "optimiser: "),
         ({"simulated_nm": 20}, "network.upsample is 1, but raw is thinned out by 2"),
         ({"simulated_nm": 25}, "simulated_nm 25: expected 1 to 4 times voxel_size_nm"),
         ({"augment": {"contrast": [2, 1]}}, "augment: contrast 2,1: expected LOW,HIGH"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fibstream.services.inference.training.config import NetworkConfig
-from fibstream.services.inference.training.network import Normal, UNet
+from fibstream.services.inference.training.network import UNet
 
 
 def slowly(net: Any, raw: Tensor) -> Tensor:
@@ -53,8 +53,7 @@ def slowly(net: Any, raw: Tensor) -> Tensor:
     [
         ((2,), 1, "same", {}), ((2,), 1, "valid", {}), ((2, 2), 1, "valid", {}),
         ((3,), 2, "same", {}), ((3,), 2, "valid", {}), ((4,), 1, "same", {}),
-        ((2,), 2, "same", {"norm": "batch"}), ((2, 3), 2, "same", {}),
-        ((2,), 1, "valid", {"upsample": 2, "norm": "batch"}),
+        ((2,), 2, "same", {}), ((2, 3), 2, "same", {}),
         ((2,), 1, "valid", {"upsample": 2}),
         ((2,), 1, "valid", {"upsample": 3}), ((2,), 1, "same", {"stem": 2}),
         ((2,), 1, "valid", {"stem": 3}),
@@ -85,55 +84,10 @@ def test_values_and_gradients_are_those_of_the_layers_one_by_one(
         assert torch.allclose(a, b, rtol=1e-8, atol=1e-12 + 1e-8 * float(b.abs().max())), name
 
 
-def test_a_map_is_normalised_by_its_batch_and_then_as_in_the_end() -> None:
-    torch.manual_seed(3)
-    normal = Normal(2)
-    normal.mean += torch.tensor([0.5, -0.3])
-    normal.variance *= torch.tensor([2.0, 0.7])
-    nn.init.normal_(normal.weight, 1.0, 0.2)
-    nn.init.normal_(normal.bias, std=0.2)
-    value = 1.5 * torch.randn(1, 2, 4, 5, 6) + 0.2
-    kept = normal.mean.clone(), normal.variance.clone()
-
-    def found(most: tuple[float, float], training: bool) -> torch.Tensor:
-        normal.mean, normal.variance = (each.clone() for each in kept)
-        normal.most = most
-        return normal.train(training)(value)
-
-    batch, running = found((1.0, 0.0), True), found((1.0, 0.0), False)
-    variance, mean = torch.var_mean(value, (0, 2, 3, 4), correction=0)
-    turned = (value.movedim(1, -1) - mean) / torch.sqrt(variance + normal.LEAST)
-    assert torch.allclose(
-        batch.movedim(1, -1), (turned * normal.weight + normal.bias).relu(), atol=1e-5
-    )
-    assert torch.allclose(found((9.0, 9.0), True), running, atol=1e-5)
-    assert not torch.allclose(batch, running, atol=0.1)
-    half = found((1.05, 0.01), True)
-    assert not torch.allclose(half, batch, atol=1e-3) and not torch.allclose(
-        half, running, atol=1e-3
-    )
-    # Yet the gradient is that of a batch: a shift of the whole map changes nothing.
-    moved = value.clone().requires_grad_()
-    normal.most = (9.0, 9.0)
-    (normal.train(True)(moved) ** 2).sum().backward()
-    assert moved.grad.sum((0, 2, 3, 4)).abs().max() < 1e-3
-
-
-def test_normalisation_settles_step_by_step() -> None:
-    net = UNet(NetworkConfig(widths=(16, 16), factors=(2,), norm="batch"), 1)
-    seen = []
-    for share in (0.0, 0.1, 0.2, 0.3, 0.7, 0.75):
-        net.settle(share)
-        seen.append((net.training, *net.down[0][1].most))
-    assert seen[:2] == [(True, 1.0, 0.0)] * 2
-    assert seen[2] == pytest.approx((True, 2.0, 2.5))
-    assert seen[3:] == [(True, 3.0, 5.0)] * 2 + [(False, 3.0, 5.0)]
-
-
-@pytest.mark.parametrize(("classes", "norm"), [(1, "none"), (3, "none"), (1, "batch")])
-def test_maps_stay_in_the_order_that_convolutions_want(classes, norm) -> None:
+@pytest.mark.parametrize("classes", [1, 3])
+def test_maps_stay_in_the_order_that_convolutions_want(classes) -> None:
     """Channels last, and so are gradients: to reorder one costs as much as to convolve it."""
-    config = NetworkConfig(widths=(16, 16), factors=(2,), convolutions=1, norm=norm)
+    config = NetworkConfig(widths=(16, 16), factors=(2,), convolutions=1)
     net = UNet(config, classes).to(memory_format=torch.channels_last_3d)
     kept: list[bool] = []
 
@@ -145,7 +99,7 @@ def test_maps_stay_in_the_order_that_convolutions_want(classes, norm) -> None:
         found.register_hook(note)
 
     for module in net.modules():
-        if isinstance(module, nn.ReLU | Normal):
+        if isinstance(module, nn.ReLU):
             module.register_forward_hook(follow)
     raw = torch.randn(2, 1, 8, 8, 8).contiguous(memory_format=torch.channels_last_3d)
     found = net(raw)

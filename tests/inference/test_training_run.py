@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from fibstream.services.inference.tiling import halo_of, predict
 from fibstream.services.inference.training.config import NetworkConfig, TrainingConfig
 from fibstream.services.inference.training.crops import load, seen
 from fibstream.services.inference.training.export import export, load_network, weights_of
-from fibstream.services.inference.training.losses import entropy, weighted
+from fibstream.services.inference.training.losses import FEW, entropy, overlap, weighted
 from fibstream.services.inference.training.network import Deployed, UNet
+from fibstream.services.inference.training.optimisers import Muon
 from fibstream.services.inference.training.sampler import Batch, Sampler
 from fibstream.services.inference.training.trainer import LAST, Trainer, run
 
@@ -93,19 +93,45 @@ def test_the_entropy_is_least_at_the_target_and_teaches_what_is_surely_wrong() -
         assert found.grad is not None and torch.allclose(found.grad, slope, atol=1e-6)
 
 
+@pytest.mark.parametrize("sharpen", [1.0, 5.0])
+def test_what_is_surely_inside_has_the_overlap_that_it_shares(sharpen) -> None:
+    rng = np.random.default_rng(4)
+    inside, valid = rng.random((2, 2, 3, 12, 13, 14)) < 0.4  # (n, classes, z, y, x) each
+    inside[:, 2] = False
+    valid[:, 1] = False  # of no voxel it is known: adds nothing
+    found = rng.random(inside.shape) < 0.4
+    given = (torch.from_numpy(np.where(part, 20.0, -20.0)) for part in (found, inside))
+    weight = torch.from_numpy(valid * rng.uniform(0.1, 9, valid.shape))  # how large, plays no part
+    wanted = 0.0
+    for c in range(3):
+        one, other = (part[:, c] & valid[:, c] for part in (found, inside))
+        wanted += 1 - (2 * (one & other).sum() + FEW) / (one.sum() + other.sum() + FEW)
+    value, target = given
+    assert float(overlap(value, target.sign(), weight, sharpen)) == pytest.approx(wanted, rel=1e-6)
+    half = torch.zeros(1, 1, 1, 1, 2, dtype=torch.float64)  # on the surface: half inside
+    side = torch.tensor([1.0, -1.0]).view(half.shape)
+    share = 1 - (2 * 0.5 + FEW) / (1 + 1 + FEW)
+    assert float(overlap(half, side, half + 1, sharpen)) == pytest.approx(share, rel=1e-6)
+    shifted = float(overlap(half + 0.1, side, half + 1, sharpen))
+    there = 1 / (1 + np.exp(-0.2 * sharpen))
+    assert shifted == pytest.approx(1 - (2 * there + FEW) / (2 * there + 1 + FEW), rel=1e-6)
+
+
 def test_a_training_lowers_the_loss_as_sharp_as_it_is_told(cell) -> None:
     network = {"widths": [16, 16], "factors": [2], "convolutions": 1, "output": "tanh"}
     losses = {}
-    for sharpen in (1.0, 5.0):
-        config = configured(cell, network=network, sharpen=sharpen)
+    for sharpen, dice in ((1.0, 0), (5.0, 0), (5.0, 3.0)):
+        config = configured(cell, network=network, sharpen=sharpen, dice=dice)
         batch = Sampler(config, load(config)).batch(0)
         trainer = Trainer(config, seen(load(config), config))
         with torch.no_grad():
             found = trainer.net.train().found(torch.from_numpy(batch.raw))
         target, weight = (torch.from_numpy(each) for each in (batch.target, batch.weight))
-        losses[sharpen] = trainer.train(batch)
-        assert losses[sharpen] == pytest.approx(float(entropy(found, target, weight, sharpen)))
-    assert losses[5.0] > 1.5 * losses[1.0]
+        losses[sharpen, dice] = trainer.train(batch)
+        given = found, target, weight, sharpen
+        wanted = float(entropy(*given)) + dice * float(overlap(*given))
+        assert losses[sharpen, dice] == pytest.approx(wanted)
+    assert losses[5.0, 3.0] - 0.5 > losses[5.0, 0] > 1.5 * losses[1.0, 0]
 
 
 def test_a_sharpened_entropy_has_its_least_value_at_the_same_distance() -> None:
@@ -157,9 +183,11 @@ def test_export_tells_of_a_class_that_is_nowhere_inside(cell, tmp_path, caplog) 
     assert "inside nowhere" not in caplog.text
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_a_resumed_run_ends_with_the_same_bits(cell, tmp_path, precision) -> None:
-    config = configured(cell, steps=8, save_every=3, precision=precision)
+@pytest.mark.parametrize(
+    ("precision", "how"), [("bf16", "adam"), ("fp32", "adam"), ("fp32", "muon")]
+)
+def test_a_resumed_run_ends_with_the_same_bits(cell, tmp_path, precision, how) -> None:
+    config = configured(cell, steps=8, save_every=3, precision=precision, optimiser=how)
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
     whole = trained(config, tmp_path / "whole")
@@ -169,8 +197,10 @@ def test_a_resumed_run_ends_with_the_same_bits(cell, tmp_path, precision) -> Non
     for name, value in whole.net.state_dict().items():
         assert torch.equal(value, parts.net.state_dict()[name]), name
         assert torch.equal(whole.mean[name], parts.mean[name]), name
-    one, other = (t.optimiser.state_dict()["state"] for t in (whole, parts))
-    assert all(torch.equal(one[k]["exp_avg_sq"], other[k]["exp_avg_sq"]) for k in one)
+    for each, again in zip(whole.optimisers, parts.optimisers, strict=True):
+        one, other = (o.state_dict()["state"] for o in (each, again))
+        key = "momentum" if isinstance(each, Muon) else "exp_avg_sq"
+        assert one and all(torch.equal(one[k][key], other[k][key]) for k in one)
     assert not torch.equal(whole.net.head.weight, whole.mean["head.weight"])
 
 
@@ -244,59 +274,6 @@ def test_same_and_valid_convolutions_agree_in_the_middle() -> None:
         assert torch.allclose(middle, valid, atol=1e-5), factors
 
 
-@pytest.mark.parametrize("more", [{}, {"stem": 2}])
-def test_a_normalised_network_is_exported_as_convolutions_alone(cell, tmp_path, more) -> None:
-    network = {"widths": [16, 32], "factors": [2], "norm": "batch", **more}
-    config = configured(cell, network=network, patch=16, steps=8, batch=1, learning_rate=0.02)
-    trained(config, tmp_path)
-    saved = torch.load(tmp_path / LAST, weights_only=True)
-    net = UNet(config.network, 1).eval()
-    net.load_state_dict(saved["mean"])
-    assert (net.down[1][1].variance != 1).all() and net.down[1][1].mean.any()
-    valid = net.as_valid()
-    assert not [name for name in valid.state_dict() if "variance" in name]
-    geometry = config.network.geometry
-    edge = geometry.least().edge
-    for module in net.modules():  # valid convolutions, and still normalised
-        if isinstance(module, torch.nn.Conv3d):
-            module.padding = (0, 0, 0)
-    net.valid = True
-    raw = torch.rand(1, 1, edge, edge, edge) * 2 - 1
-    with torch.no_grad():
-        assert torch.allclose(net(raw), valid(raw), atol=1e-5)
-    card = export(tmp_path / LAST, tmp_path / "net.onnx")
-    assert (card["training"]["norm"], card["training"]["network"]["norm"]) == ("batch", "none")
-    found = weights_of(tmp_path / "net.onnx")
-    assert found.network.norm == "none" and found.network.stem == config.network.stem
-    with pytest.raises(WrongUse, match=r"expected of widths .*, norm batch"):
-        Trainer(config, seen(load(config), config)).begin_with(found)
-
-
-def test_normalisation_is_by_running_statistics_in_the_end(cell, tmp_path) -> None:
-    network = {"widths": [16, 16], "factors": [2], "norm": "batch"}
-    config = configured(cell, network=network, patch=16, steps=8, batch=1, keep_every=1)
-    trained(config, tmp_path)
-    kept = [
-        torch.load(tmp_path / f"step-{step:08d}.pt", weights_only=True)["net"]["down.0.1.mean"]
-        for step in range(1, 9)
-    ]
-    moved = [not torch.equal(one, other) for one, other in pairwise(kept)]
-    assert moved == [True] * 5 + [False] * 2  # the seventh and eighth step are the last quarter
-    longer = configured(cell, network=network, patch=16, steps=9, batch=1, schedule="constant")
-    with pytest.raises(WrongUse, match="trained with another steps"):
-        Trainer(
-            configured(cell, network=network, patch=16, steps=12, batch=1, schedule="constant"),
-            seen(load(longer), longer),
-        ).resume(saved_once(longer, tmp_path / "constant"))
-
-
-def saved_once(config: TrainingConfig, folder: Path) -> Path:
-    """Return a checkpoint of a training that has not begun."""
-    folder.mkdir()
-    Trainer(config, seen(load(config), config)).save(folder / LAST)
-    return folder / LAST
-
-
 def test_an_exported_network_is_the_trained_one_and_streams_exactly(checkpoint, tmp_path) -> None:
     out = tmp_path / "bodies.onnx"
     card = export(checkpoint, out)
@@ -307,7 +284,8 @@ def test_an_exported_network_is_the_trained_one_and_streams_exactly(checkpoint, 
     assert kept == json.loads(json.dumps(card)) and kept["meaning"] == "distance"
     assert kept["grey"]["edges"]["mito"] < kept["grey"]["mean"]  # bodies are dark
     told = kept["training"]
-    assert (told["balanced"], told["sharpen"]) == (True, 1.0)
+    assert (told["balanced"], told["sharpen"], told["dice"]) == (True, 1.0, 0.0)
+    assert told["optimiser"] == "adam"
     assert told["licence"] == "CC0" and told["citation"] == "none" and told["step"] == 60
     assert told["data"][0]["contrast"] == [0, 255] and told["data"][0]["inverted"] is False
 

@@ -38,7 +38,7 @@ def test_no_gradient_is_longer_than_one(cell: Path) -> None:
     trainer = made(cell)
     batch = Sampler(trainer.config, load(trainer.config)).batch(0)
     trainer.train(Batch(batch.raw, batch.target, batch.weight * np.float32(1e4)))
-    first = [state["exp_avg"] for state in trainer.optimiser.state.values()]
+    first = [state["exp_avg"] for state in trainer.optimisers[0].state.values()]
     length = torch.stack([part.norm() for part in first]).norm() / (1 - trainer.config.betas[0])
     assert float(length) == pytest.approx(1, rel=1e-3)
 

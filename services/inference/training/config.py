@@ -127,7 +127,6 @@ class NetworkConfig(Part):
     bottom: Annotated[int, Field(strict=True, ge=1, le=4)] | None = None  # at the lowest level
     narrow: Literal["relu", "linear"] = "relu"  # what follows the 1³ convolution before growth
     output: Literal["linear", "tanh"] = "linear"  # what follows the head
-    norm: Literal["none", "batch"] = "none"  # what a convolution's map is normalised over
     padding: Literal["same", "valid"] = "same"  # same: zeros around, less to compute
     upsample: Few = 1  # the output is finer than the input
     stem: Few = 1  # voxels along an axis that become one of the finest level, and again many
@@ -178,11 +177,13 @@ class TrainingConfig(Part):
     steps: Count
     learning_rate: Some = 1e-3
     schedule: Literal["constant", "cosine"] = "cosine"
-    betas: tuple[Kept, Kept] = (0.95, 0.999)
+    optimiser: Literal["adam", "muon"] = "adam"
+    betas: tuple[Kept, Kept] = (0.95, 0.999)  # muon: the first is its momentum
     mean: Kept = 0.999  # of the weights; it is exported
     priority: dict[str, Chance] = {}  # classes: how often it is there
     least_valid: Some = 0.05  # share of a patch
     sharpen: Sharper = 1.0  # the loss is also that at a squash length so many times shorter
+    dice: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.0  # of that, weight in the loss
     balance: StrictBool = True  # voxels inside and outside a class weigh the same together
     augment: Augmentation = Augmentation()
     seed: Seed = 0
@@ -201,8 +202,9 @@ class TrainingConfig(Part):
             raise ValueError(
                 f"priority {echo(unknown[0])}: expected some of {', '.join(self.outputs)}"
             )
-        if self.sharpen > 1 and self.network.output != "tanh":
-            raise ValueError("sharpen needs a network whose output is tanh")
+        for name, used in (("sharpen", self.sharpen > 1), ("dice", self.dice > 0)):
+            if used and self.network.output != "tanh":
+                raise ValueError(f"{name} needs a network whose output is tanh")
         if self.network.upsample != self.thinning:
             raise ValueError(
                 f"network.upsample is {self.network.upsample}, but raw is thinned out by "

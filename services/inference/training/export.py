@@ -124,10 +124,8 @@ def _training(config: TrainingConfig, step: int) -> dict[str, Any]:
     """Return what the card tells of the training: data, contrast, licence, citation."""
     return {
         "name": config.name, "step": step, "seed": config.seed, "surface": config.surface,
-        "balanced": config.balance, "sharpen": config.sharpen,
-        # Folded into the convolutions, the file has no normalisation.
-        "network": config.network.model_copy(update={"norm": "none"}).model_dump(mode="json"),
-        "norm": config.network.norm,
+        "balanced": config.balance, "sharpen": config.sharpen, "dice": config.dice,
+        "optimiser": config.optimiser, "network": config.network.model_dump(mode="json"),
         "data": [
             {"raw": Path(v.raw.partition("#")[0]).name, "contrast": v.contrast or (0, 255),
              "inverted": v.invert, "licence": v.licence}

@@ -10,7 +10,6 @@ tiles meet without a seam.
 
 import copy
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,69 +17,11 @@ from torch import Tensor, nn
 from .config import NetworkConfig
 from .shapes import Meeting
 
-# Shares of the steps: up to the first, maps are normalised by the batch alone; to the second, the
-# correction grows to its largest factor and shift; from the third on, by running statistics alone.
-SETTLED, MOST = (0.1, 0.3, 0.75), (3.0, 5.0)
 
-
-class Normal(nn.Module):
-    """ReLU of a map whose channels are normalised first, (n, channels, z, y, x).
-
-    In training by the mean and variance of the batch, corrected towards the running ones as far as
-    ``most`` allows, else by the running ones, of which `fold` makes a part of the convolution
-    before (Ioffe, *Batch Renormalization*, NIPS 2017). Batches are small: without the correction
-    the network that is exported is another one than that which was trained.
-    """
-
-    MOMENTUM, LEAST = 0.02, 1e-5  # of running statistics, and of a variance
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
-        self.most = (1.0, 0.0)  # of a factor, and of a shift in standard deviations
-        self.mean: Tensor
-        self.variance: Tensor
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("variance", torch.ones(width))
-
-    def forward(self, value: Tensor) -> Tensor:
-        """Return the map; training moves the running statistics."""
-        weight, bias = self.weight, self.bias
-        if self.training:
-            factor, shift = self._correction(value)
-            weight, bias = weight * factor, weight * shift + bias
-        normal = nn.functional.batch_norm(
-            value, self.mean, self.variance, weight, bias, self.training, self.MOMENTUM, self.LEAST
-        )
-        return nn.functional.relu(normal, inplace=True)
-
-    @property
-    def deviation(self) -> Tensor:
-        """The running standard deviation of each channel."""
-        return torch.sqrt(self.variance + self.LEAST)
-
-    def _correction(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what leads from statistics of a batch to the running ones; no gradient."""
-        factor, shift = self.most
-        with torch.no_grad():
-            variance, mean = torch.var_mean(value.float(), (0, 2, 3, 4), correction=0)
-            ratio = torch.sqrt(variance + self.LEAST) / self.deviation
-            away = (mean - self.mean) / self.deviation
-            return ratio.clamp(1 / factor, factor), away.clamp(-shift, shift)
-
-    def fold(self, by: nn.Conv3d) -> None:
-        """Change a convolution so that it is followed by a ReLU alone."""
-        assert by.bias is not None
-        scale = self.weight / self.deviation
-        by.weight.mul_(scale.view(-1, 1, 1, 1, 1))
-        by.bias.copy_((by.bias - self.mean) * scale + self.bias)
-
-
-def _convolutions(*widths: int, padding: int, norm: bool = False) -> nn.Sequential:
+def _convolutions(*widths: int, padding: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        end = Normal(after) if norm else nn.ReLU(inplace=True)
-        layers += [nn.Conv3d(before, after, 3, padding=padding), end]
+        layers += [nn.Conv3d(before, after, 3, padding=padding), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -117,7 +58,6 @@ class UNet(nn.Module):
     def __init__(self, config: NetworkConfig, classes: int) -> None:
         super().__init__()
         padding, count = int(config.padding == "same"), config.convolutions
-        how: dict[str, Any] = {"padding": padding, "norm": config.norm == "batch"}
         self.factors, self.upsample, self.valid = config.factors, config.upsample, not padding
         self.meetings: tuple[Meeting, ...] = config.geometry.least().meetings
         self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -127,15 +67,16 @@ class UNet(nn.Module):
         self.stem = nn.Conv3d(1, before, **blocks) if config.stem > 1 else None
         for level, width in enumerate(config.widths):
             number = config.lowest if level == len(config.factors) else count
-            self.down.append(_convolutions(before, *[width] * number, **how))
+            self.down.append(_convolutions(before, *[width] * number, padding=padding))
             before = width
         for level in reversed(range(len(config.factors))):
             width = config.up[level]
             self.narrow.append(nn.Conv3d(before, width, 1))
             met = width + config.widths[level]
-            self.up.append(_convolutions(met, *[width] * count, **how))
+            self.up.append(_convolutions(met, *[width] * count, padding=padding))
             before = width
-        self.last = _convolutions(*[before] * (count + 1), **how) if config.upsample > 1 else None
+        last = [before] * (count + 1)
+        self.last = _convolutions(*last, padding=padding) if config.upsample > 1 else None
         head = nn.ConvTranspose3d if self.stem else nn.Conv3d
         self.head = head(before, classes, **blocks)
         self._initialise()
@@ -188,24 +129,10 @@ class UNet(nn.Module):
             grown = _cropped(grown, (before + 1, after + 1))
         return nn.functional.conv3d(skip, own, by.bias, padding=by.padding) + grown
 
-    def settle(self, share: float) -> None:
-        """Set how maps are normalised after a share of all steps, from 0 to 1."""
-        self.train(share < SETTLED[2])
-        grown = min(max((share - SETTLED[0]) / (SETTLED[1] - SETTLED[0]), 0.0), 1.0)
-        for module in self.modules():
-            if isinstance(module, Normal):
-                module.most = (1 + grown * (MOST[0] - 1), grown * MOST[1])
-
     def as_valid(self) -> "UNet":
-        """Return a copy that is the same with valid convolutions, and normalises nothing."""
+        """Return a copy that is the same with valid convolutions."""
         twin = copy.deepcopy(self)
         twin.valid = True
-        for block in [each for each in twin.modules() if isinstance(each, nn.Sequential)]:
-            for place, module in enumerate(block):
-                if isinstance(module, Normal):
-                    with torch.no_grad():
-                        module.fold(block[place - 1])  # type: ignore[arg-type]
-                    block[place] = nn.ReLU(inplace=True)
         for module in twin.modules():
             if isinstance(module, nn.Conv3d):
                 module.padding = (0, 0, 0)

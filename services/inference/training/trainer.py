@@ -24,13 +24,14 @@ from fibstream.core.errors import FibstreamError, WrongUse
 
 from .config import NetworkConfig, TrainingConfig, parse_config
 from .crops import Seen
-from .losses import entropy, weighted
+from .losses import entropy, overlap, weighted
 from .memory import kept_memory
 from .network import UNet
+from .optimisers import optimisers
 from .sampler import Batch, Sampler
 
 LAST = "last.pt"
-VERSION = 1  # of checkpoints
+VERSION = 2  # of checkpoints
 WARM = 100  # steps in which the learning rate rises
 CURVE = 20  # steps to one point of the curve
 AHEAD = 2  # batches that are drawn while a step is computed
@@ -91,9 +92,7 @@ class Trainer:
         net = UNet(config.network, len(config.outputs))
         self.net = net.to(self.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.mean = {name: value.clone() for name, value in self.net.state_dict().items()}
-        self.optimiser = torch.optim.Adam(
-            self.net.parameters(), config.learning_rate, betas=config.betas
-        )
+        self.optimisers = optimisers(self.net, config)
         self.step = 0
         self.curve: list[tuple[int, float]] = []  # the mean loss of every CURVE steps
         self._losses: list[float] = []
@@ -113,14 +112,12 @@ class Trainer:
         raw, target, weight = (
             torch.from_numpy(a).to(self.device) for a in (batch.raw, batch.target, batch.weight)
         )
-        for group in self.optimiser.param_groups:
+        for group in (g for each in self.optimisers for g in each.param_groups):
             group["lr"] = self.rate()
-        self.net.settle(self.step / self.config.steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             found = self.net.found(raw.to(memory_format=torch.channels_last_3d))
-        given = found.float(), target, weight
-        loss = entropy(*given, self.config.sharpen) if self.net.squashed else weighted(*given)
-        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._loss(found.float(), target, weight)
+        self.net.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         value = float(loss.detach())
@@ -129,7 +126,8 @@ class Trainer:
                 f"step {self.step + 1}: the loss is {value:g} and its gradient {float(norm):g}; "
                 "nothing was saved since the last checkpoint: make learning_rate smaller"
             )
-        self.optimiser.step()
+        for each in self.optimisers:
+            each.step()
         self._average()
         self.step += 1
         self._losses.append(value)
@@ -137,6 +135,15 @@ class Trainer:
             self.curve.append((self.step, float(np.mean(self._losses))))
             self._losses = []
         return value
+
+    def _loss(
+        self, found: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        if not self.net.squashed:
+            return weighted(found, target, weight)
+        sharpen, dice = self.config.sharpen, self.config.dice
+        loss = entropy(found, target, weight, sharpen)
+        return loss + dice * overlap(found, target, weight, sharpen) if dice else loss
 
     def _average(self) -> None:
         # At first a mean over few steps: the weights of the beginning must not stay in it.
@@ -151,7 +158,7 @@ class Trainer:
             "config": self.config.model_dump(mode="json"),
             "net": self.net.state_dict(),
             "mean": self.mean,
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [each.state_dict() for each in self.optimisers],
             "step": self.step,
             "curve": self.curve,
             "losses": self._losses,
@@ -178,7 +185,7 @@ class Trainer:
         """Go on from a checkpoint of the same configuration; raise WrongUse for any other."""
         config, saved = read_checkpoint(path)
         free = {"save_every", "keep_every"}
-        if self.config.schedule == "constant" and self.config.network.norm == "none":
+        if self.config.schedule == "constant":
             free |= {"steps"}
         ours, theirs = (c.model_dump(mode="json") for c in (self.config, config))
         differs = [k for k in ours if ours[k] != theirs[k] and k not in free]
@@ -193,7 +200,8 @@ class Trainer:
                 "another --out, or --from to begin with its weights"
             )
         self.net.load_state_dict(saved["net"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        for each, state in zip(self.optimisers, saved["optimisers"], strict=True):
+            each.load_state_dict(state)
         for name, value in saved["mean"].items():
             self.mean[name].copy_(value)
         self.step = saved["step"]
@@ -240,7 +248,7 @@ def _network_text(of: NetworkConfig) -> str:
         words.append(f"widths_up {list(of.up)}")
     if of.lowest != of.convolutions:
         words.append(f"bottom {of.lowest}")
-    for name in ("narrow", "output", "norm", "upsample", "stem"):
+    for name in ("narrow", "output", "upsample", "stem"):
         if getattr(of, name) != NetworkConfig.model_fields[name].default:
             words.append(f"{name} {getattr(of, name)}")
     return "of " + ", ".join(words)
