@@ -1,5 +1,6 @@
 """Batches: what is annotated and nothing else, from files and phantoms, the same for a seed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,14 @@ from fibstream.services.inference.training.augment import (
     turn,
     vary,
 )  # fmt: skip
-from fibstream.services.inference.training.crops import described, load, memory, phantom_spec
+from fibstream.services.inference.training.config import PhantomConfig
+from fibstream.services.inference.training.crops import (
+    Crop,
+    described,
+    load,
+    memory,
+    phantom_spec,
+)  # fmt: skip
 from fibstream.services.inference.training.sampler import Sampler, reflect
 from fibstream.services.inference.training.targets import balance, signed_distance
 
@@ -154,6 +162,20 @@ def test_without_balance_every_annotated_voxel_weighs_one(data) -> None:
     one, other = (Sampler(c, load(c)).batch(0).weight for c in (even, odd))
     assert np.array_equal(one, (other > 0).astype(np.float32)) and one.dtype == np.float32
     assert one.any() and not np.array_equal(one, other)
+
+
+def test_classes_are_balanced_in_the_first_share_of_the_steps(data) -> None:
+    crop = {"masks": {"mito": f"{data}#mito"}, "z": [8, 14]}
+
+    def weights(balance: object, step: int) -> np.ndarray:
+        more = {"balance": balance, "steps": 10, "least_valid": 0.01}
+        config = configured(data, data=configured_data(data, **crop), **more)
+        return Sampler(config, load(config)).batch(step).weight
+
+    for step in (0, 5):
+        assert np.array_equal(weights(0.6, step), weights(True, step))
+    for step in (6, 9):
+        assert np.array_equal(weights(0.6, step), weights(False, step))
 
 
 def test_labels_of_half_the_voxel_size(data, tmp_path) -> None:
@@ -304,6 +326,23 @@ def test_targets_are_kept_of_the_phantoms_of_a_step_alone(data) -> None:
         (crop,) = drawn._whole
         names.add(crop.name)
     assert len(names) == 3
+
+
+def test_however_many_phantoms_a_step_has_each_is_made_once(data, monkeypatch) -> None:
+    entries = [{**PHANTOM, "seed": seed} for seed in range(10)]
+    config = configured(data, classes="few/mito", data=entries, augment=PLAIN, patch=8, batch=1)
+    (one,) = described(configured(data, classes="few/mito", data=[PHANTOM]))
+    asked: list[tuple[int, int]] = []
+
+    def made(entry: PhantomConfig, number: int, *_: object) -> Crop:
+        asked.append((entry.seed, number))
+        return replace(one, name=f"{entry.seed} {number}")
+
+    monkeypatch.setattr(sampler, "made", made)
+    drawn = Sampler(config, [])
+    for step in range(6):  # twice ten phantoms, of three steps each
+        drawn.batch(step)
+    assert sorted(asked) == sorted((seed, number) for seed in range(10) for number in (0, 1))
 
 
 def test_each_phantom_of_random_looks_has_its_own_and_the_same_again(data) -> None:

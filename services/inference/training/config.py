@@ -184,7 +184,8 @@ class TrainingConfig(Part):
     least_valid: Some = 0.05  # share of a patch
     sharpen: Sharper = 1.0  # the loss is also that at a squash length so many times shorter
     dice: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.0  # of that, weight in the loss
-    balance: StrictBool = True  # voxels inside and outside a class weigh the same together
+    # Voxels inside and outside a class weigh the same together; a number: in that share of steps.
+    balance: StrictBool | Some = True
     augment: Augmentation = Augmentation()
     seed: Seed = 0
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] = 2
@@ -227,6 +228,10 @@ class TrainingConfig(Part):
     def outputs(self) -> tuple[str, ...]:
         """The classes of the network's channels."""
         return classes_of(self.classes)
+
+    def balanced(self, step: int) -> bool:
+        """Return whether classes are balanced in a step, from 0: then first ones are learned."""
+        return step < self.balance * self.steps
 
     @property
     def thinning(self) -> int:

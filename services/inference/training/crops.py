@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from hashlib import sha256
 from math import prod
 from typing import NamedTuple
@@ -271,7 +270,6 @@ def phantom_spec(config: PhantomConfig, number: int, voxel_nm: float) -> Phantom
     )  # fmt: skip
 
 
-@lru_cache(8)  # a batch ahead may still need the one before, of several entries
 def made(config: PhantomConfig, number: int, voxel_nm: float, outputs: tuple[str, ...]) -> Crop:
     """Return a phantom as a crop that is annotated in full."""
     phantom = Phantom(phantom_spec(config, number, voxel_nm))

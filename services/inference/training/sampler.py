@@ -17,14 +17,14 @@ from scipy import ndimage
 from fibstream.core.errors import WrongUse
 
 from .augment import Deformation, turn, vary
-from .config import TrainingConfig
+from .config import PhantomConfig, TrainingConfig
 from .crops import Crop, made
 from .targets import Truth, balance, margin_nm, targets
 
 TRIES = 50  # places that are drawn until one is annotated well enough
 # Voxels of the labels of all crops of a step, times classes, up to which targets are computed of
 # crops as a whole: once, instead of with their margin for every patch. They take 5 bytes each.
-WHOLE = 1 << 26
+WHOLE = 1 << 28
 Floats = NDArray[np.float32]
 Targets = tuple[Floats, NDArray[np.bool_]]  # both (classes, z, y, x); where the first hold
 Place = tuple[int, int, int]
@@ -47,6 +47,7 @@ class Sampler:
         self._crops = list(crops)
         self._input = config.input_edge * config.thinning  # voxels of raw
         self._halo = (self._input - config.patch) // 2
+        self._phantoms: dict[tuple[PhantomConfig, int], Crop] = {}  # of a step
         self._whole: dict[Crop, Targets | None] = {}  # of the crops of a step, if they are kept
 
     def batch(self, step: int) -> Batch:
@@ -55,7 +56,9 @@ class Sampler:
         found = [self._patch(step, item) for item in range(config.batch)]
         raw, target, valid = (np.stack(parts) for parts in zip(*found, strict=True))
         even = (
-            balance(target, valid, config.outputs) if config.balance else valid.astype(np.float32)
+            balance(target, valid, config.outputs)
+            if config.balanced(step)
+            else valid.astype(np.float32)
         )
         return Batch(raw[:, None], target, even)
 
@@ -93,9 +96,12 @@ class Sampler:
     def _crops_at(self, step: int) -> list[Crop]:
         """Return the crops of a step; phantoms of earlier ones are kept no longer."""
         config = self._config
-        crops = self._crops + [
-            made(p, step // p.every, config.voxel_size_nm, config.outputs) for p in config.phantoms
-        ]
+        self._phantoms = {
+            (p, number): self._phantoms.get((p, number))
+            or made(p, number, config.voxel_size_nm, config.outputs)
+            for p, number in ((p, step // p.every) for p in config.phantoms)
+        }
+        crops = [*self._crops, *self._phantoms.values()]
         voxels = sum(prod(crop.shape) * crop.factor**3 for crop in crops)
         few = voxels * len(config.outputs) <= WHOLE
         self._whole = {crop: self._whole.get(crop) for crop in crops} if few else {}
