@@ -51,7 +51,7 @@ def trained(config: dict[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     model, begun = folder / "fold.onnx", time.monotonic()
     if not model.exists():
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / "config.yaml").write_text(json.dumps(config))  # no aliases, which are refused
         for words in (
             ("--log-level", "info", "train", folder / "config.yaml", "--out", folder / "run"),
             ("export", folder / "run", "--out", model),
