@@ -9,6 +9,7 @@ PARTS := kernels volumes services app cli phantom
 CODE := fibstream $(PARTS) tests bench deploy .ci setup.py
 RUNS ?= 5000
 CELLS ?= 0
+NETWORK ?= mito
 # The first of these that runs and is new enough: a name on the path may be an empty shim.
 NEW := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -73,8 +74,9 @@ bench: setup .venv/.trains ## every benchmark that needs no arguments; each prin
 lock: setup ## hash-pinned requirements of each image into build/lock, all cut from one resolve
 	$(BIN)/python .ci/lock.py build/lock $(filter inference-cuda,$(IMAGES))
 
-train: setup .venv/.trains ## train the network of models/mito.yaml; needs the training data and hours
-	$(BIN)/fibstream --log-level info train models/mito.yaml --out models/training
+train: setup .venv/.trains ## train NETWORK=mito as models/mito.yaml has it, into build/mito.onnx; needs hours
+	$(BIN)/fibstream --log-level info train models/$(NETWORK).yaml --out build/training/$(NETWORK)
+	$(BIN)/fibstream export build/training/$(NETWORK) --out build/$(NETWORK).onnx
 
 manifests: setup ## the manifests for Kubernetes into build/k8s
 	$(BIN)/python -m deploy.manifests build/k8s

@@ -11,7 +11,13 @@ from fibstream.core.errors import Poison
 from fibstream.core.grid import Box, Halo, Index
 from fibstream.core.stage import Patch
 from fibstream.kernels.absent import constant_area
-from fibstream.services.inference.polarity import LEVEL, EdgeSums, likeness, seems_inverted
+from fibstream.services.inference.polarity import (
+    LEAST_SHARE,
+    LEVEL,
+    EdgeSums,
+    likeness,
+    seems_inverted,
+)  # fmt: skip
 from fibstream.services.inference.port import Engine, GreyLevels, ModelSpec
 from fibstream.services.inference.seen import View, grey_of, predict_raw, raw_halo
 from fibstream.services.ingest.unimaged import undeclared, unimaged_text
@@ -149,7 +155,7 @@ def _levels(patches: list[tuple[Patch, Box]], view: View, engine: Engine) -> Gre
     for raw, core in patches:
         inside = Patch(raw.array[core.slices(raw.box.start)], core)
         sums.add(grey_of(inside.array, view), predict_raw(raw, core, engine, view))
-    return sums.levels()
+    return sums.levels(LEAST_SHARE)
 
 
 def _tried(source: Source, view: View, spec: ModelSpec) -> Iterator[tuple[Patch, Box]]:

@@ -70,6 +70,16 @@ def test_hardly_an_edge_or_no_contrast_says_nothing() -> None:
     assert both is not None and set(both.edges) == {"c1"}
 
 
+def test_edges_of_few_of_the_voxels_say_nothing() -> None:
+    grey, found = cell()
+    sums = EdgeSums(["c0"])
+    sums.add(grey, found[None])
+    inside = found >= 127
+    share = (inside & ndimage.binary_dilation(~inside)).mean()
+    assert sums.levels(0.99 * share) == sums.levels() is not None
+    assert sums.levels(1.01 * share) is None
+
+
 @given(st.floats(0.2, 1), st.integers(0, 40))
 def test_a_linear_change_of_grey_values_changes_nothing(gain: float, shift: int) -> None:
     grey, found = cell()

@@ -112,13 +112,12 @@ def test_a_tensor_is_held_from_where_it_is_made_to_where_it_is_last_read() -> No
 def test_memory_grows_with_the_tile_and_covers_the_activations() -> None:
     _, model = read_network(find_model("mito"))
     before = 0
-    for edge in (112, 176, 240):
+    for edge, measured in ((144, 0.48e9), (208, 0.82e9), (240, 1.25e9)):
         found = memory_of(model, (edge,) * 3)
         assert found is not None
-        assert found > before + 2 * 12 * (edge - 4) ** 3 * 4  # a sum at full size, in and out
-        assert found < 400 * edge**3
+        assert found > before + 32 * (edge // 2 - 4) ** 3 * 4  # a map of the finest level
+        assert measured < found < 1.2 * measured  # what a process was measured to hold
         before = found
-    assert before > 2.4e9  # what a process of ONNX Runtime was measured to hold
 
 
 @pytest.fixture
@@ -166,9 +165,9 @@ def sized_by_what_it_sees(graph: Graph) -> str:
 
 
 def test_a_tile_is_refused_unless_it_is_known_to_fit(path: Path) -> None:
-    with pytest.raises(WrongUse, match=r"takes 0\.2 GB of memory on it, and 0.1 GB are allowed"):
+    with pytest.raises(WrongUse, match=r"takes 0\.3 GB of memory on it, and 0.1 GB are allowed"):
         tile_of(path, Wanted(tile="24,24,24", memory_gb=0.1))
-    assert tile_of(path, Wanted(tile="24,24,24", memory_gb=0.3)) == (24, 24, 24)
+    assert tile_of(path, Wanted(tile="24,24,24", memory_gb=0.4)) == (24, 24, 24)
     write_net(path, body=sized_by_what_it_sees)
     with pytest.raises(WrongUse, match="takes an unknown amount of memory"):
         tile_of(path, Wanted(tile="24,24,24"))

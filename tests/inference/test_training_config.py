@@ -13,17 +13,10 @@ from fibstream.services.inference.training.crops import load
 from ..support.command import inside
 from .trained import configured, words, write_data
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data") / "cell.npz")
-
-
-def test_the_recipe_of_the_released_network_is_one() -> None:
-    config = read_config(ROOT / "models" / "mito.yaml")
-    assert config.outputs == ("mito",) and config.input_edge >= 64
 
 
 def test_a_strategy_stands_for_its_classes(cell) -> None:

@@ -249,8 +249,7 @@ def test_a_loss_that_is_not_finite_ends_it_and_keeps_the_checkpoint(cell, tmp_pa
 def test_same_and_valid_convolutions_agree_in_the_middle() -> None:
     """What is trained with zeros around is exported as valid: the same voxels, tile by tile."""
     torch.manual_seed(1)
-    more = {"bottom": 3, "narrow": "linear", "output": "tanh"}
-    stem = {"stem": 2}
+    more, stem = {"output": "tanh"}, {"stem": 2}
     for factors, count, others in (
         ((2,), 1, {}), ((2, 2), 1, {}), ((3,), 2, {}), ((2,), 1, more), ((2,), 2, stem),
         ((2,), 1, {"stem": 3}),

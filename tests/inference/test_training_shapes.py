@@ -46,12 +46,9 @@ def test_what_is_lost_on_each_side_of_common_networks() -> None:
 @given(
     factors=st.lists(st.integers(2, 4), min_size=1, max_size=3),
     convolutions=st.integers(1, 3), further=st.integers(0, 3),
-    bottom=st.none() | st.integers(1, 4),
 )  # fmt: skip
-def test_maps_meet_aligned_and_the_result_is_in_the_middle(
-    factors, convolutions, further, bottom
-) -> None:
-    geometry = Geometry(tuple(factors), convolutions, bottom=bottom)
+def test_maps_meet_aligned_and_the_result_is_in_the_middle(factors, convolutions, further) -> None:
+    geometry = Geometry(tuple(factors), convolutions)
     try:
         least = geometry.least()
     except WrongUse:
@@ -70,8 +67,7 @@ def test_maps_meet_aligned_and_the_result_is_in_the_middle(
         down.append((size, place, step))
         size //= factors[level]
     step = prod(factors)
-    lowest = bottom or convolutions
-    size, place = size - 2 * lowest, place + lowest * step
+    size, place = size - 2 * convolutions, place + convolutions * step
     for level in reversed(range(len(factors))):
         step //= factors[level]
         meeting, size = plan.meetings[level], size * factors[level]

@@ -124,8 +124,6 @@ class NetworkConfig(Part):
     widths_up: tuple[Width, ...] | None = None  # by default as on the way down
     factors: tuple[Annotated[int, Field(strict=True, ge=2, le=4)], ...] = (2, 2)
     convolutions: Annotated[int, Field(strict=True, ge=1, le=4)] = 2  # on each side of a level
-    bottom: Annotated[int, Field(strict=True, ge=1, le=4)] | None = None  # at the lowest level
-    narrow: Literal["relu", "linear"] = "relu"  # what follows the 1³ convolution before growth
     output: Literal["linear", "tanh"] = "linear"  # what follows the head
     padding: Literal["same", "valid"] = "same"  # same: zeros around, less to compute
     upsample: Few = 1  # the output is finer than the input
@@ -148,12 +146,7 @@ class NetworkConfig(Part):
     @property
     def geometry(self) -> Geometry:
         """The network's maps."""
-        return Geometry(self.factors, self.convolutions, self.upsample, self.lowest, self.stem)
-
-    @property
-    def lowest(self) -> int:
-        """Convolutions at the lowest level."""
-        return self.bottom or self.convolutions
+        return Geometry(self.factors, self.convolutions, self.upsample, self.stem)
 
     @property
     def up(self) -> tuple[int, ...]:

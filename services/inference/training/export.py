@@ -23,11 +23,10 @@ from fibstream.services.inference.port import MAX_TILE, GreyLevels
 from .config import NetworkConfig, TrainingConfig
 from .graph import network_graph
 from .network import Deployed, UNet
-from .reading import NotOurs, read_unet
 from .shapes import Geometry
 from .trainer import Weights, read_checkpoint
 
-TILE_OUTPUT = 48  # voxels that a tile yields at least: smaller ones waste more on the halo
+TILE_OUTPUT = 64  # voxels that a tile yields at least, as common chunks have them
 MEANT = ("voxel_size_nm", "scale_nm")  # of a configuration, and of a card
 SLACK = 1  # grey levels that the runtime may differ from torch
 
@@ -188,7 +187,7 @@ def nowhere_inside(found: NDArray[np.uint8], classes: Sequence[str]) -> list[str
 
 
 def weights_of(path: Path) -> Weights:
-    """Return the weights in a checkpoint, or in an ONNX file whose network is a U-Net of ours.
+    """Return the weights in a checkpoint, or in an ONNX file that `export` wrote.
 
     What is read from an ONNX file is compared with the file as `export` does it.
 
@@ -205,50 +204,47 @@ def weights_of(path: Path) -> Weights:
     if spec.meaning != "distance":
         raise WrongUse(f"--from {path}: predicts a {spec.meaning}; expected distances")
     try:
-        network, state = _stated(model) or read_unet(model)
-        net = _net_of(network, len(spec.classes), state)
+        network = _stated(model)
+        net = _net_of(network, len(spec.classes), model)
         edge = _least(network.geometry)
         edges = (edge, edge + network.geometry.stride)
         noise = np.random.default_rng(edge).integers(90, 166, (edge,) * 3, np.uint8)
         whole = Deployed(net.as_valid().eval())
         worst = parity(whole, _session(path), edges, noise, network.geometry.trim)
         if worst > SLACK:
-            raise NotOurs(f"{worst} grey levels from the network made of its weights")
-    except (NotOurs, FibstreamError, ValueError) as error:
+            raise ValueError(f"{worst} grey levels from the network made of its weights")
+    except (FibstreamError, ValueError) as error:
         why = str(error).strip().splitlines()[0]
         raise WrongUse(
             f"--from {path}: holds no weights that training can go on with: {why}; expected a "
-            "checkpoint, or a U-Net of fibstream"
+            "checkpoint, or an ONNX file of fibstream export"
         ) from None
     size = (spec.output_voxel_size_nm or spec.voxel_size_nm)[0]
     meant = dict(zip(MEANT, (size, spec.scale_nm), strict=True))
     return Weights(str(path), network, spec.classes, net.state_dict(), meant)
 
 
-def _stated(model: onnx.ModelProto) -> tuple[NetworkConfig, dict[str, Any]] | None:
-    """Return network and weights of a file that `export` wrote, whose card tells the network."""
+def _stated(model: onnx.ModelProto) -> NetworkConfig:
+    """Return the network that the card of a file tells; raise ValueError where it tells none."""
     texts = {prop.key: prop.value for prop in model.metadata_props}
     training = json.loads(texts["fibstream"]).get("training")
     words = training.get("network") if isinstance(training, dict) else None
     if words is None:
-        return None
+        raise ValueError("its card tells of no network")
     try:
-        network = NetworkConfig.model_validate(words)
+        return NetworkConfig.model_validate(words)
     except ValidationError:
-        raise NotOurs("its card tells of a network that is none") from None
-    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    return network, values
+        raise ValueError("its card tells of a network that is none") from None
 
 
-def _net_of(config: NetworkConfig, classes: int, state: Mapping[str, Any]) -> UNet:
-    """Return a network with weights; what is NaN among them, and not read, keeps its first ones."""
+def _net_of(config: NetworkConfig, classes: int, model: onnx.ModelProto) -> UNet:
+    """Return a network with the weights of a file; raise ValueError where one is missing."""
+    given = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
         net = UNet(config, classes)
     for name, value in net.state_dict().items():
-        given = state.get(name)
-        if given is None or given.shape != tuple(value.shape) or given.dtype != np.float32:
-            raise NotOurs(f"no {name} of {tuple(value.shape)}")
-        found = torch.from_numpy(given.copy())
-        value.copy_(torch.where(torch.isnan(found), value, found))
+        found = given.get(name)
+        if found is None or found.shape != tuple(value.shape) or found.dtype != np.float32:
+            raise ValueError(f"no {name} of {tuple(value.shape)}")
+        value.copy_(torch.from_numpy(found.copy()))
     return net

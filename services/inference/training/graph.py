@@ -89,13 +89,10 @@ def network_graph(
         if level:
             edges = [config.factors[level - 1]] * 3
             value = graph.add("MaxPool", value, kernel_shape=edges, strides=edges)
-        number = config.lowest if level == len(config.factors) else count
-        value = graph.block(value, f"down.{level}", number)
+        value = graph.block(value, f"down.{level}", count)
         beside.append(value)
     for step, level in enumerate(reversed(range(len(config.factors)))):
-        narrow = graph.conv(value, f"narrow.{step}")
-        if config.narrow == "relu":
-            narrow = graph.add("Relu", narrow)
+        narrow = graph.add("Relu", graph.conv(value, f"narrow.{step}"))
         grown = graph.crop(graph.grow(narrow, config.factors[level]), meetings[level].grown)
         skip = graph.crop(beside[level], meetings[level].beside)
         value = graph.block(graph.add("Concat", skip, grown, axis=1), f"up.{step}", count)

@@ -61,13 +61,12 @@ class UNet(nn.Module):
         self.factors, self.upsample, self.valid = config.factors, config.upsample, not padding
         self.meetings: tuple[Meeting, ...] = config.geometry.least().meetings
         self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        self.straight, self.squashed = config.narrow == "linear", config.output == "tanh"
+        self.squashed = config.output == "tanh"
         before = config.widths[0] if config.stem > 1 else 1
         blocks = {"kernel_size": config.stem, "stride": config.stem}
         self.stem = nn.Conv3d(1, before, **blocks) if config.stem > 1 else None
-        for level, width in enumerate(config.widths):
-            number = config.lowest if level == len(config.factors) else count
-            self.down.append(_convolutions(before, *[width] * number, padding=padding))
+        for width in config.widths:
+            self.down.append(_convolutions(before, *[width] * count, padding=padding))
             before = width
         for level in reversed(range(len(config.factors))):
             width = config.up[level]
@@ -108,8 +107,7 @@ class UNet(nn.Module):
             reversed(range(len(self.factors))), self.narrow, self.up, strict=True
         ):
             # Narrowing before growing costs an eighth of narrowing after it, and is the same map.
-            value = _pointwise(value, narrow)
-            value = value if self.straight else nn.functional.relu(value)
+            value = nn.functional.relu(_pointwise(value, narrow))
             value = self._met(beside.pop(), value, level, block[0])
             value = block[1:](value)
         if self.last is not None:

@@ -40,26 +40,19 @@ class Geometry:
     """A U-Net: ``factors`` pool between levels, each side of a level has ``convolutions`` of 3³.
 
     With ``upsample`` above 1 the result is finer than the input by that factor, and convolved once
-    more. The lowest level has ``bottom`` convolutions, None: as many as the others. With ``stem``
-    above 1 that many voxels along an axis are one of the finest level, and so is the result put
-    together: meetings count voxels of the levels, all else those of the input.
+    more. With ``stem`` above 1 that many voxels along an axis are one of the finest level, and so
+    is the result put together: meetings count voxels of the levels, all else those of the input.
     """
 
     factors: tuple[int, ...]
     convolutions: int = 2
     upsample: int = 1
-    bottom: int | None = None
     stem: int = 1
 
     @property
     def stride(self) -> int:
         """Voxels by which an input may move without another result: the total pooling."""
         return self.stem * prod(self.factors)
-
-    @property
-    def lowest(self) -> int:
-        """Convolutions at the lowest level."""
-        return self.bottom or self.convolutions
 
     def plan(self, edge: int) -> Plan:
         """Return the plan for an input of ``edge`` voxels; raise WrongUse where there is none."""
@@ -70,7 +63,7 @@ class Geometry:
         edge //= self.stem
         beside = self._down(edge)
         lost = 2 * self.convolutions
-        size, start = beside[-1], self.lowest
+        size, start = beside[-1], self.convolutions
         meetings: list[Meeting] = []
         for level in reversed(range(len(self.factors))):
             size, start = (
@@ -100,11 +93,10 @@ class Geometry:
     def _down(self, edge: int) -> list[int]:
         """Return the size of each level's map where it is met, the finest first."""
         sizes = [edge - 2 * self.convolutions]
-        for level, factor in enumerate(self.factors, 1):
+        for factor in self.factors:
             if sizes[-1] <= 0 or sizes[-1] % factor:
                 raise self._refusal(edge, f"{sizes[-1]} voxels cannot be pooled by {factor}")
-            count = self.lowest if level == len(self.factors) else self.convolutions
-            sizes.append(sizes[-1] // factor - 2 * count)
+            sizes.append(sizes[-1] // factor - 2 * self.convolutions)
         if sizes[-1] <= 0:
             raise self._refusal(edge, "nothing is left")
         return sizes

@@ -219,7 +219,7 @@ class Trainer:
         The networks must have the same levels and widths; classes may differ.
         """
         ours, theirs = (
-            n.model_dump(exclude={"padding"}) | {"widths_up": n.up, "bottom": n.lowest}
+            n.model_dump(exclude={"padding"}) | {"widths_up": n.up}
             for n in (self.config.network, given.network)
         )
         if ours != theirs:
@@ -246,9 +246,7 @@ def _network_text(of: NetworkConfig) -> str:
              f"convolutions {of.convolutions}"]  # fmt: skip
     if of.up != of.widths[:-1]:
         words.append(f"widths_up {list(of.up)}")
-    if of.lowest != of.convolutions:
-        words.append(f"bottom {of.lowest}")
-    for name in ("narrow", "output", "upsample", "stem"):
+    for name in ("output", "upsample", "stem"):
         if getattr(of, name) != NetworkConfig.model_fields[name].default:
             words.append(f"{name} {getattr(of, name)}")
     return "of " + ", ".join(words)
