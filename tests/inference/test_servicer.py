@@ -126,7 +126,7 @@ def test_a_volume_smaller_than_the_halo_is_predicted(stub: Stub) -> None:
 RAW = noise()
 BAD_HEADERS = [
     ({"model": "../models/net"}, CODE.NOT_FOUND, "model '../models/net'"),
-    ({"model": "net.onnx"}, CODE.NOT_FOUND, "expected one of mito, net"),
+    ({"model": "net.onnx"}, CODE.NOT_FOUND, "expected one of many, mito, net"),
     ({"model": ""}, CODE.NOT_FOUND, "model ''"),
     ({"model": "a\0b"}, CODE.NOT_FOUND, "model"),
     ({"dtype": "float64"}, CODE.INVALID_ARGUMENT, "dtype 'float64': expected one of uint8"),
@@ -277,7 +277,12 @@ def test_engines_are_kept_and_few(tmp_path: Path) -> None:
         write_net(tmp_path / f"models/{name}.onnx", classes=classes)
     models = Models(Root(str(tmp_path)), Settings())
     specs = models.all()
-    assert list(specs) == ["a", "b", "c", "mito"]
+    assert list(specs) == [
+        "a",
+        "b",
+        "c",
+        *sorted(path.stem for path in module.MODELS.glob("*.onnx")),
+    ]
     first = models.engine("a", specs["a"])
     assert models.engine("a", specs["a"]) is first
     models.engine("b", specs["b"])

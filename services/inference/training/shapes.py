@@ -157,12 +157,12 @@ class Geometry:
 
     @property
     def phase(self) -> int:
-        """Where tiles start so that pooling begins at multiples of the stride of the volume.
+        """Where tiles start so that what they yield starts at multiples of the stride.
 
-        A network that was trained with zeros around pools from the start of its input, a valid one
-        after the first convolutions: with this phase both pool the same voxels.
+        Chunks do too: one that is as large as what a tile yields then needs one tile, not eight.
+        Patches of training lie anywhere, so that no lattice of pooling is better than another one.
         """
-        return -self.pooled_from % self.stride
+        return -self.context % self.stride
 
     @property
     def pooled_from(self) -> int:
