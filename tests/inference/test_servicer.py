@@ -18,6 +18,7 @@ from fibstream.runtime import calls
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.inference import servicer as module
+from fibstream.services.inference.edges.model import MODELS
 from fibstream.services.inference.port import Engine, ModelSpec
 from fibstream.services.inference.servicer import InferenceServicer, Models
 from fibstream.services.inference.volume import MAX_VOXELS
@@ -281,7 +282,7 @@ def test_engines_are_kept_and_few(tmp_path: Path) -> None:
         "a",
         "b",
         "c",
-        *sorted(path.stem for path in module.MODELS.glob("*.onnx")),
+        *sorted(path.stem for path in MODELS.glob("*.onnx")),
     ]
     first = models.engine("a", specs["a"])
     assert models.engine("a", specs["a"]) is first
