@@ -12,7 +12,9 @@ import torch
 from onnx import helper, numpy_helper
 
 from fibstream.core.errors import WrongUse
-from fibstream.services.inference.edges.model import MODELS
+from fibstream.core.grid import Box
+from fibstream.services.inference.edges.model import MODELS, read_model
+from fibstream.services.inference.tiling import tiles
 from fibstream.services.inference.training.config import NetworkConfig, read_config
 from fibstream.services.inference.training.crops import load, seen
 from fibstream.services.inference.training.export import _training, weights_of
@@ -75,6 +77,8 @@ def test_a_released_network_was_made_by_its_recipe(path: Path) -> None:
     assert {key: card["training"][key] for key in wanted} == wanted
     assert (tuple(card["classes"]), card["scale_nm"]) == (config.outputs, config.scale_nm)
     assert set(card["voxel_size_nm"]) == {config.voxel_size_nm}
+    spec = read_model(path)
+    assert len(tiles(Box((64,) * 3, (128,) * 3), spec)) == 1  # a common chunk takes one tile
     assert f"seed {config.seed}" in path.with_suffix(".md").read_text()
 
 

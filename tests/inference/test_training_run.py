@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,8 @@ def test_same_and_valid_convolutions_agree_in_the_middle() -> None:
         size = -(-3 * geometry.least().edge // stride) * stride
         raw = torch.rand(1, 1, size, size, size)
         # Both pool the same voxels: zeros around pool from the start, valid ones further inside.
-        edge, start = geometry.least().edge, -geometry.pooled_from % stride + stride
+        steps = [geometry.stem * prod(factors[:level]) for level in range(len(factors))]
+        edge, start = geometry.least().edge, -count * sum(steps) % stride + stride
         tile = raw[..., start : start + edge, start : start + edge, start : start + edge]
         with torch.no_grad():
             whole, valid = net(raw), net.as_valid()(tile)

@@ -111,7 +111,7 @@ def test_a_stem_is_the_same_network_on_blocks_of_voxels(
     one, other = blocks.plan(edge), voxels.plan(edge * stem)
     assert (other.edge, other.output) == (one.edge * stem, one.output * stem)
     assert other.meetings == one.meetings
-    for name in ("stride", "halo", "context", "pooled_from"):
+    for name in ("stride", "halo", "context"):
         assert getattr(voxels, name) == stem * getattr(blocks, name), name
     assert voxels.phase == stem * blocks.phase
     assert voxels.least().edge == stem * blocks.least().edge

@@ -1,7 +1,7 @@
 """How weights follow from gradients: Adam, or Muon for the convolutions within a network.
 
 Muon: K. Jordan et al., *Muon: An optimizer for hidden layers in neural networks*, 2024. The length
-of its steps: J. Liu et al., *Muon is Scalable for LLM Training*, arXiv:2502.16982, equation 4.
+of its steps: J. Liu et al., arXiv:2502.16982, equation 4.
 """
 
 from collections.abc import Iterable

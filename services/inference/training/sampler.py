@@ -96,12 +96,12 @@ class Sampler:
     def _crops_at(self, step: int) -> list[Crop]:
         """Return the crops of a step; phantoms of earlier ones are kept no longer."""
         config = self._config
+        wanted = [(p, step // p.every) for p in config.phantoms]
         self._phantoms = {
-            (p, number): self._phantoms.get((p, number))
-            or made(p, number, config.voxel_size_nm, config.outputs)
-            for p, number in ((p, step // p.every) for p in config.phantoms)
+            key: self._phantoms.get(key) or made(*key, config.voxel_size_nm, config.outputs)
+            for key in wanted
         }
-        crops = [*self._crops, *self._phantoms.values()]
+        crops = self._crops + [self._phantoms[key] for key in wanted]
         voxels = sum(prod(crop.shape) * crop.factor**3 for crop in crops)
         few = voxels * len(config.outputs) <= WHOLE
         self._whole = {crop: self._whole.get(crop) for crop in crops} if few else {}

@@ -164,12 +164,6 @@ class Geometry:
         """
         return -self.context % self.stride
 
-    @property
-    def pooled_from(self) -> int:
-        """The voxel of the input from which the coarsest level pools."""
-        steps = [self.stem * prod(self.factors[:level]) for level in range(len(self.factors))]
-        return sum(self.convolutions * step for step in steps)
-
 
 def _between(value: int, low: int, high: int) -> int:
     return min(max(value, low), high)
