@@ -345,6 +345,12 @@ def test_however_many_phantoms_a_step_has_each_is_made_once(data, monkeypatch) -
     assert sorted(asked) == sorted((seed, number) for seed in range(10) for number in (0, 1))
 
 
+def test_equal_phantoms_are_made_once_and_count_each(data) -> None:
+    config = configured(data, classes="few/mito", data=[PHANTOM, PHANTOM], augment=PLAIN)
+    one, other = Sampler(config, [])._crops_at(0)
+    assert one is other
+
+
 def test_each_phantom_of_random_looks_has_its_own_and_the_same_again(data) -> None:
     config = configured(data, classes="few/mito", data=[{**PHANTOM, "look": "random", "count": 4}])
     (entry,) = config.phantoms
