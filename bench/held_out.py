@@ -1,15 +1,17 @@
 """What a network finds in synthetic cells that it never saw, class by class, in each look.
 
 ``python -m bench.held_out MODEL [--size Z,Y,X] [--seeds N ..] [--looks NAME ..] [--csv FILE]``
+``python -m bench.held_out MODEL --changes [--size Z,Y,X] [--seeds N ..] [--looks NAME ..]``
 
 Cells have the network's voxels; voxels of all cells of a look count together, at the fixed
-threshold. The table has Dice; the file has all 21 metrics, by class and look. Give seeds that no
-training had: `bench.choosing` has those from 100 to 499."""
+threshold. The table has Dice; the file has all 21 metrics, by class and look. With ``--changes``
+the table has Dice under each change of `bench.robustness` instead, of all looks together. Give
+seeds that no training had: `bench.choosing` has those from 100 to 499."""
 
 import argparse
 import csv
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from fibstream.app.evaluation.masks import compare
 from fibstream.core.grid import Box, Index
 from fibstream.kernels.metrics import METRICS, Agreement, metrics
 from fibstream.kernels.schema.classes import members
+from fibstream.kernels.scores import Overlap, count, scores
 from fibstream.phantom import Phantom, PhantomSpec
 from fibstream.phantom.spec import LOOKS
 from fibstream.services.inference.edges.engine import CpuEngine
@@ -26,14 +29,15 @@ from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.polarity import LEVEL
 from fibstream.services.inference.port import Engine
 
-from .robustness import predicted
+from .robustness import CHANGES, Change, Volume, predicted
 
 SEEDS = (900, 905, 908)
+Cell = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # grey values and fine ids, (z, y, x)
 Found = Mapping[str, Agreement]  # by class
 
 
-def cell(seed: int, look: str, shape: Index, voxel_nm: float) -> tuple[NDArray[np.uint8], ...]:
-    """Return a cell's grey values and its fine ids, (z, y, x)."""
+def cell(seed: int, look: str, shape: Index, voxel_nm: float) -> Cell:
+    """Return a cell of a seed in a look."""
     phantom = Phantom(PhantomSpec(shape, (voxel_nm,) * 3, seed, look=LOOKS[look]))
     image, voxels = phantom.image_and_voxels(phantom.box())
     return image, phantom.labels_of(voxels)
@@ -59,6 +63,29 @@ def found_in(raw: NDArray[np.uint8], fine: NDArray[np.uint8], engine: Engine) ->
 def dice(found: Agreement) -> float:
     """Return Dice; NaN where the cells have nothing of the class: it is no figure of a network."""
     return metrics(found)["dice"] if found.overlap.tp + found.overlap.fn else np.nan
+
+
+def under(change: Change, cells: Sequence[Cell], engine: Engine) -> Mapping[str, float]:
+    """Return Dice of each class that is there under a change of grey values, of all cells."""
+    found = dict.fromkeys(engine.spec.classes, Overlap())
+    for raw, fine in cells:
+        volume = change(Volume(raw, fine, np.ones(raw.shape, np.bool_)), np.random.default_rng(0))
+        masks = predicted(volume.raw, engine, Box((0, 0, 0), volume.raw.shape)) >= LEVEL
+        for name, mask in zip(engine.spec.classes, masks, strict=True):
+            truth = members(volume.truth, name)[volume.scored]
+            found[name] += count(truth, mask[volume.scored])
+    return {name: scores(of)["dice"] for name, of in found.items() if of.tp + of.fn}
+
+
+def changed(cells: Sequence[Cell], engine: Engine) -> Iterator[str]:
+    """Yield the lines of the table of changes: the mean of all classes, then each."""
+    names = [n for n in engine.spec.classes if any(members(fine, n).any() for _, fine in cells)]
+    yield f"| change | mean of {len(names)} | {' | '.join(names)} |"
+    yield "|---" * (len(names) + 2) + "|"
+    for name, change in CHANGES.items():
+        values = under(change, cells, engine)
+        each = [values.get(n, np.nan) for n in names]
+        yield f"| {name} | {np.nanmean(each):.3f} | {' | '.join(map(text, each))} |"
 
 
 def table(found: Mapping[str, Found]) -> list[str]:
@@ -101,9 +128,16 @@ def main() -> None:
     parser.add_argument("--looks", nargs="+", choices=tuple(LOOKS), default=tuple(LOOKS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--changes", action="store_true")
     given = parser.parse_args()
     engine = CpuEngine(find_model(given.model), threads=given.threads)
     z, y, x = map(int, given.size.split(","))
+    if given.changes:
+        voxel_nm = engine.spec.voxel_size_nm[0]
+        cells = [cell(s, look, (z, y, x), voxel_nm) for look in given.looks for s in given.seeds]
+        for line in changed(cells, engine):
+            print(line, flush=True)
+        return
     found: dict[str, dict[str, Agreement]] = {}
     for look in given.looks:
         found[look] = {name: Agreement() for name in engine.spec.classes}

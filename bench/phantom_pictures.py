@@ -34,10 +34,10 @@ def plane(cell: Phantom, z: int) -> NDArray[np.uint8]:
 
 
 def page(planes: dict[str, NDArray[np.uint8]], nm: float, zoom: int) -> Image.Image:
-    """Lay micrographs of one voxel size side by side, each with its title and a scale bar."""
+    """Lay planes of one voxel size, grey or in colours, side by side with titles and scale bars."""
     panels = []
     for plane in planes.values():
-        image = Image.fromarray(rgb(plane))
+        image = Image.fromarray(plane if plane.ndim > 2 else rgb(plane))
         size = image.width * zoom, image.height * zoom
         panels.append(Panel(image.resize(size, Image.Resampling.NEAREST), zoom / nm))
     width = GAP + sum(panel.image.width + GAP for panel in panels)

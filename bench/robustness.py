@@ -34,10 +34,10 @@ Grey = NDArray[np.uint8]
 
 
 class Volume(NamedTuple):
-    """Grey values, truth, and which voxels are scored; all (z, y, x)."""
+    """Grey values, truth (a mask, or fine ids), and which voxels are scored; all (z, y, x)."""
 
     raw: Grey
-    truth: NDArray[np.bool_]
+    truth: NDArray[Any]
     scored: NDArray[np.bool_]
 
 
@@ -118,10 +118,13 @@ def resampled(factor: float) -> Change:
 
     def change(volume: Volume, _: np.random.Generator) -> Volume:
         raw = ndimage.zoom(volume.raw.astype(np.float32), factor, order=1)
-        others = [ndimage.zoom(part.astype(np.uint8), factor, order=0) > 0 for part in volume[1:]]
-        return Volume(_grey(raw), *others)
+        truth, there = (
+            ndimage.zoom(part.astype(np.uint8), factor, order=0).astype(part.dtype)
+            for part in volume[1:]
+        )
+        return Volume(_grey(raw), truth, there)
 
-    return change  # fmt: skip
+    return change
 
 
 CHANGES: Mapping[str, Change] = {

@@ -157,7 +157,7 @@ def test_without_balance_every_annotated_voxel_weighs_one(data) -> None:
     crop = {"masks": {"mito": f"{data}#mito"}, "z": [8, 14]}
     even, odd = (
         configured(data, data=configured_data(data, **crop), balance=balance, least_valid=0.01)
-        for balance in (False, True)
+        for balance in (0, 1)
     )
     one, other = (Sampler(c, load(c)).batch(0).weight for c in (even, odd))
     assert np.array_equal(one, (other > 0).astype(np.float32)) and one.dtype == np.float32
@@ -167,15 +167,15 @@ def test_without_balance_every_annotated_voxel_weighs_one(data) -> None:
 def test_classes_are_balanced_in_the_first_share_of_the_steps(data) -> None:
     crop = {"masks": {"mito": f"{data}#mito"}, "z": [8, 14]}
 
-    def weights(balance: object, step: int) -> np.ndarray:
+    def weights(balance: float, step: int) -> np.ndarray:
         more = {"balance": balance, "steps": 10, "least_valid": 0.01}
         config = configured(data, data=configured_data(data, **crop), **more)
         return Sampler(config, load(config)).batch(step).weight
 
     for step in (0, 5):
-        assert np.array_equal(weights(0.6, step), weights(True, step))
+        assert np.array_equal(weights(0.6, step), weights(1, step))
     for step in (6, 9):
-        assert np.array_equal(weights(0.6, step), weights(False, step))
+        assert np.array_equal(weights(0.6, step), weights(0, step))
 
 
 def test_labels_of_half_the_voxel_size(data, tmp_path) -> None:
@@ -281,7 +281,36 @@ def test_priorities_choose_crops_that_have_the_class(data) -> None:
     assert found[0].weight / found[1].weight == pytest.approx(10)
     sampler = Sampler(config, found)
     rng = np.random.default_rng(0)
-    assert all(sampler._crop(rng, 0) is found[0] for _ in range(20))
+    assert all(sampler._crop(rng, 0) == (found[0], "mito") for _ in range(20))
+
+
+@pytest.mark.parametrize("finer", [1, 2])
+def test_a_patch_of_a_priority_has_the_class_wherever_it_lies(tmp_path, finer) -> None:
+    """Two voxels of a class, one of them in a corner: nearly no patch would have any."""
+    shape = tuple(finer * edge for edge in SHAPE)
+    fine = np.full(shape, 35, np.uint8)
+    for place in ((SHAPE[0] - 1, 0, SHAPE[2] - 1), (15, 20, 12)):
+        fine[tuple(slice(finer * at, finer * (at + 1)) for at in place)] = 10
+    grey = np.random.default_rng(7).integers(0, 256, SHAPE, np.uint8)
+    np.savez(tmp_path / "raw.npz", raw=grey, voxel_size_nm_zyx=[10.0] * 3)
+    np.savez(tmp_path / "fine.npz", fine=fine, voxel_size_nm_zyx=[10.0 / finer] * 3)
+    crop = {"labels": f"{tmp_path}/fine.npz#fine", "record": "all"}
+    config = configured(
+        tmp_path / "raw.npz", classes=["ecs", "MVB"], patch=8, priority={"MVB": 1.0}, augment=PLAIN,
+        data=[{"raw": f"{tmp_path}/raw.npz#raw", "crops": [crop]}], least_valid=0.001, batch=1,
+    )  # fmt: skip
+    sampler = Sampler(config, load(config))
+    found = {tuple(np.argwhere(sampler.batch(step).target[0, 1] > 0)[0]) for step in range(30)}
+    assert len(found) > 12  # and anywhere in the patch
+
+
+def test_few_voxels_are_kept_to_draw_patches_around(data, monkeypatch) -> None:
+    monkeypatch.setattr("fibstream.services.inference.training.crops.MOST_PLACES", 50)
+    config = configured(data)
+    (crop,) = load(config)
+    some, mask = crop.voxels_of("mito"), bodies()[1]
+    assert 25 < len(some) <= 50 and mask[tuple(some.T)].all()
+    assert (np.ptp(some, axis=0) > np.array(SHAPE) // 3).all()  # from end to end
 
 
 @pytest.mark.parametrize("surface", ["between", "voxel"])

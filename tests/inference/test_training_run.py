@@ -215,13 +215,25 @@ def test_another_configuration_does_not_go_on(cell, tmp_path) -> None:
     assert (tmp_path / LAST).read_bytes() == before
 
 
-def test_longer_is_the_same_where_the_rate_is_constant(cell, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [({"schedule": "constant"},) * 2, ({}, {"cycles": 2})],
+    ids=["constant", "cycles"],
+)
+def test_what_goes_on_longer_is_one_long_training(cell, tmp_path, first, then) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    whole = trained(configured(cell, steps=6, schedule="constant"), tmp_path / "a")
-    trained(configured(cell, steps=3, schedule="constant"), tmp_path / "b")
-    longer = trained(configured(cell, steps=6, schedule="constant"), tmp_path / "b")
+    whole = trained(configured(cell, steps=6, **then), tmp_path / "a")
+    trained(configured(cell, steps=3, **first), tmp_path / "b")
+    longer = trained(configured(cell, steps=6, **then), tmp_path / "b")
     assert torch.equal(whole.net.head.weight, longer.net.head.weight)
+    assert whole.step == longer.step == 6
+
+
+def test_a_share_of_other_steps_is_another_training(cell, tmp_path) -> None:
+    trained(configured(cell, steps=3, balance=0.5), tmp_path)
+    with pytest.raises(WrongUse, match="another steps; expected the same"):
+        trained(configured(cell, steps=6, cycles=2, balance=0.5), tmp_path)
 
 
 def test_a_loss_that_is_not_finite_ends_it_and_keeps_the_checkpoint(cell, tmp_path) -> None:
@@ -286,7 +298,7 @@ def test_an_exported_network_is_the_trained_one_and_streams_exactly(checkpoint, 
     assert kept == json.loads(json.dumps(card)) and kept["meaning"] == "distance"
     assert kept["grey"]["edges"]["mito"] < kept["grey"]["mean"]  # bodies are dark
     told = kept["training"]
-    assert (told["balanced"], told["sharpen"], told["dice"]) == (True, 1.0, 0.0)
+    assert (told["balance"], told["sharpen"], told["dice"]) == (1.0, 1.0, 0.0)
     assert told["optimiser"] == "adam"
     assert told["licence"] == "CC0" and told["citation"] == "none" and told["step"] == 60
     assert told["data"][0]["contrast"] == [0, 255] and told["data"][0]["inverted"] is False

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fibstream.core.errors import WrongUse
 from fibstream.services.inference.training.crops import load, seen
 from fibstream.services.inference.training.sampler import Batch, Sampler
 from fibstream.services.inference.training.trainer import Trainer
@@ -30,8 +31,26 @@ def test_the_rate_rises_for_a_hundred_steps_and_a_cosine_takes_it_down(cell: Pat
         found.append(trainer.rate())
     assert found == pytest.approx([0.00004, 0.002, 0.004, 0.004])
     trainer = made(cell, steps=1000, learning_rate=0.004)
-    for trainer.step, share in ((500, 0.5), (1000, 0.0)):
-        assert trainer.rate() == pytest.approx(0.004 * share)
+    for trainer.step, share in ((500, 0.5), (999, 0.0)):
+        assert trainer.rate() == pytest.approx(0.004 * share, abs=1e-7)
+
+
+def test_a_cosine_begins_again_with_each_cycle(cell: Path) -> None:
+    once, thrice = made(cell, steps=500), made(cell, steps=1500, cycles=3)
+    for once.step in (0, 100, 250, 499):
+        thrice.step = once.step
+        assert thrice.rate() == once.rate()
+    for once.step in (100, 250, 499):  # it is warm then
+        for thrice.step in (500 + once.step, 1000 + once.step):
+            assert thrice.rate() == once.rate()
+    thrice.step = 1000
+    assert thrice.rate() == thrice.config.learning_rate
+    for wrong, why in (
+        ({"steps": 500}, "a multiple of cycles, 3"),
+        ({"schedule": "constant"}, "schedule cosine"),
+    ):
+        with pytest.raises(WrongUse, match=why):
+            made(cell, **{"steps": 900, "cycles": 3, **wrong})
 
 
 def test_no_gradient_is_longer_than_one(cell: Path) -> None:

@@ -1,5 +1,6 @@
 """The settings of one training, read from a YAML file; what is wrong in it is one line."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -170,6 +171,7 @@ class TrainingConfig(Part):
     steps: Count
     learning_rate: Some = 1e-3
     schedule: Literal["constant", "cosine"] = "cosine"
+    cycles: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1  # of the cosine
     optimiser: Literal["adam", "muon"] = "adam"
     betas: tuple[Kept, Kept] = (0.95, 0.999)  # muon: the first is its momentum
     mean: Kept = 0.999  # of the weights; it is exported
@@ -177,8 +179,8 @@ class TrainingConfig(Part):
     least_valid: Some = 0.05  # share of a patch
     sharpen: Sharper = 1.0  # the loss is also that at a squash length so many times shorter
     dice: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.0  # of that, weight in the loss
-    # Voxels inside and outside a class weigh the same together; a number: in that share of steps.
-    balance: StrictBool | Some = True
+    # The share of the steps, from the first on, in which a class weighs the same as all else.
+    balance: Annotated[float, Field(strict=True, ge=0, le=1)] = 1.0
     augment: Augmentation = Augmentation()
     seed: Seed = 0
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] = 2
@@ -199,6 +201,10 @@ class TrainingConfig(Part):
         for name, used in (("sharpen", self.sharpen > 1), ("dice", self.dice > 0)):
             if used and self.network.output != "tanh":
                 raise ValueError(f"{name} needs a network whose output is tanh")
+        if self.steps % self.cycles:
+            raise ValueError(f"steps {self.steps}: expected a multiple of cycles, {self.cycles}")
+        if self.cycles > 1 and self.schedule != "cosine":
+            raise ValueError(f"cycles needs the schedule cosine, not {self.schedule}")
         if self.network.upsample != self.thinning:
             raise ValueError(
                 f"network.upsample is {self.network.upsample}, but raw is thinned out by "
@@ -223,8 +229,22 @@ class TrainingConfig(Part):
         return classes_of(self.classes)
 
     def balanced(self, step: int) -> bool:
-        """Return whether classes are balanced in a step, from 0: then first ones are learned."""
+        """Return whether classes are balanced in a step, counted from 0."""
         return step < self.balance * self.steps
+
+    def falling(self, step: int) -> float:
+        """Return the share of the learning rate that the schedule leaves in a step, from 0.
+
+        A cosine from 1 to nothing, once in each cycle (Loshchilov & Hutter, ICLR 2017, equation 5).
+        """
+        if self.schedule == "constant":
+            return 1.0
+        return (1 + math.cos(math.pi * (step * self.cycles % self.steps) / self.steps)) / 2
+
+    def steps_as(self, other: Self) -> bool:
+        """Return whether two trainings that end at other steps take each of them alike."""
+        alike = self.steps * other.cycles == other.steps * self.cycles  # cycles of one length
+        return (self.schedule == "constant" or alike) and self.balance in (0, 1)
 
     @property
     def thinning(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from .targets import Truth
 
 MAX_CROP = 1 << 29  # voxels of the labels of one crop, and of raw around it
 RANDOM = "random"  # of looks: another one for each phantom
+MOST_PLACES = 1 << 16  # voxels of a class in a crop that are kept to draw patches around
 MOST_SEEN = 128  # voxels an edge of the sample of raw that checkpoints keep
 OUTSIDE, INSIDE = 1, 2  # in a truth of one class alone; 0 is not annotated
 KNOWN = CropRecord(present_annotated=frozenset(range(1, FINE_IDS + 1)))  # a crop drawn in full
@@ -74,6 +75,13 @@ class Crop:
         """Memory that it takes."""
         labels = {id(truth.labels): truth.labels.nbytes for truth in self.truths.values()}
         return self.raw.nbytes + sum(labels.values())
+
+    def voxels_of(self, name: str) -> NDArray[np.int64]:
+        """Return where a class is: some voxels of it, (n, 3) in voxels of raw, z y x."""
+        truth = self.truths[name]
+        found = np.flatnonzero(np.isin(truth.labels, truth.ids))
+        some = found[:: ceil(len(found) / MOST_PLACES) or 1]
+        return np.stack(np.unravel_index(some, truth.labels.shape), 1) // self.factor
 
 
 def load(config: TrainingConfig) -> list[Crop]:

@@ -123,7 +123,7 @@ def _training(config: TrainingConfig, step: int) -> dict[str, Any]:
     """Return what the card tells of the training: data, contrast, licence, citation."""
     return {
         "name": config.name, "step": step, "seed": config.seed, "surface": config.surface,
-        "balanced": config.balance, "sharpen": config.sharpen, "dice": config.dice,
+        "balance": config.balance, "sharpen": config.sharpen, "dice": config.dice,
         "optimiser": config.optimiser, "network": config.network.model_dump(mode="json"),
         "data": [
             {"raw": Path(v.raw.partition("#")[0]).name, "contrast": v.contrast or (0, 255),

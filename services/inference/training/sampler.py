@@ -1,8 +1,9 @@
 """The batch of a step: it depends on the seed and the step alone, so a resumed run draws the same.
 
-A crop is drawn with a chance by its weight, or with that of a priority among those that contain a
-class; then a place in it, until enough of the patch is annotated. Beyond the volume raw is
-reflected, as inference does; beyond the crop nothing is annotated.
+A crop is drawn with a chance by its weight, then a place in it, until enough of the patch is
+annotated; with the chance of a priority a crop that contains a class, and a patch around one of its
+voxels: a rare class would hardly be seen otherwise. Beyond the volume raw is reflected, as
+inference does; beyond the crop nothing is annotated.
 """
 
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ class Sampler:
         self._halo = (self._input - config.patch) // 2
         self._phantoms: dict[tuple[PhantomConfig, int], Crop] = {}  # of a step
         self._whole: dict[Crop, Targets | None] = {}  # of the crops of a step, if they are kept
+        self._where: dict[tuple[Crop, str], NDArray[np.int64]] = {}  # voxels of classes in them
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
@@ -65,9 +67,9 @@ class Sampler:
     def _patch(self, step: int, item: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         config = self._config
         rng = np.random.default_rng((config.seed, step, item))
-        crop = self._crop(rng, step)
+        crop, wanted = self._crop(rng, step)
         for _ in range(TRIES):
-            target, valid, place, warp = self._truth(crop, rng)
+            target, valid, place, warp = self._truth(crop, wanted, rng)
             if valid.any(axis=0).mean() >= config.least_valid:
                 break
         else:
@@ -83,15 +85,16 @@ class Sampler:
             valid = turn(valid, (z, y, x), flips)
         return raw * 2 - 1, target, valid
 
-    def _crop(self, rng: np.random.Generator, step: int) -> Crop:
+    def _crop(self, rng: np.random.Generator, step: int) -> tuple[Crop, str | None]:
+        """Draw a crop, and the class by whose priority it was drawn."""
         config, crops = self._config, self._crops_at(step)
-        weights = np.array([crop.weight for crop in crops])
+        weights, wanted = np.array([crop.weight for crop in crops]), None
         for name, chance in config.priority.items():
             there = np.array([name in crop.present for crop in crops])
             if rng.random() < chance and there.any():
-                weights = weights * there
+                weights, wanted = weights * there, name
                 break
-        return crops[rng.choice(len(crops), p=weights / weights.sum())]
+        return crops[rng.choice(len(crops), p=weights / weights.sum())], wanted
 
     def _crops_at(self, step: int) -> list[Crop]:
         """Return the crops of a step; phantoms of earlier ones are kept no longer."""
@@ -105,14 +108,28 @@ class Sampler:
         voxels = sum(prod(crop.shape) * crop.factor**3 for crop in crops)
         few = voxels * len(config.outputs) <= WHOLE
         self._whole = {crop: self._whole.get(crop) for crop in crops} if few else {}
+        self._where = {key: found for key, found in self._where.items() if key[0] in set(crops)}
         return crops
 
+    def _place(self, crop: Crop, wanted: str | None, rng: np.random.Generator) -> Place:
+        """Draw where a patch begins, in voxels of raw: anywhere, or with a voxel of a class."""
+        edge = self._config.patch
+        low, high = ([bound(0, n - edge) for n in crop.shape] for bound in (min, max))
+        if wanted is None:
+            z, y, x = (int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True))
+            return z, y, x
+        if (crop, wanted) not in self._where:
+            self._where[crop, wanted] = crop.voxels_of(wanted)
+        voxel = rng.choice(self._where[crop, wanted])
+        z, y, x = np.clip(voxel - rng.integers(0, edge, 3), low, high).tolist()
+        return z, y, x
+
     def _truth(
-        self, crop: Crop, rng: np.random.Generator
+        self, crop: Crop, wanted: str | None, rng: np.random.Generator
     ) -> tuple[Floats, NDArray[np.bool_], Place, Deformation | None]:
         """Return targets and validity of a place, drawn anew; and where and how it was cut."""
         config, edge = self._config, self._config.patch
-        z, y, x = (int(rng.integers(min(0, n - edge), max(0, n - edge) + 1)) for n in crop.shape)
+        z, y, x = self._place(crop, wanted, rng)
         warp = None
         if rng.random() < config.augment.elastic:
             warp = Deformation(rng, edge + config.input_edge, config.augment.elastic_sigma)

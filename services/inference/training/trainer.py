@@ -98,14 +98,9 @@ class Trainer:
         self._losses: list[float] = []
 
     def rate(self) -> float:
-        """Return the learning rate: it rises for 100 steps; a cosine takes it down to nothing."""
+        """Return the learning rate: it rises for 100 steps, and falls as the schedule has it."""
         warm = min(1.0, (self.step + 1) / WARM)
-        falling = (1 + math.cos(math.pi * self.step / self.config.steps)) / 2
-        return (
-            self.config.learning_rate
-            * warm
-            * (falling if self.config.schedule == "cosine" else 1.0)
-        )
+        return self.config.learning_rate * warm * self.config.falling(self.step)
 
     def train(self, batch: Batch) -> float:
         """Take one step and return its loss; raise FibstreamError where it is not finite."""
@@ -185,8 +180,8 @@ class Trainer:
         """Go on from a checkpoint of the same configuration; raise WrongUse for any other."""
         config, saved = read_checkpoint(path)
         free = {"save_every", "keep_every"}
-        if self.config.schedule == "constant":
-            free |= {"steps"}
+        if self.config.steps_as(config):
+            free |= {"steps", "cycles"}
         ours, theirs = (c.model_dump(mode="json") for c in (self.config, config))
         differs = [k for k in ours if ours[k] != theirs[k] and k not in free]
         if differs:
