@@ -64,7 +64,7 @@ def test_phantoms_are_changed_every_so_many_steps(tmp_path: Path) -> None:
     phantom = {"phantom": [30, 40, 40], "seed": 5, "every": 3, "organelles": ["mito"], "count": 2}
     config = configured(tmp_path, classes="few/mito", data=[phantom], augment=PLAIN, batch=1)
     sampler = Sampler(config, [])
-    raws = [sampler._crop(np.random.default_rng(0), step).raw for step in (0, 2, 3, 6)]
+    raws = [sampler._crop(np.random.default_rng(0), step)[0].raw for step in (0, 2, 3, 6)]
     assert np.array_equal(raws[0], raws[1]) and np.array_equal(raws[0], raws[3])
     assert not np.array_equal(raws[0], raws[2])
 
