@@ -10,6 +10,8 @@ CODE := fibstream $(PARTS) tests bench deploy .ci setup.py
 RUNS ?= 5000
 CELLS ?= 0
 NETWORK ?= mito
+# What a network is trained as, one after the other: NETWORK-first begins, where there is one.
+STAGES = $(basename $(notdir $(wildcard models/$(NETWORK)-first.yaml) models/$(NETWORK).yaml))
 # The first of these that runs and is new enough: a name on the path may be an empty shim.
 NEW := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -75,8 +77,10 @@ lock: setup ## hash-pinned requirements of each image into build/lock, all cut f
 	$(BIN)/python .ci/lock.py build/lock $(filter inference-cuda,$(IMAGES))
 
 train: setup .venv/.trains ## train NETWORK=mito as models/mito.yaml has it, into build/mito.onnx; needs hours
-	$(BIN)/fibstream --log-level info train models/$(NETWORK).yaml --out build/training/$(NETWORK)
-	$(BIN)/fibstream export build/training/$(NETWORK) --out build/$(NETWORK).onnx
+	from=; for stage in $(STAGES); do \
+	  $(BIN)/fibstream --log-level info train models/$$stage.yaml --out build/training/$$stage $$from && \
+	  $(BIN)/fibstream export build/training/$$stage --out build/$$stage.onnx || exit 1; \
+	  from="--from build/$$stage.onnx"; done
 
 manifests: setup ## the manifests for Kubernetes into build/k8s
 	$(BIN)/python -m deploy.manifests build/k8s

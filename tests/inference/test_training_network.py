@@ -10,7 +10,11 @@ from fibstream.services.inference.training.config import NetworkConfig
 from fibstream.services.inference.training.network import UNet
 
 
-def slowly(net: Any, raw: Tensor) -> Tensor:
+def rectified(value: Tensor, slope: float) -> Tensor:
+    return torch.where(value > 0, value, slope * value)
+
+
+def slowly(net: Any, raw: Tensor, slope: float) -> Tensor:
     """Grow, crop and concatenate maps, and convolve what that yields, as the graph does."""
 
     def grown(value: Tensor, factor: int) -> Tensor:
@@ -28,13 +32,13 @@ def slowly(net: Any, raw: Tensor) -> Tensor:
         parts = raw.reshape(len(raw), z, size, y, size, x, size)
         weight = net.stem.weight[:, 0]
         raw = torch.einsum("nzaybxc,oabc->nozyx", parts, weight) + net.stem.bias.view(-1, 1, 1, 1)
-        raw = raw.relu()
+        raw = rectified(raw, slope)
     maps = [net.down[0](raw)]
     for block, factor in zip(net.down[1:], net.factors, strict=True):
         maps.append(block(nn.functional.max_pool3d(maps[-1], factor)))
     value = maps[-1]
     for step, level in enumerate(reversed(range(len(net.factors)))):
-        below = grown(net.narrow[step](value).relu(), net.factors[level])
+        below = grown(rectified(net.narrow[step](value), slope), net.factors[level])
         meeting = net.meetings[level]
         both = cropped(maps[level], meeting.beside), cropped(below, meeting.grown)
         value = net.up[step](torch.cat(both, 1))
@@ -56,7 +60,7 @@ def slowly(net: Any, raw: Tensor) -> Tensor:
         ((2,), 2, "same", {}), ((2, 3), 2, "same", {}),
         ((2,), 1, "valid", {"upsample": 2}),
         ((2,), 1, "valid", {"upsample": 3}), ((2,), 1, "same", {"stem": 2}),
-        ((2,), 1, "valid", {"stem": 3}),
+        ((2,), 1, "valid", {"stem": 3}), ((2,), 2, "same", {"stem": 2, "slope": 0.1}),
     ],
 )  # fmt: skip
 def test_values_and_gradients_are_those_of_the_layers_one_by_one(
@@ -73,7 +77,7 @@ def test_values_and_gradients_are_those_of_the_layers_one_by_one(
         nn.init.normal_(bias, std=0.1)
     edge = config.geometry.least().edge if padding == "valid" else 2 * config.geometry.stride
     raw = torch.randn(1, 1, edge, edge, edge, dtype=torch.float64)
-    found, expected = net(raw), slowly(net, raw)
+    found, expected = net(raw), slowly(net, raw, config.slope)
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
     share = torch.randn_like(found)
     one, other = (

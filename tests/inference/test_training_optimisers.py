@@ -22,6 +22,17 @@ def test_directions_stay_and_lengths_become_equal(shape) -> None:
     assert (kept - torch.diag(found)).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("power", [-120, -60, 0, 60])
+def test_how_large_a_matrix_is_changes_no_bit(power: int) -> None:
+    torch.manual_seed(2)
+    matrix = torch.randn(16, 27)
+    assert torch.equal(orthogonal(matrix * 2.0**power), orthogonal(matrix))
+
+
+def test_what_is_hardly_a_number_stays_one() -> None:
+    assert orthogonal(torch.full((4, 9), 1e-44)).abs().max() < 1
+
+
 def test_nothing_has_no_direction() -> None:
     assert not orthogonal(torch.zeros(16, 27)).any()
 

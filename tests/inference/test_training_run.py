@@ -425,11 +425,15 @@ def test_a_network_finer_than_its_input_is_exported_and_streams_exactly(
 STEM = {"widths": [16, 16], "factors": [2], "convolutions": 1, "stem": 2}
 
 
-def test_a_network_with_a_stem_is_exported_and_streams_exactly(cell, tmp_path) -> None:
-    config = configured(cell, network=STEM, patch=16, steps=4, batch=1, learning_rate=0.05)
+@pytest.mark.parametrize("slope", [0, 0.1])
+def test_a_network_with_a_stem_is_exported_and_streams_exactly(cell, tmp_path, slope) -> None:
+    net = {**STEM, "slope": slope}
+    config = configured(cell, network=net, patch=16, steps=4, batch=1, learning_rate=0.05)
     trained(config, tmp_path)
     card = export(tmp_path / LAST, tmp_path / "net.onnx")
     assert (card["halo"], card["stride"], card["phase"]) == ([8] * 3, [4] * 3, [0] * 3)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    assert {"Relu", "LeakyRelu"} & kinds == ({"LeakyRelu"} if slope else {"Relu"})
     engine = CpuEngine(tmp_path / "net.onnx")
     raw = np.random.default_rng(1).integers(0, 256, (13, 31, 18), np.uint8)
     box = Box((0, 0, 0), raw.shape)

@@ -129,6 +129,7 @@ class NetworkConfig(Part):
     padding: Literal["same", "valid"] = "same"  # same: zeros around, less to compute
     upsample: Few = 1  # the output is finer than the input
     stem: Few = 1  # voxels along an axis that become one of the finest level, and again many
+    slope: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0  # of a rectifier below nothing
 
     @model_validator(mode="after")
     def _levels(self) -> Self:

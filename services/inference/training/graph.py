@@ -21,7 +21,8 @@ IR = 10  # of the file: what the oldest runtime that is used reads
 class Graph:
     """Nodes and weights under construction; every method returns the name of its output."""
 
-    def __init__(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(self, state: Mapping[str, NDArray[np.float32]], slope: float = 0.0) -> None:
+        self._slope = slope  # of rectifiers below nothing
         self.nodes: list[onnx.NodeProto] = []
         self.weights = [numpy_helper.from_array(value, name) for name, value in state.items()]
         self._constants = 0
@@ -45,10 +46,16 @@ class Graph:
         return self.add(kind, value, f"{name}.weight", f"{name}.bias", **steps)
 
     def block(self, value: str, name: str, count: int) -> str:
-        """Add convolutions with ReLU; in torch every other module of a block is a ReLU."""
+        """Add convolutions and rectifiers; in torch every other module of a block is one."""
         for k in range(count):
-            value = self.add("Relu", self.conv(value, f"{name}.{2 * k}"))
+            value = self.rectified(self.conv(value, f"{name}.{2 * k}"))
         return value
+
+    def rectified(self, value: str) -> str:
+        """Add a rectifier."""
+        if self._slope:
+            return self.add("LeakyRelu", value, alpha=self._slope)
+        return self.add("Relu", value)
 
     def crop(self, value: str, cut: tuple[int, int]) -> str:
         """Take voxels off before and after, along each axis."""
@@ -79,11 +86,11 @@ def network_graph(
     Where its output is finer than its input it is cut to whole voxels of the input.
     ``state`` has the weights by the names that torch gives them.
     """
-    graph, count = Graph(state), config.convolutions
+    graph, count = Graph(state, config.slope), config.convolutions
     meetings = config.geometry.least().meetings
     value = graph.scaled(graph.add("Cast", "raw", to=TensorProto.FLOAT), 2 / 255, -1)
     if config.stem > 1:
-        value = graph.add("Relu", graph.conv(value, "stem", "Conv", config.stem))
+        value = graph.rectified(graph.conv(value, "stem", "Conv", config.stem))
     beside: list[str] = []
     for level in range(len(config.widths)):
         if level:
@@ -92,7 +99,7 @@ def network_graph(
         value = graph.block(value, f"down.{level}", count)
         beside.append(value)
     for step, level in enumerate(reversed(range(len(config.factors)))):
-        narrow = graph.add("Relu", graph.conv(value, f"narrow.{step}"))
+        narrow = graph.rectified(graph.conv(value, f"narrow.{step}"))
         grown = graph.crop(graph.grow(narrow, config.factors[level]), meetings[level].grown)
         skip = graph.crop(beside[level], meetings[level].beside)
         value = graph.block(graph.add("Concat", skip, grown, axis=1), f"up.{step}", count)

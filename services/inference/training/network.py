@@ -2,14 +2,16 @@
 
 Architecture after Heinrich et al. 2021 (CNectome ``unet_class.py``): two 3³ convolutions with ReLU
 a level and side, max pooling, nearest-neighbour growth after a 1³ convolution, a linear head. With
-a stem the finest level has blocks of voxels, of which the head makes voxels again: an eighth of the
-work for 2, at twice the context, and no voxel of the input is lost.
+a slope below nothing no channel can die (Maas et al., ICML workshop 2013). With a stem the finest
+level has blocks of voxels, of which the head makes voxels again: an eighth of the work for 2, at
+twice the context, and no voxel of the input is lost.
 Every crop is a constant, so that an output voxel depends on its own receptive field alone and
 tiles meet without a seam.
 """
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,15 @@ from .config import NetworkConfig
 from .shapes import Meeting
 
 
-def _convolutions(*widths: int, padding: int) -> nn.Sequential:
+def _rectifier(slope: float, *, inplace: bool) -> nn.Module:
+    return nn.LeakyReLU(slope, inplace) if slope else nn.ReLU(inplace)
+
+
+def _convolutions(*widths: int, padding: int, slope: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [nn.Conv3d(before, after, 3, padding=padding), nn.ReLU(inplace=True)]
+        layers.append(nn.Conv3d(before, after, 3, padding=padding))
+        layers.append(_rectifier(slope, inplace=True))
     return nn.Sequential(*layers)
 
 
@@ -58,6 +65,8 @@ class UNet(nn.Module):
     def __init__(self, config: NetworkConfig, classes: int) -> None:
         super().__init__()
         padding, count = int(config.padding == "same"), config.convolutions
+        how: dict[str, Any] = {"padding": padding, "slope": config.slope}
+        self.rectified = _rectifier(config.slope, inplace=False)
         self.factors, self.upsample, self.valid = config.factors, config.upsample, not padding
         self.meetings: tuple[Meeting, ...] = config.geometry.least().meetings
         self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -66,24 +75,24 @@ class UNet(nn.Module):
         blocks = {"kernel_size": config.stem, "stride": config.stem}
         self.stem = nn.Conv3d(1, before, **blocks) if config.stem > 1 else None
         for width in config.widths:
-            self.down.append(_convolutions(before, *[width] * count, padding=padding))
+            self.down.append(_convolutions(before, *[width] * count, **how))
             before = width
         for level in reversed(range(len(config.factors))):
             width = config.up[level]
             self.narrow.append(nn.Conv3d(before, width, 1))
             met = width + config.widths[level]
-            self.up.append(_convolutions(met, *[width] * count, padding=padding))
+            self.up.append(_convolutions(met, *[width] * count, **how))
             before = width
         last = [before] * (count + 1)
-        self.last = _convolutions(*last, padding=padding) if config.upsample > 1 else None
+        self.last = _convolutions(*last, **how) if config.upsample > 1 else None
         head = nn.ConvTranspose3d if self.stem else nn.Conv3d
         self.head = head(before, classes, **blocks)
-        self._initialise()
+        self._initialise(config.slope)
 
-    def _initialise(self) -> None:
+    def _initialise(self, slope: float) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(module.weight, slope)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.head.weight, std=0.02)
@@ -95,7 +104,7 @@ class UNet(nn.Module):
 
     def found(self, raw: Tensor) -> Tensor:
         """Return what the head finds: squashed distances, or what a tanh makes them of."""
-        value = raw if self.stem is None else nn.functional.relu(self.stem(raw))
+        value = raw if self.stem is None else self.rectified(self.stem(raw))
         beside = []
         for level, block in enumerate(self.down):
             if level:
@@ -107,7 +116,7 @@ class UNet(nn.Module):
             reversed(range(len(self.factors))), self.narrow, self.up, strict=True
         ):
             # Narrowing before growing costs an eighth of narrowing after it, and is the same map.
-            value = nn.functional.relu(_pointwise(value, narrow))
+            value = self.rectified(_pointwise(value, narrow))
             value = self._met(beside.pop(), value, level, block[0])
             value = block[1:](value)
         if self.last is not None:

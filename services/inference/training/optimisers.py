@@ -24,6 +24,10 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """
     turned = len(matrix) > matrix.shape[1]
     value = matrix.T if turned else matrix
+    # First by a power of two, which rounds nothing: what momentum a layer has left that no gradient
+    # reaches may be so small that its squares are 0.
+    exponent = torch.frexp(value.abs().max()).exponent.clamp(min=-126)
+    value = torch.ldexp(value, -exponent)
     value = value / value.norm().clamp(min=torch.finfo(value.dtype).tiny)
     for _ in range(TIMES):
         square = value @ value.T

@@ -241,7 +241,7 @@ def _network_text(of: NetworkConfig) -> str:
              f"convolutions {of.convolutions}"]  # fmt: skip
     if of.up != of.widths[:-1]:
         words.append(f"widths_up {list(of.up)}")
-    for name in ("output", "upsample", "stem"):
+    for name in ("output", "upsample", "stem", "slope"):
         if getattr(of, name) != NetworkConfig.model_fields[name].default:
             words.append(f"{name} {getattr(of, name)}")
     return "of " + ", ".join(words)
