@@ -17,7 +17,6 @@ from fibstream.services.inference.training.augment import (
     turn,
     vary,
 )  # fmt: skip
-from fibstream.services.inference.training.config import PhantomConfig
 from fibstream.services.inference.training.crops import (
     Crop,
     described,
@@ -25,6 +24,7 @@ from fibstream.services.inference.training.crops import (
     memory,
     phantom_spec,
 )  # fmt: skip
+from fibstream.services.inference.training.data import PhantomConfig
 from fibstream.services.inference.training.sampler import Sampler, reflect
 from fibstream.services.inference.training.targets import balance, signed_distance
 

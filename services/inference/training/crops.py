@@ -23,7 +23,8 @@ from fibstream.volumes.lengths import size_text
 from fibstream.volumes.positions import common
 from fibstream.volumes.sources import Source, open_volume
 
-from .config import CropConfig, PhantomConfig, TrainingConfig, VolumeConfig
+from .config import TrainingConfig
+from .data import CropConfig, PhantomConfig, VolumeConfig
 from .targets import Truth
 
 MAX_CROP = 1 << 29  # voxels of the labels of one crop, and of raw around it

@@ -18,8 +18,9 @@ from scipy import ndimage
 from fibstream.core.errors import WrongUse
 
 from .augment import Deformation, turn, vary
-from .config import PhantomConfig, TrainingConfig
+from .config import TrainingConfig
 from .crops import Crop, made
+from .data import PhantomConfig
 from .targets import Truth, balance, margin_nm, targets
 
 TRIES = 50  # places that are drawn until one is annotated well enough
