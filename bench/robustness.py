@@ -23,6 +23,7 @@ from fibstream.services.inference.edges.engine import CpuEngine
 from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.polarity import LEVEL
 from fibstream.services.inference.port import Engine
+from fibstream.services.inference.seen import MIDDLE
 from fibstream.services.inference.tiling import halo_of, predict
 from fibstream.volumes.lengths import Size
 from fibstream.volumes.sources import open_volume
@@ -144,6 +145,7 @@ CHANGES: Mapping[str, Change] = {
     "slices displaced by up to 1 voxel": jitter(1),
     "slices displaced by up to 3 voxels": jitter(3),
     "every 8th slice black": lambda volume, _: lost(volume, (LOST,)),
+    "every 8th slice black, declared absent": lambda volume, _: lost(volume, (LOST,), MIDDLE),
     "every 8th slice repeated": repeated_slices,
     "one half black": black_half,
     "voxels 10 % smaller": resampled(1.1),

@@ -35,4 +35,4 @@ def test_the_network_finds_mitochondria_in_slices_it_never_saw() -> None:
         found[core.slices((z - HELD_OUT, 0, 0))] = grey
     kept_out = truth[z - HELD_OUT :]
     score = scores(count(kept_out[:, *AREA], found[:, *AREA] >= 127))
-    assert score["dice"] >= 0.89, score  # 0.901 when this was written; 0.916 of all 16 slices
+    assert score["dice"] >= 0.89, score  # 0.904 when this was written; 0.925 of all 16 slices

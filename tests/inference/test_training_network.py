@@ -109,4 +109,4 @@ def test_maps_stay_in_the_order_that_convolutions_want(classes) -> None:
     found = net(raw)
     note(found)
     (found**2).sum().backward()
-    assert len(kept) == 7 and all(kept)
+    assert len(kept) == 9 and all(kept)
