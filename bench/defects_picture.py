@@ -1,6 +1,6 @@
 """Make a picture of ``docs/networks.md``: what a network makes of real defects of acquisition.
 
-``python -m bench.defects_picture VOLUME.tif FOLDER [--model NAME|FILE]``: two minutes of one core.
+``python -m bench.defects_picture VOLUME.tif FOLDER [--model NAME|FILE]``: three minutes.
 Cuts along the direction of milling through the middle; as it is, and with black declared absent. A
 volume whose voxel size is not known is taken to have the network's. There is no truth.
 """
@@ -18,8 +18,7 @@ from PIL import Image
 
 from fibstream.app.drawing import Rgb, edges, rgb
 from fibstream.core.grid import Box
-from fibstream.services.inference.edges.engine import CpuEngine
-from fibstream.services.inference.edges.model import find_model
+from fibstream.services.inference.edges.model import find_model, read_model
 from fibstream.services.inference.polarity import LEVEL
 from fibstream.volumes.sources import open_volume
 
@@ -32,7 +31,7 @@ ABSENT = "0"  # grey value
 
 def predicted(volume: Path, model: str, *words: str) -> NDArray[np.uint8]:
     """Return the prediction of the network's first class, (z, y, x), as the command makes it."""
-    spec = CpuEngine(find_model(model)).spec
+    spec = read_model(find_model(model))
     size = ",".join(f"{edge:g}" for edge in spec.voxel_size_nm)
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/out.zarr"
@@ -60,11 +59,11 @@ def main() -> None:
         "as it is": predicted(given.volume, given.model),
         "black declared absent": predicted(given.volume, given.model, "--absent-value", ABSENT),
     }
-    nm = CpuEngine(find_model(given.model)).spec.voxel_size_nm[0]
+    nm = read_model(find_model(given.model)).voxel_size_nm[0]
     rows = []
     for axis, name in ((1, "z-x"), (2, "z-y")):
         plane = raw.take(raw.shape[axis] // 2, axis)
-        panels = {f"{name}": rgb(plane)} | {
+        panels = {name: rgb(plane)} | {
             title: outlined(plane, each.take(each.shape[axis] // 2, axis))
             for title, each in found.items()
         }

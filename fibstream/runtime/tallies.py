@@ -24,7 +24,7 @@ class Tallies:
             self._tallies[CONSUMER_STALLS] = STALLS
         self._counted = dict.fromkeys(self._tallies, 0)
         for metric in self._tallies:
-            telemetry.add(metric, 0)
+            telemetry.begin(metric)
 
     def count(self) -> None:
         """Add what is new."""

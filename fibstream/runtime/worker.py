@@ -45,7 +45,7 @@ class Worker:
         self._refresh = refresh
         for stage in stages:
             for outcome in OUTCOME.values:
-                site.telemetry.add(TASKS, 0, stage=stage.family, outcome=outcome)
+                site.telemetry.begin(TASKS, stage=stage.family, outcome=outcome)
         self.cause = ""  # why the last task failed
 
     def handle(self, task: Task) -> Generator[None, None, Outcome]:

@@ -212,7 +212,7 @@ class Telemetry:
         return 0.0
 
     def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
-        """Raise a counter, or move a gauge; 0 makes a series appear before its first event."""
+        """Raise a counter, or move a gauge."""
 
     def set(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Set a gauge."""
@@ -222,6 +222,9 @@ class Telemetry:
 
     def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Add one value to a histogram."""
+
+    def begin(self, metric: Metric, /, **labels: str) -> None:
+        """Make a series appear before its first event: one that begins with it has no rate."""
 
     def laps(self, metric: Metric, /, **labels: str) -> Callable[[str], None]:  # noqa: ARG002
         """Return a function that ends the present step under its name and begins the next.
@@ -255,6 +258,8 @@ class PlannerMetrics:
         self.live = False
         self._telemetry = telemetry
         self._stages = tuple(stages)
+        for stage in self._stages:
+            telemetry.begin(FRESHNESS, stage=stage.partition("/")[0])
         self._gauges: dict[Metric, float] = {}
         self._since: dict[Place, float] = {}  # when the chunk landed, of outputs not yet made
         self._sent: dict[Place, str] = {}  # the key of each task under way

@@ -89,7 +89,7 @@ class Prometheus(Telemetry):
             if metric.kind == "counter" and known:
                 for values in product(*(label.values for label in labels)):
                     names = (label.name for label in labels)
-                    self.add(metric, 0, **dict(zip(names, values, strict=True)))
+                    self.begin(metric, **dict(zip(names, values, strict=True)))
 
     # -- updating metrics ------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class Prometheus(Telemetry):
         return self._clock()
 
     def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
-        """Raise a counter, or move a gauge; 0 makes a series appear before its first event."""
+        """Raise a counter, or move a gauge."""
         self._series_of(metric, labels).inc(amount)
 
     def set(self, metric: Metric, value: float, /, **labels: str) -> None:
@@ -112,6 +112,10 @@ class Prometheus(Telemetry):
     def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Add one value to a histogram."""
         self._series_of(metric, labels).observe(value)
+
+    def begin(self, metric: Metric, /, **labels: str) -> None:
+        """Make a series appear before its first event."""
+        self._series_of(metric, labels)
 
     def laps(self, metric: Metric, /, **labels: str) -> Callable[[str], None]:
         """Return a function that ends the present step under its name and begins the next."""

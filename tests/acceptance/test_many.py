@@ -13,7 +13,7 @@ from fibstream.services.inference.edges.model import find_model
 from fibstream.services.inference.tiling import predict
 
 SHAPE = (64, 128, 128)
-SEED = 905  # training has 1,000 to 6,049
+SEED = 905  # training has 1,000 to 12,049
 
 
 def test_the_network_finds_organelles_in_a_cell_it_never_saw() -> None:
@@ -29,4 +29,4 @@ def test_the_network_finds_organelles_in_a_cell_it_never_saw() -> None:
         if (truth := members(fine, name)).any()
     }
     assert len(dice) >= 8, dice
-    assert sum(dice.values()) / len(dice) > 0.55, dice
+    assert sum(dice.values()) / len(dice) > 0.8, dice  # 0.830 when this was written

@@ -228,6 +228,8 @@ def test_what_goes_on_longer_is_one_long_training(cell, tmp_path, first, then) -
     longer = trained(configured(cell, steps=6, **then), tmp_path / "b")
     assert torch.equal(whole.net.head.weight, longer.net.head.weight)
     assert whole.step == longer.step == 6
+    with pytest.raises(WrongUse, match="another steps; expected the same"):  # it cannot go back
+        trained(configured(cell, steps=3, **first), tmp_path / "b")
 
 
 def test_a_share_of_other_steps_is_another_training(cell, tmp_path) -> None:

@@ -51,7 +51,14 @@ def test_freshness_of_what_landed_before_the_planner_started_is_not_known(
     line.work()
     turn(planner)
     assert planner.frontier.recorded == 3
+    assert line.count(declared.FRESHNESS) == 0
+
+
+def test_a_freshness_is_there_before_anything_landed(line: CountedLine) -> None:
+    """Prometheus has no rate of a series that begins with all that it will ever count."""
     assert line.count(declared.FRESHNESS) is None
+    PlannerMetrics(line.prometheus, [f"{STAGE}/er", STAGE])
+    assert line.count(declared.FRESHNESS) == 0
 
 
 def test_what_never_landed_has_no_freshness() -> None:
@@ -75,7 +82,7 @@ def test_a_chunk_that_failed_is_not_timed_any_more(line: CountedLine) -> None:
     line.clock.seconds += 5
     metrics.recorded(Record(STAGE, MIDDLE, "failed", "k"), None)
     metrics.recorded(Record(STAGE, MIDDLE, "ready", "k", {"blur": "a"}), None)
-    assert line.count(declared.FRESHNESS) is None
+    assert line.count(declared.FRESHNESS) == 0
     assert planner.metrics is not metrics
 
 

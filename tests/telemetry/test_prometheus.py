@@ -127,5 +127,6 @@ def test_the_silent_telemetry_keeps_nothing() -> None:
     silent.set(declared.QUEUE, 1)
     silent.stamp(declared.LAST_COMMIT)
     silent.observe(declared.FRESHNESS, 1)
+    silent.begin(declared.FRESHNESS)
     silent.called("Predict", "OK", 1)
     assert vars(silent) == {}

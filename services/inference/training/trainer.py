@@ -180,7 +180,7 @@ class Trainer:
         """Go on from a checkpoint of the same configuration; raise WrongUse for any other."""
         config, saved = read_checkpoint(path)
         free = {"save_every", "keep_every"}
-        if self.config.steps_as(config):
+        if self.config.steps_as(config) and saved["step"] <= self.config.steps:
             free |= {"steps", "cycles"}
         ours, theirs = (c.model_dump(mode="json") for c in (self.config, config))
         differs = [k for k in ours if ours[k] != theirs[k] and k not in free]
