@@ -112,6 +112,10 @@ class FragmentSets:
         """Return the nodes of a chunk's fragments, in the order of its summary."""
         return self._fragments[chunk]
 
+    def chunks_of(self, root: int) -> set[Index]:
+        """Return the chunks with a fragment of a set."""
+        return set(self._chunks[root])
+
     def find(self, name: int) -> int | None:
         """Return the root of the set that holds ``name``; None for an unknown name."""
         node = self._node.get(name)

@@ -10,6 +10,8 @@ IEEE PAMI 2009). Ties are broken by global id, so a basin does not depend on the
 ``rule``         what decides which basins become one object
 ``agglomerate``  basins merged by a quantile of the affinity between them
 ``closed``       closed components of several chunks, and the holes in them
+``frozen``       what of an open component nothing can change any more
+``giants``       components that are split while they are open
 ``split``        the objects of a dataset, kept up to date as its chunks come
 ``summary``      what is kept of a chunk for that
 ``traced``       the component, the fragment and the object of every basin, for who asks afterwards

@@ -16,11 +16,11 @@ import numpy as np
 from .basins import Ids
 from .dynamics import contract, mark
 from .rule import Agglomeration
-from .saddles import SaddleGraph, rows_of
+from .saddles import SaddleGraph, find_in, rows_of
 
 
-class _Between:
-    """How often each relief occurs between two basins, and its quantile."""
+class Between:
+    """How often each relief occurs between two basins, and its quantile: the score."""
 
     __slots__ = ("score", "times")
 
@@ -29,6 +29,7 @@ class _Between:
         self.rescore(quantile)
 
     def rescore(self, quantile: int) -> None:
+        """Take the quantile anew."""
         total = self.times.total()
         before = min(quantile * total // 100, total - 1)
         # Ascending affinity is descending relief.
@@ -39,7 +40,10 @@ class _Between:
                 return
 
 
-def agglomerate(graph: SaddleGraph, rule: Agglomeration) -> Ids:
+Around = list[dict[int, Between]]
+
+
+def agglomerate(graph: SaddleGraph, rule: Agglomeration, forest: SaddleGraph | None = None) -> Ids:
     """Return the object of each basin, uint64 ``(n,)``: the least name of its voxels.
 
     Parameters
@@ -50,18 +54,31 @@ def agglomerate(graph: SaddleGraph, rule: Agglomeration) -> Ids:
     rule
         Ties of scores are broken by the names of the two basins, the lesser ones first; a merged
         basin has the lesser name.
+    forest
+        Of all basins, where those of ``graph`` are merged in part (`frozen.settle`): it alone tells
+        how deep minima are.
     """
-    markers = mark(graph, rule.least_dynamics)
+    deep = graph if forest is None else forest
+    markers = find_in(deep.basin, mark(deep, rule.least_dynamics), graph.basin)
     merged = contract(graph, markers)
-    region = np.array(_merge(merged, rule), np.int64)
+    region = np.array(merge(neighbours(merged, rule.quantile), rule), np.int64)
     first = np.full(region.size, np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(first, region, merged.first)
     return first[region[rows_of(merged.basin, markers)]]
 
 
-def _merge(graph: SaddleGraph, rule: Agglomeration) -> list[int]:
-    """Return the row of the basin that each one becomes part of."""
-    around = _neighbours(graph, rule.quantile)
+def merge(around: Around, rule: Agglomeration, waits: list[bool] | None = None) -> list[int]:
+    """Return the row of the basin that each one becomes part of; ``around`` is then of these.
+
+    Parameters
+    ----------
+    around
+        The neighbours of each basin, as `neighbours` makes them.
+    rule
+        Its threshold ends it.
+    waits
+        Basins of which not everything is known, `frozen.settle`; more become so on the way.
+    """
     queue = [(e.score, a, b) for a, es in enumerate(around) for b, e in es.items() if a < b]
     heapq.heapify(queue)
     parent = list(range(len(around)))
@@ -71,6 +88,8 @@ def _merge(graph: SaddleGraph, rule: Agglomeration) -> list[int]:
         between = around[a].get(b)
         if between is None or between.score != score:
             continue  # merged or changed since
+        if waits is not None and _must_wait(around, a, b, waits):
+            continue
         parent[b] = a
         for c in _absorb(around, a, b, rule.quantile):
             heapq.heappush(queue, (around[a][c].score, min(a, c), max(a, c)))
@@ -79,19 +98,36 @@ def _merge(graph: SaddleGraph, rule: Agglomeration) -> list[int]:
     return parent
 
 
-def _neighbours(graph: SaddleGraph, quantile: int) -> list[dict[int, _Between]]:
-    around: list[dict[int, _Between]] = [{} for _ in graph.basin]
+def _must_wait(around: Around, a: int, b: int, waits: list[bool]) -> bool:
+    """Whether two basins wait, whose score is the least of both: then all of that score do."""
+    score, found = around[a][b].score, {a, b}
+    new = [a, b]
+    while new:
+        here = new.pop()
+        beyond = {c for c, e in around[here].items() if e.score == score} - found
+        found |= beyond
+        new += beyond
+    if any(waits[node] for node in found):
+        for node in found:
+            waits[node] = True
+        return True
+    return False
+
+
+def neighbours(graph: SaddleGraph, quantile: int) -> Around:
+    """Return by row the neighbours of each basin, and what is between."""
+    around: Around = [{} for _ in graph.basin]
     ends = rows_of(graph.basin, graph.edge).tolist()
     bounds = np.searchsorted(graph.at, np.arange(len(ends) + 1)).tolist()
     level, times = graph.level.tolist(), graph.times.tolist()
     for row, (a, b) in enumerate(ends):
         part = slice(bounds[row], bounds[row + 1])
         counts = Counter(dict(zip(level[part], times[part], strict=True)))
-        around[a][b] = around[b][a] = _Between(counts, quantile)
+        around[a][b] = around[b][a] = Between(counts, quantile)
     return around
 
 
-def _absorb(around: list[dict[int, _Between]], a: int, b: int, quantile: int) -> list[int]:
+def _absorb(around: Around, a: int, b: int, quantile: int) -> list[int]:
     """Move the neighbours of ``b`` to ``a`` and return them."""
     moved = []
     for c, between in around[b].items():

@@ -5,7 +5,7 @@ nor an absent voxel. It is filled if its voxels share faces with voxels of one o
 Heinrich et al. 2021 do after agglomeration; with `Agglomeration.merging` it joins all of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,9 @@ from fibstream.core.stage import Arrays
 
 from ..roots import roots_of
 from .basins import Ids
-from .saddles import SaddleGraph, find_in, is_complete, rows_of, unite
-from .summary import Pieces, pieces_in, selected
+from .frozen import Settled, of_chunk, united
+from .saddles import SaddleGraph, is_complete, rows_of
+from .summary import Pieces, pieces_in
 
 Rows = NDArray[np.intp]
 
@@ -28,7 +29,9 @@ class Closed(NamedTuple):
     Attributes
     ----------
     graph
-        Their saddle graph.
+        Their saddle graph, of what is left of them.
+    forest
+        The saddles of all their basins.
     pieces
         The background that is joined to them, of all chunks one by one.
     touched
@@ -38,6 +41,7 @@ class Closed(NamedTuple):
     """
 
     graph: SaddleGraph
+    forest: SaddleGraph
     pieces: Pieces
     touched: Rows
     rows: dict[Index, tuple[Rows, slice]]
@@ -49,8 +53,9 @@ class Closed(NamedTuple):
 
 
 def unite_closed(
-    held: Mapping[Index, NDArray[np.bool_]], read: Callable[[Index], Arrays]
-) -> Closed | None:
+    held: Mapping[Index, NDArray[np.bool_]], read: Callable[[Index], Arrays],
+    parts: Sequence[Settled] = (),
+) -> Closed | None:  # fmt: skip
     """Return closed components; None if they lack a basin.
 
     So it is while a chunk was acquired anew and its neighbours were not: summaries of two contents
@@ -62,24 +67,30 @@ def unite_closed(
         By chunk, which rows of its ``ids`` belong to the components.
     read
         Returns the summary of a chunk; each is asked for once.
+    parts
+        What is settled of them, `frozen.settle`, of rows that are held.
     """
-    graphs, pieces, ends = [], [], {}
+    found, pieces = list(parts), []
     for chunk, kept in held.items():
         summary = read(chunk)
-        graphs.append(selected(summary, kept))
         pieces.append(pieces_in(summary, kept))
-        ends[chunk] = graphs[-1].basin
-    graph, background = unite(graphs), Pieces(*map(np.concatenate, zip(*pieces, strict=True)))
-    touched = _below(graph, background.beside[:, 1])
-    if not (is_complete(graph) and np.isin(touched, graph.basin).all()):
+        rest = kept.copy()
+        for part in parts:
+            own, _ = part.rows.get(chunk, (rest[:0], None))
+            rest[: own.size] &= ~own
+        found.append(of_chunk(chunk, rest, summary))
+    one, background = united(found), Pieces(*map(np.concatenate, zip(*pieces, strict=True)))
+    touched = one.of_ends(background.beside[:, 1])
+    whole = is_complete(one.graph) and is_complete(one.forest)
+    if not (whole and np.isin(touched, one.graph.basin).all()):
         return None
     bounds = np.cumsum([0, *(each.name.size for each in pieces)]).tolist()
-    parts = map(slice, bounds[:-1], bounds[1:])
+    places = map(slice, bounds[:-1], bounds[1:])
     rows = {
-        chunk: (rows_of(graph.basin, _below(graph, each)), part)
-        for (chunk, each), part in zip(ends.items(), parts, strict=True)
+        chunk: (rows_of(one.graph.basin, one.rows[chunk][1]), place)
+        for chunk, place in zip(held, places, strict=True)
     }
-    return Closed(graph, background, rows_of(graph.basin, touched), rows)
+    return Closed(one.graph, one.forest, background, rows_of(one.graph.basin, touched), rows)
 
 
 def fill_holes(closed: Closed, objects: Ids, *, merging: bool) -> tuple[Ids, Ids]:
@@ -120,8 +131,3 @@ def _joined(objects: Ids, hole: NDArray[np.int64], around: Ids) -> Ids:
     other = around[first[1][np.searchsorted(first[0], hole)]]
     pairs = np.stack([np.searchsorted(names, around), np.searchsorted(names, other)], 1)
     return names[roots_of(pairs, names.size)[row]]
-
-
-def _below(graph: SaddleGraph, ends: Ids) -> Ids:
-    """Return where descent ends that leaves a block."""
-    return find_in(graph.shell[:, 0], graph.shell[:, 1], ends)

@@ -42,7 +42,7 @@ def find_dynamics(graph: SaddleGraph) -> Relief:
     is never met by a lower one has `ENDLESS`. The graph or its spanning forest will do; it is that
     of a whole volume, or of whole components of its foreground.
     """
-    numbers, ends, order = _numbered(graph)
+    numbers, ends, order = numbered(graph)
     depth = np.full(numbers.size, ENDLESS, np.uint16)
     floor = np.empty(numbers.size, np.uint16)
     floor[numbers] = graph.relief
@@ -57,7 +57,7 @@ def mark(graph: SaddleGraph, least: int) -> Ids:
     at the markers). With 1, only minima of the same plateau are merged.
     """
     assert 0 <= least < ENDLESS
-    numbers, ends, _ = _numbered(graph)
+    numbers, ends, _ = numbered(graph)
     marked = np.empty(numbers.size, np.bool_)
     marked[numbers] = find_dynamics(graph) >= least
     names = np.empty(numbers.size, np.uint64)
@@ -79,7 +79,7 @@ def _saddle_order(graph: SaddleGraph) -> Numbers:
     return np.lexsort(graph.saddle.T[::-1])
 
 
-def _numbered(graph: SaddleGraph) -> tuple[Numbers, Numbers, Numbers]:
+def numbered(graph: SaddleGraph) -> tuple[Numbers, Numbers, Numbers]:
     """Return the number of each basin in (relief, name), the edges' ends in order, the order."""
     numbers = np.empty(graph.basin.size, np.int64)
     numbers[np.lexsort((graph.basin, graph.relief))] = np.arange(graph.basin.size)

@@ -168,6 +168,16 @@ def rows_of(names: Ids, wanted: Ids) -> NDArray[np.intp]:
     return rows
 
 
+def with_edges(graph: SaddleGraph, kept: NDArray[np.bool_]) -> SaddleGraph:
+    """Return the graph with some of its edges, bool ``(m,)``."""
+    times = kept[graph.at]
+    row = np.cumsum(kept) - 1
+    return graph._replace(
+        edge=graph.edge[kept], saddle=graph.saddle[kept], at=row[graph.at[times]],
+        level=graph.level[times], times=graph.times[times],
+    )  # fmt: skip
+
+
 def rename(graph: SaddleGraph, basin: Ids, edge: Ids) -> SaddleGraph:
     """Return the graph in which basins of one new name are one; the order need not be kept.
 

@@ -2,27 +2,35 @@
 
 A pure function of the summaries of chunks, kept up to date as `kernels.objects` keeps components.
 Agglomeration of a component reads no other one, so each is split once it is closed; an open one is
-one object. Importing it brings no compiler.
+one object, but of a giant what cannot change any more is split off with every snapshot (`frozen`).
+Importing it brings no compiler.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fibstream.core.arrays import decode_arrays, encode_arrays
-from fibstream.core.grid import Index
+from fibstream.core.grid import Grid, Index
 from fibstream.core.ids import BACKGROUND_BIT
 from fibstream.core.stage import Arrays
 
 from ..mapping import encode_mapping
 from ..objects import ObjectChange, State
 from ..union_find import FragmentSets
+from .giants import Giants, Rows
 from .rule import Agglomeration
 from .summary import components_in
 
+if TYPE_CHECKING:
+    from .frozen import Done
+
 Names = NDArray[np.uint64]
+GIANT = 64  # chunks of a component that is not left whole while it is open
 EMPTY = BACKGROUND_BIT  # stands for the object of a hole that is not filled
 
 
@@ -36,17 +44,23 @@ class SplitFold:
     ----------
     rule
         What decides which basins become one object.
+    grid
+        The chunks of the volume; while its extent is open, none is the last.
     least, most
         The limits of an object in voxels, both inclusive.
     only, without
         Ids of the objects that are kept, all where there are none, and of those that are not.
+    giant
+        Chunks from which on a component is split while it is open; `GIANT` by default.
     """
 
     def __init__(
-        self, rule: Agglomeration, *, least: int = 1, most: float = math.inf,
+        self, rule: Agglomeration, grid: Grid, *, least: int = 1, most: float = math.inf,
         only: frozenset[int] = frozenset(), without: frozenset[int] = frozenset(),
+        giant: int | None = None,
     ) -> None:  # fmt: skip
         self._rule = rule
+        self._grid, self._giant = grid, GIANT if giant is None else giant
         self._least, self._most = least, most
         self._only, self._without = only, without
         self._summaries: dict[Index, bytes] = {}  # as stored: a fifth of their arrays
@@ -59,6 +73,7 @@ class SplitFold:
 
     def _begin(self) -> None:
         self._sets = FragmentSets(merging=self._rule.merging)
+        self._giants = Giants(self._sets, self._rule, self._grid)
         self._unsettled: set[Index] = set()  # chunks with labels that may still change
         self._part: dict[Index, NDArray[np.uint32]] = {}  # of each basin, as it was added
         self._object: dict[Index, Names] = {}  # of each row of a chunk; 0: its set is open
@@ -90,7 +105,9 @@ class SplitFold:
     def snapshot(self) -> None:
         """Let the labels of open components follow what is known now."""
         self._current()
-        self._take_snapshot({chunk: self._labels(chunk) for chunk in self._unsettled})
+        before = {chunk: self._labels(chunk) for chunk in self._unsettled}
+        self._settle_giants()
+        self._take_snapshot(before)
 
     def mapping(self, chunk: Index) -> bytes:
         """Return the labels of a chunk's basins, encoded for ``relabel``.
@@ -115,8 +132,8 @@ class SplitFold:
     def objects(self) -> dict[int, tuple[int, State]]:
         """Return voxels and state of each object within the limits."""
         self._current()
-        names = {self._sets.name(root) for root in self._sets.objects()} | self._voxels.keys()
-        states = ((name, self._state(name)[0]) for name in names)
+        open_ = {self._giants.left(self._sets.name(root)) for root in self._sets.objects()}
+        states = ((name, self._state(name)[0]) for name in open_ | self._voxels.keys())
         return {name: state for name, state in states if state is not None}
 
     def _current(self) -> None:
@@ -131,6 +148,7 @@ class SplitFold:
             self._add(chunk, self._read(chunk))
         self._sets.contradicted = False
         self._split_closed()
+        self._settle_giants()
         self._take_snapshot(before)
 
     def _read(self, chunk: Index) -> Arrays:
@@ -139,13 +157,14 @@ class SplitFold:
     def _add(self, chunk: Index, summary: Arrays) -> None:
         self._sets.add(chunk, components_in(summary))
         self._part[chunk] = summary["part"]
+        self._giants.add(chunk, summary["relief"].size)
         self._object[chunk] = np.zeros(summary["ids"].size, np.uint64)
         self._unsettled.add(chunk)
 
     def _split_closed(self) -> None:
         """Split the components that have closed since the last call."""
         changed, self._sets.changed = self._sets.changed, set()
-        self._changed |= changed
+        self._changed |= changed | {self._giants.left(id_) for id_ in changed}
         chunks, self._sets.relabelled = self._sets.relabelled, set()
         found = {root for id_ in changed if (root := self._sets.find(id_)) is not None}
         roots = {r for r in found if self._sets.is_object(r) and self._sets.is_closed(r)}
@@ -158,20 +177,17 @@ class SplitFold:
         from .agglomerate import agglomerate
         from .closed import fill_holes, unite_closed
 
-        held = {
-            chunk: np.isin(roots_in(self._sets, chunk, self._part[chunk]), roots)
-            for chunk in chunks
-        }
-        held = {chunk: kept for chunk, kept in held.items() if kept.any()}
+        held = self._held(roots, chunks)
         if not held:
             return
-        closed = unite_closed(held, self._read)
+        closed = unite_closed(held, self._read, self._giants.parts(roots))
         if closed is None:
             for root in roots if len(roots) > 1 else ():
                 self._agglomerate([root], chunks)
             return
         self._split |= {self._sets.name(root) for root in roots}
-        objects = agglomerate(closed.graph, self._rule)
+        self._giants.drop(roots)
+        objects = agglomerate(closed.graph, self._rule, closed.forest)
         objects, filled = fill_holes(closed, objects, merging=self._rule.merging)
         for ids, voxels in (objects, closed.graph.voxels), (filled, closed.pieces.voxels):
             for name, each in zip(ids.tolist(), voxels.tolist(), strict=True):
@@ -183,11 +199,37 @@ class SplitFold:
             self._object[chunk][kept] = closed.named(chunk, objects, filled)
         self._dirty |= held.keys()
 
+    def _held(self, roots: Sequence[int], chunks: Iterable[Index]) -> dict[Index, Rows]:
+        """Return by chunk the rows of some components that have no object yet."""
+        held = {
+            chunk: np.isin(roots_in(self._sets, chunk, self._part[chunk]), roots)
+            & (self._object[chunk] == 0)
+            for chunk in chunks
+        }
+        return {chunk: kept for chunk, kept in held.items() if kept.any()}
+
+    def _settle_giants(self) -> None:
+        """Split off the objects of large open components that are done."""
+        for root in self._sets.objects():
+            large = len(self._sets.chunks_of(root)) >= self._giant
+            if large and not self._sets.is_closed(root):
+                done = self._giants.settle(root, partial(self._held, [root]), self._read)
+                if done is not None:
+                    self._take_done(root, done)
+
+    def _take_done(self, root: int, done: "Done") -> None:
+        name = self._sets.name(root)
+        self._voxels |= done.voxels
+        self._changed.update(done.voxels, [name, self._giants.left(name)])
+        for chunk, (own, ids) in done.rows.items():
+            self._object[chunk][: own.size][own] = ids
+        self._dirty |= done.rows.keys()
+
     def _labels(self, chunk: Index) -> Names:
         """Return the label of each row of a chunk: of its object, or of its open component."""
         names = [self._sets.name(node) for node in self._sets.fragments(chunk)]
         known = [self._snapshot.get(n, n if n < BACKGROUND_BIT else 0) for n in names]
-        open_ = np.array(known, np.uint64)
+        open_ = np.array([self._giants.left(n) for n in known], np.uint64)
         found = self._object[chunk]
         distinct, at = np.unique(found, return_inverse=True)
         kept = np.array([self._kept(n, self._voxels.get(n, 0)) for n in distinct.tolist()], bool)
@@ -225,11 +267,11 @@ class SplitFold:
             state: State = "final" if self._sealed else "closed"
             voxels = self._voxels[id_]
             return ((voxels, state) if self._kept(id_, voxels) else None), id_
-        root = self._sets.find(id_)
+        root = self._sets.find(self._giants.component(id_))
         if root is None or not self._sets.is_object(root) or self._sets.name(root) in self._split:
             return None, None
-        name, voxels = self._sets.name(root), self._sets.voxels(root)
-        return ((voxels, "open") if self._kept(name, voxels) else None), name
+        name, voxels = self._giants.left(self._sets.name(root)), self._giants.voxels(root)
+        return ((voxels, "open") if voxels and self._kept(name, voxels) else None), name
 
     def _change(self, id_: int) -> ObjectChange | None:
         """Return how an object differs from what was last reported of it, and note that."""

@@ -73,24 +73,20 @@ def selected(summary: Arrays, kept: NDArray[np.bool_]) -> "SaddleGraph":
 
     ``kept`` is of all rows of ``ids``, those of pieces of background are passed over.
     """
-    from .saddles import SaddleGraph
+    from .saddles import SaddleGraph, with_edges
 
     basins = summary["relief"].size
     kept = kept[:basins]
     basin = summary["ids"][:basins][kept]
     shell = summary["shell"][np.isin(summary["shell"][:, 1], basin)]
-    edges = np.asarray(np.isin(summary["edge"], basin).any(axis=1))
-    row = np.cumsum(edges) - 1
-    times = edges[summary["at"]]
     start, stop = (tuple(int(n) for n in row) for row in summary["core"])
-    return SaddleGraph(
+    found = SaddleGraph(
         Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])),
         basin, summary["relief"][kept], summary["first"][kept],
-        summary["voxels"][kept].astype(np.uint64), shell,
-        summary["edge"][edges], summary["saddle"][edges],
-        row[summary["at"][times]].astype(np.int64), summary["level"][times],
-        summary["times"][times].astype(np.uint64),
+        summary["voxels"][kept].astype(np.uint64), shell, summary["edge"], summary["saddle"],
+        summary["at"].astype(np.int64), summary["level"], summary["times"].astype(np.uint64),
     )  # fmt: skip
+    return with_edges(found, np.asarray(np.isin(found.edge, basin).any(axis=1)))
 
 
 def pieces_in(summary: Arrays, kept: NDArray[np.bool_]) -> Pieces:

@@ -19,7 +19,7 @@ from fibstream.kernels.watershed.dynamics import mark
 from fibstream.kernels.watershed.split import SplitFold
 from fibstream.kernels.watershed.traced import LEVELS, Trace, trace
 
-from .test_agglomerated import Case
+from .touching import Case
 
 Chunks = dict[Index, tuple[NDArray[np.uint64], Arrays]]
 COMPONENT = LEVELS.index("component")
@@ -113,7 +113,7 @@ def test_objects_are_those_of_the_fold_while_two_contents_meet() -> None:
     for seed in range(250, 266):
         case = Case(seed, CONNECTIVITIES[seed % 3], 0.0)
         chunks, others = case.chunks(case.values), case.chunks(case.values[::-1].copy())
-        fold = SplitFold(case.given.agglomeration)
+        fold = SplitFold(case.given.agglomeration, case.grid)
         for index in sorted(chunks):
             fold.put(index, chunks[index][1])
         chunks = {i: others[i] if case.rng.random() < 0.2 else own for i, own in chunks.items()}

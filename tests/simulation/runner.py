@@ -7,6 +7,7 @@ from functools import partial
 from multiprocessing import get_context
 
 from .cell import cell_world
+from .scale import small_scale
 from .world import World
 
 PROCESSES = 2
@@ -19,7 +20,8 @@ KINDS: dict[str, Callable[[int], World]] = {"small": World, "cells": cell_world}
 def fate(kind: str, seed: int) -> tuple[int, str]:
     """Return the seed and how it ended: nothing when all was well, else the trace."""
     try:
-        KINDS[kind](seed).run()
+        with small_scale():
+            KINDS[kind](seed).run()
     except Exception:  # whatever a seed runs into is what we look for
         return seed, traceback.format_exc()
     return seed, ""

@@ -105,8 +105,8 @@ def fold(dataset: Dataset, organelle: Organelle) -> Fold:
     name, rule = organelle.name, _rule(dataset, organelle)
     source = Input(f"fragments/{name}", f"summaries/fragments/{name}")
     split = SplitFold(
-        _settings(organelle).agglomeration, least=rule.least, most=rule.most, only=rule.only,
-        without=rule.without,
+        _settings(organelle).agglomeration, dataset.grid, least=rule.least, most=rule.most,
+        only=rule.only, without=rule.without,
     )  # fmt: skip
     return HostedObjects(name, source, f"labels/{name}", split)
 
