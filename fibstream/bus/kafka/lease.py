@@ -4,9 +4,8 @@ Kafka's groups know positions, not tasks. So what a worker holds is written to a
 beside the queue: when it dies, the next owner finds the lease that never ended.
 """
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 from kafka import TopicPartition
@@ -120,13 +119,18 @@ class Leases:
 
 
 class Tail:
-    """The offsets of a queue's own tasks that are not acknowledged; a part of a follower."""
+    """A queue's own tasks that are not acknowledged; a part of a follower.
+
+    Of one key the last counts: a planner sends what nobody does again and again, which would look
+    like more and more work to do.
+    """
 
     def __init__(self, start: Mapping[TopicPartition, int], scope: str | None) -> None:
         self.places = list(start)
         self.seen = dict(start)
         self._scope = scope
-        self._offsets = {place: array("q") for place in start}
+        # By key the last offset; put last whenever it is sent, so that offsets ascend.
+        self._offsets: dict[TopicPartition, dict[str, int]] = {place: {} for place in start}
 
     def accept(self, place: TopicPartition, records: Sequence[Any]) -> None:
         """Record the offsets of own tasks."""
@@ -136,10 +140,13 @@ class Tail:
             self.seen[place] = record.offset + 1
             key = None if record.value is None else text_of(record.key)  # else passed over
             if key is not None and self._scope in (None, dataset_of(key)):
-                self._offsets[place].append(record.offset)
+                self._offsets[place].pop(key, None)
+                self._offsets[place][key] = record.offset
 
     def count(self, committed: Mapping[TopicPartition, int]) -> int:
         """Return how many are at or after the committed offsets; drop the others."""
         for place, offsets in self._offsets.items():
-            del offsets[: bisect_left(offsets, committed[place])]
+            end = committed[place]
+            for key, _ in list(takewhile(lambda item: item[1] < end, offsets.items())):  # noqa: B023
+                del offsets[key]
         return sum(map(len, self._offsets.values()))
