@@ -1,7 +1,8 @@
 """A streamed run, end to end: throughput, latency, label writes, memory, sizes.
 
-Run: ``python bench/streaming.py [--workers N] [--repeat N] [--bus kafka://HOST:PORT]``. It streams
-the sample, repeated to make it larger, and prints ratios against the bare network in the same run.
+Run: ``python bench/streaming.py [--workers N ..] [--repeat N] [--bus kafka://HOST:PORT]``. It
+streams the sample, repeated to make it larger, and prints ratios against the bare network in the
+same run.
 """
 
 import argparse
@@ -91,24 +92,25 @@ class Timed:
         bus = open_bus(self.url, self.out, self.design.dataset.name)
         dataset, site = open_site(LocalFiles(self.out), bus)
         announce_seal(site, dataset.grid.extent[0])
-        wait_until_idle(bus)
+        wait_until_idle(bus, dataset.name)
         for index in ordered(dataset.grid, order, 1):
             voxels = source.read(dataset.grid.box(index))
             self.started[index] = time.time()
             drive(land(site, index, voxels, dataset.dtype))
-            wait_until_idle(bus)
+            wait_until_idle(bus, dataset.name)
         runner.landed = True
 
     @property
     def work(self) -> Work:
         """Every output that was computed."""
-        return [json.loads(e.value)[:3] for e in entries_of(self.bus, [wire.WORK])]
+        entries = entries_of(self.bus, [wire.WORK], self.design.dataset.name)
+        return [json.loads(entry.value)[:3] for entry in entries]
 
 
-def wait_until_idle(bus: Bus) -> None:
+def wait_until_idle(bus: Bus, name: str) -> None:
     """Wait until every planner has read the ledger to its end and no task is left."""
     while True:
-        events = (wire.decode(e.value) for e in entries_of(bus, [wire.PROGRESS]))
+        events = (wire.decode(e.value) for e in entries_of(bus, [wire.PROGRESS], name))
         found = {e.service: e for e in events if isinstance(e, Progress)}
         if is_quiet(found, registry.names(), bus.end(wire.ledger_topics())):
             return
@@ -173,17 +175,21 @@ def print_throughput(run: Timed, workers: int) -> None:
     voxels = np.prod(dataset.grid.extent) / 1e6
     print(f"{voxels:.1f} Mvox, chunk {dataset.chunk}, {workers} workers a service, random order")
     print(f"  bare network {voxels / alone:.3f} Mvox/s")
-    print(f"  first prediction to last result {voxels / span:.3f} Mvox/s: ratio {alone / span:.2f}")
+    print(
+        f"  first prediction to last result {voxels / span:.3f} Mvox/s,"
+        f" {np.prod(dataset.grid.count) / span:.3f} chunks/s: ratio {alone / span:.2f}"
+    )
     print(f"  with start, landing and last reconcile: ratio {alone / run.seconds:.2f}")
     writes = sum("/labels/" in key for key, _, _ in run.work)
-    chunks = sum(r.stage.startswith("labels/") for r in ledger(run.bus))
+    chunks = sum(r.stage.startswith("labels/") for r in ledger(run.bus, dataset.name))
     print(f"  label writes per label chunk {writes / chunks:.2f}")
 
 
 def print_sizes(run: Timed) -> None:
     """Print the sizes of events and summaries."""
     sizes = defaultdict(list)
-    for entry in entries_of(run.bus, [*wire.ledger_topics(), wire.OBJECTS]):
+    topics = [*wire.ledger_topics(), wire.OBJECTS]
+    for entry in entries_of(run.bus, topics, run.design.dataset.name):
         sizes[f"event {entry.topic}"].append(len(entry.value))
     for path in (run.out / "summaries").glob("*/*/*"):
         sizes[f"summary {path.parent.parent.name}"].append(path.stat().st_size)
@@ -193,20 +199,23 @@ def print_sizes(run: Timed) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, nargs="+", default=[2], help="several: speed alone")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--bus", help="kafka://HOST:PORT; the embedded one by default")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         small, large = volume(folder, given.repeat), volume(folder, 2 * given.repeat)
-        run = Timed(folder, small, "random", given.workers, given.bus, paced=False)
-        print_throughput(run, given.workers)
+        for workers in given.workers:
+            run = Timed(folder, small, "random", workers, given.bus, paced=False)
+            print_throughput(run, workers)
+        if len(given.workers) > 1:
+            return
         print_sizes(run)
         waits = latency(Timed(folder, small, "raster", 1, given.bus, paced=True))
         p50, p95 = np.percentile(waits, (50, 95))
         print(f"  landed to labels less compute: p50 {p50:.3f} s, p95 {p95:.3f} s ({len(waits)})")
-        twice = Timed(folder, large, "random", given.workers, given.bus, paced=False)
+        twice = Timed(folder, large, "random", workers, given.bus, paced=False)
         for process in sorted(run.memory.keys() & twice.memory.keys()):
             one, two = run.memory[process], twice.memory[process]
             print(f"  memory {process}: {one:.0f} MB, of twice the volume {two:.0f} MB")

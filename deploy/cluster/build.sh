@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Builds a Kubernetes control plane from Go modules into FOLDER/bin, without a container or a
-# registry of images; what is there already is kept. About eight minutes on two cores, 340 MB.
-# etcd comes from the system (Debian: etcd-server).
+# Builds a Kubernetes control plane and KEDA from Go modules into FOLDER/bin, without a container or
+# a registry of images; what is there already is kept. etcd comes from the system (Debian:
+# etcd-server).
 set -euo pipefail
 FOLDER=${1:?usage: build.sh FOLDER}
 KUBERNETES=1.34.4
 KWOK=0.8.0
+KEDA=2.21.0
 PROGRAMS=(kube-apiserver kube-scheduler kube-controller-manager kubectl)
 
 mkdir -p "$FOLDER/bin" "$FOLDER/kubernetes" "$FOLDER/kwok"
@@ -61,6 +62,20 @@ kwok() {
     mv "$FOLDER/bin/kwok.new" "$FOLDER/bin/kwok"
 }
 
+keda() { # in its own folder: what it replaces, and the sums of all modules, are in there
+    local source program
+    source=$(downloaded "github.com/kedacore/keda/v2@v$KEDA")
+    mkdir -p "$FOLDER/bin/keda"
+    cp "$source"/config/crd/bases/*.yaml "$FOLDER/bin/keda"
+    for program in operator adapter; do
+        echo "building KEDA's $program" >&2
+        (cd "$source" && GOFLAGS=-mod=readonly go build -ldflags "-s -w" \
+            -o "$FOLDER/bin/keda-$program.new" "./cmd/$program")
+        mv "$FOLDER/bin/keda-$program.new" "$FOLDER/bin/keda-$program"
+    done
+}
+
 [[ -x $FOLDER/bin/kubectl ]] || kubernetes
 [[ -x $FOLDER/bin/kwok ]] || kwok
+[[ -x $FOLDER/bin/keda-adapter ]] || keda
 ls -l "$FOLDER/bin" >&2

@@ -34,6 +34,19 @@ def node(name: str, gpus: int = 0, cpu: str = "64", memory: str = "256Gi") -> Ma
     }  # fmt: skip
 
 
+def certificates(folder: Path, name: str) -> Path:
+    """Write an authority and a certificate of it for this machine: ``ca.crt``, ``tls.crt``, key."""
+    folder.mkdir()
+    words = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2"]
+    authority = ["-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"]
+    own = ["-subj", f"/CN={name}", "-keyout", "tls.key", "-out", "tls.crt", "-CA", "ca.crt",
+           "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+           "-addext", "basicConstraints=critical,CA:FALSE"]  # fmt: skip
+    for more in (authority, own):
+        subprocess.run([*words, *more], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
 class ControlPlane:
     """etcd, the API server, scheduler, controllers and kwok, in a folder."""
 
@@ -44,14 +57,14 @@ class ControlPlane:
         etcd, peer, self._api, *self._others = free_ports(6)
         self._etcd = f"http://127.0.0.1:{etcd}"
         self._peer = f"http://127.0.0.1:{peer}"
-        self._config = folder / "kubeconfig"
+        self.config = folder / "kubeconfig"
 
     def start(self) -> None:
         """Start all of it."""
         self._write()
         etcd = shutil.which("etcd")
         assert etcd, "needs etcd (Debian: etcd-server)"
-        self._run(
+        self.run(
             "etcd", etcd, f"--data-dir={self._folder / 'etcd'}",
             f"--listen-client-urls={self._etcd}", f"--advertise-client-urls={self._etcd}",
             f"--listen-peer-urls={self._peer}", f"--initial-advertise-peer-urls={self._peer}",
@@ -59,24 +72,33 @@ class ControlPlane:
         )  # fmt: skip
         self.until(self._etcd_is_healthy, "etcd")
         key = self._folder / "sa.key"
-        self._run(
+        front = certificates(self._folder / "front", "front-proxy")
+        self.run(
             "api", self._programs / "kube-apiserver", f"--etcd-servers={self._etcd}",
             "--bind-address=127.0.0.1", f"--secure-port={self._api}",
             f"--cert-dir={self._folder / 'certs'}", "--service-cluster-ip-range=10.96.0.0/16",
             f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--token-auth-file={self._folder / 'tokens.csv'}", "--authorization-mode=RBAC,Node",
+            # For APIs that others serve, as KEDA does that of its metrics.
+            f"--requestheader-client-ca-file={front / 'ca.crt'}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={front / 'tls.crt'}",
+            f"--proxy-client-key-file={front / 'tls.key'}",
         )  # fmt: skip
         self.until(lambda: self.kubectl("get", "--raw", "/readyz", check=False) == "ok", "API")
-        shared = [f"--{name}kubeconfig={self._config}"
+        shared = [f"--{name}kubeconfig={self.config}"
                   for name in ("", "authentication-", "authorization-")]  # fmt: skip
         scheduler, controllers, kwok = self._others[:3]
-        self._run("scheduler", self._programs / "kube-scheduler", *shared,
+        self.run("scheduler", self._programs / "kube-scheduler", *shared,
                   "--leader-elect=false", f"--secure-port={scheduler}")  # fmt: skip
-        self._run("controllers", self._programs / "kube-controller-manager", *shared,
+        self.run("controllers", self._programs / "kube-controller-manager", *shared,
                   "--leader-elect=false", f"--secure-port={controllers}",
-                  f"--service-account-private-key-file={key}")  # fmt: skip
-        self._run("kwok", self._programs / "kwok", f"--kubeconfig={self._config}",
+                  f"--service-account-private-key-file={key}",
+                  "--horizontal-pod-autoscaler-sync-period=1s")  # fmt: skip
+        self.run("kwok", self._programs / "kwok", f"--kubeconfig={self.config}",
                   "--manage-all-nodes=true", f"--config={self._programs / 'stages.yaml'}",
                   f"--server-address=127.0.0.1:{kwok}")  # fmt: skip
 
@@ -85,18 +107,20 @@ class ControlPlane:
                        check=True, capture_output=True)  # fmt: skip
         (self._folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         server = {"server": f"https://127.0.0.1:{self._api}", "insecure-skip-tls-verify": True}
-        self._config.write_text(json.dumps({
+        self.config.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
             "clusters": [{"name": "here", "cluster": server}],
             "users": [{"name": "admin", "user": {"token": TOKEN}}],
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "admin"}}],
         }))  # fmt: skip
 
-    def _run(self, name: str, program: str | Path, *arguments: str) -> None:
+    def run(self, name: str, program: str | Path, *arguments: str, **variables: str) -> None:
+        """Start a program that ends with the control plane; it finds the API by KUBECONFIG."""
         with (self._folder / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(
                 [sys.executable, "-c", END_WITH_PARENT, program, *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "KUBECONFIG": str(self.config), **variables},
             )  # fmt: skip
 
     def _etcd_is_healthy(self) -> bool:
@@ -114,7 +138,7 @@ class ControlPlane:
         found = subprocess.run(
             [self._programs / "kubectl", *words], check=False, capture_output=True, text=True,
             input=None if given is None else json.dumps(given),
-            env={**os.environ, "KUBECONFIG": str(self._config)}, timeout=START_S,
+            env={**os.environ, "KUBECONFIG": str(self.config)}, timeout=START_S,
         )  # fmt: skip
         assert not check or found.returncode == 0, f"{words}: {found.stdout}{found.stderr}"
         return found.stdout if check else found.stdout + found.stderr

@@ -1,11 +1,7 @@
 """The manifests on a real control plane: ``make test-cluster``; not among the ordinary tests."""
 
-import math
-import subprocess
-import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,69 +9,11 @@ import pytest
 from fibstream import registry
 from fibstream.bus.topics import PARTITIONS
 
-from . import control_plane
+from .live import GPU_NODES, NODES, apply, pods, running, wait_for
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-PROGRAMS = ROOT / "build" / "cluster" / "bin"
-GPU_NODES = {"gpu-0": 4, "gpu-1": 4}
-NODES = ("cpu-0", "cpu-1", "cpu-2")
 OVERLAYS = ("local", "backfill", "production")  # the last one stays
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A control plane with nodes, the operators' resources, and nothing of ours."""
-    with control_plane.running(PROGRAMS, tmp_path_factory.mktemp("plane")) as made:
-        made.kubectl("apply", "--server-side", "-f", HERE / "crds.yaml")
-        made.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-        for name in NODES:
-            made.kubectl("create", "-f", "-", given=control_plane.node(name))
-        for name, gpus in GPU_NODES.items():
-            made.kubectl("create", "-f", "-", given=control_plane.node(name, gpus))
-        made.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
-        yield made
-
-
-@pytest.fixture(scope="module")
-def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("manifests") / "k8s"
-    subprocess.run([sys.executable, "-m", "deploy.manifests", str(folder)], cwd=ROOT, check=True)
-    return folder
-
-
-def apply(plane: Any, manifests: Path, overlay: str) -> str:
-    folder = manifests / "overlays" / overlay
-    return str(plane.kubectl("apply", "--server-side", "--validate=strict", "-k", folder))
-
-
-@pytest.fixture(scope="module")
-def production(plane: Any, manifests: Path) -> Any:
-    """The live deployment, all its pods running."""
-    apply(plane, manifests, "production")
-    wait_for(plane, 4 * len(registry.names()))
-    return plane
-
-
-def pods(plane: Any, *labels: str, namespace: str = "fibstream") -> list[dict[str, Any]]:
-    """Return the pods that are not being deleted."""
-    chosen = [f"app.kubernetes.io/{label}" for label in labels]
-    words = ["-l", ",".join(chosen)] if chosen else []
-    found = plane.get("pods", "-n", namespace, *words)
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-
-def running(plane: Any, *labels: str) -> list[dict[str, Any]]:
-    return [pod for pod in pods(plane, *labels) if pod["status"].get("phase") == "Running"]
-
-
-def wait_for(plane: Any, count: int, *labels: str) -> None:
-    plane.until(
-        lambda: len(running(plane, *labels)) == len(pods(plane, *labels)) == count,
-        f"{count} pods {labels}",
-    )
 
 
 def scale(plane: Any, service: str, count: int) -> None:
@@ -150,6 +88,23 @@ def test_applying_again_leaves_the_workers_as_they_are_scaled(production, manife
     wait_for(production, 1, "name=refine", "component=worker")
 
 
+def test_a_pod_that_is_deleted_is_replaced(production) -> None:
+    """How long the process in it takes then, `make test-images` tells."""
+    for role in ("worker", "planner", "server"):
+        chosen = ("name=inference", f"component={role}")
+        before = {pod["metadata"]["name"] for pod in running(production, *chosen)}
+        count, gone = len(before), min(before)
+        began = time.monotonic()
+        production.kubectl("delete", "pod", gone, "-n", "fibstream", "--wait=false")
+        production.until(
+            lambda chosen=chosen, before=before: {
+                p["metadata"]["name"] for p in running(production, *chosen)} - before,
+            f"another {role}",
+        )  # fmt: skip
+        print(f"\na {role} deleted, to the next one running: {time.monotonic() - began:.1f} s")
+        wait_for(production, count, *chosen)
+
+
 def test_a_drain_keeps_one_server_of_two(production) -> None:
     """Where evicted pods find no other node, the budget stops the drain after the first."""
     servers = ("name=ingest", "component=server")
@@ -205,17 +160,3 @@ def test_a_quota_that_is_exceeded_is_named_in_an_event(production) -> None:
     )  # fmt: skip
     production.kubectl("delete", "resourcequota", "small", "-n", "fibstream")
     scale(production, "ingest", 1)
-
-
-def wanted(tasks: float, target: dict[str, Any]) -> int:
-    """Return the replicas that KEDA wants of a Prometheus trigger with an average value."""
-    (trigger,) = target["spec"]["triggers"]
-    if tasks <= float(trigger["metadata"]["activationThreshold"]):
-        return int(target["spec"]["minReplicaCount"])
-    many = math.ceil(tasks / float(trigger["metadata"]["threshold"]))
-    return min(max(many, 1), int(target["spec"]["maxReplicaCount"]))
-
-
-def test_tasks_want_no_worker_one_and_all(production) -> None:
-    for target in production.get("scaledobjects", "-n", "fibstream"):
-        assert [wanted(tasks, target) for tasks in (0, 1, 100)] == [0, 1, PARTITIONS]

@@ -135,6 +135,8 @@ def test_a_broker_that_is_restarted_has_its_topics_and_the_next_volume_goes_thro
         composed.call("restart", "kafka")
     with composed.client() as client, timed("another volume"):
         create(client, "next")
-        assert land_all(client, "next", scene) == {"written": CHUNKS}
+        landed = land_all(client, "next", scene)
+        # A call whose answer was lost is made again, and finds its chunk written.
+        assert landed.keys() <= {"written", "unchanged"} and sum(landed.values()) == CHUNKS
         assert client.wait("next").failed_count == 0
     assert composed.hashes("next") == composed.hashes("cell")

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from ..integration.conftest import CHUNK, create, land_all
 from ..support.cluster import Cluster
 from ..support.command import inside
 from ..support.patience import PATIENCE_S
+from ..support.programs import free_row
 from ..support.prometheus import Prometheus, faster, scraping
 from ..support.scene import Scene, make_scene
 from ..support.services import bus_of
@@ -35,26 +35,12 @@ OF_THE_MACHINE = {"FibstreamDiskNearlyFull"}
 ROW = 3  # processes of a service, at ports in a row: the server, its planner, a worker
 
 
-def free_row(count: int, begin: int = 20000) -> int:
-    """Return the first of so many ports in a row that nobody listens on."""
-    for first in range(begin, 32000, count):
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("no free ports")
-
-
 class Metered(Cluster):
     """Services that export their metrics."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        # Test processes side by side look for ports at the same time.
-        first = free_row(ROW * len(registry.names()), 20000 + os.getpid() % 200 * 60)
+        first = free_row(ROW * len(registry.names()))
         self.ports = {n: first + ROW * i for i, n in enumerate(registry.names())}
 
     def command(self, name: str) -> list[str]:

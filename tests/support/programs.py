@@ -1,6 +1,7 @@
 """What tests need to start programs of others on this machine."""
 
 import contextlib
+import os
 import socket
 
 # Run by a Python of its own, which becomes the program: it ends with the process that started it.
@@ -19,3 +20,17 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+def free_row(count: int) -> int:
+    """Return the first of so many ports in a row that nobody listens on."""
+    begin = 20000 + os.getpid() % 200 * 60  # test processes side by side look at the same time
+    for first in range(begin, 32000, count):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no free ports")

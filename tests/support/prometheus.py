@@ -37,14 +37,16 @@ def faster(rules: Any) -> Any:
 class Prometheus:
     """The server; ``url`` is where it answers."""
 
-    def __init__(self, program: str, folder: Path, targets: Sequence[str], rules: Any) -> None:
+    def __init__(
+        self, program: str, folder: Path, targets: Sequence[str], rules: Any, **labels: str
+    ) -> None:
         (folder / "rules.yml").write_text(yaml.safe_dump(rules))
         (folder / "prometheus.yml").write_text(yaml.safe_dump({
             "global": {"scrape_interval": f"{SCRAPE_S * 1000:.0f}ms", "scrape_timeout": "400ms",
                        "evaluation_interval": "500ms"},
             "rule_files": ["rules.yml"],
             "scrape_configs": [{"job_name": "fibstream",
-                                "static_configs": [{"targets": list(targets)}]}],
+                                "static_configs": [{"targets": list(targets), "labels": labels}]}],
         }))  # fmt: skip
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
@@ -98,10 +100,10 @@ class Prometheus:
 
 @contextlib.contextmanager
 def scraping(
-    program: str, folder: Path, targets: Sequence[str], rules: Mapping[str, Any]
+    program: str, folder: Path, targets: Sequence[str], rules: Mapping[str, Any], **labels: str
 ) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes addresses."""
-    server = Prometheus(program, folder, targets, rules)
+    """Run a Prometheus that scrapes addresses, and puts labels on what it finds."""
+    server = Prometheus(program, folder, targets, rules, **labels)
     try:
         server.until(server.is_ready, "Prometheus ready")
         yield server
