@@ -59,8 +59,8 @@ check: setup ## style, types, import contracts, length limits, documentation
 	$(BIN)/ruff format --check $(CODE)
 	rm -rf build/tree && mkdir -p build/tree/fibstream
 	ln -s $(CURDIR)/fibstream/* $(PARTS:%=$(CURDIR)/%) build/tree/fibstream
-	ln -s $(CURDIR)/tests build/tree
-	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fibstream -p tests
+	ln -s $(CURDIR)/tests $(CURDIR)/bench build/tree
+	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p fibstream -p tests -p bench
 	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
 	$(BIN)/pytest -q tests/docs
 

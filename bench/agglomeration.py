@@ -22,10 +22,11 @@ from fibstream.kernels.mapping import encode_mapping
 from fibstream.kernels.relabel import relabel
 from fibstream.kernels.smooth import smooth
 from fibstream.kernels.watershed import agglomerate, basins, dynamics, saddles
+from fibstream.kernels.watershed.rule import Agglomeration
 
 from .components import compile_times, timed
 
-RULE = agglomerate.Agglomeration(25, Fraction("0.9"))
+RULE = Agglomeration(25, Fraction("0.9"))
 ROUNDS = 3
 KERNELS = (
     (basins, ("_descend", "_follow", "_paint")),

@@ -210,7 +210,7 @@ def rates(
 ) -> None:  # fmt: skip
     made = networks(path, given.threads, () if given.file_tile else OUTPUTS)
     cut = {name: tile_of(volume, each.spec.tile) for name, each in made.items()}
-    calls: dict[str, Call] = {n: lambda n=n, e=e: e.infer(cut[n]) for n, e in made.items()}  # type: ignore[misc]
+    calls: dict[str, Call] = {n: lambda n=n, e=e: e.infer(cut[n]) for n, e in made.items()}
     voxels = {name: prod(each.spec.output) for name, each in made.items()}
     torch = naive(path, spec, volume, given.threads)
     if torch is not None:

@@ -78,8 +78,8 @@ def main() -> None:
     print(f"{len(summaries)} chunks of {given.chunk} voxels an edge, {basins} basins:")
     for name, giant in (("split at its end", len(summaries) + 1), ("split while it grows", GIANT)):
         print(name)
-        rule = _settings(organelle).agglomeration
-        fold(SplitFold(rule, made.grid, giant=giant), summaries)
+        agglomeration = _settings(organelle).agglomeration
+        fold(SplitFold(agglomeration, made.grid, giant=giant), summaries)
 
 
 if __name__ == "__main__":

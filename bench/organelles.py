@@ -67,7 +67,8 @@ def streamed(phantom: Path, text: str, out: Path, *more: str) -> float:
 
 def turns(phantom: Path, file: Path, out: Path) -> list[float]:
     """Return how long each turn of a planner takes, all services in this process."""
-    from fibstream.cli.main import app
+    import fibstream.cli.main  # noqa: F401  (all commands)
+    from fibstream.cli.app import app
 
     found: list[float] = []
     turn = PlannerLoop.turn

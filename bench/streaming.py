@@ -23,13 +23,15 @@ from fibstream import registry
 from fibstream.app.design import design, make_engine
 from fibstream.app.pipelines import read_pipeline
 from fibstream.bus import wire
+from fibstream.bus.reading import entries_of
 from fibstream.cli.demo import SAMPLE
-from fibstream.cli.run import entries_of, landing, ledger, prepare, store_record
+from fibstream.cli.run import landing, prepare, store_record
 from fibstream.cli.runner import Runner
 from fibstream.core.dataset import Dataset
 from fibstream.core.events import Progress
 from fibstream.core.grid import Box
 from fibstream.core.ports import Bus
+from fibstream.runtime.ledger import ledger
 from fibstream.runtime.loops import drive
 from fibstream.runtime.root import bus_path, open_bus
 from fibstream.runtime.settings import Settings
