@@ -16,6 +16,7 @@ from fibstream.core.service import Service
 from fibstream.store.gate import gate_of
 
 from .checks import check_address, check_brokers, check_root
+from .gpus import Gpus
 from .loops import backoff
 from .process import metrics_of, running
 from .room import Room
@@ -114,10 +115,11 @@ def serve(service: Service, given: Serving, report: Callable[[str], None]) -> No
         server.open()
         report(f"{service.name}: listening on port {server.port}, datasets below {root.url}")
         tallies = Tallies(telemetry, kafka=root.shared)
-        room = Room(root.local, telemetry)
+        room, gpus = Room(root.local, telemetry), Gpus(telemetry)
         while not stopping.wait(WATCH_S):
             supervisor.watch()
             tallies.count()
             room.look()
+            gpus.look()
             with contextlib.suppress(Retryable):  # the root is away, which every call says
                 server.name_quarantined(root.quarantined())

@@ -53,6 +53,7 @@ class Metric:
 
 
 SERVICE = Label("service", source="the services of fibstream")
+GPU = Label("gpu", source="their numbers, of those that the process sees")
 STAGE = Label("stage", source="the families of the stages of all services")
 ORGANELLE = Label("organelle", source="the pipeline's organelles")
 METHOD = Label("method", source="the calls in protos/")
@@ -160,6 +161,18 @@ STORE_FREE = Metric(
 STORE_SIZE = Metric(
     "fibstream_store_size_bytes", "gauge", "bytes", (SERVICE,),
     "Size of the disk where the datasets lie; of folders only.",
+)  # fmt: skip
+GPU_SIZE = Metric(
+    "fibstream_gpu_memory_size_bytes", "gauge", "bytes", (SERVICE, GPU),
+    "Memory of a GPU that the process may use.",
+)  # fmt: skip
+GPU_FREE = Metric(
+    "fibstream_gpu_memory_free_bytes", "gauge", "bytes", (SERVICE, GPU),
+    "Memory of a GPU that no process uses.",
+)  # fmt: skip
+GPU_BUSY = Metric(
+    "fibstream_gpu_busy_ratio", "gauge", "ratio", (SERVICE, GPU),
+    "Share of the last second or less in which a GPU computed, 0 to 1.",
 )  # fmt: skip
 GRPC_REQUESTS = Metric(
     "fibstream_grpc_requests_total", "counter", "requests", (SERVICE, METHOD, CODE),
