@@ -19,7 +19,7 @@ So chunks that are missing let abut all that touches them wait, as in abiss (Lu 
 arXiv:2106.10795), and what waits is as large as their faces, not as the component.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ class Settled(NamedTuple):
     forest
         The spanning forest of all markers and of basins that wait, by which dynamics are told.
     beside
-        Rows (piece of background, end of descent beside it, what of the graph that end is), of all
+        Rows (piece of background, end of descent beside it, what of the graph that end is), of
         pieces that may be holes.
     rows
         By chunk, which of its basins these are, and what of the graph each is.
@@ -91,11 +91,8 @@ class Done(NamedTuple):
 def of_chunk(chunk: Index, kept: Rows, summary: Arrays) -> Settled:
     """Return some basins of a chunk; ``kept`` is of all rows of ``ids`` of its summary."""
     graph = selected(summary, kept)
-    beside = summary.get("beside", np.empty((0, 2), np.uint64))
     own = kept[: summary["relief"].size]
-    return Settled(
-        graph, graph, np.concatenate([beside, beside[:, 1:]], 1), {chunk: (own, graph.basin)}
-    )  # fmt: skip
+    return Settled(graph, graph, np.empty((0, 3), np.uint64), {chunk: (own, graph.basin)})
 
 
 def united(parts: Sequence[Settled]) -> Settled:
@@ -118,8 +115,8 @@ def united(parts: Sequence[Settled]) -> Settled:
 
 def settle(
     parts: Sequence[Settled], grid: Grid, known: Collection[Index], rule: Agglomeration,
-    outside: Callable[[int], bool],
-) -> tuple[Settled, Done]:  # fmt: skip
+    beside: Ids,
+) -> tuple[Settled, Done, Rows]:  # fmt: skip
     """Merge what is decided, and take out what is done.
 
     Parameters
@@ -132,10 +129,23 @@ def settle(
         Chunks whose summaries are there.
     rule
         What decides which basins become one object.
-    outside
-        Whether a piece of background, by its name, is known to be no hole.
+    beside
+        Rows (piece of background, end of descent beside it) of all known chunks, of pieces that
+        may still be holes, but those that ``parts`` have.
+
+    Returns
+    -------
+    Settled
+        What is left.
+    Done
+        The objects that are done.
+    ndarray of bool
+        Which rows of ``beside`` are of this component: they are in what is left.
     """
     one = united(parts)
+    of = one.of_ends(beside[:, 1])
+    own = np.isin(of, one.graph.basin)
+    one = one._replace(beside=np.concatenate([one.beside, np.column_stack([beside, of])[own]]))
     open_ = _beside_missing(one.graph.shell, grid, known)
     clusters, sure = _clusters(one.forest, open_[:, 1], rule.least_dynamics)
     forest = _renamed(one.forest, one.forest.basin, clusters)
@@ -147,7 +157,7 @@ def settle(
     groups = graph.basin[merge(around, rule, (~settled).tolist())]
     apart = np.array([all(e.score >= rule.limit for e in es.values()) for es in around], np.bool_)
     names = find_in(graph.basin, groups, names)
-    beside = one.beside[np.array([not outside(name) for name in one.beside[:, 0].tolist()], bool)]
+    beside = one.beside.copy()
     beside[:, 2] = find_in(one.graph.basin, names, beside[:, 2])
     done = graph.basin[settled & apart & (groups == graph.basin)]
     done = done[~np.isin(done, beside[:, 2])]
@@ -156,11 +166,11 @@ def settle(
     rows = {chunk: (own, find_in(one.graph.basin, names, of))
             for chunk, (own, of) in one.rows.items()}  # fmt: skip
     left = Settled(
-        _without(graph, done)._replace(shell=open_),
+        _without(graph, done)._replace(shell=open_),  # frozen basins keep their names
         spanning_forest(forest)._replace(shell=_beside_missing(forest.shell, grid, known)),
         beside, _only(rows, done, among=False),
     )  # fmt: skip
-    return left, _done(graph, done, rows)
+    return left, _done(graph, done, rows), own
 
 
 def _done(graph: SaddleGraph, names: Ids, rows: ByChunk) -> Done:

@@ -36,10 +36,15 @@ class Giants:
         self._left: dict[int, int] = {}  # ids of what is left, by the name of the component
         self._basins: dict[Index, int] = {}  # of each chunk: rows that are no pieces of background
         self._free: dict[Index, int] = {}  # of these, how many are not settled
+        # Rows (piece of background, end of descent beside it) that are settled with no component:
+        # a piece is in the chunk of the earlier voxel, which need not have a basin of it.
+        self._beside = np.empty((0, 2), np.uint64)
 
-    def add(self, chunk: Index, basins: int) -> None:
+    def add(self, chunk: Index, summary: Arrays) -> None:
         """Take note of a chunk that is known now."""
-        self._basins[chunk] = self._free[chunk] = basins
+        self._basins[chunk] = self._free[chunk] = summary["relief"].size
+        if "beside" in summary:
+            self._beside = np.concatenate([self._beside, summary["beside"]])
 
     def settle(
         self, root: int, held: Callable[[Collection[Index]], Mapping[Index, Rows]],
@@ -70,10 +75,12 @@ class Giants:
                 parts.append(of_chunk(chunk, kept, read(chunk)))
         if not any(part.graph.basin.size for part in parts):
             return None
-        left, done = settle(
-            parts, self._grid, self._basins.keys(), self._rule,
-            lambda name: self._sets.find(name) == OUTSIDE,
+        parts = [part._replace(beside=self._hollow(part.beside)) for part in parts]
+        self._beside = self._hollow(self._beside)
+        left, done, own = settle(
+            parts, self._grid, self._basins.keys(), self._rule, self._beside
         )  # fmt: skip
+        self._beside = self._beside[~own]
         self.drop({root})
         self._settled.append((root, left))
         self._done.append((root, sum(done.voxels.values())))
@@ -81,6 +88,12 @@ class Giants:
         if left.graph.first.size and (name in self._left or name in done.voxels):
             self._left[name] = int(left.graph.first.min())
         return done
+
+    def _hollow(self, beside: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Return the rows of pieces of background that may still be holes."""
+        pieces, at = np.unique(beside[:, 0], return_inverse=True)
+        holes = [self._sets.find(name) != OUTSIDE for name in pieces.tolist()]
+        return beside[np.array(holes, np.bool_)[at]]
 
     def parts(self, roots: Collection[int]) -> "list[Settled]":
         """Return what is settled of some components."""

@@ -157,7 +157,7 @@ class SplitFold:
     def _add(self, chunk: Index, summary: Arrays) -> None:
         self._sets.add(chunk, components_in(summary))
         self._part[chunk] = summary["part"]
-        self._giants.add(chunk, summary["relief"].size)
+        self._giants.add(chunk, summary)
         self._object[chunk] = np.zeros(summary["ids"].size, np.uint64)
         self._unsettled.add(chunk)
 
@@ -213,6 +213,7 @@ class SplitFold:
         for root in self._sets.objects():
             large = len(self._sets.chunks_of(root)) >= self._giant
             if large and not self._sets.is_closed(root):
+                self._changed.add(self._giants.left(self._sets.name(root)))
                 done = self._giants.settle(root, partial(self._held, [root]), self._read)
                 if done is not None:
                     self._take_done(root, done)

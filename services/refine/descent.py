@@ -83,13 +83,28 @@ def cut_basins(
     found, components = cut_foreground(
         relief[inside] != OUTSIDE, patch, core, rule, None if absent is None else absent[inside]
     )
-    of = found.painted(core.shape)[_places(graph.first, core.start)]
+    painted = found.painted(core.shape)
+    of = painted[_places(graph.first, core.start)]
+    links = [components["links"].reshape(-1, 2), _linked(graph, painted, core)]
+    components = {**components, "links": np.concatenate(links)}
     fragments, pieces = paint_ends(basins), None
     if rule.fill_holes != "none":
         graph, pieces, owners = _hollows(found, basins, graph, block.shape, fragments)
         of = np.concatenate([of, owners])
     part = np.searchsorted(components["ids"], of)
     return fragments, packed(graph, part, components, pieces)
+
+
+def _linked(graph: SaddleGraph, painted: Names, core: Box) -> Names:
+    """Return pairs of fragments of a chunk from which descent leaves by one voxel.
+
+    That voxel touches both, so that they are one component; a basin must not be of two, of which
+    each would know a part of its edges. By faces no voxel leaves a chunk twice.
+    """
+    voxel, end = graph.shell.T
+    pairs = np.unique(np.stack([end, painted[_places(voxel, core.start)]], 1), axis=0)
+    same = pairs[1:, 0] == pairs[:-1, 0]
+    return np.stack([pairs[:-1, 1][same], pairs[1:, 1][same]], 1)
 
 
 def _hollows(

@@ -78,6 +78,28 @@ def equal(seed: int) -> Case:
     return case
 
 
+def rods(seed: int) -> Case:
+    """Rods side by side; the layer that joins them, by edges or corners of voxels, lands last."""
+    case = Case(seed, CONNECTIVITIES[1 + seed % 2], 0.0)
+    rng = case.rng
+    shape = triple(np.array([rng.integers(8, 14), rng.integers(5, 9), rng.integers(1, 3)]))
+    case.grid = Grid(shape, triple(np.array([rng.integers(2, 4), 4, 3])))
+    case.absent, case.gone = set(), np.zeros(shape, bool)
+    z, y, _ = np.indices(shape)
+    gap = y % 3 == 2
+    bridge = gap & (z == rng.choice([0, case.grid.chunk[0] - 1, 2 * case.grid.chunk[0] - 1]))
+    values = np.where(gap, 255 - rng.integers(0, 4), 255 - 10 * rng.integers(2, 10, shape))
+    case.values = np.where(gap & ~bridge, 0, values).astype(np.uint8)
+    joins = [i for i in case.grid.indices() if bridge[case.grid.box(i).slices()].any()]
+    case.order = [i for i in case.grid.indices() if i not in joins] + joins
+    case.settings |= {
+        "threshold_nm": 0.0, "max_volume_nm3": None, "min_volume_nm3": 0.0, "fill_holes": "none",
+        "merge_below": float(rng.choice([0.1, 0.3, 0.6])), "min_depth": float(rng.choice([0, 11])),
+    }  # fmt: skip
+    case.made = dataset_of(case.grid, "agglomerated", {"prediction": "p"}, case.settings)
+    return case
+
+
 class Told:
     """What a fold has said of objects, and the labels that follow it."""
 
@@ -126,6 +148,28 @@ def run(case: Case) -> int:
 def test_what_is_done_of_an_open_component_is_what_the_whole_has(volumes, trials) -> None:
     early = [run(volumes(seed)) > 0 for seed in range(trials)]
     assert sum(early) > trials / 8
+
+
+def test_components_that_join_by_corners_are_what_the_whole_has() -> None:
+    """Descent leaves a chunk from both by one voxel, before it is known that they are one."""
+    for seed in range(40):
+        run(rods(seed))
+
+
+@pytest.mark.parametrize("fill_holes", ["one", "all"])
+def test_a_hole_that_fills_a_chunk_is_beside_the_basins_around_it(fill_holes: str) -> None:
+    for seed in range(12):
+        case = long(seed)
+        case.grid = Grid((9, 3, 3), (3, 1, 1))
+        case.absent, case.gone = set(), np.zeros((9, 3, 3), bool)
+        case.values = (255 - 10 * case.rng.integers(0, 8, (9, 3, 3))).astype(np.uint8)
+        case.values[3:6, 1, 1] = 0
+        hole = [i for i in case.grid.indices() if not case.values[case.grid.box(i).slices()].any()]
+        rest = [i for i in case.grid.indices() if i not in hole]
+        case.order = hole + rest if seed % 2 else rest + hole
+        case.settings |= {"fill_holes": fill_holes, "merge_below": 0.1, "smooth_nm": 0.0}
+        case.made = dataset_of(case.grid, "agglomerated", {"prediction": "p"}, case.settings)
+        run(case)
 
 
 def test_lumps_that_touch_are_what_the_whole_has_too() -> None:

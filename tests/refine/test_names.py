@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zarr
 
-from fibstream.app.design import make_engine
+from fibstream.app.engines import make_engine
 from fibstream.app.reference import labels_of, prediction_of
 from fibstream.core.dataset import Dataset
 from fibstream.services.refine.recipes.generic import rule_of

@@ -119,10 +119,10 @@ class Leases:
 
 
 class Tail:
-    """A queue's own tasks that are not acknowledged; a part of a follower.
+    """How many keys of a queue have a task that is not acknowledged; a part of a follower.
 
-    Of one key the last counts: a planner sends what nobody does again and again, which would look
-    like more and more work to do.
+    Of one key the last task counts: a planner sends what nobody does again and again, which would
+    look like more and more work to do.
     """
 
     def __init__(self, start: Mapping[TopicPartition, int], scope: str | None) -> None:

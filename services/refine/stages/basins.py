@@ -47,8 +47,9 @@ def basin_stage(
         Input(prediction.stage, prediction.path, "uint8", halo),
         *(mask.read(halo) for mask in masks),
     ]
+    # 2: fragments from which descent leaves by one voxel are linked; by faces there are none.
     return Stage(
-        f"fragments/{name}", 1,
+        f"fragments/{name}", 1 if rule.connectivity == 6 else 2,
         (*read, *declaring_inputs(dataset)),
         (Output(f"fragments/{name}", "uint64", final=False), Output(f"summaries/fragments/{name}")),
         parameters,
