@@ -13,8 +13,7 @@ from fibstream.core.grid import MAX_CHUNK, MAX_CHUNKS, Box, Index, check_count, 
 from fibstream.kernels.absent import check_value
 from fibstream.registry import words
 from fibstream.runtime.root import Root
-from fibstream.runtime.settings import Settings
-from fibstream.services.inference.backend import AUTO, MEMORY_GB, MODEL, Wanted
+from fibstream.services.inference.backend import Wanted
 from fibstream.services.inference.edges.model import (
     find_model,
     network_bytes,
@@ -23,6 +22,7 @@ from fibstream.services.inference.edges.model import (
 )
 from fibstream.services.inference.grey import check_window
 from fibstream.services.inference.port import (
+    Described,
     Engine,
     ModelSpec,
     check_one_grid,
@@ -37,13 +37,13 @@ from fibstream.volumes.positions import offset_nm
 from fibstream.volumes.sources import Source
 
 from .blocks import check_blocks
+from .engines import AS_AUTO, described, engine_of, make_engine, wanted_by
 from .naming import check_recipes, named_organelles, named_predictions, taken, with_steps
 from .pipelines import Pipeline, requested_pipeline
 from .redesign import model_of, redesign, waste_notes
 from .sampling import confused_note, mask_of, network_notes, unimaged_note
 from .wiring import check_wiring
 
-AS_AUTO = Wanted()
 AUTO_SLICES = 64  # of the source, for `--contrast auto`
 
 
@@ -107,25 +107,6 @@ def check_absent(request: DatasetRequest) -> None:
         check_value(request.absent_value, request.dtype)
 
 
-def make_engine(path: Path, threads: int, wanted: Wanted = AS_AUTO) -> Engine:
-    """Load a network on the backend that is wanted, and let it check itself."""
-    from fibstream.services.inference.edges.engine import make_engine
-
-    return make_engine(path, threads, wanted)
-
-
-def engine_of(path: Path, model: Model, threads: int) -> Engine:
-    """Load a network of a dataset as the dataset was created with it."""
-    from fibstream.services.inference.edges.engine import engine_of
-
-    return engine_of(path, model.profile, threads)
-
-
-def wanted_of(settings: Settings) -> Wanted:
-    """Return which backend, precision and tile settings ask for."""
-    return Wanted(settings.backend, settings.precision, settings.tile, settings.tile_memory_gb)
-
-
 def design(
     name: str,
     source: Source,
@@ -181,15 +162,17 @@ def design_request(
         wanted = requested_pipeline(request.pipeline)
         return redesign(
             request.there, wanted, lambda name: released(name, root),
-            lambda path: make_engine(path, threads, _wanted(request)), gate,
+            lambda path: described(path, request, threads), gate,
         )  # fmt: skip
     check_absent(request)
     pipeline, files = taken(requested_pipeline(request.pipeline), words(), gate)
     networks = []
     for name in pipeline.models:  # one engine at a time: it may hold some hundred MB
-        path, engine = _engine(released(name, root), request, threads)
-        networks.append(_network(path, engine))
-        del engine
+        path = released(name, root)
+        spec = read_model(path)
+        check_one_grid(spec)
+        check_voxel_size(spec, request.voxel_size_nm, request.downsample)
+        networks.append(_network(path, described(path, request, threads)))
     if request.contrast is None:
         if request.dtype != "uint8":
             raise WrongUse(f"dtype {request.dtype}: give the contrast, two grey values")
@@ -217,17 +200,10 @@ def _engine(
                 return path, engine_of(path, model, threads)
             except WrongUse as error:
                 raise WrongUse(f"{error}; name a --backend to compute it anew") from None
-    return path, make_engine(path, threads, _wanted(request))
+    return path, make_engine(path, threads, wanted_by(request))
 
 
-def _wanted(request: DatasetRequest) -> Wanted:
-    return Wanted(
-        request.backend or AUTO, request.precision or AUTO, request.tile or MODEL,
-        request.tile_memory_gb or MEMORY_GB,
-    )  # fmt: skip
-
-
-def _network(path: Path, engine: Engine) -> Network:
+def _network(path: Path, engine: Described) -> Network:
     return Network(path, engine.spec, model_of(engine))
 
 

@@ -11,7 +11,7 @@ from fibstream.core.grid import Index
 from fibstream.registry import words
 from fibstream.services.inference.edges.model import network_bytes, read_model
 from fibstream.services.inference.port import (
-    Engine,
+    Described,
     ModelSpec,
     check_one_grid,
     check_voxel_size,
@@ -28,7 +28,7 @@ from .wiring import check_wiring
 WARN_ABOVE_WASTE = 2.0  # voxels computed for each that is kept
 
 Find = Callable[[str], Path]  # the file of a network as a pipeline names it
-Make = Callable[[Path], Engine]
+Make = Callable[[Path], Described]
 
 
 def redesign(
@@ -122,7 +122,7 @@ def _with_landing(pipeline: Pipeline, landing: Sequence[Prediction]) -> tuple[Pi
     return pipeline.model_copy(update={"predictions": (*pipeline.predictions, *kept)}), notes
 
 
-def model_of(engine: Engine) -> Model:
+def model_of(engine: Described) -> Model:
     """Return a network as a dataset records it: what is not of its grid is refused before."""
     spec = engine.spec
     assert spec.finer == (1, 1, 1), spec

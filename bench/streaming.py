@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from fibstream import registry
-from fibstream.app.design import design, make_engine
+from fibstream.app.design import design
+from fibstream.app.engines import make_engine
 from fibstream.app.pipelines import read_pipeline
 from fibstream.bus import wire
 from fibstream.bus.reading import entries_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from fibstream.app.design import engine_of
+from fibstream.app.engines import engine_of
 from fibstream.app.reference import absent_of, labels_of, prediction_of, table_of
 from fibstream.app.report import write_report
 from fibstream.app.rows import Row, rows_of

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
-from fibstream.app.design import make_engine
+from fibstream.app.engines import make_engine
 from fibstream.app.sampling import confused_note, polarity_note, unimaged_note
 from fibstream.client import Client
 from fibstream.client.ingest import Info

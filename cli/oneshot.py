@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fibstream.app.design import default_chunk, make_engine, wanted_of
+from fibstream.app.design import default_chunk
+from fibstream.app.engines import make_engine, wanted_of
 from fibstream.app.sampling import network_notes, unimaged_note
 from fibstream.core.dataset import Dataset, Prediction, clip_chunk
 from fibstream.core.errors import WrongUse

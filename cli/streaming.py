@@ -5,7 +5,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
-from fibstream.app.design import design, wanted_of
+from fibstream.app.design import design
+from fibstream.app.engines import wanted_of
 from fibstream.app.pipelines import Pipeline, PredictionEntry, read_pipeline
 from fibstream.app.supplied import only, with_networks, with_stored
 from fibstream.core.dataset import RECORD, Dataset

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fibstream import registry
 from fibstream.app.catalogue import landed, restore_log
-from fibstream.app.design import make_engine, wanted_of
+from fibstream.app.engines import make_engine, wanted_of
 from fibstream.app.folder import locked, open_dataset
 from fibstream.app.pipelines import read_pipeline
 from fibstream.app.redesign import redesign

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-GPU_NODES = {"gpu-0": 4, "gpu-1": 4}
+GPU_NODES = {"gpu-0": 5, "gpu-1": 5}  # all workers, and two servers
 NODES = ("cpu-0", "cpu-1", "cpu-2")
 
 

@@ -48,14 +48,15 @@ def test_a_misspelt_field_is_refused(plane) -> None:
 def test_inference_has_the_gpus_one_a_pod_and_nobody_else(production) -> None:
     scale(production, "inference", PARTITIONS)
     wait_for(production, PARTITIONS, "name=inference", "component=worker")
-    found = running(production, "name=inference", "component=worker")
+    computing = [("inference", "worker"), ("inference", "server")]
+    place = {pod["metadata"]["name"]: (pod["metadata"]["labels"]["app.kubernetes.io/name"],
+                                       pod["metadata"]["labels"]["app.kubernetes.io/component"])
+             for pod in running(production)}  # fmt: skip
+    found = [p for p in running(production) if place[p["metadata"]["name"]] in computing]
     assert Counter(pod["spec"]["nodeName"] for pod in found) == GPU_NODES
     for pod in found:
         assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    others = [p for p in running(production)
-              if (p["metadata"]["labels"]["app.kubernetes.io/name"],
-                  p["metadata"]["labels"]["app.kubernetes.io/component"])
-              != ("inference", "worker")]  # fmt: skip
+    others = [p for p in running(production) if place[p["metadata"]["name"]] not in computing]
     assert {p["spec"]["nodeName"] for p in others} <= set(NODES)
     scale(production, "inference", PARTITIONS + 1)  # no GPU is left
     production.until(

@@ -24,6 +24,15 @@ class InferenceCalls(Connection):
             self._call(self._inference.ListModels, inference_pb2.ListModelsRequest()).models
         )
 
+    def describe_model(
+        self, model: str, *, backend: str = "", precision: str = "", tile: str = ""
+    ) -> Any:  # fmt: skip
+        """Return how the server computes one network, as a message; what is empty it chooses."""
+        request = inference_pb2.DescribeModelRequest(
+            model=model, backend=backend, precision=precision, tile=tile
+        )
+        return self._call(self._inference.DescribeModel, request).model
+
     def predict(
         self, model: str, raw: NDArray[Any], *, voxel_size_nm: tuple[float, float, float],
         contrast: tuple[float, float] | None = None, invert: bool = False,

@@ -47,6 +47,10 @@ class Settings(Frozen):
     tile_memory_gb: float = Field(
         default=2.5, gt=0, le=1000, description="of a worker, for a tile that is not the model's"
     )
+    inference: str = Field(
+        default="", max_length=255,
+        description="who says how networks are computed, as --server takes it; else ingest does",
+    )  # fmt: skip
     lease_s: float = Field(
         default=30.0, gt=0, le=3600, description="a task not renewed so long is free"
     )

@@ -107,8 +107,8 @@ class ModelSpec(BaseModel):
         return z, y, x
 
 
-class Engine(Protocol):
-    """A network ready to run on one kind of hardware, always at the same input shape."""
+class Described(Protocol):
+    """How a network is computed somewhere."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -117,6 +117,10 @@ class Engine(Protocol):
     @property
     def profile(self) -> Mapping[str, str]:
         """Runtime, precision, tile and self-check digest; equal ones give equal bits."""
+
+
+class Engine(Described, Protocol):
+    """A network ready to run on one kind of hardware, always at the same input shape."""
 
     def infer(self, tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the prediction of one tile.

@@ -19,7 +19,7 @@ from fibstream.v1 import chunk_pb2
 from fibstream.v1 import inference_pb2 as pb
 from fibstream.v1.inference_pb2_grpc import InferenceServiceServicer
 
-from .backend import Wanted
+from .backend import AUTO, MODEL, Wanted
 from .port import Engine, ModelSpec, check_one_grid
 from .volume import Interruptible, VolumeSpec, check, predict_volume
 
@@ -36,6 +36,7 @@ class InferenceServicer(InferenceServiceServicer):
     """Answers with the released networks and those in the folder ``models`` of the root."""
 
     def __init__(self, root: Root, settings: Settings) -> None:
+        self._settings = settings
         self._models = Models(root, settings)
         self._held = threading.BoundedSemaphore(MAX_HELD)
         self._computing = threading.BoundedSemaphore(1)
@@ -52,6 +53,21 @@ class InferenceServicer(InferenceServiceServicer):
                     profile = dict(self._models.engine(name, spec).profile)
             listed.append(_model(spec, profile))
         return pb.ListModelsResponse(models=listed)
+
+    def DescribeModel(
+        self, request: pb.DescribeModelRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeModelResponse:
+        """Describe one network as it is computed here; it is run once, which takes seconds."""
+        spec = self._models.find(request.model)
+        own = self._settings
+        wanted = Wanted(
+            _chosen(request.backend, AUTO, own.backend),
+            _chosen(request.precision, AUTO, own.precision),
+            _chosen(request.tile, MODEL, own.tile), own.tile_memory_gb,
+        )  # fmt: skip
+        with held(self._computing, context):
+            made = self._models.made(request.model, spec, wanted)
+        return pb.DescribeModelResponse(model=_model(made.spec, dict(made.profile)))
 
     def Predict(
         self, request_iterator: Iterator[pb.PredictRequest], context: grpc.ServicerContext
@@ -109,21 +125,26 @@ class Models:
 
     def engine(self, name: str, spec: ModelSpec) -> Engine:
         """Return a network ready to run; one thread at a time may call this, and run it."""
-        from fibstream.services.inference.edges.engine import make_engine
-
         if spec.sha256 not in self._engines:
-            path = self._path(name)
-            if path is None:
-                raise NotFound(f"model {echo(name)}: its file is gone")
             while len(self._engines) >= MAX_ENGINES:
                 self._engines.popitem(last=False)
-            made = make_engine(path, self._settings.threads, self._wanted)
-            if made.spec.sha256 != spec.sha256:
-                raise WrongState(f"model {name}: its file was replaced just now; ask again")
+            made = self.made(name, spec, self._wanted)
             self._engines[spec.sha256] = made
             self.profiles[spec.sha256] = dict(made.profile)
         self._engines.move_to_end(spec.sha256)
         return self._engines[spec.sha256]
+
+    def made(self, name: str, spec: ModelSpec, wanted: Wanted) -> Engine:
+        """Return a network that was loaded and checked as it is wanted; it is not kept."""
+        from fibstream.services.inference.edges.engine import make_engine
+
+        path = self._path(name)
+        if path is None:
+            raise NotFound(f"model {echo(name)}: its file is gone")
+        made = make_engine(path, self._settings.threads, wanted)
+        if made.spec.sha256 != spec.sha256:
+            raise WrongState(f"model {name}: its file was replaced just now; ask again")
+        return made
 
     def _path(self, name: str) -> Path | None:
         """Return the file of a network that a client may name."""
@@ -140,6 +161,11 @@ class Models:
             self._specs[key] = read_model(path)
         check_one_grid(self._specs[key])
         return self._specs[key]
+
+
+def _chosen(asked: str, default: str, own: str) -> str:
+    """Return what is asked for by name, else what this service is set to."""
+    return asked if asked not in ("", default) else own
 
 
 def _header(requests: Iterator[pb.PredictRequest]) -> pb.PredictHeader:

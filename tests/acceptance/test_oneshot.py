@@ -10,7 +10,7 @@ import tensorstore
 import tifffile
 import zarr
 
-from fibstream.app.design import make_engine
+from fibstream.app.engines import make_engine
 from fibstream.app.reference import labels_of, prediction_of
 from fibstream.services.analysis.table import rows_hash
 from fibstream.services.refine.recipes.generic import GenericSettings, object_rule

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fibstream.app.cells.shifts import FIGURES
 from fibstream.app.cells.totals import totals
-from fibstream.app.design import make_engine
+from fibstream.app.engines import make_engine
 from fibstream.app.reference import absent_of, labels_of, prediction_of, table_of
 from fibstream.services.refine.recipes.generic import rule_of
 from fibstream.store.local import LocalFiles

@@ -191,11 +191,12 @@ def test_selectors_match_what_they_are_for(rendered, overlay) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["production", "backfill", "gpu-mig", "gpu-time-slicing"])
-def test_only_workers_of_inference_ask_for_a_gpu_and_for_one(rendered, overlay) -> None:
+def test_only_what_computes_networks_asks_for_a_gpu_and_for_one(rendered, overlay) -> None:
+    """Workers, and the servers that say how new datasets are computed."""
     for name, _, pod, container in pods(rendered[overlay]):
         limits = container["resources"]["limits"]
         gpus = {key: value for key, value in limits.items() if key.startswith("nvidia.com/")}
-        if name == "inference-worker":
+        if name in ("inference-server", "inference-worker"):
             assert list(gpus.values()) == ["1"]
             assert pod["nodeSelector"]["nvidia.com/gpu.present"] == "true"
             assert [t["key"] for t in pod["tolerations"]] == ["nvidia.com/gpu"]

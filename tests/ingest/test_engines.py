@@ -1,20 +1,24 @@
 """A client says what runs the networks of a dataset, within what the service allows."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fibstream.core.errors import WrongUse
+from fibstream.app.engines import engine_of
+from fibstream.core.errors import WrongState, WrongUse
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
+from fibstream.services.inference.servicer import InferenceServicer
 from fibstream.services.ingest.edges.designer import PluggedDesigner
 from fibstream.services.ingest.servicer import IngestServicer
 from fibstream.v1 import ingest_pb2 as pb
+from fibstream.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 
 from ..inference.net import write_net
+from ..support.rpc import served
 
 
 class Active:
@@ -80,4 +84,56 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing(
     with pytest.raises(WrongUse, match=said) as caught:
         profile(root, None, **wanted)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    assert root.names() == []
+
+
+@contextmanager
+def inference(root: Root, **set_to: str) -> Iterator[Settings]:
+    """Serve networks of a root; yield the settings of ingest that has them described there."""
+    servicer = InferenceServicer(root, Settings.model_validate(set_to))
+    with served(add_InferenceServiceServicer_to_server, servicer) as address:
+        yield Settings(inference=f"inference={address}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "provider", "tile"),
+    [
+        ({}, "OpenVINO CPU", "24x24x24"),
+        ({"backend": "auto", "tile": "model"}, "OpenVINO CPU", "24x24x24"),
+        ({"backend": "onnxruntime"}, "CPUExecutionProvider", "24x24x24"),
+        ({"tile": "24,16,32"}, "OpenVINO CPU", "24x16x32"),
+    ],
+)
+def test_the_service_that_computes_says_how(
+    root: Root, tmp_path: Path, wanted: dict[str, str], provider: str, tile: str
+) -> None:
+    """As where it has GPUs and ingest has none: here another runtime, and another tile."""
+    with inference(root, backend="openvino", tile="24,24,24") as settings:
+        found = profile(root, settings, **wanted)
+    assert (found["provider"], found["tile"]) == (provider, tile)
+    (model,) = root.dataset("new").models
+    file = root.files("new").open(model.path)
+    assert file is not None
+    (tmp_path / "kept.onnx").write_bytes(file.read(0, file.size))
+    made = engine_of(tmp_path / "kept.onnx", model, 1)  # a worker reproduces it
+    assert made.profile == found and list(made.spec.tile) == model.spec["tile"]
+
+
+def test_what_the_service_that_computes_refuses_is_said_and_leaves_nothing(root: Root) -> None:
+    with inference(root) as settings, pytest.raises(WrongUse, match=r"'?abacus'?: expected one of"):
+        profile(root, settings, backend="abacus")
+    assert root.names() == []
+
+
+def test_another_file_of_the_same_name_is_refused(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "other" / "models").mkdir(parents=True)
+    write_net(tmp_path / "other" / "models" / "net.onnx", classes=["er", "mito"])
+    with (
+        closing(Root(str(tmp_path / "other"))) as other,
+        inference(other) as settings,
+        pytest.raises(
+            WrongState, match=r"model net: inference at .* has another file of this name"
+        ),
+    ):
+        profile(root, settings)
     assert root.names() == []

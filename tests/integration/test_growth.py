@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from fibstream.app.design import make_engine
+from fibstream.app.engines import make_engine
 from fibstream.app.reference import labels_of, prediction_of, table_of
 from fibstream.core.arrays import decode_arrays
 from fibstream.core.dataset import Dataset

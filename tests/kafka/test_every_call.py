@@ -77,6 +77,7 @@ def others(name: str, source: str) -> Requests:
     query = analysis_pb2.QueryObjectsRequest
     return {
         "ListModels": [[pb.ListModelsRequest()]],
+        "DescribeModel": [[pb.DescribeModelRequest(model="net")]],
         "Predict": [[pb.PredictRequest(header=header), piece]],
         "ListRecipes": [[refine_pb2.ListRecipesRequest()]],
         "ListObjects": [[refine_pb2.ListObjectsRequest(dataset=name, organelle="mito")]],

@@ -15,15 +15,21 @@ CODE = grpc.StatusCode
 
 
 @contextmanager
+def served(add: Callable[[Any, grpc.Server], None], servicer: object) -> Iterator[str]:
+    """Serve on a free port of this machine; yield the address."""
+    server = GrpcServer("127.0.0.1:0", [ServicerBinding(add, servicer, "fibstream.v1.Test")])
+    server.open()
+    yield f"127.0.0.1:{server.port}"
+    server.close(grace_s=0)
+
+
+@contextmanager
 def serving(
     add: Callable[[Any, grpc.Server], None], servicer: object, stub: Callable[[grpc.Channel], Stub]
 ) -> Iterator[Stub]:
     """Serve on a free port of this machine; yield a stub that calls it."""
-    server = GrpcServer("127.0.0.1:0", [ServicerBinding(add, servicer, "fibstream.v1.Test")])
-    server.open()
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    with served(add, servicer) as address, grpc.insecure_channel(address) as channel:
         yield stub(channel)
-    server.close(grace_s=0)
 
 
 def refused(call: Callable[[], Any]) -> Refusal:

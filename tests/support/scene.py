@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibstream.app.design import make_engine
+from fibstream.app.engines import make_engine
 from fibstream.app.reference import absent_of, labels_of, prediction_of, table_of
 from fibstream.core.dataset import Dataset
 from fibstream.core.grid import Index

@@ -57,6 +57,7 @@ class DatasetRequest(NamedTuple):
     precision: str = ""
     tile: str = ""
     tile_memory_gb: float = 0.0  # what a tile may take; 0: as the service is set
+    inference: str = ""  # whoever says how networks are computed; empty: the designer itself
 
 
 class DatasetDesign(NamedTuple):

@@ -47,6 +47,7 @@ class PluggedDesigner:
             precision=request.precision or self._settings.precision,
             tile=request.tile or self._settings.tile,
             tile_memory_gb=self._settings.tile_memory_gb,
+            inference=self._settings.inference,
         )
         with self._alone:
             designed: DatasetDesign = design(
