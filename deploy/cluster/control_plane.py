@@ -97,7 +97,9 @@ class ControlPlane:
         self.run("controllers", self._programs / "kube-controller-manager", *shared,
                   "--leader-elect=false", f"--secure-port={controllers}",
                   f"--service-account-private-key-file={key}",
-                  "--horizontal-pod-autoscaler-sync-period=1s")  # fmt: skip
+                  "--horizontal-pod-autoscaler-sync-period=1s",
+                  # Else 20 requests a second: a deleted pod waits half a minute for its turn.
+                  "--kube-api-qps=200", "--kube-api-burst=400")  # fmt: skip
         self.run("kwok", self._programs / "kwok", f"--kubeconfig={self.config}",
                   "--manage-all-nodes=true", f"--config={self._programs / 'stages.yaml'}",
                   f"--server-address=127.0.0.1:{kwok}")  # fmt: skip

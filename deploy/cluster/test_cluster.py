@@ -134,7 +134,7 @@ def test_a_new_image_is_rolled_out_to_all(production) -> None:
     for name in registry.names():
         for role in ("server", "planner", "worker"):
             at = f"deployment/{name}-{role}"
-            production.kubectl("rollout", "status", "-n", "fibstream", at, "--timeout=60s")
+            production.kubectl("rollout", "status", "-n", "fibstream", at, "--timeout=100s")
     production.until(
         lambda: (
             {p["spec"]["containers"][0]["image"] for p in pods(production)} == {"fibstream:next"}
