@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from fibstream.client import Client
 from fibstream.core.dataset import Model
-from fibstream.core.errors import WrongState
+from fibstream.core.errors import FibstreamError, WrongState
+from fibstream.registry import ports
 from fibstream.runtime.settings import Settings
 from fibstream.services.inference.backend import AUTO, MEMORY_GB, MODEL, Wanted
 from fibstream.services.inference.edges.model import read_model
@@ -14,6 +15,7 @@ from fibstream.services.inference.port import Described, Engine, ModelSpec
 from fibstream.services.ingest.edges.datasets import DatasetRequest
 
 AS_AUTO = Wanted()
+PATIENCE_S, TIMEOUT_S = 3.0, 50.0  # shorter than whoever waits for the dataset
 
 
 class Told(NamedTuple):
@@ -58,16 +60,24 @@ def described(path: Path, request: DatasetRequest, threads: int) -> Described:
     if not request.inference:
         made = make_engine(path, threads, wanted_by(request))
         return Told(made.spec, made.profile)  # an engine holds some hundred MB
-    asked = wanted_by(request)
-    with Client(request.inference) as client:
-        found = client.describe_model(
-            path.stem, backend=asked.backend, precision=asked.precision, tile=asked.tile
-        )
+    asked, address = wanted_by(request), _with_port(request.inference)
+    with Client(f"inference={address}", patience_s=PATIENCE_S, timeout_s=TIMEOUT_S) as client:
+        try:
+            found = client.describe_model(
+                path.stem, backend=asked.backend, precision=asked.precision, tile=asked.tile
+            )
+        except FibstreamError as error:  # what asks for a dataset knows nothing of this setting
+            raise type(error)(f"inference at {address}: {error}") from None
     spec = read_model(path)
     if found.sha256 != spec.sha256:
         raise WrongState(
-            f"model {spec.name}: inference at {request.inference} has another file of this name;"
+            f"model {spec.name}: inference at {address} has another file of this name;"
             " expected the same below both roots"
         )
     tile = found.tile.z, found.tile.y, found.tile.x
     return Told(spec.model_copy(update={"tile": tile}), dict(found.profile))
+
+
+def _with_port(address: str) -> str:
+    """Return the address of inference, at its own port where it has none."""
+    return address if address.rpartition("]")[2].count(":") else f"{address}:{ports()['inference']}"

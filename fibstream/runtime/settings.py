@@ -1,6 +1,7 @@
 """Settings of a run, from flag, environment ``FIBSTREAM_*``, ``fibstream.toml``, default."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ FILE = "fibstream.toml"
 PREFIX = "FIBSTREAM_"
 CALLS, CLIENT_CALLS = 64, 32  # of a service at a time, and of one client; watching streams as many
 MAX_FILE = 64 * 1024  # bytes of settings
+ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]+)(:\d{1,5})?")
 MAX_WORKERS = 256  # processes of one service on one machine
 # Read by tests or by single commands, not settings of a run.
 OTHER = {"FIBSTREAM_SHARED", "FIBSTREAM_SERVER", SERVICE_VARIABLE}
@@ -49,7 +51,7 @@ class Settings(Frozen):
     )
     inference: str = Field(
         default="", max_length=255,
-        description="who says how networks are computed, as --server takes it; else ingest does",
+        description="HOST:PORT of inference, which ingest asks how networks are computed",
     )  # fmt: skip
     lease_s: float = Field(
         default=30.0, gt=0, le=3600, description="a task not renewed so long is free"
@@ -91,6 +93,13 @@ class Settings(Frozen):
         """Refuse ``workers = true``, which Python takes for 1."""
         if isinstance(value, bool):
             raise ValueError("expected a number or a word, not true or false")
+        return value
+
+    @field_validator("inference")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value and not ADDRESS.fullmatch(value):
+            raise ValueError("expected HOST, or HOST:PORT")
         return value
 
 

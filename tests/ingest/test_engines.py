@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from fibstream.app import engines
 from fibstream.app.engines import engine_of
-from fibstream.core.errors import WrongState, WrongUse
+from fibstream.core.errors import Retryable, WrongState, WrongUse
 from fibstream.runtime.root import Root
 from fibstream.runtime.settings import Settings
 from fibstream.services.inference.servicer import InferenceServicer
@@ -18,6 +19,7 @@ from fibstream.v1 import ingest_pb2 as pb
 from fibstream.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 
 from ..inference.net import write_net
+from ..support.programs import free_ports
 from ..support.rpc import served
 
 
@@ -92,7 +94,7 @@ def inference(root: Root, **set_to: str) -> Iterator[Settings]:
     """Serve networks of a root; yield the settings of ingest that has them described there."""
     servicer = InferenceServicer(root, Settings.model_validate(set_to))
     with served(add_InferenceServiceServicer_to_server, servicer) as address:
-        yield Settings(inference=f"inference={address}")
+        yield Settings(inference=address)
 
 
 @pytest.mark.parametrize(
@@ -137,3 +139,29 @@ def test_another_file_of_the_same_name_is_refused(root: Root, tmp_path: Path) ->
     ):
         profile(root, settings)
     assert root.names() == []
+
+
+def test_an_inference_that_is_away_is_named_in_time(root: Root, monkeypatch) -> None:
+    monkeypatch.setattr(engines, "PATIENCE_S", 0.1)
+    (port,) = free_ports(1)
+    with pytest.raises(Retryable, match=f"^inference at 127.0.0.1:{port}: ") as caught:
+        profile(root, Settings(inference=f"127.0.0.1:{port}"))
+    assert "\n" not in str(caught.value) and root.names() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("gpu-host", "gpu-host:7802"), ("gpu-host:9", "gpu-host:9"), ("10.0.0.1", "10.0.0.1:7802"),
+        ("[::1]", "[::1]:7802"), ("[::1]:9", "[::1]:9"),
+    ],
+)  # fmt: skip
+def test_an_address_without_a_port_has_that_of_inference(address: str, asked: str) -> None:
+    assert Settings(inference=address).inference == address
+    assert engines._with_port(address) == asked
+
+
+@pytest.mark.parametrize("wrong", ["banana:", "a=b:1", "http://a", "a:1,b:2", "a b"])
+def test_what_is_no_address_is_refused_at_once(wrong: str) -> None:
+    with pytest.raises(ValueError, match="inference"):
+        Settings(inference=wrong)
