@@ -169,9 +169,7 @@ def design_request(
     networks = []
     for name in pipeline.models:  # one engine at a time: it may hold some hundred MB
         path = released(name, root)
-        spec = read_model(path)
-        check_one_grid(spec)
-        check_voxel_size(spec, request.voxel_size_nm, request.downsample)
+        _checked(path, request)
         networks.append(_network(path, described(path, request, threads)))
     if request.contrast is None:
         if request.dtype != "uint8":
@@ -188,12 +186,18 @@ def requested_lengths_nm(pipeline: Pipeline) -> dict[str, float]:
     return {entry.name: entry.length_nm for entry in landing}
 
 
-def _engine(
-    path: Path, request: DatasetRequest, threads: int, kept: Sequence[Model] = ()
-) -> tuple[Path, Engine]:
+def _checked(path: Path, request: DatasetRequest) -> ModelSpec:
+    """Return a network's geometry; WrongUse where it does not fit the request."""
     spec = read_model(path)
     check_one_grid(spec)
     check_voxel_size(spec, request.voxel_size_nm, request.downsample)
+    return spec
+
+
+def _engine(
+    path: Path, request: DatasetRequest, threads: int, kept: Sequence[Model] = ()
+) -> tuple[Path, Engine]:
+    spec = _checked(path, request)
     for model in kept:
         if model.sha256 == spec.sha256:
             try:

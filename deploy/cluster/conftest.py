@@ -3,7 +3,6 @@
 These tests lie outside the folder of the others, and use what supports them.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +15,13 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
 from fibstream import registry  # noqa: E402
+from tests.deploy import conftest as shared  # noqa: E402
 
 from . import control_plane  # noqa: E402
 from .live import GPU_NODES, NODES, apply, wait_for  # noqa: E402
 
 PROGRAMS = ROOT / "build" / "cluster" / "bin"
+manifests = shared.manifests
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,6 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             made.kubectl("create", "-f", "-", given=control_plane.node(name, gpus))
         made.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
         yield made
-
-
-@pytest.fixture(scope="module")
-def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that ``python -m deploy.manifests`` writes."""
-    folder = tmp_path_factory.mktemp("manifests") / "k8s"
-    subprocess.run([sys.executable, "-m", "deploy.manifests", str(folder)], cwd=ROOT, check=True)
-    return folder
 
 
 @pytest.fixture(scope="module")

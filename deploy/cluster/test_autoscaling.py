@@ -8,6 +8,7 @@ a worker beside the cluster.
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -130,11 +131,14 @@ def scaled(
 ) -> Any:
     """The live deployment below KEDA, which has looked at it."""
     autoscaler.start(plane, PROGRAMS, tmp_path_factory.mktemp("keda"))
-    at = (manifests / "components" / "autoscale").rglob("*.yaml")
-    for path in at:  # what an operator patches: where Prometheus is
+    own = tmp_path_factory.mktemp("own") / "k8s"
+    shutil.copytree(manifests, own)
+    for path in (own / "components" / "autoscale").rglob(
+        "*.yaml"
+    ):  # what an operator patches: where Prometheus is
         path.write_text(path.read_text().replace(
             "http://prometheus-operated.monitoring.svc:9090", prometheus.url))  # fmt: skip
-    apply(plane, manifests, "production")
+    apply(plane, own, "production")
     for one in plane.get("scaledobjects", "-n", "fibstream"):
         plane.kubectl("patch", "scaledobject", one["metadata"]["name"], "-n", "fibstream",
                       "--type=merge", "--patch", json.dumps({"spec": FASTER}))  # fmt: skip

@@ -1,5 +1,6 @@
 """How full and how busy the GPUs are that this process may use, as metrics."""
 
+import contextlib
 import logging
 import time
 from typing import Any
@@ -31,16 +32,18 @@ class Gpus:
         if self._library is None or time.monotonic() < self._due:
             return
         self._due = time.monotonic() + LOOK_S
-        for number in range(self._library.nvmlDeviceGetCount()):
-            try:
+        number = 0
+        try:
+            for number in range(self._library.nvmlDeviceGetCount()):
                 self._tell(number)
-            except self._library.NVMLError as error:  # a slice of a GPU tells no use of its own
-                log.debug("GPU %d: %s", number, error)
+        except self._library.NVMLError as error:  # the driver is gone: a server goes on without
+            log.debug("GPU %d: %s", number, error)
 
     def _tell(self, number: int) -> None:
         handle, gpu = self._library.nvmlDeviceGetHandleByIndex(number), str(number)
         memory = self._library.nvmlDeviceGetMemoryInfo(handle)
         self._telemetry.set(GPU_SIZE, memory.total, gpu=gpu)
         self._telemetry.set(GPU_FREE, memory.free, gpu=gpu)
-        busy = self._library.nvmlDeviceGetUtilizationRates(handle).gpu
-        self._telemetry.set(GPU_BUSY, busy / 100, gpu=gpu)
+        with contextlib.suppress(self._library.NVMLError):  # a slice of a GPU tells no use
+            busy = self._library.nvmlDeviceGetUtilizationRates(handle).gpu
+            self._telemetry.set(GPU_BUSY, busy / 100, gpu=gpu)

@@ -39,12 +39,13 @@ class Giants:
         # Rows (piece of background, end of descent beside it) that are settled with no component:
         # a piece is in the chunk of the earlier voxel, which need not have a basin of it.
         self._beside = np.empty((0, 2), np.uint64)
+        self._unread: list[Index] = []  # chunks whose rows are not among them yet
 
     def add(self, chunk: Index, summary: Arrays) -> None:
         """Take note of a chunk that is known now."""
         self._basins[chunk] = self._free[chunk] = summary["relief"].size
-        if "beside" in summary:
-            self._beside = np.concatenate([self._beside, summary["beside"]])
+        if len(summary.get("beside", ())):
+            self._unread.append(chunk)
 
     def settle(
         self, root: int, held: Callable[[Collection[Index]], Mapping[Index, Rows]],
@@ -76,7 +77,9 @@ class Giants:
         if not any(part.graph.basin.size for part in parts):
             return None
         parts = [part._replace(beside=self._hollow(part.beside)) for part in parts]
-        self._beside = self._hollow(self._beside)
+        fresh = [read(chunk)["beside"] for chunk in self._unread]
+        self._unread = []
+        self._beside = self._hollow(np.concatenate([self._beside, *fresh]))
         left, done, own = settle(
             parts, self._grid, self._basins.keys(), self._rule, self._beside
         )  # fmt: skip

@@ -28,8 +28,13 @@ def library(*, driver: bool = True) -> Any:
             raise NVMLError("Not Supported")
         return SimpleNamespace(gpu=37, memory=90)
 
-    made = SimpleNamespace(NVMLError=NVMLError, nvmlInit=init, free=30)
-    made.nvmlDeviceGetCount = lambda: 2
+    def count() -> int:
+        if made.gone:
+            raise NVMLError("GPU is lost")
+        return 2
+
+    made = SimpleNamespace(NVMLError=NVMLError, nvmlInit=init, free=30, gone=False)
+    made.nvmlDeviceGetCount = count
     made.nvmlDeviceGetHandleByIndex = lambda number: number
     made.nvmlDeviceGetMemoryInfo = lambda n: SimpleNamespace(total=80 + n, free=made.free, used=50)
     made.nvmlDeviceGetUtilizationRates = use
@@ -60,7 +65,11 @@ def test_memory_and_use_of_each_gpu_are_told_again_and_again(
         named("memory_size_bytes", 1): 81, named("memory_free_bytes", 1): 30,
     }  # fmt: skip
     assert told(telemetry) == expected
-    nvml.free = 20
+    nvml.free, nvml.gone = 20, True
+    now[0] += gpus.LOOK_S
+    looking.look()
+    assert told(telemetry) == expected  # the driver is gone, and the server goes on
+    nvml.gone = False
     looking.look()
     assert told(telemetry) == expected  # not yet due
     now[0] += gpus.LOOK_S
